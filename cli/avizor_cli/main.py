@@ -1,0 +1,63 @@
+"""`avizor COMMAND`: finds each component's sub-command through entry points, so that a part that is absent is not missed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+
+import click
+
+from avizor_inference.errors import AvizorError
+
+GROUP = "avizor.commands"
+
+
+class _Components(click.Group):
+    """Loads a sub-command's module only when it is called, so that `avizor models` does not wait for torch."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(_commands())
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        entry = _commands().get(name)
+        if entry is None:
+            return None
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            return _unavailable(entry, error)
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _commands() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
+    """Stands in for a command whose extra is not installed: listed, and says what to install."""
+    extra = {"batch": "pipeline"}.get(entry.name, entry.name)
+    message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
+
+    def fail(**_: object) -> None:
+        raise click.ClickException(message)
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(entry.name, callback=fail, help=f"({message})", context_settings=settings)
+
+
+@click.group(cls=_Components, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("avizor"), prog_name="avizor")
+def avizor() -> None:
+    """Take trained CNN classifiers and autoencoders from PyTorch to production, and be told when something looks wrong."""
+
+
+def main() -> None:
+    """Entry point. An AvizorError is shown as one line, exit code 1; wrong usage is exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        avizor()
+    except AvizorError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

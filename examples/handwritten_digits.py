@@ -1,0 +1,111 @@
+"""Handwritten digits: train LeNet-5 and export it.
+
+    python examples/handwritten_digits.py --models models                     # scikit-learn's bundled digits
+    python examples/handwritten_digits.py --mnist PATH_TO/mnist --models models
+
+The folder of MNIST holds its files (`train-images-idx3-ubyte.gz` and so on). Where it holds just the 10,000 images of the test
+set, the first 8,000 train and the last 2,000 test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from training import in_batches, train_classifier
+
+from avizor_export.architectures.lenet import LeNet
+from avizor_export.cli import describe_export
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.front_ends import ImageScaling
+from avizor_inference.manifest import ImageFrontEnd, ImageInput
+
+Pixels = NDArray[np.uint8]  # [n, 32, 32, 1]
+
+
+class Digits(NamedTuple):
+    """Images with their digits."""
+
+    train: Pixels
+    train_labels: NDArray[np.int64]
+    test: Pixels
+    test_labels: NDArray[np.int64]
+    origin: str
+
+
+def bundled() -> Digits:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels, each pixel four times as wide and high; the last fifth tests."""
+    digits = load_digits()
+    images = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).round().astype(np.uint8)[..., None]
+    labels = digits.target.astype(np.int64)
+    split = len(images) * 4 // 5
+    return Digits(images[:split], labels[:split], images[split:], labels[split:], "scikit-learn digits, last fifth")
+
+
+def mnist(folder: Path) -> Digits:
+    """MNIST's own split where its training files are there."""
+    images, labels = _idx(folder / "t10k-images-idx3-ubyte.gz"), _idx(folder / "t10k-labels-idx1-ubyte.gz")
+    if not (folder / "train-images-idx3-ubyte.gz").exists():
+        split = 8000
+        parts = (images[:split], labels[:split], images[split:], labels[split:])
+        return _digits(*parts, origin="MNIST, last 2,000 of the test set's 10,000")
+    train, train_labels = _idx(folder / "train-images-idx3-ubyte.gz"), _idx(folder / "train-labels-idx1-ubyte.gz")
+    return _digits(train, train_labels, images, labels, origin="MNIST test set")
+
+
+def _digits(train: Pixels, train_labels: Pixels, test: Pixels, test_labels: Pixels, origin: str) -> Digits:
+    def widen(images: Pixels) -> Pixels:  # 28 x 28 -> 32 x 32, as LeNet was first fed
+        return np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None]
+
+    return Digits(widen(train), train_labels.astype(np.int64), widen(test), test_labels.astype(np.int64), origin)
+
+
+def _idx(path: Path) -> Pixels:
+    with gzip.open(path) as file:
+        data = file.read()
+    dimensions = data[3]
+    shape = np.frombuffer(data, ">i4", dimensions, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def main() -> None:
+    """Train, measure, export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--epochs", type=int, default=15)
+    arguments = parser.parse_args()
+
+    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    scale = digits.train / 255
+    image = ImageInput(
+        height=32, width=32, channels=1, front_end=ImageFrontEnd(mean=(float(scale.mean()),), std=(float(scale.std()),))
+    )
+    front_end = ImageScaling(image.front_end)
+    torch.manual_seed(0)
+    network = LeNet()
+    pixels = in_batches(front_end, torch.from_numpy(digits.train))
+    train_classifier(network, pixels, torch.from_numpy(digits.train_labels), epochs=arguments.epochs)
+
+    logits = in_batches(torch.nn.Sequential(front_end, network), torch.from_numpy(digits.test))
+    reached = float((logits.argmax(dim=1).numpy() == digits.test_labels).mean())
+    print(f"accuracy on {digits.origin}: {reached:.4f} of {len(digits.test)} images")
+    request = ExportRequest(
+        name="handwritten-digits",
+        task="classify",
+        input=image,
+        labels=list("0123456789"),
+        real_items=digits.test[:64],
+        evaluation={"test_accuracy": reached, "test_images": len(digits.test), "split": digits.origin},
+    )
+    describe_export(export_model(network, request, arguments.models))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Machine sounds: train an autoencoder on normal sound only and a classifier of the machine's type, and export both.
+
+    python examples/machine_anomalies.py --data sounds --models models
+
+Makes the data first where there is none (see machine_sounds.py): `train` and `calibration` hold normal recordings only, `test`
+also faulty ones, which nothing is ever trained or calibrated on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from machine_sounds import FAULT_TO_SIGNAL_DB, NORMAL, SAMPLE_RATE, WINDOW_SAMPLES, generate
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from training import in_batches, random_crops, train_autoencoder, train_classifier
+
+from avizor_export.architectures.conv_autoencoder import ConvAutoencoder
+from avizor_export.architectures.small_cnn import SmallCNN
+from avizor_export.cli import describe_export
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.front_ends import LogMel, standardised
+from avizor_export.served import ServedModel, serve
+from avizor_inference.audio import windows_of
+from avizor_inference.manifest import AudioInput, LogMelFrontEnd
+
+SOUND = AudioInput(
+    sample_rate=SAMPLE_RATE,
+    window_samples=WINDOW_SAMPLES,  # 2.08 s: 64 frames
+    hop_samples=WINDOW_SAMPLES,
+    front_end=LogMelFrontEnd(n_fft=1024, hop_length=512, n_mels=64),
+)
+FRAMES = 64
+
+# split -> recordings of each machine: normal, and of each of its faults
+RECORDINGS = {"train": (60, 0), "calibration": (40, 0), "test": (40, 8)}
+
+
+class Split(NamedTuple):
+    """Recordings with their labels, each cut into windows as the models will get them."""
+
+    windows: list[NDArray[np.float32]]  # float32[windows, window_samples] each
+    machine: NDArray[np.str_]
+    kind: NDArray[np.str_]
+    condition: NDArray[np.str_]
+
+    @property
+    def faulty(self) -> NDArray[np.bool_]:
+        """True where something is wrong."""
+        return np.asarray(self.condition != NORMAL)
+
+
+def read(folder: Path) -> Split:
+    """Read one split by its labels.csv."""
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    windows = [_windows(folder / row["file"]) for row in rows]
+    columns = (np.array([row[name] for row in rows]) for name in ("machine_id", "machine_type", "condition"))
+    return Split(windows, *columns)
+
+
+def _windows(path: Path) -> NDArray[np.float32]:
+    return np.stack([window.samples for _, window in windows_of(path, [SOUND.window_format()])])
+
+
+def spectrograms(front_end: nn.Module, split: Split) -> Tensor:
+    """Standardised log-mels of whole recordings, so that training can take any stretch: float32[n, 1, mels, frames]."""
+    return in_batches(front_end, torch.from_numpy(np.stack([windows.reshape(-1) for windows in split.windows])), 32)
+
+
+def scores(served: nn.Module, split: Split) -> NDArray[np.float64]:
+    """Score of each recording: its worst window."""
+    worst = [in_batches(served, torch.from_numpy(windows)).max() for windows in split.windows]
+    return np.array([float(score) for score in worst])
+
+
+def auc_by_fault(score: NDArray[np.float64], split: Split) -> dict[str, float]:
+    """Area under the ROC curve against all normal recordings: overall, then for each fault."""
+    figures = {"overall": float(roc_auc_score(split.faulty, score))}
+    for fault in FAULT_TO_SIGNAL_DB:
+        chosen = (split.condition == fault) | ~split.faulty
+        figures[fault] = float(roc_auc_score(split.faulty[chosen], score[chosen]))
+    return figures
+
+
+def baseline_auc(train: Split, test: Split) -> float:
+    """The best that loudness and brightness alone can do: z-scores of log-energy and spectral centroid.
+
+    Of fitting them to all machines or to each one, and of the largest or the sum of squares: the best of the four.
+    """
+    known, new = _loudness_and_brightness(train), _loudness_and_brightness(test)
+    everything = np.zeros_like(test.machine)
+    best = 0.0
+    for known_group, new_group in ((train.machine, test.machine), (np.zeros_like(train.machine), everything)):
+        z = np.zeros_like(new)
+        for group in np.unique(new_group):
+            fitted = known[known_group == group]
+            z[new_group == group] = (new[new_group == group] - fitted.mean(axis=0)) / fitted.std(axis=0)
+        for distance in (np.abs(z).max(axis=1), (z * z).sum(axis=1)):
+            best = max(best, float(roc_auc_score(test.faulty, distance)))
+    return best
+
+
+def _loudness_and_brightness(split: Split) -> NDArray[np.float64]:
+    """float64[n, 2]: log-energy, and the mean over frames of the spectral centroid in Hz."""
+    features = []
+    frequency = np.fft.rfftfreq(1024, 1 / SAMPLE_RATE)
+    for windows in split.windows:
+        samples = windows.reshape(-1).astype(np.float64)
+        frames = np.lib.stride_tricks.sliding_window_view(samples, 1024)[::512] * np.hanning(1024)
+        magnitude = np.abs(np.fft.rfft(frames))
+        centroid = (magnitude @ frequency) / (magnitude.sum(axis=1) + 1e-12)
+        features.append((np.log(np.mean(samples**2)), centroid.mean()))
+    return np.array(features)
+
+
+def train_and_export_detector(train: Split, calibration: Split, test: Split, sound: AudioInput, models: Path) -> None:
+    """The autoencoder: train on normal sound, measure on faults it never met, export with its calibration."""
+    front_end = LogMel(sound.front_end, sound.sample_rate)
+    torch.manual_seed(0)
+    network = ConvAutoencoder(height=sound.front_end.n_mels, width=FRAMES, latent=24)
+    print(f"autoencoder, {len(train.windows)} normal recordings:")
+    train_autoencoder(network, spectrograms(front_end, train), epochs=80, augment=random_crops(FRAMES))
+
+    served = serve(network, sound, "reconstruct", torch.from_numpy(test.windows[0]))
+    auc = auc_by_fault(scores(_Only(served, "score"), test), test)
+    baseline = baseline_auc(train, test)
+    print(f"ROC AUC over {len(test.windows)} recordings: {auc['overall']:.3f}; loudness and brightness alone: {baseline:.3f}")
+    for fault, (low, high) in FAULT_TO_SIGNAL_DB.items():
+        print(f"  {fault:14s} {auc[fault]:.3f}   (fault to signal {low:g} to {high:g} dB)")
+    request = ExportRequest(
+        name="machine-sound",
+        task="reconstruct",
+        input=sound,
+        real_items=np.concatenate(test.windows[:8]),
+        normal=zip(calibration.machine.tolist(), calibration.windows, strict=True),
+        evaluation={
+            "roc_auc": dict(auc),
+            "baseline_roc_auc": baseline,
+            "fault_to_signal_db": {fault: list(limits) for fault, limits in FAULT_TO_SIGNAL_DB.items()},
+            "test_recordings": len(test.windows),
+        },
+    )
+    describe_export(export_model(network, request, models))
+
+
+def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, models: Path) -> None:
+    """The classifier: which type of machine is heard."""
+    front_end = LogMel(sound.front_end, sound.sample_rate)
+    kinds = sorted(set(train.kind.tolist()))
+    torch.manual_seed(0)
+    network = SmallCNN(classes=len(kinds), width=8)
+    labels = torch.tensor([kinds.index(kind) for kind in train.kind])
+    print(f"classifier of {', '.join(kinds)}:")
+    train_classifier(network, spectrograms(front_end, train), labels, epochs=12, augment=random_crops(FRAMES))
+
+    served = serve(network, sound, "classify", torch.from_numpy(test.windows[0]))
+    probabilities = _Only(served, "probabilities")
+    guesses = [kinds[int(in_batches(probabilities, torch.from_numpy(each)).mean(dim=0).argmax())] for each in test.windows]
+    accuracy = float(np.mean(np.array(guesses) == test.kind))
+    print(f"accuracy over {len(test.windows)} recordings, the faulty ones included: {accuracy:.3f}")
+    request = ExportRequest(
+        name="machine-type",
+        task="classify",
+        input=sound,
+        labels=kinds,
+        real_items=np.concatenate(test.windows[:8]),
+        evaluation={"test_accuracy": accuracy, "test_recordings": len(test.windows)},
+    )
+    describe_export(export_model(network, request, models))
+
+
+class _Only(nn.Module):
+    """One output of a served model."""
+
+    def __init__(self, served: ServedModel, name: str) -> None:
+        super().__init__()
+        self._served, self._name = served, name
+
+    def forward(self, items: Tensor) -> Tensor:
+        return self._served.named(items)[self._name]
+
+
+def main() -> None:
+    """Make the data if need be, train, measure, export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("sounds"))
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--seed", type=int, default=0, help="Of the generated data.")
+    arguments = parser.parse_args()
+
+    for name, (normal, faulty) in RECORDINGS.items():
+        if not (arguments.data / name / "labels.csv").exists():
+            generate(arguments.data, name, normal, faulty, arguments.seed)
+    train, calibration, test = (read(arguments.data / name) for name in RECORDINGS)
+    sound = standardised(SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
+    train_and_export_classifier(train, test, sound, arguments.models)
+    train_and_export_detector(train, calibration, test, sound, arguments.models)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What the examples share: the training loop, and running a module over many items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Augment = Callable[[Tensor], Tensor]
+
+
+def train_classifier(
+    network: nn.Module, items: Tensor, labels: Tensor, *, epochs: int, augment: Augment | None = None, seed: int = 0
+) -> None:
+    """Minimise cross-entropy. items: what the network takes, float32[n, ...]; labels: int64[n]."""
+
+    def loss(index: Tensor) -> Tensor:
+        batch = augment(items[index]) if augment else items[index]
+        return nn.functional.cross_entropy(network(batch), labels[index], label_smoothing=0.05)
+
+    minimise(network, loss, len(items), epochs=epochs, seed=seed)
+
+
+def train_autoencoder(network: nn.Module, items: Tensor, *, epochs: int, augment: Augment | None = None, seed: int = 0) -> None:
+    """Minimise the mean squared reconstruction error of normal items, float32[n, ...]."""
+
+    def loss(index: Tensor) -> Tensor:
+        batch = augment(items[index]) if augment else items[index]
+        return nn.functional.mse_loss(network(batch), batch)
+
+    minimise(network, loss, len(items), epochs=epochs, seed=seed)
+
+
+def minimise(
+    network: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    count: int,
+    *,
+    epochs: int,
+    seed: int,
+    batch_size: int = 32,
+    peak_rate: float = 3e-3,
+) -> None:
+    """AdamW with a one-cycle schedule over `count` items; `loss_of` gives the loss of the items at int64[n].
+
+    Leaves the network in eval mode. Seeds torch, so that the same machine trains the same network again.
+    """
+    torch.manual_seed(seed)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-3)
+    steps = epochs * math.ceil(count / batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_rate, total_steps=steps)
+    network.train()
+    for epoch in range(1, epochs + 1):
+        total = 0.0
+        for index in torch.randperm(count).split(batch_size):
+            loss = loss_of(index)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+            total += loss.item() * len(index)
+        if epoch % max(1, epochs // 5) == 0:
+            print(f"  epoch {epoch:3d} of {epochs}: loss {total / count:.4f}", flush=True)
+    network.eval()
+
+
+def random_crops(frames: int) -> Augment:
+    """Take a random stretch of `frames` from each spectrogram [n, 1, bands, >= frames]: a machine has no clock."""
+
+    def crop(spectrograms: Tensor) -> Tensor:
+        starts = torch.randint(0, spectrograms.shape[3] - frames + 1, (len(spectrograms),))
+        index = starts[:, None] + torch.arange(frames)
+        return spectrograms.gather(3, index[:, None, None, :].expand(-1, 1, spectrograms.shape[2], -1))
+
+    return crop
+
+
+def in_batches(module: nn.Module, items: Tensor, batch_size: int = 256) -> Tensor:
+    """Run a module over items without gradients: [n, ...] -> [n, ...]."""
+    module.eval()
+    with torch.no_grad():
+        return torch.cat([module(batch) for batch in items.split(batch_size)])

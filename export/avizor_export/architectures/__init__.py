@@ -1,0 +1,1 @@
+"""Networks that come with Avizor. Each is a plain torch module: logits out of a classifier, the input out of an autoencoder."""

@@ -1,0 +1,122 @@
+"""`avizor export`."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+from pydantic import JsonValue
+
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.input_description import parse_input
+from avizor_export.loading import load_network
+from avizor_export.real_data import recordings
+from avizor_inference.errors import ExportError
+from avizor_inference.manifest import Task
+from avizor_inference.repository import ModelVersion
+from avizor_inference.sources import SourceRule
+
+_path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("factory")
+@click.option("--name", required=True, help="Name to publish under.")
+@click.option("--models", type=_path, default=Path("models"), show_default=True, help="Model repository; made if absent.")
+@click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True)
+@click.option("--input", "input_text", required=True, help="JSON file, or e.g. image:height=32,width=32,channels=1,mean=0.5")
+@click.option("--weights", type=_path, help="State dict saved with torch.save.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=JSON", help="Keyword argument of the factory, e.g. classes=10.")
+@click.option("--labels", type=_path, help="One label a line, in the order of the outputs (classifiers).")
+@click.option("--items", type=_path, help="Real items for the parity check: a folder of audio, or .npy of raw items.")
+@click.option("--calibrate", type=_path, help="Normal recordings not trained on (autoencoders): a folder of audio, or .npy.")
+@click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
+@click.option("--evaluation", type=_path, help="JSON file of figures measured on held-out data, for the manifest.")
+@click.option("--max-batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+def export(
+    factory: str,
+    name: str,
+    models: Path,
+    task: Task,
+    input_text: str,
+    weights: Path | None,
+    settings: tuple[str, ...],
+    labels: Path | None,
+    items: Path | None,
+    calibrate: Path | None,
+    source_pattern: str,
+    evaluation: Path | None,
+    max_batch_size: int,
+) -> None:
+    """Export the torch module that FACTORY (package.module:factory) makes to a Triton model repository.
+
+    The input's pre-processing goes into the graph; torch and ONNX Runtime are compared on zeros, random and real items; the
+    version is published whole or not at all.
+    """
+    spec, rule = parse_input(input_text), SourceRule(source_pattern)
+    network = load_network(factory, dict(_setting(text) for text in settings), weights)
+    real = items or calibrate
+    request = ExportRequest(
+        name=name,
+        task=task,
+        input=spec,
+        labels=_read(labels).splitlines() if labels else None,
+        real_items=np.concatenate([windows for _, windows in islice(recordings(real, spec, rule), 8)]) if real else None,
+        normal=recordings(calibrate, spec, rule) if calibrate else None,
+        evaluation=_evaluation(evaluation),
+        max_batch_size=max_batch_size,
+        factory=factory,
+        weights=weights,
+    )
+    if real is None:
+        click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
+    describe_export(export_model(network, request, models))
+
+
+def describe_export(version: ModelVersion) -> None:
+    """Print what was published and how it was proven."""
+    manifest, calibration = version.manifest, version.calibration()
+    click.echo(
+        f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
+    )
+    for name, output in manifest.parity.outputs.items():
+        click.echo(
+            f"  parity  {name}: torch and ONNX Runtime differ by at most {output.largest_absolute:.1e} ({output.sample})"
+        )
+    if calibration:
+        sources = ", ".join(f"{source} {len(scores)}" for source, scores in calibration.sources.items())
+        click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources})")
+    elif manifest.task == "reconstruct":
+        click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
+
+
+def _setting(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not KEY=JSON", param_hint="--set")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _evaluation(path: Path | None) -> dict[str, JsonValue]:
+    if path is None:
+        return {}
+    try:
+        figures = json.loads(_read(path))
+    except ValueError as error:
+        raise ExportError(f"{path} is not JSON: {error}") from error
+    if not isinstance(figures, dict):
+        raise ExportError(f"{path} has to hold a JSON object of figures")
+    return figures
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: cannot be read ({error})") from error

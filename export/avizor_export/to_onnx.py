@@ -1,0 +1,99 @@
+"""From the served module to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from avizor_export.served import ServedModel
+from avizor_inference.errors import ExportError
+from avizor_inference.graph import MAX_IR_VERSION, OPSET, graph_of
+
+
+def to_onnx(model: ServedModel, input_name: str, example: Tensor) -> onnx.ModelProto:
+    """Export and check. example: raw items [batch >= 2, ...] (with a batch of 1 torch would freeze it).
+
+    Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
+    """
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=({0: Dim("batch")},),
+                input_names=[input_name],
+                output_names=list(model.output_names),
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"torch cannot export the network: {_first_cause(error)}") from error
+    assert program is not None  # only the other exporter returns None
+    proto = program.model_proto
+    _strip_traces(proto)
+    _check(proto)
+    return proto
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+    graph = graph_of(proto)
+    if graph.custom_domains:
+        raise ExportError(f"the network needs operators of {', '.join(graph.custom_domains)}; replace the layers that use them")
+    if graph.ir_version > MAX_IR_VERSION:
+        raise ExportError(f"torch wrote IR version {graph.ir_version}, over {MAX_IR_VERSION}; use a torch that is supported")
+    for tensor in (*graph.inputs, *graph.outputs):
+        if not tensor.dims or tensor.dims[0] is not None:
+            raise ExportError(
+                f"the batch dimension of {tensor.name} is frozen at {tensor.dims[:1]}; look in the network for a reshape or an "
+                "expand with a fixed batch size, and use x.shape[0] or -1 there"
+            )
+        if None in tensor.dims[1:]:
+            raise ExportError(
+                f"{tensor.name} has a size that depends on the data: {list(tensor.dims)}; only the batch may vary"
+            )
+
+
+def _strip_traces(proto: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: they hold paths and source lines of the machine that exported, and change the digest."""
+    del proto.metadata_props[:]
+    graph = proto.graph
+    parts: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in parts:
+        del part.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:500]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about packages that are not installed, and its own deprecations, from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

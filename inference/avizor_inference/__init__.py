@@ -1,0 +1,1 @@
+"""Run exported models: the model repository, its manifests, the engines, calibration, decoding. No torch, no server."""

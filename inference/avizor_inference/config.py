@@ -1,0 +1,57 @@
+"""Reading `config.pbtxt`, Triton's model configuration, with Triton's own protobuf schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_inference.errors import RepositoryError
+from avizor_inference.manifest import DType
+
+CONFIG_FILE = "config.pbtxt"
+LABELS_FILE = "labels.txt"
+
+# Parameters of config.pbtxt that carry what Triton has no field for.
+DIGEST_PARAMETER = "avizor_model_sha256"
+THREADS_PARAMETER = "intra_op_thread_count"
+
+# numpy's dtype name -> the name in config.pbtxt and (without TYPE_) on Triton's wire.
+TRITON_TYPES: dict[DType, str] = {
+    "uint8": "TYPE_UINT8",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+}
+
+
+def parse_config(text: str, where: str) -> ModelConfig:
+    """Parse the text of a config.pbtxt. Raises RepositoryError with the line that is wrong; `where` names the file."""
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
+        raise RepositoryError(f"{where} is not a Triton model configuration: {error}") from error
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read a model's config.pbtxt. Raises RepositoryError if it cannot be read or parsed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RepositoryError(f"{path}: cannot be read ({error}); export the model again") from error
+    return parse_config(text, str(path))
+
+
+def intra_op_threads(config: ModelConfig) -> int:
+    """Threads for one run of the model; 0 where the config leaves it to the engine."""
+    text = config.parameters[THREADS_PARAMETER].string_value if THREADS_PARAMETER in config.parameters else ""
+    if text and not text.isdecimal():
+        raise RepositoryError(f"{config.name}: parameter {THREADS_PARAMETER} is {text!r}; give a whole number")
+    return int(text or 0)
+
+
+def asks_for_gpu(config: ModelConfig) -> bool:
+    """True if an instance group names KIND_GPU (KIND_AUTO takes whatever is there)."""
+    return any(group.kind == group.KIND_GPU for group in config.instance_group)

@@ -1,0 +1,1 @@
+"""The batch pipeline: stream a dataset through models in bounded memory."""

@@ -1,0 +1,109 @@
+"""`avizor batch`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from avizor_inference.embedded import Device
+from avizor_inference.errors import JobError, RequestError
+from avizor_inference.manifest import describe
+from avizor_inference.repository import ModelRepository
+from avizor_inference.sources import SourceRule
+from avizor_pipeline.job import Plan, plan, run_job
+from avizor_pipeline.local import available_cores
+from avizor_pipeline.models import choose, open_models
+from avizor_pipeline.progress import progress
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.summary import summary
+
+EXIT_DEAD_LETTERS = 3
+
+_path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--models", "repository", type=_path, default=Path("models"), show_default=True, help="Model repository.")
+@click.option("--model", "names", multiple=True, required=True, help="Model to run; repeat it for several.")
+@click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
+@click.option("--alpha", type=float, default=0.01, show_default=True, help="Promised share of false alarms.")
+@click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Windows in one run of a model.")
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+def batch(
+    sources: tuple[str, ...],
+    repository: Path,
+    names: tuple[str, ...],
+    out: Path,
+    alpha: float,
+    source_pattern: str,
+    workers: int | None,
+    batch_size: int,
+    device: Device,
+    dry_run: bool,
+) -> None:
+    """Stream the audio files of SOURCE (folders or files) through models, in bounded memory.
+
+    Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
+    a file is the first folder of its path below SOURCE. Exit code: 0 all rows, 3 finished with dead letters, 1 failed.
+    """
+    settings = _settings(sources, repository, names, alpha, source_pattern, batch_size, device)
+    planned = plan(settings)
+    if dry_run:
+        _say(planned, settings)
+        return
+    started = time.monotonic()
+    try:
+        with progress(planned.files) as advance:
+            outcome = run_job(settings, out, planned, workers or available_cores(), lambda commit: advance(commit.files))
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted; finished shards are kept: run the same command again to go on", err=True)
+        sys.exit(130)
+    for line in summary(outcome, settings, out, time.monotonic() - started):
+        click.echo(line)
+    if outcome.dead_letters:
+        sys.exit(EXIT_DEAD_LETTERS)
+
+
+def _settings(
+    sources: tuple[str, ...],
+    repository: Path,
+    names: tuple[str, ...],
+    alpha: float,
+    source_pattern: str,
+    batch_size: int,
+    device: Device,
+) -> JobSettings:
+    if len(set(names)) != len(names):
+        raise JobError("a model is named twice; name each once")
+    if not 0 < alpha < 1:
+        raise RequestError(f"--alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01", "alpha")
+    SourceRule(source_pattern)
+    models = ModelRepository(repository)
+    try:
+        settings = JobSettings(
+            roots=sources,
+            repository=str(repository),
+            models=tuple(choose(models, name) for name in names),
+            alpha=alpha,
+            source_pattern=source_pattern,
+            batch_size=batch_size,
+            device=device,
+        )
+    except ValidationError as error:
+        raise JobError(describe(error)) from error
+    open_models(settings)
+    return settings
+
+
+def _say(planned: Plan, settings: JobSettings) -> None:
+    click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
+    for choice in settings.models:
+        click.echo(f"  {choice.name} version {choice.version}, calibration {choice.calibration_id or 'none'}")

@@ -1,0 +1,33 @@
+"""The summary at a job's end, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from avizor_pipeline.job import Outcome
+from avizor_pipeline.settings import JobSettings
+
+
+def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) -> Iterator[str]:
+    """Lines that say what was found, what could not be read, and where it lies."""
+    rate = f" in {seconds:.1f} s ({outcome.files / seconds:.0f} clips/s)" if seconds > 0 else ""
+    yield f"{outcome.files} files, {outcome.windows} window rows{rate}"
+    for model, labels in outcome.labels.items():
+        if labels:
+            counts = ", ".join(f"{label} {count}" for label, count in labels.most_common())
+            yield f"{model}: {counts}"
+    for choice in settings.models:
+        if choice.calibration_id is None:
+            continue
+        yield f"{choice.name}: recordings flagged at a promised false-alarm rate of {settings.alpha:.2%}"
+        for source, count in sorted(outcome.sources[choice.name].items()):
+            yield f"  {source}: {count.anomalies} of {count.recordings}"
+        if pooled := outcome.uncalibrated.get(choice.name):
+            yield (
+                f"  Note: {', '.join(pooled)} never calibrated: judged by all other sources together, and the promise "
+                "does not hold there"
+            )
+    if outcome.dead_letters:
+        yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
+    yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")

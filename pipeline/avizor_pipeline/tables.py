@@ -1,0 +1,55 @@
+"""The tables a job writes: one row per window and model, one per recording and model, one per file that could not be read."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_TOP_K = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))
+
+WINDOWS = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("source", pa.string()),
+        ("channel", pa.int16()),
+        ("start_sample", pa.int64()),  # at the model's sample rate
+        ("end_sample", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("model", pa.string()),
+        ("model_version", pa.int32()),
+        ("label", pa.string()),
+        ("probability", pa.float32()),
+        ("top_k", _TOP_K),
+        ("score", pa.float32()),  # mean squared reconstruction error, >= 0
+        ("p_value", pa.float64()),
+        ("is_anomaly", pa.bool_()),
+        ("calibration_id", pa.string()),
+    ]
+)
+
+RECORDINGS = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("source", pa.string()),
+        ("model", pa.string()),
+        ("windows", pa.int32()),
+        ("label", pa.string()),
+        ("probability", pa.float32()),  # mean over the windows
+        ("score", pa.float32()),  # largest over the windows
+        ("p_value", pa.float64()),
+        ("is_anomaly", pa.bool_()),
+    ]
+)
+
+DEAD_LETTERS = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("source", pa.string()),
+        ("offset", pa.int64()),  # first frame that could not be read
+        ("stage", pa.string()),
+        ("error_class", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+
+TABLES = {"windows": WINDOWS, "recordings": RECORDINGS, "dead_letters": DEAD_LETTERS}

@@ -1,0 +1,209 @@
+"""One shard from files to committed parts: decode, window, infer in batches across files, judge, write."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avizor_inference.audio import windows_of
+from avizor_inference.calibration import Verdicts
+from avizor_inference.engine import Array, Engine
+from avizor_inference.errors import MediaError
+from avizor_inference.windows import Window
+from avizor_pipeline.models import Batcher, JobModel
+from avizor_pipeline.parts import Commit, PartWriter, SourceCount
+from avizor_pipeline.plan import Recording, Shard
+from avizor_pipeline.settings import JobSettings
+
+TOP_K = 3
+
+
+@dataclass
+class _Heard:
+    """What one model said of one channel of one recording so far."""
+
+    scores: list[float] = field(default_factory=list)
+    probabilities: Array = field(default_factory=lambda: np.zeros(()))  # sum over the windows, float64[classes]
+    windows: int = 0
+
+
+class Worker:
+    """Works off shards one after another with engines that stay open."""
+
+    def __init__(self, settings: JobSettings, out: Path, engine: Engine, models: Sequence[JobModel]) -> None:
+        self._settings, self._out, self._engine, self._models = settings, out, engine, models
+        self._verdicts: dict[tuple[str, str], Verdicts | None] = {}
+
+    def run(self, shard: Shard) -> Commit:
+        """Process a shard and commit it."""
+        pass_ = _ShardPass(self, shard)
+        for recording in shard.recordings:
+            pass_.read(recording)
+        return pass_.finish()
+
+    def verdicts(self, model: JobModel, source: str) -> Verdicts | None:
+        """What judges `source`, made once."""
+        key = (model.name, source)
+        if key not in self._verdicts:
+            self._verdicts[key] = model.verdicts(source, self._settings.alpha)
+        return self._verdicts[key]
+
+    def writer(self, shard: Shard) -> PartWriter:
+        """A writer for the shard's parts."""
+        return PartWriter(self._out, shard.id)
+
+    def batchers(self, deliver: Any) -> dict[str, Batcher[tuple[Recording, Window]]]:
+        """A batcher for each model; `deliver(model, (recording, window), result)` gets the results."""
+
+        def to(model: JobModel) -> Batcher[tuple[Recording, Window]]:
+            def forward(key: tuple[Recording, Window], result: Array) -> None:
+                deliver(model, key, result)
+
+            return Batcher(self._engine, model, self._settings.batch_size, forward)
+
+        return {model.name: to(model) for model in self._models}
+
+    @property
+    def alpha(self) -> float:
+        """Promised share of false alarms."""
+        return self._settings.alpha
+
+    @property
+    def models(self) -> Sequence[JobModel]:
+        """The job's models, in its order."""
+        return self._models
+
+
+class _ShardPass:
+    """The state of one shard while it is worked off."""
+
+    def __init__(self, worker: Worker, shard: Shard) -> None:
+        self._worker, self._shard = worker, shard
+        self._writer = worker.writer(shard)
+        self._batchers = worker.batchers(self._deliver)
+        self._formats = list({model.format: None for model in worker.models})
+        # by model and uri, then by channel
+        self._heard: dict[tuple[str, str], dict[int, _Heard]] = defaultdict(lambda: defaultdict(_Heard))
+        self._unread: set[str] = set()
+
+    def read(self, recording: Recording) -> None:
+        """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
+        try:
+            for format, window in windows_of(Path(recording.uri), self._formats):
+                for model in self._worker.models:
+                    if model.format == format:
+                        self._batchers[model.name].add((recording, window), window.samples)
+        except MediaError as error:
+            self._unread.add(recording.uri)
+            self._writer.add("dead_letters", _dead_letter(recording, error))
+
+    def finish(self) -> Commit:
+        """Run what is left in the batches, judge the recordings, write and commit."""
+        for batcher in self._batchers.values():
+            batcher.flush()
+        labels: dict[str, Counter[str]] = {}
+        sources: dict[str, dict[str, SourceCount]] = {}
+        for model in self._worker.models:
+            rows = [self._recording_row(model, each) for each in self._shard.recordings if each.uri not in self._unread]
+            for row in rows:
+                self._writer.add("recordings", row)
+            labels[model.name] = Counter(row["label"] for row in rows if row.get("label"))
+            sources[model.name] = _count_by_source(rows)
+        counts = self._writer.counts
+        commit = Commit(
+            shard=self._shard.id,
+            files=len(self._shard.recordings),
+            windows=counts["windows"],
+            dead_letters=counts["dead_letters"],
+            rows=counts,
+            sha256=self._writer.close(),
+            labels={model: dict(sorted(counter.items())) for model, counter in labels.items()},
+            sources=sources,
+        )
+        self._writer.commit(commit)
+        return commit
+
+    def _deliver(self, model: JobModel, key: tuple[Recording, Window], result: Array) -> None:
+        recording, window = key
+        heard = self._heard[model.name, recording.uri][window.channel]
+        heard.windows += 1
+        row = _window_row(model, recording, window)
+        if model.labels:
+            heard.probabilities = heard.probabilities + result.astype(np.float64)
+            row |= _classified(model.labels, result)
+        else:
+            score = float(result[0])
+            heard.scores.append(score)
+            row |= self._judged(model, recording.source, score)
+        self._writer.add("windows", row)
+
+    def _judged(self, model: JobModel, source: str, score: float) -> dict[str, Any]:
+        verdicts = self._worker.verdicts(model, source)
+        if verdicts is None:
+            return {"score": score}
+        p_value = float(verdicts.window_p(np.array([score]))[0])
+        return {
+            "score": score,
+            "p_value": p_value,
+            "is_anomaly": p_value <= self._worker.alpha,
+            "calibration_id": model.choice.calibration_id,
+        }
+
+    def _recording_row(self, model: JobModel, recording: Recording) -> dict[str, Any]:
+        channels = self._heard[model.name, recording.uri].values()
+        windows = sum(heard.windows for heard in channels)
+        row: dict[str, Any] = {"uri": recording.uri, "source": recording.source, "model": model.name, "windows": windows}
+        if model.labels:
+            mean = np.sum([heard.probabilities for heard in channels], axis=0) / windows
+            best = int(np.argmax(mean))
+            return row | {"label": model.labels[best], "probability": float(mean[best])}
+        row["score"] = max(max(heard.scores) for heard in channels)
+        verdicts = self._worker.verdicts(model, recording.source)
+        if verdicts is not None:
+            # Several channels are several chances of a false alarm: Bonferroni, as for the blocks of a long recording.
+            p_value = min(1.0, len(channels) * min(verdicts.recording_p(heard.scores) for heard in channels))
+            row |= {"p_value": p_value, "is_anomaly": p_value <= self._worker.alpha}
+        return row
+
+
+def _window_row(model: JobModel, recording: Recording, window: Window) -> dict[str, Any]:
+    end = window.start_sample + window.length
+    return {
+        "uri": recording.uri,
+        "source": recording.source,
+        "channel": window.channel,
+        "start_sample": window.start_sample,
+        "end_sample": end,
+        "start_s": window.start_sample / model.format.sample_rate,
+        "end_s": end / model.format.sample_rate,
+        "model": model.name,
+        "model_version": model.choice.version,
+    }
+
+
+def _classified(labels: tuple[str, ...], probabilities: Array) -> dict[str, Any]:
+    best = np.argsort(-probabilities, kind="stable")[:TOP_K]
+    top = [{"label": labels[index], "probability": float(probabilities[index])} for index in best]
+    return {**top[0], "top_k": top}
+
+
+def _dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
+    return {
+        "uri": recording.uri,
+        "source": recording.source,
+        "offset": error.offset,
+        "stage": "decode",
+        "error_class": type(error).__name__,
+        "message": str(error),
+    }
+
+
+def _count_by_source(rows: Sequence[dict[str, Any]]) -> dict[str, SourceCount]:
+    recordings = Counter(row["source"] for row in rows)
+    anomalies = Counter(row["source"] for row in rows if row.get("is_anomaly"))
+    return {source: SourceCount(recordings=count, anomalies=anomalies[source]) for source, count in sorted(recordings.items())}

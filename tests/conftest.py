@@ -1,0 +1,42 @@
+"""Fixtures for every suite: small models exported for real, and where the real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from support import ROOT, SAMPLE_RATE, SOUND, PaddedAutoencoder, tone
+
+from avizor_export.architectures.lenet import LeNet
+from avizor_export.architectures.small_cnn import SmallCNN
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_inference.manifest import ImageInput
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of three small models: `digits` (image), `kinds` (audio, classifier), `normal` (audio, autoencoder).
+
+    `normal` is calibrated with 30 recordings of three windows from each of the sources `a` and `b`.
+    """
+    folder = tmp_path_factory.mktemp("repository") / "models"
+    torch.manual_seed(0)
+    image = ImageInput(height=32, width=32, channels=1)
+    export_model(LeNet(), ExportRequest("digits", "classify", image, labels=list("0123456789"), max_batch_size=16), folder)
+    kinds = SmallCNN(classes=3, width=4)
+    export_model(kinds, ExportRequest("kinds", "classify", SOUND, labels=["low", "mid", "high"], max_batch_size=16), folder)
+    normal = [(source, tone(3 * 4096 / SAMPLE_RATE, seed=seed).reshape(3, 4096)) for source in ("a", "b") for seed in range(30)]
+    request = ExportRequest("normal", "reconstruct", SOUND, normal=normal, max_batch_size=16)
+    export_model(PaddedAutoencoder(), request, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("AVIZOR_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; name its folder in AVIZOR_DATA")
+    return folder

@@ -1,0 +1,145 @@
+"""What every engine has to do alike. A new engine joins by a fixture parameter, and passes unchanged cases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engine import Engine
+from avizor_inference.errors import (
+    BatchTooLarge,
+    DeadlineExceeded,
+    EngineUnavailable,
+    InvalidInput,
+    ModelNotFound,
+    UnknownOutput,
+)
+
+
+@pytest.fixture(params=["embedded"])
+def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
+    with EmbeddedEngine(models) as engine:
+        yield engine
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 1)).astype(np.uint8)
+
+
+def test_spec_names_tensors_and_batch(engine: Engine) -> None:
+    spec = engine.spec("digits")
+    assert (spec.name, spec.version, spec.max_batch_size) == ("digits", 1, 16)
+    assert {name: (t.dtype, t.item_shape) for name, t in spec.inputs.items()} == {"image": ("uint8", (32, 32, 1))}
+    assert spec.outputs["probabilities"].item_shape == (10,)
+    assert spec.outputs["activations"].item_shape == (16, 5, 5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 16])
+def test_answers_are_the_graphs(engine: Engine, models: Path, batch: int) -> None:
+    """Against onnx's own reference evaluator, which shares no code with any engine."""
+    items = images(batch)
+    answers = engine.infer("digits", {"image": items}, ["probabilities", "embedding"])
+    reference = ReferenceEvaluator(onnx.load(models / "digits" / "1" / "model.onnx"))
+    expected = reference.run(["probabilities", "embedding"], {"image": items})
+    assert list(answers) == ["probabilities", "embedding"]
+    for got, wanted in zip(answers.values(), expected, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_items_of_a_batch_do_not_touch_each_other(engine: Engine) -> None:
+    items = images(5)
+    together = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]
+    alone = [engine.infer("digits", {"image": items[i : i + 1]}, ["probabilities"])["probabilities"][0] for i in range(5)]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
+
+
+def test_outputs_come_in_the_order_asked_for_and_no_others(engine: Engine) -> None:
+    answers = engine.infer("normal", {"waveform": np.zeros((2, 4096), np.float32)}, ["embedding", "score"])
+    assert list(answers) == ["embedding", "score"]
+    assert answers["score"].shape == (2, 1)
+
+
+def test_score_is_the_mean_of_the_error_map(engine: Engine) -> None:
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 4096)).astype(np.float32)
+    answers = engine.infer("normal", {"waveform": sound}, ["score", "error_map", "reconstruction"])
+    np.testing.assert_allclose(answers["score"][:, 0], answers["error_map"].mean(axis=(1, 2, 3)), rtol=1e-5)
+    assert answers["reconstruction"].shape == answers["error_map"].shape
+
+
+def test_many_threads_get_their_own_answers(engine: Engine) -> None:
+    items = images(8)
+    expected = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]
+    wrong: list[int] = []
+
+    def ask(index: int) -> None:
+        for _ in range(20):
+            answer = engine.infer("digits", {"image": items[index : index + 1]}, ["probabilities"])["probabilities"][0]
+            if not np.allclose(answer, expected[index], atol=1e-5):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"picture": images(1)}, "no input 'picture'; it takes image"),
+        ({"image": images(1), "extra": images(1)}, "no input 'extra'"),
+        ({}, "input 'image' of model 'digits' is missing"),
+        ({"image": images(1).astype(np.float32)}, "has dtype float32; give uint8[batch, 32, 32, 1]"),
+        ({"image": images(1)[0]}, "has shape [32, 32, 1]; give uint8[batch, 32, 32, 1]"),
+        ({"image": images(1)[:, :31]}, "has shape [1, 31, 32, 1]"),
+        ({"image": images(0)}, "holds no items"),
+        ({"image": [[1]]}, "is a list; give a numpy array"),
+    ],
+)
+def test_wrong_inputs_are_named(engine: Engine, inputs: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        engine.infer("digits", inputs, ["probabilities"])
+    assert message in str(caught.value)
+    assert caught.value.field in {"image", "picture", "extra"}
+
+
+def test_unknown_output_is_named(engine: Engine) -> None:
+    with pytest.raises(UnknownOutput, match="no output 'logits'; it has probabilities, embedding, activations"):
+        engine.infer("digits", {"image": images(1)}, ["logits"])
+    with pytest.raises(UnknownOutput, match="no output was asked for"):
+        engine.infer("digits", {"image": images(1)}, [])
+
+
+def test_oversize_batch_is_refused(engine: Engine) -> None:
+    with pytest.raises(BatchTooLarge, match="a batch of 17 is over the 16"):
+        engine.infer("digits", {"image": images(17)}, ["probabilities"])
+
+
+def test_unknown_model_and_version(engine: Engine) -> None:
+    with pytest.raises(ModelNotFound, match="no model 'nothing'"):
+        engine.infer("nothing", {"image": images(1)}, ["probabilities"])
+    with pytest.raises(ModelNotFound, match="no version 7"):
+        engine.spec("digits", 7)
+
+
+def test_deadline(engine: Engine) -> None:
+    with pytest.raises(DeadlineExceeded):
+        engine.infer("digits", {"image": images(16)}, ["probabilities"], timeout_s=1e-9)
+    assert engine.infer("digits", {"image": images(1)}, ["probabilities"], timeout_s=30.0)
+
+
+def test_closed_engine_is_unavailable(engine: Engine) -> None:
+    engine.infer("digits", {"image": images(1)}, ["probabilities"])
+    engine.close()
+    with pytest.raises(EngineUnavailable):
+        engine.infer("digits", {"image": images(1)}, ["probabilities"])

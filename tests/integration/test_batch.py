@@ -1,0 +1,169 @@
+"""The batch job as a user runs it: the real command, real files, real worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import soundfile
+from support import SAMPLE_RATE, tone, write_wav
+
+from avizor_inference.manifest import sha256_of_file
+
+AVIZOR = Path(sys.executable).with_name("avizor")
+
+
+def command(data: Path, models: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *map(str, (AVIZOR, "batch", data, "--models", models, "--model", "kinds", "--model", "normal", "--out", out)),
+        *("--alpha", "0.05"),
+        *more,
+    ]
+
+
+def batch(data: Path, models: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(data, models, out, *more), capture_output=True, text=True, timeout=120, check=False)
+
+
+def query(sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve recordings of the calibration's kind from `a` and `b`, one of another kind, one short, one stereo at 16 kHz."""
+    folder = tmp_path / "data"
+    for number in range(6):
+        for source in ("a", "b"):
+            write_wav(folder / source / f"{number}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=100 + number))
+    noise = 0.3 * np.random.default_rng(0).standard_normal(3 * 4096).astype(np.float32)
+    write_wav(folder / "a" / "odd.wav", np.clip(noise, -1, 1))
+    write_wav(folder / "short.wav", tone(0.1))
+    stereo = tone(1.0)[:, None].repeat(2, axis=1)
+    write_wav(folder / "b" / "stereo.wav", stereo, rate=16000)
+    return folder
+
+
+def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = batch(data, models, out)
+    assert result.returncode == 0, result.stderr
+    assert "15 files" in result.stdout
+    assert "default never calibrated" in result.stdout
+
+    keys = query(f"select count(*), count(distinct (uri, channel, start_sample, model)) from '{out}/windows/*.parquet'")
+    # 13 of three windows, the short one, and two channels of half a second (one window each), by two models
+    assert keys == [(2 * (13 * 3 + 1 + 2), 2 * (13 * 3 + 1 + 2))]
+    recordings = query(f"select count(*), count(distinct uri) from '{out}/recordings/*.parquet'")
+    assert recordings == [(30, 15)]
+    flagged = query(f"select uri, p_value from '{out}/recordings/*.parquet' where is_anomaly")
+    assert [(Path(uri).name, p) for uri, p in flagged if "odd" in uri] == [("odd.wav", pytest.approx(1 / 31))]
+    (short,) = query(f"select end_sample, end_s from '{out}/windows/*.parquet' where uri like '%short%' and model = 'kinds'")
+    assert short == (800, 0.1)
+    (best,) = query(
+        f"select label = top_k[1].label and probability = top_k[1].probability, len(top_k)"
+        f" from '{out}/windows/*.parquet' where model = 'kinds' limit 1"
+    )
+    assert best == (True, 3)
+
+
+def test_unreadable_files_become_dead_letters_and_the_job_goes_on(data: Path, models: Path, tmp_path: Path) -> None:
+    (data / "a" / "broken.wav").write_text("no sound at all")
+    (data / "a" / "empty.wav").touch()
+    cut = data / "b" / "cut.flac"
+    soundfile.write(cut, tone(30.0, seed=9), SAMPLE_RATE)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    out = tmp_path / "out"
+    result = batch(data, models, out)
+    assert result.returncode == 3, result.stderr
+    assert "3 files could not be read" in result.stdout
+    letters = query(f"select uri, stage, error_class, \"offset\" > 0 from '{out}/dead_letters/*.parquet' order by uri")
+    assert [(Path(uri).name, *rest) for uri, *rest in letters] == [
+        ("broken.wav", "decode", "MediaError", False),
+        ("empty.wav", "decode", "MediaError", False),
+        ("cut.flac", "decode", "MediaError", True),
+    ]
+    # no verdict on a recording that was only heard in part; the windows that were heard are kept
+    assert query(f"select count(*) from '{out}/recordings/*.parquet' where uri like '%cut%'") == [(0,)]
+    assert query(f"select count(*) > 0 from '{out}/windows/*.parquet' where uri like '%cut%'") == [(True,)]
+    assert query(f"select count(distinct uri) from '{out}/recordings/*.parquet'") == [(15,)]
+
+
+def part_digests(out: Path) -> dict[str, str]:
+    return {str(path.relative_to(out)): sha256_of_file(path) for path in sorted(out.rglob("*.parquet"))}
+
+
+def test_a_killed_job_is_resumed_to_the_same_bytes(models: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for number in range(400):
+        write_wav(data / "a" / f"{number:03d}.wav", tone(6 * 4096 / SAMPLE_RATE, seed=number))
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert batch(data, models, whole).returncode == 0
+
+    process = subprocess.Popen(command(data, models, resumed), start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((resumed / "commits").glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = len(list((resumed / "commits").glob("*.json")))
+    assert 0 < done < 7, "the job was not killed in its midst"
+
+    again = batch(data, models, resumed)
+    assert again.returncode == 0, again.stderr
+    assert "400 files" in again.stdout
+    assert part_digests(resumed) == part_digests(whole)
+
+
+def test_files_that_changed_since_are_not_mixed_in(data: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(data, models, out).returncode == 0
+    write_wav(data / "a" / "new.wav", tone(1.0))
+    result = batch(data, models, out)
+    assert result.returncode == 1
+    assert "files that have changed or gone since" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--alpha", "0.001"], "needs at least 999 normal recordings and the calibration of 'normal' has 60"),
+        (["--alpha", "2"], "--alpha 2 is not between 0 and 1"),
+        (["--model", "digits"], "model 'digits' takes image, and this job streams audio"),
+        (["--model", "nothing"], "no model 'nothing'"),
+        (["--model", "kinds"], "a model is named twice"),
+        (["--device", "cuda"], "asks for a GPU"),
+        (["--source-pattern", "("], "not a regular expression"),
+    ],
+)
+def test_a_job_that_cannot_work_fails_before_it_begins(
+    data: Path, models: Path, tmp_path: Path, more: list[str], message: str
+) -> None:
+    result = batch(data, models, tmp_path / "out", *more)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_says_what_would_be_done(data: Path, models: Path, tmp_path: Path) -> None:
+    result = batch(data, models, tmp_path / "out", "--dry-run")
+    assert result.returncode == 0
+    assert "15 files" in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_audio(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    result = batch(tmp_path / "data", models, tmp_path / "out")
+    assert result.returncode == 1
+    assert "no audio files" in result.stderr

@@ -1,0 +1,61 @@
+"""What may be loaded where, tried in fresh processes; and what the built wheel holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from support import ROOT, tone, write_wav
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_batch_job_never_loads_torch(models: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "data" / "1.wav", tone(1.0))
+    code = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "onnxscript", "avizor_export"):
+            raise ImportError("torch was asked for")
+sys.meta_path.insert(0, Refuse())
+sys.argv = ["avizor", "batch", sys.argv[1], "--models", sys.argv[2], "--model", "kinds", "--out", sys.argv[3]]
+if __name__ == "__main__":
+    from avizor_cli.main import main
+    main()
+"""
+    script = tmp_path / "job.py"  # a file, since worker processes import the main module anew
+    script.write_text(code)
+    result = subprocess.run(
+        [sys.executable, script, tmp_path / "data", models, tmp_path / "out"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("command", "module", "extra"), [("batch", "pyarrow", "pipeline"), ("export", "torch", "export")])
+def test_a_command_whose_extra_is_absent_says_what_to_install(command: str, module: str, extra: str) -> None:
+    without = f"import sys; sys.modules[{module!r}] = None; from avizor_cli.main import main; sys.argv = sys.argv[1:]; main()"
+    result = python(without, "avizor", command, "--whatever", "x")
+    assert result.returncode == 1
+    assert f"pip install 'avizor[{extra}]'" in result.stderr
+    listed = python(without, "avizor", "--help")
+    assert listed.returncode == 0
+    assert "models" in listed.stdout
+
+
+def test_the_wheel_holds_every_package_with_its_types(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for package in ("avizor_inference", "avizor_export", "avizor_pipeline", "avizor_cli"):
+        assert f"{package}/__init__.py" in names
+        assert f"{package}/py.typed" in names
+    assert {name.partition("/")[0] for name in names if not name.startswith("avizor-")} == {
+        "avizor_inference", "avizor_export", "avizor_pipeline", "avizor_cli",
+    }  # fmt: skip

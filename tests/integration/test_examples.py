@@ -1,0 +1,80 @@
+"""The examples reach the figures that the README promises. Minutes of training: `make test-slow`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from machine_sounds import FAULT_TO_SIGNAL_DB, bands_of_split, recording_seed
+from support import ROOT
+
+from avizor_inference.manifest import Manifest
+from avizor_inference.repository import ModelRepository
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def manifest(models: Path, name: str) -> Manifest:
+    return ModelRepository(models).version(name).manifest
+
+
+def test_training_and_test_sounds_share_neither_seed_nor_operating_point() -> None:
+    for limits, count in (((0.85, 1.15), 11), ((0.3, 1.0), 7)):
+        train, test = bands_of_split("train", limits, count), bands_of_split("test", limits, count)
+        assert bands_of_split("calibration", limits, count) == test
+        assert all(high < other_low or other_high < low for low, high in train for other_low, other_high in test)
+    seeds = {
+        recording_seed(split, base, machine, condition, index)
+        for split in ("train", "calibration", "test")
+        for base in (0, 1)
+        for machine in range(6)
+        for condition in range(6)
+        for index in range(10)
+    }
+    assert len(seeds) == 3 * 2 * 6 * 6 * 10
+
+
+@pytest.mark.slow
+def test_handwritten_digits(tmp_path: Path) -> None:
+    run("handwritten_digits.py", "--models", tmp_path)
+    assert manifest(tmp_path, "handwritten-digits").evaluation["test_accuracy"] >= 0.95  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_mnist(tmp_path: Path, shared_data: Path) -> None:
+    run("handwritten_digits.py", "--models", tmp_path, "--mnist", shared_data / "mnist10k")
+    assert manifest(tmp_path, "handwritten-digits").evaluation["test_accuracy"] >= 0.98  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_spoken_digits(tmp_path: Path, shared_data: Path) -> None:
+    run("spoken_digits.py", "--models", tmp_path, "--data", shared_data / "fsdd")
+    figures = manifest(tmp_path, "spoken-digits").evaluation
+    assert figures["test_recordings"] == 300
+    assert figures["test_accuracy"] >= 0.97  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    """With another seed than the demo's own, which nothing was chosen by."""
+    printed = run("demo.py", "--out", tmp_path / "demo", "--seed", 11)
+    figures = manifest(tmp_path / "demo" / "models", "machine-sound").evaluation
+    auc = figures["roc_auc"]
+    assert isinstance(auc, dict)
+    assert set(auc) == {"overall", *FAULT_TO_SIGNAL_DB}
+    assert auc["overall"] >= 0.95  # type: ignore[operator]
+    assert min(auc.values()) >= 0.80  # type: ignore[type-var, operator]
+    assert figures["baseline_roc_auc"] < 0.75  # type: ignore[operator]
+    alarms = re.search(r"false alarms: (\d+) of 240", printed)
+    assert alarms is not None
+    assert int(alarms[1]) <= 30  # 12 promised on average over calibrations

@@ -1,0 +1,117 @@
+"""`avizor export` and `avizor models` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from support import SAMPLE_RATE, tone, write_wav
+
+from avizor_export.architectures.lenet import LeNet
+from avizor_export.architectures.small_cnn import SmallCNN
+from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.repository import ModelRepository
+
+AVIZOR = Path(sys.executable).with_name("avizor")
+
+NET = """
+from torch import nn
+
+def autoencoder(latent):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(16 * 17, latent))
+            self.decoder = nn.Sequential(nn.Linear(latent, 16 * 17), nn.Unflatten(1, (1, 16, 17)))
+
+        def forward(self, x):
+            return self.decoder(self.encoder(x))
+
+    return Net()
+"""
+
+
+def avizor(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+def test_an_image_classifier(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = LeNet(classes=4, channels=3)
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "labels.txt").write_text("north\neast\nsouth\nwest\n")
+    items = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    np.save(tmp_path / "items.npy", items)
+    (tmp_path / "figures.json").write_text(json.dumps({"test_accuracy": 0.5}))
+    result = avizor(
+        "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--set", "channels=3",
+        "--weights", tmp_path / "weights.pt", "--name", "winds", "--task", "classify", "--labels", tmp_path / "labels.txt",
+        "--input", "image:height=32,width=32,channels=3,mean=0.5,std=0.25", "--items", tmp_path / "items.npy",
+        "--evaluation", tmp_path / "figures.json", "--models", tmp_path / "models", "--max-batch-size", "8",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    manifest = ModelRepository(tmp_path / "models").version("winds").manifest
+    assert manifest.labels == ("north", "east", "south", "west")
+    assert manifest.parity.samples == ("zeros", "random", "real")
+    assert manifest.parity.batch_sizes == (1, 2, 3, 8)
+    assert manifest.evaluation == {"test_accuracy": 0.5}
+    assert manifest.provenance.parameters == sum(p.numel() for p in network.parameters())
+    with EmbeddedEngine(tmp_path / "models") as engine:
+        found = engine.infer("winds", {"image": items}, ["probabilities"])["probabilities"]
+    network.eval()
+    with torch.inference_mode():
+        scaled = (torch.from_numpy(items).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+        expected = torch.softmax(network(scaled), dim=1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    listed = avizor("models", "--models", tmp_path / "models")
+    assert "winds" in listed.stdout
+    assert "image uint8[N,32,32,3]" in listed.stdout
+    assert avizor("models", "check", "--models", tmp_path / "models").stdout == "winds: ok\n"
+
+
+def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NET)
+    for number in range(25):
+        write_wav(tmp_path / "normal" / "fan" / f"{number}.wav", tone(1.0, seed=number))
+    result = avizor(
+        "export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct",
+        "--input", "audio:sample_rate=8000,window_samples=4096,hop_samples=4096,n_fft=256,hop_length=240,n_mels=16",
+        "--calibrate", "normal", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "25 normal recordings (fan 25)" in result.stdout
+    version = ModelRepository(tmp_path / "models").version("fan")
+    calibration = version.calibration()
+    assert calibration is not None
+    assert calibration.recordings("fan") == 25
+    assert (version.folder / "calibrations" / f"{calibration.id}.json").exists()
+    assert {len(windows) for windows in calibration.sources["fan"]} == {2}
+    assert SAMPLE_RATE == 8000
+
+
+def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: Path) -> None:
+    torch.save(SmallCNN(classes=3).state_dict(), tmp_path / "weights.pt")
+    result = avizor(
+        "export", "avizor_export.architectures.small_cnn:SmallCNN", "--set", "classes=4", "--weights", tmp_path / "weights.pt",
+        "--name", "m", "--task", "classify", "--input", "tensor:item_shape=1/16/16", "--models", tmp_path / "models",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "does not fit the network" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def test_check_exits_with_1_and_names_the_fault(tmp_path: Path, models: Path) -> None:
+    import shutil
+
+    shutil.copytree(models, tmp_path / "models")
+    (tmp_path / "models" / "digits" / "labels.txt").unlink()
+    result = avizor("models", "check", "--models", tmp_path / "models")
+    assert result.returncode == 1
+    assert "digits: WRONG" in result.stdout
+    assert "kinds: ok" in result.stdout

@@ -1,0 +1,113 @@
+"""`avizor models check` finds each kind of damage, and engines refuse what does not match its manifest."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avizor_inference.check import check_model
+from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
+from avizor_inference.repository import ModelRepository
+
+
+@pytest.fixture
+def copy(models: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(models, tmp_path / "models"))
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    before = path.read_text()
+    after = change(before)
+    assert after != before, "the test changed nothing"
+    path.write_text(after)
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_sound_models_pass(models: Path) -> None:
+    repository = ModelRepository(models)
+    assert repository.names() == ["digits", "kinds", "normal"]
+    assert [check_model(repository, name) for name in repository.names()] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.pbtxt", lambda s: s.replace("TYPE_UINT8, dims", "TYPE_FP32, dims", 1), "input image is float32"),
+        ("config.pbtxt", lambda s: s.replace('"probabilities"', '"logits"'), "output logits is not in model.onnx"),
+        ("config.pbtxt", lambda s: s.replace("dims: [ 10 ]", "dims: [ 11 ]"), "output probabilities is float32[11]"),
+        ("config.pbtxt", lambda s: s.replace("max_batch_size: 16", "max_batch_size: 0"), "max_batch_size is 0"),
+        ("config.pbtxt", lambda s: s.replace("onnxruntime", "tensorrt"), "backend is 'tensorrt'"),
+        ("config.pbtxt", lambda s: s.replace('name: "digits"', 'name: "other"'), "it has to be the folder's"),
+        ("config.pbtxt", lambda s: s.replace("label_filename", "nonsense_field"), "not a Triton model configuration"),
+        ("config.pbtxt", lambda s: s.replace(', label_filename: "labels.txt"', ""), "no output names labels.txt"),
+        ("config.pbtxt", lambda s: s.replace("avizor_model_sha256", "something_else"), "is not the digest of version 1"),
+        ("labels.txt", lambda s: s.replace("7", "seven"), "is not the manifest's 10 labels"),
+        ("1/manifest.json", lambda s: s.replace('"opset": 18', '"opset": 17'), "opset and IR version 17"),
+        ("1/manifest.json", lambda s: s.replace('"passed": true', '"passed": false', 1), "parity report did not pass"),
+        ("1/manifest.json", lambda s: s.replace('"version": 1', '"version": 2'), "copied or renamed"),
+        ("1/manifest.json", lambda s: s.replace('"task"', '"tusk"'), "task: Field required"),
+        ("1/manifest.json", lambda s: s[: len(s) // 2], "is not a manifest"),
+    ],
+)
+def test_each_damage_is_found(copy: Path, file: str, change: Callable[[str], str], message: str) -> None:
+    edit(copy / "digits" / file, change)
+    problems = check_model(ModelRepository(copy), "digits")
+    assert any(message in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_changed_model_is_found_and_refused(copy: Path, damage: Callable[[Path], object]) -> None:
+    damage(copy / "digits" / "1" / "model.onnx")
+    assert check_model(ModelRepository(copy), "digits")
+    with EmbeddedEngine(copy) as engine, pytest.raises(VersionRefused, match=r"model\.onnx"):
+        engine.infer("digits", {"image": np.zeros((1, 32, 32, 1), np.uint8)}, ["probabilities"])
+
+
+def test_a_file_that_is_no_onnx_is_refused_even_with_its_digest(copy: Path) -> None:
+    folder = copy / "digits" / "1"
+    (folder / "model.onnx").write_bytes(b"nonsense" * 100)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    import hashlib
+
+    manifest["model_sha256"] = hashlib.sha256(b"nonsense" * 100).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "not an ONNX model" in check_model(ModelRepository(copy), "digits")[0]
+    with EmbeddedEngine(copy) as engine, pytest.raises(VersionRefused, match="cannot load"):
+        engine.spec("digits")
+
+
+def test_a_calibration_of_another_model_is_refused(copy: Path) -> None:
+    edit(copy / "normal" / "1" / "calibration.json", lambda s: s.replace('"model_sha256": "', '"model_sha256": "f'))
+    assert "made with another model.onnx" in check_model(ModelRepository(copy), "normal")[0]
+
+
+def test_flipped_bits_give_a_clear_error_never_a_traceback(copy: Path) -> None:
+    """Every byte of the small text files damaged in turn would take minutes; 150 random ones each."""
+    rng = np.random.default_rng(0)
+    for file in ("config.pbtxt", "1/manifest.json"):
+        path = copy / "digits" / file
+        original = path.read_bytes()
+        for position in rng.integers(0, len(original), 150):
+            damaged = bytearray(original)
+            damaged[position] ^= 1 << int(rng.integers(0, 7))
+            path.write_bytes(bytes(damaged))
+            check_model(ModelRepository(copy), "digits")
+            try:
+                EmbeddedEngine(copy).spec("digits")
+            except AvizorError as error:
+                assert str(error)
+        path.write_bytes(original)
+
+
+def test_no_repository() -> None:
+    with pytest.raises(RepositoryError, match="is not a folder"):
+        ModelRepository("/nowhere/at/all")

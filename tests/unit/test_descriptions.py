@@ -1,0 +1,105 @@
+"""Small readers: input descriptions, source rules, job settings, plans."""
+
+import json
+from pathlib import Path, PurePath
+
+import pytest
+from support import tone, write_wav
+
+from avizor_export.input_description import parse_input
+from avizor_inference.errors import ExportError, JobError, RequestError
+from avizor_inference.manifest import AudioInput, ImageInput, TensorInput
+from avizor_inference.sources import SourceRule
+from avizor_pipeline import plan
+from avizor_pipeline.settings import JobSettings, claim_output
+
+
+def test_input_descriptions(tmp_path: Path) -> None:
+    image = parse_input("image:height=32,width=24,channels=3,mean=0.5/0.4/0.3,std=0.2")
+    assert isinstance(image, ImageInput)
+    assert (image.height, image.front_end.mean, image.front_end.std) == (32, (0.5, 0.4, 0.3), (0.2,))
+    audio = parse_input("audio:sample_rate=8000,window_samples=8000,hop_samples=4000,n_fft=256,hop_length=80,n_mels=40")
+    assert isinstance(audio, AudioInput)
+    assert audio.front_end.n_mels == 40
+    (tmp_path / "input.json").write_text(audio.model_dump_json())
+    assert parse_input(str(tmp_path / "input.json")) == audio
+    assert parse_input("tensor:name=x,item_shape=3/4") == TensorInput(name="x", item_shape=(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video:fps=3", "does not match any of the expected tags"),
+        ("image:height=32,width=32", "channels: Field required"),
+        ("image:height=tall,width=32,channels=1", "image.height"),
+        ("image:height=32,width=32,channels=3,mean=0.5/0.5", "mean has 2 values; give 1, or one for each of the 3 channels"),
+        ("image:height", "'height' is not key=value"),
+        ("audio:sample_rate=8000,window_samples=100,hop_samples=50,n_fft=256,hop_length=80,n_mels=40", "less than n_fft"),
+        (
+            "audio:sample_rate=8000,window_samples=300,hop_samples=500,n_fft=256,hop_length=80,n_mels=40",
+            "sound would be skipped",
+        ),
+        ("nowhere.json", "cannot be read"),
+    ],
+)
+def test_wrong_input_descriptions_name_the_field(text: str, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        parse_input(text)
+
+
+def test_source_rules() -> None:
+    assert SourceRule().source_of(PurePath("fan-1/normal/1.wav")) == "fan-1"
+    assert SourceRule().source_of(PurePath("1.wav")) == "default"
+    assert SourceRule(r"_([a-z]+)_").source_of(PurePath("3_theo_12.wav")) == "theo"
+    assert SourceRule(r"_([a-z]+)_").source_of(PurePath("other.wav")) == "default"
+    for pattern, message in (("(", "not a regular expression"), ("abc", "has no group")):
+        with pytest.raises(RequestError, match=message):
+            SourceRule(pattern)
+
+
+def settings(*roots: Path, **changes: object) -> JobSettings:
+    return JobSettings(roots=tuple(map(str, roots)), repository="models", models=(), **changes)  # type: ignore[arg-type]
+
+
+def test_shards_are_the_same_each_time_and_cover_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SHARD_FILES", 4)
+    paths = [write_wav(tmp_path / f"{n % 3}" / f"{n}.wav", tone(0.1)) for n in range(10)]
+    first, second = list(plan.shards(settings(tmp_path))), list(plan.shards(settings(tmp_path)))
+    assert first == second
+    assert [len(shard.recordings) for shard in first] == [4, 4, 2]
+    assert sorted(each.uri for shard in first for each in shard.recordings) == sorted(map(str, paths))
+    assert {each.source for shard in first for each in shard.recordings} == {"0", "1", "2"}
+    other = list(plan.shards(settings(tmp_path, alpha=0.5)))
+    assert not {shard.id for shard in first} & {shard.id for shard in other}
+    write_wav(paths[0], tone(0.2))
+    changed = list(plan.shards(settings(tmp_path)))
+    assert [a.id == b.id for a, b in zip(first, changed, strict=True)].count(False) == 1
+
+
+def test_large_files_close_a_shard_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SHARD_BYTES", 3000)
+    for n in range(4):
+        write_wav(tmp_path / f"{n}.wav", tone(0.1))  # 1,644 bytes each
+    assert [len(shard.recordings) for shard in plan.shards(settings(tmp_path))] == [2, 2]
+
+
+def test_roots(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="does not exist"):
+        list(plan.shards(settings(tmp_path / "gone")))
+    with pytest.raises(ValueError, match="counted twice"):
+        settings(tmp_path, tmp_path / "below")
+
+
+def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
+    job = settings(tmp_path / "data")
+    claim_output(tmp_path / "out", job)
+    claim_output(tmp_path / "out", job)
+    with pytest.raises(JobError, match="a job with other alpha; choose another --out"):
+        claim_output(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(JobError, match="is not empty"):
+        claim_output(tmp_path / "mine", job)
+    (tmp_path / "out" / "job.json").write_text(json.dumps({"roots": 3}))
+    with pytest.raises(JobError, match="cannot be read"):
+        claim_output(tmp_path / "out", job)

@@ -1,0 +1,144 @@
+"""What export refuses, and that the message says what to change."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from avizor_export import parity
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.loading import load_network
+from avizor_export.served import serve
+from avizor_export.to_onnx import to_onnx
+from avizor_inference.errors import ExportError
+from avizor_inference.manifest import TensorInput
+
+VECTOR = TensorInput(name="features", item_shape=(6,))
+
+
+class Frozen(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(self.linear(x), torch.zeros(2, 2))
+
+
+class NotFinite(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :2] / (x[:, :1] - x[:, :1])
+
+
+def export(network: nn.Module, folder: Path, **changes: object) -> None:
+    settings: dict[str, object] = {"name": "m", "task": "classify", "input": VECTOR, "labels": ["a", "b"], **changes}
+    export_model(network, ExportRequest(**settings), folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "message"),
+    [
+        (nn.Linear(6, 2), {"labels": ["a"]}, "1 labels for a network with 2 classes"),
+        (nn.Linear(6, 2), {"labels": None}, "no labels for a network with 2 classes"),
+        (nn.Linear(6, 2), {"labels": ["a", "a"]}, "labels have to differ"),
+        (nn.Linear(6, 2), {"name": "a/b"}, "'a/b' is not a model name"),
+        (nn.Linear(5, 2), {}, r"failed on the front end's output of shape \[2, 6\]"),
+        (nn.Sequential(nn.Linear(6, 2), nn.Softmax(dim=1)), {}, "ends in a softmax; let it return logits"),
+        (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder gives back the shape"),
+        (nn.Linear(6, 6), {"task": "reconstruct"}, "labels are for classifiers"),
+        (nn.Unflatten(1, (2, 3)), {}, r"a classifier gives \[batch, classes\]"),
+        (Frozen(), {}, "batch"),
+        (NotFinite(), {}, "not finite on zeros, batch of 1"),
+        (nn.Linear(6, 2), {"real_items": np.zeros((1, 5), np.float32)}, r"real items are float32\[1, 5\]"),
+    ],
+)
+def test_refused_with_the_reason_and_nothing_published(
+    tmp_path: Path, network: nn.Module, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export(network, tmp_path / "models", **changes)
+    models = tmp_path / "models"
+    assert not models.exists() or [path for path in models.iterdir() if not path.name.startswith(".avizor-lock")] == []
+
+
+def test_parity_names_output_size_and_sample() -> None:
+    network = nn.Linear(6, 2)
+    served = serve(network, VECTOR, "classify", torch.randn(2, 6))
+    proto = to_onnx(served, "features", torch.randn(2, 6))
+    assert parity.compare(served, proto, VECTOR.tensor(), None).passed
+    _change_a_weight(proto)
+    with pytest.raises(ExportError, match=r"probabilities by up to 0\.\d+ on random"):
+        parity.compare(served, proto, VECTOR.tensor(), None)
+
+
+def _change_a_weight(proto: onnx.ModelProto) -> None:
+    for tensor in proto.graph.initializer:
+        values = numpy_helper.to_array(tensor).copy()
+        if values.shape == (2, 6):
+            values[0, 0] += 1.0
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def test_dropout_is_off_in_what_is_exported(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.9), nn.Linear(16, 2))
+    network.train()
+    export(network, tmp_path / "models")  # parity would fail
+
+
+def test_the_graph_holds_no_path_of_this_machine(tmp_path: Path) -> None:
+    export(nn.Linear(6, 2), tmp_path / "models")
+    assert str(Path.cwd()).encode() not in (tmp_path / "models" / "m" / "1" / "model.onnx").read_bytes()
+
+
+def test_two_exports_of_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    network = nn.Linear(6, 2)
+    export(network, tmp_path / "models")
+    export(network, tmp_path / "models")
+    first, second = ((tmp_path / "models" / "m" / str(n) / "model.onnx").read_bytes() for n in (1, 2))
+    assert first == second
+
+
+def test_a_new_version_keeps_its_tensors(tmp_path: Path) -> None:
+    export(nn.Linear(6, 2), tmp_path / "models")
+    with pytest.raises(ExportError, match="publish under another name"):
+        export(nn.Linear(6, 3), tmp_path / "models", labels=["a", "b", "c"])
+    assert not (tmp_path / "models" / "m" / "2").exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("torch.nn", "write package.module:factory"),
+        ("no_such_module:Net", "cannot import"),
+        ("torch.nn:NoSuchLayer", "cannot import"),
+        ("torch.nn:Linear", "failed with TypeError"),
+        ("builtins:dict", "returned a dict"),
+    ],
+)
+def test_factories(factory: str, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        load_network(factory, {}, None)
+
+
+def test_weights(tmp_path: Path) -> None:
+    arguments = {"in_features": 6, "out_features": 2}
+    good, other, unsafe, broken = (tmp_path / name for name in ("good.pt", "other.pt", "unsafe.pt", "broken.pt"))
+    network = nn.Linear(6, 2)
+    torch.save(network.state_dict(), good)
+    torch.save(nn.Linear(5, 2).state_dict(), other)
+    torch.save(network, unsafe)
+    broken.write_bytes(b"not weights")
+    loaded = load_network("torch.nn:Linear", arguments, good)
+    torch.testing.assert_close(loaded.state_dict()["weight"], network.weight.data)
+    for path, message in (
+        (other, "does not fit the network"),
+        (unsafe, r"holds more than tensors.*torch.save\(model.state_dict\(\)"),
+        (broken, "broken.pt"),
+        (tmp_path / "gone.pt", "not a weights file that can be read"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            load_network("torch.nn:Linear", arguments, path)
