@@ -23,6 +23,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+.PHONY: proto
+proto: ## Regenerate the stubs in proto/gen; PROTO_FLAGS=--check fails if that would change them
+	test -x $(VENV)-proto/bin/python || $(PYTHON) -m venv $(VENV)-proto
+	$(VENV)-proto/bin/python -m pip install --quiet grpcio-tools==1.72.2 googleapis-common-protos==1.70.0
+	$(VENV)-proto/bin/python proto/generate.py $(PROTO_FLAGS)
+
 .PHONY: demo
 demo: $(STAMP) ## Train, export, stream and flag, from end to end
 	$(BIN)/python examples/demo.py
@@ -34,6 +40,39 @@ test: $(STAMP) ## All tests but the slow ones
 .PHONY: test-slow
 test-slow: $(STAMP) ## The tests that train real models to their promised figures
 	$(BIN)/python -m pytest -m slow
+
+.PHONY: test-stack
+test-stack: $(STAMP) ## The compose stack for real: needs a Docker engine
+	$(BIN)/python -m pytest -m stack -s tests/stack
+
+# The image that docker-compose.yml names; run where there is a GPU and Docker with the NVIDIA container toolkit.
+TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:26.09-py3
+.PHONY: test-gpu
+test-gpu: $(STAMP) ## The contract suite against NVIDIA's own image and the CUDA provider: needs a GPU
+	AVIZOR_GPU=1 AVIZOR_TRITON_IMAGE=$(TRITON_IMAGE) $(BIN)/python -m pytest tests/contract
+
+# ONNX Runtime inside the Triton release that docker-compose.yml names; the lower bound in pyproject.toml.
+ORT_MINIMUM := 1.30.0
+.PHONY: test-ort-minimum
+test-ort-minimum: $(STAMP) ## The contract suite at the oldest ONNX Runtime that is allowed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-ort onnxruntime==$(ORT_MINIMUM)
+	PYTHONPATH=$(VENV)-ort $(BIN)/python -c 'import onnxruntime; assert onnxruntime.__version__ == "$(ORT_MINIMUM)"'
+	PYTHONPATH=$(VENV)-ort $(BIN)/python -m pytest tests/contract
+
+# Compose 2 where it is there, else the older docker-compose.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+.PHONY: up
+up: models ## Start the stack; exports the demo's models first if there are none
+	deploy/secrets.sh
+	$(COMPOSE) up --build --detach
+
+.PHONY: down
+down: ## Stop the stack
+	$(COMPOSE) down
+
+models: | $(STAMP)
+	$(BIN)/python examples/machine_anomalies.py --data demo-output/sounds --models $@
 
 .PHONY: lint
 lint: $(STAMP) ## Style, and which package may import which
@@ -51,4 +90,4 @@ bench: $(STAMP) ## Memory of the batch job over 300 and 3,000 files
 
 .PHONY: clean
 clean: ## Remove .venv and what demo and tests made
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

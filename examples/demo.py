@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from demo_gateway import show_gateway
 from machine_anomalies import RECORDINGS
 from machine_sounds import generate
 from scipy.stats import betabinom
@@ -36,7 +37,7 @@ beforehand. A classifier tells from the same sound which type of machine it is."
 
 def step(number: int, title: str) -> None:
     """Print a heading."""
-    print(f"\n[{number}/4] {title}", flush=True)
+    print(f"\n[{number}/5] {title}", flush=True)
 
 
 def run(*command: str | Path) -> None:
@@ -157,6 +158,8 @@ def main() -> None:
     run(avizor, "batch", sounds / "test", "--models", models, *chosen, "--out", results, "--alpha", str(ALPHA))
     step(4, "what was found, beside what was promised")
     report(sounds, models, results)
+    step(5, "the same models behind the gRPC gateway, on the embedded engine: one recording of each kind")
+    show_gateway(avizor, models, sounds / "test" / "pump-1", ALPHA)
     print(f"\nThe results are Parquet files in {results}; the recordings most in need of a look, by DuckDB:")
     query = f"select uri, p_value, score from '{results}/recordings/*.parquet' where is_anomaly order by score desc limit 10"
     print(f'  {Path(sys.executable)} -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT, SAMPLE_RATE, SOUND, PaddedAutoencoder, tone
+from support import ROOT, SAMPLE_RATE, SOUND, PaddedAutoencoder, on_gpu, tone
+from triton_server.container import triton_container
+from triton_server.install import TritonInstall, install
+from triton_server.server import TritonServer
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.small_cnn import SmallCNN
@@ -40,3 +44,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; name its folder in AVIZOR_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def triton_install() -> TritonInstall:
+    """Triton from the wheel, installed once into a cache folder.
+
+    Fails where it cannot be installed: a suite that leaves an engine out is not a green suite. AVIZOR_SKIP_TRITON=1 says that
+    this is meant.
+    """
+    if os.environ.get("AVIZOR_SKIP_TRITON") == "1":
+        pytest.skip("AVIZOR_SKIP_TRITON=1: nothing is proven about Triton")
+    return install()
+
+
+@pytest.fixture(scope="session")
+def triton_address(request: pytest.FixtureRequest, models: Path) -> Iterator[str]:
+    """host:port of the gRPC of a real Triton that serves `models`: from AVIZOR_TRITON_IMAGE if set, else from the wheel."""
+    image = os.environ.get("AVIZOR_TRITON_IMAGE")
+    if image:
+        with triton_container(image, models, gpu=on_gpu()) as address:
+            yield address
+        return
+    with TritonServer(request.getfixturevalue("triton_install"), models) as server:
+        yield server.grpc_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,13 @@ from avizor_inference.manifest import AudioInput, LogMelFrontEnd
 ROOT = Path(__file__).parent.parent
 
 SAMPLE_RATE = 8000
+
+
+def on_gpu() -> bool:
+    """Whether this run is to prove the GPU (`make test-gpu`)."""
+    return os.environ.get("AVIZOR_GPU") == "1"
+
+
 SOUND = AudioInput(
     sample_rate=SAMPLE_RATE,
     window_samples=4096,

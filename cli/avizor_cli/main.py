@@ -37,7 +37,7 @@ def _commands() -> dict[str, EntryPoint]:
 
 def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     """Stands in for a command whose extra is not installed: listed, and says what to install."""
-    extra = {"batch": "pipeline"}.get(entry.name, entry.name)
+    extra = {"batch": "pipeline", "health": "service", "serve": "service"}.get(entry.name, entry.name)
     message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
 
     def fail(**_: object) -> None:

@@ -11,6 +11,7 @@ from avizor_inference.errors import AvizorError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
 from avizor_inference.manifest import Manifest, TensorSpec
 from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.triton_rules import load_problems
 
 
 def check_model(repository: ModelRepository, name: str) -> list[str]:
@@ -92,6 +93,7 @@ def _check_config(version: ModelVersion, config: ModelConfig, graph: Graph) -> I
     yield from _compare_config("input", config.input, graph.inputs)
     yield from _compare_config("output", config.output, graph.outputs)
     yield from _check_labels(version, config)
+    yield from (f"config.pbtxt: {problem}" for problem in load_problems(config, graph))
 
 
 def _compare_config(kind: str, declared: Iterable[object], found: Iterable[GraphTensor]) -> Iterator[str]:

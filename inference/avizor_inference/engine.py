@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +48,23 @@ class Engine(Protocol):
         Raises InvalidInput, UnknownOutput, BatchTooLarge for a request that is wrong, ModelNotFound, VersionRefused,
         DeadlineExceeded if there is no answer within `timeout_s` seconds, EngineUnavailable if the engine is away.
         """
+
+    def submit(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Future[dict[str, Array]]:
+        """Like infer, without waiting, so that several requests may be in flight.
+
+        What is wrong with the request itself is raised here; what goes wrong later, by the future's result().
+        """
+
+    def ready(self, timeout_s: float = 1.0) -> bool:
+        """Whether a request would be taken now."""
 
     def close(self) -> None:
         """Let go of every model. Calls after this raise EngineUnavailable."""

@@ -76,7 +76,7 @@ class ModelRepository:
         """Version numbers of a model, ascending. Raises ModelNotFound."""
         if name not in self.names():
             known = ", ".join(self.names()) or "none"
-            raise ModelNotFound(f"no model {name!r} in {self.root}; there: {known}")
+            raise ModelNotFound(f"no model {name!r}; there: {known}")
         folders = (path for path in (self.root / name).iterdir() if path.is_dir())
         return sorted(int(path.name) for path in folders if path.name.isdecimal() and not path.name.startswith("0"))
 
@@ -84,7 +84,7 @@ class ModelRepository:
         """One version, the newest unless a number is given. Raises ModelNotFound; nothing is verified yet."""
         versions = self.versions(name)
         if not versions:
-            raise ModelNotFound(f"model {name!r} in {self.root} has no version; export it again")
+            raise ModelNotFound(f"model {name!r} has no version; export it again")
         if version is not None and version not in versions:
             raise ModelNotFound(f"model {name!r} has no version {version}; there: {', '.join(map(str, versions))}")
         number = versions[-1] if version is None else version

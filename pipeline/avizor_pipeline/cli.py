@@ -10,18 +10,23 @@ import click
 from pydantic import ValidationError
 
 from avizor_inference.embedded import Device
+from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError, RequestError
 from avizor_inference.manifest import describe
 from avizor_inference.repository import ModelRepository
 from avizor_inference.sources import SourceRule
 from avizor_pipeline.job import Plan, plan, run_job
 from avizor_pipeline.local import available_cores
+from avizor_pipeline.metrics import BatchMetrics
 from avizor_pipeline.models import choose, open_models
+from avizor_pipeline.parts import Commit
 from avizor_pipeline.progress import progress
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.summary import summary
 
+EXIT_FAILED = 1
 EXIT_DEAD_LETTERS = 3
+EXIT_INTERRUPTED = 130
 
 _path = click.Path(path_type=Path)
 
@@ -31,22 +36,30 @@ _path = click.Path(path_type=Path)
 @click.option("--models", "repository", type=_path, default=Path("models"), show_default=True, help="Model repository.")
 @click.option("--model", "names", multiple=True, required=True, help="Model to run; repeat it for several.")
 @click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
+@click.option("--engine", default=EMBEDDED, show_default=True, help="`ort`, embedded, or triton://HOST:8001.")
 @click.option("--alpha", type=float, default=0.01, show_default=True, help="Promised share of false alarms.")
 @click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Windows in one run of a model.")
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True)
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve the job's metrics here while it runs.")
+@click.option("--pushgateway", metavar="HOST:PORT", help="Push the job's outcome to this Pushgateway.")
+@click.option("--push-job", default="avizor-batch", show_default=True, help="Name of the job there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 def batch(
     sources: tuple[str, ...],
     repository: Path,
     names: tuple[str, ...],
     out: Path,
+    engine: str,
     alpha: float,
     source_pattern: str,
     workers: int | None,
     batch_size: int,
     device: Device,
+    metrics_port: int | None,
+    pushgateway: str | None,
+    push_job: str,
     dry_run: bool,
 ) -> None:
     """Stream the audio files of SOURCE (folders or files) through models, in bounded memory.
@@ -54,28 +67,52 @@ def batch(
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
     a file is the first folder of its path below SOURCE. Exit code: 0 all rows, 3 finished with dead letters, 1 failed.
     """
-    settings = _settings(sources, repository, names, alpha, source_pattern, batch_size, device)
+    settings = _settings(sources, repository, names, engine, alpha, source_pattern, batch_size, device)
     planned = plan(settings)
     if dry_run:
         _say(planned, settings)
         return
+    metrics = BatchMetrics()
+    try:
+        with metrics.served(metrics_port):
+            code = _run(settings, out, planned, workers or available_cores(), metrics)
+    except JobError:
+        metrics.finish(EXIT_FAILED)
+        if pushgateway:
+            metrics.push(pushgateway, push_job)
+        raise
+    if pushgateway:
+        metrics.push(pushgateway, push_job)
+    sys.exit(code)
+
+
+def _run(settings: JobSettings, out: Path, planned: Plan, workers: int, metrics: BatchMetrics) -> int:
+    """Run the job with its progress and summary; return the exit code."""
     started = time.monotonic()
+    metrics.plan(planned.files)
     try:
         with progress(planned.files) as advance:
-            outcome = run_job(settings, out, planned, workers or available_cores(), lambda commit: advance(commit.files))
+
+            def on_commit(commit: Commit) -> None:
+                advance(commit.files)
+                metrics.count(commit)
+
+            outcome = run_job(settings, out, planned, workers, on_commit)
     except KeyboardInterrupt:
         click.echo("\ninterrupted; finished shards are kept: run the same command again to go on", err=True)
-        sys.exit(130)
+        return EXIT_INTERRUPTED
     for line in summary(outcome, settings, out, time.monotonic() - started):
         click.echo(line)
-    if outcome.dead_letters:
-        sys.exit(EXIT_DEAD_LETTERS)
+    code = EXIT_DEAD_LETTERS if outcome.dead_letters else 0
+    metrics.finish(code, outcome)
+    return code
 
 
 def _settings(
     sources: tuple[str, ...],
     repository: Path,
     names: tuple[str, ...],
+    engine: str,
     alpha: float,
     source_pattern: str,
     batch_size: int,
@@ -95,6 +132,7 @@ def _settings(
             alpha=alpha,
             source_pattern=source_pattern,
             batch_size=batch_size,
+            engine=engine,
             device=device,
         )
     except ValidationError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.local import run_shards
-from avizor_pipeline.models import open_engine, open_models
+from avizor_pipeline.models import open_job_engine, open_models
 from avizor_pipeline.parts import Commit, SourceCount, commits
 from avizor_pipeline.plan import Shard, shards
 from avizor_pipeline.settings import JobSettings, claim_output
@@ -85,9 +85,14 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
 
 def _check_models(settings: JobSettings) -> None:
     """Fail before any work where a model cannot be loaded, or cannot judge at this alpha."""
-    with open_engine(settings) as engine:
+    with open_job_engine(settings) as engine:
         for model in open_models(settings):
-            engine.spec(model.name, model.choice.version)
+            served = engine.spec(model.name, model.choice.version).sha256
+            if served not in ("", model.choice.sha256):
+                raise JobError(
+                    f"{settings.engine} serves another {model.name!r} (sha256 {served[:12]}...) than {settings.repository} "
+                    f"holds ({model.choice.sha256[:12]}...); reload it there, or name the repository it serves"
+                )
             model.verdicts("", settings.alpha)
 
 

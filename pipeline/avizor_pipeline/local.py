@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.models import open_engine, open_models
+from avizor_pipeline.models import open_job_engine, open_models
 from avizor_pipeline.parts import Commit
 from avizor_pipeline.plan import Shard
 from avizor_pipeline.settings import JobSettings
@@ -57,7 +57,7 @@ def _in_flight(pool: ProcessPoolExecutor, shards: Iterator[Shard], most: int) ->
 def _start(settings: JobSettings, out: Path) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets running shards finish
-    _worker = Worker(settings, out, open_engine(settings), open_models(settings))
+    _worker = Worker(settings, out, open_job_engine(settings), open_models(settings))
 
 
 def _run(shard: Shard) -> Commit:

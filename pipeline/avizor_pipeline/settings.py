@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError, field_validator
 
 from avizor_inference.embedded import Device
+from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.manifest import Strict, describe, digest_of
 
@@ -31,6 +32,7 @@ class JobSettings(Strict):
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
     source_pattern: str = ""
     batch_size: int = Field(default=32, ge=1)
+    engine: str = EMBEDDED
     device: Device = "config"
 
     @field_validator("roots")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from avizor_inference.audio import windows_of
 from avizor_inference.calibration import Verdicts
 from avizor_inference.engine import Array, Engine
+from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import MediaError
 from avizor_inference.windows import Window
 from avizor_pipeline.models import Batcher, JobModel
@@ -21,6 +23,9 @@ from avizor_pipeline.plan import Recording, Shard
 from avizor_pipeline.settings import JobSettings
 
 TOP_K = 3
+
+# A server is kept busy while this worker decodes.
+REMOTE_BATCHES_IN_FLIGHT = 4
 
 
 @dataclass
@@ -36,8 +41,10 @@ class Worker:
     """Works off shards one after another with engines that stay open."""
 
     def __init__(self, settings: JobSettings, out: Path, engine: Engine, models: Sequence[JobModel]) -> None:
-        self._settings, self._out, self._engine, self._models = settings, out, engine, models
+        self._settings, self._out, self._models = settings, out, models
         self._verdicts: dict[tuple[str, str], Verdicts | None] = {}
+        in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
+        self._batchers = {model.name: Batcher(engine, model, settings.batch_size, in_flight) for model in models}
 
     def run(self, shard: Shard) -> Commit:
         """Process a shard and commit it."""
@@ -57,16 +64,10 @@ class Worker:
         """A writer for the shard's parts."""
         return PartWriter(self._out, shard.id)
 
-    def batchers(self, deliver: Any) -> dict[str, Batcher[tuple[Recording, Window]]]:
-        """A batcher for each model; `deliver(model, (recording, window), result)` gets the results."""
-
-        def to(model: JobModel) -> Batcher[tuple[Recording, Window]]:
-            def forward(key: tuple[Recording, Window], result: Array) -> None:
-                deliver(model, key, result)
-
-            return Batcher(self._engine, model, self._settings.batch_size, forward)
-
-        return {model.name: to(model) for model in self._models}
+    @property
+    def batchers(self) -> dict[str, Batcher]:
+        """The batcher of each model; empty between shards."""
+        return self._batchers
 
     @property
     def alpha(self) -> float:
@@ -85,7 +86,6 @@ class _ShardPass:
     def __init__(self, worker: Worker, shard: Shard) -> None:
         self._worker, self._shard = worker, shard
         self._writer = worker.writer(shard)
-        self._batchers = worker.batchers(self._deliver)
         self._formats = list({model.format: None for model in worker.models})
         # by model and uri, then by channel
         self._heard: dict[tuple[str, str], dict[int, _Heard]] = defaultdict(lambda: defaultdict(_Heard))
@@ -97,14 +97,15 @@ class _ShardPass:
             for format, window in windows_of(Path(recording.uri), self._formats):
                 for model in self._worker.models:
                     if model.format == format:
-                        self._batchers[model.name].add((recording, window), window.samples)
+                        taker = partial(self._take, model, recording, window)
+                        self._worker.batchers[model.name].add(window.samples, taker)
         except MediaError as error:
             self._unread.add(recording.uri)
             self._writer.add("dead_letters", _dead_letter(recording, error))
 
     def finish(self) -> Commit:
         """Run what is left in the batches, judge the recordings, write and commit."""
-        for batcher in self._batchers.values():
+        for batcher in self._worker.batchers.values():
             batcher.flush()
         labels: dict[str, Counter[str]] = {}
         sources: dict[str, dict[str, SourceCount]] = {}
@@ -128,8 +129,7 @@ class _ShardPass:
         self._writer.commit(commit)
         return commit
 
-    def _deliver(self, model: JobModel, key: tuple[Recording, Window], result: Array) -> None:
-        recording, window = key
+    def _take(self, model: JobModel, recording: Recording, window: Window, result: Array) -> None:
         heard = self._heard[model.name, recording.uri][window.channel]
         heard.windows += 1
         row = _window_row(model, recording, window)

@@ -10,9 +10,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
+from support import on_gpu
 
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.engine import Engine
+from avizor_inference.engines import infer_rows, open_engine
 from avizor_inference.errors import (
     BatchTooLarge,
     DeadlineExceeded,
@@ -21,12 +23,18 @@ from avizor_inference.errors import (
     ModelNotFound,
     UnknownOutput,
 )
+from avizor_inference.repository import ModelRepository
+from avizor_inference.triton import TritonEngine
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture(params=["embedded", "triton"])
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
-    with EmbeddedEngine(models) as engine:
-        yield engine
+    if request.param == "embedded":
+        made: Engine = EmbeddedEngine(models, device="cuda" if on_gpu() else "cpu")
+    else:
+        made = TritonEngine(request.getfixturevalue("triton_address"))
+    with made:
+        yield made
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -138,8 +146,67 @@ def test_deadline(engine: Engine) -> None:
     assert engine.infer("digits", {"image": images(1)}, ["probabilities"], timeout_s=30.0)
 
 
+def test_several_requests_in_flight(engine: Engine) -> None:
+    items = images(12)
+    expected = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]
+    futures = [engine.submit("digits", {"image": items[i : i + 1]}, ["probabilities"]) for i in range(12)]
+    found = np.concatenate([future.result(timeout=30)["probabilities"] for future in futures])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(BatchTooLarge):
+        engine.submit("digits", {"image": images(17)}, ["probabilities"])
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17, 100])
+def test_any_number_of_rows_in_chunks(engine: Engine, rows: int) -> None:
+    items = images(rows)
+    found = infer_rows(engine, "digits", {"image": items}, ["probabilities", "embedding"])
+    alone = engine.infer("digits", {"image": items[-1:]}, ["probabilities", "embedding"])
+    assert found["probabilities"].shape == (rows, 10)
+    for name, values in alone.items():
+        np.testing.assert_allclose(found[name][-1:], values, rtol=1e-5, atol=1e-5)
+
+
+def test_ready_until_closed(engine: Engine) -> None:
+    assert engine.ready()
+    engine.close()
+    assert not engine.ready()
+
+
 def test_closed_engine_is_unavailable(engine: Engine) -> None:
     engine.infer("digits", {"image": images(1)}, ["probabilities"])
     engine.close()
     with pytest.raises(EngineUnavailable):
         engine.infer("digits", {"image": images(1)}, ["probabilities"])
+
+
+def test_engines_agree(models: Path, triton_address: str) -> None:
+    """Every model, every output, on the same random items."""
+    rng = np.random.default_rng(3)
+    repository = ModelRepository(models)
+    with open_engine("ort", repository) as embedded, open_engine(f"triton://{triton_address}", repository) as triton:
+        for name in repository.names():
+            spec = embedded.spec(name)
+            assert triton.spec(name).sha256 == spec.sha256
+            assert {tensor.item_shape for tensor in triton.spec(name).outputs.values()} == {
+                tensor.item_shape for tensor in spec.outputs.values()
+            }
+            ((input_name, tensor),) = spec.inputs.items()
+            values = rng.uniform(-0.9, 0.9, (16, *tensor.item_shape))
+            items = (values * 100 + 100 if tensor.dtype == "uint8" else values).astype(tensor.dtype)
+            outputs = list(spec.outputs)
+            one, other = (engine.infer(name, {input_name: items}, outputs) for engine in (embedded, triton))
+            for output in outputs:
+                np.testing.assert_allclose(one[output], other[output], rtol=1e-5, atol=1e-5, err_msg=f"{name} {output}")
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "triton://", "triton://host", "http://host:8000", "triton://host:port"])
+def test_unknown_engines_are_refused(models: Path, name: str) -> None:
+    with pytest.raises(EngineUnavailable, match="is not known; use 'ort', or 'triton://HOST:8001'"):
+        open_engine(name, ModelRepository(models))
+
+
+def test_a_server_that_is_not_there() -> None:
+    with TritonEngine("127.0.0.1:1") as engine:
+        assert not engine.ready(timeout_s=0.2)
+        with pytest.raises(EngineUnavailable, match="is away"):
+            engine.infer("digits", {"image": images(1)}, ["probabilities"])

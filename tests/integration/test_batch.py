@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,49 @@ def test_no_audio(models: Path, tmp_path: Path) -> None:
     result = batch(tmp_path / "data", models, tmp_path / "out")
     assert result.returncode == 1
     assert "no audio files" in result.stderr
+
+
+def test_the_same_job_on_triton_gives_the_same_rows(data: Path, models: Path, triton_address: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert batch(data, models, here).returncode == 0
+    result = batch(data, models, there, "--engine", f"triton://{triton_address}", "--batch-size", "2")
+    assert result.returncode == 0, result.stderr
+    key = "uri, channel, start_sample, model"
+    joined = query(
+        f"select count(*), max(abs(a.score - b.score) / a.score), max(abs(a.probability - b.probability)),"
+        f" count(*) filter (a.is_anomaly is distinct from b.is_anomaly) from '{here}/windows/*.parquet' a"
+        f" join '{there}/windows/*.parquet' b using ({key})"
+    )
+    ((rows, score, probability, different),) = joined
+    assert rows == query(f"select count(*) from '{here}/windows/*.parquet'")[0][0]
+    assert rows == query(f"select count(*) from '{there}/windows/*.parquet'")[0][0]
+    assert (score < 1e-4, probability < 1e-4, different) == (True, True, 0)
+
+
+def test_the_outcome_is_pushed(data: Path, models: Path, tmp_path: Path) -> None:
+    """To a real HTTP server that keeps what a Pushgateway would."""
+    received: dict[str, str] = {}
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            received[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    try:
+        assert batch(data, models, tmp_path / "out", "--pushgateway", address, "--push-job", "night").returncode == 0
+    finally:
+        server.shutdown()
+    text = received["/metrics/job/night"]
+    assert "avizor_batch_last_exit_code 0.0" in text
+    assert "avizor_batch_files_total 15.0" in text
+    assert 'avizor_batch_anomalies{model="normal",source="a"} 1.0' in text
+    away = batch(data, models, tmp_path / "other", "--pushgateway", "127.0.0.1:1")
+    assert away.returncode == 1
+    assert "the job is done, but its outcome could not be pushed" in away.stderr
+    assert query(f"select count(distinct uri) from '{tmp_path}/other/recordings/*.parquet'") == [(15,)]

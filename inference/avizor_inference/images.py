@@ -1,0 +1,42 @@
+"""From an encoded image to the pixels that a model takes: decode, turn upright, bring to its channels and size."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from avizor_inference.errors import MediaError
+from avizor_inference.manifest import ImageInput
+
+# Pillow's mode for a number of channels.
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+# A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
+MAX_PIXELS = 64_000_000
+
+
+def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
+    """uint8[height, width, channels] of the first frame, resized (bilinear, antialiased) if need be. Raises MediaError."""
+    mode = _MODES.get(spec.channels)
+    if mode is None:
+        raise MediaError(f"no image has {spec.channels} channels; send the model's own tensor")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
+            image = Image.open(io.BytesIO(data))
+            if image.width * image.height > MAX_PIXELS:
+                raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
+            upright = ImageOps.exif_transpose(image).convert(mode)
+    except UnidentifiedImageError as error:
+        raise MediaError("not an image that can be read") from error
+    except MediaError:
+        raise
+    except Exception as error:  # a broken file can raise nearly anything from a decoder
+        raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error
+    if upright.size != (spec.width, spec.height):
+        upright = upright.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+    return np.asarray(upright, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)

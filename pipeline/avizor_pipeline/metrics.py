@@ -1,0 +1,88 @@
+"""A batch job's metrics: scraped while it runs, where a port is given, and its outcome pushed to a Pushgateway."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway, start_http_server
+
+from avizor_inference.errors import JobError
+from avizor_pipeline.job import Outcome
+from avizor_pipeline.parts import Commit
+
+PUSH_TIMEOUT_S = 10.0
+
+
+class BatchMetrics:
+    """Counters and gauges of one job; a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._files = Counter("avizor_batch_files", "Files done, unreadable ones included.", registry=self.registry)
+        self._windows = Counter("avizor_batch_windows", "Window rows written.", registry=self.registry)
+        self._dead = Counter("avizor_batch_dead_letters", "Files that could not be read.", registry=self.registry)
+        self._planned = Gauge("avizor_batch_planned_files", "Files of the job.", registry=self.registry)
+        self._exit_code = Gauge(
+            "avizor_batch_last_exit_code", "0 all rows, 3 finished with dead letters, 1 failed.", registry=self.registry
+        )
+        self._finished = Gauge(
+            "avizor_batch_last_finish_timestamp_seconds", "When the job ended, in seconds since 1970.", registry=self.registry
+        )
+        self._judged = Gauge(
+            "avizor_batch_recordings", "Recordings judged by an autoencoder.", ["model", "source"], registry=self.registry
+        )
+        self._flagged = Gauge(
+            "avizor_batch_anomalies", "Recordings flagged at the job's alpha.", ["model", "source"], registry=self.registry
+        )
+
+    def plan(self, files: int) -> None:
+        """Note how much there is to do."""
+        self._planned.set(files)
+
+    def count(self, commit: Commit) -> None:
+        """Count one shard."""
+        self._files.inc(commit.files)
+        self._windows.inc(commit.windows)
+        self._dead.inc(commit.dead_letters)
+
+    def finish(self, exit_code: int, outcome: Outcome | None = None) -> None:
+        """Note how it ended."""
+        self._exit_code.set(exit_code)
+        self._finished.set(time.time())
+        for model, sources in outcome.sources.items() if outcome else ():
+            if outcome and model in outcome.uncalibrated:  # only what was judged by a calibration
+                for source, count in sources.items():
+                    self._judged.labels(model, source).set(count.recordings)
+                    self._flagged.labels(model, source).set(count.anomalies)
+
+    def push(self, gateway: str, job: str) -> None:
+        """Push to the Pushgateway at `gateway` (host:port) as `job`. Raises JobError; the results are written all the same."""
+        try:
+            push_to_gateway(gateway, job=job, registry=self.registry, timeout=PUSH_TIMEOUT_S)
+        except OSError as error:
+            raise JobError(f"the job is done, but its outcome could not be pushed to {gateway}: {error}") from error
+
+    @contextlib.contextmanager
+    def served(self, port: int | None) -> Iterator[None]:
+        """Serve /metrics on this port of 127.0.0.1 while the job runs; nothing without a port."""
+        if port is None:
+            yield
+            return
+        try:
+            server, thread = start_http_server(port, "127.0.0.1", self.registry)
+        except OSError as error:
+            raise JobError(f"cannot serve metrics on 127.0.0.1:{port}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+# Names as they are exposed: what rules and dashboards may use.
+METRIC_NAMES = frozenset(
+    metric.name + ("_total" if metric.type == "counter" else "") for metric in BatchMetrics().registry.collect()
+)

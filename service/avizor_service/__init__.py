@@ -1,0 +1,1 @@
+"""The gRPC gateway: avizor.v1 over an engine."""

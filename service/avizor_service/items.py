@@ -1,0 +1,72 @@
+"""From an item of a request to the model's tensor: one row for each window."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.audio import windows_of
+from avizor_inference.engine import Array
+from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.images import decode_image
+from avizor_inference.manifest import AudioInput, ImageInput, InputSpec
+from avizor_inference.windows import Window
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One item as rows of the model's tensor, [windows, *item_shape], and the stretch of sound that each row is."""
+
+    rows: Array
+    spans: tuple[pb.Span, ...]
+
+    @property
+    def channels(self) -> list[list[int]]:
+        """Rows of each channel, in order of time."""
+        found: dict[int, list[int]] = {}
+        for row, span in enumerate(self.spans):
+            found.setdefault(span.channel, []).append(row)
+        return list(found.values())
+
+
+def decode(item: pb.Item, spec: InputSpec, max_windows: int) -> Decoded:
+    """Decode one item. Raises InvalidInput or MediaError; a recording of more than `max_windows` windows is refused."""
+    kind = item.WhichOneof("content")
+    if kind == "tensor":
+        return Decoded(_tensor(item.tensor, spec)[None], (pb.Span(),))
+    if kind == "image" and isinstance(spec, ImageInput):
+        return Decoded(decode_image(item.image, spec)[None], (pb.Span(),))
+    if kind == "audio" and isinstance(spec, AudioInput):
+        return _audio(item.audio, spec, max_windows)
+    wanted = spec.modality if spec.modality != "tensor" else "tensor only"
+    raise InvalidInput(f"the item holds {kind or 'nothing'}; the model takes {wanted}", field="content")
+
+
+def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
+    windows: list[Window] = []
+    for _, window in windows_of(io.BytesIO(data), [spec.window_format()]):
+        if len(windows) == max_windows:
+            raise MediaError(f"the recording has more than {max_windows} windows; send it in parts, or use the batch job")
+        windows.append(window)
+    rate = spec.sample_rate
+    spans = (
+        pb.Span(channel=each.channel, start_s=each.start_sample / rate, end_s=(each.start_sample + each.length) / rate)
+        for each in windows
+    )
+    return Decoded(np.stack([window.samples for window in windows]), tuple(spans))
+
+
+def _tensor(tensor: pb.Tensor, spec: InputSpec) -> Array:
+    wanted = spec.tensor()
+    if (tensor.dtype, tuple(tensor.shape)) != (wanted.dtype, wanted.item_shape):
+        given, takes = f"{tensor.dtype or 'no dtype'}{list(tensor.shape)}", f"{wanted.dtype}{list(wanted.item_shape)}"
+        raise InvalidInput(f"the tensor is {given}; one item is {takes}", field="tensor")
+    if len(tensor.data) != wanted.item_bytes:
+        raise InvalidInput(f"the tensor holds {len(tensor.data)} bytes; one item is {wanted.item_bytes}", field="tensor.data")
+    values = np.frombuffer(tensor.data, np.dtype(wanted.dtype).newbyteorder("<")).astype(wanted.dtype)
+    if not np.isfinite(values).all():
+        raise InvalidInput("the tensor holds a value that is not a finite number", field="tensor.data")
+    return values.reshape(wanted.item_shape)

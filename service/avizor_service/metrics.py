@@ -1,0 +1,72 @@
+"""The gateway's metrics, declared once. A registry of its own, so that one process can hold several gateways."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# Latency of one call: from a fraction of a millisecond on a GPU to a long recording on a laptop.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+# Uniform where all is well, so equal steps; finer below, where the alarms are.
+_P_VALUES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Metrics:
+    """Counters, gauges and histograms of one gateway."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "avizor_requests", "Finished calls, by gRPC status code.", ["rpc", "model", "code"], registry=self.registry
+        )
+        self.duration = Histogram(
+            "avizor_request_duration_seconds",
+            "Time from a call's arrival to its answer, in seconds.",
+            ["rpc", "model"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("avizor_in_flight_requests", "Calls being served now.", registry=self.registry)
+        self.rejected = Counter(
+            "avizor_rejected", "Calls turned away before any work: full, unauthenticated.", ["reason"], registry=self.registry
+        )
+        self.scored = Counter(
+            "avizor_items_scored", "Items scored against a calibration.", ["model", "source"], registry=self.registry
+        )
+        self.anomalies = Counter(
+            "avizor_anomalies",
+            "Items flagged at the gateway's own alpha, whatever alpha the caller asked for.",
+            ["model", "source"],
+            registry=self.registry,
+        )
+        self.alert_alpha = Gauge(
+            "avizor_alert_alpha",
+            "Share of false alarms that avizor_anomalies_total is counted at.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.p_value = Histogram(
+            "avizor_anomaly_p_value",
+            "p-values of scored items; uniform when all is well.",
+            ["model"],
+            buckets=_P_VALUES,
+            registry=self.registry,
+        )
+        self.calibration_info = Gauge(
+            "avizor_calibration_info", "1 for the calibration in use.", ["model", "calibration_id"], registry=self.registry
+        )
+        self.calibration_created = Gauge(
+            "avizor_calibration_created_timestamp_seconds",
+            "When the calibration in use was made, in seconds since 1970.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.engine_up = Gauge(
+            "avizor_engine_up", "1 while the engine takes requests, 0 while it is away.", ["engine"], registry=self.registry
+        )
+
+
+# Names as they are exposed, without the suffixes of histograms: what rules and dashboards may use.
+METRIC_NAMES = frozenset(
+    metric.name + ("_total" if metric.type == "counter" else "") for metric in Metrics().registry.collect()
+)

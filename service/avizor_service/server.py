@@ -1,0 +1,132 @@
+"""A gateway from its settings to its end: engine, gRPC server, health, reflection, metrics, clean shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from avizor.v1 import inference_pb2, inference_pb2_grpc
+from avizor_inference.engine import Engine
+from avizor_inference.engines import EMBEDDED, open_engine
+from avizor_inference.errors import EngineUnavailable
+from avizor_inference.repository import ModelRepository
+from avizor_service.metrics import Metrics
+from avizor_service.served import ServedModels
+from avizor_service.servicer import InferenceService, Pools, announce
+from avizor_service.settings import Settings
+from avizor_service.sources import KnownSources
+from avizor_service.tokens import TokenInterceptor, read_tokens
+
+_log = logging.getLogger(__name__)
+
+SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
+
+# How often the engine is asked whether it is there.
+WATCH_S = 1.0
+
+# Streams and connections that idle behind a load balancer are kept; a client that pings too often is not cut off for it.
+_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running gateway listens."""
+
+    grpc: str
+    metrics: str
+
+
+async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
+    """Serve until SIGTERM or SIGINT; then take no new calls, and give those under way `grace_s` seconds.
+
+    Raises AvizorError before serving where the settings do not work: a repository or token file that cannot be used, an alpha
+    that a calibration cannot support, a port that is taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    metrics, sources = Metrics(), KnownSources(settings.sources)
+    repository = ModelRepository(settings.models)
+    with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
+        decoding = stack.enter_context(ThreadPoolExecutor(settings.decoders, "avizor-decode"))
+        waiting = stack.enter_context(ThreadPoolExecutor(settings.max_in_flight, "avizor-wait"))
+        models = ServedModels(repository, engine)
+        announce(metrics, models, sources, settings.alpha)
+        service = InferenceService(settings, models, engine, metrics, sources, Pools(decoding, waiting))
+        server, healthy = _server(settings, service, metrics)
+        port = _bind(server, settings)
+        metrics_port = _serve_metrics(settings, metrics, stack)
+        await server.start()
+        watching = asyncio.create_task(_watch(engine, settings, metrics, healthy))
+        started(Addresses(f"{settings.host}:{port}", f"{settings.host}:{metrics_port}"))
+        await stop.wait()
+        _log.info("stopping")
+        watching.cancel()
+        await healthy.enter_graceful_shutdown()
+        await server.stop(settings.grace_s)
+
+
+def _server(
+    settings: Settings, service: InferenceService, metrics: Metrics
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    interceptors = [TokenInterceptor(read_tokens(settings.tokens), metrics)] if settings.tokens else []
+    limits = [("grpc.max_receive_message_length", settings.max_message_bytes), ("grpc.max_send_message_length", -1)]
+    server = grpc.aio.server(interceptors=interceptors, options=[*limits, *_KEEPALIVE, ("grpc.so_reuseport", 0)])
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return server, healthy
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError as error:
+        raise EngineUnavailable(
+            f"cannot listen on {settings.host}:{settings.port}; is another gateway running there?"
+        ) from error
+    return int(port)
+
+
+def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitStack) -> int:
+    try:
+        server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+    except OSError as error:
+        raise EngineUnavailable(f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {error.strerror}") from error
+    stack.callback(thread.join)
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+    return int(server.server_port)
+
+
+async def _watch(engine: Engine, settings: Settings, metrics: Metrics, healthy: health.aio.HealthServicer) -> None:
+    """Tell health checks and metrics whether the engine is there."""
+    gauge = metrics.engine_up.labels(EMBEDDED if settings.engine == EMBEDDED else "triton")
+    before: bool | None = None
+    while True:
+        up = await asyncio.to_thread(engine.ready, WATCH_S)
+        gauge.set(up)
+        if up != before:
+            _log.log(logging.INFO if up else logging.WARNING, "engine %s is %s", settings.engine, "up" if up else "away")
+            status = health_pb2.HealthCheckResponse.SERVING if up else health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in ("", SERVICE):
+                await healthy.set(name, status)
+            before = up
+        await asyncio.sleep(WATCH_S)

@@ -1,0 +1,30 @@
+"""What a gateway can be told; the command line's options and their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avizor_inference.embedded import Device
+from avizor_inference.engines import EMBEDDED
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one gateway."""
+
+    models: Path
+    engine: str = EMBEDDED  # or triton://HOST:PORT
+    device: Device = "config"  # of the embedded engine
+    host: str = "127.0.0.1"
+    port: int = 50051  # 0: any free one
+    metrics_port: int = 9464  # 0: any free one
+    alpha: float = 0.01  # share of false alarms at which the metrics count, and which a request of alpha 0 gets
+    tokens: Path | None = None  # without, everybody may call
+    sources: tuple[str, ...] = ()  # besides those of the calibrations
+    max_in_flight: int = 256  # calls at once; more are turned away
+    max_message_bytes: int = 64 * 2**20  # of one request
+    max_items: int = 256  # of one request
+    max_windows: int = 1800  # of one recording
+    decoders: int = 2  # threads that decode files
+    grace_s: float = 15.0  # that running calls get when the gateway is asked to stop

@@ -1,0 +1,74 @@
+"""Bearer tokens: the same secret file that the front door reads, and the interceptor that asks for one of them."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+
+from avizor_inference.errors import AvizorError
+from avizor_service.metrics import Metrics
+
+# A line of nginx's map: "Bearer <token>" "<who>";
+_LINE = re.compile(r'^"(Bearer [\x21\x23-\x7e]+)"\s+"?([\w.-]+)"?;$')
+
+# Asked of without a token, so that a container's health check needs no secret.
+_OPEN = ("/grpc.health.v1.Health/",)
+
+
+class TokenFileError(AvizorError):
+    """A token file that cannot be used."""
+
+
+def read_tokens(path: Path) -> tuple[str, ...]:
+    """The values of the authorization header that are let in. Raises TokenFileError; a file without tokens lets nobody in."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenFileError(f"{path}: cannot be read ({error})") from error
+    headers = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            raise TokenFileError(f'{path}, line {number}: not of the form "Bearer <token>" "<who>";')
+        headers.append(match[1])
+    if not headers:
+        raise TokenFileError(f"{path} holds no token; nobody could call: write one, or leave --tokens out")
+    return tuple(headers)
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Lets a call through if its `authorization` is one of the headers; else UNAUTHENTICATED."""
+
+    def __init__(self, headers: tuple[str, ...], metrics: Metrics) -> None:
+        self._headers = [header.encode() for header in headers]
+        self._metrics = metrics
+
+        async def refuse(_request: object, context: grpc.aio.ServicerContext) -> None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the metadata `authorization: Bearer <token>`")
+
+        async def refuse_stream(_requests: object, context: grpc.aio.ServicerContext) -> None:
+            await refuse(None, context)
+
+        self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
+        self._refuse_stream = grpc.stream_stream_rpc_method_handler(refuse_stream)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Decide before the request is read."""
+        if handler_call_details.method.startswith(_OPEN):
+            return await continuation(handler_call_details)
+        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
+        if any(hmac.compare_digest(str(given).encode(), header) for header in self._headers):
+            return await continuation(handler_call_details)
+        self._metrics.rejected.labels("unauthenticated").inc()
+        handler = await continuation(handler_call_details)
+        return self._refuse_stream if handler is not None and handler.request_streaming else self._refuse

@@ -1,0 +1,62 @@
+"""A gateway in a process of its own, on free ports, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from avizor.v1 import inference_pb2_grpc
+
+AVIZOR = Path(sys.executable).with_name("avizor")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway."""
+
+    process: subprocess.Popen[str]
+    address: str
+    metrics_url: str
+
+    def stub(self, channel: grpc.Channel) -> inference_pb2_grpc.InferenceServiceStub:
+        return inference_pb2_grpc.InferenceServiceStub(channel)
+
+    def metrics(self) -> dict[str, float]:
+        """Series as exposed -> value."""
+        with urllib.request.urlopen(self.metrics_url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {series: float(value) for series, value in pairs}
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def gateway(models: Path, *options: object) -> Iterator[Gateway]:
+    command = [AVIZOR, "serve", "--models", models, "--port", 0, "--metrics-port", 0, *options]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AVIZOR_SERVE")}
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.match(r"serving gRPC on (\S+), metrics on (\S+)", line)
+        assert match, f"the gateway did not start: {line!r}"
+        yield Gateway(process, match[1], match[2])
+    finally:
+        process.kill()
+        process.wait()
