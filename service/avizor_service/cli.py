@@ -1,4 +1,4 @@
-"""`avizor serve` and `avizor health`."""
+"""`avizor serve`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import click
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
@@ -86,22 +84,6 @@ def serve(
     )
     logging.getLogger("avizor_service").setLevel(logging.INFO)
     asyncio.run(run(settings, _say))
-
-
-@click.command(context_settings={"auto_envvar_prefix": "AVIZOR_HEALTH"})
-@click.option("--target", default="127.0.0.1:50051", show_default=True, help="host:port of a gateway's gRPC.")
-@click.option("--timeout-s", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True)
-def health(target: str, timeout_s: float) -> None:
-    """Ask a gateway whether it serves. Exit code 0 if so, else 1."""
-    with grpc.insecure_channel(target) as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-        except grpc.RpcError as error:
-            click.echo(f"{target}: {error.code().name}: {error.details()}", err=True)
-            sys.exit(1)
-    click.echo(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
-    if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        sys.exit(1)
 
 
 def _say(addresses: Addresses) -> None:

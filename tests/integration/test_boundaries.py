@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from integration.gateway import gateway
 from support import ROOT, tone, write_wav
 
 
@@ -53,9 +54,16 @@ def test_the_wheel_holds_every_package_with_its_types(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for package in ("avizor_inference", "avizor_export", "avizor_pipeline", "avizor_cli"):
+    packages = {"avizor_inference", "avizor_export", "avizor_pipeline", "avizor_service", "avizor_cli", "avizor"}
+    for package in packages:
         assert f"{package}/__init__.py" in names
         assert f"{package}/py.typed" in names
-    assert {name.partition("/")[0] for name in names if not name.startswith("avizor-")} == {
-        "avizor_inference", "avizor_export", "avizor_pipeline", "avizor_cli",
-    }  # fmt: skip
+    assert "avizor/v1/inference_pb2_grpc.py" in names
+    assert {name.partition("/")[0] for name in names if not name.startswith("avizor-")} == packages
+
+
+def test_a_gateway_never_loads_torch(models: Path) -> None:
+    with gateway(models, "--alpha", 0.05) as running:
+        loaded = Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert "onnxruntime" in loaded
+    assert "torch" not in loaded
