@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -85,9 +86,11 @@ class TritonEngine:
         timeout_s: float | None = None,
     ) -> Future[dict[str, Array]]:
         """See Engine.submit."""
+        started = time.monotonic()
         spec = self.spec(model, version)
         check_request(spec, inputs, outputs)
-        if timeout_s is not None and timeout_s <= 0:
+        left = None if timeout_s is None else timeout_s - (time.monotonic() - started)
+        if left is not None and left <= 0:
             raise DeadlineExceeded(f"the {timeout_s} s for model {model!r} were over before the work began")
         future: Future[dict[str, Array]] = Future()
         future.set_running_or_notify_cancel()
@@ -105,7 +108,7 @@ class TritonEngine:
             finish,
             model_version=str(spec.version),
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
-            client_timeout=timeout_s,
+            client_timeout=left,
         )
         return future
 
