@@ -12,7 +12,15 @@ Augment = Callable[[Tensor], Tensor]
 
 
 def train_classifier(
-    network: nn.Module, items: Tensor, labels: Tensor, *, epochs: int, augment: Augment | None = None, seed: int = 0
+    network: nn.Module,
+    items: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    augment: Augment | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    peak_rate: float = 3e-3,
 ) -> None:
     """Minimise cross-entropy. items: what the network takes, float32[n, ...]; labels: int64[n]."""
 
@@ -20,7 +28,7 @@ def train_classifier(
         batch = augment(items[index]) if augment else items[index]
         return nn.functional.cross_entropy(network(batch), labels[index], label_smoothing=0.05)
 
-    minimise(network, loss, len(items), epochs=epochs, seed=seed)
+    minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size, peak_rate=peak_rate)
 
 
 def train_autoencoder(network: nn.Module, items: Tensor, *, epochs: int, augment: Augment | None = None, seed: int = 0) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor
-from torch.export import Dim
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
 from avizor_export.served import ServedModel
 from avizor_inference.errors import ExportError
@@ -23,29 +23,38 @@ def to_onnx(model: ServedModel, input_name: str, example: Tensor) -> onnx.ModelP
 
     Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
     """
+    proto = to_program(model, example, [input_name], list(model.output_names)).model_proto
+    _strip_traces(proto)
+    check_proto(proto)
+    return proto
+
+
+def to_program(
+    module: nn.Module | ExportedProgram, example: Tensor, inputs: list[str], outputs: list[str], *, optimize: bool = True
+) -> torch.onnx.ONNXProgram:
+    """Translate to ONNX with a free batch. Raises ExportError if torch cannot."""
     with _quiet():
         try:
             program = torch.onnx.export(
-                model,
+                module,
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes=({0: Dim("batch")},),
-                input_names=[input_name],
-                output_names=list(model.output_names),
+                dynamic_shapes=None if isinstance(module, ExportedProgram) else ({0: Dim("batch")},),
+                input_names=inputs,
+                output_names=outputs,
                 external_data=False,
+                optimize=optimize,
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
             raise ExportError(f"torch cannot export the network: {_first_cause(error)}") from error
     assert program is not None  # only the other exporter returns None
-    proto = program.model_proto
-    _strip_traces(proto)
-    _check(proto)
-    return proto
+    return program
 
 
-def _check(proto: onnx.ModelProto) -> None:
+def check_proto(proto: onnx.ModelProto) -> None:
+    """Raise ExportError unless the graph is valid ONNX and keeps to the contract of the model repository."""
     try:
         onnx.checker.check_model(proto, full_check=True)
         onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)

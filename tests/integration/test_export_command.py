@@ -41,7 +41,7 @@ def avizor(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
 
 def test_an_image_classifier(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = LeNet(classes=4, channels=3)
+    network = LeNet(classes=4, shape=(3, 32, 32))
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     (tmp_path / "labels.txt").write_text("north\neast\nsouth\nwest\n")
     items = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from avizor_export.architectures.sizes import Shape, flattened
+
 
 class LeNet(nn.Sequential):
-    """float32[batch, channels, 32, 32] -> logits float32[batch, classes].
+    """float32[batch, *shape] -> logits float32[batch, classes].
 
     The dense version of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998),
-    with rectifiers and max pooling; 61,706 parameters at 1 channel and 10 classes.
+    with rectifiers and max pooling; 61,706 parameters at 1 channel of 32 x 32 pixels and 10 classes.
+
+    shape: channels, height, width; 32 x 32 as published, and anything from 16 on. Raises ValueError if it is too small.
     """
 
-    def __init__(self, classes: int = 10, channels: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2),
+    def __init__(self, classes: int = 10, shape: Shape = (1, 32, 32)) -> None:
+        features = nn.Sequential(
+            nn.Conv2d(shape[0], 6, 5), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        super().__init__(
+            *features,
             nn.Flatten(),
-            nn.Linear(16 * 5 * 5, 120), nn.ReLU(),
+            nn.Linear(flattened(features, shape), 120), nn.ReLU(),
             nn.Linear(120, 84), nn.ReLU(),
             nn.Linear(84, classes),
         )  # fmt: skip

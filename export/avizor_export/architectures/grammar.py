@@ -1,0 +1,181 @@
+"""The rule `INPUT -> [[conv -> relu]^n -> pool?]^m -> [fc -> relu]^k -> fc` as a small grammar, and the networks it describes.
+
+    conv32x2 pool conv64x2 pool fc256 fc10
+
+is two convolutions of 32 channels, a pool, two of 64, a pool, a hidden linear layer and the one that gives the logits.
+
+    conv<channels>[x<times>][k<kernel=3>][s<stride=1>][p<padding=kernel/2>][bn]   each followed by batch norm if asked, and relu
+    pool[<size=2>][s<stride=size>][p<padding=0>][ceil]   or maxpool...; avgpool... takes the mean; gap the mean of the whole map
+    lrn[<size=5>][a<alpha=1e-4>][b<beta=0.75>][k<bias=1>]   local response normalisation, as in torch.nn.LocalResponseNorm
+    drop[<probability=0.5>]
+    fc<width>[bn]   followed by batch norm if asked, and relu; the last gives the logits; a bare `fc` takes the classes
+
+With x<times> the stride is that of the first. Pools whose stride is less than their size overlap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from avizor_export.architectures.sizes import Shape, map_after
+
+_TOKEN = re.compile(r"(conv|maxpool|avgpool|pool|gap|lrn|drop|fc)(\d+(?:\.\d+)?)?((?:bn|ceil|[a-z]\d+(?:\.\d+)?(?:e-?\d+)?)*)")
+_OPTION = re.compile(r"(bn|ceil|[a-z])(\d+(?:\.\d+)?(?:e-?\d+)?)?")
+_OPTIONS = {
+    "conv": {"x", "k", "s", "p", "bn"},
+    "pool": {"s", "p", "ceil"},
+    "lrn": {"a", "b", "k"},
+    "fc": {"bn"},
+    "gap": set(),
+    "drop": set(),
+}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One word of a spec: its kind, its number (None where absent) and its options by letter (bn and ceil are 1)."""
+
+    text: str
+    kind: str
+    number: float | None
+    options: dict[str, float]
+
+    def whole(self, option: str, default: int, least: int = 1) -> int:
+        """An option that is a whole number. Raises ValueError if it is not, or too small."""
+        value = self.options.get(option, default)
+        if value != int(value) or value < least:
+            raise ValueError(f"{self.text!r}: {option}{value:g} has to be a whole number, at least {least}")
+        return int(value)
+
+    def size(self, default: int | None = None) -> int:
+        """The number after the word, as a whole number of at least 1."""
+        value = self.number if self.number is not None else default
+        if value is None or value != int(value) or value < 1:
+            raise ValueError(f"{self.text!r}: write a whole number of at least 1 after {self.kind!r}, as in {self.kind}32")
+        return int(value)
+
+
+def is_spec(text: str) -> bool:
+    """Whether the first word is one of the grammar's."""
+    words = text.split()
+    return bool(words) and _TOKEN.fullmatch(words[0]) is not None
+
+
+def parse_spec(spec: str) -> list[Token]:
+    """Words of a spec. Raises ValueError naming the word that is wrong, or what is missing."""
+    tokens = [_token(word) for word in spec.split()]
+    kinds = [token.kind for token in tokens]
+    if not kinds or kinds[-1] != "fc":
+        raise ValueError(f"the spec {spec!r} does not end with fc: its last layer gives the logits, as in `conv32 pool fc10`")
+    first = kinds.index("fc")
+    for token in tokens[first:]:
+        if token.kind not in ("fc", "drop"):
+            raise ValueError(f"{token.text!r} comes after {tokens[first].text!r}; maps end with the first fc")
+    return tokens
+
+
+def build_spec(spec: str, shape: Shape, classes: int | None = None) -> nn.Sequential:
+    """The network that a spec describes: float32[batch, *shape] -> logits float32[batch, classes].
+
+    classes: None takes the last word's number. Raises ValueError if the spec is wrong, does not give as many logits as there
+    are classes, or the input is too small for it.
+    """
+    tokens = parse_spec(spec)
+    outputs = _classes(tokens[-1], classes)
+    first = [token.kind for token in tokens].index("fc")
+    # Dropout before the first linear layer belongs to the head: it takes flat input as well.
+    while first and tokens[first - 1].kind == "drop":
+        first -= 1
+    features = _features(tokens[:first], shape)
+    channels, height, width = map_after(features, shape)
+    head = _head(tokens[first:-1], channels * height * width, outputs)
+    return nn.Sequential(*features, nn.Flatten(), *head)
+
+
+def _token(word: str) -> Token:
+    match = _TOKEN.fullmatch(word)
+    if not match:
+        raise ValueError(f"{word!r} is no word of the grammar; there are conv, pool, maxpool, avgpool, gap, lrn, drop, fc")
+    kind, number, rest = match.groups()
+    options = {name: float(value or 1) for name, value in _OPTION.findall(rest)}
+    unknown = sorted(set(options) - _OPTIONS["pool" if kind.endswith("pool") else kind])
+    if unknown:
+        raise ValueError(f"{word!r}: {kind} has no option {unknown[0]!r}")
+    return Token(word, kind, float(number) if number else None, options)
+
+
+def _classes(last: Token, classes: int | None) -> int:
+    if last.number is None and classes is None:
+        raise ValueError(f"{last.text!r}: write the number of classes, as in fc10")
+    if last.number is None:
+        return int(classes or 0)
+    if classes is not None and last.size() != classes:
+        raise ValueError(f"{last.text!r} gives {last.size()} logits for {classes} classes; write fc{classes}, or a bare fc")
+    return last.size()
+
+
+def _features(tokens: list[Token], shape: Shape) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels = shape[0]
+    for token in tokens:
+        if token.kind == "conv":
+            layers += _convolutions(token, channels)
+            channels = token.size()
+        else:
+            layers.append(_layer(token))
+    return nn.Sequential(*layers)
+
+
+def _convolutions(token: Token, inputs: int) -> list[nn.Module]:
+    outputs, kernel, stride = token.size(), token.whole("k", 3), token.whole("s", 1)
+    padding = token.whole("p", kernel // 2, least=0)
+    layers: list[nn.Module] = []
+    for index in range(token.whole("x", 1)):
+        batch_norm = "bn" in token.options
+        layers.append(
+            nn.Conv2d(outputs if index else inputs, outputs, kernel, 1 if index else stride, padding, bias=not batch_norm)
+        )
+        layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
+        layers.append(nn.ReLU())
+    return layers
+
+
+def _layer(token: Token) -> nn.Module:
+    if token.kind == "drop":
+        return _dropout(token)
+    if token.kind == "gap":
+        return nn.AdaptiveAvgPool2d(1)
+    if token.kind == "lrn":
+        options = token.options
+        return nn.LocalResponseNorm(token.size(5), options.get("a", 1e-4), options.get("b", 0.75), options.get("k", 1.0))
+    size, ceil = token.size(2), "ceil" in token.options
+    stride, padding = token.whole("s", size), token.whole("p", 0, least=0)
+    if 2 * padding > size:
+        raise ValueError(f"{token.text!r}: padding {padding} is more than half of the pool's size {size}")
+    if token.kind == "avgpool":
+        return nn.AvgPool2d(size, stride, padding, ceil_mode=ceil)
+    return nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)
+
+
+def _dropout(token: Token) -> nn.Module:
+    probability = 0.5 if token.number is None else token.number
+    if not 0 <= probability < 1:
+        raise ValueError(f"{token.text!r}: the probability {probability:g} has to lie in 0 to 1")
+    return nn.Dropout(probability)
+
+
+def _head(tokens: list[Token], inputs: int, classes: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for token in tokens:
+        if token.kind == "drop":
+            layers.append(_dropout(token))
+            continue
+        width, batch_norm = token.size(), "bn" in token.options
+        layers.append(nn.Linear(inputs, width, bias=not batch_norm))
+        layers += [nn.BatchNorm1d(width)] if batch_norm else []
+        layers.append(nn.ReLU())
+        inputs = width
+    return [*layers, nn.Linear(inputs, classes)]

@@ -1,0 +1,38 @@
+"""Sizes of maps: what a stack of layers leaves of an input, without computing it."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+# channels, height, width of one item
+Shape = tuple[int, int, int]
+
+
+def map_after(features: nn.Sequential, shape: Shape) -> Shape:
+    """Shape of the map after `features`. Raises ValueError naming the layer for which the map is too small."""
+    with torch.device("meta"):
+        items = torch.zeros(1, *shape)
+    for layer in features:
+        before = tuple(items.shape[1:])
+        try:
+            items = copy.deepcopy(layer).to("meta").eval()(items)
+        except RuntimeError as error:
+            raise ValueError(
+                f"an input of {_by(shape)} is too small: {layer} would be given a map of {_by(before)}; "
+                "use a larger input, fewer pools or strides, or more padding"
+            ) from error
+    channels, height, width = items.shape[1:]
+    return channels, height, width
+
+
+def flattened(features: nn.Sequential, shape: Shape) -> int:
+    """Numbers in the map after `features`, for the linear layer that follows."""
+    return math.prod(map_after(features, shape))
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
