@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import click
 import numpy as np
 from pydantic import JsonValue
+from torch import nn
 
-from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.exporter import ExportRequest, adopt_model, export_model
 from avizor_export.input_description import parse_input
-from avizor_export.loading import load_network
 from avizor_export.real_data import recordings
+from avizor_export.targets import load, own_input, weights_file
 from avizor_inference.errors import ExportError
 from avizor_inference.manifest import Task
 from avizor_inference.repository import ModelVersion
@@ -23,13 +25,15 @@ _path = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("factory")
+@click.argument("target")
 @click.option("--name", required=True, help="Name to publish under.")
 @click.option("--models", type=_path, default=Path("models"), show_default=True, help="Model repository; made if absent.")
 @click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True)
-@click.option("--input", "input_text", required=True, help="JSON file, or e.g. image:height=32,width=32,channels=1,mean=0.5")
-@click.option("--weights", type=_path, help="State dict saved with torch.save.")
+@click.option("--input", "input_text", help="JSON file, or e.g. image:height=32,width=32,channels=1,mean=0.5")
+@click.option("--weights", help="State dict saved with torch.save; or torchvision:IMAGENET1K_V1, with =FILE if it is there.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=JSON", help="Keyword argument of the factory, e.g. classes=10.")
+@click.option("--output", help="Of an .onnx file with several: the logits, probabilities or reconstruction.")
+@click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through a live Triton as well.")
 @click.option("--labels", type=_path, help="One label a line, in the order of the outputs (classifiers).")
 @click.option("--items", type=_path, help="Real items for the parity check: a folder of audio, or .npy of raw items.")
 @click.option("--calibrate", type=_path, help="Normal recordings not trained on (autoencoders): a folder of audio, or .npy.")
@@ -37,13 +41,15 @@ _path = click.Path(path_type=Path)
 @click.option("--evaluation", type=_path, help="JSON file of figures measured on held-out data, for the manifest.")
 @click.option("--max-batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 def export(
-    factory: str,
+    target: str,
     name: str,
     models: Path,
     task: Task,
-    input_text: str,
-    weights: Path | None,
+    input_text: str | None,
+    weights: str | None,
     settings: tuple[str, ...],
+    output: str | None,
+    verify_with: str | None,
     labels: Path | None,
     items: Path | None,
     calibrate: Path | None,
@@ -51,29 +57,44 @@ def export(
     evaluation: Path | None,
     max_batch_size: int,
 ) -> None:
-    """Export the torch module that FACTORY (package.module:factory) makes to a Triton model repository.
+    """Export TARGET to a Triton model repository.
 
-    The input's pre-processing goes into the graph; torch and ONNX Runtime are compared on zeros, random and real items; the
-    version is published whole or not at all.
+    TARGET: a torch module's factory (package.module:factory); an architecture (lenet, alexnet, zfnet, googlenet, vgg16,
+    resnet34, densenet121); a spec such as "conv32x2 pool conv64x2 pool fc256 fc10"; a .pt2 exported program; or an .onnx file.
+
+    The input's pre-processing goes into the graph; the reference and ONNX Runtime are compared on zeros, random and real items;
+    the version is published whole or not at all.
     """
-    spec, rule = parse_input(input_text), SourceRule(source_pattern)
-    network = load_network(factory, dict(_setting(text) for text in settings), weights)
-    real = items or calibrate
+    names: Sequence[str] | None = _read(labels).splitlines() if labels else None
+    arguments = dict(_setting(text) for text in settings)
+    spec = parse_input(input_text) if input_text else None
+    network: nn.Module | None = None
+    if target.endswith(".onnx"):
+        _refuse(weights, "--weights", "an .onnx file has its weights inside")
+        spec = spec or own_input(Path(target), task)
+    else:
+        loaded = load(target, arguments, weights, spec, names)
+        network, spec, names = loaded.network, loaded.input, loaded.labels
+    rule, real = SourceRule(source_pattern), items or calibrate
     request = ExportRequest(
         name=name,
         task=task,
         input=spec,
-        labels=_read(labels).splitlines() if labels else None,
+        labels=names,
         real_items=np.concatenate([windows for _, windows in islice(recordings(real, spec, rule), 8)]) if real else None,
         normal=recordings(calibrate, spec, rule) if calibrate else None,
         evaluation=_evaluation(evaluation),
+        verify_with=verify_with,
         max_batch_size=max_batch_size,
-        factory=factory,
-        weights=weights,
+        factory=target,
+        weights=weights_file(weights),
     )
     if real is None:
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
-    describe_export(export_model(network, request, models))
+    if network is None:
+        describe_export(adopt_model(Path(target), request, models, output))
+    else:
+        describe_export(export_model(network, request, models))
 
 
 def describe_export(version: ModelVersion) -> None:
@@ -82,15 +103,24 @@ def describe_export(version: ModelVersion) -> None:
     click.echo(
         f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
     )
+    reference = manifest.parity.compared_with
     for name, output in manifest.parity.outputs.items():
         click.echo(
-            f"  parity  {name}: torch and ONNX Runtime differ by at most {output.largest_absolute:.1e} ({output.sample})"
+            f"  parity  {name}: {reference} and ONNX Runtime differ by at most {output.largest_absolute:.1e} ({output.sample})"
         )
+    if manifest.parity.server:
+        worst = max(output.largest_absolute for output in manifest.parity.server.outputs.values())
+        click.echo(f"  parity  through {manifest.parity.server.address}: by at most {worst:.1e}")
     if calibration:
         sources = ", ".join(f"{source} {len(scores)}" for source, scores in calibration.sources.items())
         click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources})")
     elif manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
+
+
+def _refuse(value: str | None, option: str, why: str) -> None:
+    if value:
+        raise click.BadParameter(why, param_hint=option)
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +17,14 @@ from pydantic import JsonValue, ValidationError
 from torch import nn
 
 from avizor_export import parity
+from avizor_export.adopt import adopt, outputs_of, parameters_of, reference_run
 from avizor_export.calibrate import Recording, calibrate
+from avizor_export.card import write_card
 from avizor_export.publish import Staging, publish, staging
 from avizor_export.served import MEANINGS, ServedModel, serve
 from avizor_export.to_onnx import to_onnx
 from avizor_export.triton_config import config_text
+from avizor_export.verify import on_server, parse_address
 from avizor_inference.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.check import check_model
 from avizor_inference.config import CONFIG_FILE, LABELS_FILE
@@ -36,6 +39,7 @@ from avizor_inference.manifest import (
     Manifest,
     ParityReport,
     Provenance,
+    ServerParity,
     Task,
     TensorInput,
     TensorSpec,
@@ -57,6 +61,8 @@ class ExportRequest:
     real_items: raw items [n, *item_shape] for parity, from real data.
     normal: normal recordings that were not trained on (autoencoders); without them there are scores and no p-values.
     evaluation: figures measured on held-out data, for the manifest.
+    training: figures by epoch, such as the loss, for the plot in the model card.
+    verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
     """
 
     name: str
@@ -66,17 +72,26 @@ class ExportRequest:
     real_items: Items | None = None
     normal: Iterable[Recording] | None = None
     evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
+    training: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    verify_with: str | None = None
     max_batch_size: int = 64
     factory: str = ""
     weights: Path | None = None
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A graph that was proven, and where it comes from."""
+
+    proto: onnx.ModelProto
+    outputs: tuple[TensorSpec, ...]
+    parity: ParityReport
+    provenance: Provenance
+
+
 def export_model(network: nn.Module, request: ExportRequest, models: Path) -> ModelVersion:
-    """Export, prove, calibrate and publish. Raises ExportError; then nothing is published."""
-    if not re.fullmatch(NAME_PATTERN, request.name):
-        raise ExportError(
-            f"{request.name!r} is not a model name; use letters, digits, '-', '_', '.', and begin with a letter or digit"
-        )
+    """Export, prove, calibrate and publish a torch module. Raises ExportError; then nothing is published."""
+    _check_name(request.name)
     tensor = request.input.tensor()
     example = torch.from_numpy(parity.random_items(tensor, 2))
     served = serve(network, request.input, request.task, example)
@@ -84,10 +99,51 @@ def export_model(network: nn.Module, request: ExportRequest, models: Path) -> Mo
     _check_labels(request, outputs)
     _check_items(request, tensor)
     proto = to_onnx(served, tensor.name, example)
-    report = parity.compare(served, proto, tensor, request.real_items)
+    report = _prove(request, proto, outputs, parity.torch_run(served), f"torch {torch.__version__.partition('+')[0]}")
+    factory = request.factory or f"{type(network).__module__}:{type(network).__qualname__}"
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return _publish(_Made(proto, outputs, report, _provenance(request, factory, parameters)), request, models)
+
+
+def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | None = None) -> ModelVersion:
+    """Adopt, prove, calibrate and publish an ONNX file. Raises ExportError; then nothing is published.
+
+    The input description is that of the raw items; a TensorInput has to be the graph's own tensor. output: see adopt.adopt.
+    """
+    _check_name(request.name)
+    own = isinstance(request.input, TensorInput)
+    spec, proto = adopt(path, None if own else request.input, request.task, output)
+    request = replace(request, input=spec, weights=path)
+    outputs = outputs_of(proto)
+    _check_labels(request, outputs)
+    _check_items(request, spec.tensor())
+    report = _prove(request, proto, outputs, reference_run(proto), f"the reference evaluator of onnx {version('onnx')}")
+    return _publish(_Made(proto, outputs, report, _provenance(request, path.name, parameters_of(proto))), request, models)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ExportError(f"{name!r} is not a model name; use letters, digits, '-', '_', '.', and begin with a letter or digit")
+
+
+def _prove(
+    request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: parity.Run, compared_with: str
+) -> ParityReport:
+    tensor, real = request.input.tensor(), request.real_items
+    report = parity.compare(reference, parity.onnxruntime_run(proto), tensor, real, compared_with)
+    if request.verify_with is None:
+        return report
+    address = parse_address(request.verify_with)
+    config = config_text(request.name, [tensor], outputs, request.max_batch_size, labels=False, sha256="")
+    with on_server(address, proto, config, tensor) as run:
+        through_server = parity.compare(reference, run, tensor, real, compared_with)
+    return report.model_copy(update={"server": ServerParity(address=request.verify_with, outputs=through_server.outputs)})
+
+
+def _publish(made: _Made, request: ExportRequest, models: Path) -> ModelVersion:
     with staging(models, request.name) as stage:
-        onnx.save(proto, stage.version_folder / MODEL_FILE)
-        manifest = _manifest(request, stage, outputs, proto, report, network)
+        onnx.save(made.proto, stage.version_folder / MODEL_FILE)
+        manifest = _manifest(request, stage, made)
         _write(stage, manifest, request)
         _refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
@@ -95,6 +151,7 @@ def export_model(network: nn.Module, request: ExportRequest, models: Path) -> Mo
         problems = check_model(ModelRepository(stage.root), request.name)
         if problems:
             raise ExportError("the version that was made does not pass its own check: " + "; ".join(problems))
+        write_card(ModelVersion(request.name, manifest.version, stage.version_folder), made.proto, request.training)
         folder = publish(stage, models)
     return ModelVersion(request.name, manifest.version, folder)
 
@@ -130,15 +187,8 @@ def _check_items(request: ExportRequest, tensor: TensorSpec) -> None:
         )
 
 
-def _manifest(
-    request: ExportRequest,
-    stage: Staging,
-    outputs: tuple[TensorSpec, ...],
-    proto: onnx.ModelProto,
-    report: ParityReport,
-    network: nn.Module,
-) -> Manifest:
-    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(proto)
+def _manifest(request: ExportRequest, stage: Staging, made: _Made) -> Manifest:
+    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
     front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
     try:
         return Manifest(
@@ -146,26 +196,26 @@ def _manifest(
             version=stage.version,
             task=request.task,
             input=request.input,
-            outputs=outputs,
+            outputs=made.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
             front_end_digest=front_end,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
             opset=graph.opset,
             ir_version=graph.ir_version,
-            parity=report,
+            parity=made.parity,
             evaluation=dict(request.evaluation),
-            provenance=_provenance(request, network),
+            provenance=made.provenance,
         )
     except ValidationError as error:
         raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
 
 
-def _provenance(request: ExportRequest, network: nn.Module) -> Provenance:
+def _provenance(request: ExportRequest, factory: str, parameters: int) -> Provenance:
     return Provenance(
-        factory=request.factory or f"{type(network).__module__}:{type(network).__qualname__}",
+        factory=factory,
         weights_sha256=sha256_of_file(request.weights) if request.weights else None,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=parameters,
         created=datetime.now(UTC),
         producers={package: version(package) for package in ("avizor", "torch", "onnx", "onnxscript")},
     )

@@ -1,4 +1,4 @@
-"""Loading what a user trained: a factory named `package.module:factory`, and a weights file with its state dict."""
+"""Loading what a user trained: a factory and its state dict, an architecture or a spec, or an exported program."""
 
 from __future__ import annotations
 
@@ -9,17 +9,64 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from avizor_inference.errors import ExportError
+
+
+class Program(nn.Module):
+    """An exported program as a module: it has no training mode that could be left."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        super().__init__()
+        self.program = program.module()
+        for module in self.modules():
+            module.training = False
+
+    def train(self, mode: bool = True) -> Program:
+        """Nothing: how layers behave was settled when the program was exported."""
+        return self
+
+    def forward(self, items: Tensor) -> Tensor:
+        """What the program gives."""
+        output: Tensor = self.program(items)
+        return output
 
 
 def load_network(factory: str, arguments: Mapping[str, object], weights: Path | None) -> nn.Module:
     """Call the factory with keyword `arguments` and load the weights into what it returns. Raises ExportError."""
     network = _call(factory, arguments)
     if weights is not None:
-        _load_weights(network, weights)
+        load_weights(network, read_state(weights), str(weights))
     return network
+
+
+def load_program(path: Path) -> nn.Module:
+    """A `.pt2` file of torch.export.save as a module. Raises ExportError."""
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # the reader's errors share no base class
+        raise ExportError(
+            f"{path} is not an exported program that can be read: {_line(error)}; save it with torch.export.save"
+        ) from error
+    if any(
+        "batch_norm" in str(node.target) and "no_training" not in str(node.target) and True in node.args
+        for node in program.graph.nodes
+    ):
+        raise ExportError(f"{path} was exported in training mode; call eval() on the module before torch.export.export")
+    network = Program(program)
+    (value,) = (node.meta["val"] for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+    if isinstance(value.shape[0], int):
+        raise ExportError(
+            f"the batch dimension of {path} is frozen at {value.shape[0]}; export the program with "
+            'dynamic_shapes=({0: torch.export.Dim("batch")},)'
+        )
+    return network
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -41,7 +88,8 @@ def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
     return network
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """A state dict. Raises ExportError; a file that would run code is refused."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -53,7 +101,12 @@ def _load_weights(network: nn.Module, path: Path) -> None:
         raise ExportError(f"{path} is not a weights file that can be read: {error}") from error
     if not isinstance(state, Mapping):
         raise ExportError(f"{path} holds a {type(state).__name__}; save model.state_dict()")
+    return state
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load a state dict that was read from `origin`. Raises ExportError naming what does not fit."""
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ExportError(f"{path} does not fit the network: {error}") from error
+        raise ExportError(f"{origin} does not fit the network: {error}") from error

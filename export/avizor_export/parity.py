@@ -1,8 +1,11 @@
-"""Parity: the exported graph on ONNX Runtime gives what the torch module gave, on several batch sizes and kinds of items."""
+"""Parity: the graph on ONNX Runtime gives what its reference gave, on several batch sizes and kinds of items.
+
+The reference is the torch module, or for an adopted ONNX file the reference evaluator of the onnx package.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -17,38 +20,86 @@ from avizor_inference.manifest import OutputDifference, ParityReport, TensorSpec
 BATCH_SIZES = (1, 2, 3, 8)
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-3
+# Scores that are nearly equal may change places; more than that is another model.
+LEAST_RANK_CORRELATION = 0.99
+# Fewer different scores than this say nothing about their order.
+_FEWEST_RANKS = 8
 
 Items = NDArray[np.generic]
+# Raw items [n, *item_shape] -> each output by name, [n, ...].
+Run = Callable[[Items], dict[str, Items]]
 
 
-def compare(model: ServedModel, proto: onnx.ModelProto, tensor: TensorSpec, real: Items | None) -> ParityReport:
+def torch_run(model: ServedModel) -> Run:
+    """The torch module as a reference."""
+
+    def run(items: Items) -> dict[str, Items]:
+        with torch.inference_mode():
+            return {name: value.numpy() for name, value in model.named(torch.from_numpy(items)).items()}
+
+    return run
+
+
+def onnxruntime_run(proto: onnx.ModelProto) -> Run:
+    """A graph on ONNX Runtime, on the CPU."""
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    (tensor,) = session.get_inputs()
+    return lambda items: dict(zip(names, session.run(names, {tensor.name: items}), strict=True))
+
+
+def compare(reference: Run, found: Run, tensor: TensorSpec, real: Items | None, compared_with: str) -> ParityReport:
     """Compare every output on batches of 1, 2, 3 and 8 of zeros, random and (where given) real items.
 
-    real: raw items [n >= 1, *item_shape], repeated where there are fewer than 8.
-    Raises ExportError if torch's own output is not finite, or if an output differs: which, by how much, on what.
+    real: raw items [n >= 1, *item_shape], repeated where there are fewer than 8. compared_with: what the reference is.
+    Raises ExportError if the reference is not finite, if an output differs (which, by how much, on what), if the most probable
+    class differs beyond a tie, or if scores rank items in another order.
     """
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     kinds = _kinds(tensor, real)
     worst: dict[str, OutputDifference] = {}
+    agreed: list[bool] = []
+    scores: list[tuple[float, float]] = []
     for sample, items in _batches(kinds):
-        with torch.inference_mode():
-            expected = {name: value.numpy() for name, value in model.named(torch.from_numpy(items)).items()}
+        expected, got = reference(items), found(items)
         _refuse_non_finite(expected, sample)
-        found = session.run(list(expected), {tensor.name: items})
-        for (name, wanted), got in zip(expected.items(), found, strict=True):
-            difference = _difference(wanted, got, sample)
+        for name, wanted in expected.items():
+            difference = _difference(wanted, got[name], sample)
             if name not in worst or _rank(difference) > _rank(worst[name]):
                 worst[name] = difference
+        if "probabilities" in expected:
+            agreed += _same_class(expected["probabilities"], got["probabilities"])
+        if "score" in expected:
+            scores += zip(expected["score"][:, 0].tolist(), got["score"][:, 0].tolist(), strict=True)
     report = ParityReport(
+        compared_with=compared_with,
         absolute_tolerance=ABSOLUTE_TOLERANCE,
         relative_tolerance=RELATIVE_TOLERANCE,
         batch_sizes=BATCH_SIZES,
         samples=tuple(kinds),
         outputs=worst,
+        top1_agreement=float(np.mean(agreed)) if agreed else None,
+        rank_correlation=rank_correlation(np.array(scores)) if scores else None,
     )
     if not report.passed:
         raise ExportError(_complaint(report))
     return report
+
+
+def rank_correlation(pairs: NDArray[np.float64]) -> float | None:
+    """Spearman's rank correlation of the two columns of float64[n, 2]; None where too few values differ to rank them.
+
+    Values are taken to six digits: what differs by rounding is a tie, and ties share their mean rank.
+    """
+    ranks = [_ranks(np.array([float(f"{value:.6g}") for value in column])) for column in pairs.T]
+    if min(len(np.unique(column)) for column in ranks) < _FEWEST_RANKS:
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
 def random_items(tensor: TensorSpec, count: int, seed: int = 0) -> Items:
@@ -80,13 +131,20 @@ def _refuse_non_finite(outputs: dict[str, Items], sample: str) -> None:
     for name, values in outputs.items():
         if not np.isfinite(values.astype(np.float64)).all():
             raise ExportError(
-                f"output {name} of the torch module is not finite on {sample}; look for overflow or NaN in the weights"
+                f"output {name} of the network is not finite on {sample}; look for overflow or NaN in the weights"
             )
+
+
+def _same_class(wanted: Items, got: Items) -> list[bool]:
+    """Whether each item's most probable class is the reference's, or one that ties with it there."""
+    wide = wanted.astype(np.float64)
+    chosen = got.argmax(axis=1)
+    return (wide[np.arange(len(wide)), chosen] >= wide.max(axis=1) - ABSOLUTE_TOLERANCE).tolist()  # type: ignore[no-any-return]
 
 
 def _difference(wanted: Items, got: Items, sample: str) -> OutputDifference:
     if wanted.shape != got.shape:
-        raise ExportError(f"the exported graph gives {list(got.shape)} where torch gives {list(wanted.shape)} ({sample})")
+        raise ExportError(f"the exported graph gives {list(got.shape)} where {list(wanted.shape)} is wanted ({sample})")
     wide, other = wanted.astype(np.float64), got.astype(np.float64)
     absolute = np.abs(other - wide)
     allowed = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(wide)
@@ -112,7 +170,11 @@ def _complaint(report: ParityReport) -> str:
         for name, output in report.outputs.items()
         if not output.passed
     ]
+    if report.top1_agreement is not None and report.top1_agreement < 1:
+        parts.append(f"the most probable class on {1 - report.top1_agreement:.1%} of the items")
+    if report.rank_correlation is not None and report.rank_correlation < LEAST_RANK_CORRELATION:
+        parts.append(f"the order of the scores, whose rank correlation is {report.rank_correlation:.3f}")
     return (
-        f"the exported graph does not give what torch gives (allowed {report.absolute_tolerance:g} + "
+        f"the graph does not give what {report.compared_with} gives (allowed {report.absolute_tolerance:g} + "
         f"{report.relative_tolerance:g} of the value): {'; '.join(parts)}"
     )

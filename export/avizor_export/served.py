@@ -106,6 +106,8 @@ class ServedAutoencoder(ServedModel):
 def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> ServedModel:
     """Wrap a trained network, in eval mode. example: a batch of raw items. Raises ExportError if it does not fit the task."""
     network.eval()
+    if any(module.training for module in network.modules()):
+        raise ExportError("a part of the network stays in training mode; its eval() has to switch every part")
     kind = ServedClassifier if task == "classify" else ServedAutoencoder
     return kind(front_end(spec), network, example).eval()
 

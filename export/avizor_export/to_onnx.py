@@ -24,7 +24,7 @@ def to_onnx(model: ServedModel, input_name: str, example: Tensor) -> onnx.ModelP
     Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
     """
     proto = to_program(model, example, [input_name], list(model.output_names)).model_proto
-    _strip_traces(proto)
+    strip_traces(proto)
     check_proto(proto)
     return proto
 
@@ -77,7 +77,7 @@ def check_proto(proto: onnx.ModelProto) -> None:
             )
 
 
-def _strip_traces(proto: onnx.ModelProto) -> None:
+def strip_traces(proto: onnx.ModelProto) -> None:
     """Drop the exporter's notes: they hold paths and source lines of the machine that exported, and change the digest."""
     del proto.metadata_props[:]
     graph = proto.graph

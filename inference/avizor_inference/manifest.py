@@ -154,19 +154,38 @@ class OutputDifference(Strict):
     passed: bool
 
 
-class ParityReport(Strict):
-    """Same inputs through torch and through the exported graph: |onnx - torch| <= atol + rtol * |torch|."""
+class ServerParity(Strict):
+    """The same comparison through a live server, before the version was published."""
 
+    address: str
+    outputs: dict[str, OutputDifference]
+
+
+class ParityReport(Strict):
+    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference|.
+
+    compared_with: the torch module, or the reference evaluator of the onnx package.
+    top1_agreement: share of items with the same most probable class, ties aside (classifiers).
+    rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    """
+
+    compared_with: str = "torch"
     absolute_tolerance: float
     relative_tolerance: float
     batch_sizes: tuple[int, ...]
     samples: tuple[str, ...]
     outputs: dict[str, OutputDifference]
+    top1_agreement: float | None = None
+    rank_correlation: float | None = None
+    server: ServerParity | None = None
 
     @property
     def passed(self) -> bool:
-        """True if every output agreed on every sample."""
-        return all(output.passed for output in self.outputs.values())
+        """True if every output agreed on every sample, and with it classes and order."""
+        outputs = [*self.outputs.values(), *(self.server.outputs.values() if self.server else ())]
+        same_class = self.top1_agreement is None or self.top1_agreement == 1
+        same_order = self.rank_correlation is None or self.rank_correlation >= 0.99
+        return same_class and same_order and all(output.passed for output in outputs)
 
 
 class Provenance(Strict):

@@ -48,7 +48,7 @@ def test_an_image_classifier(tmp_path: Path) -> None:
     np.save(tmp_path / "items.npy", items)
     (tmp_path / "figures.json").write_text(json.dumps({"test_accuracy": 0.5}))
     result = avizor(
-        "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--set", "channels=3",
+        "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--set", "shape=[3, 32, 32]",
         "--weights", tmp_path / "weights.pt", "--name", "winds", "--task", "classify", "--labels", tmp_path / "labels.txt",
         "--input", "image:height=32,width=32,channels=3,mean=0.5,std=0.25", "--items", tmp_path / "items.npy",
         "--evaluation", tmp_path / "figures.json", "--models", tmp_path / "models", "--max-batch-size", "8",

@@ -1,0 +1,121 @@
+"""card.md: what one version is, for people. Figures, layers and plots, beside the manifest that programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from avizor_export.layers import layers_of, table
+from avizor_inference.calibration import Calibration
+from avizor_inference.manifest import Manifest
+from avizor_inference.repository import ModelVersion
+
+CARD_FILE = "card.md"
+CALIBRATION_PLOT = "card-calibration.png"
+TRAINING_PLOT = "card-training.png"
+
+
+def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
+    """Write card.md and its plots into the version's folder. training: figures by epoch, empty where they are not known."""
+    manifest, calibration = version.manifest, version.calibration()
+    parts = [*_facts(manifest), *_parity(manifest), *_evaluation(manifest)]
+    if training:
+        _plot_training(version.folder / TRAINING_PLOT, training)
+        parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
+    if calibration:
+        _plot_calibration(version.folder / CALIBRATION_PLOT, calibration)
+        parts += [*_calibration(calibration), f"![scores of normal recordings]({CALIBRATION_PLOT})", ""]
+    parts += _layers(proto, manifest.provenance.parameters)
+    (version.folder / CARD_FILE).write_text("\n".join(parts), encoding="utf-8")
+
+
+def _facts(manifest: Manifest) -> Iterator[str]:
+    tensor, made = manifest.input.tensor(), manifest.provenance
+    yield from (f"# {manifest.name}, version {manifest.version}", "")
+    yield f"* task: {manifest.task}, on {manifest.input.modality}"
+    yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
+    for output in manifest.outputs:
+        yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"
+    if manifest.labels:
+        shown = ", ".join(manifest.labels[:20])
+        yield f"* {len(manifest.labels)} labels: {shown}{', ...' if len(manifest.labels) > 20 else ''}"
+    yield f"* {made.parameters:,} parameters, {manifest.model_bytes / 1e6:.2f} MB, opset {manifest.opset}"
+    yield f"* sha256 `{manifest.model_sha256}`"
+    yield f"* made {made.created:%Y-%m-%d %H:%M} UTC from `{made.factory}`" + (
+        f", weights sha256 `{made.weights_sha256}`" if made.weights_sha256 else ""
+    )
+    yield "* with " + ", ".join(f"{name} {number}" for name, number in made.producers.items())
+    yield ""
+
+
+def _parity(manifest: Manifest) -> Iterator[str]:
+    report = manifest.parity
+    yield from ("## Parity", "")
+    yield f"Held against {report.compared_with} on batches of {', '.join(map(str, report.batch_sizes))} of "
+    yield f"{', '.join(report.samples)} items; allowed are {report.absolute_tolerance:g} + "
+    yield f"{report.relative_tolerance:g} of the value."
+    yield from ("", "| output | largest difference | seen on |", "|---|---:|---|")
+    yield from (f"| {name} | {each.largest_absolute:.1e} | {each.sample} |" for name, each in report.outputs.items())
+    if report.server:
+        for name, each in report.server.outputs.items():
+            yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} |"
+    yield ""
+    if report.top1_agreement is not None:
+        yield from (f"Most probable class the same on {report.top1_agreement:.1%} of the items.", "")
+    if report.rank_correlation is not None:
+        yield from (f"Rank correlation of the scores {report.rank_correlation:.6f}.", "")
+
+
+def _evaluation(manifest: Manifest) -> Iterator[str]:
+    if manifest.evaluation:
+        yield from ("## Evaluation", "", "| figure | value |", "|---|---|")
+        yield from (f"| {name} | {value} |" for name, value in manifest.evaluation.items())
+        yield ""
+
+
+def _calibration(calibration: Calibration) -> Iterator[str]:
+    yield from ("## Calibration", "")
+    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from "
+    yield ", ".join(f"{source} ({len(recordings)})" for source, recordings in calibration.sources.items()) + "."
+    yield ""
+
+
+def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
+    model = ir.from_proto(proto)
+    passes.ShapeInferencePass()(model)
+    rows = table(layers_of(model.graph), parameters)
+    yield from ("## Layers", "", "As in the graph: batch norms are folded into the convolutions before them.", "")
+    yield "| " + " | ".join(rows[0]) + " |"
+    yield "|---|---|---|---|---:|---:|---:|"
+    yield from ("| " + " | ".join(row) + " |" for row in rows[1:])
+    yield ""
+
+
+def _plot_training(path: Path, training: Mapping[str, Sequence[float]]) -> None:
+    from matplotlib.figure import Figure  # slow to import, and not every model has a plot
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    for name, values in training.items():
+        axes.plot(range(1, len(values) + 1), values, label=name)
+    axes.set_xlabel("epoch")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def _plot_calibration(path: Path, calibration: Calibration) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    for source, recordings in list(calibration.sources.items())[:10]:
+        worst = sorted(max(windows) for windows in recordings)
+        axes.plot(worst, [(rank + 1) / len(worst) for rank in range(len(worst))], label=source, drawstyle="steps-post")
+    axes.set_xlabel("score of a recording's worst window")
+    axes.set_ylabel("share of recordings")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=100)

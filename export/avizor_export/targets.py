@@ -1,0 +1,99 @@
+"""What `avizor export` is given to export: which of the five kinds it is, and the network, input and labels that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from avizor_export.adopt import adopt
+from avizor_export.architectures.catalogue import ARCHITECTURES, build
+from avizor_export.architectures.grammar import is_spec
+from avizor_export.architectures.sizes import Shape
+from avizor_export.front_ends import front_end
+from avizor_export.loading import load_network, load_program, load_weights, read_state
+from avizor_export.torchvision_weights import SCHEME, fitting, published_weights
+from avizor_inference.errors import ExportError
+from avizor_inference.manifest import InputSpec, Task
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network with its trained weights, what it takes, and its labels where they are known."""
+
+    network: nn.Module
+    input: InputSpec
+    labels: Sequence[str] | None
+
+
+def load(
+    target: str, arguments: Mapping[str, object], weights: str | None, spec: InputSpec | None, labels: Sequence[str] | None
+) -> Target:
+    """The network that `target` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
+
+    spec, labels: may be absent where torchvision's weights are taken, which bring their own.
+    """
+    designed = target in ARCHITECTURES or (is_spec(target) and ":" not in target)
+    if weights and weights.startswith(SCHEME):
+        published = published_weights(target, weights)
+        spec, labels = spec or published.input, labels or published.labels
+        network = build(target, len(published.labels), features_of(spec))
+        load_weights(network, published.state, published.origin)
+        return Target(network, spec, labels)
+    if spec is None:
+        raise ExportError("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
+    path = weights_file(weights)
+    if target.endswith(".pt2"):
+        if path or arguments:
+            raise ExportError("a .pt2 file has weights and arguments inside; leave out --weights and --set")
+        return Target(load_program(Path(target)), spec, labels)
+    if designed:
+        return Target(_designed(target, arguments, path, spec, labels), spec, labels)
+    return Target(load_network(target, arguments, path), spec, labels)
+
+
+def own_input(path: Path, task: Task) -> InputSpec:
+    """The tensor that an ONNX file takes."""
+    return adopt(path, None, task)[0]
+
+
+def weights_file(weights: str | None) -> Path | None:
+    """The file among the ways to give weights."""
+    if weights and weights.startswith(SCHEME):
+        file = weights.partition("=")[2]
+        return Path(file) if file else None
+    return Path(weights) if weights else None
+
+
+def features_of(spec: InputSpec) -> Shape:
+    """channels, height, width of what the front end gives to the network. Raises ExportError if that is no map."""
+    tensor = spec.tensor()
+    items = torch.zeros(1, *tensor.item_shape, dtype=getattr(torch, tensor.dtype))
+    with torch.inference_mode():
+        shape = tuple(front_end(spec)(items).shape[1:])
+    if len(shape) != 3:
+        raise ExportError(
+            f"the front end gives {list(shape)} for an item; architectures and specs take channels, height, width"
+        )
+    return cast(Shape, shape)
+
+
+def _designed(
+    design: str, arguments: Mapping[str, object], path: Path | None, spec: InputSpec, labels: Sequence[str] | None
+) -> nn.Module:
+    options = dict(arguments)
+    batch_norm, classes = bool(options.pop("batch_norm", False)), options.pop("classes", len(labels or ()))
+    if options:
+        raise ExportError(f"{design!r} takes --set classes and --set batch_norm, not {', '.join(options)}")
+    if not isinstance(classes, int) or classes < 1:
+        raise ExportError("give --labels, or the number of classes with --set classes=10")
+    network = build(design, classes, features_of(spec), batch_norm=batch_norm)
+    if path is None:
+        raise ExportError(f"give the trained weights of {design!r} with --weights: without them it has learnt nothing")
+    state = read_state(path)
+    load_weights(network, fitting(state) if design in ARCHITECTURES else state, str(path))
+    return network
