@@ -110,8 +110,8 @@ def _outside(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor, list[str]
     (tensor,) = graph.inputs
     if not tensor.dims or tensor.dims[0] is not None:
         raise ExportError(
-            f"{path}: the batch dimension of {tensor.name} is frozen at {list(tensor.dims[:1])}; export it again with dimension "
-            "0 dynamic"
+            f"{path}: the batch dimension of {tensor.name} is frozen at {list(tensor.dims[:1])}; export it again with "
+            "dimension 0 dynamic"
         )
     if None in tensor.dims[1:]:
         raise ExportError(f"{path}: {tensor.name} is {list(tensor.dims)}; only the batch may vary")
