@@ -20,8 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from avizor_export.architectures.conv_autoencoder import ConvAutoencoder
-from avizor_export.architectures.small_cnn import SmallCNN
+from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.exporter import ExportRequest, export_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
@@ -29,6 +28,8 @@ from machine_anomalies import SOUND
 from machine_sounds import generate
 
 COPIES = 10
+CLASSIFIER = "conv8bn pool conv16bn pool conv24bn pool conv32bn pool gap drop0.3 fc"
+AUTOENCODER = "conv16s2bn conv32s2bn conv64s2bn latent24"
 
 
 def peak_pss_mib(command: list[str]) -> tuple[float, float]:
@@ -60,8 +61,10 @@ def _pss(process: psutil.Process) -> int:
 
 def prepare(folder: Path) -> None:
     """Write the models and both sets of files."""
-    export_model(SmallCNN(3, width=8), ExportRequest("kinds", "classify", SOUND, labels=["a", "b", "c"]), folder / "models")
-    export_model(ConvAutoencoder(), ExportRequest("normal", "reconstruct", SOUND), folder / "models")
+    export_model(
+        build(CLASSIFIER, 3, (1, 64, 64)), ExportRequest("kinds", "classify", SOUND, labels=["a", "b", "c"]), folder / "models"
+    )
+    export_model(build_autoencoder(AUTOENCODER, (1, 64, 64)), ExportRequest("normal", "reconstruct", SOUND), folder / "models")
     generate(folder / "data", "train", 50, 0, seed=7)
     (folder / "data" / "train").rename(folder / "300")
     for path in (folder / "300").rglob("*.wav"):

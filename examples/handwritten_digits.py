@@ -37,6 +37,12 @@ class Digits(NamedTuple):
     test: Pixels
     test_labels: NDArray[np.int64]
     origin: str
+    inner: slice  # of rows and of columns: the image as it was before it was brought to 32 x 32
+
+    def unenlarged(self) -> Digits:
+        """The same images at the size they came in: 8 x 8 of scikit-learn, 28 x 28 of MNIST."""
+        inner, whole = self.inner, slice(None)
+        return self._replace(train=self.train[:, inner, inner], test=self.test[:, inner, inner], inner=whole)
 
 
 def bundled() -> Digits:
@@ -45,7 +51,9 @@ def bundled() -> Digits:
     images = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).round().astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
     split = len(images) * 4 // 5
-    return Digits(images[:split], labels[:split], images[split:], labels[split:], "scikit-learn digits, last fifth")
+    return Digits(
+        images[:split], labels[:split], images[split:], labels[split:], "scikit-learn digits, last fifth", slice(None, None, 4)
+    )
 
 
 def mnist(folder: Path) -> Digits:
@@ -63,7 +71,7 @@ def _digits(train: Pixels, train_labels: Pixels, test: Pixels, test_labels: Pixe
     def widen(images: Pixels) -> Pixels:  # 28 x 28 -> 32 x 32, as LeNet was first fed
         return np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None]
 
-    return Digits(widen(train), train_labels.astype(np.int64), widen(test), test_labels.astype(np.int64), origin)
+    return Digits(widen(train), train_labels.astype(np.int64), widen(test), test_labels.astype(np.int64), origin, slice(2, -2))
 
 
 def _idx(path: Path) -> Pixels:

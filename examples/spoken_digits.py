@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from training import in_batches, train_classifier
 
-from avizor_export.architectures.small_cnn import SmallCNN
+from avizor_export.architectures.catalogue import build
 from avizor_export.cli import describe_export
 from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import LogMel, standardised
+from avizor_export.front_ends import standardised
+from avizor_export.log_mel import LogMel
 from avizor_inference.audio import windows_of
 from avizor_inference.manifest import AudioInput, LogMelFrontEnd
 
@@ -36,6 +37,9 @@ SOUND = AudioInput(
     front_end=LogMelFrontEnd(n_fft=256, hop_length=100, n_mels=40, f_min=50, floor=1e-8),
 )
 
+# An average over the map at the end, so that shifting the sound in time changes little.
+NETWORK = "conv16bn pool conv32bn pool conv48bn pool conv64bn pool gap drop0.3 fc"
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -47,12 +51,12 @@ class Recording:
     windows: NDArray[np.float32]  # float32[windows, window_samples]
 
 
-def read(folder: Path) -> list[Recording]:
+def read(folder: Path, sound: AudioInput = SOUND) -> list[Recording]:
     """Every recording of the folder, cut as the model will get it."""
     recordings = []
     for path in sorted(folder.glob("*.wav")):
         if match := NAME.fullmatch(path.name):
-            windows = np.stack([window.samples for _, window in windows_of(path, [SOUND.window_format()])])
+            windows = np.stack([window.samples for _, window in windows_of(path, [sound.window_format()])])
             recordings.append(Recording(int(match["digit"]), match["speaker"], int(match["index"]), windows))
     if not recordings:
         raise SystemExit(f"no files named like 3_theo_12.wav in {folder}")
@@ -96,7 +100,7 @@ def main() -> None:
     sound = standardised(SOUND, waveforms.split(256))
     front_end = LogMel(sound.front_end, sound.sample_rate)
     torch.manual_seed(0)
-    network = SmallCNN(classes=10, width=16)
+    network = build(NETWORK, 10, (1, sound.front_end.n_mels, sound.front_end.frames(sound.window_samples)))
     labels = torch.tensor([recording.digit for recording in train])
     train_classifier(network, in_batches(front_end, waveforms), labels, epochs=arguments.epochs, augment=augment)
 

@@ -31,14 +31,27 @@ def train_classifier(
     minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size, peak_rate=peak_rate)
 
 
-def train_autoencoder(network: nn.Module, items: Tensor, *, epochs: int, augment: Augment | None = None, seed: int = 0) -> None:
-    """Minimise the mean squared reconstruction error of normal items, float32[n, ...]."""
+def train_autoencoder(
+    network: nn.Module,
+    items: Tensor,
+    *,
+    epochs: int,
+    augment: Augment | None = None,
+    corrupt: Augment | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> None:
+    """Minimise the mean squared error of giving back normal items, float32[n, ...].
+
+    corrupt: what is done to the items that the network gets, and not to those that it has to give back: noise for denoising,
+    shrinking for super-resolution.
+    """
 
     def loss(index: Tensor) -> Tensor:
         batch = augment(items[index]) if augment else items[index]
-        return nn.functional.mse_loss(network(batch), batch)
+        return nn.functional.mse_loss(network(corrupt(batch) if corrupt else batch), batch)
 
-    minimise(network, loss, len(items), epochs=epochs, seed=seed)
+    minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size)
 
 
 def minimise(

@@ -8,32 +8,36 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT, SAMPLE_RATE, SOUND, PaddedAutoencoder, on_gpu, tone
+from support import FRAMES, ROOT, SAMPLE_RATE, SOUND, TRANSFER, PaddedAutoencoder, on_gpu, tone, transfers
 from triton_server.container import triton_container
 from triton_server.install import TritonInstall, install
 from triton_server.server import TritonServer
 
+from avizor_export.architectures.catalogue import build
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.architectures.small_cnn import SmallCNN
 from avizor_export.exporter import ExportRequest, export_model
 from avizor_inference.manifest import ImageInput
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of three small models: `digits` (image), `kinds` (audio, classifier), `normal` (audio, autoencoder).
+    """Four small models: `digits` (image), `kinds` (audio, classifier), `normal` (audio, autoencoder), `transfers` (table).
 
-    `normal` is calibrated with 30 recordings of three windows from each of the sources `a` and `b`.
+    `normal` is calibrated with 30 recordings of three windows from each of the sources `a` and `b`; `transfers` with 40
+    rows of the source `a`.
     """
     folder = tmp_path_factory.mktemp("repository") / "models"
     torch.manual_seed(0)
     image = ImageInput(height=32, width=32, channels=1)
     export_model(LeNet(), ExportRequest("digits", "classify", image, labels=list("0123456789"), max_batch_size=16), folder)
-    kinds = SmallCNN(classes=3, width=4)
+    kinds = build("conv4bn pool conv8bn pool conv12bn pool conv16bn pool gap drop0.3 fc", 3, (1, 16, FRAMES))
     export_model(kinds, ExportRequest("kinds", "classify", SOUND, labels=["low", "mid", "high"], max_batch_size=16), folder)
     normal = [(source, tone(3 * 4096 / SAMPLE_RATE, seed=seed).reshape(3, 4096)) for source in ("a", "b") for seed in range(30)]
     request = ExportRequest("normal", "reconstruct", SOUND, normal=normal, max_batch_size=16)
     export_model(PaddedAutoencoder(), request, folder)
+    rows = [("a", row[None]) for row in transfers(40)]
+    request = ExportRequest("transfers", "reconstruct", TRANSFER, real_items=transfers(8), normal=rows, max_batch_size=16)
+    export_model(torch.nn.Linear(5, 5), request, folder)
     return folder
 
 

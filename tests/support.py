@@ -10,8 +10,8 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from avizor_export.architectures.conv_autoencoder import ConvAutoencoder
-from avizor_inference.manifest import AudioInput, LogMelFrontEnd
+from avizor_export.architectures.autoencoder import Autoencoder
+from avizor_inference.manifest import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,12 +31,31 @@ SOUND = AudioInput(
 )
 FRAMES = 17
 
+TRANSFER = TableInput(
+    front_end=TableFrontEnd(
+        columns=(
+            NumberColumn(name="amount", fill=50.0, lower=0.0, upper=1e6, scale="log1p", mean=4.0, std=1.0),
+            NumberColumn(name="hour", fill=12.0, mean=12.0, std=6.0),
+            CategoryColumn(name="country", categories=("ES", "FR", "IT")),
+        )
+    )
+)
+
 
 def tone(seconds: float, seed: int = 0, hz: float = 440.0) -> NDArray[np.float32]:
     """A tone in a little noise: float32[samples] in [-1, 1]."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (0.3 * np.sin(2 * np.pi * hz * time) + 0.02 * rng.standard_normal(len(time))).astype(np.float32)
+
+
+def transfers(count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Rows of TRANSFER, some values missing: float32[count, 3]."""
+    rng = np.random.default_rng(seed)
+    columns = [rng.lognormal(4, 1, count), rng.uniform(0, 24, count), rng.integers(0, 3, count)]
+    rows = np.stack(columns, axis=1).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.05] = np.nan
+    return rows
 
 
 def write_wav(path: Path, samples: NDArray[np.float32], rate: int = SAMPLE_RATE) -> Path:
@@ -46,12 +65,12 @@ def write_wav(path: Path, samples: NDArray[np.float32], rate: int = SAMPLE_RATE)
     return path
 
 
-class PaddedAutoencoder(ConvAutoencoder):
+class PaddedAutoencoder(Autoencoder):
     """An autoencoder for 17 frames, which no stride divides: pads to 24 and cuts back."""
 
     def __init__(self) -> None:
-        super().__init__(height=16, width=24, base=4, latent=4)
+        super().__init__("conv4s2bn conv8s2bn conv16s2bn latent4", (1, 16, 24))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        padded = torch.nn.functional.pad(image, (0, 24 - FRAMES))
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(items, (0, 24 - FRAMES))
         return super().forward(padded)[..., :FRAMES]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from typing import NoReturn
 
 import click
 
@@ -37,7 +38,8 @@ def _commands() -> dict[str, EntryPoint]:
 
 def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     """Stands in for a command whose extra is not installed: listed, and says what to install."""
-    extra = {"batch": "pipeline", "health": "service", "serve": "service"}.get(entry.name, entry.name)
+    extras = {"batch": "pipeline", "describe": "export", "health": "service", "serve": "service", "tune": "export"}
+    extra = extras.get(entry.name, entry.name)
     message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
 
     def fail(**_: object) -> None:
@@ -59,5 +61,11 @@ def main() -> None:
     try:
         avizor()
     except AvizorError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except MemoryError as error:
+        _fail(f"not enough memory ({error}); a size is larger than it was meant to be, or this machine is too small")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)

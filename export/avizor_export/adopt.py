@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,14 +17,15 @@ import torch
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, compose, helper, version_converter
 from onnx.reference import ReferenceEvaluator
+from pydantic import ValidationError
 
 from avizor_export.front_ends import front_end
 from avizor_export.parity import Items, Run, random_items
-from avizor_export.served import MEANINGS
+from avizor_export.served import MEANINGS, enlargement
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, GraphTensor, graph_of
-from avizor_inference.manifest import InputSpec, Task, TensorInput, TensorSpec
+from avizor_inference.manifest import InputSpec, Task, TensorInput, TensorSpec, describe
 
 PREFIX = "network."
 
@@ -36,7 +38,7 @@ def adopt(path: Path, spec: InputSpec | None, task: Task, output: str | None = N
     """
     network = _modern(_load(path), path)
     given, outputs = _outside(network, path)
-    own = TensorInput.model_validate({"name": given.name, "dtype": given.dtype, "item_shape": given.dims[1:]})
+    own = _tensor_input(given, path)
     chosen = _choose(outputs, task, output, path)
     network = _keep(network, [chosen, *(name for name in outputs if name in MEANINGS and name != chosen)])
     network = compose.add_prefix(network, PREFIX)
@@ -49,27 +51,50 @@ def adopt(path: Path, spec: InputSpec | None, task: Task, output: str | None = N
     return spec or own, proto
 
 
+def own_input(path: Path) -> TensorInput:
+    """The tensor that the file takes. Raises ExportError."""
+    tensor, _ = _outside(_modern(_load(path), path), path)
+    return _tensor_input(tensor, path)
+
+
+def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
+    try:
+        own = TensorInput.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
+        own.tensor()
+    except ValidationError as error:
+        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {describe(error)}; export it again") from error
+    return own
+
+
 def reference_run(proto: onnx.ModelProto) -> Run:
     """The graph on the reference evaluator of the onnx package, which shares no code with ONNX Runtime."""
-    evaluator = ReferenceEvaluator(proto)
+    try:
+        evaluator = ReferenceEvaluator(proto)
+    except Exception as error:  # the evaluator's errors share no base class
+        raise ExportError(f"the reference evaluator cannot load the graph: {error}") from error
     names = [output.name for output in proto.graph.output]
     (tensor,) = graph_of(proto).inputs
 
     def run(items: Items) -> dict[str, Items]:
-        values = evaluator.run(names, {tensor.name: items})
+        try:
+            values = evaluator.run(names, {tensor.name: items})
+        except Exception as error:
+            raise ExportError(f"the graph does not run on the reference evaluator: {error}") from error
         return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
     return run
 
 
 def outputs_of(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The graph's outputs, as a manifest wants them."""
-    return tuple(
-        TensorSpec.model_validate(
-            {"name": each.name, "dtype": each.dtype, "item_shape": each.dims[1:], "meaning": MEANINGS.get(each.name, "")}
-        )
-        for each in graph_of(proto).outputs
-    )
+    """The graph's outputs, as a manifest wants them. Raises ExportError."""
+    specs = []
+    for each in graph_of(proto).outputs:
+        fields = {"name": each.name, "dtype": each.dtype, "item_shape": each.dims[1:], "meaning": MEANINGS.get(each.name, "")}
+        try:
+            specs.append(TensorSpec.model_validate(fields))
+        except ValidationError as error:
+            raise ExportError(f"output {each.name!r} cannot be served: {describe(error)}; export the model again") from error
+    return tuple(specs)
 
 
 def parameters_of(proto: onnx.ModelProto) -> int:
@@ -181,22 +206,33 @@ def _finish(proto: onnx.ModelProto, task: Task, source: str, chosen: str) -> Non
 def _error_nodes(proto: onnx.ModelProto, source: str, chosen: str) -> list[onnx.NodeProto]:
     proto.graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
     proto.graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
+    times = enlargement(_item_shape(proto, source), _item_shape(proto, chosen))
+    # As for a torch module: what is larger than the features is compared with them by the means of its blocks.
+    blocks: dict[str, Any] = {"kernel_shape": [times, times], "strides": [times, times]}
+    shrink = [] if times == 1 else [helper.make_node("AveragePool", [chosen], ["avizor.shrunk"], **blocks)]
     return [
         helper.make_node("Identity", [chosen], ["reconstruction"]),
-        helper.make_node("Sub", [source, chosen], ["avizor.difference"]),
+        *shrink,
+        helper.make_node("Sub", [source, "avizor.shrunk" if shrink else chosen], ["avizor.difference"]),
         helper.make_node("Mul", ["avizor.difference", "avizor.difference"], ["error_map"]),
         helper.make_node("Reshape", ["error_map", "avizor.rows"], ["avizor.flat"]),
         helper.make_node("ReduceMean", ["avizor.flat", "avizor.axis"], ["score"], keepdims=1),
     ]
 
 
+def _item_shape(proto: onnx.ModelProto, name: str) -> tuple[int, ...]:
+    """Shape of a value for one item; 0 for a size that the graph does not tell."""
+    graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.name == name:
+            return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])
+    return ()
+
+
 def _sums_to_one(proto: onnx.ModelProto, chosen: str) -> bool:
     (tensor,) = graph_of(proto).inputs
     spec = TensorSpec.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
-    try:
-        value = reference_run(proto)(random_items(spec, 2))[chosen].astype(np.float64)
-    except Exception as error:  # the evaluator's errors share no base class
-        raise ExportError(f"the graph does not run on the reference evaluator: {error}") from error
+    value = reference_run(proto)(random_items(spec, 2))[chosen].astype(np.float64)
     if value.ndim != 2:
         raise ExportError(
             f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]"

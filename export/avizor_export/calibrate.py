@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from avizor_inference.calibration import Calibration
 from avizor_inference.engine import Engine
 from avizor_inference.errors import ExportError
+from avizor_inference.manifest import Precision
 
 # One normal recording: its source, and its windows (or its only item), float or uint8[windows, *item_shape].
 Recording = tuple[str, NDArray[np.generic]]
 
 
-def calibrate(engine: Engine, model: str, recordings: Iterable[Recording], provider: str) -> Calibration:
+def calibrate(
+    engine: Engine, model: str, recordings: Iterable[Recording], provider: str, precision: Precision = "fp32"
+) -> Calibration:
     """Score every window of every recording. Raises ExportError if there are none."""
     spec = engine.spec(model)
     (input_name,) = spec.inputs
@@ -34,6 +37,7 @@ def calibrate(engine: Engine, model: str, recordings: Iterable[Recording], provi
         version=spec.version,
         model_sha256=spec.sha256,
         provider=provider,
+        precision=precision,
         created=datetime.now(UTC),
         sources={source: tuple(recordings) for source, recordings in sorted(sources.items())},
     )

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from avizor_export.layers import layers_of, table
+from avizor_export.variant import remark
 from avizor_inference.calibration import Calibration
 from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelVersion
@@ -22,7 +23,7 @@ TRAINING_PLOT = "card-training.png"
 def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
     """Write card.md and its plots into the version's folder. training: figures by epoch, empty where they are not known."""
     manifest, calibration = version.manifest, version.calibration()
-    parts = [*_facts(manifest), *_parity(manifest), *_evaluation(manifest)]
+    parts = [*_facts(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
     if training:
         _plot_training(version.folder / TRAINING_PLOT, training)
         parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
@@ -43,7 +44,10 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     if manifest.labels:
         shown = ", ".join(manifest.labels[:20])
         yield f"* {len(manifest.labels)} labels: {shown}{', ...' if len(manifest.labels) > 20 else ''}"
-    yield f"* {made.parameters:,} parameters, {manifest.model_bytes / 1e6:.2f} MB, opset {manifest.opset}"
+    size = f"{manifest.model_bytes / 1e6:.2f} MB"
+    yield f"* {made.parameters:,} parameters in {manifest.precision}, {size}, opset {manifest.opset}"
+    if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
+        yield "* not simplified: the exporter's optimiser changed what the graph gives"
     yield f"* sha256 `{manifest.model_sha256}`"
     yield f"* made {made.created:%Y-%m-%d %H:%M} UTC from `{made.factory}`" + (
         f", weights sha256 `{made.weights_sha256}`" if made.weights_sha256 else ""
@@ -68,6 +72,38 @@ def _parity(manifest: Manifest) -> Iterator[str]:
         yield from (f"Most probable class the same on {report.top1_agreement:.1%} of the items.", "")
     if report.rank_correlation is not None:
         yield from (f"Rank correlation of the scores {report.rank_correlation:.6f}.", "")
+
+
+def _precision(manifest: Manifest) -> Iterator[str]:
+    variant = manifest.variant
+    if variant is None:
+        return
+    yield from (f"## Precision: {manifest.precision}", "")
+    yield f"The network is in {manifest.precision}; front end, softmax and reconstruction error are in FP32. It was made from"
+    yield f"the FP32 graph of sha256 `{variant.fp32_sha256}` ({variant.fp32_bytes / 1e6:.2f} MB), whose parity is above."
+    metric = "ROC AUC" if variant.metric == "roc_auc" else variant.metric
+    yield from ("", f"On {variant.items} held-out items, {metric} went from {variant.before:.4f} to {variant.after:.4f}")
+    yield f"(a drop of up to {variant.max_drop:g} was allowed)."
+    if variant.server:
+        yield f"Through {variant.server.address} it is {variant.server.after:.4f}."
+    if variant.top1_agreement is not None:
+        yield f"The most probable class is the same on {variant.top1_agreement:.1%} of them."
+    if variant.rank_correlation is not None:
+        yield f"The rank correlation of the scores is {variant.rank_correlation:.4f}."
+    yield from ("", "| output | largest difference to FP32 | on item |", "|---|---:|---:|")
+    yield from (f"| {name} | {each.largest_absolute:.1e} | {each.item} |" for name, each in variant.outputs.items())
+    yield from ("", "| rows/s, one thread | fp32 | " + manifest.precision + " | ratio |", "|---|---:|---:|---:|")
+    for each in variant.speed:
+        yield (
+            f"| batch of {each.batch_size} | {each.before:,.0f} | {each.after:,.0f} "
+            f"| {each.ratio:.2f} ({each.lowest_ratio:.2f} to {each.highest_ratio:.2f}) |"
+        )
+    yield ""
+    if said := remark(manifest):
+        yield from (f"Note: {said}.", "")
+    yield from ("| setting | value |", "|---|---|")
+    yield from (f"| {name} | {value} |" for name, value in variant.settings.items())
+    yield ""
 
 
 def _evaluation(manifest: Manifest) -> Iterator[str]:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 from pydantic import JsonValue
 from torch import nn
 
+from avizor_export.adopt import own_input
 from avizor_export.exporter import ExportRequest, adopt_model, export_model
+from avizor_export.first_look import first_look
+from avizor_export.held_out import read_held_out
 from avizor_export.input_description import parse_input
-from avizor_export.real_data import recordings
-from avizor_export.targets import load, own_input, weights_file
+from avizor_export.int8 import MOST_ITEMS
+from avizor_export.parity import BATCH_SIZES
+from avizor_export.real_data import recordings, sample
+from avizor_export.serving_options import serving_options, settings_from
+from avizor_export.targets import load, weights_file
+from avizor_export.variant import remark
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Task
+from avizor_inference.manifest import Manifest, Precision, Task
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
 
@@ -25,7 +31,7 @@ _path = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("target")
+@click.argument("source")
 @click.option("--name", required=True, help="Name to publish under.")
 @click.option("--models", type=_path, default=Path("models"), show_default=True, help="Model repository; made if absent.")
 @click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True)
@@ -35,13 +41,24 @@ _path = click.Path(path_type=Path)
 @click.option("--output", help="Of an .onnx file with several: the logits, probabilities or reconstruction.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through a live Triton as well.")
 @click.option("--labels", type=_path, help="One label a line, in the order of the outputs (classifiers).")
-@click.option("--items", type=_path, help="Real items for the parity check: a folder of audio, or .npy of raw items.")
-@click.option("--calibrate", type=_path, help="Normal recordings not trained on (autoencoders): a folder of audio, or .npy.")
+@click.option(
+    "--items", type=_path, help="Real items for parity and for the ranges of --int8: a folder, .csv, .parquet or .npy."
+)
+@click.option("--calibrate", type=_path, help="Normal data not trained on (autoencoders): a folder, .csv, .parquet or .npy.")
 @click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
+@click.option("--source-column", default="", help="Column of --calibrate's table that names each row's source.")
 @click.option("--evaluation", type=_path, help="JSON file of figures measured on held-out data, for the manifest.")
-@click.option("--max-batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    "--evaluate-on", type=_path, help="Labelled held-out data: a folder with one for each class, .csv, .parquet or .npz."
+)
+@click.option("--int8", "precision", flag_value="int8", help="Quantise the network; refused if it loses over --max-drop.")
+@click.option(
+    "--fp16", "precision", flag_value="fp16", help="Network in float16, for GPUs; refused if it loses over --max-drop."
+)
+@click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Of accuracy or ROC AUC.")
+@serving_options
 def export(
-    target: str,
+    source: str,
     name: str,
     models: Path,
     task: Task,
@@ -54,12 +71,16 @@ def export(
     items: Path | None,
     calibrate: Path | None,
     source_pattern: str,
+    source_column: str,
     evaluation: Path | None,
-    max_batch_size: int,
+    evaluate_on: Path | None,
+    precision: Precision | None,
+    max_drop: float,
+    **serving: Any,
 ) -> None:
-    """Export TARGET to a Triton model repository.
+    """Export SOURCE to a Triton model repository.
 
-    TARGET: a torch module's factory (package.module:factory); an architecture (lenet, alexnet, zfnet, googlenet, vgg16,
+    SOURCE: a torch module's factory (package.module:factory); an architecture (lenet, alexnet, zfnet, googlenet, vgg16,
     resnet34, densenet121); a spec such as "conv32x2 pool conv64x2 pool fc256 fc10"; a .pt2 exported program; or an .onnx file.
 
     The input's pre-processing goes into the graph; the reference and ONNX Runtime are compared on zeros, random and real items;
@@ -69,11 +90,12 @@ def export(
     arguments = dict(_setting(text) for text in settings)
     spec = parse_input(input_text) if input_text else None
     network: nn.Module | None = None
-    if target.endswith(".onnx"):
+    if source.endswith(".onnx"):
         _refuse(weights, "--weights", "an .onnx file has its weights inside")
-        spec = spec or own_input(Path(target), task)
+        first_look(Path(source))
+        spec = spec or own_input(Path(source))
     else:
-        loaded = load(target, arguments, weights, spec, names)
+        loaded = load(source, arguments, weights, spec, names)
         network, spec, names = loaded.network, loaded.input, loaded.labels
     rule, real = SourceRule(source_pattern), items or calibrate
     request = ExportRequest(
@@ -81,18 +103,21 @@ def export(
         task=task,
         input=spec,
         labels=names,
-        real_items=np.concatenate([windows for _, windows in islice(recordings(real, spec, rule), 8)]) if real else None,
-        normal=recordings(calibrate, spec, rule) if calibrate else None,
+        real_items=sample(real, spec, MOST_ITEMS if precision == "int8" else max(BATCH_SIZES)) if real else None,
+        normal=recordings(calibrate, spec, rule, source_column) if calibrate else None,
         evaluation=_evaluation(evaluation),
+        held_out=read_held_out(evaluate_on, spec, names if task == "classify" else None) if evaluate_on else None,
+        precision=precision or "fp32",
+        max_drop=max_drop,
         verify_with=verify_with,
-        max_batch_size=max_batch_size,
-        factory=target,
+        serving=settings_from(serving, models, name),
+        factory=source,
         weights=weights_file(weights),
     )
     if real is None:
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
     if network is None:
-        describe_export(adopt_model(Path(target), request, models, output))
+        describe_export(adopt_model(Path(source), request, models, output))
     else:
         describe_export(export_model(network, request, models))
 
@@ -111,11 +136,31 @@ def describe_export(version: ModelVersion) -> None:
     if manifest.parity.server:
         worst = max(output.largest_absolute for output in manifest.parity.server.outputs.values())
         click.echo(f"  parity  through {manifest.parity.server.address}: by at most {worst:.1e}")
+    _describe_variant(manifest)
     if calibration:
         sources = ", ".join(f"{source} {len(scores)}" for source, scores in calibration.sources.items())
         click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources})")
     elif manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
+
+
+def _describe_variant(manifest: Manifest) -> None:
+    variant = manifest.variant
+    if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
+        click.echo("Note: the exporter's optimiser changed what the graph gives; it was exported without.", err=True)
+    if variant is None:
+        return
+    click.echo(
+        f"  {manifest.precision}: {variant.metric} {variant.before:.4f} to {variant.after:.4f} on {variant.items} held-out "
+        f"items, {variant.fp32_bytes / 1e6:.2f} to {manifest.model_bytes / 1e6:.2f} MB"
+    )
+    for speed in variant.speed:
+        click.echo(
+            f"  {manifest.precision}: {speed.ratio:.2f} times fp32's rows/s at batch {speed.batch_size}, one thread "
+            f"({speed.lowest_ratio:.2f} to {speed.highest_ratio:.2f})"
+        )
+    if said := remark(manifest):
+        click.echo(f"{'Note' if manifest.precision == 'fp16' else 'Warning'}: {said}.", err=True)
 
 
 def _refuse(value: str | None, option: str, why: str) -> None:

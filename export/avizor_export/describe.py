@@ -10,9 +10,8 @@ import onnx_ir.passes.common as passes
 import torch
 from torch import nn
 
-from avizor_export.architectures.catalogue import ARCHITECTURES, build
-from avizor_export.architectures.grammar import is_spec, parse_spec
-from avizor_export.architectures.sizes import Shape
+from avizor_export.architectures.catalogue import ARCHITECTURES, build, build_autoencoder
+from avizor_export.architectures.grammar import is_spec, parse_spec, reconstructs
 from avizor_export.design_rules import warnings_for
 from avizor_export.layers import Layer, layers_of, table
 from avizor_export.to_onnx import to_program
@@ -28,10 +27,14 @@ def layers_of_network(network: nn.Module, shape: tuple[int, ...]) -> list[Layer]
     return layers_of(to_program(network.eval(), example, ["input"], ["output"], optimize=False).model.graph)
 
 
-def layers_of_design(design: str, classes: int, shape: Shape, batch_norm: bool = False) -> tuple[list[Layer], int]:
-    """Layers and parameters of an architecture or spec, without making its weights. Raises ExportError."""
+def layers_of_design(design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False) -> tuple[list[Layer], int]:
+    """Layers and parameters of an architecture or spec, without making its weights. Raises ExportError.
+
+    classes: nothing to a spec of an autoencoder. shape: channels, height, width; or the numbers of a row.
+    """
     with torch.device("meta"):
-        network = build(design, classes, shape, batch_norm=batch_norm)
+        is_autoencoder = reconstructs(design)
+        network = build_autoencoder(design, shape) if is_autoencoder else build(design, classes, shape, batch_norm=batch_norm)
     return layers_of_network(network, shape), sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -40,9 +43,11 @@ def layers_of_file(path: Path) -> list[Layer]:
     try:
         model = ir.load(path)
         passes.ShapeInferencePass()(model)
-    except Exception as error:  # the reader's errors share no base class
-        raise ExportError(f"{path} is not an ONNX model that can be read: {error}") from error
-    return layers_of(model.graph)
+        if not len(model.graph):
+            raise ValueError("it has no nodes")
+        return layers_of(model.graph)
+    except Exception as error:  # the reader's errors share no base class, and a damaged file has strides of 0
+        raise ExportError(f"{path} is not an ONNX model that can be read: {error}; export it again") from error
 
 
 @click.command()
@@ -53,6 +58,7 @@ def layers_of_file(path: Path) -> list[Layer]:
 @click.option("--size", type=click.IntRange(min=1), help="Pixels of height and width. Default: as published; 32 for a spec.")
 @click.option("--height", type=click.IntRange(min=1), help="In place of --size.")
 @click.option("--width", type=click.IntRange(min=1), help="In place of --size.")
+@click.option("--columns", type=click.IntRange(min=1), help="Numbers of a table row, for a spec that begins with fc.")
 @click.option("--batch-norm", is_flag=True, help="The variant with batch norm (alexnet, zfnet, vgg16).")
 def describe(
     target: str,
@@ -62,19 +68,23 @@ def describe(
     size: int | None,
     height: int | None,
     width: int | None,
+    columns: int | None,
     batch_norm: bool,
 ) -> None:
     """Print TARGET layer by layer: output, receptive field, parameters, multiply-adds and their share.
 
     TARGET: an architecture (lenet, alexnet, zfnet, googlenet, vgg16, resnet34, densenet121), a spec such as
-    "conv32x2 pool conv64x2 pool fc256 fc10", the name of a published model, or an .onnx file. Warns where a design breaks the
-    rules of thumb, and says why.
+    "conv32x2 pool conv64x2 pool fc256 fc10" (classifier), "conv16s2bn conv32s2bn latent24" (autoencoder) or "conv64k5 conv32
+    shuffle2" (super-resolution), the name of a published model, or an .onnx file. Warns where a design breaks the rules of
+    thumb, and says why.
     """
     total = None
     if target in ARCHITECTURES or is_spec(target):
         known = ARCHITECTURES.get(target)
-        default: Shape = known.shape if known else (3, 32, 32)
-        shape = (channels or default[0], height or size or default[1], width or size or default[2])
+        default = known.shape if known else (3, 32, 32)
+        shape: tuple[int, ...] = (channels or default[0], height or size or default[1], width or size or default[2])
+        if columns:
+            shape = (columns,)
         layers, total = layers_of_design(target, classes or _classes(target), shape, batch_norm)
         click.echo(f"{target}: input {'x'.join(map(str, shape))}")
     elif target.endswith(".onnx"):
@@ -99,6 +109,8 @@ def print_layers(layers: list[Layer], total: int | None = None) -> None:
 
 
 def _classes(target: str) -> int:
+    if reconstructs(target):
+        return 0
     if target in ARCHITECTURES:
         return ARCHITECTURES[target].classes
     try:

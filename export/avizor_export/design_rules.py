@@ -1,6 +1,7 @@
 """Where a design breaks the rules of thumb for plain convolutional networks, and why they are there.
 
-The rules are those of the course CS231n (cs231n.github.io/convolutional-networks, "Layer sizing patterns").
+The rules are those of the course CS231n (cs231n.github.io/convolutional-networks, "Layer sizing patterns"). They are about the
+way down from an image to its features; of an autoencoder that is the encoder, and its decoder, the mirror image, is left alone.
 """
 
 from __future__ import annotations
@@ -12,15 +13,25 @@ from avizor_export.layers import Layer
 
 def warnings_for(layers: Sequence[Layer]) -> list[str]:
     """One sentence for each rule that is broken, with the layer and the reason; empty if none is."""
-    maps = [layer for layer in layers if layer.kernel is not None]
+    maps = [layer for layer in _way_down(layers) if layer.kernel is not None]
     convolutions = [layer for layer in maps if layer.kind.startswith("conv")]
+    # Super-resolution has no way down: its convolutions stay at the size of the input.
+    only_up = any(layer.enlarges for layer in layers) and all(layer.stride == (1, 1) for layer in maps)
     return [
-        *_long_stages(maps),
-        *_no_pooling(maps, convolutions),
+        *([] if only_up else _long_stages(maps)),
+        *([] if only_up else _no_pooling(maps, convolutions)),
         *_shrinking(convolutions),
         *_lost_edges(maps),
         *_large_kernels(convolutions),
     ]
+
+
+def _way_down(layers: Sequence[Layer]) -> Sequence[Layer]:
+    """Layers before the decoder: what is called that, or what comes after the first layer that enlarges its map."""
+    for index, layer in enumerate(layers):
+        if layer.enlarges or layer.name.startswith("decoder."):
+            return layers[:index]
+    return layers
 
 
 def _long_stages(maps: Sequence[Layer]) -> Iterator[str]:

@@ -20,12 +20,14 @@ def parse_input(text: str) -> InputSpec:
     `image:height=32,width=32,channels=1,mean=0.13,std=0.31`; numbers joined by `/` make a list, as in `mean=0.5/0.4/0.4`.
     `audio:sample_rate=16000,window_samples=32000,hop_samples=16000,n_fft=1024,hop_length=512,n_mels=64`
     `tensor:name=features,item_shape=30`
+    `table:columns=amount/hour/balance`, numbers as they are; a JSON file says how columns are filled, clipped and standardised
     """
     path = Path(text)
     try:
-        if path.suffix == ".json":
-            return _ADAPTER.validate_json(path.read_bytes())
-        return _ADAPTER.validate_python(_fields(text), strict=False)
+        is_file = path.suffix == ".json"
+        spec = _ADAPTER.validate_json(path.read_bytes()) if is_file else _ADAPTER.validate_python(_fields(text), strict=False)
+        spec.tensor()  # its size is looked at here
+        return spec
     except OSError as error:
         raise ExportError(f"{text}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
@@ -34,6 +36,8 @@ def parse_input(text: str) -> InputSpec:
 
 def _fields(text: str) -> dict[str, object]:
     modality, _, rest = text.partition(":")
+    if modality == "table":
+        return {"modality": "table", "front_end": {"kind": "table", "columns": _columns(text, rest)}}
     fields: dict[str, object] = {"modality": modality}
     front_end: dict[str, object] = {}
     for pair in filter(None, rest.split(",")):
@@ -44,6 +48,13 @@ def _fields(text: str) -> dict[str, object]:
     if front_end:
         fields["front_end"] = front_end | {"kind": "image" if modality == "image" else "log_mel"}
     return fields
+
+
+def _columns(text: str, rest: str) -> list[dict[str, object]]:
+    key, _, names = rest.partition("=")
+    if key != "columns" or not names or "," in names:
+        raise ExportError(f"input description {text!r}: write table:columns=NAME/NAME/..., or a JSON file for more")
+    return [{"kind": "number", "name": name} for name in names.split("/")]
 
 
 def _value(key: str, text: str) -> object:

@@ -34,6 +34,7 @@ class Layer:
     input: tuple[int, ...] = ()
     lost: tuple[int, int] = (0, 0)
     after_join: bool = False  # some skip connection or branch was joined before it
+    enlarges: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ def _is_network(value: ir.Value, graph: ir.Graph) -> bool:
     return (value.name or "").startswith("network.") or not exported
 
 
+def _stored(value: ir.Value) -> ir.Value:
+    """A weight of a quantised graph as it is stored, before it is brought back to float32; any other value itself."""
+    node = value.producer()
+    if node is not None and node.op_type == "DequantizeLinear" and node.inputs[0] is not None:
+        return node.inputs[0]
+    return value
+
+
 def _reach(value: ir.Value, reaches: dict[ir.Value, _Reach]) -> _Reach:
     return reaches.get(value, _START)
 
@@ -85,7 +94,8 @@ def _join(before: Sequence[_Reach], is_join: bool) -> _Reach:
 
 
 def _layer(node: ir.Node, before: _Reach, ours: set[ir.Value]) -> tuple[Layer | None, _Reach]:
-    weights = [value for value in node.inputs if value is not None and value in ours and value.shape is not None]
+    stored = [_stored(value) for value in node.inputs if value is not None]
+    weights = [value for value in stored if value in ours and value.shape is not None]
     if node.op_type in ("Conv", "ConvTranspose") and weights:
         return _convolution(node, before, weights)
     if node.op_type in ("MaxPool", "AveragePool"):
@@ -93,6 +103,8 @@ def _layer(node: ir.Node, before: _Reach, ours: set[ir.Value]) -> tuple[Layer | 
     if node.op_type in _GLOBAL or (node.op_type == "ReduceMean" and len(_shape(node.inputs[0])) == 3):
         layer = Layer(_name(node, ()), "global pool", _shape(node.outputs[0]), None, 0, 0)
         return layer, replace(before, field=None)
+    if node.op_type in ("Resize", "DepthToSpace"):
+        return _enlargement(node, before)
     if node.op_type in ("Gemm", "MatMul") and weights:
         return _linear(node, before, weights)
     if node.op_type == "BatchNormalization" and weights:
@@ -131,6 +143,7 @@ def _convolution(node: ir.Node, before: _Reach, weights: Sequence[ir.Value]) -> 
         input=given,
         lost=(0, 0) if transposed else _lost(node, given, spread, stride),
         after_join=before.joined,
+        enlarges=transposed and stride != (1, 1),
     )
     return layer, after
 
@@ -143,6 +156,22 @@ def _pool(node: ir.Node, before: _Reach) -> tuple[Layer, _Reach]:
     lost = (0, 0) if ceil else _lost(node, given, kernel, stride)
     layer = Layer(_name(node, ()), kind, _shape(node.outputs[0]), after.field, 0, 0, kernel, stride, given, lost, before.joined)
     return layer, after
+
+
+def _enlargement(node: ir.Node, before: _Reach) -> tuple[Layer | None, _Reach]:
+    """Upsampling, or pixels out of channels. Nothing is said of sizes that the graph does not tell."""
+    given, output = _shape(node.inputs[0]), _shape(node.outputs[0])
+    if len(given) != 3 or len(output) != 3 or 0 in (*given, *output):
+        return None, before
+    times = (output[1] / given[1], output[2] / given[2])
+    mode = node.attributes.get_string("mode", "nearest")
+    # Pixels of the map that one new pixel is made of.
+    taps = 1 if node.op_type == "DepthToSpace" else {"linear": 2, "cubic": 4}.get(mode, 1)
+    kind = "pixel shuffle" if node.op_type == "DepthToSpace" else f"{mode} upsampling"
+    grown = _grown(before, (taps, taps), (1, 1))
+    after = replace(grown, jump=(before.jump[0] / times[0], before.jump[1] / times[1]))
+    by = f"{times[0]:g}" if times[0] == times[1] else f"{times[0]:g}x{times[1]:g}"
+    return Layer(_name(node, ()), f"{kind} * {by}", output, after.field, 0, 0, input=given, enlarges=max(times) > 1), after
 
 
 def _linear(node: ir.Node, before: _Reach, weights: Sequence[ir.Value]) -> tuple[Layer, _Reach]:

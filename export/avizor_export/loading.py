@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pickle
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +16,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from avizor_inference.errors import ExportError
+
+# How torch says that a pickle names something to be called.
+_MORE_THAN_TENSORS = re.compile("Unsupported (global|class)|Trying to|Can only|not an allowed|disallowed", re.IGNORECASE)
 
 
 class Program(nn.Module):
@@ -45,7 +51,9 @@ def load_network(factory: str, arguments: Mapping[str, object], weights: Path | 
 def load_program(path: Path) -> nn.Module:
     """A `.pt2` file of torch.export.save as a module. Raises ExportError."""
     try:
-        program = torch.export.load(path)
+        with _quiet():
+            program = torch.export.load(path)
+        network = Program(program)
     except Exception as error:  # the reader's errors share no base class
         raise ExportError(
             f"{path} is not an exported program that can be read: {_line(error)}; save it with torch.export.save"
@@ -55,14 +63,31 @@ def load_program(path: Path) -> nn.Module:
         for node in program.graph.nodes
     ):
         raise ExportError(f"{path} was exported in training mode; call eval() on the module before torch.export.export")
-    network = Program(program)
-    (value,) = (node.meta["val"] for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
+    taken = program.graph_signature.user_inputs
+    values = [node.meta.get("val") for node in program.graph.nodes if node.name in taken]
+    if len(values) != 1 or not isinstance(values[0], Tensor) or not values[0].dim():
+        raise ExportError(
+            f"{path} takes {len(taken)} inputs; a model of Avizor takes one tensor, whose first dimension is the batch"
+        )
+    (value,) = values
     if isinstance(value.shape[0], int):
         raise ExportError(
             f"the batch dimension of {path} is frozen at {value.shape[0]}; export the program with "
             'dynamic_shapes=({0: torch.export.Dim("batch")},)'
         )
     return network
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Of a file that it cannot read torch writes a traceback to the log."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _line(error: BaseException) -> str:
@@ -92,13 +117,15 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """A state dict. Raises ExportError; a file that would run code is refused."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ExportError(
-            f"{path} holds more than tensors, and loading it would run code from the file; save the weights with "
-            "torch.save(model.state_dict(), path)"
-        ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ExportError(f"{path} is not a weights file that can be read: {error}") from error
+    except Exception as error:  # the errors that a damaged file gives share no base class
+        if isinstance(error, pickle.UnpicklingError) and _MORE_THAN_TENSORS.search(str(error)):
+            raise ExportError(
+                f"{path} holds more than tensors, and loading it would run code from the file; save the weights with "
+                "torch.save(model.state_dict(), path)"
+            ) from error
+        # torch's own words would advise to load it without that protection
+        why = "it is damaged, or was not saved by torch" if isinstance(error, pickle.UnpicklingError) else _line(error)
+        raise ExportError(f"{path} is not a weights file that can be read: {why}; save it again with torch.save") from error
     if not isinstance(state, Mapping):
         raise ExportError(f"{path} holds a {type(state).__name__}; save model.state_dict()")
     return state

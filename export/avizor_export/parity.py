@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from avizor_export.served import ServedModel
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.manifest import OutputDifference, ParityReport, TensorSpec
 
 BATCH_SIZES = (1, 2, 3, 8)
@@ -24,6 +24,8 @@ RELATIVE_TOLERANCE = 1e-3
 LEAST_RANK_CORRELATION = 0.99
 # Fewer different scores than this say nothing about their order.
 _FEWEST_RANKS = 8
+# Scores whose difference is a smaller share of them are the same but for rounding.
+_TIE = 1e-5
 
 Items = NDArray[np.generic]
 # Raw items [n, *item_shape] -> each output by name, [n, ...].
@@ -42,18 +44,29 @@ def torch_run(model: ServedModel) -> Run:
 
 def onnxruntime_run(proto: onnx.ModelProto) -> Run:
     """A graph on ONNX Runtime, on the CPU."""
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own exceptions share no base class of theirs
+        raise ExportError(f"ONNX Runtime cannot load the graph: {error}") from error
     names = [output.name for output in session.get_outputs()]
     (tensor,) = session.get_inputs()
-    return lambda items: dict(zip(names, session.run(names, {tensor.name: items}), strict=True))
+
+    def run(items: Items) -> dict[str, Items]:
+        try:
+            return dict(zip(names, session.run(names, {tensor.name: items}), strict=True))
+        except Exception as error:
+            raise ExportError(f"ONNX Runtime cannot run the graph on {len(items)} items: {error}") from error
+
+    return run
 
 
 def compare(reference: Run, found: Run, tensor: TensorSpec, real: Items | None, compared_with: str) -> ParityReport:
-    """Compare every output on batches of 1, 2, 3 and 8 of zeros, random and (where given) real items.
+    """Compare every output on batches of 1, 2, 3 and 8 of zeros, random and (where given) real items; of a table also of
+    rows without any value.
 
     real: raw items [n >= 1, *item_shape], repeated where there are fewer than 8. compared_with: what the reference is.
-    Raises ExportError if the reference is not finite, if an output differs (which, by how much, on what), if the most probable
-    class differs beyond a tie, or if scores rank items in another order.
+    Raises ExportError if the reference is not finite; ParityError if an output differs (which, by how much, on what), if the
+    most probable class differs beyond a tie, or if scores rank items in another order.
     """
     kinds = _kinds(tensor, real)
     worst: dict[str, OutputDifference] = {}
@@ -81,25 +94,31 @@ def compare(reference: Run, found: Run, tensor: TensorSpec, real: Items | None, 
         rank_correlation=rank_correlation(np.array(scores)) if scores else None,
     )
     if not report.passed:
-        raise ExportError(_complaint(report))
+        raise ParityError(_complaint(report))
     return report
 
 
 def rank_correlation(pairs: NDArray[np.float64]) -> float | None:
     """Spearman's rank correlation of the two columns of float64[n, 2]; None where too few values differ to rank them.
 
-    Values are taken to six digits: what differs by rounding is a tie, and ties share their mean rank.
+    What differs by rounding is a tie, and ties share their mean rank.
     """
-    ranks = [_ranks(np.array([float(f"{value:.6g}") for value in column])) for column in pairs.T]
+    ranks = [_ranks(column) for column in pairs.T]
     if min(len(np.unique(column)) for column in ranks) < _FEWEST_RANKS:
         return None
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
+    order = np.argsort(values)
+    ascending = values[order]
+    # By the distance of neighbours: digits that are rounded off would part what lies on both sides of a half.
+    is_next = np.diff(ascending) > _TIE * np.abs(ascending[1:])
+    group = np.concatenate([[0], np.cumsum(is_next)])
+    counts = np.bincount(group)
+    ranks = np.empty(len(values))
+    ranks[order] = (np.cumsum(counts) - (counts - 1) / 2)[group]
+    return ranks
 
 
 def random_items(tensor: TensorSpec, count: int, seed: int = 0) -> Items:
@@ -116,6 +135,8 @@ def random_items(tensor: TensorSpec, count: int, seed: int = 0) -> Items:
 def _kinds(tensor: TensorSpec, real: Items | None) -> dict[str, Items]:
     most = max(BATCH_SIZES)
     kinds = {"zeros": np.zeros((most, *tensor.item_shape), tensor.dtype), "random": random_items(tensor, most)}
+    if tensor.name == "record":  # of a table: NaN is a value that is missing
+        kinds["missing"] = np.full((most, *tensor.item_shape), np.nan, tensor.dtype)
     if real is not None and len(real):
         kinds["real"] = np.resize(real, (most, *tensor.item_shape)).astype(tensor.dtype, copy=False)
     return kinds

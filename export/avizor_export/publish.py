@@ -1,7 +1,12 @@
-"""Publishing a version: staged beside the models under a hidden name, flushed to disk, then shown by one rename.
+"""Publishing a version: staged out of readers' sight, flushed to disk, then shown by one rename.
 
 Whoever is killed at any instant leaves either the old state or the new one, and at most a hidden folder that the next
 publication under that name removes. A lock per name keeps two publications apart.
+
+Triton takes every folder of a repository for a model, hidden ones too, and one that it cannot load keeps it from starting. So
+the staging folder lies beside the repository. Where that cannot be renamed from (the repository is a mount of its own, or the
+folder around it is not writable) it lies in the model's own folder, of which Triton reads numbered folders alone; only a first
+version has none, and then lies hidden in the repository until it is published.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.repository import ModelRepository
 
 
@@ -38,39 +44,114 @@ class Staging:
 
 @contextmanager
 def staging(models: Path, name: str) -> Iterator[Staging]:
-    """Hold the name's lock and give a clean staging folder for its next version; gone again if it is not published."""
-    models.mkdir(parents=True, exist_ok=True)
+    """Hold the name's lock and give a clean staging folder for its next version; gone again if it is not published.
+
+    Raises ExportError where the repository, or in the block the staging folder, cannot be written.
+    """
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        models = models.resolve()
+        with locked(models, name):
+            yield from _stage(models, name)
+    except OSError as error:
+        where = error.filename or models
+        raise ExportError(f"{where}: {error.strerror or error}; nothing was published under {name!r}") from error
+
+
+@contextmanager
+def locked(models: Path, name: str) -> Iterator[None]:
+    """Hold the name's lock: nobody else publishes under it meanwhile."""
     with (models / f".avizor-lock-{name}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the kernel, however this process ends
-        root = models / f".avizor-staging-{name}"
-        shutil.rmtree(root, ignore_errors=True)
-        stage = Staging(root, name, _next_version(models, name))
-        stage.version_folder.mkdir(parents=True)
-        try:
-            yield stage
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
+        yield
 
 
 def publish(stage: Staging, models: Path) -> Path:
-    """Show the staged version to readers; return its folder."""
+    """Show the staged version to readers; return its folder.
+
+    config.pbtxt goes first: it has the digests of the versions that are there and of the one that comes, so it holds before and
+    after.
+    """
     _flush(stage.root)
     target = models / stage.name
-    if not target.exists():
+    if not target.is_dir():
         stage.model_folder.rename(target)
     else:
+        for path in stage.model_folder.iterdir():
+            if path != stage.version_folder:  # config.pbtxt and labels.txt, each whole or not at all
+                os.replace(path, target / path.name)
+        _flush_folder(target)
         stage.version_folder.rename(target / str(stage.version))
-        for path in stage.model_folder.iterdir():  # config.pbtxt and labels.txt, each whole or not at all
-            os.replace(path, target / path.name)
         _flush_folder(target)
     _flush_folder(models)
     return target / str(stage.version)
 
 
+def earlier_digests(models: Path, name: str) -> dict[int, str]:
+    """sha256 of model.onnx by version, of the versions that are published and have a manifest that can be read."""
+    digests: dict[int, str] = {}
+    if not (models / name).is_dir():
+        return digests
+    repository = ModelRepository(models)
+    for number in repository.versions(name):
+        try:
+            digests[number] = repository.version(name, number).manifest.model_sha256
+        except VersionRefused:
+            continue  # `avizor models check` names it; a new version is the mend
+    return digests
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that readers see whole, as it was or as it is now."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _flush_folder(path.parent)
+
+
+def _stage(models: Path, name: str) -> Iterator[Staging]:
+    beside, inside, hidden = _places(models, name)
+    for place in (beside, inside, hidden):
+        shutil.rmtree(place, ignore_errors=True)  # of a publication that was killed
+    root = beside if _renames_into(beside, models, name) else inside if inside.parent.is_dir() else hidden
+    stage = Staging(root, name, _next_version(models, name))
+    try:
+        stage.version_folder.mkdir(parents=True)
+        yield stage
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _places(models: Path, name: str) -> tuple[Path, Path, Path]:
+    """Where a version may be staged: beside the repository, in the model's folder, hidden in the repository.
+
+    No name of a model holds an @, so two repositories side by side do not meet.
+    """
+    beside = models.parent / f".avizor-staging-{name}@{models.name}"
+    return beside, models / name / ".avizor-staging", models / f".avizor-staging-{name}"
+
+
 def _next_version(models: Path, name: str) -> int:
-    if not (models / name).exists():
+    if not (models / name).is_dir():
         return 1
     return max(ModelRepository(models).versions(name), default=0) + 1
+
+
+def _renames_into(place: Path, models: Path, name: str) -> bool:
+    """Whether what lies in `place` can be renamed into the repository: tried, since two mounts of one disk look like one."""
+    probe, shown = place / "probe", models / f".avizor-probe-{name}"
+    try:
+        place.mkdir()
+        probe.touch()
+        probe.rename(shown)
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)
+        return False
+    shown.unlink()
+    return True
 
 
 def _flush(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real raw items for parity and calibration, read from a folder of audio files or a .npy file."""
+"""Real raw items for parity and calibration, read from a folder of audio or image files, a table, or a .npy file."""
 
 from __future__ import annotations
 
@@ -6,25 +6,67 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avizor_export.calibrate import Recording
+from avizor_export.table_data import SUFFIXES, read_column, read_rows
 from avizor_inference.audio import find_audio, windows_of
 from avizor_inference.errors import ExportError, MediaError
-from avizor_inference.manifest import AudioInput, InputSpec
+from avizor_inference.images import decode_image
+from avizor_inference.manifest import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
 
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-def recordings(path: Path, spec: InputSpec, rule: SourceRule) -> Iterator[Recording]:
-    """Recordings below `path`, with their sources: audio files cut into windows, or the items of a .npy file one by one.
 
+def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "") -> Iterator[Recording]:
+    """Recordings below `path`, with their sources: audio files cut into windows, images, or rows or items of a file one by one.
+
+    source_column: the column of a table that names each row's source; without it all are of the default source.
     Raises ExportError: calibration data that cannot be read is not left out silently.
     """
     if path.suffix == ".npy":
         yield from _items(path, spec)
-    elif isinstance(spec, AudioInput) and path.is_dir():
-        yield from _audio(path, spec, rule)
+    elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+        for file in files_below(path, spec):
+            yield from _recordings_of(file, spec, rule.source_of(file.relative_to(path)))
+    elif isinstance(spec, TableInput) and path.suffix in SUFFIXES:
+        yield from _rows(path, spec, source_column)
     else:
-        raise ExportError(f"{path}: give a .npy file of raw items, or for sound a folder of audio files")
+        raise ExportError(
+            f"{path}: give a .npy file of raw items; for sound or images a folder of files, for rows a .csv or .parquet file"
+        )
+
+
+def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
+    """At most so many raw items [n, *item_shape], spread evenly over what lies below `path`. Raises ExportError."""
+    if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+        files = list(files_below(path, spec))
+        each = -(-most // max(1, len(files)))
+        parts = [
+            windows[spread(len(windows), each)]
+            for place in spread(len(files), most)
+            for _, windows in _recordings_of(files[place], spec, DEFAULT_SOURCE)
+        ]
+    else:
+        parts = [windows for _, windows in recordings(path, spec, SourceRule(""))]
+    if not parts:
+        raise ExportError(f"{path} holds no items")
+    items = np.concatenate(parts)
+    return items[spread(len(items), most)]
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Places of at most `most` among `count` things, evenly spread; the first and the last are among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
+
+
+def files_below(folder: Path, spec: AudioInput | ImageInput) -> Iterator[Path]:
+    """Audio or image files, whichever the model takes, in an order that is the same everywhere."""
+    if isinstance(spec, AudioInput):
+        yield from find_audio(folder)
+    else:
+        yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _items(path: Path, spec: InputSpec) -> Iterator[Recording]:
@@ -39,14 +81,23 @@ def _items(path: Path, spec: InputSpec) -> Iterator[Recording]:
         yield DEFAULT_SOURCE, np.array(item[None])
 
 
-def _audio(folder: Path, spec: AudioInput, rule: SourceRule) -> Iterator[Recording]:
-    for path in find_audio(folder):
-        source = rule.source_of(path.relative_to(folder))
-        channels: dict[int, list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = {}
-        try:
-            for _, window in windows_of(path, [spec.window_format()]):
-                channels.setdefault(window.channel, []).append(window.samples)
-        except MediaError as error:
-            raise ExportError(f"{path}: {error}; mend or remove the file") from error
-        for windows in channels.values():
-            yield source, np.stack(windows)
+def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[Recording]:
+    rows = read_rows(path, spec)
+    sources = read_column(path, source_column) if source_column else [""] * len(rows)
+    for source, row in zip(sources, rows, strict=True):
+        yield source or DEFAULT_SOURCE, row[None]
+
+
+def _recordings_of(path: Path, spec: AudioInput | ImageInput, source: str) -> Iterator[Recording]:
+    """Of a sound one recording for each channel; of an image one with itself."""
+    try:
+        if isinstance(spec, ImageInput):
+            yield source, decode_image(path.read_bytes(), spec)[None]
+            return
+        channels: dict[int, list[NDArray[np.float32]]] = {}
+        for _, window in windows_of(path, [spec.window_format()]):
+            channels.setdefault(window.channel, []).append(window.samples)
+    except (MediaError, OSError) as error:
+        raise ExportError(f"{path}: {error}; mend or remove the file") from error
+    for windows in channels.values():
+        yield source, np.stack(windows)

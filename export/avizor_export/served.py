@@ -6,7 +6,7 @@ that it does not have to be written for Avizor.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,9 +20,10 @@ MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",
     "embedding": "input of the last linear layer (classifier), or the latent vector (autoencoder)",
     "activations": "last feature map before pooling, for class activation maps",
-    "score": "mean squared reconstruction error of the front end's output, >= 0",
-    "error_map": "squared reconstruction error per element of the front end's output, >= 0",
-    "reconstruction": "the front end's output as the autoencoder gives it back",
+    "score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
+    "error_map": "squared reconstruction error per element of the front end's output, >= 0; a reconstruction that is k times "
+    "as high and wide (super-resolution) is averaged over k x k pixels first",
+    "reconstruction": "the front end's output as the autoencoder gives it back, or k times as high and wide (super-resolution)",
 }
 
 
@@ -75,18 +76,18 @@ class ServedClassifier(ServedModel):
 
 
 class ServedAutoencoder(ServedModel):
-    """Gives `score` [N, 1], `error_map` and `reconstruction` [N, ...], and `embedding` [N, E] if it has an `encoder`."""
+    """Gives `score` [N, 1], `error_map` and `reconstruction` [N, ...], and `embedding` [N, E] if it has an `encoder`.
+
+    A network for super-resolution gives a `reconstruction` that is k times as high and wide as its features. It is compared
+    with them by the means of its k x k blocks of pixels, so that `score` and `error_map` [N, ...] keep the features' size.
+    """
 
     def __init__(self, front_end: nn.Module, network: nn.Module, example: Tensor) -> None:
         super().__init__(front_end, network)
         with torch.inference_mode():
             features = front_end(example)
         reconstruction = _run(self, example)
-        if reconstruction.shape != features.shape:
-            raise ExportError(
-                f"the network gives {list(reconstruction.shape)} for features of {list(features.shape)}; an autoencoder gives "
-                "back the shape it was given (a size that its strides do not divide is the usual reason)"
-            )
+        self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
         self._taps: dict[str, Tensor] = {}
         self.output_names = ("score", "error_map", "reconstruction")
         encoder = getattr(network, "encoder", None)
@@ -98,9 +99,34 @@ class ServedAutoencoder(ServedModel):
         """Reconstruction, its error, and the tap."""
         features = self.front_end(items)
         reconstruction = self.network(features)
-        error = (features - reconstruction) ** 2
+        error = (features - self._shrunk(reconstruction)) ** 2
         score = error.flatten(1).mean(dim=1, keepdim=True)
         return (score, error, reconstruction, *(self._taps.pop(name) for name in self.output_names[3:]))
+
+    def _shrunk(self, reconstruction: Tensor) -> Tensor:
+        """Means over blocks of pixels: [N, C, kH, kW] -> [N, C, H, W]."""
+        times = self._times
+        if times == 1:
+            return reconstruction
+        blocks: Tensor = reconstruction.unflatten(3, (-1, times)).unflatten(2, (-1, times))
+        return blocks.mean(dim=(3, 5))
+
+
+def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
+    """How many times as high and wide as its features a reconstruction is; shapes are of one item.
+
+    Raises ExportError unless the shapes are equal (1), or differ in height and width by one whole factor.
+    """
+    if tuple(features) == tuple(reconstruction):
+        return 1
+    if len(features) == len(reconstruction) == 3 and features[0] == reconstruction[0]:
+        (height, width), (high, wide) = features[1:], reconstruction[1:]
+        if high % height == 0 and high // height == wide / width:
+            return high // height
+    raise ExportError(
+        f"the network gives {list(reconstruction)} for features of {list(features)}; an autoencoder gives back the shape it "
+        "was given (a size that its strides do not divide is the usual reason), super-resolution so many times the height and width"
+    )
 
 
 def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> ServedModel:

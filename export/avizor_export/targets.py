@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
 
-from avizor_export.adopt import adopt
-from avizor_export.architectures.catalogue import ARCHITECTURES, build
-from avizor_export.architectures.grammar import is_spec
-from avizor_export.architectures.sizes import Shape
+from avizor_export.architectures.catalogue import ARCHITECTURES, build, build_autoencoder
+from avizor_export.architectures.grammar import is_spec, reconstructs
 from avizor_export.front_ends import front_end
 from avizor_export.loading import load_network, load_program, load_weights, read_state
 from avizor_export.torchvision_weights import SCHEME, fitting, published_weights
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import InputSpec, Task
+from avizor_inference.manifest import InputSpec
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,6 @@ def load(
     return Target(load_network(target, arguments, path), spec, labels)
 
 
-def own_input(path: Path, task: Task) -> InputSpec:
-    """The tensor that an ONNX file takes."""
-    return adopt(path, None, task)[0]
-
-
 def weights_file(weights: str | None) -> Path | None:
     """The file among the ways to give weights."""
     if weights and weights.startswith(SCHEME):
@@ -69,31 +61,36 @@ def weights_file(weights: str | None) -> Path | None:
     return Path(weights) if weights else None
 
 
-def features_of(spec: InputSpec) -> Shape:
-    """channels, height, width of what the front end gives to the network. Raises ExportError if that is no map."""
+def features_of(spec: InputSpec) -> tuple[int, ...]:
+    """Shape of what the front end gives to the network for an item: channels, height, width, or the numbers of a row."""
     tensor = spec.tensor()
     items = torch.zeros(1, *tensor.item_shape, dtype=getattr(torch, tensor.dtype))
     with torch.inference_mode():
-        shape = tuple(front_end(spec)(items).shape[1:])
-    if len(shape) != 3:
-        raise ExportError(
-            f"the front end gives {list(shape)} for an item; architectures and specs take channels, height, width"
-        )
-    return cast(Shape, shape)
+        return tuple(front_end(spec)(items).shape[1:])
 
 
 def _designed(
     design: str, arguments: Mapping[str, object], path: Path | None, spec: InputSpec, labels: Sequence[str] | None
 ) -> nn.Module:
+    network = _autoencoder(design, arguments, spec) if reconstructs(design) else _classifier(design, arguments, spec, labels)
+    if path is None:
+        raise ExportError(f"give the trained weights of {design!r} with --weights: without them it has learnt nothing")
+    state = read_state(path)
+    load_weights(network, fitting(state) if design in ARCHITECTURES else state, str(path))
+    return network
+
+
+def _autoencoder(spec: str, arguments: Mapping[str, object], input_spec: InputSpec) -> nn.Module:
+    if arguments:
+        raise ExportError(f"{spec!r} says everything itself; leave out --set {', '.join(arguments)}")
+    return build_autoencoder(spec, features_of(input_spec))
+
+
+def _classifier(design: str, arguments: Mapping[str, object], spec: InputSpec, labels: Sequence[str] | None) -> nn.Module:
     options = dict(arguments)
     batch_norm, classes = bool(options.pop("batch_norm", False)), options.pop("classes", len(labels or ()))
     if options:
         raise ExportError(f"{design!r} takes --set classes and --set batch_norm, not {', '.join(options)}")
     if not isinstance(classes, int) or classes < 1:
         raise ExportError("give --labels, or the number of classes with --set classes=10")
-    network = build(design, classes, features_of(spec), batch_norm=batch_norm)
-    if path is None:
-        raise ExportError(f"give the trained weights of {design!r} with --weights: without them it has learnt nothing")
-    state = read_state(path)
-    load_weights(network, fitting(state) if design in ARCHITECTURES else state, str(path))
-    return network
+    return build(design, classes, features_of(spec), batch_norm=batch_norm)

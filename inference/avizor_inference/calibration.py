@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from avizor_inference.errors import CalibrationError, VersionRefused
-from avizor_inference.manifest import Manifest, Strict, describe, digest_of
+from avizor_inference.manifest import Manifest, Precision, Strict, describe, digest_of
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATIONS_FOLDER = "calibrations"
@@ -45,7 +45,7 @@ class Calibration(Strict):
     version: int
     model_sha256: str
     provider: str = Field(description="ONNX Runtime execution provider that computed the scores")
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     created: datetime
     # source -> recordings -> scores of the windows in order; mean squared error, >= 0
     sources: dict[str, tuple[tuple[float, ...], ...]]
@@ -56,22 +56,25 @@ class Calibration(Strict):
         for source, recordings in sources.items():
             if not recordings or not all(recordings):
                 raise ValueError(f"source {source!r} has no recordings, or one without windows")
-            if not all(np.isfinite(scores).all() for scores in recordings):
-                raise ValueError(f"source {source!r} has a score that is not a finite number")
         return sources
 
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Calibration:
         """Read a calibration and hold it against the version it lies beside. Raises VersionRefused."""
         try:
-            calibration = cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            why = describe(error) if isinstance(error, ValidationError) else str(error)
+            calibration = cls.from_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            why = describe(error) if isinstance(error, ValueError) else str(error)
             raise VersionRefused(f"{path} is not a calibration: {why}; calibrate the model again") from error
         if calibration.model_sha256 != manifest.model_sha256:
             raise VersionRefused(
                 f"{path} was made with another model.onnx (sha256 {calibration.model_sha256[:12]}..., here "
                 f"{manifest.model_sha256[:12]}...); calibrate this version"
+            )
+        if calibration.precision != manifest.precision:
+            raise VersionRefused(
+                f"{path} holds scores of a model in {calibration.precision}, and this one is in {manifest.precision}; "
+                "calibrate this version"
             )
         return calibration
 

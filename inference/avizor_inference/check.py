@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from avizor_inference.config import DIGEST_PARAMETER, LABELS_FILE, TRITON_TYPES
+from avizor_inference.config import LABELS_FILE, TRITON_TYPES, digest_of_version, digest_parameter
 from avizor_inference.errors import AvizorError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
 from avizor_inference.manifest import Manifest, TensorSpec
@@ -17,16 +18,11 @@ from avizor_inference.triton_rules import load_problems
 def check_model(repository: ModelRepository, name: str) -> list[str]:
     """Everything that is wrong with a model and its versions, each line naming file, fault and mend; empty if sound."""
     try:
+        repository.version(name)
         versions = repository.versions(name)
-        newest = repository.version(name)
     except AvizorError as error:
         return [str(error)]
-    problems = [problem for number in versions for problem in check_version(repository.version(name, number))]
-    if not problems and _digest(newest.config) != newest.manifest.model_sha256:
-        problems.append(
-            f"config.pbtxt: parameter {DIGEST_PARAMETER} is not the digest of version {newest.version}; export again"
-        )
-    return problems
+    return [problem for number in versions for problem in check_version(repository.version(name, number))]
 
 
 def check_version(version: ModelVersion) -> list[str]:
@@ -66,6 +62,8 @@ def _check_manifest(manifest: Manifest, graph: Graph) -> Iterator[str]:
         yield f"manifest.json: opset and IR version {written}; model.onnx has {graph.opset}, {graph.ir_version}"
     if not manifest.parity.passed:
         yield "manifest.json: the parity report did not pass; export again"
+    if manifest.variant and not manifest.variant.passed:
+        yield f"manifest.json: {manifest.precision} lost more {manifest.variant.metric} than its max_drop; export again"
 
 
 def _compare(where: str, kind: str, declared: Sequence[TensorSpec], found: Iterable[GraphTensor]) -> Iterator[str]:
@@ -90,6 +88,9 @@ def _check_config(version: ModelVersion, config: ModelConfig, graph: Graph) -> I
         yield f"config.pbtxt: backend is {config.backend!r}; it has to be 'onnxruntime'"
     if config.max_batch_size < 1:
         yield f"config.pbtxt: max_batch_size is {config.max_batch_size}; at least 1, since dimension 0 is the batch"
+    if digest_of_version(config, version.version) != version.manifest.model_sha256:
+        parameter = digest_parameter(version.version)
+        yield f"config.pbtxt: parameter {parameter} is not the digest of version {version.version}; export again"
     yield from _compare_config("input", config.input, graph.inputs)
     yield from _compare_config("output", config.output, graph.outputs)
     yield from _check_labels(version, config)
@@ -114,7 +115,7 @@ def _check_labels(version: ModelVersion, config: ModelConfig) -> Iterator[str]:
     path = version.folder.parent / LABELS_FILE
     if labels is None:
         return
-    if not path.is_file() or path.read_text(encoding="utf-8").splitlines() != list(labels):
+    if _lines(path) != list(labels):
         yield f"{LABELS_FILE}: is not the manifest's {len(labels)} labels"
     if not any(output.label_filename == LABELS_FILE for output in config.output):
         yield f"config.pbtxt: no output names {LABELS_FILE} as its label_filename"
@@ -123,5 +124,8 @@ def _check_labels(version: ModelVersion, config: ModelConfig) -> Iterator[str]:
         yield f"manifest.json: {len(labels)} labels for probabilities of shape {classes}"
 
 
-def _digest(config: ModelConfig) -> str:
-    return config.parameters[DIGEST_PARAMETER].string_value if DIGEST_PARAMETER in config.parameters else ""
+def _lines(path: Path) -> list[str] | None:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,6 +15,10 @@ from avizor_inference.repository import ModelRepository, ModelVersion
 _models_option = click.option(
     "--models", "folder", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Model repository."
 )
+
+
+_COLUMNS = ("name", "task", "input", "versions", "precision", "size", "sha256", "parity", "calibration")
+_WIDEST = 60  # characters of one cell
 
 
 @click.group(invoke_without_command=True)
@@ -37,41 +42,64 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
     for name in names or repository.names():
         problems = check_model(repository, name)
         wrong += bool(problems)
-        click.echo(f"{name}: {'ok' if not problems else 'WRONG'}")
+        click.echo(_printable(f"{name}: {'ok' if not problems else 'WRONG'}"))
         for problem in problems:
-            click.echo(f"  {problem}")
+            click.echo(f"  {_printable(problem)}")
     if wrong:
         sys.exit(1)
 
 
 def _list(repository: ModelRepository) -> None:
-    rows: list[tuple[str, ...]] = [("name", "task", "input", "versions", "size", "sha256", "parity", "calibration")]
-    rows += [_row(repository, name) for name in repository.names()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    broken = []
+    for name in repository.names():
+        try:
+            rows.append(_describe(repository.version(name), repository.versions(name)))
+        except AvizorError as error:
+            rows.append((name, "UNUSABLE", *["-"] * (len(_COLUMNS) - 2)))
+            broken.append(f"{name}: {error}")
+    rows = [tuple(map(_cell, row)) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _row(repository: ModelRepository, name: str) -> tuple[str, ...]:
-    try:
-        version = repository.version(name)
-        return _describe(version, repository.versions(name))
-    except AvizorError as error:
-        return (name, "unusable:", str(error), "", "", "", "", "")
+    for line in broken:
+        click.echo(_printable(line))
 
 
 def _describe(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
     manifest = version.manifest
     tensor = manifest.input.tensor()
     calibration = version.calibration()
-    worst = max(output.largest_absolute for output in manifest.parity.outputs.values())
+    worst = max((output.largest_absolute for output in manifest.parity.outputs.values()), default=0.0)
     return (
         version.name,
         manifest.task,
         f"{tensor.name} {tensor.dtype}[N,{','.join(map(str, tensor.item_shape))}]",
         ",".join(map(str, versions)),
+        manifest.precision,
         f"{manifest.model_bytes / 1e6:.2f} MB",
         manifest.model_sha256[:12],
         f"{worst:.1e}" if manifest.parity.passed else "FAILED",
-        f"{calibration.recordings()} recordings, {calibration.created:%Y-%m-%d}" if calibration else "none",
+        f"{calibration.recordings()} recordings, {age(calibration.created)}" if calibration else "none",
     )
+
+
+def age(created: datetime, now: datetime | None = None) -> str:
+    """How long ago, in the largest unit that fits: `3 days old`. A time without a zone is taken for UTC."""
+    created = created if created.tzinfo else created.replace(tzinfo=UTC)
+    minutes = int(((now or datetime.now(UTC)) - created).total_seconds() // 60)
+    for unit, length in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
+        if minutes >= length:
+            number = minutes // length
+            return f"{number} {unit}{'' if number == 1 else 's'} old"
+    return "new" if minutes >= 0 else "from the future"
+
+
+def _cell(text: str) -> str:
+    text = _printable(text)
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+
+
+def _printable(text: str) -> str:
+    """Names come from folders and files: line breaks, terminal codes and what no terminal can show are not passed on."""
+    return "".join(character if character.isprintable() else "?" for character in text)

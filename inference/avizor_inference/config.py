@@ -13,7 +13,7 @@ from avizor_inference.manifest import DType
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
 
-# Parameters of config.pbtxt that carry what Triton has no field for.
+# Parameters of config.pbtxt that carry what Triton has no field for. The digest's is one per version: DIGEST_PARAMETER_3.
 DIGEST_PARAMETER = "avizor_model_sha256"
 THREADS_PARAMETER = "intra_op_thread_count"
 
@@ -44,12 +44,34 @@ def read_config(path: Path) -> ModelConfig:
     return parse_config(text, str(path))
 
 
+def digest_parameter(version: int) -> str:
+    """The parameter that carries the sha256 of one version's model.onnx."""
+    return f"{DIGEST_PARAMETER}_{version}"
+
+
+def digest_of_version(config: ModelConfig, version: int) -> str:
+    """sha256 that the config gives for a version's model.onnx; empty where it names none."""
+    key = digest_parameter(version)
+    return str(config.parameters[key].string_value) if key in config.parameters else ""
+
+
+def digests_in(config: ModelConfig) -> dict[int, str]:
+    """sha256 of model.onnx by version, of all versions that the config names."""
+    numbers = {key: key.removeprefix(f"{DIGEST_PARAMETER}_") for key in config.parameters}
+    return {int(number): config.parameters[key].string_value for key, number in numbers.items() if number.isdecimal()}
+
+
 def intra_op_threads(config: ModelConfig) -> int:
     """Threads for one run of the model; 0 where the config leaves it to the engine."""
     text = config.parameters[THREADS_PARAMETER].string_value if THREADS_PARAMETER in config.parameters else ""
     if text and not text.isdecimal():
         raise RepositoryError(f"{config.name}: parameter {THREADS_PARAMETER} is {text!r}; give a whole number")
     return int(text or 0)
+
+
+def preferred_batch_size(config: ModelConfig) -> int | None:
+    """The largest batch size at which a batch is run without waiting for more; None where the config prefers none."""
+    return max(config.dynamic_batching.preferred_batch_size, default=None)
 
 
 def asks_for_gpu(config: ModelConfig) -> bool:

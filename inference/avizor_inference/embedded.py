@@ -23,6 +23,15 @@ Device = Literal["config", "cpu", "cuda"]
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
+# ONNX Runtime's names of the types that are served.
+_DTYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
+
 
 @dataclass(frozen=True)
 class _Loaded:
@@ -31,7 +40,10 @@ class _Loaded:
 
 
 class EmbeddedEngine:
-    """Runs a repository's models on ONNX Runtime, honouring each model's config.pbtxt.
+    """Runs a repository's models on ONNX Runtime, honouring each model's config.pbtxt where it applies in one process.
+
+    That is max_batch_size, the kind of its instance_group and intra_op_thread_count. Batching, queues, the response cache,
+    instance counts and execution accelerators are the server's: a model for TensorRT runs on CUDA here.
 
     "The newest version" is settled when a model is first used; a new engine sees what was published since.
 
@@ -147,7 +159,9 @@ class EmbeddedEngine:
                 f"model {version.name!r} asks for a GPU and ONNX Runtime found none that it can use; "
                 "mend the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
             )
-        return _Loaded(_spec(version), session)
+        spec = _spec(version)
+        _hold_against(version, spec, session)
+        return _Loaded(spec, session)
 
 
 class _Deadline:
@@ -176,6 +190,28 @@ def _providers(device: Device, version: ModelVersion) -> list[str]:
     automatic = device == "config" and CUDA in ort.get_available_providers() and Path("/dev/nvidiactl").exists()
     gpu = device == "cuda" or automatic or (device == "config" and asks_for_gpu(version.config))
     return [CUDA, CPU] if gpu else [CPU]
+
+
+def _hold_against(version: ModelVersion, spec: ModelSpec, session: ort.InferenceSession) -> None:
+    """Raise VersionRefused unless what the manifest says of inputs and outputs is what the graph has.
+
+    The digest covers the graph alone; who decodes and cuts items would trust the manifest's sizes.
+    """
+    declared = {tensor.name: tensor for tensor in (*spec.inputs.values(), *spec.outputs.values())}
+    found = {node.name: node for node in (*session.get_inputs(), *session.get_outputs())}
+    if declared.keys() != found.keys():
+        names = ", ".join(sorted(declared.keys() ^ found.keys()))
+        raise VersionRefused(f"{version.folder}: manifest and model.onnx differ in inputs or outputs: {names}; export it again")
+    for name, tensor in declared.items():
+        dims = [dim if isinstance(dim, int) else None for dim in found[name].shape[1:]]
+        same = len(dims) == len(tensor.item_shape) and all(
+            dim in (None, size) for dim, size in zip(dims, tensor.item_shape, strict=True)
+        )
+        if not same or _DTYPES.get(found[name].type) != tensor.dtype:
+            raise VersionRefused(
+                f"{version.folder}: {name} is {tensor.dtype}{list(tensor.item_shape)} in the manifest and "
+                f"{found[name].type}{dims} in model.onnx; export it again"
+            )
 
 
 def _spec(version: ModelVersion) -> ModelSpec:

@@ -15,6 +15,7 @@
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as asked
+        └── ParityError            a graph that does not give what its reference gives
 
 Each message says what was wrong and how to mend it; `str(error)` is fit to be shown to whoever made the request.
 """
@@ -86,3 +87,7 @@ class JobError(AvizorError):
 
 class ExportError(AvizorError):
     """A model that cannot be exported as asked."""
+
+
+class ParityError(ExportError):
+    """A graph that does not give what its reference gives."""

@@ -7,7 +7,7 @@ import json
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -19,16 +19,29 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 
 # A model's name is a folder's name, and travels in URLs and metric labels.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+
+# A message of gRPC, or a file of protobuf, is smaller.
+MESSAGE_BYTES = 2**31
 
 Task = Literal["classify", "reconstruct"]
+Precision = Literal["fp32", "fp16", "int8"]
+# Without the batch. numpy 1 holds 32 dimensions.
+ItemShape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=31)]
 DType = Literal["uint8", "int32", "int64", "float32", "float64"]
 
 
 class Strict(BaseModel):
-    """Immutable, and no field that is not known: a typing error in a manifest is an error and not a default."""
+    """Immutable, numbers finite, and no field that is not known: a typing error in a manifest is an error and not a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Read a file's bytes. Raises ValueError, also for a key that stands twice."""
+        value = cls.model_validate_json(text)
+        json.loads(text, object_pairs_hook=_refuse_duplicates)
+        return value
 
 
 class TensorSpec(Strict):
@@ -36,13 +49,19 @@ class TensorSpec(Strict):
 
     name: str
     dtype: DType
-    item_shape: tuple[Annotated[int, Field(ge=1)], ...]
+    item_shape: ItemShape
     meaning: str = ""
 
     @property
     def item_bytes(self) -> int:
         """Size of one item in bytes."""
         return math.prod(self.item_shape) * np.dtype(self.dtype).itemsize
+
+    @model_validator(mode="after")
+    def _an_item_can_travel(self) -> TensorSpec:
+        if self.item_bytes >= MESSAGE_BYTES:
+            raise ValueError(f"{self.name} has {self.item_bytes:.3g} bytes an item; a message of gRPC holds 2 GiB")
+        return self
 
 
 class ImageFrontEnd(Strict):
@@ -54,21 +73,45 @@ class ImageFrontEnd(Strict):
 
 
 class LogMelFrontEnd(Strict):
-    """Waveform -> natural logarithm of the mel power spectrogram, standardised per mel band.
+    """Waveform -> logarithm of the mel spectrogram, standardised per mel band.
 
-    Frames are not centred (frame i starts at sample i * hop_length); the window is a periodic Hann of n_fft samples; the
-    filter bank is Slaney's (area-normalised, as in librosa's default); power is floored before the logarithm.
+    Frame i starts at sample i * hop_length, or with `center` has its middle there (the waveform is padded by n_fft / 2 on both
+    sides). Windows are periodic, and shorter ones lie in the middle of n_fft samples. Names and defaults are librosa's, except
+    for `center`.
     """
 
     kind: Literal["log_mel"] = "log_mel"
     n_fft: int = Field(gt=0, description="samples")
     hop_length: int = Field(gt=0, description="samples")
+    win_length: int | None = Field(default=None, gt=0, description="samples; n_fft where absent")
+    window: Literal["hann", "hamming", "blackman", "boxcar"] = "hann"
+    center: bool = False
+    pad_mode: Literal["constant", "reflect"] = Field(default="constant", description="how `center` pads")
+    power: Literal[1, 2] = Field(default=2, description="of the magnitude: 1 amplitude, 2 power")
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["slaney", "none"] = Field(default="slaney", description="slaney: each filter has area 1 in Hz")
+    log: Literal["natural", "log10", "db"] = Field(default="natural", description="db: 10 log10 of power, 20 of amplitude")
     n_mels: int = Field(gt=0)
     f_min: float = Field(default=0.0, ge=0, description="Hz")
     f_max: float | None = Field(default=None, description="Hz; half the sample rate where absent")
-    floor: float = Field(default=1e-10, gt=0, description="least mel power before the logarithm")
+    floor: float = Field(default=1e-10, gt=0, description="least mel value before the logarithm")
+    compensated: bool = Field(
+        default=False,
+        description="carry rounding errors along: tones 80 dB under a full-scale tone stay exact, at three times the cost",
+    )
     mean: tuple[float, ...] = Field(default=(0.0,), description="per mel band, or one for all")
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), description="per mel band, or one for all")
+
+    def frames(self, samples: int) -> int:
+        """Frames of a waveform of so many samples; 0 if it is too short for one."""
+        padded = samples + 2 * (self.n_fft // 2) if self.center else samples
+        return max(0, 1 + (padded - self.n_fft) // self.hop_length)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> LogMelFrontEnd:
+        if self.win_length is not None and self.win_length > self.n_fft:
+            raise ValueError(f"win_length {self.win_length} is over n_fft {self.n_fft}")
+        return self
 
     @model_validator(mode="after")
     def _constants_fit_the_bands(self) -> LogMelFrontEnd:
@@ -111,8 +154,14 @@ class AudioInput(Strict):
 
     @model_validator(mode="after")
     def _window_holds_a_frame(self) -> AudioInput:
-        if self.window_samples < self.front_end.n_fft:
-            raise ValueError(f"window_samples {self.window_samples} is less than n_fft {self.front_end.n_fft}")
+        front_end = self.front_end
+        if self.window_samples < front_end.n_fft and not front_end.center:
+            raise ValueError(f"window_samples {self.window_samples} is less than n_fft {front_end.n_fft}")
+        if front_end.center and front_end.pad_mode == "reflect" and self.window_samples <= front_end.n_fft // 2:
+            raise ValueError(
+                f"window_samples {self.window_samples} cannot be padded with {front_end.n_fft // 2} reflected samples; "
+                "use longer windows, or pad_mode constant"
+            )
         if self.hop_samples > self.window_samples:
             raise ValueError(
                 f"hop_samples {self.hop_samples} is over window_samples {self.window_samples}: sound would be skipped"
@@ -129,20 +178,112 @@ class AudioInput(Strict):
         return WindowFormat(self.sample_rate, self.window_samples, self.hop_samples)
 
 
+class NumberColumn(Strict):
+    """A column of numbers: missing values are filled, then clipped, then scaled, then standardised: (value - mean) / std.
+
+    fill, lower and upper are in the column's own unit; mean and std are of the scaled value.
+    """
+
+    kind: Literal["number"] = "number"
+    name: str = Field(min_length=1)
+    fill: float = Field(default=0.0, allow_inf_nan=False, description="in place of a missing value")
+    lower: float | None = Field(default=None, allow_inf_nan=False, description="least value; lower ones are clipped")
+    upper: float | None = Field(default=None, allow_inf_nan=False, description="largest value; higher ones are clipped")
+    scale: Literal["linear", "log1p"] = Field(default="linear", description="log1p: log(1 + value), for amounts and counts")
+    mean: float = Field(default=0.0, allow_inf_nan=False)
+    std: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> NumberColumn:
+        lower, upper = self.lower, self.upper
+        if lower is not None and upper is not None and lower >= upper:
+            raise ValueError(f"column {self.name!r}: lower {lower:g} is not below upper {upper:g}")
+        if self.scale == "log1p" and (lower is None or lower <= -1):
+            raise ValueError(f"column {self.name!r}: log1p needs lower above -1, as in lower 0; log(1 + value) ends there")
+        return self
+
+
+class CategoryColumn(Strict):
+    """A column of names: one feature each, 1 where the row has that name. Missing or unknown: all 0.
+
+    In the raw tensor a name is its place in `categories`, and NaN where it is missing or unknown.
+    """
+
+    kind: Literal["category"] = "category"
+    name: str = Field(min_length=1)
+    categories: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> CategoryColumn:
+        if len(set(self.categories)) != len(self.categories):
+            raise ValueError(f"column {self.name!r}: a category is named twice")
+        return self
+
+
+Column = Annotated[NumberColumn | CategoryColumn, Field(discriminator="kind")]
+
+
+class TableFrontEnd(Strict):
+    """Raw columns -> features: the numbers standardised, in order, then the categories one-hot, in order."""
+
+    kind: Literal["table"] = "table"
+    columns: tuple[Column, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TableFrontEnd:
+        names = [column.name for column in self.columns]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two columns are named {', '.join(map(repr, twice))}")
+        return self
+
+    @property
+    def numbers(self) -> tuple[tuple[int, NumberColumn], ...]:
+        """Columns of numbers, each with its place in a row."""
+        return tuple((place, each) for place, each in enumerate(self.columns) if isinstance(each, NumberColumn))
+
+    @property
+    def categories(self) -> tuple[tuple[int, CategoryColumn], ...]:
+        """Columns of categories, each with its place in a row."""
+        return tuple((place, each) for place, each in enumerate(self.columns) if isinstance(each, CategoryColumn))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the network sees, by name and in order: `amount`, `country=ES`. The order of `error_map`."""
+        ones = (f"{column.name}={name}" for _, column in self.categories for name in column.categories)
+        return (*(column.name for _, column in self.numbers), *ones)
+
+
+class TableInput(Strict):
+    """`record`: float32[batch, columns], NaN where a value is missing. float32 holds seven digits of a number."""
+
+    modality: Literal["table"] = "table"
+    front_end: TableFrontEnd
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns in the order of a row."""
+        return tuple(column.name for column in self.front_end.columns)
+
+    def tensor(self) -> TensorSpec:
+        """The graph's input."""
+        meaning = f"one row of columns {', '.join(self.columns)}; NaN where missing"
+        return TensorSpec(name="record", dtype="float32", item_shape=(len(self.columns),), meaning=meaning)
+
+
 class TensorInput(Strict):
     """A model without a front end: its own tensor, `dtype[batch, *item_shape]`."""
 
     modality: Literal["tensor"] = "tensor"
     name: str = "input"
     dtype: DType = "float32"
-    item_shape: tuple[Annotated[int, Field(ge=1)], ...]
+    item_shape: ItemShape
 
     def tensor(self) -> TensorSpec:
         """The graph's input."""
         return TensorSpec(name=self.name, dtype=self.dtype, item_shape=self.item_shape, meaning="the model's own tensor")
 
 
-InputSpec = Annotated[ImageInput | AudioInput | TensorInput, Field(discriminator="modality")]
+InputSpec = Annotated[ImageInput | AudioInput | TableInput | TensorInput, Field(discriminator="modality")]
 
 
 class OutputDifference(Strict):
@@ -188,6 +329,66 @@ class ParityReport(Strict):
         return same_class and same_order and all(output.passed for output in outputs)
 
 
+class VariantDifference(Strict):
+    """Largest difference of one output to that of the FP32 graph, and the held-out item that showed it, counted from 0."""
+
+    largest_absolute: float
+    item: int
+
+
+class SpeedComparison(Strict):
+    """Rows a second before and after, on one thread of the CPU that exported: medians of interleaved runs.
+
+    ratio: median over the runs of after / before, with the least and the largest of them.
+    """
+
+    batch_size: int
+    before: float
+    after: float
+    ratio: float
+    lowest_ratio: float
+    highest_ratio: float
+
+
+class ServerQuality(Strict):
+    """The metric measured once more through a live server, before the version was published."""
+
+    address: str
+    after: float
+
+
+class VariantReport(Strict):
+    """What another precision changed against the FP32 graph, which was proven first; refused if it lost too much.
+
+    metric: accuracy, or ROC AUC of the scores, of `items` held-out items; drop = before - after.
+    provider: ONNX Runtime execution provider of all these figures.
+    top1_agreement: share of items with the same most probable class (classifiers).
+    rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    """
+
+    metric: Literal["accuracy", "roc_auc"]
+    before: float
+    after: float
+    drop: float
+    max_drop: float
+    items: int = Field(ge=1)
+    provider: str
+    fp32_sha256: str
+    fp32_bytes: int
+    outputs: dict[str, VariantDifference]
+    top1_agreement: float | None = None
+    rank_correlation: float | None = None
+    speed: tuple[SpeedComparison, ...]
+    settings: dict[str, JsonValue] = Field(description="how the network was converted")
+    server: ServerQuality | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True if the drop is allowed, through the server as well where there was one."""
+        worst = min(self.after, self.server.after) if self.server else self.after
+        return self.before - worst <= self.max_drop + 1e-9  # 0.98 - 0.97 is a little over 0.01
+
+
 class Provenance(Strict):
     """Where the version comes from."""
 
@@ -213,18 +414,35 @@ class Manifest(Strict):
     model_bytes: int
     opset: int
     ir_version: int
-    parity: ParityReport
+    parity: ParityReport = Field(description="of the FP32 graph")
+    simplified: bool = Field(default=True, description="whether the exporter's optimiser went over the graph")
+    precision: Precision = Field(default="fp32", description="of the network; front end and error are always FP32")
+    variant: VariantReport | None = Field(default=None, description="absent where the precision is fp32")
     evaluation: dict[str, JsonValue] = {}
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _input_makes_a_tensor(self) -> Manifest:
+        try:
+            self.input.tensor()
+        except ValidationError as error:
+            raise ValueError(describe(error)) from error
+        return self
+
+    @model_validator(mode="after")
+    def _variants_are_reported(self) -> Manifest:
+        if (self.precision == "fp32") is not (self.variant is None):
+            raise ValueError(f"precision {self.precision} {'with' if self.variant else 'without'} a report on the variant")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read `manifest.json`. Raises VersionRefused naming each field that is wrong."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.from_json(path.read_bytes())
         except OSError as error:
             raise VersionRefused(f"{path}: cannot be read ({error.strerror}); export the model again") from error
-        except ValidationError as error:
+        except ValueError as error:
             raise VersionRefused(f"{path} is not a manifest: {describe(error)}; export the model again") from error
 
     def to_json(self) -> str:
@@ -232,10 +450,20 @@ class Manifest(Strict):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def describe(error: ValidationError) -> str:
-    """A pydantic error in one line: `field.path: what is wrong`, for the first five fields."""
+def describe(error: ValueError) -> str:
+    """An error of pydantic in one line: `field.path: what is wrong`, for the first five fields; of another kind its text."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     parts = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
     return "; ".join(parts[:5]) + ("; ..." if len(parts) > 5 else "")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"{key!r} stands twice in one object")
+        seen.add(key)
 
 
 def digest_of(model: BaseModel) -> str:

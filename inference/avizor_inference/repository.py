@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,9 @@ from avizor_inference.calibration import CALIBRATION_FILE, Calibration
 from avizor_inference.config import CONFIG_FILE, read_config
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
 from avizor_inference.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, sha256_of_file
+
+# A version folder's name; as many digits as every engine's integers hold.
+VERSION_PATTERN = r"[1-9][0-9]{0,17}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,10 @@ class ModelVersion:
         """Raise VersionRefused unless model.onnx is the file that the manifest describes."""
         if not self.model_path.is_file():
             raise VersionRefused(f"{self.model_path} is missing; export the model again")
-        found = sha256_of_file(self.model_path)
+        try:
+            found = sha256_of_file(self.model_path)
+        except OSError as error:
+            raise VersionRefused(f"{self.model_path}: cannot be read ({error.strerror}); mend its permissions") from error
         if found != self.manifest.model_sha256:
             raise VersionRefused(
                 f"{self.model_path} is not the file its manifest describes (sha256 {found[:12]}..., manifest "
@@ -70,15 +77,14 @@ class ModelRepository:
 
     def names(self) -> list[str]:
         """Names of the models, sorted. Folders whose name begins with a dot belong to a publication under way."""
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(path.name for path in _folders(self.root) if not path.name.startswith("."))
 
     def versions(self, name: str) -> list[int]:
         """Version numbers of a model, ascending. Raises ModelNotFound."""
         if name not in self.names():
             known = ", ".join(self.names()) or "none"
             raise ModelNotFound(f"no model {name!r}; there: {known}")
-        folders = (path for path in (self.root / name).iterdir() if path.is_dir())
-        return sorted(int(path.name) for path in folders if path.name.isdecimal() and not path.name.startswith("0"))
+        return sorted(int(path.name) for path in _folders(self.root / name) if re.fullmatch(VERSION_PATTERN, path.name))
 
     def version(self, name: str, version: int | None = None) -> ModelVersion:
         """One version, the newest unless a number is given. Raises ModelNotFound; nothing is verified yet."""
@@ -89,3 +95,10 @@ class ModelRepository:
             raise ModelNotFound(f"model {name!r} has no version {version}; there: {', '.join(map(str, versions))}")
         number = versions[-1] if version is None else version
         return ModelVersion(name, number, self.root / name / str(number))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise RepositoryError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from error

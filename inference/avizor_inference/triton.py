@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from avizor_inference.config import DIGEST_PARAMETER, TRITON_TYPES
+from avizor_inference.config import TRITON_TYPES, digest_of_version
 from avizor_inference.engine import Array, ModelSpec, check_request
 from avizor_inference.errors import (
     AvizorError,
@@ -54,7 +54,7 @@ class TritonEngine:
         self._closed = False
 
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
-        """See Engine.spec. `sha256` is what the configuration says of the newest version, and empty for an older one."""
+        """See Engine.spec. `sha256` is what the configuration says of the version; empty where it says nothing."""
         if self._closed:
             raise EngineUnavailable(f"the engine of Triton at {self.address} is closed")
         if spec := self._specs.get((model, version)):
@@ -100,7 +100,7 @@ class TritonEngine:
                 self._specs.clear()  # the server may have come back with other versions
                 future.set_exception(self._translated(error, model))
             else:
-                future.set_result({name: result.as_numpy(name) for name in outputs})
+                self._deliver(future, model, {name: result.as_numpy(name) for name in outputs})
 
         self._client.async_infer(
             model,
@@ -133,6 +133,20 @@ class TritonEngine:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _deliver(self, future: Future[dict[str, Array]], model: str, answer: dict[str, Array | None]) -> None:
+        """An answer is whole or an error: from its response cache Triton answers with the outputs of an earlier request."""
+        found = {name: array for name, array in answer.items() if array is not None}
+        if len(found) == len(answer):
+            future.set_result(found)
+            return
+        missing = ", ".join(sorted(answer.keys() - found.keys()))
+        future.set_exception(
+            EngineError(
+                f"Triton at {self.address} answered for model {model!r} without {missing}; with response_cache in its config, "
+                "all clients have to ask for the same outputs"
+            )
+        )
+
     def _describe(self, model: str, version: int | None) -> ModelSpec:
         asked = "" if version is None else str(version)
         try:
@@ -142,7 +156,7 @@ class TritonEngine:
             raise self._translated(error, model) from error
         loaded = [int(number) for number in metadata.versions]
         number = max(loaded) if version is None else version
-        return _spec(config, model, number, newest=number == max(loaded))
+        return _spec(config, model, number)
 
     def _translated(self, error: InferenceServerException, model: str) -> AvizorError:
         """One of our errors for one of Triton's; by its code, and by its words only where the code does not tell."""
@@ -176,15 +190,14 @@ def _input(name: str, array: Array) -> triton.InferInput:
     return tensor
 
 
-def _spec(config: ModelConfig, model: str, version: int, newest: bool) -> ModelSpec:
-    digest = config.parameters[DIGEST_PARAMETER].string_value if DIGEST_PARAMETER in config.parameters else ""
+def _spec(config: ModelConfig, model: str, version: int) -> ModelSpec:
     return ModelSpec(
         name=model,
         version=version,
         inputs={tensor.name: _tensor(tensor, model) for tensor in config.input},
         outputs={tensor.name: _tensor(tensor, model) for tensor in config.output},
         max_batch_size=config.max_batch_size,
-        sha256=digest if newest else "",
+        sha256=digest_of_version(config, version),
     )
 
 

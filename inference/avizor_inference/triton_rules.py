@@ -12,7 +12,10 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_inference.config import intra_op_threads
+from avizor_inference.errors import RepositoryError
 from avizor_inference.graph import Graph
+from avizor_inference.tensorrt_rules import accelerator_problems
 
 # What ONNX Runtime 1.30.0, inside the Triton of the stack, was found to read. Its own limits are higher than those of the
 # contract in graph.py, and are asked of files that were not written by this version of export.
@@ -25,6 +28,8 @@ def load_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
     yield from _runtime(graph)
     yield from _ranks(config, graph)
     yield from _batching(config)
+    yield from _instances(config)
+    yield from accelerator_problems(config, graph)
     yield from _files(config)
 
 
@@ -65,9 +70,18 @@ def _batching(config: ModelConfig) -> Iterator[str]:
             yield f"model_warmup {warmup.name!r} does not give exactly the inputs of the model: {', '.join(sorted(missing))}"
         if warmup.batch_size > config.max_batch_size:
             yield f"model_warmup {warmup.name!r} has batch_size {warmup.batch_size}, over max_batch_size"
+
+
+def _instances(config: ModelConfig) -> Iterator[str]:
     for group in config.instance_group:
         if group.count < 0:
             yield f"instance_group has count {group.count}"
+        if group.gpus and group.kind == group.KIND_CPU:
+            yield "instance_group is KIND_CPU and names gpus; leave them out, or say KIND_GPU"
+    try:
+        intra_op_threads(config)
+    except RepositoryError as error:
+        yield str(error)
 
 
 def _files(config: ModelConfig) -> Iterator[str]:

@@ -18,7 +18,7 @@ from avizor_inference.sources import SourceRule
 from avizor_pipeline.job import Plan, plan, run_job
 from avizor_pipeline.local import available_cores
 from avizor_pipeline.metrics import BatchMetrics
-from avizor_pipeline.models import choose, open_models
+from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
 from avizor_pipeline.parts import Commit
 from avizor_pipeline.progress import progress
 from avizor_pipeline.settings import JobSettings
@@ -40,7 +40,11 @@ _path = click.Path(path_type=Path)
 @click.option("--alpha", type=float, default=0.01, show_default=True, help="Promised share of false alarms.")
 @click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Windows in one run of a model.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help=f"Windows in one run of a model.  [what `avizor tune` wrote into its config, else {USUAL_BATCH_SIZE}]",
+)
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True)
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve the job's metrics here while it runs.")
 @click.option("--pushgateway", metavar="HOST:PORT", help="Push the job's outcome to this Pushgateway.")
@@ -55,7 +59,7 @@ def batch(
     alpha: float,
     source_pattern: str,
     workers: int | None,
-    batch_size: int,
+    batch_size: int | None,
     device: Device,
     metrics_port: int | None,
     pushgateway: str | None,
@@ -115,7 +119,7 @@ def _settings(
     engine: str,
     alpha: float,
     source_pattern: str,
-    batch_size: int,
+    batch_size: int | None,
     device: Device,
 ) -> JobSettings:
     if len(set(names)) != len(names):
@@ -128,10 +132,9 @@ def _settings(
         settings = JobSettings(
             roots=sources,
             repository=str(repository),
-            models=tuple(choose(models, name) for name in names),
+            models=tuple(choose(models, name, batch_size) for name in names),
             alpha=alpha,
             source_pattern=source_pattern,
-            batch_size=batch_size,
             engine=engine,
             device=device,
         )
@@ -144,4 +147,5 @@ def _settings(
 def _say(planned: Plan, settings: JobSettings) -> None:
     click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
     for choice in settings.models:
-        click.echo(f"  {choice.name} version {choice.version}, calibration {choice.calibration_id or 'none'}")
+        calibration = choice.calibration_id or "none"
+        click.echo(f"  {choice.name} version {choice.version}, calibration {calibration}, batches of {choice.batch_size}")

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from avizor_inference.calibration import Calibration, Verdicts
+from avizor_inference.config import preferred_batch_size
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import open_engine
 from avizor_inference.errors import JobError
@@ -18,6 +19,9 @@ from avizor_inference.manifest import AudioInput
 from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.windows import Samples, WindowFormat
 from avizor_pipeline.settings import ChosenModel, JobSettings
+
+# Windows in one run of a model whose config prefers no batch size.
+USUAL_BATCH_SIZE = 32
 
 # Called with one window's result.
 Taker = Callable[[Array], None]
@@ -52,8 +56,11 @@ class JobModel:
         return self.calibration.for_source(source, alpha) if self.calibration else None
 
 
-def choose(repository: ModelRepository, name: str) -> ChosenModel:
-    """Pin a model to its newest version and that version's calibration."""
+def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:
+    """Pin a model to its newest version, that version's calibration, and a batch size.
+
+    batch_size: windows in one run; None takes the largest that config.pbtxt prefers, or else 32.
+    """
     version = repository.version(name)
     calibration = version.calibration()
     return ChosenModel(
@@ -61,6 +68,7 @@ def choose(repository: ModelRepository, name: str) -> ChosenModel:
         version=version.version,
         sha256=version.manifest.model_sha256,
         calibration_id=calibration.id if calibration else None,
+        batch_size=batch_size or preferred_batch_size(version.config) or USUAL_BATCH_SIZE,
     )
 
 

@@ -15,12 +15,13 @@ JOB_FILE = "job.json"
 
 
 class ChosenModel(Strict):
-    """One model of the job, pinned to the version, and to the calibration, that were there when it began."""
+    """One model of the job, pinned to the version, the calibration and the batch size that were there when it began."""
 
     name: str
     version: int
     sha256: str
     calibration_id: str | None = None
+    batch_size: int = Field(default=32, ge=1, description="windows in one run")
 
 
 class JobSettings(Strict):
@@ -31,7 +32,6 @@ class JobSettings(Strict):
     models: tuple[ChosenModel, ...]
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
     source_pattern: str = ""
-    batch_size: int = Field(default=32, ge=1)
     engine: str = EMBEDDED
     device: Device = "config"
 

@@ -44,7 +44,7 @@ class Worker:
         self._settings, self._out, self._models = settings, out, models
         self._verdicts: dict[tuple[str, str], Verdicts | None] = {}
         in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
-        self._batchers = {model.name: Batcher(engine, model, settings.batch_size, in_flight) for model in models}
+        self._batchers = {model.name: Batcher(engine, model, model.choice.batch_size, in_flight) for model in models}
 
     def run(self, shard: Shard) -> Commit:
         """Process a shard and commit it."""

@@ -6,13 +6,15 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.audio import windows_of
 from avizor_inference.engine import Array
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.images import decode_image
-from avizor_inference.manifest import AudioInput, ImageInput, InputSpec
+from avizor_inference.manifest import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.rows import Value, encode_row
 from avizor_inference.windows import Window
 
 
@@ -41,7 +43,9 @@ def decode(item: pb.Item, spec: InputSpec, max_windows: int) -> Decoded:
         return Decoded(decode_image(item.image, spec)[None], (pb.Span(),))
     if kind == "audio" and isinstance(spec, AudioInput):
         return _audio(item.audio, spec, max_windows)
-    wanted = spec.modality if spec.modality != "tensor" else "tensor only"
+    if kind == "row" and isinstance(spec, TableInput):
+        return Decoded(encode_row(_values(item.row), spec)[None], (pb.Span(),))
+    wanted = {"tensor": "tensor only", "table": "row"}.get(spec.modality, spec.modality)
     raise InvalidInput(f"the item holds {kind or 'nothing'}; the model takes {wanted}", field="content")
 
 
@@ -59,6 +63,17 @@ def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
     return Decoded(np.stack([window.samples for window in windows]), tuple(spans))
 
 
+def _values(row: Struct) -> dict[str, Value]:
+    """Plain values of a row. A list or an object is no value of a column."""
+    found: dict[str, Value] = {}
+    for name, value in row.fields.items():
+        kind = value.WhichOneof("kind")
+        if kind in ("list_value", "struct_value"):
+            raise InvalidInput(f"column {name!r} holds a list or an object; give a number or a name", field=f"row.{name}")
+        found[name] = None if kind in (None, "null_value") else getattr(value, kind)
+    return found
+
+
 def _tensor(tensor: pb.Tensor, spec: InputSpec) -> Array:
     wanted = spec.tensor()
     if (tensor.dtype, tuple(tensor.shape)) != (wanted.dtype, wanted.item_shape):
@@ -67,6 +82,7 @@ def _tensor(tensor: pb.Tensor, spec: InputSpec) -> Array:
     if len(tensor.data) != wanted.item_bytes:
         raise InvalidInput(f"the tensor holds {len(tensor.data)} bytes; one item is {wanted.item_bytes}", field="tensor.data")
     values = np.frombuffer(tensor.data, np.dtype(wanted.dtype).newbyteorder("<")).astype(wanted.dtype)
-    if not np.isfinite(values).all():
+    # NaN in a table's tensor is a missing value.
+    if not (np.isfinite(values) | (np.isnan(values) if isinstance(spec, TableInput) else False)).all():
         raise InvalidInput("the tensor holds a value that is not a finite number", field="tensor.data")
     return values.reshape(wanted.item_shape)

@@ -10,7 +10,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.calibration import Calibration
 from avizor_inference.engine import Engine, ModelSpec
 from avizor_inference.errors import CalibrationError, InvalidInput, VersionRefused
-from avizor_inference.manifest import AudioInput, ImageInput, Manifest, TensorSpec
+from avizor_inference.manifest import AudioInput, ImageInput, Manifest, TableInput, TensorSpec
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 _TASKS = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
@@ -116,6 +116,9 @@ def _describe_input(message: pb.Model, manifest: Manifest) -> None:
         message.audio.CopyFrom(
             pb.AudioInput(sample_rate=spec.sample_rate, window_samples=spec.window_samples, hop_samples=spec.hop_samples)
         )
+    elif isinstance(spec, TableInput):
+        for column in spec.front_end.columns:
+            message.table.columns.add(name=column.name, categories=column.categories if column.kind == "category" else ())
     else:
         message.tensor.CopyFrom(next(iter(_tensors([spec.tensor()]))))
 

@@ -82,6 +82,17 @@ def test_score_is_the_mean_of_the_error_map(engine: Engine) -> None:
     assert answers["reconstruction"].shape == answers["error_map"].shape
 
 
+def test_missing_values_of_a_row_are_filled(engine: Engine) -> None:
+    """NaN travels; it is what the description fills in that counts, and no category that none was given."""
+    rows = np.array([[np.nan, np.nan, 1], [50, 12, 1], [50, 12, np.nan], [50, 12, 7]], np.float32)
+    answers = engine.infer("transfers", {"record": rows}, ["reconstruction", "score"])
+    found = answers["reconstruction"]
+    assert np.isfinite(answers["score"]).all()
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[2], found[3], rtol=1e-5, atol=1e-5)
+    assert np.abs(found[1] - found[2]).max() > 1e-3
+
+
 def test_many_threads_get_their_own_answers(engine: Engine) -> None:
     items = images(8)
     expected = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]

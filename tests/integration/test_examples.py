@@ -64,6 +64,42 @@ def test_spoken_digits(tmp_path: Path, shared_data: Path) -> None:
     assert figures["test_accuracy"] >= 0.97  # type: ignore[operator]
 
 
+def figures_of(models: Path, name: str) -> dict[str, float]:
+    return {key: value for key, value in manifest(models, name).evaluation.items() if isinstance(value, float)}
+
+
+@pytest.mark.slow
+def test_odd_digits(tmp_path: Path) -> None:
+    run("odd_digits.py", "--models", tmp_path, "--odd", 4)
+    figures = figures_of(tmp_path, "odd-digits")
+    assert figures["roc_auc"] >= 0.95
+    calibration = ModelRepository(tmp_path).version("odd-digits").calibration()
+    assert calibration is not None
+    assert calibration.recordings() >= 200
+
+
+@pytest.mark.slow
+def test_dimensionality_reduction(tmp_path: Path) -> None:
+    run("dimensionality_reduction.py", "--models", tmp_path)
+    figures = figures_of(tmp_path, "digit-codes")
+    assert figures["squared_error"] < 0.75 * figures["pca_squared_error"]
+    assert figures["knn_accuracy"] > figures["pca_knn_accuracy"]
+
+
+@pytest.mark.slow
+def test_denoising(tmp_path: Path) -> None:
+    run("denoising.py", "--models", tmp_path)
+    figures = figures_of(tmp_path, "digits-denoised")
+    assert figures["psnr"] > max(figures["gaussian_psnr"], figures["median_psnr"]) + 2
+
+
+@pytest.mark.slow
+def test_super_resolution(tmp_path: Path) -> None:
+    run("super_resolution.py", "--models", tmp_path)
+    figures = figures_of(tmp_path, "digits-enlarged")
+    assert figures["psnr"] > figures["bicubic_psnr"] + 3
+
+
 @pytest.mark.slow
 def test_demo(tmp_path: Path) -> None:
     """With another seed than the demo's own, which nothing was chosen by."""

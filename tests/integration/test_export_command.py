@@ -12,7 +12,6 @@ import torch
 from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.architectures.small_cnn import SmallCNN
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.repository import ModelRepository
 
@@ -95,10 +94,10 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
 
 
 def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: Path) -> None:
-    torch.save(SmallCNN(classes=3).state_dict(), tmp_path / "weights.pt")
+    torch.save(LeNet(classes=3).state_dict(), tmp_path / "weights.pt")
     result = avizor(
-        "export", "avizor_export.architectures.small_cnn:SmallCNN", "--set", "classes=4", "--weights", tmp_path / "weights.pt",
-        "--name", "m", "--task", "classify", "--input", "tensor:item_shape=1/16/16", "--models", tmp_path / "models",
+        "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--weights", tmp_path / "weights.pt",
+        "--name", "m", "--task", "classify", "--input", "tensor:item_shape=1/32/32", "--models", tmp_path / "models",
     )  # fmt: skip
     assert result.returncode == 1
     assert "does not fit the network" in result.stderr

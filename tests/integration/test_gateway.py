@@ -74,12 +74,14 @@ def refused(call: grpc.RpcError) -> tuple[str, str]:
 
 def test_list_and_get(stub: Stub, models: Path) -> None:
     listed = stub.ListModels(pb.ListModelsRequest()).models
-    assert [model.name for model in listed] == ["digits", "kinds", "normal"]
-    digits, kinds, autoencoder = listed
+    assert [model.name for model in listed] == ["digits", "kinds", "normal", "transfers"]
+    digits, kinds, autoencoder, table = listed
     assert (digits.image.height, digits.image.width, digits.image.channels) == (32, 32, 1)
     assert (kinds.audio.sample_rate, kinds.audio.window_samples) == (8000, 4096)
     assert list(kinds.labels) == ["low", "mid", "high"]
     assert dict(autoencoder.calibration.recordings) == {"a": 30, "b": 30}
+    columns = [(column.name, list(column.categories)) for column in table.table.columns]
+    assert columns == [("amount", []), ("hour", []), ("country", ["ES", "FR", "IT"])]
     one = stub.GetModel(pb.GetModelRequest(name="digits"))
     assert one == digits
     assert one.sha256 == ModelRepository(models).version("digits").manifest.model_sha256
@@ -130,6 +132,40 @@ def test_raw_tensors(stub: Stub) -> None:
     items = [pb.Item(tensor=tensor), pb.Item(image=png(pixels[..., 0]))]
     raw, encoded = stub.Classify(pb.ClassifyRequest(model="digits", items=items)).items
     assert raw == encoded
+
+
+def row(**values: float | str | None) -> pb.Item:
+    item = pb.Item(source="a")
+    item.row.SetInParent()  # a row without any value is a row
+    item.row.update(values)
+    return item
+
+
+def test_rows_of_a_table_by_name(stub: Stub, models: Path) -> None:
+    items = [row(country="FR", amount=120.5, hour=3), row(amount=None, country="XX"), row()]
+    answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=items))
+    records = np.array([[120.5, 3, 1], [np.nan] * 3, [np.nan] * 3], np.float32)
+    with EmbeddedEngine(models) as engine:
+        scores = engine.infer("transfers", {"record": records}, ["score"])["score"][:, 0]
+    assert [item.score for item in answer.items] == pytest.approx(scores.tolist(), rel=1e-4)
+    # The raw tensor is the same row, NaN for what is missing.
+    raw = pb.Item(source="a", tensor=pb.Tensor(dtype="float32", shape=[3], data=records[1].tobytes()))
+    (verdict,) = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=[raw])).items
+    assert verdict.score == pytest.approx(answer.items[1].score, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        (row(iban="x"), "no column 'iban'; it takes amount, hour, country"),
+        (row(amount="much"), "column 'amount' holds 'much'"),
+        (pb.Item(image=b""), "the model takes row"),
+    ],
+)
+def test_rows_that_do_not_fit_cost_the_others_nothing(stub: Stub, item: pb.Item, says: str) -> None:
+    bad, good = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=[item, row(hour=1)])).items
+    assert says in bad.error.message
+    assert good.score > 0
 
 
 def test_verdicts_and_what_the_metrics_count(served: Gateway, stub: Stub) -> None:

@@ -220,3 +220,11 @@ def test_rank_correlation_ties_and_reversal() -> None:
     assert rank_correlation(np.stack([rising, rising * 3 + 1e-12], axis=1)) == pytest.approx(1.0)
     assert rank_correlation(np.stack([rising, -rising], axis=1)) == pytest.approx(-1.0)
     assert rank_correlation(np.zeros((20, 2))) is None
+
+
+def test_scores_that_differ_by_rounding_have_no_order() -> None:
+    # Ten are the same but for rounding, on both sides of a sixth digit, and in another order in the other column.
+    tied = 0.1234565 + 2e-8 * np.arange(-5, 5)
+    others = np.arange(1.0, 11.0)
+    pairs = np.stack([np.concatenate([tied, others]), np.concatenate([tied[::-1], others])], axis=1)
+    assert rank_correlation(pairs) == pytest.approx(1.0)

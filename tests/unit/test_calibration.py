@@ -87,7 +87,7 @@ def test_recordings_needed(alpha: float, needed: int) -> None:
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="not a finite number"):
+    with pytest.raises(ValueError, match="should be a finite number"):
         calibration(a=[[float("nan")]])
     with pytest.raises(ValueError, match="without windows"):
         calibration(a=[[]])

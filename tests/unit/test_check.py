@@ -34,8 +34,8 @@ def flip_a_byte(path: Path) -> None:
 
 def test_sound_models_pass(models: Path) -> None:
     repository = ModelRepository(models)
-    assert repository.names() == ["digits", "kinds", "normal"]
-    assert [check_model(repository, name) for name in repository.names()] == [[], [], []]
+    assert repository.names() == ["digits", "kinds", "normal", "transfers"]
+    assert [check_model(repository, name) for name in repository.names()] == [[], [], [], []]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_sound_models_pass(models: Path) -> None:
         ("config.pbtxt", lambda s: s.replace('name: "digits"', 'name: "other"'), "it has to be the folder's"),
         ("config.pbtxt", lambda s: s.replace("label_filename", "nonsense_field"), "not a Triton model configuration"),
         ("config.pbtxt", lambda s: s.replace(', label_filename: "labels.txt"', ""), "no output names labels.txt"),
-        ("config.pbtxt", lambda s: s.replace("avizor_model_sha256", "something_else"), "is not the digest of version 1"),
+        ("config.pbtxt", lambda s: s.replace("avizor_model_sha256_1", "something_else"), "is not the digest of version 1"),
         ("config.pbtxt", lambda s: s.replace("dims: [ 84 ]", "dims: [ ]"), "embedding has no dims"),
         ("config.pbtxt", lambda s: s.replace("dims: [ 84 ]", "dims: [ 84, 1 ]"), "embedding has 2 dims and 1 of batch"),
         ("config.pbtxt", lambda s: s.replace("dims: [ 84 ]", "dims: [ 84 ], reshape: { shape: [ 84 ] }"), "is reshaped"),

@@ -21,6 +21,11 @@ def test_input_descriptions(tmp_path: Path) -> None:
     audio = parse_input("audio:sample_rate=8000,window_samples=8000,hop_samples=4000,n_fft=256,hop_length=80,n_mels=40")
     assert isinstance(audio, AudioInput)
     assert audio.front_end.n_mels == 40
+    more = "win_length=200,window=hamming,center=true,pad_mode=reflect,power=1,mel_scale=htk,norm=none,log=db,compensated=true"
+    audio = parse_input(f"audio:sample_rate=8000,window_samples=8000,hop_samples=4000,n_fft=256,hop_length=80,n_mels=40,{more}")
+    assert isinstance(audio, AudioInput)
+    assert (audio.front_end.center, audio.front_end.compensated, audio.front_end.power) == (True, True, 1)
+    assert (audio.front_end.window, audio.front_end.win_length, audio.front_end.log) == ("hamming", 200, "db")
     (tmp_path / "input.json").write_text(audio.model_dump_json())
     assert parse_input(str(tmp_path / "input.json")) == audio
     assert parse_input("tensor:name=x,item_shape=3/4") == TensorInput(name="x", item_shape=(3, 4))

@@ -14,8 +14,10 @@ from avizor_export.exporter import ExportRequest, export_model
 from avizor_export.loading import load_network
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
+from avizor_inference.check import check_version
 from avizor_inference.errors import ExportError
 from avizor_inference.manifest import TensorInput
+from avizor_inference.repository import ModelRepository
 
 VECTOR = TensorInput(name="features", item_shape=(6,))
 
@@ -108,6 +110,15 @@ def test_a_new_version_keeps_its_tensors(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="publish under another name"):
         export(nn.Linear(6, 3), tmp_path / "models", labels=["a", "b", "c"])
     assert not (tmp_path / "models" / "m" / "2").exists()
+
+
+def test_to_export_again_mends_a_broken_manifest(tmp_path: Path) -> None:
+    export(nn.Linear(6, 2), tmp_path / "models")
+    (tmp_path / "models" / "m" / "1" / "manifest.json").write_text("{}")
+    export(nn.Linear(6, 2), tmp_path / "models")
+    repository = ModelRepository(tmp_path / "models")
+    assert check_version(repository.version("m", 2)) == []
+    assert check_version(repository.version("m", 1)) != []
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from avizor_export.architectures import published
-from avizor_export.architectures.grammar import build_spec
+from avizor_export.architectures.autoencoder import Autoencoder
+from avizor_export.architectures.grammar import build_spec, reconstructs
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.sizes import Shape
+from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
 from avizor_inference.errors import ExportError
 
@@ -53,18 +55,54 @@ ARCHITECTURES = {
 }
 
 
-def build(design: str, classes: int, shape: Shape, *, batch_norm: bool = False) -> nn.Module:
-    """A network by an architecture's name or by a spec of the grammar: float32[batch, *shape] -> logits [batch, classes].
+# What is wrong with a design, and what torch raises at sizes that no memory holds.
+_UNBUILDABLE = (ValueError, OverflowError, RuntimeError, TypeError)
 
-    Raises ExportError if there is no such architecture, the spec is wrong, or the input does not suit it.
+
+def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool = False) -> nn.Module:
+    """A classifier by an architecture's name or by a spec of the grammar: float32[batch, *shape] -> logits [batch, classes].
+
+    shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. Raises ExportError if there is no
+    such architecture, the spec is wrong, or the input does not suit it.
     """
     try:
         if design not in ARCHITECTURES:
-            return build_spec(design, shape, classes)
+            return build_spec(design, _map_or_row(shape), classes)
         architecture = ARCHITECTURES[design]
         if batch_norm and not architecture.batch_norm:
             raise ValueError(f"{design} has no variant with batch norm")
         options = {"batch_norm": True} if batch_norm else {}
-        return architecture.build(classes=classes, shape=shape, **options)
-    except ValueError as error:
-        raise ExportError(f"{design!r}: {error}") from error
+        return architecture.build(classes=classes, shape=_map(shape), **options)
+    except _UNBUILDABLE as error:
+        raise ExportError(f"{design!r}: {_line(error)}") from error
+
+
+def build_autoencoder(spec: str, shape: tuple[int, ...]) -> nn.Module:
+    """An autoencoder by a spec that ends in latent or latentmap, or a network for super-resolution by one that ends in shuffle.
+
+    float32[batch, *shape] -> the same shape, or with shuffle so many times the height and width. Raises ExportError if the spec
+    is wrong, or the input does not suit it.
+    """
+    try:
+        if not reconstructs(spec):
+            raise ValueError("an autoencoder's spec ends in its latent space, as in `conv16s2 conv32s2 latent24`")
+        if spec.split()[-1].startswith("shuffle"):
+            return SuperResolution(spec, _map(shape))
+        return Autoencoder(spec, _map_or_row(shape))
+    except _UNBUILDABLE as error:
+        raise ExportError(f"{spec!r}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _map_or_row(shape: tuple[int, ...]) -> Shape | tuple[int]:
+    return (shape[0],) if len(shape) == 1 else _map(shape)
+
+
+def _map(shape: tuple[int, ...]) -> Shape:
+    if len(shape) != 3:
+        raise ValueError(f"it takes channels, height, width, and the input is {' x '.join(map(str, shape))}")
+    channels, height, width = shape
+    return channels, height, width

@@ -10,19 +10,30 @@ is two convolutions of 32 channels, a pool, two of 64, a pool, a hidden linear l
     drop[<probability=0.5>]
     fc<width>[bn]   followed by batch norm if asked, and relu; the last gives the logits; a bare `fc` takes the classes
 
-With x<times> the stride is that of the first. Pools whose stride is less than their size overlap.
+With x<times> the stride is that of the first. Pools whose stride is less than their size overlap. A spec that begins with fc
+takes rows of numbers as well as maps.
+
+The last word says what the network is for. After `fc` it is a classifier, and this file builds it; after
+
+    latent<numbers>, latentmap<channels>   an autoencoder, see autoencoder.py
+    shuffle<times>   super-resolution, see super_resolution.py
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from avizor_export.architectures.sizes import Shape, map_after
 
-_TOKEN = re.compile(r"(conv|maxpool|avgpool|pool|gap|lrn|drop|fc)(\d+(?:\.\d+)?)?((?:bn|ceil|[a-z]\d+(?:\.\d+)?(?:e-?\d+)?)*)")
+_WORDS = "conv|maxpool|avgpool|pool|gap|lrn|drop|fc|latentmap|latent|shuffle"
+_TOKEN = re.compile(rf"({_WORDS})(\d+(?:\.\d+)?)?((?:bn|ceil|[a-z]\d+(?:\.\d+)?(?:e-?\d+)?)*)")
+# Last words of networks that give back an image, a spectrogram or a row, and not logits.
+_RECONSTRUCTING = ("latent", "latentmap", "shuffle")
 _OPTION = re.compile(r"(bn|ceil|[a-z])(\d+(?:\.\d+)?(?:e-?\d+)?)?")
 _OPTIONS = {
     "conv": {"x", "k", "s", "p", "bn"},
@@ -31,6 +42,9 @@ _OPTIONS = {
     "fc": {"bn"},
     "gap": set(),
     "drop": set(),
+    "latent": set(),
+    "latentmap": set(),
+    "shuffle": set(),
 }
 
 
@@ -64,24 +78,40 @@ def is_spec(text: str) -> bool:
     return bool(words) and _TOKEN.fullmatch(words[0]) is not None
 
 
-def parse_spec(spec: str) -> list[Token]:
-    """Words of a spec. Raises ValueError naming the word that is wrong, or what is missing."""
+def reconstructs(text: str) -> bool:
+    """Whether the last word makes it an autoencoder or a network for super-resolution."""
+    words = text.split()
+    match = _TOKEN.fullmatch(words[-1]) if is_spec(text) else None
+    return match is not None and match[1] in _RECONSTRUCTING
+
+
+def parse_words(spec: str) -> list[Token]:
+    """Words of a spec of any kind. Raises ValueError naming the word that is wrong, or comes too late or too early."""
     tokens = [_token(word) for word in spec.split()]
-    kinds = [token.kind for token in tokens]
-    if not kinds or kinds[-1] != "fc":
-        raise ValueError(f"the spec {spec!r} does not end with fc: its last layer gives the logits, as in `conv32 pool fc10`")
-    first = kinds.index("fc")
-    for token in tokens[first:]:
-        if token.kind not in ("fc", "drop"):
-            raise ValueError(f"{token.text!r} comes after {tokens[first].text!r}; maps end with the first fc")
+    for token in tokens[:-1]:
+        if token.kind in _RECONSTRUCTING:
+            raise ValueError(f"{token.text!r} has to be the last word: what comes after it is made from the words before it")
+    hidden = [token for token in tokens if token.kind == "fc"]
+    for token in tokens[tokens.index(hidden[0]) :] if hidden else ():
+        if token.kind not in ("fc", "drop", "latent"):
+            raise ValueError(f"{token.text!r} comes after {hidden[0].text!r}; maps end with the first fc")
     return tokens
 
 
-def build_spec(spec: str, shape: Shape, classes: int | None = None) -> nn.Sequential:
-    """The network that a spec describes: float32[batch, *shape] -> logits float32[batch, classes].
+def parse_spec(spec: str) -> list[Token]:
+    """Words of a classifier's spec. Raises ValueError naming the word that is wrong, or what is missing."""
+    tokens = parse_words(spec)
+    if not tokens or tokens[-1].kind != "fc":
+        raise ValueError(f"the spec {spec!r} does not end with fc: its last layer gives the logits, as in `conv32 pool fc10`")
+    return tokens
 
-    classes: None takes the last word's number. Raises ValueError if the spec is wrong, does not give as many logits as there
-    are classes, or the input is too small for it.
+
+def build_spec(spec: str, shape: Shape | tuple[int], classes: int | None = None) -> nn.Sequential:
+    """The network that a classifier's spec describes: float32[batch, *shape] -> logits float32[batch, classes].
+
+    shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. classes: None takes the last word's
+    number. Raises ValueError if the spec is wrong, does not give as many logits as there are classes, or the input is too small
+    for it.
     """
     tokens = parse_spec(spec)
     outputs = _classes(tokens[-1], classes)
@@ -89,16 +119,25 @@ def build_spec(spec: str, shape: Shape, classes: int | None = None) -> nn.Sequen
     # Dropout before the first linear layer belongs to the head: it takes flat input as well.
     while first and tokens[first - 1].kind == "drop":
         first -= 1
-    features = _features(tokens[:first], shape)
-    channels, height, width = map_after(features, shape)
-    head = _head(tokens[first:-1], channels * height * width, outputs)
+    if len(shape) == 1:
+        refuse_maps(tokens[:first], shape)
+        return nn.Sequential(*_head(tokens[first:-1], shape[0], outputs))
+    features = map_layers(tokens[:first], shape[0])
+    head = _head(tokens[first:-1], math.prod(map_after(features, shape)), outputs)
     return nn.Sequential(*features, nn.Flatten(), *head)
+
+
+def refuse_maps(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
+    """Raise ValueError if one of the words takes maps, and the input is a row of numbers."""
+    for token in tokens:
+        if token.kind not in ("fc", "drop"):
+            raise ValueError(f"{token.text!r} takes maps, and the input is a row of {shape[0]} numbers; begin with fc")
 
 
 def _token(word: str) -> Token:
     match = _TOKEN.fullmatch(word)
     if not match:
-        raise ValueError(f"{word!r} is no word of the grammar; there are conv, pool, maxpool, avgpool, gap, lrn, drop, fc")
+        raise ValueError(f"{word!r} is no word of the grammar; there are {_WORDS.replace('|', ', ')}")
     kind, number, rest = match.groups()
     options = {name: float(value or 1) for name, value in _OPTION.findall(rest)}
     unknown = sorted(set(options) - _OPTIONS["pool" if kind.endswith("pool") else kind])
@@ -117,15 +156,15 @@ def _classes(last: Token, classes: int | None) -> int:
     return last.size()
 
 
-def _features(tokens: list[Token], shape: Shape) -> nn.Sequential:
+def map_layers(tokens: Sequence[Token], channels: int) -> nn.Sequential:
+    """The layers that take maps, in their order. channels: of the input."""
     layers: list[nn.Module] = []
-    channels = shape[0]
     for token in tokens:
         if token.kind == "conv":
             layers += _convolutions(token, channels)
             channels = token.size()
         else:
-            layers.append(_layer(token))
+            layers.append(layer_of(token))
     return nn.Sequential(*layers)
 
 
@@ -143,7 +182,8 @@ def _convolutions(token: Token, inputs: int) -> list[nn.Module]:
     return layers
 
 
-def _layer(token: Token) -> nn.Module:
+def layer_of(token: Token) -> nn.Module:
+    """The layer of a word that has no weights: a pool, a normalisation, dropout."""
     if token.kind == "drop":
         return _dropout(token)
     if token.kind == "gap":

@@ -1,3 +1,4 @@
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
@@ -37,7 +38,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "outputs", "labels", "max_batch_size", "sha256", "calibration")
+    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "outputs", "labels", "max_batch_size", "sha256", "calibration")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +46,7 @@ class Model(_message.Message):
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -57,12 +59,13 @@ class Model(_message.Message):
     image: ImageInput
     audio: AudioInput
     tensor: TensorSpec
+    table: TableInput
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     labels: _containers.RepeatedScalarFieldContainer[str]
     max_batch_size: int
     sha256: str
     calibration: Calibration
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
 
 class ImageInput(_message.Message):
     __slots__ = ("height", "width", "channels")
@@ -83,6 +86,20 @@ class AudioInput(_message.Message):
     window_samples: int
     hop_samples: int
     def __init__(self, sample_rate: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ...) -> None: ...
+
+class TableInput(_message.Message):
+    __slots__ = ("columns",)
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedCompositeFieldContainer[Column]
+    def __init__(self, columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
+
+class Column(_message.Message):
+    __slots__ = ("name", "categories")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    categories: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., categories: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "dtype", "shape", "meaning")
@@ -114,16 +131,18 @@ class Calibration(_message.Message):
     def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Item(_message.Message):
-    __slots__ = ("source", "image", "audio", "tensor")
+    __slots__ = ("source", "image", "audio", "tensor", "row")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
     source: str
     image: bytes
     audio: bytes
     tensor: Tensor
-    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    row: _struct_pb2.Struct
+    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")

@@ -1,0 +1,49 @@
+"""What the autoencoders are measured against, on the same features: principal components, and a dense network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from torch import Tensor
+from training import in_batches, train_autoencoder
+
+from avizor_export.architectures.catalogue import build_autoencoder
+
+Errors = NDArray[np.float32]  # [n], mean squared error of each item
+
+# As in the baseline of DCASE 2020's task 2: four layers of 128 on both sides of a bottleneck of 8.
+DENSE = "fc128bn fc128bn fc128bn fc128bn latent8"
+
+
+def pca(items: Tensor, dimension: int) -> PCA:
+    """Principal components of items [n, ...]."""
+    return PCA(dimension, random_state=0).fit(items.flatten(1).numpy())
+
+
+def pca_errors(components: PCA, items: Tensor) -> Errors:
+    """Errors of items [n, ...] given back from so many components."""
+    flat = items.flatten(1).numpy()
+    return np.asarray(((components.inverse_transform(components.transform(flat)) - flat) ** 2).mean(axis=1))
+
+
+def dense(items: Tensor, *, epochs: int, seed: int = 0) -> torch.nn.Module:
+    """The dense autoencoder, trained on items [n, ...] with the loop that trains the others."""
+    torch.manual_seed(seed)
+    network = build_autoencoder(DENSE, tuple(items.shape[1:]))
+    train_autoencoder(network, items, epochs=epochs, seed=seed, batch_size=32 if len(items) < 10_000 else 256)
+    return network
+
+
+def errors(network: torch.nn.Module, items: Tensor) -> Errors:
+    """Errors of items [n, ...] given back by a network."""
+    return ((in_batches(network, items) - items) ** 2).flatten(1).mean(dim=1).numpy()
+
+
+def contexts(spectrograms: Tensor, frames: int = 5) -> Tensor:
+    """Every stretch of so many frames, as DCASE's baseline takes them.
+
+    float32[n, 1, mels, m] -> [n, m - frames + 1, mels * frames].
+    """
+    return spectrograms[:, 0].unfold(2, frames, 1).permute(0, 2, 1, 3).flatten(2)

@@ -1,0 +1,90 @@
+"""Dimensionality reduction: digits as eight numbers, against principal components at equal dimension.
+
+    python examples/dimensionality_reduction.py --models models                     # scikit-learn's bundled digits
+    python examples/dimensionality_reduction.py --mnist PATH_TO/mnist --models models
+
+Two figures, both read through the exported model: the mean squared error of giving an image back from its eight numbers
+(pixels in 0..1), and how often the five nearest training images in the latent space name the digit rightly.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from baselines import pca, pca_errors
+from handwritten_digits import Digits, bundled, mnist
+from numpy.typing import NDArray
+from publishing import Figures, Run, publish_measured
+from sklearn.neighbors import KNeighborsClassifier
+from training import in_batches, train_autoencoder
+
+from avizor_export.architectures.catalogue import build_autoencoder
+from avizor_export.cli import describe_export
+from avizor_export.exporter import ExportRequest
+from avizor_export.front_ends import ImageScaling
+from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_inference.repository import ModelVersion
+
+LATENT = 8
+SPEC = f"conv16s2bn conv32s2bn fc128bn latent{LATENT}"
+NEIGHBOURS = 5
+
+
+def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
+    """Train, export, and measure through the exported model; the figures are also in its manifest."""
+    digits = digits.unenlarged()
+    _, height, width, _ = digits.train.shape
+    images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.train))
+    torch.manual_seed(seed)
+    network = build_autoencoder(SPEC, (1, height, width))
+    train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 10, seed=seed)
+    request = ExportRequest(
+        name="digit-codes",
+        task="reconstruct",
+        input=ImageInput(height=height, width=width, channels=1),
+        real_items=digits.test[:64],
+        evaluation={"test_images": len(digits.test), "split": digits.origin, "dimension": LATENT},
+    )
+    return publish_measured(network, request, models, lambda run: measure(run, digits, images))
+
+
+def measure(run: Run, digits: Digits, images: torch.Tensor) -> Figures:
+    """Both figures, of the model and of principal components."""
+    tested = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.test))
+    components = pca(images, LATENT)
+    codes = [components.transform(part.flatten(1).numpy()) for part in (images, tested)]
+    return {
+        "squared_error": float(run(digits.test, "score").mean()),
+        "pca_squared_error": float(pca_errors(components, tested).mean()),
+        "knn_accuracy": knn_accuracy(run(digits.train, "embedding"), run(digits.test, "embedding"), digits),
+        "pca_knn_accuracy": knn_accuracy(codes[0], codes[1], digits),
+    }
+
+
+def knn_accuracy(known: NDArray[np.float32], new: NDArray[np.float32], digits: Digits) -> float:
+    """Share of test images whose nearest training images, by distance of their codes, are mostly of the right digit."""
+    nearest = KNeighborsClassifier(NEIGHBOURS).fit(known, digits.train_labels)
+    return float(nearest.score(new, digits.test_labels))
+
+
+def main() -> None:
+    """Train, measure, export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    version, figures = train_and_export(digits, arguments.models, arguments.seed)
+    describe_export(version)
+    print(f"{digits.origin}, {LATENT} numbers an image:")
+    print(f"  squared error  {figures['squared_error']:.4f}; principal components {figures['pca_squared_error']:.4f}")
+    print(f"  kNN accuracy   {figures['knn_accuracy']:.4f}; principal components {figures['pca_knn_accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Publishing with figures that were measured through the exported graph, and not in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engines import infer_rows
+from avizor_inference.repository import ModelVersion
+
+# Raw items [n, *item_shape] and the name of an output -> that output, float32[n, ...].
+Run = Callable[[NDArray[np.generic], str], NDArray[np.float32]]
+Figures = dict[str, float]
+
+
+def publish_measured(
+    network: nn.Module, request: ExportRequest, models: Path, measure: Callable[[Run], Mapping[str, float]]
+) -> tuple[ModelVersion, Figures]:
+    """Export twice: once to measure on the embedded engine, then to publish with the figures in the manifest."""
+    with TemporaryDirectory() as folder:
+        export_model(network, replace(request, normal=None), Path(folder))
+        with EmbeddedEngine(folder, device="cpu") as engine:
+            tensor = request.input.tensor().name
+
+            def run(items: NDArray[np.generic], output: str) -> NDArray[np.float32]:
+                return infer_rows(engine, request.name, {tensor: items}, [output])[output].astype(np.float32)
+
+            figures = dict(measure(run))
+    return export_model(network, replace(request, evaluation={**request.evaluation, **figures}), models), figures

@@ -1,0 +1,212 @@
+"""Autoencoders by spec: the words are the encoder, the last one the latent space, and the decoder is the mirror image.
+
+    conv16s2bn conv32s2bn conv64s2bn latent24      maps through a vector of 24 numbers
+    conv32bn pool conv64bn latentmap8              maps through maps of 8 channels, with no linear layer
+    fc64 fc32 latent8                              rows of numbers, or maps as flat rows
+
+The words are those of grammar.py. In the mirror image
+
+* a convolution with a stride is a transposed convolution whose kernel is a multiple of the stride, so that every pixel is made
+  of equally many terms (Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", 2016): 4 for stride 2;
+* a pool is nearest upsampling, and the convolution before it the convolution after it;
+* batch norm and relu follow each layer that they follow in the encoder, but for the last, which is linear: a reconstruction
+  takes any value;
+* dropout has no counterpart.
+
+latent<numbers> is a linear layer, latentmap<channels> a convolution 1x1, both without a relu. What has no mirror image (gap,
+lrn, pools with `ceil`) is refused, and so is an input that the strides do not divide: it would come back in another size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from avizor_export.architectures.grammar import Token, layer_of, parse_words, refuse_maps
+
+
+class Autoencoder(nn.Module):
+    """float32[batch, *shape] -> its reconstruction, of the same shape.
+
+    `encoder` gives the latent space, float32[batch, ...], and `decoder` the way back.
+
+    shape: channels, height, width; or the numbers of a row. The latent space has to be narrow: one wide enough to copy its
+    input reconstructs faults as well as it does normal items. Raises ValueError naming the word that is wrong, or the size and
+    the strides that do not divide it.
+    """
+
+    def __init__(self, spec: str, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        tokens = _parse(spec, shape)
+        pairs = _pairs(tokens, shape)
+        self.encoder = nn.Sequential(*(layer for pair in pairs[:-1] for layer in pair.down))
+        self.encoder.add_module("latent", pairs[-1].down[0])
+        self.decoder = nn.Sequential(*_mirror(pairs))
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Reconstruction."""
+        reconstruction: Tensor = self.decoder(self.encoder(items))
+        return reconstruction
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Layers of the encoder, and what makes their mirror image: with True, as the last layer of the network."""
+
+    down: Sequence[nn.Module]
+    up: Callable[[bool], Sequence[nn.Module]]
+    weighted: bool = True
+
+
+def _parse(spec: str, shape: tuple[int, ...]) -> list[Token]:
+    tokens = parse_words(spec)
+    if not tokens or tokens[-1].kind not in ("latent", "latentmap"):
+        raise ValueError(f"the spec {spec!r} does not end with its latent space, as in `conv16s2 conv32s2 latent24`")
+    if len(shape) == 1:
+        refuse_maps(tokens[:-1], shape)
+        if tokens[-1].kind == "latentmap":
+            raise ValueError(f"{tokens[-1].text!r} takes maps, and the input is a row of {shape[0]} numbers; write latent8")
+        return tokens
+    _check_strides([token for token in tokens if token.kind == "conv" or token.kind.endswith("pool")], shape)
+    return tokens
+
+
+def _check_strides(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless each layer divides its map by its stride, with nothing left over."""
+    strides = []
+    for token in tokens:
+        kernel, stride, padding = _window(token)
+        if "ceil" in token.options:
+            raise ValueError(f"{token.text!r} has no mirror image with `ceil`; leave it out")
+        if not kernel - stride <= 2 * padding < kernel:
+            fitting = max(0, math.ceil((kernel - stride) / 2))
+            mend = f"write p{fitting}" if kernel - stride <= 2 * fitting < kernel else "write an odd kernel"
+            effect = "keep the size of its map" if stride == 1 else f"make its map exactly {stride} times smaller"
+            raise ValueError(f"{token.text!r} does not {effect}; {mend}")
+        strides.append(stride)
+    whole = math.prod(strides)
+    if shape[1] % whole or shape[2] % whole:
+        product = " x ".join(str(stride) for stride in strides if stride > 1)
+        raise ValueError(
+            f"an input of {shape[1]} x {shape[2]} cannot be divided by the strides {product} = {whole}; "
+            f"use multiples of {whole}"
+        )
+
+
+def _window(token: Token) -> tuple[int, int, int]:
+    """kernel, stride, padding."""
+    if token.kind == "conv":
+        kernel = token.whole("k", 3)
+        return kernel, token.whole("s", 1), token.whole("p", kernel // 2, least=0)
+    size = token.size(2)
+    return size, token.whole("s", size), token.whole("p", 0, least=0)
+
+
+def _pairs(tokens: Sequence[Token], shape: tuple[int, ...]) -> list[_Pair]:
+    pairs: list[_Pair] = []
+    for token in tokens:
+        if token.kind in ("fc", "latent") and len(shape) == 3:
+            pairs.append(_plain(nn.Flatten(), nn.Unflatten(1, shape)))
+            shape = (math.prod(shape),)
+        made, shape = _pair(token, shape)
+        pairs += made
+    return pairs
+
+
+def _pair(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int, ...]]:
+    """Layers of one word, and the shape after them."""
+    if token.kind == "conv":
+        return _convolutions(token, shape)
+    if token.kind == "latentmap":
+        return [_narrow(shape[0], token.size())], (token.size(), *shape[1:])
+    if token.kind == "latent":
+        return [_linear(shape[0], token.size(), is_latent=True)], (token.size(),)
+    if token.kind == "fc":
+        return [_linear(shape[0], token.size(), batch_norm="bn" in token.options)], (token.size(),)
+    if token.kind.endswith("pool"):
+        _, stride, _ = _window(token)
+        return [_plain(layer_of(token), nn.Upsample(scale_factor=stride))], (shape[0], shape[1] // stride, shape[2] // stride)
+    if token.kind == "drop":
+        return [_plain(layer_of(token))], shape
+    raise ValueError(f"{token.text!r} has no mirror image; an autoencoder is made of conv, pool, fc and drop")
+
+
+def _mirror(pairs: Sequence[_Pair]) -> list[nn.Module]:
+    last = next(index for index, pair in enumerate(pairs) if pair.weighted)
+    return [layer for index, pair in reversed(list(enumerate(pairs))) for layer in pair.up(index == last)]
+
+
+def _plain(down: nn.Module, *up: nn.Module) -> _Pair:
+    """Layers without weights: the same wherever they stand."""
+
+    def mirrored(_last: bool) -> Sequence[nn.Module]:
+        return up
+
+    return _Pair([down], mirrored, weighted=False)
+
+
+def _linear(inputs: int, outputs: int, *, batch_norm: bool = False, is_latent: bool = False) -> _Pair:
+    down = nn.Linear(inputs, outputs, bias=not batch_norm)
+
+    def up(last: bool) -> list[nn.Module]:
+        return _layers(nn.Linear(outputs, inputs, bias=last or not batch_norm), nn.BatchNorm1d, inputs, batch_norm, last)
+
+    return _Pair(_layers(down, nn.BatchNorm1d, outputs, batch_norm, is_latent), up)
+
+
+def _narrow(inputs: int, outputs: int) -> _Pair:
+    return _Pair(
+        [nn.Conv2d(inputs, outputs, 1)],
+        lambda last: _layers(nn.Conv2d(outputs, inputs, 1), nn.BatchNorm2d, inputs, False, last),
+    )
+
+
+def _convolutions(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int, ...]]:
+    outputs, (kernel, stride, padding) = token.size(), _window(token)
+    channels, height, width = shape
+    batch_norm = "bn" in token.options
+    pairs = []
+    for index in range(token.whole("x", 1)):
+        step = 1 if index else stride
+        if index and kernel % 2 == 0:
+            raise ValueError(f"{token.text!r}: an even kernel without a stride shifts its map; write the words one by one")
+        pairs.append(_convolution(channels, outputs, (kernel, step, kernel // 2 if index else padding), batch_norm))
+        channels = outputs
+    return pairs, (outputs, height // stride, width // stride)
+
+
+def _convolution(inputs: int, outputs: int, window: tuple[int, int, int], batch_norm: bool) -> _Pair:
+    kernel, stride, padding = window
+    down = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not batch_norm)
+
+    def up(last: bool) -> list[nn.Module]:
+        bias = last or not batch_norm
+        if stride == 1:
+            layer: nn.Module = nn.Conv2d(outputs, inputs, kernel, padding=padding, bias=bias)
+        else:
+            size = _even_kernel(kernel, stride)
+            layer = nn.ConvTranspose2d(outputs, inputs, size, stride, (size - stride) // 2, bias=bias)
+        return _layers(layer, nn.BatchNorm2d, inputs, batch_norm, last)
+
+    return _Pair(_layers(down, nn.BatchNorm2d, outputs, batch_norm, False), up)
+
+
+def _even_kernel(kernel: int, stride: int) -> int:
+    """The kernel of the transposed convolution: the encoder's if it covers every pixel equally often, else the next that does.
+
+    It has to be a multiple of the stride, and more than it by an even number, half of which is padding.
+    """
+    if kernel % stride == 0 and (kernel - stride) % 2 == 0:
+        return kernel
+    return (2 if stride % 2 == 0 else 3) * stride
+
+
+def _layers(
+    layer: nn.Module, norm: type[nn.BatchNorm1d | nn.BatchNorm2d], channels: int, batch_norm: bool, is_linear: bool
+) -> list[nn.Module]:
+    if is_linear:
+        return [layer]
+    return [layer, *([norm(channels)] if batch_norm else []), nn.ReLU()]

@@ -1,0 +1,123 @@
+"""The network inside an exported graph: cut out as a graph of its own, to be rewritten, and put back.
+
+What belongs to it is settled by the flow of data alone: every node with a weight of the network's (`network.*`), and every node
+on a way from one of these to another. So whatever comes before the first weight (the front end) and after the last one
+(softmax, reconstruction error) stays as it is, whatever its operators are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+import onnx_ir as ir
+from onnx import AttributeProto
+
+from avizor_inference.errors import ExportError
+
+WEIGHTS = "network."
+
+
+def cut(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The network as a graph of its own; inputs and outputs are the tensors that cross its border, under their own names.
+
+    Raises ExportError if there is no weight in the graph, or a type that is not known at the border.
+    """
+    inside, _ = _split(proto.graph)
+    nodes = [proto.graph.node[index] for index in inside]
+    made, used = _names(node.output for node in nodes), _names(node.input for node in nodes)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    outside = [node for index, node in enumerate(proto.graph.node) if index not in inside]
+    wanted = _names(node.input for node in outside) | {value.name for value in proto.graph.output}
+    known = _types(proto)
+    part = onnx.ModelProto()
+    part.CopyFrom(proto)
+    _clear(part.graph)
+    part.graph.node.extend(nodes)
+    part.graph.initializer.extend(tensor for tensor in proto.graph.initializer if tensor.name in used)
+    part.graph.input.extend(_known(known, sorted(used - made - constants)))
+    part.graph.output.extend(_known(known, sorted(made & wanted)))
+    return part
+
+
+def paste(proto: onnx.ModelProto, part: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with its network replaced by `part`, which has the inputs and outputs that `cut` gave it."""
+    inside, after = _split(proto.graph)
+    outside = [index for index in range(len(proto.graph.node)) if index not in inside]
+    first, last = ([proto.graph.node[index] for index in outside if (index in after) is is_after] for is_after in (False, True))
+    used = _names(node.input for node in (*first, *last))
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.name in used}
+    part = _sorted(_apart(part, constants))
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    _clear(whole.graph)
+    whole.graph.input.extend(proto.graph.input)
+    whole.graph.output.extend(proto.graph.output)
+    whole.graph.node.extend([*first, *part.graph.node, *last])
+    whole.graph.initializer.extend(constants.values())
+    whole.graph.initializer.extend(tensor for tensor in part.graph.initializer if tensor.name not in constants)
+    return onnx.shape_inference.infer_shapes(whole, data_prop=True)
+
+
+def _split(graph: onnx.GraphProto) -> tuple[set[int], set[int]]:
+    """Indices of the nodes inside, and of all that depend on one of the network's weights."""
+    for node in graph.node:
+        if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
+            raise ExportError(f"{node.op_type} holds a graph of its own; only networks without control flow can be rewritten")
+    weights = {tensor.name for tensor in graph.initializer if tensor.name.startswith(WEIGHTS)}
+    weighted = {index for index, node in enumerate(graph.node) if weights & set(node.input)}
+    if not weighted:
+        raise ExportError("the graph has no weights of a network; there is nothing to make smaller")
+    after, reached = set(weighted), _names(graph.node[index].output for index in weighted)
+    for index, node in enumerate(graph.node):  # in topological order, as ONNX demands
+        if reached & set(node.input):
+            after.add(index)
+            reached.update(node.output)
+    before, needed = set(weighted), _names(graph.node[index].input for index in weighted)
+    for index in reversed(range(len(graph.node))):
+        if needed & set(graph.node[index].output):
+            before.add(index)
+            needed.update(graph.node[index].input)
+    return before & after, after
+
+
+def _names(of: Iterable[Iterable[str]]) -> set[str]:
+    return {name for names in of for name in names if name}
+
+
+def _types(proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    return {value.name: value for value in (*inferred.value_info, *inferred.input, *inferred.output)}
+
+
+def _known(types: dict[str, onnx.ValueInfoProto], names: Iterable[str]) -> list[onnx.ValueInfoProto]:
+    names = list(names)
+    if missing := [name for name in names if name not in types]:
+        raise ExportError(f"the type of {', '.join(missing)} in the graph is not known; export the network in another way")
+    return [types[name] for name in names]
+
+
+def _clear(graph: onnx.GraphProto) -> None:
+    for field in ("node", "initializer", "sparse_initializer", "input", "output", "value_info", "quantization_annotation"):
+        graph.ClearField(field)
+
+
+def _apart(part: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """The part with a name of its own for each constant that it changed and the rest of the graph uses as it was."""
+    renamed = {
+        tensor.name: f"{WEIGHTS}{tensor.name}"
+        for tensor in part.graph.initializer
+        if tensor.name in constants and tensor != constants[tensor.name]
+    }
+    for tensor in part.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for node in part.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    return part
+
+
+def _sorted(part: onnx.ModelProto) -> onnx.ModelProto:
+    """Nodes after what they depend on: tools append theirs at the end."""
+    model = ir.from_proto(part)
+    model.graph.sort()
+    return ir.to_proto(model)

@@ -1,0 +1,73 @@
+"""How good a graph is on labelled held-out items: accuracy of a classifier, ROC AUC of an autoencoder's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avizor_export.parity import Run
+from avizor_inference.errors import ExportError
+from avizor_inference.manifest import Task
+
+Items = NDArray[np.generic]
+Metric = Literal["accuracy", "roc_auc"]
+
+# For each task: the metric, and the output it is computed from.
+METRIC_OF: dict[Task, Metric] = {"classify": "accuracy", "reconstruct": "roc_auc"}
+OUTPUT_OF: dict[Task, str] = {"classify": "probabilities", "reconstruct": "score"}
+
+
+@dataclass(frozen=True)
+class LabelledItems:
+    """Held-out raw items [n, *item_shape], and for each its class, int64[n]: an index, or of autoencoders 1 for an anomaly."""
+
+    items: Items
+    labels: NDArray[np.int64]
+
+    def check(self, task: Task, classes: int) -> None:
+        """Raise ExportError unless each item has a label that there is, and ROC AUC has something to tell apart."""
+        if len(self.items) != len(self.labels) or not len(self.items):
+            raise ExportError(f"{len(self.items)} held-out items with {len(self.labels)} labels; each item has one")
+        most = classes - 1 if task == "classify" else 1
+        if self.labels.min() < 0 or self.labels.max() > most:
+            raise ExportError(
+                f"labels of held-out items go from {self.labels.min()} to {self.labels.max()}; allowed: 0 to {most}"
+            )
+        if task == "reconstruct" and len(np.unique(self.labels)) < 2:
+            raise ExportError("held-out items are all normal or all anomalies; ROC AUC needs some of both")
+
+    def batches(self, size: int) -> Iterator[Items]:
+        """The items in order."""
+        for start in range(0, len(self.items), size):
+            yield np.ascontiguousarray(self.items[start : start + size])
+
+
+def measure(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32) -> float:
+    """The task's metric through `run`. Raises ExportError if an output is not finite."""
+    output = OUTPUT_OF[task]
+    return quality(task, np.concatenate([run(batch)[output] for batch in held_out.batches(batch_size)]), held_out.labels)
+
+
+def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
+    """The metric from probabilities [n, classes] or scores [n, 1]. Raises ExportError if one is not finite."""
+    if not np.isfinite(values).all():
+        raise ExportError(f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision")
+    if task == "classify":
+        return float(np.mean(values.argmax(axis=1) == labels))
+    return roc_auc(values[:, 0], labels == 1)
+
+
+def roc_auc(scores: Items, anomalies: NDArray[np.bool_]) -> float:
+    """Probability that a random anomaly scores above a random normal item, ties counting half.
+
+    By ranks (Mann and Whitney, 1947), ties sharing their mean rank: (sum of the anomalies' ranks - m (m + 1) / 2) / (m n), with
+    m anomalies and n normal items.
+    """
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    m, n = int(anomalies.sum()), int((~anomalies).sum())
+    return float((ranks[anomalies].sum() - m * (m + 1) / 2) / (m * n))

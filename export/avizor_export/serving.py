@@ -1,0 +1,138 @@
+"""How a model is to be served: the target, and the settings of `config.pbtxt` that are a matter of load and not of the model.
+
+docs/targets.md gives the reason of each default.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
+
+from avizor_inference.config import CONFIG_FILE, intra_op_threads, read_config
+from avizor_inference.errors import AvizorError, ExportError
+
+Target = Literal["auto", "cpu", "gpu", "tensorrt"]
+QueueTimeoutAction = Literal["reject", "delay"]
+
+TENSORRT = "tensorrt"
+KINDS: dict[Target, str] = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU", "tensorrt": "KIND_GPU"}
+_LARGEST = 2**31 - 1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServingSettings:
+    """What `config.pbtxt` says of serving. Raises ExportError, with the value, where one makes no sense.
+
+    target: `auto` takes a GPU where there is one, else the CPU; `gpu` is CUDA; `tensorrt` is a GPU through TensorRT.
+    max_batch_size: most items in one run.
+    preferred_batch_sizes: sizes at which a batch is run without waiting for more; none is a full batch alone.
+    instances: copies of the model that run side by side (on each GPU, where there are several).
+    queue_delay_us: microseconds that a request waits at most for others to share a run with.
+    max_queue_size: requests that may wait; more are turned away. 0 is without limit.
+    queue_timeout_ms: milliseconds that a request may wait; 0 is without limit.
+    queue_timeout_action: what becomes of a request that waited longer: turned away, or run after all others.
+    allow_timeout_override: whether a request may bring a shorter timeout of its own.
+    response_cache: whether the server may answer an input that it has seen from its cache.
+    intra_op_threads: threads for one run on the CPU; 0 is as many as there are cores.
+    """
+
+    target: Target = "auto"
+    max_batch_size: int = 64
+    preferred_batch_sizes: tuple[int, ...] = ()
+    instances: int = 1
+    queue_delay_us: int = 500
+    max_queue_size: int = 0
+    queue_timeout_ms: int = 0
+    queue_timeout_action: QueueTimeoutAction = "reject"
+    allow_timeout_override: bool = True
+    response_cache: bool = False
+    intra_op_threads: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("target", self.target, get_args(Target))
+        _choice("queue_timeout_action", self.queue_timeout_action, get_args(QueueTimeoutAction))
+        for name in ("max_batch_size", "instances"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "intra_op_threads"):
+            _at_least(name, getattr(self, name), 0)
+        for size in self.preferred_batch_sizes:
+            _at_least("preferred_batch_sizes", size, 1)
+            if size > self.max_batch_size:
+                raise ExportError(f"preferred_batch_sizes has {size}, over max_batch_size {self.max_batch_size}")
+        if list(self.preferred_batch_sizes) != sorted(set(self.preferred_batch_sizes)):
+            raise ExportError(f"preferred_batch_sizes {list(self.preferred_batch_sizes)} have to differ and ascend")
+
+    @property
+    def usual_batch_size(self) -> int:
+        """The batch that is expected most: the largest that is preferred, else the largest of all."""
+        return max(self.preferred_batch_sizes, default=self.max_batch_size)
+
+
+def serving_of(config: ModelConfig) -> ServingSettings:
+    """The settings that a configuration holds. What it says beyond them, and of the model, is left aside.
+
+    Raises ExportError or RepositoryError for values that make no sense.
+    """
+    batching = config.dynamic_batching
+    policy = batching.default_queue_policy
+    usual = ServingSettings()
+    return ServingSettings(
+        target=_target(config),
+        max_batch_size=config.max_batch_size,
+        preferred_batch_sizes=tuple(sorted(set(batching.preferred_batch_size))),
+        instances=sum(group.count or 1 for group in config.instance_group) or 1,
+        queue_delay_us=batching.max_queue_delay_microseconds,
+        max_queue_size=policy.max_queue_size,
+        queue_timeout_ms=policy.default_timeout_microseconds // 1000,
+        queue_timeout_action="delay" if policy.timeout_action == ModelQueuePolicy.DELAY else "reject",
+        allow_timeout_override=(
+            policy.allow_timeout_override if policy.default_timeout_microseconds else usual.allow_timeout_override
+        ),
+        response_cache=config.response_cache.enable,
+        intra_op_threads=intra_op_threads(config),
+    )
+
+
+def published_settings(models: Path, name: str) -> ServingSettings:
+    """The settings of the versions that are published, so that the next one keeps what was tuned; else the defaults."""
+    path = models / name / CONFIG_FILE
+    if not path.is_file():
+        return ServingSettings()
+    try:
+        return serving_of(read_config(path))
+    except AvizorError as error:  # to export again is how a broken config is mended
+        _log.warning("%s; the default settings are taken", error)
+        return ServingSettings()
+
+
+def changes(before: ServingSettings, after: ServingSettings) -> dict[str, tuple[object, object]]:
+    """The settings that differ, by name, each with its value before and after."""
+    names = (field.name for field in fields(ServingSettings))
+    both = {name: (getattr(before, name), getattr(after, name)) for name in names}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def _target(config: ModelConfig) -> Target:
+    kinds = {group.kind for group in config.instance_group}
+    if kinds == {ModelInstanceGroup.KIND_CPU}:
+        return "cpu"
+    if ModelInstanceGroup.KIND_GPU not in kinds:
+        return "auto"
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return "tensorrt" if any(accelerator.name == TENSORRT for accelerator in accelerators) else "gpu"
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ExportError(f"{name} is {value!r}; it is one of {', '.join(choices)}")
+
+
+def _at_least(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
+        raise ExportError(f"{name} is {value!r}; give a whole number of at least {least}")

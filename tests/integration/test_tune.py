@@ -1,0 +1,251 @@
+"""Serving settings in a real Triton, and `avizor tune` as a user runs it, embedded and on that Triton."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from triton_server.install import TritonInstall
+from triton_server.server import TritonServer
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_export.cli import export
+from avizor_export.serving import ServingSettings, published_settings, serving_of
+from avizor_export.serving_options import settings_from
+from avizor_export.triton_config import config_text
+from avizor_export.tune import tune
+from avizor_inference.check import check_model
+from avizor_inference.config import read_config
+from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.errors import AvizorError, EngineError, ExportError
+from avizor_inference.repository import ModelRepository
+from avizor_inference.triton import TritonEngine
+from avizor_pipeline.models import choose
+
+AVIZOR = Path(sys.executable).with_name("avizor")
+VARIANTS = {
+    "cpu": ServingSettings(target="cpu", intra_op_threads=1),
+    "queue": ServingSettings(max_queue_size=2, queue_timeout_ms=5000, queue_timeout_action="reject"),
+    "delay": ServingSettings(queue_timeout_ms=1, queue_timeout_action="delay", allow_timeout_override=False),
+    "cached": ServingSettings(response_cache=True),
+    "several": ServingSettings(preferred_batch_sizes=(2, 4), instances=2, queue_delay_us=2000, max_batch_size=8),
+}
+
+
+def avizor(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+def served_as(models: Path, source: str, folder: Path, name: str, serving: ServingSettings) -> None:
+    """Publish a copy of a model under another name and with other settings, as export would write them."""
+    shutil.copytree(models / source, folder / name)
+    manifest_path = folder / name / "1" / "manifest.json"
+    manifest_path.write_text(manifest_path.read_text().replace(f'"name": "{source}"', f'"name": "{name}"', 1))
+    manifest = ModelRepository(folder).version(name).manifest
+    text = config_text(
+        name,
+        [manifest.input.tensor()],
+        manifest.outputs,
+        serving,
+        labels=manifest.labels is not None,
+        digests={1: manifest.model_sha256},
+    )
+    (folder / name / "config.pbtxt").write_text(text)
+
+
+@pytest.fixture(scope="module")
+def variants(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("variants") / "models"
+    for name, serving in VARIANTS.items():
+        served_as(models, "digits", folder, name, serving)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(triton_install: TritonInstall, variants: Path) -> Iterator[TritonServer]:
+    with TritonServer(triton_install, variants, extra_args=["--cache-config=local,size=16777216"]) as running:
+        yield running
+
+
+@pytest.fixture
+def tuning(models: Path, tmp_path: Path) -> Path:
+    """A folder with a repository of its own, `models`, holding `digits` and `normal`."""
+    served_as(models, "digits", tmp_path / "models", "digits", ServingSettings(max_batch_size=16, queue_delay_us=300))
+    shutil.copytree(models / "normal", tmp_path / "models" / "normal")
+    return tmp_path
+
+
+def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    arguments = [
+        "avizor_export.architectures.lenet:LeNet", "--set", "classes=3", "--name", "m", "--task", "classify",
+        "--input", "image:height=32,width=32,channels=1", "--labels", str(tmp_path / "labels.txt"),
+        "--models", str(tmp_path / "models"),
+    ]  # fmt: skip
+    options = [
+        "--target", "cpu", "--max-batch-size", "16", "--preferred-batch-size", "8", "--preferred-batch-size", "4",
+        "--instances", "2", "--queue-delay-us", "0", "--max-queue-size", "50", "--queue-timeout-ms", "20",
+        "--queue-timeout-action", "delay", "--response-cache", "--threads", "1",
+    ]  # fmt: skip
+    wanted = ServingSettings(
+        target="cpu",
+        max_batch_size=16,
+        preferred_batch_sizes=(4, 8),
+        instances=2,
+        queue_delay_us=0,
+        max_queue_size=50,
+        queue_timeout_ms=20,
+        queue_timeout_action="delay",
+        response_cache=True,
+        intra_op_threads=1,
+    )
+    CliRunner().invoke(export, [*arguments, *options], catch_exceptions=False)
+    assert serving_of(read_config(tmp_path / "models/m/config.pbtxt")) == wanted
+    CliRunner().invoke(export, [*arguments, "--no-response-cache"], catch_exceptions=False)
+    assert ModelRepository(tmp_path / "models").versions("m") == [1, 2]
+    assert published_settings(tmp_path / "models", "m") == replace(wanted, response_cache=False)
+    with pytest.raises(ExportError, match="preferred_batch_sizes has 8, over max_batch_size 6"):
+        export.main([*arguments, "--max-batch-size", "6"], standalone_mode=False)
+    # A config that cannot be read does not stand in the way of the export that mends it.
+    (tmp_path / "models/m/config.pbtxt").write_text("nonsense {")
+    CliRunner().invoke(export, arguments, catch_exceptions=False)
+    assert published_settings(tmp_path / "models", "m") == ServingSettings()
+    assert check_model(ModelRepository(tmp_path / "models"), "m") == []
+
+
+def test_every_variant_is_loaded_by_triton_as_it_was_written_and_answers(variants: Path, server: TritonServer) -> None:
+    items = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.uint8)
+    repository = ModelRepository(variants)
+    with (
+        EmbeddedEngine(repository) as embedded,
+        TritonEngine(server.grpc_url) as engine,
+        InferenceServerClient(server.grpc_url) as client,
+    ):
+        for name, serving in VARIANTS.items():
+            assert check_model(repository, name) == []
+            loaded: ModelConfig = client.get_model_config(name).config
+            # On a server without a GPU KIND_AUTO has become KIND_CPU; a full batch is what Triton prefers by itself.
+            preferred = serving.preferred_batch_sizes or (serving.max_batch_size,)
+            assert serving_of(loaded) == replace(serving, target="cpu", preferred_batch_sizes=preferred)
+            found = engine.infer(name, {"image": items}, ["probabilities"])["probabilities"]
+            expected = embedded.infer(name, {"image": items}, ["probabilities"])["probabilities"]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_full_queue_turns_requests_away(server: TritonServer) -> None:
+    items = np.zeros((64, 32, 32, 1), np.uint8)
+    with TritonEngine(server.grpc_url) as engine, ThreadPoolExecutor(64) as pool:
+        futures = [pool.submit(engine.infer, "queue", {"image": items}, ["activations"]) for _ in range(64)]
+        errors = [error for future in futures if (error := future.exception())]
+    assert 0 < len(errors) < 64
+    assert all("maximum queue size" in str(error) for error in errors)
+
+
+def test_a_cached_answer_is_given_again_and_never_with_outputs_of_another_request(server: TritonServer) -> None:
+    items = np.full((1, 32, 32, 1), 77, np.uint8)
+    with TritonEngine(server.grpc_url) as engine:
+        first, again = (engine.infer("cached", {"image": items}, ["probabilities"])["probabilities"] for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        with pytest.raises(EngineError, match="without embedding; with response_cache in its config, all clients have to ask"):
+            engine.infer("cached", {"image": items}, ["embedding"])
+    metrics = urllib.request.urlopen(server.metrics_url).read().decode()
+    hits = next(line for line in metrics.splitlines() if line.startswith('nv_cache_num_hits_per_model{model="cached"'))
+    assert float(hits.rsplit(" ", 1)[1]) >= 1
+
+
+def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (tuning / "models/digits/config.pbtxt").read_text()
+    arguments = ("tune", "digits", "--seconds", "0.15", "--batch", "2,8", "--threads", "1", "--instances", "1")
+    monkeypatch.chdir(tuning)
+    dry = CliRunner().invoke(tune, [*arguments[1:], "--dry-run"], catch_exceptions=False)
+    assert "config.pbtxt would have: " in dry.stdout
+    assert (tuning / "models/digits/config.pbtxt").read_text() == before
+
+    result = avizor(*arguments, "--plot", "pictures/trade-off.png", cwd=tuning)
+    assert result.returncode == 0, result.stderr
+    assert (tuning / "pictures/trade-off.png").read_bytes().startswith(b"\x89PNG")
+    (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
+    chosen = int(marked[3])
+    assert f"chosen: instances 1, threads 1, batch {chosen}" in result.stdout
+    wanted = ServingSettings(max_batch_size=16, queue_delay_us=300, preferred_batch_sizes=(chosen,), intra_op_threads=1)
+    assert published_settings(tuning / "models", "digits") == wanted
+    after = (tuning / "models/digits/config.pbtxt").read_text()
+    assert "# Requests that arrive within the delay" in after
+    assert not (tuning / "models/digits/config.pbtxt.before-tune").exists()
+    assert check_model(ModelRepository(tuning / "models"), "digits") == []
+
+    # The next version keeps it, unless it is told otherwise; a batch job fills what is preferred.
+    assert settings_from({"instances": None, "queue_delay_us": 7}, tuning / "models", "digits") == replace(
+        wanted, queue_delay_us=7
+    )
+    repository = ModelRepository(tuning / "models")
+    assert choose(repository, "digits").batch_size == chosen
+    assert choose(repository, "digits", 5).batch_size == 5
+    assert choose(repository, "normal").batch_size == 32
+
+
+def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tuning)
+    path = tuning / "models/digits/config.pbtxt"
+    edited = path.read_text().replace("dynamic_batching {", "dynamic_batching {  # two lanes\n  priority_levels: 2", 1)
+    edited = edited.replace("max_queue_delay", "default_priority_level: 1\n  max_queue_delay", 1)
+    path.write_text(edited + 'parameters [ { key: "enable_mem_arena", value: { string_value: "0" } } ]\n')
+    before, text = read_config(path), path.read_text()
+    np.save("items.npy", np.zeros((3, 32, 32, 1), np.uint8))
+    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--items", "items.npy"]
+    result = CliRunner().invoke(tune, arguments, catch_exceptions=False)
+    assert (tuning / "tune-digits.png").exists()
+    assert "it had been edited" in result.stdout
+    assert (tuning / "models/digits/config.pbtxt.before-tune").read_text() == text
+    after = read_config(path)
+    assert list(after.dynamic_batching.preferred_batch_size) == [4]
+    assert after.parameters["intra_op_thread_count"].string_value == "1"
+    after.dynamic_batching.ClearField("preferred_batch_size")
+    del after.parameters["intra_op_thread_count"]
+    assert after == before
+
+
+def test_tune_on_a_live_triton_leaves_the_server_as_it_was(tuning: Path, server: TritonServer) -> None:
+    with InferenceServerClient(server.grpc_url) as client:
+        models = {model.name for model in client.get_model_repository_index().models if model.state == "READY"}
+        result = avizor(
+            "tune", "normal", "--engine", f"triton://{server.grpc_url}", "--seconds", "0.3", "--instances", "1",
+            "--queue-delay-us", "0,1000", "--clients", "1,4", "--max-p99-ms", "60000", cwd=tuning,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert {model.name for model in client.get_model_repository_index().models if model.state == "READY"} == models
+    (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
+    assert published_settings(tuning / "models", "normal") == ServingSettings(max_batch_size=16, queue_delay_us=int(marked[3]))
+    assert "(4 of 4 points are)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nobody",), "no model 'nobody'"),
+        (("digits", "--batch", "32"), "batch 32 is over the model's max_batch_size 16"),
+        (
+            ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),
+            "no point",
+        ),
+        (("digits", "--engine", "triton://127.0.0.1:1"), "cannot tune the model"),
+    ],
+)
+def test_what_cannot_be_tuned_changes_nothing(
+    tuning: Path, arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tuning)
+    before = (tuning / "models/digits/config.pbtxt").read_text()
+    with pytest.raises(AvizorError, match=message):
+        tune.main(list(arguments), standalone_mode=False)
+    assert (tuning / "models/digits/config.pbtxt").read_text() == before

@@ -1,0 +1,263 @@
+"""`--int8` and `--fp16`: published under guard, held to the same contract, refused where they lose too much."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from click.testing import CliRunner
+from handwritten_digits import bundled
+from onnx import TensorProto
+from PIL import Image
+from torch import Tensor, nn
+from training import in_batches, train_classifier
+
+from avizor_export.architectures.catalogue import build
+from avizor_export.cli import export
+from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.front_ends import ImageScaling
+from avizor_export.layers import layers_of
+from avizor_export.quality import LabelledItems
+from avizor_inference.check import check_model
+from avizor_inference.cli import models as list_models
+from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.manifest import ImageInput, TensorInput
+from avizor_inference.repository import ModelRepository, ModelVersion
+
+SPEC = "conv8 pool conv16 pool fc10"
+IMAGE = ImageInput(height=32, width=32, channels=1)
+VECTOR = TensorInput(name="features", item_shape=(6,))
+DIGITS = bundled()
+HELD_OUT = LabelledItems(DIGITS.test, DIGITS.test_labels)
+
+
+@pytest.fixture(scope="module")
+def digits() -> nn.Module:
+    """A small network that has learnt scikit-learn's digits."""
+    torch.manual_seed(0)
+    network = build(SPEC, 10, (1, 32, 32))
+    pixels = in_batches(ImageScaling(IMAGE.front_end), torch.from_numpy(DIGITS.train))
+    train_classifier(network, pixels, torch.from_numpy(DIGITS.train_labels), epochs=4)
+    return network
+
+
+def request(**changes: Any) -> ExportRequest:
+    settings = {"name": "m", "task": "classify", "input": IMAGE, "labels": list("0123456789"), "max_batch_size": 32}
+    return ExportRequest(**{**settings, **changes})
+
+
+def vectors(**changes: Any) -> ExportRequest:
+    """What a network of six numbers and two classes, told apart by the sign of two of them, is exported with."""
+    rng = np.random.default_rng(0)
+    items = rng.uniform(-1, 1, (200, 6)).astype(np.float32)
+    items[:, 0] *= 10_000
+    held_out = LabelledItems(items, (items[:, 1] + items[:, 2] > 0).astype(np.int64))
+    settings = {"input": VECTOR, "labels": ["minus", "plus"], "real_items": items, "held_out": held_out}
+    return request(**{**settings, **changes})
+
+
+class Signs(nn.Module):
+    """Right on all of `vectors`, by a hidden layer that is `scale` times its input and that its last layer undoes."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.hidden, self.last = nn.Linear(6, 6, bias=False), nn.Linear(6, 2, bias=False)
+        with torch.no_grad():
+            self.hidden.weight.copy_(torch.eye(6) * scale)
+            self.last.weight.copy_(torch.tensor([[0.0, -1, -1, 0, 0, 0], [0, 1, 1, 0, 0, 0]]) / scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.hidden(x))  # type: ignore[no-any-return]
+
+
+class Plane(nn.Module):
+    """An autoencoder that gives back what lies in the plane of the first two numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(6, 2, bias=False), nn.Linear(2, 6, bias=False)
+        with torch.no_grad():
+            self.encoder.weight.copy_(torch.eye(2, 6))
+            self.decoder.weight.copy_(torch.eye(6, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))  # type: ignore[no-any-return]
+
+
+def nothing_published(models: Path) -> bool:
+    return not models.exists() or all(path.name.startswith(".avizor-lock") for path in models.iterdir())
+
+
+def save_images(folder: Path, count: int) -> Path:
+    for index in range(count):
+        path = folder / str(DIGITS.test_labels[index]) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(DIGITS.test[index, :, :, 0]).save(path)
+    return folder
+
+
+def test_int8_by_the_command_with_folders_of_images(digits: nn.Module, tmp_path: Path) -> None:
+    torch.save(digits.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "labels.txt").write_text("\n".join("0123456789") + "\n")
+    images = save_images(tmp_path / "held-out", 200)
+    command = [
+        SPEC, "--name", "digits", "--task", "classify", "--input", "image:height=32,width=32,channels=1", "--int8",
+        "--weights", tmp_path / "weights.pt", "--labels", tmp_path / "labels.txt", "--items", images, "--evaluate-on", images,
+        "--models", tmp_path / "models",
+    ]  # fmt: skip
+    result = CliRunner().invoke(export, [str(each) for each in command], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    version = ModelRepository(tmp_path / "models").version("digits")
+    manifest, variant = version.manifest, version.manifest.variant
+    assert manifest.precision == "int8"
+    assert manifest.simplified
+    assert variant is not None
+    assert (variant.metric, variant.items) == ("accuracy", 200)
+    assert variant.settings["calibration_items"] == 200
+    assert variant.before > 0.85
+    assert variant.drop <= 0.01
+    assert variant.top1_agreement is not None
+    assert variant.top1_agreement > 0.97
+    assert [speed.batch_size for speed in variant.speed] == [1, 32]
+    assert manifest.evaluation == {"accuracy": variant.after, "held_out_items": 200}
+    assert manifest.model_bytes < variant.fp32_bytes
+    assert ("int8 is not faster on this machine" in result.stderr) is any(speed.ratio <= 1 for speed in variant.speed)
+    listed = CliRunner().invoke(list_models, ["--models", str(tmp_path / "models")]).output
+    assert "int8" in listed
+    assert check_model(ModelRepository(tmp_path / "models"), "digits") == []
+    card = (version.folder / "card.md").read_text()
+    assert "## Precision: int8" in card
+    assert "| conv 3x3 |" in card  # layers as before quantisation
+    proto = onnx.shape_inference.infer_shapes(onnx.load(version.model_path))
+    kinds = [layer.kind for layer in layers_of(ir.from_proto(proto).graph)]
+    assert kinds == ["conv 3x3", "max pool 2x2 / 2", "conv 3x3", "max pool 2x2 / 2", "linear"]
+    assert reached(tmp_path / "models", "digits") == pytest.approx(variant.after, abs=0.02)
+
+
+def reached(models: Path, name: str) -> float:
+    """Accuracy through the embedded engine."""
+    with EmbeddedEngine(models, device="cpu") as engine:
+        found = [engine.infer(name, {"image": batch}, ["probabilities"])["probabilities"] for batch in HELD_OUT.batches(32)]
+    return float((np.concatenate(found).argmax(axis=1) == HELD_OUT.labels).mean())
+
+
+def test_int8_is_held_to_the_guard_through_a_live_server_as_well(
+    digits: nn.Module, tmp_path: Path, triton_address: str
+) -> None:
+    asked = request(precision="int8", real_items=DIGITS.train[:64], held_out=HELD_OUT, verify_with=f"triton://{triton_address}")
+    variant = export_model(digits, asked, tmp_path).manifest.variant
+    assert variant is not None
+    assert variant.server is not None
+    assert variant.server.after == pytest.approx(variant.after, abs=0.01)
+
+
+def test_fp16(digits: nn.Module, tmp_path: Path) -> None:
+    version = export_model(digits, request(precision="fp16", held_out=HELD_OUT), tmp_path)
+    manifest = version.manifest
+    assert manifest.variant is not None
+    assert abs(manifest.variant.drop) <= 0.003
+    assert manifest.model_bytes < 0.7 * manifest.variant.fp32_bytes
+    proto = onnx.load(version.model_path)
+    assert {each.type.tensor_type.elem_type for each in proto.graph.output} == {TensorProto.FLOAT}
+    assert {each.data_type for each in proto.graph.initializer if each.name.startswith("network.")} == {TensorProto.FLOAT16}
+    assert check_model(ModelRepository(tmp_path), "m") == []
+    assert "fp16 is meant for GPUs" in (version.folder / "card.md").read_text()
+    assert reached(tmp_path, "m") == pytest.approx(manifest.variant.after, abs=0.01)
+
+
+def test_held_out_items_alone_are_figures_of_the_manifest(tmp_path: Path) -> None:
+    version = export_model(Signs(), vectors(), tmp_path)
+    assert version.manifest.precision == "fp32"
+    assert version.manifest.variant is None
+    assert version.manifest.evaluation == {"accuracy": 1.0, "held_out_items": 200}
+
+
+def test_int8_that_loses_too_much_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
+    """One number is 10,000 times as large as those that matter: in steps of 1/255 of its range they are all zero."""
+    with pytest.raises(
+        ExportError, match=r"int8 loses 0\.\d+ of accuracy \(1\.0000 to 0\.\d+ on 200 held-out items\), over --max"
+    ):
+        export_model(Signs(), vectors(precision="int8"), tmp_path)
+    assert nothing_published(tmp_path)
+    variant = export_model(Signs(), vectors(precision="int8", max_drop=0.9), tmp_path).manifest.variant
+    assert variant is not None
+    assert 0.3 < variant.drop < 0.9
+
+
+def test_fp16_that_overflows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="probabilities is not finite on held-out items"):
+        export_model(Signs(scale=1000.0), vectors(precision="fp16"), tmp_path)
+    assert nothing_published(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"held_out": None}, "no labelled held-out items to prove int8 on; give at least 100 with --evaluate-on"),
+        ({"held_out": LabelledItems(np.zeros((20, 6), np.float32), np.zeros(20, np.int64))}, "20 labelled held-out items"),
+        ({"real_items": None}, "no real items to measure the range"),
+        ({"real_items": np.zeros((31, 6), np.float32)}, "31 real items .* give at least 32 with --items"),
+    ],
+)
+def test_a_variant_that_cannot_be_proven_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_model(Signs(), vectors(precision="int8", **changes), tmp_path)
+    assert nothing_published(tmp_path)
+
+
+def test_an_autoencoder_in_int8_has_a_calibration_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    items = np.zeros((300, 6), np.float32)
+    items[:, :2] = rng.uniform(-1, 1, (300, 2))
+    anomalies = np.arange(300) % 3 == 0
+    items[anomalies, 2:] = rng.normal(0, 0.5, (100, 4))
+    normal = [("plane", item[None]) for item in items[~anomalies][:40]]
+    asked = request(
+        task="reconstruct", input=VECTOR, labels=None, normal=normal, real_items=items[~anomalies],
+        held_out=LabelledItems(items, anomalies.astype(np.int64)),
+    )  # fmt: skip
+    versions = [export_model(Plane(), asked, tmp_path)]
+    versions.append(export_model(Plane(), replace(asked, precision="int8"), tmp_path))
+    variant = versions[1].manifest.variant
+    assert variant is not None
+    assert variant.metric == "roc_auc"
+    assert variant.before == versions[0].manifest.evaluation["roc_auc"]
+    assert variant.after > 0.99
+    assert variant.rank_correlation is not None
+    calibrations = [version.calibration() for version in versions]
+    assert [each.precision for each in calibrations if each] == ["fp32", "int8"]
+    assert len({each.id for each in calibrations if each}) == 2
+    assert refusal(versions[1], precision="fp32").startswith("holds scores of a model in fp32, and this one is in int8")
+
+
+def refusal(version: ModelVersion, **changes: str) -> str:
+    """What reading the calibration says with some fields changed."""
+    path = version.folder / "calibration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(VersionRefused) as raised:
+        version.calibration()
+    return str(raised.value).removeprefix(f"{path} ")
+
+
+def test_a_simplifier_that_changes_the_figures_is_left_out(tmp_path: Path) -> None:
+    def losing_a_weight(program: torch.onnx.ONNXProgram) -> None:
+        program.optimize()
+        for value in program.model.graph.initializers.values():
+            if value.name == "network.hidden.weight" and value.const_value is not None:
+                weights = value.const_value.numpy().copy()
+                weights[1, 1] = 0.0
+                value.const_value = ir.tensor(weights, name=value.name)
+
+    version = export_model(Signs(), vectors(), tmp_path, simplify=losing_a_weight)
+    assert not version.manifest.simplified
+    assert version.manifest.evaluation["accuracy"] == 1.0
+    assert check_model(ModelRepository(tmp_path), "m") == []
+    assert "not simplified" in (version.folder / "card.md").read_text()

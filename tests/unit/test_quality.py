@@ -1,0 +1,118 @@
+"""Accuracy and ROC AUC of held-out items, and how the items are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+from support import SAMPLE_RATE, SOUND, tone, write_wav
+
+from avizor_export.held_out import read_held_out
+from avizor_export.quality import LabelledItems, measure, quality, roc_auc
+from avizor_export.real_data import sample
+from avizor_inference.errors import ExportError
+from avizor_inference.manifest import ImageInput, TensorInput
+
+VECTOR = TensorInput(name="features", item_shape=(2,))
+IMAGE = ImageInput(height=4, width=6, channels=1)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_roc_auc_is_scikit_learns(ties: bool) -> None:
+    rng = np.random.default_rng(0)
+    anomalies = rng.random(300) < 0.2
+    scores = rng.standard_normal(300) + anomalies
+    scores = scores.round() if ties else scores
+    assert roc_auc(scores, anomalies) == pytest.approx(roc_auc_score(anomalies, scores), abs=1e-12)
+
+
+def test_measured_in_batches() -> None:
+    held_out = LabelledItems(np.arange(10, dtype=np.float32).reshape(10, 1), np.array([0] * 4 + [1] * 6))
+    sizes = []
+
+    def run(items: np.ndarray) -> dict[str, np.ndarray]:
+        sizes.append(len(items))
+        return {"probabilities": np.concatenate([items < 5, items >= 5], axis=1), "score": items}
+
+    assert measure(run, "classify", held_out, batch_size=4) == 0.9  # the item 4 is taken for class 0
+    assert sizes == [4, 4, 2]
+    assert measure(run, "reconstruct", held_out) == 1.0
+
+
+def test_scores_that_are_not_finite_are_no_quality() -> None:
+    with pytest.raises(ExportError, match="score is not finite"):
+        quality("reconstruct", np.array([[np.nan], [1.0]]), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "message"),
+    [
+        ("classify", [0, 2], "labels of held-out items go from 0 to 2; allowed: 0 to 1"),
+        ("classify", [0], "2 held-out items with 1 labels"),
+        ("reconstruct", [1, 1], "needs some of both"),
+    ],
+)
+def test_labels_that_do_not_fit(task: str, labels: list[int], message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        LabelledItems(np.zeros((2, 2)), np.array(labels)).check(task, classes=2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "wanted"),
+    [
+        (np.array(["b", "a"]), ["a", "b"], [1, 0]),
+        (np.array([1, 0]), ["a", "b"], [1, 0]),
+        (np.array(["normal", "squeal"]), None, [0, 1]),
+        (np.array([False, True]), None, [0, 1]),
+    ],
+)
+def test_arrays(tmp_path: Path, labels: np.ndarray, classes: list[str] | None, wanted: list[int]) -> None:
+    np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2), np.float32), labels=labels)
+    read = read_held_out(tmp_path / "held_out.npz", VECTOR, classes)
+    assert read.labels.tolist() == wanted
+    assert read.items.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"items": np.ones((2, 2)), "labels": np.array(["a", "c"])}, "labels that the model does not: 'c'"),
+        ({"items": np.ones((2, 2)), "labels": np.array(["a", ""])}, "1 items have no label"),
+        ({"items": np.ones((2, 2)), "labels": np.array([0.5, 1])}, "labels are float64"),
+        ({"items": np.ones((2, 2))}, "two arrays, items and labels"),
+    ],
+)
+def test_arrays_that_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    np.savez(tmp_path / "held_out.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match=message):
+        read_held_out(tmp_path / "held_out.npz", VECTOR, ["a", "b"])
+
+
+def test_folders_of_images_and_of_sounds(tmp_path: Path) -> None:
+    for name, shade in (("dark", 10), ("light", 200)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.fromarray(np.full((4, 6), shade, np.uint8)).save(tmp_path / "images" / name / "1.png")
+    read = read_held_out(tmp_path / "images", IMAGE, ["light", "dark"])
+    assert read.labels.tolist() == [1, 0]
+    assert read.items[:, 0, 0, 0].tolist() == [10, 200]
+    write_wav(tmp_path / "sounds" / "normal" / "a.wav", tone(3 * 4096 / SAMPLE_RATE))
+    write_wav(tmp_path / "sounds" / "squeal" / "b.wav", tone(4096 / SAMPLE_RATE, hz=2000))
+    read = read_held_out(tmp_path / "sounds", SOUND, None)
+    assert read.labels.tolist() == [0, 0, 0, 1]  # one for each window
+    with pytest.raises(ExportError, match="no sub-folders"):
+        read_held_out(tmp_path / "sounds" / "normal", SOUND, None)
+
+
+def test_a_sample_is_spread_over_all_that_is_there(tmp_path: Path) -> None:
+    for number in range(20):
+        write_wav(tmp_path / "sounds" / f"{number:02d}.wav", np.full(4096, number / 40, np.float32))
+    items: Any = sample(tmp_path / "sounds", SOUND, 5)
+    assert items.shape == (5, 4096)
+    np.testing.assert_allclose(items[:, 0] * 40, [0, 5, 10, 14, 19], atol=0.01)
+    np.save(tmp_path / "items.npy", np.arange(20, dtype=np.float32).reshape(10, 2))
+    assert sample(tmp_path / "items.npy", VECTOR, 3)[:, 0].tolist() == [0, 8, 18]
+    assert len(sample(tmp_path / "items.npy", VECTOR, 100)) == 10

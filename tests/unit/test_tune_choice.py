@@ -1,0 +1,114 @@
+"""`avizor tune`: which points are measured, which one is chosen, and how the trade-off is shown."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from avizor_export import tune_grid
+from avizor_export.load import run_load
+from avizor_export.serving import ServingSettings
+from avizor_export.tune_grid import Grid, embedded_groups, triton_groups
+from avizor_export.tune_plot import plot
+from avizor_export.tune_points import Measured, Point, Round, choose, table
+from avizor_inference.errors import ExportError
+
+
+def measured(batch: int, rate: float, p99_ms: float, calls: int = 500) -> Measured:
+    rounds = (Round(rate * 0.9, p99_ms * 1.5, calls), Round(rate, p99_ms, calls), Round(rate * 1.1, p99_ms * 0.5, calls))
+    return Measured(Point(instances=1, threads=1, batch=batch, clients=1), rounds)
+
+
+POINTS = [measured(1, 100, 1.0), measured(8, 960, 2.0), measured(16, 1000, 8.0), measured(32, 940, 1.5)]
+
+
+def test_without_a_limit_latency_decides_among_the_fastest() -> None:
+    choice = choose(POINTS, None)
+    assert choice.chosen.point.batch == 8
+    assert choice.reason == "the least p99 of the 2 points within 5% of the best, 1000 rows/s"
+    assert choose([POINTS[0], POINTS[2]], None).reason == "the best throughput, and no other point within 5% of it"
+
+
+def test_with_a_limit_throughput_decides_among_those_within_it() -> None:
+    choice = choose(POINTS, 1.5)
+    assert choice.chosen.point.batch == 32
+    assert choice.reason == "the highest throughput with a p99 within 1.5 ms (2 of 4 points are)"
+    assert choose(POINTS, 100).chosen.point.batch == 16
+
+
+def test_a_limit_that_no_point_keeps() -> None:
+    with pytest.raises(
+        ExportError, match=r"no point has a p99 within 0\.5 ms; the least is 1\.00 ms \(instances 1, threads 1, batch 1"
+    ):
+        choose(POINTS, 0.5)
+
+
+def test_the_table_marks_the_choice_and_shows_the_spread() -> None:
+    lines = list(table(POINTS, POINTS[1]))
+    assert [line[0] for line in lines] == [" ", " ", "*", " ", " "]
+    assert "960 (864-1056)" in lines[2]
+    assert "2.00 (1.00-3.00)" in lines[2]
+    assert len({len(line) for line in lines}) == 1
+    assert "p99 of a round of fewer than 100 calls" in list(table([measured(1, 10, 1, calls=99)], POINTS[0]))[-1]
+    on_triton = Measured(Point(2, 0, 0, clients=8, queue_delay_us=500), POINTS[0].rounds)
+    assert list(table([on_triton], on_triton))[1].split()[:6] == ["*", "2", "auto", "500", "none", "8"]
+
+
+def test_the_plot_is_a_png(tmp_path: Path) -> None:
+    plot(tmp_path / "folder" / "tune.png", "a model", POINTS, POINTS[1], 3.0)
+    assert (tmp_path / "folder" / "tune.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune_grid, "available_cores", lambda: 4)
+    groups = embedded_groups(Grid(), ServingSettings(max_batch_size=16))
+    assert [{point.threads for point in group} for group in groups] == [{1}, {2}, {4}]
+    assert {point.batch for group in groups for point in group} == {1, 8, 16}
+    assert all(point.instances * point.threads <= 4 for group in groups for point in group)
+    assert {point.instances for point in groups[0]} == {1, 2, 4}
+    with pytest.raises(ExportError, match="fit the 4 cores"):
+        embedded_groups(Grid(threads=(8,)), ServingSettings())
+    with pytest.raises(ExportError, match="batch 32 is over the model's max_batch_size 16"):
+        embedded_groups(Grid(batch=(8, 32)), ServingSettings(max_batch_size=16))
+    with pytest.raises(ExportError, match="at least one row"):
+        embedded_groups(Grid(batch=(0, 32)), ServingSettings())
+    with pytest.raises(ExportError, match="are for a Triton"):
+        embedded_groups(Grid(clients=(4,)), ServingSettings())
+
+
+def test_triton_points_keep_what_was_not_asked_for() -> None:
+    now = ServingSettings(preferred_batch_sizes=(4, 8), intra_op_threads=3)
+    groups = triton_groups(Grid(queue_delay_us=(0, 100), clients=(2, 4)), now)
+    assert [[point.clients for point in group] for group in groups] == [[2, 4]] * 4
+    assert {(point.threads, point.batch) for group in groups for point in group} == {(3, 8)}
+    assert {(group[0].instances, group[0].queue_delay_us) for group in groups} == {(1, 0), (1, 100), (2, 0), (2, 100)}
+
+
+def test_a_load_has_so_many_callers_at_once_and_counts_their_rows() -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def call() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.002)
+        with lock:
+            now -= 1
+
+    result = run_load(call, clients=3, rows=8, seconds=0.1)
+    assert most == 3
+    assert result.calls >= 3
+    assert result.p99_ms >= 2
+    assert 0 < result.rows_per_s <= 3 * 8 / 0.002
+
+
+def test_a_call_that_fails_ends_the_load() -> None:
+    def call() -> None:
+        raise ExportError("no")
+
+    with pytest.raises(ExportError, match="no"):
+        run_load(call, clients=2, rows=1, seconds=0.1)
