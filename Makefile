@@ -88,6 +88,13 @@ types: $(STAMP) ## Static types
 bench: $(STAMP) ## Memory of the batch job over 300 and 3,000 files
 	$(BIN)/python benchmarks/batch_memory.py
 
+.PHONY: bench-export
+bench-export: $(STAMP) ## Front end, int8, autoencoders and architectures beside their peers: about an hour
+	$(BIN)/python benchmarks/front_end.py
+	$(BIN)/python benchmarks/int8.py
+	$(BIN)/python benchmarks/autoencoders.py
+	$(BIN)/python benchmarks/architectures.py
+
 .PHONY: clean
 clean: ## Remove .venv and what demo and tests made
 	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

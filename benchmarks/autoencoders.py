@@ -154,7 +154,8 @@ def print_table(results: list[Result]) -> None:
 def _spread(result: Result, name: str) -> str:
     values = [figures[name] for figures in result.figures]
     digits = 2 if "psnr" in name else 4 if "error" in name else 3
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{median(values):.{digits}f}{spread}"
 
 
 def beaten(result: Result, row: Row) -> list[str]:

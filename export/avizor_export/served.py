@@ -125,7 +125,8 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
             return high // height
     raise ExportError(
         f"the network gives {list(reconstruction)} for features of {list(features)}; an autoencoder gives back the shape it "
-        "was given (a size that its strides do not divide is the usual reason), super-resolution so many times the height and width"
+        "was given (a size that its strides do not divide is the usual reason), super-resolution so many times the height and "
+        "width"
     )
 
 
