@@ -66,11 +66,12 @@ def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVers
     features = in_batches(TableScaling(spec.front_end), torch.from_numpy(rows))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, tuple(features.shape[1:]))
-    train_autoencoder(network, features, epochs=30, seed=seed)
+    history = train_autoencoder(network, features, epochs=30, seed=seed)
     figures = measure(network, spec, rows, data)
     request = ExportRequest(
         name="bank-transfers",
         task="reconstruct",
+        training=history,
         input=spec,
         real_items=read_rows(data / "test.csv", spec)[-64:],
         normal=recordings(data / "calibration.csv", spec, SourceRule(), "account"),

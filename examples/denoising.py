@@ -70,12 +70,13 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
     images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.train))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
-    train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 4, corrupt=noisy, seed=seed)
+    history = train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 4, corrupt=noisy, seed=seed)
     torch.manual_seed(1000 + seed)
     noisy_train, noisy_test = (as_bytes(noisy(torch.from_numpy(part) / 255)) for part in (digits.train, digits.test))
     request = ExportRequest(
         name="digits-denoised",
         task="reconstruct",
+        training=history,
         input=ImageInput(height=height, width=width, channels=1),
         real_items=noisy_test[:64],
         evaluation={"test_images": len(digits.test), "split": digits.origin, "noise": NOISE},

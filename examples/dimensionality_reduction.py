@@ -40,10 +40,11 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
     images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.train))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
-    train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 10, seed=seed)
+    history = train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 10, seed=seed)
     request = ExportRequest(
         name="digit-codes",
         task="reconstruct",
+        training=history,
         input=ImageInput(height=height, width=width, channels=1),
         real_items=digits.test[:64],
         evaluation={"test_images": len(digits.test), "split": digits.origin, "dimension": LATENT},

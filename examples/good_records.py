@@ -64,7 +64,7 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, dict[st
     features = in_batches(scaling, torch.from_numpy(records.train))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, tuple(features.shape[1:]))
-    train_autoencoder(network, features, epochs=200, seed=seed)
+    history = train_autoencoder(network, features, epochs=200, seed=seed)
 
     tested = in_batches(scaling, torch.from_numpy(np.concatenate([records.test, records.malignant])))
     malignant = np.arange(len(tested)) >= len(records.test)
@@ -75,6 +75,7 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, dict[st
     request = ExportRequest(
         name="good-records",
         task="reconstruct",
+        training=history,
         input=spec,
         real_items=records.test[:64],
         normal=[("benign", row[None]) for row in records.calibration],

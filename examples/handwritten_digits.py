@@ -99,7 +99,7 @@ def main() -> None:
     torch.manual_seed(0)
     network = LeNet()
     pixels = in_batches(front_end, torch.from_numpy(digits.train))
-    train_classifier(network, pixels, torch.from_numpy(digits.train_labels), epochs=arguments.epochs)
+    history = train_classifier(network, pixels, torch.from_numpy(digits.train_labels), epochs=arguments.epochs)
 
     logits = in_batches(torch.nn.Sequential(front_end, network), torch.from_numpy(digits.test))
     reached = float((logits.argmax(dim=1).numpy() == digits.test_labels).mean())
@@ -107,6 +107,7 @@ def main() -> None:
     request = ExportRequest(
         name="handwritten-digits",
         task="classify",
+        training=history,
         input=image,
         labels=list("0123456789"),
         real_items=digits.test[:64],

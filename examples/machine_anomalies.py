@@ -166,7 +166,7 @@ def train_and_export_detector(
     network = build_autoencoder(DETECTOR, (1, sound.front_end.n_mels, FRAMES))
     print(f"autoencoder, {len(train.windows)} normal recordings:")
     known = spectrograms(front_end, train)
-    train_autoencoder(network, known, epochs=80, augment=random_crops(FRAMES), seed=seed)
+    history = train_autoencoder(network, known, epochs=80, augment=random_crops(FRAMES), seed=seed)
 
     served = serve(network, sound, "reconstruct", torch.from_numpy(test.windows[0]))
     auc = auc_by_fault(scores(_Only(served, "score"), test), test)
@@ -180,6 +180,7 @@ def train_and_export_detector(
     request = ExportRequest(
         name="machine-sound",
         task="reconstruct",
+        training=history,
         input=sound,
         real_items=np.concatenate(test.windows[:8]),
         normal=zip(calibration.machine.tolist(), calibration.windows, strict=True),
@@ -203,7 +204,7 @@ def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, mo
     network = build(CLASSIFIER, len(kinds), (1, sound.front_end.n_mels, FRAMES))
     labels = torch.tensor([kinds.index(kind) for kind in train.kind])
     print(f"classifier of {', '.join(kinds)}:")
-    train_classifier(network, spectrograms(front_end, train), labels, epochs=12, augment=random_crops(FRAMES))
+    history = train_classifier(network, spectrograms(front_end, train), labels, epochs=12, augment=random_crops(FRAMES))
 
     served = serve(network, sound, "classify", torch.from_numpy(test.windows[0]))
     probabilities = _Only(served, "probabilities")
@@ -213,6 +214,7 @@ def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, mo
     request = ExportRequest(
         name="machine-type",
         task="classify",
+        training=history,
         input=sound,
         labels=kinds,
         real_items=np.concatenate(test.windows[:8]),

@@ -47,7 +47,7 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
     images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(trained))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
-    train_autoencoder(network, images, epochs=EPOCHS, seed=seed)
+    history = train_autoencoder(network, images, epochs=EPOCHS, seed=seed)
     others = baselines(images, in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.test)), seed)
     is_odd = digits.test_labels == odd
 
@@ -58,6 +58,7 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
     request = ExportRequest(
         name="odd-digits",
         task="reconstruct",
+        training=history,
         input=ImageInput(height=height, width=width, channels=1),
         real_items=digits.test[:64],
         normal=[("digits", image[None]) for image in held],

@@ -102,13 +102,14 @@ def main() -> None:
     torch.manual_seed(0)
     network = build(NETWORK, 10, (1, sound.front_end.n_mels, sound.front_end.frames(sound.window_samples)))
     labels = torch.tensor([recording.digit for recording in train])
-    train_classifier(network, in_batches(front_end, waveforms), labels, epochs=arguments.epochs, augment=augment)
+    history = train_classifier(network, in_batches(front_end, waveforms), labels, epochs=arguments.epochs, augment=augment)
 
     reached = accuracy(torch.nn.Sequential(front_end, network), test)
     print(f"accuracy on the test split (indices 0-4): {reached:.4f} of {len(test)} recordings")
     request = ExportRequest(
         name="spoken-digits",
         task="classify",
+        training=history,
         input=sound,
         labels=list("0123456789"),
         real_items=np.concatenate([recording.windows for recording in test])[:64],

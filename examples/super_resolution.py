@@ -48,11 +48,12 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
     height, width = images.shape[2] // 2, images.shape[3] // 2
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
-    train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 5, corrupt=shrunk, seed=seed)
+    history = train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 5, corrupt=shrunk, seed=seed)
     small = as_bytes(shrunk(tested).permute(0, 2, 3, 1))
     request = ExportRequest(
         name="digits-enlarged",
         task="reconstruct",
+        training=history,
         input=ImageInput(height=height, width=width, channels=1),
         real_items=small[:64],
         evaluation={"test_images": len(digits.test), "split": digits.origin},

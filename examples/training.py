@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 Augment = Callable[[Tensor], Tensor]
+# Figures by epoch, for the plot in the model card.
+History = dict[str, list[float]]
 
 
 def train_classifier(
@@ -21,14 +23,14 @@ def train_classifier(
     seed: int = 0,
     batch_size: int = 32,
     peak_rate: float = 3e-3,
-) -> None:
+) -> History:
     """Minimise cross-entropy. items: what the network takes, float32[n, ...]; labels: int64[n]."""
 
     def loss(index: Tensor) -> Tensor:
         batch = augment(items[index]) if augment else items[index]
         return nn.functional.cross_entropy(network(batch), labels[index], label_smoothing=0.05)
 
-    minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size, peak_rate=peak_rate)
+    return minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size, peak_rate=peak_rate)
 
 
 def train_autoencoder(
@@ -40,7 +42,7 @@ def train_autoencoder(
     corrupt: Augment | None = None,
     seed: int = 0,
     batch_size: int = 32,
-) -> None:
+) -> History:
     """Minimise the mean squared error of giving back normal items, float32[n, ...].
 
     corrupt: what is done to the items that the network gets, and not to those that it has to give back: noise for denoising,
@@ -51,7 +53,7 @@ def train_autoencoder(
         batch = augment(items[index]) if augment else items[index]
         return nn.functional.mse_loss(network(corrupt(batch) if corrupt else batch), batch)
 
-    minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size)
+    return minimise(network, loss, len(items), epochs=epochs, seed=seed, batch_size=batch_size)
 
 
 def minimise(
@@ -63,15 +65,17 @@ def minimise(
     seed: int,
     batch_size: int = 32,
     peak_rate: float = 3e-3,
-) -> None:
+) -> History:
     """AdamW with a one-cycle schedule over `count` items; `loss_of` gives the loss of the items at int64[n].
 
-    Leaves the network in eval mode. Seeds torch, so that the same machine trains the same network again.
+    Gives the mean loss of each epoch. Leaves the network in eval mode. Seeds torch, so that the same machine trains the
+    same network again.
     """
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-3)
     steps = epochs * math.ceil(count / batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_rate, total_steps=steps)
+    losses = []
     network.train()
     for epoch in range(1, epochs + 1):
         total = 0.0
@@ -82,9 +86,11 @@ def minimise(
             optimiser.step()
             schedule.step()
             total += loss.item() * len(index)
+        losses.append(total / count)
         if epoch % max(1, epochs // 5) == 0:
-            print(f"  epoch {epoch:3d} of {epochs}: loss {total / count:.4f}", flush=True)
+            print(f"  epoch {epoch:3d} of {epochs}: loss {losses[-1]:.4f}", flush=True)
     network.eval()
+    return {"training loss": losses}
 
 
 def random_crops(frames: int) -> Augment:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import JsonValue
+from pydantic import FiniteFloat, JsonValue, TypeAdapter, ValidationError
 from torch import nn
 
 from avizor_export.adopt import own_input
@@ -23,7 +23,7 @@ from avizor_export.serving_options import serving_options, settings_from
 from avizor_export.targets import load, weights_file
 from avizor_export.variant import remark
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Manifest, Precision, Task
+from avizor_inference.manifest import Manifest, Precision, Task, describe
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
 
@@ -48,6 +48,7 @@ _path = click.Path(path_type=Path)
 @click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
 @click.option("--source-column", default="", help="Column of --calibrate's table that names each row's source.")
 @click.option("--evaluation", type=_path, help="JSON file of figures measured on held-out data, for the manifest.")
+@click.option("--training", type=_path, help="JSON file of lists of figures by epoch, to be plotted in the model card.")
 @click.option(
     "--evaluate-on", type=_path, help="Labelled held-out data: a folder with one for each class, .csv, .parquet or .npz."
 )
@@ -73,6 +74,7 @@ def export(
     source_pattern: str,
     source_column: str,
     evaluation: Path | None,
+    training: Path | None,
     evaluate_on: Path | None,
     precision: Precision | None,
     max_drop: float,
@@ -106,6 +108,7 @@ def export(
         real_items=sample(real, spec, MOST_ITEMS if precision == "int8" else max(BATCH_SIZES)) if real else None,
         normal=recordings(calibrate, spec, rule, source_column) if calibrate else None,
         evaluation=_evaluation(evaluation),
+        training=_training(training),
         held_out=read_held_out(evaluate_on, spec, names if task == "classify" else None) if evaluate_on else None,
         precision=precision or "fp32",
         max_drop=max_drop,
@@ -188,6 +191,17 @@ def _evaluation(path: Path | None) -> dict[str, JsonValue]:
     if not isinstance(figures, dict):
         raise ExportError(f"{path} has to hold a JSON object of figures")
     return figures
+
+
+def _training(path: Path | None) -> dict[str, list[float]]:
+    if path is None:
+        return {}
+    try:
+        return TypeAdapter(dict[str, list[FiniteFloat]]).validate_json(_read(path))
+    except ValidationError as error:
+        raise ExportError(
+            f"{path} has to hold a JSON object of lists of numbers, one for each epoch: {describe(error)}"
+        ) from error
 
 
 def _read(path: Path) -> str:

@@ -101,6 +101,24 @@ def test_super_resolution(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_bank_transfers(tmp_path: Path) -> None:
+    printed = run("bank_transfers.py", "--models", tmp_path / "models", "--data", tmp_path / "data", "--seed", 1)
+    figures = figures_of(tmp_path / "models", "bank-transfers")
+    assert figures["partial_auc"] >= 0.8
+    assert figures["roc_auc"] > max(figures["pca_roc_auc"], figures["distance_roc_auc"])
+    flagged = re.search(r"correct +(\d+\.\d)%", printed)
+    assert flagged is not None
+    # 3,000 correct transfers at a promised 1 %, judged by 1,500: over 2 % has a probability under 1e-4.
+    assert float(flagged[1]) <= 2.0
+
+
+@pytest.mark.slow
+def test_good_records(tmp_path: Path) -> None:
+    run("good_records.py", "--models", tmp_path)
+    assert figures_of(tmp_path, "good-records")["roc_auc"] >= 0.88
+
+
+@pytest.mark.slow
 def test_demo(tmp_path: Path) -> None:
     """With another seed than the demo's own, which nothing was chosen by."""
     printed = run("demo.py", "--out", tmp_path / "demo", "--seed", 11)

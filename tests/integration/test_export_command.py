@@ -46,14 +46,18 @@ def test_an_image_classifier(tmp_path: Path) -> None:
     items = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
     np.save(tmp_path / "items.npy", items)
     (tmp_path / "figures.json").write_text(json.dumps({"test_accuracy": 0.5}))
+    (tmp_path / "training.json").write_text(json.dumps({"loss": [2.0, 1.5, 1.0]}))
     result = avizor(
         "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--set", "shape=[3, 32, 32]",
         "--weights", tmp_path / "weights.pt", "--name", "winds", "--task", "classify", "--labels", tmp_path / "labels.txt",
         "--input", "image:height=32,width=32,channels=3,mean=0.5,std=0.25", "--items", tmp_path / "items.npy",
-        "--evaluation", tmp_path / "figures.json", "--models", tmp_path / "models", "--max-batch-size", "8",
+        "--evaluation", tmp_path / "figures.json", "--training", tmp_path / "training.json", "--models", tmp_path / "models", "--max-batch-size", "8",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    manifest = ModelRepository(tmp_path / "models").version("winds").manifest
+    version = ModelRepository(tmp_path / "models").version("winds")
+    manifest = version.manifest
+    assert "![by epoch](card-training.png)" in (version.folder / "card.md").read_text(encoding="utf-8")
+    assert (version.folder / "card-training.png").stat().st_size > 1000
     assert manifest.labels == ("north", "east", "south", "west")
     assert manifest.parity.samples == ("zeros", "random", "real")
     assert manifest.parity.batch_sizes == (1, 2, 3, 8)
