@@ -51,7 +51,8 @@ def test_an_image_classifier(tmp_path: Path) -> None:
         "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--set", "shape=[3, 32, 32]",
         "--weights", tmp_path / "weights.pt", "--name", "winds", "--task", "classify", "--labels", tmp_path / "labels.txt",
         "--input", "image:height=32,width=32,channels=3,mean=0.5,std=0.25", "--items", tmp_path / "items.npy",
-        "--evaluation", tmp_path / "figures.json", "--training", tmp_path / "training.json", "--models", tmp_path / "models", "--max-batch-size", "8",
+        "--evaluation", tmp_path / "figures.json", "--training", tmp_path / "training.json", "--models", tmp_path / "models",
+        "--max-batch-size", "8",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     version = ModelRepository(tmp_path / "models").version("winds")
