@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transfers
-from baselines import errors, pca, pca_errors
+from baselines import areas, errors, pca, pca_errors
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from training import in_batches, train_autoencoder
@@ -90,20 +90,12 @@ def measure(network: torch.nn.Module, spec: TableInput, train: NDArray[np.float3
     scaling = TableScaling(spec.front_end)
     known, new = (in_batches(scaling, torch.from_numpy(part)) for part in (train, rows))
     fraud, error = kinds != transfers.CORRECT, errors(network, new)
-    figures = auc_figures("", fraud, error)
+    figures = areas("", fraud, error)
     for kind in transfers.FRAUDS:
         chosen = (kinds == kind) | ~fraud
         figures[f"roc_auc_{kind}"] = float(roc_auc_score(fraud[chosen], error[chosen]))
-    figures |= auc_figures("pca_", fraud, pca_errors(pca(known, LATENT), new))
-    return figures | auc_figures("distance_", fraud, (new * new).mean(dim=1).numpy())
-
-
-def auc_figures(prefix: str, odd: NDArray[np.bool_], score: NDArray[np.floating]) -> dict[str, float]:
-    """Area under the ROC curve, and under its part up to a false-alarm rate of 0.1 (McClish's, 0.5 is chance)."""
-    return {
-        f"{prefix}roc_auc": float(roc_auc_score(odd, score)),
-        f"{prefix}partial_auc": float(roc_auc_score(odd, score, max_fpr=0.1)),
-    }
+    figures |= areas("pca_", fraud, pca_errors(pca(known, LATENT), new))
+    return figures | areas("distance_", fraud, (new * new).mean(dim=1).numpy())
 
 
 def flagged(version: ModelVersion, data: Path) -> dict[str, float]:

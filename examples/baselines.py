@@ -1,4 +1,4 @@
-"""What the autoencoders are measured against, on the same features: principal components, and a dense network."""
+"""What the autoencoders are measured against, on the same features, and the areas by which anomaly detectors are compared."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 
 Errors = NDArray[np.float32]  # [n], mean squared error of each item
+
+MOST_FALSE_ALARMS = 0.1
 
 # As in the baseline of DCASE 2020's task 2: four layers of 128 on both sides of a bottleneck of 8.
 DENSE = "fc128bn fc128bn fc128bn fc128bn latent8"
@@ -39,6 +42,14 @@ def dense(items: Tensor, *, epochs: int, seed: int = 0) -> torch.nn.Module:
 def errors(network: torch.nn.Module, items: Tensor) -> Errors:
     """Errors of items [n, ...] given back by a network."""
     return ((in_batches(network, items) - items) ** 2).flatten(1).mean(dim=1).numpy()
+
+
+def areas(name: str, is_odd: NDArray[np.bool_], scores: NDArray[np.floating]) -> dict[str, float]:
+    """Area under the ROC curve, and under its part up to MOST_FALSE_ALARMS (McClish's scaling: chance gives 0.5)."""
+    return {
+        f"{name}roc_auc": float(roc_auc_score(is_odd, scores)),
+        f"{name}partial_auc": float(roc_auc_score(is_odd, scores, max_fpr=MOST_FALSE_ALARMS)),
+    }
 
 
 def contexts(spectrograms: Tensor, frames: int = 5) -> Tensor:

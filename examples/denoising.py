@@ -10,24 +10,22 @@ filter has the width that is best on the training images.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from handwritten_digits import Digits, Pixels, bundled, mnist
+from handwritten_digits import Digits, Pixels, chosen_digits, digits_parser, scaled
 from numpy.typing import NDArray
 from publishing import Figures, Run, publish_measured
 from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
-from training import in_batches, train_autoencoder
+from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
 from avizor_export.exporter import ExportRequest
-from avizor_export.front_ends import ImageScaling
-from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_inference.manifest import ImageInput
 from avizor_inference.repository import ModelVersion
 
 Images = NDArray[np.floating]  # [n, height, width], 0..1
@@ -67,7 +65,7 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     digits = digits.unenlarged()
     _, height, width, _ = digits.train.shape
-    images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.train))
+    images = scaled(digits.train)
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
     history = train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 4, corrupt=noisy, seed=seed)
@@ -101,13 +99,11 @@ def as_bytes(images: Tensor) -> Pixels:
 
 def main() -> None:
     """Train, measure, export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
-    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser = digits_parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    digits = chosen_digits(arguments.mnist)
     version, figures = train_and_export(digits, arguments.models, arguments.seed)
     describe_export(version)
     print(f"{digits.origin}, PSNR in dB: noisy {figures['noisy_psnr']:.2f}, denoised {figures['psnr']:.2f}")

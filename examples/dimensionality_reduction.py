@@ -9,23 +9,21 @@ Two figures, both read through the exported model: the mean squared error of giv
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 from baselines import pca, pca_errors
-from handwritten_digits import Digits, bundled, mnist
+from handwritten_digits import Digits, chosen_digits, digits_parser, scaled
 from numpy.typing import NDArray
 from publishing import Figures, Run, publish_measured
 from sklearn.neighbors import KNeighborsClassifier
-from training import in_batches, train_autoencoder
+from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
 from avizor_export.exporter import ExportRequest
-from avizor_export.front_ends import ImageScaling
-from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_inference.manifest import ImageInput
 from avizor_inference.repository import ModelVersion
 
 LATENT = 8
@@ -37,7 +35,7 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     digits = digits.unenlarged()
     _, height, width, _ = digits.train.shape
-    images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.train))
+    images = scaled(digits.train)
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
     history = train_autoencoder(network, images, epochs=60 if len(images) < 5000 else 10, seed=seed)
@@ -54,7 +52,7 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
 
 def measure(run: Run, digits: Digits, images: torch.Tensor) -> Figures:
     """Both figures, of the model and of principal components."""
-    tested = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.test))
+    tested = scaled(digits.test)
     components = pca(images, LATENT)
     codes = [components.transform(part.flatten(1).numpy()) for part in (images, tested)]
     return {
@@ -73,13 +71,11 @@ def knn_accuracy(known: NDArray[np.float32], new: NDArray[np.float32], digits: D
 
 def main() -> None:
     """Train, measure, export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
-    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser = digits_parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    digits = chosen_digits(arguments.mnist)
     version, figures = train_and_export(digits, arguments.models, arguments.seed)
     describe_export(version)
     print(f"{digits.origin}, {LATENT} numbers an image:")

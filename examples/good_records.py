@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from bank_transfers import auc_figures
-from baselines import errors, pca, pca_errors
+from baselines import areas, errors, pca, pca_errors
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
@@ -68,10 +67,10 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, dict[st
 
     tested = in_batches(scaling, torch.from_numpy(np.concatenate([records.test, records.malignant])))
     malignant = np.arange(len(tested)) >= len(records.test)
-    figures = auc_figures("", malignant, errors(network, tested))
-    figures |= auc_figures("pca_", malignant, pca_errors(pca(features, LATENT), tested))
+    figures = areas("", malignant, errors(network, tested))
+    figures |= areas("pca_", malignant, pca_errors(pca(features, LATENT), tested))
     # Malignant rows are larger in nearly every column, and a plain distance from the mean sees just that.
-    figures |= auc_figures("distance_", malignant, (tested * tested).mean(dim=1).numpy())
+    figures |= areas("distance_", malignant, (tested * tested).mean(dim=1).numpy())
     request = ExportRequest(
         name="good-records",
         task="reconstruct",

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from torch import Tensor
 from training import in_batches, train_classifier
 
 from avizor_export.architectures.lenet import LeNet
@@ -74,6 +75,24 @@ def _digits(train: Pixels, train_labels: Pixels, test: Pixels, test_labels: Pixe
     return Digits(widen(train), train_labels.astype(np.int64), widen(test), test_labels.astype(np.int64), origin, slice(2, -2))
 
 
+def scaled(pixels: Pixels) -> Tensor:
+    """Pixels as a network without a normalisation of its own takes them: float32[n, 1, height, width] in 0..1."""
+    return in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(pixels))
+
+
+def digits_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of every example on digits."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    return parser
+
+
+def chosen_digits(folder: Path | None) -> Digits:
+    """MNIST where its folder is given, else the bundled digits."""
+    return mnist(folder) if folder else bundled()
+
+
 def _idx(path: Path) -> Pixels:
     with gzip.open(path) as file:
         data = file.read()
@@ -84,13 +103,11 @@ def _idx(path: Path) -> Pixels:
 
 def main() -> None:
     """Train, measure, export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
-    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser = digits_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=15)
     arguments = parser.parse_args()
 
-    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    digits = chosen_digits(arguments.mnist)
     scale = digits.train / 255
     image = ImageInput(
         height=32, width=32, channels=1, front_end=ImageFrontEnd(mean=(float(scale.mean()),), std=(float(scale.std()),))

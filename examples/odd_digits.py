@@ -15,24 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from baselines import dense, errors, pca, pca_errors
-from handwritten_digits import Digits, bundled
+from baselines import areas, dense, errors, pca, pca_errors
+from handwritten_digits import Digits, bundled, scaled
 from numpy.typing import NDArray
 from publishing import Figures, Run, publish_measured
-from sklearn.metrics import roc_auc_score
-from training import in_batches, train_autoencoder
+from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
 from avizor_export.exporter import ExportRequest
-from avizor_export.front_ends import ImageScaling
-from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_inference.manifest import ImageInput
 from avizor_inference.repository import ModelVersion
 
 LATENT = 8
 SPEC = f"conv32bn conv64s2bn fc128bn fc64bn latent{LATENT}"
 EPOCHS = 20
-MOST_FALSE_ALARMS = 0.1  # of the partial area under the curve
 
 
 def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
@@ -44,11 +41,11 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
     _, height, width, _ = digits.train.shape
     normal = digits.train[digits.train_labels != odd]
     trained, held = normal[: len(normal) * 4 // 5], normal[len(normal) * 4 // 5 :]
-    images = in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(trained))
+    images = scaled(trained)
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
     history = train_autoencoder(network, images, epochs=EPOCHS, seed=seed)
-    others = baselines(images, in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(digits.test)), seed)
+    others = baselines(images, scaled(digits.test), seed)
     is_odd = digits.test_labels == odd
 
     def measure(run: Run) -> Figures:
@@ -72,14 +69,6 @@ def baselines(images: torch.Tensor, tested: torch.Tensor, seed: int) -> dict[str
     return {
         "pca_": pca_errors(pca(images, LATENT), tested),
         "dense_": errors(dense(images, epochs=EPOCHS, seed=seed), tested),
-    }
-
-
-def areas(name: str, is_odd: NDArray[np.bool_], scores: NDArray[np.float32]) -> Figures:
-    """Area under the ROC curve, and under its part up to MOST_FALSE_ALARMS (scaled so that chance gives 0.5)."""
-    return {
-        f"{name}roc_auc": float(roc_auc_score(is_odd, scores)),
-        f"{name}partial_auc": float(roc_auc_score(is_odd, scores, max_fpr=MOST_FALSE_ALARMS)),
     }
 
 

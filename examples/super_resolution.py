@@ -9,22 +9,20 @@ images as they were, through the exported model.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 from denoising import Images, as_bytes, psnr
-from handwritten_digits import Digits, Pixels, bundled, mnist
+from handwritten_digits import Digits, Pixels, chosen_digits, digits_parser, scaled
 from publishing import Figures, Run, publish_measured
 from torch import Tensor
-from training import in_batches, train_autoencoder
+from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
 from avizor_export.exporter import ExportRequest
-from avizor_export.front_ends import ImageScaling
-from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_inference.manifest import ImageInput
 from avizor_inference.repository import ModelVersion
 
 SPEC = "conv48k5bn conv48x2bn shuffle2"
@@ -44,7 +42,7 @@ def bicubic(small: Pixels) -> Images:
 def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     digits = digits.unenlarged()
-    images, tested = (in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(part)) for part in (digits.train, digits.test))
+    images, tested = (scaled(part) for part in (digits.train, digits.test))
     height, width = images.shape[2] // 2, images.shape[3] // 2
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, (1, height, width))
@@ -69,13 +67,11 @@ def measure(run: Run, digits: Digits, small: Pixels) -> Figures:
 
 def main() -> None:
     """Train, measure, export."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
-    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser = digits_parser(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    digits = chosen_digits(arguments.mnist)
     version, figures = train_and_export(digits, arguments.models, arguments.seed)
     describe_export(version)
     print(f"{digits.origin}, PSNR in dB: bicubic {figures['bicubic_psnr']:.2f}, super-resolution {figures['psnr']:.2f}")
