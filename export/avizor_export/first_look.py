@@ -40,15 +40,21 @@ def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
     try:
         process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ExportError(
-            f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or sizes that are not meant"
-        ) from error
+        raise _endless(path, limit_s) from error
+    if process.returncode == -signal.SIGXCPU:  # with several threads at work it comes before the timeout
+        raise _endless(path, limit_s)
     if process.returncode < 0:
         how = signal.Signals(-process.returncode).name
         raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
     if process.returncode:
         last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise ExportError(f"{path} cannot be run: {last[:300]}; export it again")
+
+
+def _endless(path: Path, limit_s: int) -> ExportError:
+    return ExportError(
+        f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or sizes that are not meant"
+    )
 
 
 def _main(path: Path, limit_s: int) -> None:
@@ -90,7 +96,8 @@ def _set_limits(limit_s: int) -> None:
     memory = max(physical // 2, _LEAST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+    # At the soft limit SIGXCPU tells why; where both are equal, the kernel sends SIGKILL, which tells nothing.
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 5))
 
 
 if __name__ == "__main__":

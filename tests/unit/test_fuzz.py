@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -279,6 +280,17 @@ def test_the_first_look_ends_a_graph_that_does_not_end(tmp_path: Path) -> None:
         first_look(endless(tmp_path / "loop.onnx"), limit_s=2)
 
 
+def test_the_first_look_says_the_same_when_processor_time_runs_out_first(tmp_path: Path) -> None:
+    busy = "from avizor_export.first_look import _set_limits\n_set_limits(1)\nwhile True: pass"
+    assert subprocess.run([sys.executable, "-c", busy], check=False, timeout=60).returncode == -signal.SIGXCPU
+    file = endless(tmp_path / "loop.onnx")
+    killer = threading.Thread(target=signal_the_looker, args=(file, signal.SIGXCPU))
+    killer.start()
+    with pytest.raises(ExportError, match="does not run 8 items within 30 s"):
+        first_look(file, limit_s=30)
+    killer.join()
+
+
 def test_the_first_look_refuses_a_graph_that_wants_terabytes(tmp_path: Path) -> None:
     size = numpy_helper.from_array(np.array([2**20, 2**20]), "size")
     nodes = [
@@ -290,15 +302,16 @@ def test_the_first_look_refuses_a_graph_that_wants_terabytes(tmp_path: Path) -> 
         first_look(classifier(tmp_path / "big.onnx", *nodes, constants=(size,)))
 
 
+def signal_the_looker(file: Path, number: int) -> None:
+    while not (found := [child for child in psutil.Process().children() if str(file) in child.cmdline()]):
+        time.sleep(0.01)
+    found[0].send_signal(number)
+
+
 def test_the_first_look_survives_the_process_that_looks(tmp_path: Path) -> None:
     file = endless(tmp_path / "loop.onnx")
-
-    def kill_the_looker() -> None:
-        while not (found := [child for child in psutil.Process().children() if str(file) in child.cmdline()]):
-            time.sleep(0.01)
-        found[0].send_signal(11)  # what the kernel does to native code that reads what is not there
-
-    killer = threading.Thread(target=kill_the_looker)
+    # What the kernel sends to native code that reads what is not there.
+    killer = threading.Thread(target=signal_the_looker, args=(file, signal.SIGSEGV))
     killer.start()
     with pytest.raises(ExportError, match="took down the process that looked at it"):
         first_look(file, limit_s=30)
