@@ -33,12 +33,13 @@ from triton_server.install import install
 from triton_server.server import TritonServer
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, build
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import ImageScaling
-from avizor_export.quality import LabelledItems
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.image_scaling import ImageScaling
+from avizor_export.request import ExportRequest
+from avizor_export.variants.quality import LabelledItems
 from avizor_inference.engines import open_engine
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_inference.inputs import ImageFrontEnd, ImageInput
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 SPEC = "conv32x2bn pool conv64x2bn pool drop0.25 fc256 drop fc10"

@@ -21,7 +21,8 @@ from pathlib import Path
 import psutil
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from machine_anomalies import SOUND

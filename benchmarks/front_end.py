@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from avizor_export.log_mel import LogMel
-from avizor_export.mel_filters import analysis_window, mel_filters
+from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
 from avizor_export.to_onnx import to_program
-from avizor_inference.manifest import LogMelFrontEnd
+from avizor_inference.inputs import LogMelFrontEnd
 
 RATE = 16_000
 SHAPES = [(10, RATE), (1, 10 * RATE)]

@@ -26,13 +26,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import spoken_digits
 from training import in_batches, train_classifier
 
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import standardised
-from avizor_export.log_mel import LogMel
-from avizor_export.quality import LabelledItems
-from avizor_export.speed import compare_speed
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.of_input import standardised
+from avizor_export.request import ExportRequest
+from avizor_export.variants.quality import LabelledItems
+from avizor_export.variants.speed import compare_speed
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import AudioInput, LogMelFrontEnd, SpeedComparison, VariantReport
+from avizor_inference.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.reports import SpeedComparison, VariantReport
 
 PROMISED = 2.5
 RATE = 8000

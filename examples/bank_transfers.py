@@ -21,13 +21,14 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.real_data import recordings
-from avizor_export.table_data import read_column, read_rows
-from avizor_export.table_scaling import TableScaling, fitted
+from avizor_export.data.real_data import recordings
+from avizor_export.data.table_data import read_column, read_rows
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.engines import infer_rows
-from avizor_inference.manifest import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
 

@@ -21,11 +21,12 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.table_scaling import TableScaling, fitted
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.engines import infer_rows
-from avizor_inference.manifest import NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.inputs import NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.repository import ModelVersion
 
 Rows = NDArray[np.float32]

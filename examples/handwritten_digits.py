@@ -23,9 +23,10 @@ from training import in_batches, train_classifier
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.cli import describe_export
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import ImageScaling
-from avizor_inference.manifest import ImageFrontEnd, ImageInput
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.image_scaling import ImageScaling
+from avizor_export.request import ExportRequest
+from avizor_inference.inputs import ImageFrontEnd, ImageInput
 
 Pixels = NDArray[np.uint8]  # [n, 32, 32, 1]
 

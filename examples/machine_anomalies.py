@@ -24,12 +24,13 @@ from training import in_batches, random_crops, train_autoencoder, train_classifi
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.cli import describe_export
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import standardised
-from avizor_export.log_mel import LogMel
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.of_input import standardised
+from avizor_export.request import ExportRequest
 from avizor_export.served import ServedModel, serve
 from avizor_inference.audio import windows_of
-from avizor_inference.manifest import AudioInput, LogMelFrontEnd
+from avizor_inference.inputs import AudioInput, LogMelFrontEnd
 
 SOUND = AudioInput(
     sample_rate=SAMPLE_RATE,

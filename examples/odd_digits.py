@@ -23,8 +23,8 @@ from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
-from avizor_export.exporter import ExportRequest
-from avizor_inference.manifest import ImageInput
+from avizor_export.request import ExportRequest
+from avizor_inference.inputs import ImageInput
 from avizor_inference.repository import ModelVersion
 
 LATENT = 8

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.engines import infer_rows
 from avizor_inference.repository import ModelVersion

@@ -21,11 +21,12 @@ from training import in_batches, train_classifier
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import describe_export
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import standardised
-from avizor_export.log_mel import LogMel
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.of_input import standardised
+from avizor_export.request import ExportRequest
 from avizor_inference.audio import windows_of
-from avizor_inference.manifest import AudioInput, LogMelFrontEnd
+from avizor_inference.inputs import AudioInput, LogMelFrontEnd
 
 TEST_INDICES = range(5)
 NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")

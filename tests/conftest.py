@@ -15,8 +15,9 @@ from triton_server.server import TritonServer
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_inference.manifest import ImageInput
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
+from avizor_inference.inputs import ImageInput
 
 
 @pytest.fixture(scope="session")

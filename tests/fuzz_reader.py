@@ -20,10 +20,10 @@ import onnx
 import torch
 from onnx import helper
 
-from avizor_export.adopt import adopt, outputs_of, own_input, reference_run
-from avizor_export.describe import layers_of_file
-from avizor_export.layers import table
-from avizor_export.loading import load_program, load_weights, read_state
+from avizor_export.description.describe import layers_of_file
+from avizor_export.description.layers import table
+from avizor_export.loading.adopt import adopt, outputs_of, own_input, reference_run
+from avizor_export.loading.torch_files import load_program, load_weights, read_state
 from avizor_export.parity import compare, onnxruntime_run
 from avizor_inference.errors import AvizorError
 from avizor_inference.graph import read_graph

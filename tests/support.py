@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from avizor_export.architectures.autoencoder import Autoencoder
-from avizor_inference.manifest import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.inputs import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 ROOT = Path(__file__).parent.parent
 

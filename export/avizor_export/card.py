@@ -9,8 +9,8 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from avizor_export.layers import layers_of, table
-from avizor_export.variant import remark
+from avizor_export.description.layers import layers_of, table
+from avizor_export.variants.variant import remark
 from avizor_inference.calibration import Calibration
 from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelVersion

@@ -11,21 +11,23 @@ import click
 from pydantic import FiniteFloat, JsonValue, TypeAdapter, ValidationError
 from torch import nn
 
-from avizor_export.adopt import own_input
-from avizor_export.exporter import ExportRequest, adopt_model, export_model
-from avizor_export.first_look import first_look
-from avizor_export.held_out import read_held_out
-from avizor_export.input_description import parse_input
-from avizor_export.int8 import MOST_ITEMS
+from avizor_export.data.held_out import read_held_out
+from avizor_export.data.real_data import recordings, sample
+from avizor_export.exporter import adopt_model, export_model
+from avizor_export.loading.adopt import own_input
+from avizor_export.loading.first_look import first_look
+from avizor_export.loading.input_description import parse_input
+from avizor_export.loading.trained import load, weights_file
 from avizor_export.parity import BATCH_SIZES
-from avizor_export.real_data import recordings, sample
-from avizor_export.serving_options import serving_options, settings_from
-from avizor_export.targets import load, weights_file
-from avizor_export.variant import remark
+from avizor_export.request import ExportRequest
+from avizor_export.serving.options import serving_options, settings_from
+from avizor_export.variants.int8 import MOST_ITEMS
+from avizor_export.variants.variant import remark
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Manifest, Precision, Task, describe
+from avizor_inference.manifest import Manifest, Precision, Task
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
+from avizor_inference.strict import describe
 
 _path = click.Path(path_type=Path)
 

@@ -2,121 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from pydantic import JsonValue, ValidationError
 from torch import nn
 
 from avizor_export import parity
-from avizor_export.adopt import adopt, outputs_of, parameters_of, reference_run
-from avizor_export.calibrate import Recording, calibrate
 from avizor_export.card import write_card
-from avizor_export.first_look import first_look
-from avizor_export.publish import Staging, earlier_digests, publish, staging, write_whole
-from avizor_export.quality import METRIC_OF, LabelledItems, measure
+from avizor_export.loading.adopt import adopt, outputs_of, parameters_of, reference_run
+from avizor_export.loading.first_look import first_look
+from avizor_export.publish import publish, staging
+from avizor_export.request import ExportRequest, check_data, settled
 from avizor_export.served import MEANINGS, ServedModel, serve
-from avizor_export.serving import ServingSettings, published_settings
+from avizor_export.serving.triton_config import config_text
 from avizor_export.to_onnx import Simplifier, optimise, to_onnx
-from avizor_export.triton_config import config_text
-from avizor_export.variant import Guard, check_variant_data, complaint, make_variant
+from avizor_export.variants.quality import METRIC_OF, measure
+from avizor_export.variants.variant import Guard, complaint, make_variant
 from avizor_export.verify import on_server, parse_address
-from avizor_inference.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
+from avizor_export.version_files import Made, calibrate_version, manifest_of, provenance_of, refuse_other_tensors, write_files
 from avizor_inference.check import check_model
-from avizor_inference.config import CONFIG_FILE, LABELS_FILE
-from avizor_inference.embedded import CPU, EmbeddedEngine
-from avizor_inference.errors import ExportError, ParityError, VersionRefused
-from avizor_inference.graph import graph_of
-from avizor_inference.manifest import (
-    MANIFEST_FILE,
-    MODEL_FILE,
-    NAME_PATTERN,
-    InputSpec,
-    Manifest,
-    ParityReport,
-    Precision,
-    Provenance,
-    ServerParity,
-    ServerQuality,
-    Task,
-    TensorInput,
-    TensorSpec,
-    VariantReport,
-    describe,
-    digest_of,
-    sha256_of_file,
-)
+from avizor_inference.errors import ExportError, ParityError
+from avizor_inference.inputs import TensorInput, TensorSpec
+from avizor_inference.manifest import MODEL_FILE, Precision
+from avizor_inference.reports import ParityReport, ServerParity, ServerQuality
 from avizor_inference.repository import ModelRepository, ModelVersion
-
-Items = NDArray[np.generic]
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What to export, and what to know of it.
-
-    input: what one raw item is, and the front end that goes into the graph.
-    labels: one for each class (classifiers).
-    real_items: raw items [n, *item_shape] for parity, from real data.
-    normal: normal recordings that were not trained on (autoencoders); without them there are scores and no p-values.
-    evaluation: figures measured on held-out data, for the manifest.
-    training: figures by epoch, such as the loss, for the plot in the model card.
-    verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
-    held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
-    precision: of the network. Another than fp32 is made from the proven FP32 graph, measured on `held_out`, and refused if it
-        loses more than max_drop of accuracy or ROC AUC. int8 takes the ranges of its activations from `real_items`.
-    serving: how it is to be served; None takes what the version before has, or the defaults. max_batch_size: that one alone,
-        over the rest.
-    """
-
-    name: str
-    task: Task
-    input: InputSpec
-    labels: Sequence[str] | None = None
-    real_items: Items | None = None
-    normal: Iterable[Recording] | None = None
-    evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
-    training: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    verify_with: str | None = None
-    held_out: LabelledItems | None = None
-    precision: Precision = "fp32"
-    max_drop: float = 0.01
-    serving: ServingSettings | None = None
-    max_batch_size: int | None = None
-    factory: str = ""
-    weights: Path | None = None
-
-    @property
-    def settings(self) -> ServingSettings:
-        """How the model is to be served. Raises ExportError where max_batch_size does not fit the rest."""
-        serving = self.serving or ServingSettings()
-        return serving if self.max_batch_size is None else replace(serving, max_batch_size=self.max_batch_size)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A graph that was proven, and where it comes from.
-
-    proto: what is published; fp32: what it was made from, the same unless another precision was asked for.
-    """
-
-    proto: onnx.ModelProto
-    fp32: onnx.ModelProto
-    outputs: tuple[TensorSpec, ...]
-    parity: ParityReport
-    provenance: Provenance
-    evaluation: Mapping[str, JsonValue]
-    simplified: bool
-    variant: VariantReport | None = None
 
 
 def export_model(
@@ -126,16 +40,16 @@ def export_model(
 
     simplify: what goes over the exported graph; a graph that it breaks is exported once more without it.
     """
-    request = _settled(request, models)
+    request = settled(request, models)
     tensor = request.input.tensor()
     example = torch.from_numpy(parity.random_items(tensor, 2))
     served = serve(network, request.input, request.task, example)
     outputs = _outputs(served, example)
-    _check_data(request, outputs)
+    check_data(request, outputs)
     proto, report, simplified = _proven(request, served, example, outputs, simplify)
     factory = request.factory or f"{type(network).__module__}:{type(network).__qualname__}"
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    made = _Made(proto, proto, outputs, report, _provenance(request, factory, parameters), request.evaluation, simplified)
+    made = Made(proto, proto, outputs, report, provenance_of(request, factory, parameters), request.evaluation, simplified)
     return _publish(_measured(made, request), request, models)
 
 
@@ -144,30 +58,17 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
 
     The input description is that of the raw items; a TensorInput has to be the graph's own tensor. output: see adopt.adopt.
     """
-    request = _settled(request, models)
+    request = settled(request, models)
     first_look(path)
     own = isinstance(request.input, TensorInput)
     spec, proto = adopt(path, None if own else request.input, request.task, output)
     request = replace(request, input=spec, weights=path)
     outputs = outputs_of(proto)
-    _check_data(request, outputs)
+    check_data(request, outputs)
     report = _prove(request, proto, outputs, reference_run(proto), f"the reference evaluator of onnx {version('onnx')}")
-    provenance = _provenance(request, path.name, parameters_of(proto))
-    made = _Made(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
+    provenance = provenance_of(request, path.name, parameters_of(proto))
+    made = Made(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
     return _publish(_measured(made, request), request, models)
-
-
-def _settled(request: ExportRequest, models: Path) -> ExportRequest:
-    """The request with its serving settings, those of the versions before where it names none. Raises ExportError."""
-    _check_name(request.name)
-    if request.serving is None:
-        request = replace(request, serving=published_settings(models, request.name))
-    return replace(request, serving=request.settings, max_batch_size=None)
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise ExportError(f"{name!r} is not a model name; use letters, digits, '-', '_', '.', and begin with a letter or digit")
 
 
 def _proven(
@@ -190,7 +91,7 @@ def _proven(
         return proto, _prove(request, proto, outputs, reference, compared_with), False
 
 
-def _measured(made: _Made, request: ExportRequest) -> _Made:
+def _measured(made: Made, request: ExportRequest) -> Made:
     """In the precision that was asked for, with its figure on held-out items. Raises ExportError if it loses too much."""
     held_out, task = request.held_out, request.task
     if request.precision != "fp32":
@@ -202,7 +103,7 @@ def _measured(made: _Made, request: ExportRequest) -> _Made:
     return replace(made, evaluation={**made.evaluation, **figures})
 
 
-def _in_precision(made: _Made, request: ExportRequest) -> _Made:
+def _in_precision(made: Made, request: ExportRequest) -> Made:
     held_out, precision = request.held_out, request.precision
     assert held_out is not None  # check_variant_data saw it
     guard = Guard(request.task, held_out, request.max_drop)
@@ -236,14 +137,14 @@ def _through_server(
     return on_server(parse_address(request.verify_with or ""), proto, config, tensor)
 
 
-def _publish(made: _Made, request: ExportRequest, models: Path) -> ModelVersion:
+def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
     with staging(models, request.name) as stage:
         onnx.save(made.proto, stage.version_folder / MODEL_FILE)
-        manifest = _manifest(request, stage, made)
-        _write(stage, manifest, request, models)
-        _refuse_other_tensors(models, manifest)
+        manifest = manifest_of(request, stage, made)
+        write_files(stage, manifest, request, models)
+        refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
-            _calibrate(stage, request.normal, request.precision)
+            calibrate_version(stage, request.normal, request.precision)
         problems = check_model(ModelRepository(stage.root), request.name)
         if problems:
             raise ExportError("the version that was made does not pass its own check: " + "; ".join(problems))
@@ -259,122 +160,3 @@ def _outputs(served: ServedModel, example: torch.Tensor) -> tuple[TensorSpec, ..
         TensorSpec(name=name, dtype="float32", item_shape=tuple(value.shape[1:]), meaning=MEANINGS[name])
         for name, value in values.items()
     )
-
-
-def _check_data(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
-    """Raise ExportError if labels or items do not fit, or are not what the precision needs: before the long work begins."""
-    _check_labels(request, outputs)
-    _check_items(request, request.real_items)
-    if request.held_out is not None:
-        _check_items(request, request.held_out.items)
-        request.held_out.check(request.task, len(request.labels or ()))
-    check_variant_data(request.precision, request.real_items, request.held_out)
-
-
-def _check_labels(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
-    if request.task != "classify":
-        if request.labels:
-            raise ExportError("labels are for classifiers; leave them out for an autoencoder")
-        return
-    (classes,) = outputs[0].item_shape
-    if request.labels is None or len(request.labels) != classes:
-        given = "no labels" if request.labels is None else f"{len(request.labels)} labels"
-        raise ExportError(f"{given} for a network with {classes} classes; give one label a line, in the order of the outputs")
-    if len(set(request.labels)) != classes or any(not label.strip() or "\n" in label for label in request.labels):
-        raise ExportError("labels have to differ, and none may be empty or hold a line break")
-
-
-def _check_items(request: ExportRequest, items: Items | None) -> None:
-    tensor = request.input.tensor()
-    if items is not None and (items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape):
-        raise ExportError(
-            f"real items are {items.dtype}{list(items.shape)}; "
-            f"{tensor.name} is {tensor.dtype}[n, {', '.join(map(str, tensor.item_shape))}]"
-        )
-
-
-def _manifest(request: ExportRequest, stage: Staging, made: _Made) -> Manifest:
-    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
-    front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
-    try:
-        return Manifest(
-            name=request.name,
-            version=stage.version,
-            task=request.task,
-            input=request.input,
-            outputs=made.outputs,
-            labels=tuple(request.labels) if request.labels is not None else None,
-            front_end_digest=front_end,
-            model_sha256=sha256_of_file(model_path),
-            model_bytes=model_path.stat().st_size,
-            opset=graph.opset,
-            ir_version=graph.ir_version,
-            parity=made.parity,
-            simplified=made.simplified,
-            precision=request.precision,
-            variant=made.variant,
-            evaluation=dict(made.evaluation),
-            provenance=made.provenance,
-        )
-    except ValidationError as error:
-        raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
-
-
-def _provenance(request: ExportRequest, factory: str, parameters: int) -> Provenance:
-    return Provenance(
-        factory=factory,
-        weights_sha256=sha256_of_file(request.weights) if request.weights else None,
-        parameters=parameters,
-        created=datetime.now(UTC),
-        producers={package: version(package) for package in ("avizor", "torch", "onnx", "onnxscript")},
-    )
-
-
-def _write(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> None:
-    (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    config = config_text(
-        manifest.name,
-        [manifest.input.tensor()],
-        manifest.outputs,
-        request.settings,
-        labels=manifest.labels is not None,
-        digests=earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256},
-        precision=manifest.precision,
-    )
-    (stage.model_folder / CONFIG_FILE).write_text(config, encoding="utf-8")
-    if manifest.labels is not None:
-        (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
-
-
-def _refuse_other_tensors(models: Path, manifest: Manifest) -> None:
-    """A version keeps the inputs, outputs and labels of those before it: config.pbtxt is one for all."""
-    if manifest.version == 1:
-        return
-    try:
-        before = ModelRepository(models).version(manifest.name).manifest
-    except VersionRefused:  # no engine runs it, and this export is the mend that its message asks for
-        return
-
-    def outside(of: Manifest) -> object:
-        tensors = (of.input.tensor(), *of.outputs)
-        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], of.labels
-
-    if outside(before) != outside(manifest):
-        raise ExportError(
-            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels; publish under another name"
-        )
-
-
-def _calibrate(stage: Staging, normal: Iterable[Recording], precision: Precision) -> None:
-    with EmbeddedEngine(stage.root, device="cpu") as engine:
-        calibration = calibrate(engine, stage.name, normal, CPU, precision)
-    write_calibration(stage.version_folder, calibration)
-
-
-def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Write the active calibration of a version folder, and a copy under its id that later ones do not replace."""
-    text = calibration.model_dump_json(indent=1) + "\n"
-    kept = folder / CALIBRATIONS_FOLDER / f"{calibration.id}.json"
-    kept.parent.mkdir(exist_ok=True)
-    write_whole(kept, text)
-    write_whole(folder / CALIBRATION_FILE, text)  # last: it may be in use

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from avizor_export.served import ServedModel
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.manifest import OutputDifference, ParityReport, TensorSpec
+from avizor_inference.inputs import TensorSpec
+from avizor_inference.reports import OutputDifference, ParityReport
 
 BATCH_SIZES = (1, 2, 3, 8)
 ABSOLUTE_TOLERANCE = 1e-4

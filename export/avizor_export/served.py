@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avizor_export.front_ends import front_end
+from avizor_export.front_ends.of_input import front_end
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import InputSpec, Task
+from avizor_inference.inputs import InputSpec
+from avizor_inference.manifest import Task
 
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",

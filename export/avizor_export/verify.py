@@ -13,7 +13,7 @@ from avizor_export.parity import Items, Run
 from avizor_export.temporary_model import TIMEOUT_S, temporary_model
 from avizor_inference.config import TRITON_TYPES, parse_config
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import TensorSpec
+from avizor_inference.inputs import TensorSpec
 
 SCHEME = "triton://"
 

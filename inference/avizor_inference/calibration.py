@@ -27,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from avizor_inference.digests import digest_of
 from avizor_inference.errors import CalibrationError, VersionRefused
-from avizor_inference.manifest import Manifest, Precision, Strict, describe, digest_of
+from avizor_inference.manifest import Manifest, Precision
+from avizor_inference.strict import Strict, describe
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATIONS_FOLDER = "calibrations"

@@ -10,7 +10,8 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from avizor_inference.config import LABELS_FILE, TRITON_TYPES, digest_of_version, digest_parameter
 from avizor_inference.errors import AvizorError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
-from avizor_inference.manifest import Manifest, TensorSpec
+from avizor_inference.inputs import TensorSpec
+from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.triton_rules import load_problems
 

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.errors import RepositoryError
-from avizor_inference.manifest import DType
+from avizor_inference.inputs import DType
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"

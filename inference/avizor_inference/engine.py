@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.errors import BatchTooLarge, InvalidInput, UnknownOutput
-from avizor_inference.manifest import TensorSpec
+from avizor_inference.inputs import TensorSpec
 
 Array = NDArray[Any]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from avizor_inference.errors import MediaError
-from avizor_inference.manifest import ImageInput
+from avizor_inference.inputs import ImageInput
 
 # Pillow's mode for a number of channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}

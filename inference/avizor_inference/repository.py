@@ -11,8 +11,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.calibration import CALIBRATION_FILE, Calibration
 from avizor_inference.config import CONFIG_FILE, read_config
+from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
-from avizor_inference.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, sha256_of_file
+from avizor_inference.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 
 # A version folder's name; as many digits as every engine's integers hold.
 VERSION_PATTERN = r"[1-9][0-9]{0,17}"

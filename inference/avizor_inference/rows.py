@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.errors import InvalidInput
-from avizor_inference.manifest import CategoryColumn, NumberColumn, TableInput
+from avizor_inference.inputs import CategoryColumn, NumberColumn, TableInput
 
 Value = float | int | bool | str | None
 

@@ -24,7 +24,7 @@ from avizor_inference.errors import (
     ModelNotFound,
     VersionRefused,
 )
-from avizor_inference.manifest import TensorSpec
+from avizor_inference.inputs import TensorSpec
 
 # Metadata and configuration are small; a server that does not give them in this time is away.
 DESCRIBE_TIMEOUT_S = 10.0

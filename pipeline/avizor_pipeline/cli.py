@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError, RequestError
-from avizor_inference.manifest import describe
 from avizor_inference.repository import ModelRepository
 from avizor_inference.sources import SourceRule
+from avizor_inference.strict import describe
 from avizor_pipeline.job import Plan, plan, run_job
 from avizor_pipeline.local import available_cores
 from avizor_pipeline.metrics import BatchMetrics

@@ -15,7 +15,7 @@ from avizor_inference.config import preferred_batch_size
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import open_engine
 from avizor_inference.errors import JobError
-from avizor_inference.manifest import AudioInput
+from avizor_inference.inputs import AudioInput
 from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.windows import Samples, WindowFormat
 from avizor_pipeline.settings import ChosenModel, JobSettings

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import JobError
-from avizor_inference.manifest import Strict, describe, sha256_of_file
+from avizor_inference.strict import Strict, describe
 from avizor_pipeline.tables import TABLES
 
 COMMITS = "commits"

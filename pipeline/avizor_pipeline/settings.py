@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
 
+from avizor_inference.digests import digest_of
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError
-from avizor_inference.manifest import Strict, describe, digest_of
+from avizor_inference.strict import Strict, describe
 
 JOB_FILE = "job.json"
 

@@ -13,7 +13,7 @@ from avizor_inference.audio import windows_of
 from avizor_inference.engine import Array
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.images import decode_image
-from avizor_inference.manifest import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.rows import Value, encode_row
 from avizor_inference.windows import Window
 

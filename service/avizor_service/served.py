@@ -10,7 +10,8 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.calibration import Calibration
 from avizor_inference.engine import Engine, ModelSpec
 from avizor_inference.errors import CalibrationError, InvalidInput, VersionRefused
-from avizor_inference.manifest import AudioInput, ImageInput, Manifest, TableInput, TensorSpec
+from avizor_inference.inputs import AudioInput, ImageInput, TableInput, TensorSpec
+from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 _TASKS = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}

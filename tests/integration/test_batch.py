@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from support import SAMPLE_RATE, tone, write_wav
 
-from avizor_inference.manifest import sha256_of_file
+from avizor_inference.digests import sha256_of_file
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 

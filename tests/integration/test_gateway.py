@@ -27,9 +27,10 @@ from triton_server.server import TritonServer
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.manifest import ImageInput
+from avizor_inference.inputs import ImageInput
 from avizor_inference.repository import ModelRepository
 
 Stub = inference_pb2_grpc.InferenceServiceStub

@@ -23,8 +23,8 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor_inference.check import check_model
+from avizor_inference.digests import sha256_of_file
 from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.manifest import sha256_of_file
 from avizor_inference.repository import ModelRepository
 from avizor_inference.triton import TritonEngine
 

@@ -20,10 +20,10 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.cli import export
-from avizor_export.serving import ServingSettings, published_settings, serving_of
-from avizor_export.serving_options import settings_from
-from avizor_export.triton_config import config_text
-from avizor_export.tune import tune
+from avizor_export.serving.options import settings_from
+from avizor_export.serving.settings import ServingSettings, published_settings, serving_of
+from avizor_export.serving.triton_config import config_text
+from avizor_export.tuning.command import tune
 from avizor_inference.check import check_model
 from avizor_inference.config import read_config
 from avizor_inference.embedded import EmbeddedEngine

@@ -21,15 +21,16 @@ from training import in_batches, train_classifier
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.front_ends import ImageScaling
-from avizor_export.layers import layers_of
-from avizor_export.quality import LabelledItems
+from avizor_export.description.layers import layers_of
+from avizor_export.exporter import export_model
+from avizor_export.front_ends.image_scaling import ImageScaling
+from avizor_export.request import ExportRequest
+from avizor_export.variants.quality import LabelledItems
 from avizor_inference.check import check_model
 from avizor_inference.cli import models as list_models
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
-from avizor_inference.manifest import ImageInput, TensorInput
+from avizor_inference.inputs import ImageInput, TensorInput
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 SPEC = "conv8 pool conv16 pool fc10"

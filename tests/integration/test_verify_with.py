@@ -11,9 +11,10 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.exporter import ExportRequest, export_model
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import ImageInput
+from avizor_inference.inputs import ImageInput
 
 
 def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:

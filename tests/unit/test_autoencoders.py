@@ -12,12 +12,13 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.describe import describe, layers_of_design
-from avizor_export.design_rules import warnings_for
-from avizor_export.exporter import ExportRequest, adopt_model, export_model
+from avizor_export.description.describe import describe, layers_of_design
+from avizor_export.description.design_rules import warnings_for
+from avizor_export.exporter import adopt_model, export_model
+from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import ImageInput, InputSpec, TensorInput
+from avizor_inference.inputs import ImageInput, InputSpec, TensorInput
 
 STRIDED = "conv16s2bn conv32s2bn conv64s2bn latent24"
 

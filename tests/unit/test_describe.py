@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
 from avizor_export.architectures.sizes import Shape
-from avizor_export.describe import describe, layers_of_design
-from avizor_export.design_rules import warnings_for
+from avizor_export.description.describe import describe, layers_of_design
+from avizor_export.description.design_rules import warnings_for
 
 
 @pytest.mark.parametrize(

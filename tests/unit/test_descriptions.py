@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 import pytest
 from support import tone, write_wav
 
-from avizor_export.input_description import parse_input
+from avizor_export.loading.input_description import parse_input
 from avizor_inference.errors import ExportError, JobError, RequestError
-from avizor_inference.manifest import AudioInput, ImageInput, TensorInput
+from avizor_inference.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.sources import SourceRule
 from avizor_pipeline import plan
 from avizor_pipeline.settings import JobSettings, claim_output

@@ -10,13 +10,14 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from avizor_export import parity
-from avizor_export.exporter import ExportRequest, export_model
-from avizor_export.loading import load_network
+from avizor_export.exporter import export_model
+from avizor_export.loading.torch_files import load_network
+from avizor_export.request import ExportRequest
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
 from avizor_inference.check import check_version
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import TensorInput
+from avizor_inference.inputs import TensorInput
 from avizor_inference.repository import ModelRepository
 
 VECTOR = TensorInput(name="features", item_shape=(6,))

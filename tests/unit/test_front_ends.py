@@ -1,9 +1,10 @@
 import numpy as np
 import torch
 
-from avizor_export.front_ends import ImageScaling, standardised
-from avizor_export.log_mel import LogMel
-from avizor_inference.manifest import AudioInput, ImageFrontEnd, LogMelFrontEnd
+from avizor_export.front_ends.image_scaling import ImageScaling
+from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.of_input import standardised
+from avizor_inference.inputs import AudioInput, ImageFrontEnd, LogMelFrontEnd
 
 
 def test_standardised_bands_have_mean_0_and_deviation_1() -> None:

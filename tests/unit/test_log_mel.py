@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from avizor_export.fourier_stages import best_split
-from avizor_export.log_mel import LogMel
-from avizor_export.mel_filters import analysis_window, mel_filters
+from avizor_export.front_ends.fourier_stages import best_split
+from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
 from avizor_export.to_onnx import to_program
-from avizor_inference.manifest import AudioInput, LogMelFrontEnd
+from avizor_inference.inputs import AudioInput, LogMelFrontEnd
 
 RATE = 8000
 SAMPLES = 4000

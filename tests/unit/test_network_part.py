@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.adopt import reference_run
-from avizor_export.half import halve, rounded_to_half
-from avizor_export.int8 import quantise
-from avizor_export.network_part import cut, paste
+from avizor_export.loading.adopt import reference_run
 from avizor_export.parity import onnxruntime_run
 from avizor_export.to_onnx import check_proto
+from avizor_export.variants.half import halve, rounded_to_half
+from avizor_export.variants.int8 import quantise
+from avizor_export.variants.network_part import cut, paste
 from avizor_inference.errors import ExportError
 
 RNG = np.random.default_rng(0)

@@ -11,11 +11,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from support import SAMPLE_RATE, SOUND, tone, write_wav
 
-from avizor_export.held_out import read_held_out
-from avizor_export.quality import LabelledItems, measure, quality, roc_auc
-from avizor_export.real_data import sample
+from avizor_export.data.held_out import read_held_out
+from avizor_export.data.real_data import sample
+from avizor_export.variants.quality import LabelledItems, measure, quality, roc_auc
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import ImageInput, TensorInput
+from avizor_inference.inputs import ImageInput, TensorInput
 
 VECTOR = TensorInput(name="features", item_shape=(2,))
 IMAGE = ImageInput(height=4, width=6, channels=1)

@@ -14,13 +14,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from avizor_export.input_description import parse_input
-from avizor_export.real_data import recordings
-from avizor_export.table_data import read_rows
-from avizor_export.table_scaling import TableScaling, fitted
+from avizor_export.data.real_data import recordings
+from avizor_export.data.table_data import read_rows
+from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.loading.input_description import parse_input
 from avizor_export.to_onnx import to_program
 from avizor_inference.errors import ExportError, InvalidInput
-from avizor_inference.manifest import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.rows import encode_row
 from avizor_inference.sources import SourceRule
 

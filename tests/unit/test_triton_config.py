@@ -10,11 +10,12 @@ from google.protobuf import text_format
 from support import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from avizor_export.serving import ServingSettings, serving_of
-from avizor_export.triton_config import ENGINE_CACHE, config_text
+from avizor_export.serving.settings import ServingSettings, serving_of
+from avizor_export.serving.triton_config import ENGINE_CACHE, config_text
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import Graph, GraphTensor
-from avizor_inference.manifest import Precision, TensorSpec
+from avizor_inference.inputs import TensorSpec
+from avizor_inference.manifest import Precision
 from avizor_inference.triton_rules import load_problems
 
 IMAGE = TensorSpec(name="image", dtype="uint8", item_shape=(32, 32, 1))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export import tune_grid
-from avizor_export.load import run_load
-from avizor_export.serving import ServingSettings
-from avizor_export.tune_grid import Grid, embedded_groups, triton_groups
-from avizor_export.tune_plot import plot
-from avizor_export.tune_points import Measured, Point, Round, choose, table
+from avizor_export.serving.settings import ServingSettings
+from avizor_export.tuning import grid as tune_grid
+from avizor_export.tuning.grid import Grid, embedded_groups, triton_groups
+from avizor_export.tuning.load import run_load
+from avizor_export.tuning.plot import plot
+from avizor_export.tuning.points import Measured, Point, Round, choose, table
 from avizor_inference.errors import ExportError
 
 

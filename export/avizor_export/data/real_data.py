@@ -1,0 +1,103 @@
+"""Real raw items for parity and calibration, read from a folder of audio or image files, a table, or a .npy file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avizor_export.calibrate import Recording
+from avizor_export.data.table_data import SUFFIXES, read_column, read_rows
+from avizor_inference.audio import find_audio, windows_of
+from avizor_inference.errors import ExportError, MediaError
+from avizor_inference.images import decode_image
+from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "") -> Iterator[Recording]:
+    """Recordings below `path`, with their sources: audio files cut into windows, images, or rows or items of a file one by one.
+
+    source_column: the column of a table that names each row's source; without it all are of the default source.
+    Raises ExportError: calibration data that cannot be read is not left out silently.
+    """
+    if path.suffix == ".npy":
+        yield from _items(path, spec)
+    elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+        for file in files_below(path, spec):
+            yield from _recordings_of(file, spec, rule.source_of(file.relative_to(path)))
+    elif isinstance(spec, TableInput) and path.suffix in SUFFIXES:
+        yield from _rows(path, spec, source_column)
+    else:
+        raise ExportError(
+            f"{path}: give a .npy file of raw items; for sound or images a folder of files, for rows a .csv or .parquet file"
+        )
+
+
+def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
+    """At most so many raw items [n, *item_shape], spread evenly over what lies below `path`. Raises ExportError."""
+    if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+        files = list(files_below(path, spec))
+        each = -(-most // max(1, len(files)))
+        parts = [
+            windows[spread(len(windows), each)]
+            for place in spread(len(files), most)
+            for _, windows in _recordings_of(files[place], spec, DEFAULT_SOURCE)
+        ]
+    else:
+        parts = [windows for _, windows in recordings(path, spec, SourceRule(""))]
+    if not parts:
+        raise ExportError(f"{path} holds no items")
+    items = np.concatenate(parts)
+    return items[spread(len(items), most)]
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Places of at most `most` among `count` things, evenly spread; the first and the last are among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
+
+
+def files_below(folder: Path, spec: AudioInput | ImageInput) -> Iterator[Path]:
+    """Audio or image files, whichever the model takes, in an order that is the same everywhere."""
+    if isinstance(spec, AudioInput):
+        yield from find_audio(folder)
+    else:
+        yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _items(path: Path, spec: InputSpec) -> Iterator[Recording]:
+    tensor = spec.tensor()
+    try:
+        items = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} is not a .npy file that can be read: {error}") from error
+    if items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape:
+        raise ExportError(f"{path} holds {items.dtype}{list(items.shape)}; wanted {tensor.dtype}[n, {tensor.item_shape}]")
+    for item in items:
+        yield DEFAULT_SOURCE, np.array(item[None])
+
+
+def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[Recording]:
+    rows = read_rows(path, spec)
+    sources = read_column(path, source_column) if source_column else [""] * len(rows)
+    for source, row in zip(sources, rows, strict=True):
+        yield source or DEFAULT_SOURCE, row[None]
+
+
+def _recordings_of(path: Path, spec: AudioInput | ImageInput, source: str) -> Iterator[Recording]:
+    """Of a sound one recording for each channel; of an image one with itself."""
+    try:
+        if isinstance(spec, ImageInput):
+            yield source, decode_image(path.read_bytes(), spec)[None]
+            return
+        channels: dict[int, list[NDArray[np.float32]]] = {}
+        for _, window in windows_of(path, [spec.window_format()]):
+            channels.setdefault(window.channel, []).append(window.samples)
+    except (MediaError, OSError) as error:
+        raise ExportError(f"{path}: {error}; mend or remove the file") from error
+    for windows in channels.values():
+        yield source, np.stack(windows)

@@ -1,0 +1,1 @@
+"""`avizor describe`: a network layer by layer, and where it breaks the rules of design."""

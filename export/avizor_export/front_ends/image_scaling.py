@@ -1,0 +1,26 @@
+"""The front end of images: pixels scaled and standardised, channels first."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from avizor_inference.inputs import ImageFrontEnd
+
+
+class ImageScaling(nn.Module):
+    """uint8[batch, height, width, channels] -> float32[batch, channels, height, width], (pixel / 255 - mean) / std."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, parameters: ImageFrontEnd) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (parameters.mean, parameters.std))
+        # One multiplication and one addition per pixel: x / 255 / std - mean / std.
+        self.register_buffer("scale", (1 / (255 * std)).float().reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("offset", (-mean / std).float().reshape(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scale and move channels first."""
+        return image.permute(0, 3, 1, 2).float() * self.scale + self.offset

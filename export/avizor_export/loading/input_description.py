@@ -1,0 +1,71 @@
+"""The input description on the command line: a JSON file, or `modality:key=value,...` for what needs no lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from avizor_inference.errors import ExportError
+from avizor_inference.inputs import ImageFrontEnd, InputSpec, LogMelFrontEnd
+from avizor_inference.strict import describe
+
+_ADAPTER: TypeAdapter[InputSpec] = TypeAdapter(InputSpec)
+_FRONT_END_KEYS = set(ImageFrontEnd.model_fields) | set(LogMelFrontEnd.model_fields)
+
+
+def parse_input(text: str) -> InputSpec:
+    """Read an input description. Raises ExportError naming each field that is wrong.
+
+    `image:height=32,width=32,channels=1,mean=0.13,std=0.31`; numbers joined by `/` make a list, as in `mean=0.5/0.4/0.4`.
+    `audio:sample_rate=16000,window_samples=32000,hop_samples=16000,n_fft=1024,hop_length=512,n_mels=64`
+    `tensor:name=features,item_shape=30`
+    `table:columns=amount/hour/balance`, numbers as they are; a JSON file says how columns are filled, clipped and standardised
+    """
+    path = Path(text)
+    try:
+        is_file = path.suffix == ".json"
+        spec = _ADAPTER.validate_json(path.read_bytes()) if is_file else _ADAPTER.validate_python(_fields(text), strict=False)
+        spec.tensor()  # its size is looked at here
+        return spec
+    except OSError as error:
+        raise ExportError(f"{text}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        raise ExportError(f"input description {text!r}: {describe(error)}") from error
+
+
+def _fields(text: str) -> dict[str, object]:
+    modality, _, rest = text.partition(":")
+    if modality == "table":
+        return {"modality": "table", "front_end": {"kind": "table", "columns": _columns(text, rest)}}
+    fields: dict[str, object] = {"modality": modality}
+    front_end: dict[str, object] = {}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ExportError(f"input description {text!r}: {pair!r} is not key=value")
+        (front_end if key in _FRONT_END_KEYS else fields)[key] = _value(key, value)
+    if front_end:
+        fields["front_end"] = front_end | {"kind": "image" if modality == "image" else "log_mel"}
+    return fields
+
+
+def _columns(text: str, rest: str) -> list[dict[str, object]]:
+    key, _, names = rest.partition("=")
+    if key != "columns" or not names or "," in names:
+        raise ExportError(f"input description {text!r}: write table:columns=NAME/NAME/..., or a JSON file for more")
+    return [{"kind": "number", "name": name} for name in names.split("/")]
+
+
+def _value(key: str, text: str) -> object:
+    if "/" in text or key in ("mean", "std", "item_shape"):
+        return [_scalar(part) for part in text.split("/")]
+    return _scalar(text)
+
+
+def _scalar(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

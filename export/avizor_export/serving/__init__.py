@@ -1,0 +1,1 @@
+"""How a model is to be served: settings, their options, and the text of config.pbtxt."""

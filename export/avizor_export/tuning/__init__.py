@@ -1,0 +1,1 @@
+"""`avizor tune`: which settings serve a model fastest on this machine."""

@@ -1,0 +1,121 @@
+"""Measuring points: rounds of all of them in turn, so that whatever else the machine does falls on all alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_export.parity import Items
+from avizor_export.temporary_model import TIMEOUT_S, temporary_model
+from avizor_export.tuning.load import Call, run_load
+from avizor_export.tuning.points import Measured, Point, Round
+from avizor_inference.config import THREADS_PARAMETER
+from avizor_inference.embedded import Device, EmbeddedEngine
+from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.triton import TritonEngine
+
+ROUNDS = 3
+_USUAL_SHAPES = "trt_profile_opt_shapes"
+
+# Opens the model as a point wants it, for all points that differ in nothing that is settled on opening; gives what calls it.
+Bench = Callable[[Point], AbstractContextManager[Callable[[Point], Call]]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model under measurement: its version, raw items [n >= 1, *item_shape], and the one output that is asked for."""
+
+    version: ModelVersion
+    items: Items
+
+    @property
+    def output(self) -> str:
+        """The first output: probabilities of a classifier, score of an autoencoder, as batch jobs ask for."""
+        return self.version.manifest.outputs[0].name
+
+    @property
+    def input(self) -> str:
+        """The name of the input."""
+        return self.version.manifest.input.tensor().name
+
+
+def measure(groups: Sequence[Sequence[Point]], bench: Bench, seconds: float, on_point: Callable[[], None]) -> list[Measured]:
+    """`seconds` for each point in all, in three rounds. groups: points that one opening serves."""
+    rounds: dict[Point, list[Round]] = {point: [] for group in groups for point in group}
+    for number in range(ROUNDS):
+        for group in groups if number % 2 == 0 else list(reversed(groups)):
+            with bench(group[0]) as call_for:
+                for point in group:
+                    rounds[point].append(run_load(call_for(point), point.clients, point.rows, seconds / ROUNDS))
+                    on_point()
+    return [Measured(point, tuple(of_point)) for point, of_point in rounds.items()]
+
+
+def embedded_bench(repository: ModelRepository, subject: Subject, device: Device) -> Bench:
+    """The embedded engine, as batch jobs and the gateway use it: calls of `batch` rows."""
+
+    @contextmanager
+    def opened(point: Point) -> Iterator[Callable[[Point], Call]]:
+        with EmbeddedEngine(repository, device=device, intra_op_threads=point.threads) as engine:
+            yield lambda point: _embedded_call(engine, subject, point.batch)
+
+    return opened
+
+
+def triton_bench(address: str, subject: Subject) -> Bench:
+    """A live Triton: calls of one row, which its batcher puts together."""
+    model = subject.version.model_path.read_bytes()
+
+    @contextmanager
+    def opened(point: Point) -> Iterator[Callable[[Point], Call]]:
+        with (
+            temporary_model(address, model, overridden(subject.version.config, point), "tune") as name,
+            TritonEngine(address) as engine,
+        ):
+            yield lambda _: _triton_call(engine, subject, name)
+
+    return opened
+
+
+def overridden(config: ModelConfig, point: Point) -> ModelConfig:
+    """The configuration as a point wants it; without a queue policy and a response cache, which would falsify figures."""
+    changed = ModelConfig()
+    changed.CopyFrom(config)
+    apply_point(changed, point)
+    changed.dynamic_batching.ClearField("default_queue_policy")
+    changed.ClearField("response_cache")
+    return changed
+
+
+def apply_point(config: ModelConfig, point: Point) -> None:
+    """Write a point's values into a configuration; nothing else in it is touched."""
+    group = config.instance_group[0] if config.instance_group else config.instance_group.add()
+    group.count = point.instances
+    if point.threads:
+        config.parameters[THREADS_PARAMETER].string_value = str(point.threads)
+    elif THREADS_PARAMETER in config.parameters:
+        del config.parameters[THREADS_PARAMETER]
+    if point.queue_delay_us is not None:
+        config.dynamic_batching.max_queue_delay_microseconds = point.queue_delay_us
+    config.dynamic_batching.preferred_batch_size[:] = [point.batch] if point.batch else []
+    for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
+        if _USUAL_SHAPES in accelerator.parameters:
+            shapes = accelerator.parameters[_USUAL_SHAPES]
+            accelerator.parameters[_USUAL_SHAPES] = re.sub(r":\d+x", f":{point.batch or config.max_batch_size}x", shapes)
+
+
+def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:
+    name, version = subject.version.name, subject.version.version
+    inputs = {subject.input: np.resize(subject.items, (batch, *subject.items.shape[1:]))}
+    return lambda: engine.infer(name, inputs, [subject.output], version=version)
+
+
+def _triton_call(engine: TritonEngine, subject: Subject, name: str) -> Call:
+    items = cycle([{subject.input: item[None]} for item in subject.items])
+    return lambda: engine.infer(name, next(items), [subject.output], timeout_s=TIMEOUT_S)

@@ -1,0 +1,60 @@
+"""The trade-off as a picture: throughput against the 99th percentile of latency, a line for each way to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from avizor_export.tuning.points import Measured, Point
+
+
+def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured, max_p99_ms: float | None) -> None:
+    """Write a PNG. Bars are the least and the largest round; points along a line differ in batch size, or in clients."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    lines: dict[str, list[Measured]] = {}
+    for each in measured:
+        lines.setdefault(_line(each.point), []).append(each)
+    for name, points in lines.items():
+        rates, latencies = [each.rows_per_s for each in points], [each.p99_ms for each in points]
+        axes.errorbar(
+            rates,
+            latencies,
+            xerr=_bars(rates, [each.spread for each in points]),
+            yerr=_bars(latencies, [each.p99_spread for each in points]),
+            marker="o",
+            markersize=4,
+            linewidth=1,
+            elinewidth=0.6,
+            label=name,
+        )
+        for each in points:
+            label = str(each.point.batch if each.point.queue_delay_us is None else each.point.clients)
+            axes.annotate(label, (each.rows_per_s, each.p99_ms), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
+    axes.plot(chosen.rows_per_s, chosen.p99_ms, "o", markersize=14, fillstyle="none", color="black", label="chosen")
+    if max_p99_ms is not None:
+        axes.axhline(max_p99_ms, linestyle="--", linewidth=1, color="grey", label=f"limit, {max_p99_ms:g} ms")
+    axes.set_yscale("log")
+    for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        ticks(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "125" else "")
+    axes.set_xlabel("rows per second")
+    axes.set_ylabel("p99 of a call, ms")
+    axes.set_title(f"{title}; beside each point its {'batch' if measured[0].point.queue_delay_us is None else 'clients'}")
+    axes.grid(visible=True, which="both", linewidth=0.3)
+    axes.legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def _line(point: Point) -> str:
+    parts = [f"{point.instances} x {point.threads or 'auto'} threads"]
+    if point.queue_delay_us is not None:
+        parts += [f"{point.queue_delay_us} us", *([f"preferred {point.batch}"] if point.batch else [])]
+    return ", ".join(parts)
+
+
+def _bars(medians: Sequence[float], spreads: Sequence[tuple[float, float]]) -> list[list[float]]:
+    below = [middle - least for middle, (least, _) in zip(medians, spreads, strict=True)]
+    return [below, [most - middle for middle, (_, most) in zip(medians, spreads, strict=True)]]

@@ -1,0 +1,82 @@
+"""Writing a chosen point into config.pbtxt: as export would have written it where it did, else with every field as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_export.publish import locked, write_whole
+from avizor_export.serving.settings import changes, serving_of
+from avizor_export.serving.triton_config import config_text
+from avizor_export.tuning.measure import apply_point
+from avizor_export.tuning.points import Point
+from avizor_inference.config import CONFIG_FILE, digest_of_version, digests_in, parse_config
+from avizor_inference.errors import ExportError
+from avizor_inference.repository import ModelRepository, ModelVersion
+
+BACKUP_FILE = f"{CONFIG_FILE}.before-tune"
+
+
+def tuned(config: ModelConfig, point: Point) -> ModelConfig:
+    """A copy of the configuration with the point's values. Raises ExportError where they cannot be written into it."""
+    if len(config.instance_group) > 1:
+        raise ExportError(
+            f"config.pbtxt of {config.name!r} has {len(config.instance_group)} instance groups; tune knows one: leave one, or "
+            "set the counts by hand"
+        )
+    changed = ModelConfig()
+    changed.CopyFrom(config)
+    apply_point(changed, point)
+    return changed
+
+
+def differences(before: ModelConfig, after: ModelConfig) -> list[str]:
+    """The serving settings that differ, as `name before -> after`."""
+    return [
+        f"{name} {_shown(was)} -> {_shown(now)}" for name, (was, now) in changes(serving_of(before), serving_of(after)).items()
+    ]
+
+
+def write_tuned(models: Path, version: ModelVersion, point: Point) -> Path | None:
+    """Replace config.pbtxt by one with the point's values, in one step.
+
+    A file that export would not have written so keeps all its fields, and is itself kept beside the new one, since its comments
+    are lost; that path is returned. Raises ExportError if the model was published anew since `version` was read.
+    """
+    path = models / version.name / CONFIG_FILE
+    with locked(models, version.name):
+        before = path.read_text(encoding="utf-8")
+        config = parse_config(before, str(path))
+        newest = ModelRepository(models).versions(version.name)[-1]
+        if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
+            raise ExportError(f"{version.name!r} was published anew while it was tuned; tune it again")
+        changed = tuned(config, point)
+        text = _as_exported(version, changed)
+        if parse_config(text, str(path)) != changed:
+            text = f"# Written by `avizor tune`; the file before, with its comments, is {BACKUP_FILE}.\n"
+            text += text_format.MessageToString(changed)
+        edited = before != _as_exported(version, config)
+        if edited:
+            write_whole(path.with_name(BACKUP_FILE), before)
+        write_whole(path, text)
+    return path.with_name(BACKUP_FILE) if edited else None
+
+
+def _as_exported(version: ModelVersion, config: ModelConfig) -> str:
+    """What export writes for this version and the settings in the configuration."""
+    manifest = version.manifest
+    return config_text(
+        manifest.name,
+        [manifest.input.tensor()],
+        manifest.outputs,
+        serving_of(config),
+        labels=manifest.labels is not None,
+        digests=digests_in(config),
+        precision=manifest.precision,
+    )
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

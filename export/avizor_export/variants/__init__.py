@@ -1,0 +1,1 @@
+"""Other precisions of a proven graph, and the guard that measures what they lose."""

@@ -1,0 +1,136 @@
+"""The files of a version in the making: manifest.json, config.pbtxt, labels and calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+from pydantic import JsonValue, ValidationError
+
+from avizor_export.calibrate import Recording, calibrate
+from avizor_export.publish import Staging, earlier_digests, write_whole
+from avizor_export.request import ExportRequest
+from avizor_export.serving.triton_config import config_text
+from avizor_inference.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
+from avizor_inference.config import CONFIG_FILE, LABELS_FILE
+from avizor_inference.digests import digest_of, sha256_of_file
+from avizor_inference.embedded import CPU, EmbeddedEngine
+from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.graph import graph_of
+from avizor_inference.inputs import TensorInput, TensorSpec
+from avizor_inference.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
+from avizor_inference.reports import ParityReport, VariantReport
+from avizor_inference.repository import ModelRepository
+from avizor_inference.strict import describe
+
+
+@dataclass(frozen=True)
+class Made:
+    """A graph that was proven, and where it comes from.
+
+    proto: what is published; fp32: what it was made from, the same unless another precision was asked for.
+    """
+
+    proto: onnx.ModelProto
+    fp32: onnx.ModelProto
+    outputs: tuple[TensorSpec, ...]
+    parity: ParityReport
+    provenance: Provenance
+    evaluation: Mapping[str, JsonValue]
+    simplified: bool
+    variant: VariantReport | None = None
+
+
+def manifest_of(request: ExportRequest, stage: Staging, made: Made) -> Manifest:
+    """The manifest of the graph that lies in the staging folder. Raises ExportError if it cannot be written."""
+    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
+    front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
+    try:
+        return Manifest(
+            name=request.name,
+            version=stage.version,
+            task=request.task,
+            input=request.input,
+            outputs=made.outputs,
+            labels=tuple(request.labels) if request.labels is not None else None,
+            front_end_digest=front_end,
+            model_sha256=sha256_of_file(model_path),
+            model_bytes=model_path.stat().st_size,
+            opset=graph.opset,
+            ir_version=graph.ir_version,
+            parity=made.parity,
+            simplified=made.simplified,
+            precision=request.precision,
+            variant=made.variant,
+            evaluation=dict(made.evaluation),
+            provenance=made.provenance,
+        )
+    except ValidationError as error:
+        raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
+
+
+def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
+    """Where a version comes from: the request, its factory and weights, the packages that made it."""
+    return Provenance(
+        factory=factory,
+        weights_sha256=sha256_of_file(request.weights) if request.weights else None,
+        parameters=parameters,
+        created=datetime.now(UTC),
+        producers={package: version(package) for package in ("avizor", "torch", "onnx", "onnxscript")},
+    )
+
+
+def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> None:
+    """manifest.json, and for the model as a whole config.pbtxt and labels."""
+    (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    config = config_text(
+        manifest.name,
+        [manifest.input.tensor()],
+        manifest.outputs,
+        request.settings,
+        labels=manifest.labels is not None,
+        digests=earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256},
+        precision=manifest.precision,
+    )
+    (stage.model_folder / CONFIG_FILE).write_text(config, encoding="utf-8")
+    if manifest.labels is not None:
+        (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
+
+
+def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
+    """A version keeps the inputs, outputs and labels of those before it: config.pbtxt is one for all."""
+    if manifest.version == 1:
+        return
+    try:
+        before = ModelRepository(models).version(manifest.name).manifest
+    except VersionRefused:  # no engine runs it, and this export is the mend that its message asks for
+        return
+
+    def outside(of: Manifest) -> object:
+        tensors = (of.input.tensor(), *of.outputs)
+        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], of.labels
+
+    if outside(before) != outside(manifest):
+        raise ExportError(
+            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels; publish under another name"
+        )
+
+
+def calibrate_version(stage: Staging, normal: Iterable[Recording], precision: Precision) -> None:
+    """Score normal recordings by the staged version, and write their calibration."""
+    with EmbeddedEngine(stage.root, device="cpu") as engine:
+        calibration = calibrate(engine, stage.name, normal, CPU, precision)
+    write_calibration(stage.version_folder, calibration)
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write the active calibration of a version folder, and a copy under its id that later ones do not replace."""
+    text = calibration.model_dump_json(indent=1) + "\n"
+    kept = folder / CALIBRATIONS_FOLDER / f"{calibration.id}.json"
+    kept.parent.mkdir(exist_ok=True)
+    write_whole(kept, text)
+    write_whole(folder / CALIBRATION_FILE, text)  # last: it may be in use

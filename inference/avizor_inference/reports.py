@@ -1,0 +1,112 @@
+"""How a version was proven: parity with the reference, and what another precision changed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from avizor_inference.strict import Strict
+
+
+class OutputDifference(Strict):
+    """Largest difference between torch and ONNX Runtime seen in one output, and the sample that showed it."""
+
+    largest_absolute: float
+    largest_relative: float
+    sample: str
+    passed: bool
+
+
+class ServerParity(Strict):
+    """The same comparison through a live server, before the version was published."""
+
+    address: str
+    outputs: dict[str, OutputDifference]
+
+
+class ParityReport(Strict):
+    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference|.
+
+    compared_with: the torch module, or the reference evaluator of the onnx package.
+    top1_agreement: share of items with the same most probable class, ties aside (classifiers).
+    rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    """
+
+    compared_with: str = "torch"
+    absolute_tolerance: float
+    relative_tolerance: float
+    batch_sizes: tuple[int, ...]
+    samples: tuple[str, ...]
+    outputs: dict[str, OutputDifference]
+    top1_agreement: float | None = None
+    rank_correlation: float | None = None
+    server: ServerParity | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True if every output agreed on every sample, and with it classes and order."""
+        outputs = [*self.outputs.values(), *(self.server.outputs.values() if self.server else ())]
+        same_class = self.top1_agreement is None or self.top1_agreement == 1
+        same_order = self.rank_correlation is None or self.rank_correlation >= 0.99
+        return same_class and same_order and all(output.passed for output in outputs)
+
+
+class VariantDifference(Strict):
+    """Largest difference of one output to that of the FP32 graph, and the held-out item that showed it, counted from 0."""
+
+    largest_absolute: float
+    item: int
+
+
+class SpeedComparison(Strict):
+    """Rows a second before and after, on one thread of the CPU that exported: medians of interleaved runs.
+
+    ratio: median over the runs of after / before, with the least and the largest of them.
+    """
+
+    batch_size: int
+    before: float
+    after: float
+    ratio: float
+    lowest_ratio: float
+    highest_ratio: float
+
+
+class ServerQuality(Strict):
+    """The metric measured once more through a live server, before the version was published."""
+
+    address: str
+    after: float
+
+
+class VariantReport(Strict):
+    """What another precision changed against the FP32 graph, which was proven first; refused if it lost too much.
+
+    metric: accuracy, or ROC AUC of the scores, of `items` held-out items; drop = before - after.
+    provider: ONNX Runtime execution provider of all these figures.
+    top1_agreement: share of items with the same most probable class (classifiers).
+    rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    """
+
+    metric: Literal["accuracy", "roc_auc"]
+    before: float
+    after: float
+    drop: float
+    max_drop: float
+    items: int = Field(ge=1)
+    provider: str
+    fp32_sha256: str
+    fp32_bytes: int
+    outputs: dict[str, VariantDifference]
+    top1_agreement: float | None = None
+    rank_correlation: float | None = None
+    speed: tuple[SpeedComparison, ...]
+    settings: dict[str, JsonValue] = Field(description="how the network was converted")
+    server: ServerQuality | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True if the drop is allowed, through the server as well where there was one."""
+        worst = min(self.after, self.server.after) if self.server else self.after
+        return self.before - worst <= self.max_drop + 1e-9  # 0.98 - 0.97 is a little over 0.01
