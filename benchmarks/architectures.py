@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -37,6 +37,7 @@ from avizor_export.exporter import export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.request import ExportRequest
 from avizor_export.variants.quality import LabelledItems
+from avizor_export.variants.speed import BATCH_SIZES, one_thread, rates
 from avizor_inference.engines import open_engine
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import ImageFrontEnd, ImageInput
@@ -109,7 +110,7 @@ def measure(recipe: Recipe, digits: Digits, models: Path) -> dict[str, Any]:
         "training_seconds": seconds,
         "int8": int8 if isinstance(int8, str) else f"{_after(int8):.3f}",
     }
-    return row | timings({key: each.model_path.read_bytes() for key, each in variants.items()}, "image", digits.test)
+    return row | timings(variants, digits.test)
 
 
 def quantised(network: torch.nn.Module, request: ExportRequest, models: Path) -> ModelVersion | str:
@@ -142,33 +143,16 @@ def engines_differ(models: Path, names: list[str], items: NDArray[np.uint8]) -> 
     return found
 
 
-def timings(variants: dict[str, bytes], input_name: str, items: NDArray[np.uint8], seconds: float = 1.0) -> dict[str, Any]:
+def timings(variants: dict[str, ModelVersion], items: NDArray[np.uint8]) -> dict[str, Any]:
     """Rows/s of each variant at batch 1 and 32: median and spread of five interleaved runs on one thread."""
-    sessions = {}
-    for name, proto in variants.items():
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        sessions[name] = ort.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+    sessions = [one_thread(onnx.load(version.model_path)) for version in variants.values()]
     figures: dict[str, Any] = {}
-    for batch in (1, 32):
-        rates: dict[str, list[float]] = {name: [] for name in sessions}
-        feed = {input_name: np.ascontiguousarray(np.resize(items, (batch, *items.shape[1:])))}
-        for _ in range(5):
-            for name, session in sessions.items():
-                rates[name].append(_rate(session, feed, batch, seconds / 5))
-        for name, found in rates.items():
+    for batch in BATCH_SIZES:
+        by_variant = zip(*rates(sessions, items, batch, "probabilities", rounds=5, seconds=0.2), strict=True)
+        for name, found in zip(variants, by_variant, strict=True):
             figures[f"{name}_{batch}"] = median(found)
             figures[f"{name}_{batch}_spread"] = max(found) / min(found)
     return figures
-
-
-def _rate(session: ort.InferenceSession, feed: dict[str, Any], batch: int, seconds: float) -> float:
-    session.run(["probabilities"], feed)
-    count, started = 0, time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds or count < 3:
-        session.run(["probabilities"], feed)
-        count += 1
-    return count * batch / passed
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from training import in_batches, train_autoencoder
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.cli import describe_export
 from avizor_export.data.real_data import recordings
-from avizor_export.data.table_data import read_column, read_rows
+from avizor_export.data.table_data import read_table
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.request import ExportRequest
@@ -62,7 +62,7 @@ def make(folder: Path, seed: int) -> None:
 
 def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVersion, dict[str, float]]:
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
-    rows = read_rows(data / "train.csv", TRANSFER)
+    rows = read_table(data / "train.csv", TRANSFER).rows()
     spec = fitted(TRANSFER, rows)
     features = in_batches(TableScaling(spec.front_end), torch.from_numpy(rows))
     torch.manual_seed(seed)
@@ -74,7 +74,7 @@ def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVers
         task="reconstruct",
         training=history,
         input=spec,
-        real_items=read_rows(data / "test.csv", spec)[-64:],
+        real_items=read_table(data / "test.csv", spec).rows()[-64:],
         normal=recordings(data / "calibration.csv", spec, SourceRule(), "account"),
         evaluation=dict(figures),
     )
@@ -87,7 +87,8 @@ def measure(network: torch.nn.Module, spec: TableInput, train: NDArray[np.float3
     pca: reconstruction from as many principal components. distance: mean of the squared features, which knows nothing but
     their means and deviations. partial: up to a false-alarm rate of 0.1.
     """
-    rows, kinds = read_rows(data / "test.csv", spec), np.array(read_column(data / "test.csv", "kind"))
+    test = read_table(data / "test.csv", spec)
+    rows, kinds = test.rows(), np.array(test.texts("kind"))
     scaling = TableScaling(spec.front_end)
     known, new = (in_batches(scaling, torch.from_numpy(part)) for part in (train, rows))
     fraud, error = kinds != transfers.CORRECT, errors(network, new)
@@ -101,8 +102,8 @@ def measure(network: torch.nn.Module, spec: TableInput, train: NDArray[np.float3
 
 def flagged(version: ModelVersion, data: Path) -> dict[str, float]:
     """Share of the test split's transfers that is flagged at ALPHA by the exported model, by kind."""
-    rows, kinds = read_rows(data / "test.csv", TRANSFER), np.array(read_column(data / "test.csv", "kind"))
-    accounts = np.array(read_column(data / "test.csv", "account"))
+    test = read_table(data / "test.csv", TRANSFER, ["account"])
+    rows, kinds, accounts = test.rows(), np.array(test.texts("kind")), np.array(test.texts("account"))
     calibration = version.calibration()
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:

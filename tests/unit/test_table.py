@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from avizor_export.data.real_data import recordings
-from avizor_export.data.table_data import read_rows
+from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.loading.input_description import parse_input
 from avizor_export.to_onnx import to_program
@@ -122,13 +122,18 @@ ROWS = np.array([[99, 0, 18], [NAN, NAN, NAN], [12.5, 2, 7]], np.float32)
 
 def test_rows_of_a_file_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(CSV)
-    np.testing.assert_array_equal(read_rows(tmp_path / "rows.csv", SPEC), ROWS)
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.csv", SPEC).rows(), ROWS)
     table = pa.table({"amount": [99, None, 12.5], "country": ["ES", "XX", "IT"], "hour": pa.array([18, None, 7], pa.int64())})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
-    np.testing.assert_array_equal(read_rows(tmp_path / "rows.parquet", SPEC), ROWS)
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), ROWS)
     found = list(recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
     assert [source for source, _ in found] == ["north", "south", "default"]
     np.testing.assert_array_equal(np.concatenate([row for _, row in found]), ROWS)
+
+
+def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("amount,country,hour,branch\n99,ES,18,007\n")
+    assert [source for source, _ in recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,7 @@ def test_rows_of_a_file_by_their_names(tmp_path: Path) -> None:
 def test_a_file_that_does_not_fit(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(ExportError, match=says):
-        read_rows(tmp_path / "rows.csv", SPEC)
+        read_table(tmp_path / "rows.csv", SPEC).rows()
 
 
 def test_a_column_of_sources_that_is_not_there(tmp_path: Path) -> None:

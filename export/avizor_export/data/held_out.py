@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.data.real_data import recordings
-from avizor_export.data.table_data import SUFFIXES, read_column, read_rows
+from avizor_export.data.table_data import SUFFIXES, read_table
 from avizor_export.variants.quality import LabelledItems
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
@@ -34,7 +34,8 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         items, labels = _folders(path, spec)
     elif isinstance(spec, TableInput) and path.suffix in SUFFIXES:
-        items, labels = read_rows(path, spec), np.array(read_column(path, LABEL_COLUMN))
+        table = read_table(path, spec, [LABEL_COLUMN])
+        items, labels = table.rows(), np.array(table.texts(LABEL_COLUMN))
     else:
         raise ExportError(
             f"{path}: give a .npz file with items and labels; for sound or images a folder with a sub-folder for each class, "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.calibrate import Recording
-from avizor_export.data.table_data import SUFFIXES, read_column, read_rows
+from avizor_export.data.table_data import SUFFIXES, read_table
 from avizor_inference.audio import find_audio, windows_of
 from avizor_inference.errors import ExportError, MediaError
 from avizor_inference.images import decode_image
@@ -82,8 +82,9 @@ def _items(path: Path, spec: InputSpec) -> Iterator[Recording]:
 
 
 def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[Recording]:
-    rows = read_rows(path, spec)
-    sources = read_column(path, source_column) if source_column else [""] * len(rows)
+    table = read_table(path, spec, [source_column] if source_column else [])
+    rows = table.rows()
+    sources = table.texts(source_column) if source_column else [""] * len(rows)
     for source, row in zip(sources, rows, strict=True):
         yield source or DEFAULT_SOURCE, row[None]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +23,55 @@ SUFFIXES = (".csv", ".parquet")
 _MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
 
 
-def read_rows(path: Path, spec: TableInput) -> NDArray[np.float32]:
-    """float32[rows, columns], NaN where missing. Columns that the model does not take are left aside.
+@dataclass(frozen=True)
+class Table:
+    """A table that was read, and what of it a model takes."""
 
-    Raises ExportError if the file cannot be read, lacks a column, or has a text where a number belongs.
+    path: Path
+    spec: TableInput
+    data: Any  # pyarrow.Table
+
+    def rows(self) -> NDArray[np.float32]:
+        """float32[rows, columns], NaN where missing. Columns that the model does not take are left aside.
+
+        Raises ExportError if the table lacks a column, is empty, or has a text where a number belongs.
+        """
+        missing = [name for name in self.spec.columns if name not in self.data.column_names]
+        if missing:
+            raise self._without(missing)
+        if not self.data.num_rows:
+            raise ExportError(f"{self.path} has no rows")
+        columns = []
+        for column in self.spec.front_end.columns:
+            if isinstance(column, CategoryColumn):
+                columns.append(encode_names(np.array(self.texts(column.name), dtype=str), column))
+            else:
+                columns.append(_numbers(self.data[column.name].combine_chunks(), self.path, column.name))
+        return np.stack(columns, axis=1)
+
+    def texts(self, name: str) -> list[str]:
+        """One column as text, such as the rows' sources or labels; empty where missing. Raises ExportError if there is none."""
+        if name not in self.data.column_names:
+            raise self._without([name])
+        return self.data[name].cast(pa.string()).fill_null("").to_pylist()  # type: ignore[no-any-return]
+
+    def _without(self, missing: list[str]) -> ExportError:
+        there = ", ".join(self.data.column_names)
+        return ExportError(f"{self.path} has no column {', '.join(map(repr, missing))}; it has {there}")
+
+
+def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table:
+    """Read a .csv or .parquet file. Raises ExportError if it cannot be read.
+
+    texts: columns besides the model's categories that are text whatever they look like, so that an account 007 stays one.
     """
-    table = _read(path, spec)
-    missing = [name for name in spec.columns if name not in table.column_names]
-    if missing:
-        raise ExportError(f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(table.column_names)}")
-    if not table.num_rows:
-        raise ExportError(f"{path} has no rows")
-    columns = []
-    for column in spec.front_end.columns:
-        values = table[column.name].combine_chunks()
-        if isinstance(column, CategoryColumn):
-            columns.append(encode_names(np.array(values.cast(pa.string()).fill_null("").to_pylist(), dtype=str), column))
-        else:
-            columns.append(_numbers(values, path, column.name))
-    return np.stack(columns, axis=1)
-
-
-def read_column(path: Path, name: str) -> list[str]:
-    """One column as text, such as the rows' sources or labels; empty where missing. Raises ExportError if there is none."""
-    table = _read(path, None)
-    if name not in table.column_names:
-        raise ExportError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
-    return [str(value) for value in table[name].cast(pa.string()).fill_null("").to_pylist()]
-
-
-def _read(path: Path, spec: TableInput | None) -> Any:
     try:
         if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        # A category may look like a number (a branch, say), so that its type is not left to be guessed.
-        types = {column.name: pa.string() for _, column in spec.front_end.categories} if spec else {}
+            return Table(path, spec, pyarrow.parquet.read_table(path))
+        names = [*texts, *(column.name for _, column in spec.front_end.categories)]
+        types = {name: pa.string() for name in names}
         options = pyarrow.csv.ConvertOptions(column_types=types, null_values=_MISSING, strings_can_be_null=True)
-        return pyarrow.csv.read_csv(path, convert_options=options)
+        return Table(path, spec, pyarrow.csv.read_csv(path, convert_options=options))
     except (OSError, pa.ArrowException) as error:
         raise ExportError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
 

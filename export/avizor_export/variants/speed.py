@@ -1,8 +1,9 @@
-"""Two graphs timed side by side on one thread: rows a second, and the ratio within the same run."""
+"""Graphs timed side by side on one thread: rows a second, and the ratio within the same run."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -29,22 +30,33 @@ def compare_speed(
 
     seconds: for each of the `rounds` turns of one graph; at least one run each.
     """
-    sessions = (_session(before), _session(after))
+    sessions = [one_thread(before), one_thread(after)]
+    return tuple(_compared(size, rates(sessions, items, size, output, rounds, seconds)) for size in BATCH_SIZES)
+
+
+def one_thread(proto: onnx.ModelProto) -> Any:
+    """A session of ONNX Runtime on one thread of the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def rates(
+    sessions: Sequence[Any], items: NDArray[np.generic], batch_size: int, output: str, rounds: int, seconds: float
+) -> list[tuple[float, ...]]:
+    """Rows a second of each session, for each round; the sessions take turns, so that a busy moment falls on all alike."""
     (name,) = (tensor.name for tensor in sessions[0].get_inputs())
-    return tuple(
-        _compare(sessions, name, np.resize(items, (size, *items.shape[1:])), output, rounds, seconds) for size in BATCH_SIZES
-    )
-
-
-def _compare(
-    sessions: tuple[Any, Any], name: str, batch: NDArray[np.generic], output: str, rounds: int, seconds: float
-) -> SpeedComparison:
+    feed = {name: np.ascontiguousarray(np.resize(items, (batch_size, *items.shape[1:])))}
     for session in sessions:
-        session.run([output], {name: batch})  # memory allocated, kernels chosen
-    pairs = [tuple(_rate(session, name, batch, output, seconds) for session in sessions) for _ in range(rounds)]
+        session.run([output], feed)  # memory allocated, kernels chosen
+    return [tuple(_runs_a_second(session, feed, output, seconds) * batch_size for session in sessions) for _ in range(rounds)]
+
+
+def _compared(batch_size: int, pairs: Sequence[tuple[float, ...]]) -> SpeedComparison:
     ratios = [after / before for before, after in pairs]
     return SpeedComparison(
-        batch_size=len(batch),
+        batch_size=batch_size,
         before=median(pair[0] for pair in pairs),
         after=median(pair[1] for pair in pairs),
         ratio=median(ratios),
@@ -53,17 +65,10 @@ def _compare(
     )
 
 
-def _rate(session: Any, name: str, batch: NDArray[np.generic], output: str, seconds: float) -> float:
+def _runs_a_second(session: Any, feed: dict[str, NDArray[np.generic]], output: str, seconds: float) -> float:
     runs, started = 0, time.perf_counter()
     while True:
-        session.run([output], {name: batch})
+        session.run([output], feed)
         runs += 1
         if (passed := time.perf_counter() - started) >= seconds:
-            return runs * len(batch) / passed
-
-
-def _session(proto: onnx.ModelProto) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return runs / passed
