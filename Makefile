@@ -69,7 +69,7 @@ up: models ## Start the stack; exports the demo's models first if there are none
 
 .PHONY: down
 down: ## Stop the stack
-	$(COMPOSE) down
+	$(COMPOSE) down --remove-orphans
 
 models: | $(STAMP)
 	$(BIN)/python examples/machine_anomalies.py --data demo-output/sounds --models $@

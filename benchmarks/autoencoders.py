@@ -3,8 +3,8 @@
     python benchmarks/autoencoders.py [--data FOLDER] [--seeds 3] [--only denoising,super-resolution] [--json results.json]
 
 Prints one table: medians over seeds, in brackets the smallest and largest. A seed is that of the training, of the noise and of
-data that is generated. `--data` holds MNIST's files in `mnist10k`; scikit-learn's bundled digits are taken without it. Where a
-model is exported with its figures, they were measured through the exported graph.
+data that is generated. `--data` holds MNIST's files in `mnist10k`; scikit-learn's bundled digits are taken without it.
+Models are measured through their exported graphs; but that of machine sounds as the torch module that is exported.
 """
 
 from __future__ import annotations

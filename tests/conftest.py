@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from support import FRAMES, ROOT, SAMPLE_RATE, SOUND, TRANSFER, PaddedAutoencoder, on_gpu, tone, transfers
+from support import DATA, FRAMES, SAMPLE_RATE, SOUND, TRANSFER, PaddedAutoencoder, on_gpu, tone, transfers
 from triton_server.container import triton_container
 from triton_server.install import TritonInstall, install
 from triton_server.server import TritonServer
@@ -18,6 +19,11 @@ from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageInput
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +51,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("AVIZOR_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}; name its folder in AVIZOR_DATA")
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f"no real data in {DATA}; name its folder in AVIZOR_DATA")
+    return DATA
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,15 @@
 
     python fuzz_reader.py FOLDER SEED COUNT
 
-FOLDER holds sound files: each *.onnx, *.pt and *.pt2 is damaged COUNT times by the seed, and the .onnx ones also in their
-structure. A line for each: `file reader case outcome`, the outcome `ok`, `refused: message` or `FAULT: what was raised`. The
-line's first half is printed before the reader begins, so that the last line of a process that died names the case.
+FOLDER holds sound files: each .onnx, .pt, .pt2, .npy, .npz, .csv and .parquet is damaged COUNT times by the seed, and the
+.onnx ones also in their structure. A line for each: `file reader case outcome`, the outcome `ok`, `refused: message` or
+`FAULT: what was raised`. The line's first half is printed before the reader begins, so that the last line of a process that
+died names the case.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import resource
 import sys
@@ -20,15 +22,22 @@ import onnx
 import torch
 from onnx import helper
 
+from avizor_export.data.held_out import read_held_out
+from avizor_export.data.real_data import sample
 from avizor_export.description.describe import layers_of_file
-from avizor_export.description.layers import table
-from avizor_export.loading.adopt import adopt, outputs_of, own_input, reference_run
-from avizor_export.loading.torch_files import load_program, load_weights, read_state
+from avizor_export.description.table import table
+from avizor_export.loading.adopt import adopt, outputs_of, own_input
+from avizor_export.loading.programs import load_program
+from avizor_export.loading.reference import reference_run
+from avizor_export.loading.state_dicts import load_weights, read_state
 from avizor_export.parity import compare, onnxruntime_run
 from avizor_inference.errors import AvizorError
 from avizor_inference.graph import read_graph
+from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 
 HUGE = 2**62
+VECTOR = TensorInput(name="features", item_shape=(4,))
+ROW = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"), CategoryColumn(name="b", categories=("x", "y")))))
 Damage = Callable[[onnx.ModelProto], None]
 
 
@@ -144,8 +153,13 @@ def damaged(file: Path, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
 def adopt_whole(path: Path) -> None:
     own_input(path)
     spec, proto = adopt(path, None, "classify")
-    outputs_of(proto)
-    compare(reference_run(proto), onnxruntime_run(proto), spec.tensor(), None, "the reference")
+    outputs_of(proto, spec)
+    compare(reference_run(proto), onnxruntime_run(proto), spec, None, "the reference")
+
+
+def read_rows(path: Path) -> None:
+    logging.disable()  # a word of no category is no damage, and is logged
+    read_held_out(path, ROW, None)
 
 
 READERS: dict[str, dict[str, Callable[[Path], object]]] = {
@@ -157,6 +171,10 @@ READERS: dict[str, dict[str, Callable[[Path], object]]] = {
     },
     ".pt": {"weights": lambda path: load_weights(torch.nn.Sequential(torch.nn.Linear(4, 3)), read_state(path), "the file")},
     ".pt2": {"program": load_program},
+    ".npy": {"items": lambda path: sample(path, VECTOR, 8)},
+    ".npz": {"held_out": lambda path: read_held_out(path, VECTOR, ["a", "b"])},
+    ".csv": {"rows": read_rows},
+    ".parquet": {"rows": read_rows},
 }
 
 

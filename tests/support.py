@@ -14,6 +14,8 @@ from avizor_export.architectures.autoencoder import Autoencoder
 from avizor_inference.inputs import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 ROOT = Path(__file__).parent.parent
+# Real data, where there is some.
+DATA = Path(os.environ.get("AVIZOR_DATA", ROOT.parent / "shared" / "data"))
 
 SAMPLE_RATE = 8000
 

@@ -9,8 +9,11 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from avizor_export.description.layers import layers_of, table
-from avizor_export.variants.variant import remark
+from avizor_export.description.front_end_table import front_end_table
+from avizor_export.description.layers import layers_of
+from avizor_export.description.table import difference, table
+from avizor_export.proof.differences import allowed
+from avizor_export.variants.variant import remarks
 from avizor_inference.calibration import Calibration
 from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelVersion
@@ -23,7 +26,7 @@ TRAINING_PLOT = "card-training.png"
 def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
     """Write card.md and its plots into the version's folder. training: figures by epoch, empty where they are not known."""
     manifest, calibration = version.manifest, version.calibration()
-    parts = [*_facts(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
+    parts = [*_facts(manifest), *_front_end(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
     if training:
         _plot_training(version.folder / TRAINING_PLOT, training)
         parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
@@ -56,22 +59,32 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield ""
 
 
+def _front_end(manifest: Manifest) -> Iterator[str]:
+    if rows := front_end_table(manifest.input):
+        yield from ("## Front end", "", "Inside the graph, in FP32.", "", _row(*rows[0]), "|" + "---|" * len(rows[0]))
+        yield from (_row(*row) for row in rows[1:])
+        yield ""
+
+
 def _parity(manifest: Manifest) -> Iterator[str]:
     report = manifest.parity
     yield from ("## Parity", "")
     yield f"Held against {report.compared_with} on batches of {', '.join(map(str, report.batch_sizes))} of "
-    yield f"{', '.join(report.samples)} items; allowed are {report.absolute_tolerance:g} + "
-    yield f"{report.relative_tolerance:g} of the value."
-    yield from ("", "| output | largest difference | seen on |", "|---|---:|---|")
-    yield from (f"| {name} | {each.largest_absolute:.1e} | {each.sample} |" for name, each in report.outputs.items())
+    yield f"{', '.join(report.samples)} items."
+    yield from ("", "| output | largest difference | seen on | allowed |", "|---|---:|---|---|")
+    for name, each in report.outputs.items():
+        yield f"| {name} | {each.largest_absolute:.1e} | {each.sample} | {allowed(name)} |"
     if report.server:
         for name, each in report.server.outputs.items():
-            yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} |"
+            yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} | the same |"
     yield ""
-    if report.top1_agreement is not None:
-        yield from (f"Most probable class the same on {report.top1_agreement:.1%} of the items.", "")
-    if report.rank_correlation is not None:
-        yield from (f"Rank correlation of the scores {report.rank_correlation:.6f}.", "")
+    for where, agreement in (("", report), ("Through the server: ", report.server)):
+        if agreement is None:
+            continue
+        if agreement.top1_agreement is not None:
+            yield from (f"{where}Most probable class the same on {agreement.top1_agreement:.1%} of the items.", "")
+        if agreement.rank_correlation is not None:
+            yield from (f"{where}Rank correlation of the scores {agreement.rank_correlation:.6f}.", "")
 
 
 def _precision(manifest: Manifest) -> Iterator[str]:
@@ -90,8 +103,10 @@ def _precision(manifest: Manifest) -> Iterator[str]:
         yield f"The most probable class is the same on {variant.top1_agreement:.1%} of them."
     if variant.rank_correlation is not None:
         yield f"The rank correlation of the scores is {variant.rank_correlation:.4f}."
-    yield from ("", "| output | largest difference to FP32 | on item |", "|---|---:|---:|")
-    yield from (f"| {name} | {each.largest_absolute:.1e} | {each.item} |" for name, each in variant.outputs.items())
+    yield from ("", "| output | largest difference to FP32 | on item | rms / standard deviation |", "|---|---:|---:|---:|")
+    for name, output in variant.outputs.items():
+        share = "-" if output.share is None else f"{output.share:.3f}"
+        yield f"| {name} | {output.largest_absolute:.1e} | {output.item} | {share} |"
     yield from ("", "| rows/s, one thread | fp32 | " + manifest.precision + " | ratio |", "|---|---:|---:|---:|")
     for each in variant.speed:
         yield (
@@ -99,17 +114,17 @@ def _precision(manifest: Manifest) -> Iterator[str]:
             f"| {each.ratio:.2f} ({each.lowest_ratio:.2f} to {each.highest_ratio:.2f}) |"
         )
     yield ""
-    if said := remark(manifest):
+    for said in remarks(manifest):
         yield from (f"Note: {said}.", "")
     yield from ("| setting | value |", "|---|---|")
-    yield from (f"| {name} | {value} |" for name, value in variant.settings.items())
+    yield from (_row(name, value) for name, value in variant.settings.items())
     yield ""
 
 
 def _evaluation(manifest: Manifest) -> Iterator[str]:
     if manifest.evaluation:
         yield from ("## Evaluation", "", "| figure | value |", "|---|---|")
-        yield from (f"| {name} | {value} |" for name, value in manifest.evaluation.items())
+        yield from (_row(name, value) for name, value in manifest.evaluation.items())
         yield ""
 
 
@@ -123,12 +138,21 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
     model = ir.from_proto(proto)
     passes.ShapeInferencePass()(model)
-    rows = table(layers_of(model.graph), parameters)
-    yield from ("## Layers", "", "As in the graph: batch norms are folded into the convolutions before them.", "")
-    yield "| " + " | ".join(rows[0]) + " |"
+    layers = layers_of(model.graph)
+    rows = table(layers, parameters)
+    yield from ("## Layers", "")
+    yield _row(*rows[0])
     yield "|---|---|---|---|---:|---:|---:|"
-    yield from ("| " + " | ".join(row) + " |" for row in rows[1:])
+    yield from (_row(*row) for row in rows[1:])
     yield ""
+    if why := difference(layers, parameters):
+        yield from (why, "")
+
+
+def _row(*cells: object) -> str:
+    """A row of a table. What comes from files and from users' figures stays in its cell."""
+    shown = (f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells)
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in shown) + " |"
 
 
 def _plot_training(path: Path, training: Mapping[str, Sequence[float]]) -> None:
@@ -137,7 +161,7 @@ def _plot_training(path: Path, training: Mapping[str, Sequence[float]]) -> None:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     for name, values in training.items():
-        axes.plot(range(1, len(values) + 1), values, label=name)
+        axes.plot(range(1, len(values) + 1), values, marker=".", label=name)  # a line of one epoch would not show
     axes.set_xlabel("epoch")
     axes.legend()
     figure.savefig(path, dpi=100)

@@ -8,26 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import FiniteFloat, JsonValue, TypeAdapter, ValidationError
 from torch import nn
 
+from avizor_export.data.figures import read_evaluation, read_training
+from avizor_export.data.fit_on import fit_on as fitted_spec
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.real_data import recordings, sample
 from avizor_export.exporter import adopt_model, export_model
+from avizor_export.front_ends.remarks import remarks as front_end_remarks
 from avizor_export.loading.adopt import own_input
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.input_description import parse_input
+from avizor_export.loading.labels import read_labels
 from avizor_export.loading.trained import load, weights_file
 from avizor_export.parity import BATCH_SIZES
-from avizor_export.request import ExportRequest
-from avizor_export.serving.options import serving_options, settings_from
+from avizor_export.request import ExportRequest, check_labels
+from avizor_export.serving.options import given, serving_options
 from avizor_export.variants.int8 import MOST_ITEMS
-from avizor_export.variants.variant import remark
-from avizor_inference.errors import ExportError
+from avizor_export.variants.quality import METRIC_OF, LabelledItems, by_chance
+from avizor_export.variants.variant import remarks
+from avizor_inference.inputs import InputSpec
 from avizor_inference.manifest import Manifest, Precision, Task
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
-from avizor_inference.strict import describe
 
 _path = click.Path(path_type=Path)
 
@@ -42,6 +45,9 @@ _path = click.Path(path_type=Path)
 @click.option("--set", "settings", multiple=True, metavar="KEY=JSON", help="Keyword argument of the factory, e.g. classes=10.")
 @click.option("--output", help="Of an .onnx file with several: the logits, probabilities or reconstruction.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through a live Triton as well.")
+@click.option(
+    "--fit-on", type=_path, help="Training data: takes mean and std of the input from it, where --input does not give them."
+)
 @click.option("--labels", type=_path, help="One label a line, in the order of the outputs (classifiers).")
 @click.option(
     "--items", type=_path, help="Real items for parity and for the ranges of --int8: a folder, .csv, .parquet or .npy."
@@ -52,12 +58,10 @@ _path = click.Path(path_type=Path)
 @click.option("--evaluation", type=_path, help="JSON file of figures measured on held-out data, for the manifest.")
 @click.option("--training", type=_path, help="JSON file of lists of figures by epoch, to be plotted in the model card.")
 @click.option(
-    "--evaluate-on", type=_path, help="Labelled held-out data: a folder with one for each class, .csv, .parquet or .npz."
+    "--evaluate-on", type=_path, help="Labelled held-out data: a folder with one for each class (good, ...), a table, or .npz."
 )
-@click.option("--int8", "precision", flag_value="int8", help="Quantise the network; refused if it loses over --max-drop.")
-@click.option(
-    "--fp16", "precision", flag_value="fp16", help="Network in float16, for GPUs; refused if it loses over --max-drop."
-)
+@click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT; refused if it loses over --max-drop.")
+@click.option("--fp16", is_flag=True, help="Network in float16, for GPUs; refused if it loses over --max-drop.")
 @click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Of accuracy or ROC AUC.")
 @serving_options
 def export(
@@ -70,6 +74,7 @@ def export(
     settings: tuple[str, ...],
     output: str | None,
     verify_with: str | None,
+    fit_on: Path | None,
     labels: Path | None,
     items: Path | None,
     calibrate: Path | None,
@@ -78,7 +83,8 @@ def export(
     evaluation: Path | None,
     training: Path | None,
     evaluate_on: Path | None,
-    precision: Precision | None,
+    int8: bool,
+    fp16: bool,
     max_drop: float,
     **serving: Any,
 ) -> None:
@@ -90,17 +96,27 @@ def export(
     The input's pre-processing goes into the graph; the reference and ONNX Runtime are compared on zeros, random and real items;
     the version is published whole or not at all.
     """
-    names: Sequence[str] | None = _read(labels).splitlines() if labels else None
+    precision = _precision(int8, fp16)
+    names: Sequence[str] | None = read_labels(labels) if labels else None
+    if names is not None:
+        check_labels(names)
     arguments = dict(_setting(text) for text in settings)
-    spec = parse_input(input_text) if input_text else None
+    spec = _input(input_text, fit_on) if input_text or fit_on else None
     network: nn.Module | None = None
+    is_file = source.endswith((".pt2", ".onnx"))
+    if task == "classify":
+        _refuse(calibrate, "--calibrate", "is for autoencoders: it gives scores their p-values; real items come by --items")
     if source.endswith(".onnx"):
         _refuse(weights, "--weights", "an .onnx file has its weights inside")
+        _refuse(settings, "--set", "an .onnx file is no factory that takes arguments")
         first_look(Path(source))
         spec = spec or own_input(Path(source))
     else:
-        loaded = load(source, arguments, weights, spec, names)
+        _refuse(output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
+        loaded = load(source, arguments, weights, spec, names, task)
         network, spec, names = loaded.network, loaded.input, loaded.labels
+    for said in front_end_remarks(spec):
+        click.echo(f"Warning: {said}.", err=True)
     rule, real = SourceRule(source_pattern), items or calibrate
     request = ExportRequest(
         name=name,
@@ -109,22 +125,28 @@ def export(
         labels=names,
         real_items=sample(real, spec, MOST_ITEMS if precision == "int8" else max(BATCH_SIZES)) if real else None,
         normal=recordings(calibrate, spec, rule, source_column) if calibrate else None,
-        evaluation=_evaluation(evaluation),
-        training=_training(training),
+        evaluation=read_evaluation(evaluation) if evaluation else {},
+        training=read_training(training) if training else {},
         held_out=read_held_out(evaluate_on, spec, names if task == "classify" else None) if evaluate_on else None,
-        precision=precision or "fp32",
+        precision=precision,
         max_drop=max_drop,
         verify_with=verify_with,
-        serving=settings_from(serving, models, name),
-        factory=source,
-        weights=weights_file(weights),
+        serving=given(serving),
+        factory=Path(source).name if is_file else source,
+        weights=Path(source) if is_file else weights_file(weights),
     )
     if real is None:
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
     if network is None:
-        describe_export(adopt_model(Path(source), request, models, output))
+        click.echo("Proving the graph on the reference evaluator of onnx: a minute or so for 11 million weights.", err=True)
+        version = adopt_model(Path(source), request, models, output)
     else:
-        describe_export(export_model(network, request, models))
+        version = export_model(network, request, models)
+    describe_export(version)
+    if task == "classify" and is_file:
+        _note_missing_taps(version.manifest, source)
+    if request.held_out is not None:
+        _warn_of_chance(version.manifest, request.held_out)
 
 
 def describe_export(version: ModelVersion) -> None:
@@ -141,12 +163,36 @@ def describe_export(version: ModelVersion) -> None:
     if manifest.parity.server:
         worst = max(output.largest_absolute for output in manifest.parity.server.outputs.values())
         click.echo(f"  parity  through {manifest.parity.server.address}: by at most {worst:.1e}")
+    if "held_out_items" in manifest.evaluation and manifest.variant is None:
+        metric = METRIC_OF[manifest.task]
+        click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {manifest.evaluation['held_out_items']} held-out items")
     _describe_variant(manifest)
     if calibration:
         sources = ", ".join(f"{source} {len(scores)}" for source, scores in calibration.sources.items())
         click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources})")
     elif manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
+
+
+def _note_missing_taps(manifest: Manifest, source: str) -> None:
+    """A program or a graph has no layers whose values could be tapped."""
+    given = {output.name for output in manifest.outputs}
+    if missing := [name for name in ("embedding", "activations") if name not in given]:
+        how = "give the file outputs of these names" if source.endswith(".onnx") else "export the torch module itself"
+        click.echo(f"Note: the version has no {' and no '.join(missing)}; {how}, to have them.", err=True)
+
+
+def _warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
+    """Say so where the network tells apart nothing: mostly labels in another order, or other pre-processing."""
+    metric, (chance, margin) = METRIC_OF[manifest.task], by_chance(manifest.task, held_out.labels)
+    reached = manifest.evaluation[metric]
+    if isinstance(reached, float) and reached <= chance + margin:
+        without = "naming the most frequent class alone" if manifest.task == "classify" else "scores at random"
+        click.echo(
+            f"Warning: {metric} {reached:.4f} is what chance gives ({chance:.4f} by {without}, {margin:.4f} to either side); "
+            "see whether the labels are in the order of the outputs, and the pre-processing (--input) is that of training.",
+            err=True,
+        )
 
 
 def _describe_variant(manifest: Manifest) -> None:
@@ -164,13 +210,26 @@ def _describe_variant(manifest: Manifest) -> None:
             f"  {manifest.precision}: {speed.ratio:.2f} times fp32's rows/s at batch {speed.batch_size}, one thread "
             f"({speed.lowest_ratio:.2f} to {speed.highest_ratio:.2f})"
         )
-    if said := remark(manifest):
-        click.echo(f"{'Note' if manifest.precision == 'fp16' else 'Warning'}: {said}.", err=True)
+    for said in remarks(manifest):
+        click.echo(f"Warning: {said}.", err=True)
 
 
-def _refuse(value: str | None, option: str, why: str) -> None:
+def _precision(int8: bool, fp16: bool) -> Precision:
+    if int8 and fp16:
+        raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
+    return "int8" if int8 else "fp16" if fp16 else "fp32"
+
+
+def _refuse(value: object, option: str, why: str) -> None:
     if value:
         raise click.BadParameter(why, param_hint=option)
+
+
+def _input(text: str | None, training_data: Path | None) -> InputSpec:
+    if text is None:
+        raise click.BadParameter("fills in what --input leaves out: give --input too", param_hint="--fit-on")
+    spec = parse_input(text)
+    return fitted_spec(training_data, spec) if training_data else spec
 
 
 def _setting(text: str) -> tuple[str, object]:
@@ -181,33 +240,3 @@ def _setting(text: str) -> tuple[str, object]:
         return key, json.loads(value)
     except ValueError:
         return key, value
-
-
-def _evaluation(path: Path | None) -> dict[str, JsonValue]:
-    if path is None:
-        return {}
-    try:
-        figures = json.loads(_read(path))
-    except ValueError as error:
-        raise ExportError(f"{path} is not JSON: {error}") from error
-    if not isinstance(figures, dict):
-        raise ExportError(f"{path} has to hold a JSON object of figures")
-    return figures
-
-
-def _training(path: Path | None) -> dict[str, list[float]]:
-    if path is None:
-        return {}
-    try:
-        return TypeAdapter(dict[str, list[FiniteFloat]]).validate_json(_read(path))
-    except ValidationError as error:
-        raise ExportError(
-            f"{path} has to hold a JSON object of lists of numbers, one for each epoch: {describe(error)}"
-        ) from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({error})") from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx
@@ -14,11 +14,13 @@ from torch import nn
 
 from avizor_export import parity
 from avizor_export.card import write_card
-from avizor_export.loading.adopt import adopt, outputs_of, parameters_of, reference_run
+from avizor_export.loading.adopt import adopt, outputs_of, parameters_of
 from avizor_export.loading.first_look import first_look
+from avizor_export.loading.reference import reference_of
+from avizor_export.proof.heads import refuse_sigmoid
 from avizor_export.publish import publish, staging
 from avizor_export.request import ExportRequest, check_data, settled
-from avizor_export.served import MEANINGS, ServedModel, serve
+from avizor_export.served import ServedModel, meaning_of, serve
 from avizor_export.serving.triton_config import config_text
 from avizor_export.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.variants.quality import METRIC_OF, measure
@@ -27,10 +29,12 @@ from avizor_export.verify import on_server, parse_address
 from avizor_export.version_files import Made, calibrate_version, manifest_of, provenance_of, refuse_other_tensors, write_files
 from avizor_inference.check import check_model
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.inputs import TensorInput, TensorSpec
+from avizor_inference.inputs import InputSpec, TensorSpec
 from avizor_inference.manifest import MODEL_FILE, Precision
 from avizor_inference.reports import ParityReport, ServerParity, ServerQuality
 from avizor_inference.repository import ModelRepository, ModelVersion
+
+_log = logging.getLogger(__name__)
 
 
 def export_model(
@@ -41,12 +45,11 @@ def export_model(
     simplify: what goes over the exported graph; a graph that it breaks is exported once more without it.
     """
     request = settled(request, models)
-    tensor = request.input.tensor()
-    example = torch.from_numpy(parity.random_items(tensor, 2))
-    served = serve(network, request.input, request.task, example)
-    outputs = _outputs(served, example)
-    check_data(request, outputs)
-    proto, report, simplified = _proven(request, served, example, outputs, simplify)
+    example = torch.from_numpy(parity.random_items(request.input, 2, real=request.real_items))
+    with serve(network, request.input, request.task, example) as served:
+        outputs = _outputs(served, example, request.input)
+        check_data(request, outputs)
+        proto, report, simplified = _proven(request, served, example, outputs, simplify)
     factory = request.factory or f"{type(network).__module__}:{type(network).__qualname__}"
     parameters = sum(parameter.numel() for parameter in network.parameters())
     made = Made(proto, proto, outputs, report, provenance_of(request, factory, parameters), request.evaluation, simplified)
@@ -60,12 +63,14 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     """
     request = settled(request, models)
     first_look(path)
-    own = isinstance(request.input, TensorInput)
-    spec, proto = adopt(path, None if own else request.input, request.task, output)
+    spec, proto = adopt(path, request.input, request.task, output, request.real_items)
     request = replace(request, input=spec, weights=path)
-    outputs = outputs_of(proto)
+    outputs = outputs_of(proto, spec)
     check_data(request, outputs)
-    report = _prove(request, proto, outputs, reference_run(proto), f"the reference evaluator of onnx {version('onnx')}")
+    reference = reference_of(proto, parity.random_items(spec, 2, real=request.real_items))
+    if reference.note:
+        _log.warning("%s", reference.note)
+    report = _prove(request, proto, outputs, reference.run, reference.name)
     provenance = provenance_of(request, path.name, parameters_of(proto))
     made = Made(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
     return _publish(_measured(made, request), request, models)
@@ -107,7 +112,7 @@ def _in_precision(made: Made, request: ExportRequest) -> Made:
     held_out, precision = request.held_out, request.precision
     assert held_out is not None  # check_variant_data saw it
     guard = Guard(request.task, held_out, request.max_drop)
-    proto, report = make_variant(made.fp32, precision, request.real_items, guard)
+    proto, report = make_variant(made.fp32, precision, request.real_items, guard, request.settings.target)
     if request.verify_with is not None:
         with _through_server(request, proto, made.outputs, precision) as run:
             reached = measure(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
@@ -120,13 +125,21 @@ def _in_precision(made: Made, request: ExportRequest) -> Made:
 def _prove(
     request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: parity.Run, compared_with: str
 ) -> ParityReport:
-    tensor, real = request.input.tensor(), request.real_items
-    report = parity.compare(reference, parity.onnxruntime_run(proto), tensor, real, compared_with)
+    refuse_sigmoid(proto)
+    spec, real = request.input, request.real_items
+    report = parity.compare(reference, parity.onnxruntime_run(proto), spec, real, compared_with)
     if request.verify_with is None:
         return report
     with _through_server(request, proto, outputs, "fp32") as run:
-        through_server = parity.compare(reference, run, tensor, real, compared_with)
-    return report.model_copy(update={"server": ServerParity(address=request.verify_with, outputs=through_server.outputs)})
+        through = parity.compare(reference, run, spec, real, compared_with)
+    server = ServerParity(
+        address=request.verify_with,
+        batch_sizes=tuple(sorted({min(size, request.settings.max_batch_size) for size in through.batch_sizes})),
+        outputs=through.outputs,
+        top1_agreement=through.top1_agreement,
+        rank_correlation=through.rank_correlation,
+    )
+    return report.model_copy(update={"server": server})
 
 
 def _through_server(
@@ -141,7 +154,7 @@ def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
     with staging(models, request.name) as stage:
         onnx.save(made.proto, stage.version_folder / MODEL_FILE)
         manifest = manifest_of(request, stage, made)
-        write_files(stage, manifest, request, models)
+        notes = write_files(stage, manifest, request, models)
         refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
             calibrate_version(stage, request.normal, request.precision)
@@ -150,13 +163,15 @@ def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
             raise ExportError("the version that was made does not pass its own check: " + "; ".join(problems))
         write_card(ModelVersion(request.name, manifest.version, stage.version_folder), made.fp32, request.training)
         folder = publish(stage, models)
+    for note in notes:
+        _log.warning("%s", note)
     return ModelVersion(request.name, manifest.version, folder)
 
 
-def _outputs(served: ServedModel, example: torch.Tensor) -> tuple[TensorSpec, ...]:
+def _outputs(served: ServedModel, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
     with torch.inference_mode():
         values = served.named(example)
     return tuple(
-        TensorSpec(name=name, dtype="float32", item_shape=tuple(value.shape[1:]), meaning=MEANINGS[name])
+        TensorSpec(name=name, dtype="float32", item_shape=tuple(value.shape[1:]), meaning=meaning_of(name, spec))
         for name, value in values.items()
     )

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from avizor_inference.config import CONFIG_FILE
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.repository import ModelRepository
 
@@ -69,17 +70,17 @@ def locked(models: Path, name: str) -> Iterator[None]:
 def publish(stage: Staging, models: Path) -> Path:
     """Show the staged version to readers; return its folder.
 
-    config.pbtxt goes first: it has the digests of the versions that are there and of the one that comes, so it holds before and
-    after.
+    config.pbtxt goes before the version: it has the digests of the versions that are there and of the one that comes, and so
+    holds before and after.
     """
     _flush(stage.root)
     target = models / stage.name
     if not target.is_dir():
         stage.model_folder.rename(target)
     else:
-        for path in stage.model_folder.iterdir():
-            if path != stage.version_folder:  # config.pbtxt and labels.txt, each whole or not at all
-                os.replace(path, target / path.name)
+        files = [path for path in stage.model_folder.iterdir() if path != stage.version_folder]
+        for path in sorted(files, key=lambda path: path.name == CONFIG_FILE):  # after the file that keeps the one before
+            os.replace(path, target / path.name)  # each whole or not at all
         _flush_folder(target)
         stage.version_folder.rename(target / str(stage.version))
         _flush_folder(target)

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from avizor_export.calibrate import Recording
-from avizor_export.serving.settings import ServingSettings, published_settings
+from avizor_export.proof.items import refuse_front_end
+from avizor_export.served import MEANINGS
+from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, with_options
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.variant import check_variant_data
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import InputSpec, TensorSpec
-from avizor_inference.manifest import NAME_PATTERN, Precision, Task
+from avizor_inference.inputs import InputSpec, TableInput, TensorSpec
+from avizor_inference.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 Items = NDArray[np.generic]
 
@@ -36,8 +38,8 @@ class ExportRequest:
     held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
     precision: of the network. Another than fp32 is made from the proven FP32 graph, measured on `held_out`, and refused if it
         loses more than max_drop of accuracy or ROC AUC. int8 takes the ranges of its activations from `real_items`.
-    serving: how it is to be served; None takes what the version before has, or the defaults. max_batch_size: that one alone,
-        over the rest.
+    serving: how it is to be served, where not as the version before, or by the defaults. max_batch_size: one of these.
+    published: settings of the version before as the work began, for proofs through a server; found out by the export.
     """
 
     name: str
@@ -52,37 +54,55 @@ class ExportRequest:
     held_out: LabelledItems | None = None
     precision: Precision = "fp32"
     max_drop: float = 0.01
-    serving: ServingSettings | None = None
+    serving: ServingOptions = field(default_factory=ServingOptions)
     max_batch_size: int | None = None
+    published: ServingSettings = field(default_factory=ServingSettings)
     factory: str = ""
     weights: Path | None = None
 
     @property
+    def options(self) -> ServingOptions:
+        """All that was asked for of serving."""
+        return self.serving if self.max_batch_size is None else {**self.serving, "max_batch_size": self.max_batch_size}
+
+    @property
     def settings(self) -> ServingSettings:
-        """How the model is to be served. Raises ExportError where max_batch_size does not fit the rest."""
-        serving = self.serving or ServingSettings()
-        return serving if self.max_batch_size is None else replace(serving, max_batch_size=self.max_batch_size)
+        """How the model is to be served, unless config.pbtxt changes meanwhile. Raises ExportError where options do not fit."""
+        return with_options(self.published, self.options)
 
 
 def settled(request: ExportRequest, models: Path) -> ExportRequest:
-    """The request with its serving settings, those of the versions before where it names none. Raises ExportError."""
+    """The request, with the settings of versions before. Raises ExportError for a name, items or settings that cannot be."""
     _check_name(request.name)
-    if request.serving is None:
-        request = replace(request, serving=published_settings(models, request.name))
-    return replace(request, serving=request.settings, max_batch_size=None)
+    _check_input(request)
+    request = replace(request, published=published_settings(models, request.name))
+    _ = request.settings
+    return request
 
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
-        raise ExportError(f"{name!r} is not a model name; use letters, digits, '-', '_', '.', and begin with a letter or digit")
+        raise ExportError(
+            f"{name!r} is not a model name; use letters, digits, '-', '_', '.', {LONGEST_NAME} at most, and begin with a "
+            "letter or digit"
+        )
+
+
+def _check_input(request: ExportRequest) -> None:
+    """The items first, then the front end: what is wrong with them would else be blamed on the network."""
+    tensor = request.input.tensor()
+    if tensor.name in MEANINGS:
+        raise ExportError(f"input {tensor.name!r} has the name of an output; give it another one")
+    _check_items(request, request.real_items, "real")
+    refuse_front_end(request.input, request.real_items)
 
 
 def check_data(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
     """Raise ExportError if labels or items do not fit, or are not what the precision needs: before the long work begins."""
     _check_labels(request, outputs)
-    _check_items(request, request.real_items)
+    _check_items(request, request.real_items, "real")
     if request.held_out is not None:
-        _check_items(request, request.held_out.items)
+        _check_items(request, request.held_out.items, "held-out")
         request.held_out.check(request.task, len(request.labels or ()))
     check_variant_data(request.precision, request.real_items, request.held_out)
 
@@ -93,17 +113,41 @@ def _check_labels(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None
             raise ExportError("labels are for classifiers; leave them out for an autoencoder")
         return
     (classes,) = outputs[0].item_shape
+    if classes == 1:
+        raise ExportError(
+            "the network gives one number for an item, and the softmax of one number is 1; let it return a logit for each "
+            "class: for two classes by one logit z two logits, [0, z]"
+        )
     if request.labels is None or len(request.labels) != classes:
         given = "no labels" if request.labels is None else f"{len(request.labels)} labels"
         raise ExportError(f"{given} for a network with {classes} classes; give one label a line, in the order of the outputs")
-    if len(set(request.labels)) != classes or any(not label.strip() or "\n" in label for label in request.labels):
-        raise ExportError("labels have to differ, and none may be empty or hold a line break")
+    check_labels(request.labels)
 
 
-def _check_items(request: ExportRequest, items: Items | None) -> None:
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise ExportError naming a label that is there twice, is empty or holds a line break."""
+    rule = "labels have to differ, and none may be empty or hold a line break"
+    seen: set[str] = set()
+    for number, label in enumerate(labels, 1):
+        if not label.strip() or "\n" in label:
+            raise ExportError(f"{rule}: label {number} is {'empty' if not label.strip() else repr(label)}")
+        if label in seen:
+            raise ExportError(f"{rule}: {label!r} is there twice")
+        seen.add(label)
+
+
+def _check_items(request: ExportRequest, items: Items | None, which: str) -> None:
     tensor = request.input.tensor()
-    if items is not None and (items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape):
+    if items is None:
+        return
+    if items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape:
         raise ExportError(
-            f"real items are {items.dtype}{list(items.shape)}; "
+            f"{which} items are {items.dtype}{list(items.shape)}; "
             f"{tensor.name} is {tensor.dtype}[n, {', '.join(map(str, tensor.item_shape))}]"
         )
+    is_table = isinstance(request.input, TableInput)  # where a value is missing, there is NaN
+    wrong = np.isinf(items) if is_table else ~np.isfinite(items)
+    if wrong.any():
+        number = int(wrong.reshape(len(items), -1).any(axis=1).argmax())
+        what = "infinity" if is_table else "NaN or infinity"
+        raise ExportError(f"{which} item {number} holds {what}; mend it or leave it out")

@@ -6,15 +6,16 @@ that it does not have to be written for Avizor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from avizor_export.front_ends.of_input import front_end
+from avizor_export.taps import Taps, in_step, last_linear_and_map
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import InputSpec
+from avizor_inference.inputs import InputSpec, TableInput
 from avizor_inference.manifest import Task
 
 MEANINGS = {
@@ -28,15 +29,32 @@ MEANINGS = {
 }
 
 
+def meaning_of(name: str, spec: InputSpec) -> str:
+    """What an output is, empty for one that is the network's own. Of a table's errors it says which is which column's."""
+    text = MEANINGS.get(name, "")
+    if isinstance(spec, TableInput) and name in ("error_map", "reconstruction"):
+        return f"{text}; in order: {', '.join(spec.front_end.features)}"
+    return text
+
+
 class ServedModel(nn.Module):
-    """Raw items in, a tuple of tensors out, named by `output_names`; each has the batch as its dimension 0."""
+    """Raw items in, a tuple of tensors out, named by `output_names`; each has the batch as its dimension 0.
 
-    output_names: tuple[str, ...]
+    In a `with` statement, the network is as it was afterwards: in its own mode, and without the hooks of the taps.
+    """
 
-    def __init__(self, front_end: nn.Module, network: nn.Module) -> None:
+    def __init__(self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool]) -> None:
         super().__init__()
         self.front_end = front_end
         self.network = network
+        self._modes = modes
+        self._taps = Taps()
+        self._own_outputs: tuple[str, ...] = ()
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of what `forward` gives."""
+        return (*self._own_outputs, *self._taps.names)
 
     def forward(self, items: Tensor) -> tuple[Tensor, ...]:
         """Run front end and network."""
@@ -46,12 +64,33 @@ class ServedModel(nn.Module):
         """The outputs by name."""
         return dict(zip(self.output_names, self(items), strict=True))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._taps.keep(set())
+        give_back(self._modes)
+
+    def _keep_taps_in_step(self, example: Tensor) -> None:
+        """Take off the taps without a row for each item: what is folded into the batch, or a sequence that comes first."""
+        sizes = len(example), len(example) + 1
+        _run(self, example)
+        caught = self._taps.take()
+        try:
+            _run(self, torch.cat([example, example[:1]]))
+        except ExportError as error:
+            raise ExportError(
+                f"the network takes a batch of {sizes[0]} and not one of {sizes[1]}; look for a reshape or an expand with a "
+                f"fixed batch size, and use x.shape[0] or -1 there: {error}"
+            ) from error
+        self._taps.keep(in_step(caught, self._taps.take(), sizes))
+
 
 class ServedClassifier(ServedModel):
     """Gives `probabilities` [N, K] and, where the network has them, `embedding` [N, E] and `activations` [N, C, h, w]."""
 
-    def __init__(self, front_end: nn.Module, network: nn.Module, example: Tensor) -> None:
-        super().__init__(front_end, network)
+    def __init__(self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool], example: Tensor) -> None:
+        super().__init__(front_end, network, modes)
         logits = _run(self, example)
         if logits.ndim != 2 or len(logits) != len(example):
             raise ExportError(
@@ -60,20 +99,18 @@ class ServedClassifier(ServedModel):
         sums_to_one = torch.allclose(logits.sum(dim=1), torch.ones(len(logits)), atol=1e-4)
         if sums_to_one and bool((logits >= 0).all()) and logits.shape[1] > 1:
             raise ExportError("the network ends in a softmax; let it return logits: the softmax is added at export")
-        linear, last_map = _last_linear_and_map(self, example)
-        self._taps: dict[str, Tensor] = {}
-        self.output_names = ("probabilities",)
+        self._own_outputs = ("probabilities",)
+        linear, last_map = last_linear_and_map(network, lambda: _run(self, example))
         if linear is not None:
-            linear.register_forward_pre_hook(lambda _, inputs: self._taps.update(embedding=inputs[0].flatten(1)))
-            self.output_names += ("embedding",)
+            self._taps.catch_input("embedding", linear)
         if last_map is not None:
-            last_map.register_forward_hook(lambda _, __, output: self._taps.update(activations=output))
-            self.output_names += ("activations",)
+            self._taps.catch_map("activations", last_map)
+        self._keep_taps_in_step(example)
 
     def forward(self, items: Tensor) -> tuple[Tensor, ...]:
         """Probabilities and taps."""
         logits = self.network(self.front_end(items))
-        return (torch.softmax(logits, dim=1), *(self._taps.pop(name) for name in self.output_names[1:]))
+        return (torch.softmax(logits, dim=1), *self._taps.take().values())
 
 
 class ServedAutoencoder(ServedModel):
@@ -83,18 +120,17 @@ class ServedAutoencoder(ServedModel):
     with them by the means of its k x k blocks of pixels, so that `score` and `error_map` [N, ...] keep the features' size.
     """
 
-    def __init__(self, front_end: nn.Module, network: nn.Module, example: Tensor) -> None:
-        super().__init__(front_end, network)
+    def __init__(self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool], example: Tensor) -> None:
+        super().__init__(front_end, network, modes)
         with torch.inference_mode():
             features = front_end(example)
         reconstruction = _run(self, example)
         self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
-        self._taps: dict[str, Tensor] = {}
-        self.output_names = ("score", "error_map", "reconstruction")
+        self._own_outputs = ("score", "error_map", "reconstruction")
         encoder = getattr(network, "encoder", None)
         if isinstance(encoder, nn.Module):
-            encoder.register_forward_hook(lambda _, __, output: self._taps.update(embedding=output.flatten(1)))
-            self.output_names += ("embedding",)
+            self._taps.catch_output("embedding", encoder)
+        self._keep_taps_in_step(example)
 
     def forward(self, items: Tensor) -> tuple[Tensor, ...]:
         """Reconstruction, its error, and the tap."""
@@ -102,7 +138,7 @@ class ServedAutoencoder(ServedModel):
         reconstruction = self.network(features)
         error = (features - self._shrunk(reconstruction)) ** 2
         score = error.flatten(1).mean(dim=1, keepdim=True)
-        return (score, error, reconstruction, *(self._taps.pop(name) for name in self.output_names[3:]))
+        return (score, error, reconstruction, *self._taps.take().values())
 
     def _shrunk(self, reconstruction: Tensor) -> Tensor:
         """Means over blocks of pixels: [N, C, kH, kW] -> [N, C, H, W]."""
@@ -133,11 +169,27 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
 
 def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> ServedModel:
     """Wrap a trained network, in eval mode. example: a batch of raw items. Raises ExportError if it does not fit the task."""
-    network.eval()
-    if any(module.training for module in network.modules()):
-        raise ExportError("a part of the network stays in training mode; its eval() has to switch every part")
-    kind = ServedClassifier if task == "classify" else ServedAutoencoder
-    return kind(front_end(spec), network, example).eval()
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise ExportError("the network was made by torch.jit.script or trace; export the module that it was made from")
+    original = getattr(network, "_orig_mod", None)
+    if isinstance(original, nn.Module):  # what torch.compile wraps; compiled, it would run past the taps
+        network = original
+    modes = {module: module.training for module in network.modules()}
+    try:
+        network.eval()
+        if any(module.training for module in network.modules()):
+            raise ExportError("a part of the network stays in training mode; its eval() has to switch every part")
+        kind = ServedClassifier if task == "classify" else ServedAutoencoder
+        return kind(front_end(spec), network, modes, example).eval()
+    except BaseException:
+        give_back(modes)
+        raise
+
+
+def give_back(modes: Mapping[nn.Module, bool]) -> None:
+    """Put each module into the mode that it had."""
+    for module, training in modes.items():
+        module.training = training
 
 
 def _run(model: ServedModel, example: Tensor) -> Tensor:
@@ -145,33 +197,23 @@ def _run(model: ServedModel, example: Tensor) -> Tensor:
         features = model.front_end(example)
         try:
             output = model.network(features)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # the user's own code
             raise ExportError(
-                f"the network failed on the front end's output of shape {list(features.shape)}: {error}"
+                f"the network failed on the front end's output of shape {list(features.shape)}: "
+                f"{type(error).__name__}: {error}{_advice(model.network, example)}"
             ) from error
     if not isinstance(output, Tensor):
         raise ExportError(f"the network returns a {type(output).__name__}; let it return one tensor")
+    if output.dtype != torch.float32:
+        raise ExportError(f"the network returns {output.dtype}; let it return float32{_advice(model.network, example)}")
     return output
 
 
-def _last_linear_and_map(model: ServedModel, example: Tensor) -> tuple[nn.Module | None, nn.Module | None]:
-    """The last linear layer to run, and the last module whose output is a map [N, C, h, w] of more than one pixel."""
-    last: dict[str, nn.Module] = {}
-
-    def note(module: nn.Module) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(module, nn.Linear):
-                last["linear"] = module
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                last["map"] = module
-
-        return hook
-
-    modules = [module for module in model.network.modules() if module is not model.network]
-    handles = [module.register_forward_hook(note(module)) for module in modules]
-    try:
-        _run(model, example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return last.get("linear"), last.get("map")
+def _advice(network: nn.Module, example: Tensor) -> str:
+    """What a failure may come from, where something is known to be unusual."""
+    others = {each.dtype for each in network.parameters() if each.is_floating_point()} - {torch.float32}
+    if others:
+        return f"; it has {', '.join(sorted(map(str, others)))} weights; call .float() on it"
+    if example.dtype in (torch.int32, torch.int64):
+        return "; give real items: whole numbers are drawn from their range, or else from 0 to 255"
+    return ""

@@ -7,6 +7,7 @@ repository changes, and the server has to allow that call: `--model-control-mode
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from avizor_inference.manifest import MODEL_FILE
 TIMEOUT_S = 60.0
 _UNLOAD_S = 10.0
 _POLL_S = 0.02
+_NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable", re.IGNORECASE)
 
 
 @contextmanager
@@ -36,6 +38,9 @@ def temporary_model(address: str, model: bytes, config: ModelConfig, purpose: st
     settings = ModelConfig()
     settings.CopyFrom(config)
     settings.name = f"avizor-{purpose}-{time.time_ns()}"
+    # Of no use to the one caller there is, and turned to harm: calls that are refused, and answers that nothing computed.
+    settings.dynamic_batching.ClearField("default_queue_policy")
+    settings.ClearField("response_cache")
     for output in settings.output:
         if output.label_filename == LABELS_FILE:  # it is not sent along
             output.ClearField("label_filename")
@@ -48,15 +53,22 @@ def temporary_model(address: str, model: bytes, config: ModelConfig, purpose: st
         )
         yield settings.name
     except InferenceServerException as error:
-        raise ExportError(
-            f"Triton at {address} cannot {purpose} the model: {error.message()}; it has to be up, and started with "
-            "--model-control-mode=explicit"
-        ) from error
+        raise ExportError(f"Triton at {address} cannot {purpose} the model: {error.message()}{_advice(error)}") from error
     finally:
         # It was never loaded, or the server is gone: then there is nothing to undo.
         with suppress(InferenceServerException):
             _unload(client, settings.name)
         client.close()
+
+
+def _advice(error: InferenceServerException) -> str:
+    """What mends an error whose own words do not say it."""
+    if "explicit model load / unload is not allowed" in error.message():
+        return "; start it with --model-control-mode=explicit"
+    # By gRPC's words: the status of these is also that of a model that is not ready, and of a request that waited too long.
+    if _NOT_REACHED.search(error.message()):
+        return "; it has to be up, and to be reached at that port by gRPC"
+    return ""
 
 
 def _unload(client: triton.InferenceServerClient, name: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import onnx
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from avizor_export.served import ServedModel
+from avizor_export.translation_errors import why_invalid, why_untranslated
+from avizor_export.weight_origins import name_folded, network_origins
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, graph_of
 
@@ -35,7 +38,9 @@ def to_onnx(model: ServedModel, input_name: str, example: Tensor, simplify: Simp
     """
     program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
     if simplify:
+        before = network_origins(program.model.graph)
         simplify(program)
+        name_folded(program.model.graph, before)
     proto = program.model_proto
     strip_traces(proto)
     check_proto(proto)
@@ -61,7 +66,7 @@ def to_program(
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            raise ExportError(f"torch cannot export the network: {_first_cause(error)}") from error
+            raise ExportError(f"torch cannot export the network: {why_untranslated(error)}") from error
     assert program is not None  # only the other exporter returns None
     return program
 
@@ -72,7 +77,7 @@ def check_proto(proto: onnx.ModelProto) -> None:
         onnx.checker.check_model(proto, full_check=True)
         onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+        raise ExportError(f"the exported graph is not valid ONNX: {why_invalid(error)}") from error
     graph = graph_of(proto)
     if graph.custom_domains:
         raise ExportError(f"the network needs operators of {', '.join(graph.custom_domains)}; replace the layers that use them")
@@ -101,19 +106,13 @@ def strip_traces(proto: onnx.ModelProto) -> None:
         node.doc_string = ""
 
 
-def _first_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split())[:500]
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about packages that are not installed, and its own deprecations, from the user."""
+    """Keep from the user what torch says of its own packages and deprecations, and the graph it prints where it gives up."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             yield

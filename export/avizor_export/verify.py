@@ -28,13 +28,21 @@ def parse_address(text: str) -> str:
 
 @contextmanager
 def on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorSpec) -> Iterator[Run]:
-    """Load the graph on a Triton for the time of the block; gives how to run it. Raises ExportError."""
+    """Load the graph on a Triton for the time of the block; gives how to run it. Raises ExportError.
+
+    More items than the configuration's max_batch_size go in several calls.
+    """
     settings = parse_config(config, "the configuration written by export")
     with (
         triton.InferenceServerClient(address) as client,
         temporary_model(address, proto.SerializeToString(), settings, "verify") as name,
     ):
-        yield lambda items: _infer(client, name, tensor, items)
+        yield lambda items: _in_calls(client, name, tensor, items, settings.max_batch_size)
+
+
+def _in_calls(client: triton.InferenceServerClient, name: str, tensor: TensorSpec, items: Items, most: int) -> dict[str, Items]:
+    answers = [_infer(client, name, tensor, items[start : start + most]) for start in range(0, len(items), most)]
+    return {output: np.concatenate([answer[output] for answer in answers]) for output in answers[0]}
 
 
 def _infer(client: triton.InferenceServerClient, name: str, tensor: TensorSpec, items: Items) -> dict[str, Items]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pydantic import JsonValue, ValidationError
 from avizor_export.calibrate import Recording, calibrate
 from avizor_export.publish import Staging, earlier_digests, write_whole
 from avizor_export.request import ExportRequest
-from avizor_export.serving.triton_config import config_text
+from avizor_export.serving.next_config import name_to_keep, next_config
 from avizor_inference.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.config import CONFIG_FILE, LABELS_FILE
 from avizor_inference.digests import digest_of, sha256_of_file
@@ -84,30 +85,28 @@ def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Prov
     )
 
 
-def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> None:
-    """manifest.json, and for the model as a whole config.pbtxt and labels."""
+def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> tuple[str, ...]:
+    """manifest.json, and for the model as a whole config.pbtxt and labels; gives what a person should know of config.pbtxt.
+
+    The settings that are there are read here, under the name's lock: what `avizor tune` wrote meanwhile stays.
+    """
     (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    config = config_text(
-        manifest.name,
-        [manifest.input.tensor()],
-        manifest.outputs,
-        request.settings,
-        labels=manifest.labels is not None,
-        digests=earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256},
-        precision=manifest.precision,
-    )
-    (stage.model_folder / CONFIG_FILE).write_text(config, encoding="utf-8")
+    before, kept_name = _config_before(models, manifest.name), name_to_keep(models / manifest.name)
+    digests = earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256}
+    earlier = _manifest_before(models, manifest)
+    config = next_config(before, earlier, manifest, request.options, digests, kept_name)
+    (stage.model_folder / CONFIG_FILE).write_text(config.text, encoding="utf-8")
+    if config.keep_before:
+        shutil.copyfile(models / manifest.name / CONFIG_FILE, stage.model_folder / kept_name)
     if manifest.labels is not None:
         (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
+    return config.notes
 
 
 def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
     """A version keeps the inputs, outputs and labels of those before it: config.pbtxt is one for all."""
-    if manifest.version == 1:
-        return
-    try:
-        before = ModelRepository(models).version(manifest.name).manifest
-    except VersionRefused:  # no engine runs it, and this export is the mend that its message asks for
+    before = _manifest_before(models, manifest)
+    if before is None:
         return
 
     def outside(of: Manifest) -> object:
@@ -118,6 +117,19 @@ def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
         raise ExportError(
             f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels; publish under another name"
         )
+
+
+def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
+    """The manifest of the version before; None where there is none that any engine runs: this export is the mend then."""
+    try:
+        return ModelRepository(models).version(manifest.name).manifest if manifest.version > 1 else None
+    except VersionRefused:
+        return None
+
+
+def _config_before(models: Path, name: str) -> str | None:
+    path = models / name / CONFIG_FILE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def calibrate_version(stage: Staging, normal: Iterable[Recording], precision: Precision) -> None:

@@ -12,7 +12,9 @@ from avizor_inference.errors import AvizorError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
 from avizor_inference.inputs import TensorSpec
 from avizor_inference.manifest import Manifest
+from avizor_inference.report_rules import report_problems
 from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.tensorrt_rules import quantisation_problems
 from avizor_inference.triton_rules import load_problems
 
 
@@ -46,6 +48,8 @@ def _check_graph(graph: Graph) -> Iterator[str]:
         yield f"model.onnx: IR version {graph.ir_version} is over {MAX_IR_VERSION}, which older runtimes cannot read"
     if graph.custom_domains:
         yield f"model.onnx: needs operators of {', '.join(graph.custom_domains)}, which not every runtime has"
+    for domain in graph.repeated_domains:
+        yield f"model.onnx: names the operator set of {domain} twice, which tools refuse; export again"
     if graph.external_data:
         yield "model.onnx: weights lie in files of their own; they belong inside"
     for tensor in (*graph.inputs, *graph.outputs):
@@ -61,10 +65,7 @@ def _check_manifest(manifest: Manifest, graph: Graph) -> Iterator[str]:
     if (manifest.opset, manifest.ir_version) != (graph.opset, graph.ir_version):
         written = f"{manifest.opset}, {manifest.ir_version}"
         yield f"manifest.json: opset and IR version {written}; model.onnx has {graph.opset}, {graph.ir_version}"
-    if not manifest.parity.passed:
-        yield "manifest.json: the parity report did not pass; export again"
-    if manifest.variant and not manifest.variant.passed:
-        yield f"manifest.json: {manifest.precision} lost more {manifest.variant.metric} than its max_drop; export again"
+    yield from (f"manifest.json: {problem}" for problem in report_problems(manifest))
 
 
 def _compare(where: str, kind: str, declared: Sequence[TensorSpec], found: Iterable[GraphTensor]) -> Iterator[str]:
@@ -96,6 +97,17 @@ def _check_config(version: ModelVersion, config: ModelConfig, graph: Graph) -> I
     yield from _compare_config("output", config.output, graph.outputs)
     yield from _check_labels(version, config)
     yield from (f"config.pbtxt: {problem}" for problem in load_problems(config, graph))
+    if _is_served(version, config):  # versions share a config, which may have been for another target when this one was made
+        yield from quantisation_problems(config, graph)
+
+
+def _is_served(version: ModelVersion, config: ModelConfig) -> bool:
+    """Whether the version policy serves it: the newest one, unless the policy says otherwise."""
+    policy = config.version_policy
+    if policy.HasField("specific"):
+        return version.version in set(policy.specific.versions)
+    newer = [path for path in version.folder.parent.iterdir() if path.name.isdecimal() and int(path.name) > version.version]
+    return bool(policy.HasField("all")) or len(newer) < max(1, policy.latest.num_versions)
 
 
 def _compare_config(kind: str, declared: Iterable[object], found: Iterable[GraphTensor]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from avizor_inference.check import check_model
+from avizor_inference.config import CONFIG_FILE, read_config
 from avizor_inference.errors import AvizorError
 from avizor_inference.repository import ModelRepository, ModelVersion
 
@@ -25,10 +26,13 @@ _WIDEST = 60  # characters of one cell
 @_models_option
 @click.pass_context
 def models(context: click.Context, folder: Path) -> None:
-    """List the models of a repository, or `check` that their files agree."""
+    """List the models of a repository, or `check` that their files agree. Exit code 1 if a model is unusable.
+
+    The list takes a quick look at each newest version: whether its files can be read, and model.onnx is as long as it was.
+    """
     context.obj = folder
-    if context.invoked_subcommand is None:
-        _list(ModelRepository(folder))
+    if context.invoked_subcommand is None and not _list(ModelRepository(folder)):
+        sys.exit(1)
 
 
 @models.command()
@@ -39,7 +43,9 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
     """Verify digest, manifest, labels, calibration, and config.pbtxt against the graph. Exit code 1 if anything is wrong."""
     repository = ModelRepository(folder or group_folder)
     wrong = 0
-    for name in names or repository.names():
+    if not (names := names or tuple(repository.names())):
+        _say_empty(repository)
+    for name in names:
         problems = check_model(repository, name)
         wrong += bool(problems)
         click.echo(_printable(f"{name}: {'ok' if not problems else 'WRONG'}"))
@@ -49,10 +55,19 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
         sys.exit(1)
 
 
-def _list(repository: ModelRepository) -> None:
+def _say_empty(repository: ModelRepository) -> None:
+    click.echo(_printable(f"no models in {repository.root}"))
+
+
+def _list(repository: ModelRepository) -> bool:
+    """Print the table; False if a model is unusable."""
+    names = repository.names()
+    if not names:
+        _say_empty(repository)
+        return True
     rows: list[tuple[str, ...]] = [_COLUMNS]
     broken = []
-    for name in repository.names():
+    for name in names:
         try:
             rows.append(_describe(repository.version(name), repository.versions(name)))
         except AvizorError as error:
@@ -64,9 +79,13 @@ def _list(repository: ModelRepository) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for line in broken:
         click.echo(_printable(line))
+    return not broken
 
 
 def _describe(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
+    """One row. Raises RepositoryError if files are missing, cannot be read, or model.onnx was cut short."""
+    version.verify_size()
+    read_config(version.folder.parent / CONFIG_FILE)
     manifest = version.manifest
     tensor = manifest.input.tensor()
     calibration = version.calibration()

@@ -16,6 +16,8 @@ LABELS_FILE = "labels.txt"
 # Parameters of config.pbtxt that carry what Triton has no field for. The digest's is one per version: DIGEST_PARAMETER_3.
 DIGEST_PARAMETER = "avizor_model_sha256"
 THREADS_PARAMETER = "intra_op_thread_count"
+BATCH_PARAMETER = "avizor_batch_size"
+_DIGITS = 9  # of the largest number in a parameter: each fits the integers of every engine
 
 # numpy's dtype name -> the name in config.pbtxt and (without TYPE_) on Triton's wire.
 TRITON_TYPES: dict[DType, str] = {
@@ -63,15 +65,24 @@ def digests_in(config: ModelConfig) -> dict[int, str]:
 
 def intra_op_threads(config: ModelConfig) -> int:
     """Threads for one run of the model; 0 where the config leaves it to the engine."""
-    text = config.parameters[THREADS_PARAMETER].string_value if THREADS_PARAMETER in config.parameters else ""
-    if text and not text.isdecimal():
-        raise RepositoryError(f"{config.name}: parameter {THREADS_PARAMETER} is {text!r}; give a whole number")
-    return int(text or 0)
+    return _whole_number(config, THREADS_PARAMETER)
+
+
+def call_batch_size(config: ModelConfig) -> int:
+    """Items that a batch job puts into one call; 0 where the config leaves it to the job."""
+    return _whole_number(config, BATCH_PARAMETER)
 
 
 def preferred_batch_size(config: ModelConfig) -> int | None:
     """The largest batch size at which a batch is run without waiting for more; None where the config prefers none."""
     return max(config.dynamic_batching.preferred_batch_size, default=None)
+
+
+def _whole_number(config: ModelConfig, parameter: str) -> int:
+    text = config.parameters[parameter].string_value if parameter in config.parameters else ""
+    if text and not (text.isdecimal() and len(text) <= _DIGITS):
+        raise RepositoryError(f"{config.name}: parameter {parameter} is {text!r}; give a whole number")
+    return int(text or 0)
 
 
 def asks_for_gpu(config: ModelConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ Device = Literal["config", "cpu", "cuda"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+_WITHOUT_GPU = "mend the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
 
 # ONNX Runtime's names of the types that are served.
 _DTYPES = {
@@ -150,14 +152,15 @@ class EmbeddedEngine:
         options.intra_op_num_threads = intra_op_threads(version.config) if self._threads is None else self._threads
         options.log_severity_level = 3  # errors only: the runtime's warnings speak to its own developers
         providers = _providers(self._device, version)
+        if providers[0] == CUDA and not _has_nvidia_driver():
+            raise EngineUnavailable(f"model {version.name!r} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
         try:
             session = ort.InferenceSession(version.model_path, options, providers=providers)
         except Exception as error:
             raise VersionRefused(f"ONNX Runtime cannot load {version.model_path}: {error}") from error
         if providers[0] not in session.get_providers():
             raise EngineUnavailable(
-                f"model {version.name!r} asks for a GPU and ONNX Runtime found none that it can use; "
-                "mend the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
+                f"model {version.name!r} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}"
             )
         spec = _spec(version)
         _hold_against(version, spec, session)
@@ -190,6 +193,15 @@ def _providers(device: Device, version: ModelVersion) -> list[str]:
     automatic = device == "config" and CUDA in ort.get_available_providers() and Path("/dev/nvidiactl").exists()
     gpu = device == "cuda" or automatic or (device == "config" and asks_for_gpu(version.config))
     return [CUDA, CPU] if gpu else [CPU]
+
+
+def _has_nvidia_driver() -> bool:
+    """Whether CUDA's library of the driver is there; asked before ONNX Runtime, which logs at length that it is not."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _hold_against(version: ModelVersion, spec: ModelSpec, session: ort.InferenceSession) -> None:

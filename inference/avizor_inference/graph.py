@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class Graph:
     ir_version: int
     opsets: dict[str, int]  # domain -> version
     external_data: bool  # weights in files of their own
+    repeated_domains: tuple[str, ...] = ()  # operator domains that are named more than once
+    beyond_int8: tuple[str, ...] = ()  # kinds of quantised tensors besides signed int8 about zero, e.g. "uint8"
 
     @property
     def opset(self) -> int:
@@ -66,6 +69,8 @@ def graph_of(model: onnx.ModelProto) -> Graph:
         ir_version=model.ir_version,
         opsets={entry.domain: entry.version for entry in model.opset_import},
         external_data=any(tensor.external_data for tensor in model.graph.initializer),
+        repeated_domains=_repeated(entry.domain or "ai.onnx" for entry in model.opset_import),
+        beyond_int8=tuple(sorted(set(_beyond_int8(model.graph)))),
     )
 
 
@@ -74,6 +79,27 @@ def _tensors(values: Iterable[onnx.ValueInfoProto]) -> Iterable[GraphTensor]:
         tensor = value.type.tensor_type
         dims = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
         yield GraphTensor(value.name, _dtype(tensor.elem_type), dims)
+
+
+def _repeated(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, count in Counter(names).items() if count > 1))
+
+
+def _beyond_int8(graph: onnx.GraphProto) -> Iterable[str]:
+    """The types that QuantizeLinear and DequantizeLinear go to and from, other than int8 with 0 as its zero point."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.attribute}
+    for node in graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+        # Without a zero point a value becomes uint8; what is already quantised is what it is.
+        given = zero or (constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None)
+        dtype = _dtype(given.data_type) if given else "uint8" if node.op_type == "QuantizeLinear" else "int8"
+        if dtype != "int8":
+            yield dtype
+        elif zero and onnx.numpy_helper.to_array(zero).any():
+            yield "int8 with a zero point"
 
 
 def _dtype(element_type: int) -> str:

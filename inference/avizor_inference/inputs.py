@@ -82,6 +82,16 @@ class LogMelFrontEnd(Strict):
         padded = samples + 2 * (self.n_fft // 2) if self.center else samples
         return max(0, 1 + (padded - self.n_fft) // self.hop_length)
 
+    def band(self, sample_rate: int) -> tuple[float, float]:
+        """f_min and f_max in Hz. Raises ValueError if they do not lie within what the sample rate holds."""
+        f_max = sample_rate / 2 if self.f_max is None else self.f_max
+        if not self.f_min < f_max <= sample_rate / 2:
+            raise ValueError(
+                f"mel bands from f_min {self.f_min:g} to f_max {f_max:g} Hz do not lie within 0 to {sample_rate / 2:g} Hz, "
+                "half the sample rate"
+            )
+        return self.f_min, f_max
+
     @model_validator(mode="after")
     def _window_fits(self) -> LogMelFrontEnd:
         if self.win_length is not None and self.win_length > self.n_fft:
@@ -126,6 +136,11 @@ class AudioInput(Strict):
     window_samples: int = Field(gt=0, description="samples the model sees at once")
     hop_samples: int = Field(gt=0, description="samples from the start of one window to the next")
     front_end: LogMelFrontEnd
+
+    @model_validator(mode="after")
+    def _bands_lie_within_the_sound(self) -> AudioInput:
+        self.front_end.band(self.sample_rate)
+        return self
 
     @model_validator(mode="after")
     def _window_holds_a_frame(self) -> AudioInput:

@@ -17,7 +17,8 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 
 # A model's name is a folder's name, and travels in URLs and metric labels.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+LONGEST_NAME = 128
+NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}$"
 
 Task = Literal["classify", "reconstruct"]
 Precision = Literal["fp32", "fp16", "int8"]

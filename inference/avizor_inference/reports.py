@@ -8,55 +8,86 @@ from pydantic import Field, JsonValue
 
 from avizor_inference.strict import Strict
 
+# Scores that are nearly equal may change places; more than that is another model.
+LEAST_RANK_CORRELATION = 0.99
+
 
 class OutputDifference(Strict):
-    """Largest difference between torch and ONNX Runtime seen in one output, and the sample that showed it."""
+    """Largest difference between torch and ONNX Runtime seen in one output, and the sample that showed it.
+
+    share_of_allowed: the largest share of what is allowed; up to 1 passes.
+    """
 
     largest_absolute: float
     largest_relative: float
     sample: str
+    share_of_allowed: float | None = None
     passed: bool
 
 
-class ServerParity(Strict):
-    """The same comparison through a live server, before the version was published."""
+class Agreement(Strict):
+    """What was compared, and how far it agreed.
 
-    address: str
-    outputs: dict[str, OutputDifference]
-
-
-class ParityReport(Strict):
-    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference|.
-
-    compared_with: the torch module, or the reference evaluator of the onnx package.
     top1_agreement: share of items with the same most probable class, ties aside (classifiers).
     rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    """
+
+    batch_sizes: tuple[int, ...] = ()
+    outputs: dict[str, OutputDifference]
+    top1_agreement: float | None = None
+    rank_correlation: float | None = None
+
+    @property
+    def agreed(self) -> bool:
+        """True if every output agreed on every sample, and with it classes and order."""
+        same_class = self.top1_agreement is None or self.top1_agreement == 1
+        same_order = self.rank_correlation is None or self.rank_correlation >= LEAST_RANK_CORRELATION
+        return same_class and same_order and all(output.passed for output in self.outputs.values())
+
+
+class ServerParity(Agreement):
+    """The same comparison through a live server, before the version was published.
+
+    batch_sizes: rows in a call; larger batches go in calls of the server's max_batch_size.
+    """
+
+    address: str
+
+
+class ParityReport(Agreement):
+    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference|.
+
+    The same holds for logarithms of probabilities. Of `score` and `error_map` the roots are compared:
+    |root(onnx) - root(reference)| <= root_tolerance * v + rtol / 2 * root(reference), where v is the item's largest value of
+    reconstruction plus that of the error.
+
+    compared_with: the torch module, or the reference evaluator of the onnx package.
+    root_tolerance: absent where `score` and `error_map` were compared as other values are.
     """
 
     compared_with: str = "torch"
     absolute_tolerance: float
     relative_tolerance: float
-    batch_sizes: tuple[int, ...]
+    root_tolerance: float | None = None
     samples: tuple[str, ...]
-    outputs: dict[str, OutputDifference]
-    top1_agreement: float | None = None
-    rank_correlation: float | None = None
     server: ServerParity | None = None
 
     @property
     def passed(self) -> bool:
-        """True if every output agreed on every sample, and with it classes and order."""
-        outputs = [*self.outputs.values(), *(self.server.outputs.values() if self.server else ())]
-        same_class = self.top1_agreement is None or self.top1_agreement == 1
-        same_order = self.rank_correlation is None or self.rank_correlation >= 0.99
-        return same_class and same_order and all(output.passed for output in outputs)
+        """True if all agreed, through the server as well where there was one."""
+        return self.agreed and (self.server is None or self.server.agreed)
 
 
 class VariantDifference(Strict):
-    """Largest difference of one output to that of the FP32 graph, and the held-out item that showed it, counted from 0."""
+    """Difference of one output to that of the FP32 graph: the largest, and the held-out item that showed it, counted from 0.
+
+    share: root mean square of the difference over the standard deviation of the FP32 output, of all elements of all items;
+        absent where that does not vary, and in versions made before it was measured.
+    """
 
     largest_absolute: float
     item: int
+    share: float | None = None
 
 
 class SpeedComparison(Strict):

@@ -62,6 +62,17 @@ class ModelVersion:
                 f"{self.manifest.model_sha256[:12]}...); it was changed or cut short: restore it, or export the model again"
             )
 
+    def verify_size(self) -> None:
+        """A quick look, which reads none of it: raise VersionRefused unless model.onnx is as long as its manifest says."""
+        if not self.model_path.is_file():
+            raise VersionRefused(f"{self.model_path} is missing; export the model again")
+        found = self.model_path.stat().st_size
+        if found != self.manifest.model_bytes:
+            raise VersionRefused(
+                f"{self.model_path} has {found} bytes, by its manifest {self.manifest.model_bytes}; it was changed or cut "
+                "short: restore it, or export the model again"
+            )
+
     def calibration(self) -> Calibration | None:
         """The active calibration, read anew at each call (it may be replaced while serving); None where there is none."""
         path = self.folder / CALIBRATION_FILE

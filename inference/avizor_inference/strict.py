@@ -6,6 +6,7 @@ import json
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 
 class Strict(BaseModel):
@@ -17,16 +18,32 @@ class Strict(BaseModel):
     def from_json(cls, text: bytes) -> Self:
         """Read a file's bytes. Raises ValueError, also for a key that stands twice."""
         value = cls.model_validate_json(text)
-        json.loads(text, object_pairs_hook=_refuse_duplicates)
+        refuse_duplicates(text)
         return value
+
+
+def refuse_duplicates(text: bytes) -> None:
+    """Raise ValueError for a key that stands twice in one object of JSON: which one was meant?"""
+    json.loads(text, object_pairs_hook=_refuse_duplicates)
 
 
 def describe(error: ValueError) -> str:
     """An error of pydantic in one line: `field.path: what is wrong`, for the first five fields; of another kind its text."""
     if not isinstance(error, ValidationError):
         return str(error)
-    parts = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+    errors = error.errors()
+    # What is said of a whole follows from what is said of its parts: a list without its wrong items is too short.
+    places = {item["loc"][:depth] for item in errors for depth in range(len(item["loc"]))}
+    parts = [f"{_place(item)}: {item['msg']}" for item in errors if item["loc"] not in places]
     return "; ".join(parts[:5]) + ("; ..." if len(parts) > 5 else "")
+
+
+def _place(item: ErrorDetails) -> str:
+    """Where an error is; for a union the field that tells its members apart."""
+    place = [*map(str, item["loc"])]
+    if item["type"].startswith("union_tag"):
+        place.append(str(item["ctx"]["discriminator"]).strip("'"))
+    return ".".join(place) or "file"
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:

@@ -68,6 +68,14 @@ def accelerator_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
             yield from _cache(parameters, config)
 
 
+def quantisation_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
+    """Why TensorRT would run less of a quantised graph in int8 than it seems: it knows no zero points and no uint8 or int32."""
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    if graph.beyond_int8 and any(accelerator.name == "tensorrt" for accelerator in accelerators):
+        found = ", ".join(graph.beyond_int8)
+        yield f"TensorRT takes signed int8 about zero, and model.onnx has {found}; export again with --int8 --target tensorrt"
+
+
 def _known(name: str, names: tuple[str, ...], field: str) -> Iterator[str]:
     if name not in names:
         yield f"{field} is {name!r}; the backend knows {', '.join(names)}"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_inference.config import intra_op_threads
+from avizor_inference.config import call_batch_size, intra_op_threads
 from avizor_inference.errors import RepositoryError
 from avizor_inference.graph import Graph
 from avizor_inference.tensorrt_rules import accelerator_problems
@@ -78,10 +78,11 @@ def _instances(config: ModelConfig) -> Iterator[str]:
             yield f"instance_group has count {group.count}"
         if group.gpus and group.kind == group.KIND_CPU:
             yield "instance_group is KIND_CPU and names gpus; leave them out, or say KIND_GPU"
-    try:
-        intra_op_threads(config)
-    except RepositoryError as error:
-        yield str(error)
+    for number in (intra_op_threads, call_batch_size):
+        try:
+            number(config)
+        except RepositoryError as error:
+            yield str(error)
 
 
 def _files(config: ModelConfig) -> Iterator[str]:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from avizor_inference.calibration import Calibration, Verdicts
-from avizor_inference.config import preferred_batch_size
+from avizor_inference.config import call_batch_size, preferred_batch_size
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import open_engine
 from avizor_inference.errors import JobError
@@ -20,7 +20,7 @@ from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.windows import Samples, WindowFormat
 from avizor_pipeline.settings import ChosenModel, JobSettings
 
-# Windows in one run of a model whose config prefers no batch size.
+# Windows in one run of a model whose config names no batch size.
 USUAL_BATCH_SIZE = 32
 
 # Called with one window's result.
@@ -59,7 +59,7 @@ class JobModel:
 def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:
     """Pin a model to its newest version, that version's calibration, and a batch size.
 
-    batch_size: windows in one run; None takes the largest that config.pbtxt prefers, or else 32.
+    batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
     """
     version = repository.version(name)
     calibration = version.calibration()
@@ -68,7 +68,7 @@ def choose(repository: ModelRepository, name: str, batch_size: int | None = None
         version=version.version,
         sha256=version.manifest.model_sha256,
         calibration_id=calibration.id if calibration else None,
-        batch_size=batch_size or preferred_batch_size(version.config) or USUAL_BATCH_SIZE,
+        batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or USUAL_BATCH_SIZE,
     )
 
 
@@ -81,7 +81,7 @@ def open_models(settings: JobSettings) -> list[JobModel]:
 def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
     if not isinstance(spec, AudioInput):
-        raise JobError(f"model {choice.name!r} takes {spec.modality}, and this job streams audio")
+        raise JobError(f"model {choice.name!r} takes {spec.modality}, and this job streams audio; use avizor serve")
     calibration = version.calibration()
     found = (version.manifest.model_sha256, calibration.id if calibration else None)
     if found != (choice.sha256, choice.calibration_id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -67,3 +68,10 @@ def test_a_gateway_never_loads_torch(models: Path) -> None:
         loaded = Path(f"/proc/{running.process.pid}/maps").read_text()
     assert "onnxruntime" in loaded
     assert "torch" not in loaded
+
+
+@pytest.mark.parametrize("module", ["avizor_inference.embedded", "avizor_export.variants.speed"])
+def test_onnx_runtime_reports_to_nobody(module: str, tmp_path: Path) -> None:
+    bare = {"PATH": os.defpath, "HOME": str(tmp_path)}  # in CI it would keep quiet by itself
+    subprocess.run([sys.executable, "-c", f"import {module}"], env=bare, check=True)
+    assert list(tmp_path.rglob("*onnxruntime*")) == []

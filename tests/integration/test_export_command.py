@@ -13,6 +13,7 @@ from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.inputs import AudioInput
 from avizor_inference.repository import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
@@ -50,11 +51,12 @@ def test_an_image_classifier(tmp_path: Path) -> None:
     result = avizor(
         "export", "avizor_export.architectures.lenet:LeNet", "--set", "classes=4", "--set", "shape=[3, 32, 32]",
         "--weights", tmp_path / "weights.pt", "--name", "winds", "--task", "classify", "--labels", tmp_path / "labels.txt",
-        "--input", "image:height=32,width=32,channels=3,mean=0.5,std=0.25", "--items", tmp_path / "items.npy",
+        "--input", "image:height=32,width=32,channels=3,mean=-0.5,std=0.25", "--items", tmp_path / "items.npy",
         "--evaluation", tmp_path / "figures.json", "--training", tmp_path / "training.json", "--models", tmp_path / "models",
         "--max-batch-size", "8",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert "Warning: mean -0.5 is not on the 0..1 scale" in result.stderr
     version = ModelRepository(tmp_path / "models").version("winds")
     manifest = version.manifest
     assert "![by epoch](card-training.png)" in (version.folder / "card.md").read_text(encoding="utf-8")
@@ -68,7 +70,7 @@ def test_an_image_classifier(tmp_path: Path) -> None:
         found = engine.infer("winds", {"image": items}, ["probabilities"])["probabilities"]
     network.eval()
     with torch.inference_mode():
-        scaled = (torch.from_numpy(items).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+        scaled = (torch.from_numpy(items).permute(0, 3, 1, 2) / 255 + 0.5) / 0.25
         expected = torch.softmax(network(scaled), dim=1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -85,7 +87,7 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     result = avizor(
         "export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct",
         "--input", "audio:sample_rate=8000,window_samples=4096,hop_samples=4096,n_fft=256,hop_length=240,n_mels=16",
-        "--calibrate", "normal", cwd=tmp_path,
+        "--calibrate", "normal", "--fit-on", "normal", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "25 normal recordings (fan 25)" in result.stdout
@@ -96,6 +98,12 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     assert (version.folder / "calibrations" / f"{calibration.id}.json").exists()
     assert {len(windows) for windows in calibration.sources["fan"]} == {2}
     assert SAMPLE_RATE == 8000
+    spec = version.manifest.input
+    assert isinstance(spec, AudioInput)
+    assert (len(spec.front_end.mean), len(spec.front_end.std)) == (16, 16)  # fitted
+    card = (version.folder / "card.md").read_text(encoding="utf-8")
+    assert "| hop_length | 240 |" in card
+    assert f"| mean | {min(spec.front_end.mean):.4g} to {max(spec.front_end.mean):.4g}, one for each of 16 bands" in card
 
 
 def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: Path) -> None:

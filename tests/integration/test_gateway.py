@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import subprocess
 import threading
 import time
@@ -83,6 +84,9 @@ def test_list_and_get(stub: Stub, models: Path) -> None:
     assert dict(autoencoder.calibration.recordings) == {"a": 30, "b": 30}
     columns = [(column.name, list(column.categories)) for column in table.table.columns]
     assert columns == [("amount", []), ("hour", []), ("country", ["ES", "FR", "IT"])]
+    meanings = {output.name: output.meaning for output in table.outputs}
+    for name in ("error_map", "reconstruction"):
+        assert meanings[name].endswith("; in order: amount, hour, country=ES, country=FR, country=IT")
     one = stub.GetModel(pb.GetModelRequest(name="digits"))
     assert one == digits
     assert one.sha256 == ModelRepository(models).version("digits").manifest.model_sha256
@@ -137,15 +141,15 @@ def test_raw_tensors(stub: Stub) -> None:
 
 def row(**values: float | str | None) -> pb.Item:
     item = pb.Item(source="a")
-    item.row.SetInParent()  # a row without any value is a row
+    item.row.SetInParent()  # a row even if it is without any value
     item.row.update(values)
     return item
 
 
 def test_rows_of_a_table_by_name(stub: Stub, models: Path) -> None:
-    items = [row(country="FR", amount=120.5, hour=3), row(amount=None, country="XX"), row()]
+    items = [row(country="FR", amount=120.5, hour=3), row(amount=None, country="XX"), row(hour=True)]
     answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=items))
-    records = np.array([[120.5, 3, 1], [np.nan] * 3, [np.nan] * 3], np.float32)
+    records = np.array([[120.5, 3, 1], [np.nan] * 3, [np.nan, 1, np.nan]], np.float32)
     with EmbeddedEngine(models) as engine:
         scores = engine.infer("transfers", {"record": records}, ["score"])["score"][:, 0]
     assert [item.score for item in answer.items] == pytest.approx(scores.tolist(), rel=1e-4)
@@ -160,6 +164,9 @@ def test_rows_of_a_table_by_name(stub: Stub, models: Path) -> None:
     [
         (row(iban="x"), "no column 'iban'; it takes amount, hour, country"),
         (row(amount="much"), "column 'amount' holds 'much'"),
+        (row(hour=1e39), "column 'hour' holds 1e+39, which float32 cannot hold"),
+        (row(), "the row holds no value; give amount, hour or country"),
+        (row(amount=None), "the row holds no value"),
         (pb.Item(image=b""), "the model takes row"),
     ],
 )
@@ -167,6 +174,11 @@ def test_rows_that_do_not_fit_cost_the_others_nothing(stub: Stub, item: pb.Item,
     bad, good = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=[item, row(hour=1)])).items
     assert says in bad.error.message
     assert good.score > 0
+
+
+def test_a_number_whose_square_no_float32_holds_is_an_anomaly(stub: Stub) -> None:
+    (verdict,) = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=[row(hour=1e25)])).items
+    assert (verdict.score, verdict.is_anomaly) == (math.inf, True)
 
 
 def test_verdicts_and_what_the_metrics_count(served: Gateway, stub: Stub) -> None:

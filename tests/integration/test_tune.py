@@ -13,21 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from support import on_gpu
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_export.architectures.lenet import LeNet
 from avizor_export.cli import export
-from avizor_export.serving.options import settings_from
-from avizor_export.serving.settings import ServingSettings, published_settings, serving_of
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
+from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, serving_of
 from avizor_export.serving.triton_config import config_text
+from avizor_export.to_onnx import optimise
 from avizor_export.tuning.command import tune
+from avizor_export.tuning.points import Point
+from avizor_export.tuning.write import write_tuned
 from avizor_inference.check import check_model
 from avizor_inference.config import read_config
 from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.errors import AvizorError, EngineError, ExportError
+from avizor_inference.errors import AvizorError, EngineError, EngineUnavailable, ExportError
 from avizor_inference.repository import ModelRepository
 from avizor_inference.triton import TritonEngine
 from avizor_pipeline.models import choose
@@ -111,15 +118,25 @@ def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(
     )
     CliRunner().invoke(export, [*arguments, *options], catch_exceptions=False)
     assert serving_of(read_config(tmp_path / "models/m/config.pbtxt")) == wanted
-    CliRunner().invoke(export, [*arguments, "--no-response-cache"], catch_exceptions=False)
+    with pytest.raises(ExportError, match="preferred batch size 8 is over the largest, max_batch_size 6"):
+        export.main([*arguments, "--max-batch-size", "6", "--preferred-batch-size", "8"], standalone_mode=False)
+    assert ModelRepository(tmp_path / "models").versions("m") == [1]
+    # What a person writes into the file is kept like what options wrote; a size that no longer fits goes.
+    path = tmp_path / "models/m/config.pbtxt"
+    edited = path.read_text().replace("max_batch_size: 16", "max_batch_size: 16\nversion_policy { all {} }", 1)
+    path.write_text(edited)
+    CliRunner().invoke(export, [*arguments, "--no-response-cache", "--max-batch-size", "6"], catch_exceptions=False)
     assert ModelRepository(tmp_path / "models").versions("m") == [1, 2]
-    assert published_settings(tmp_path / "models", "m") == replace(wanted, response_cache=False)
-    with pytest.raises(ExportError, match="preferred_batch_sizes has 8, over max_batch_size 6"):
-        export.main([*arguments, "--max-batch-size", "6"], standalone_mode=False)
+    smaller = replace(wanted, response_cache=False, max_batch_size=6, preferred_batch_sizes=(4,))
+    assert published_settings(tmp_path / "models", "m") == smaller
+    assert read_config(path).version_policy.HasField("all")
+    assert (tmp_path / "models/m/config.pbtxt.edited-1").read_text() == edited
+    assert check_model(ModelRepository(tmp_path / "models"), "m") == []
     # A config that cannot be read does not stand in the way of the export that mends it.
     (tmp_path / "models/m/config.pbtxt").write_text("nonsense {")
     CliRunner().invoke(export, arguments, catch_exceptions=False)
     assert published_settings(tmp_path / "models", "m") == ServingSettings()
+    assert (tmp_path / "models/m/config.pbtxt.edited-2").read_text() == "nonsense {"
     assert check_model(ModelRepository(tmp_path / "models"), "m") == []
 
 
@@ -177,21 +194,43 @@ def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.Mo
     (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
     chosen = int(marked[3])
     assert f"chosen: instances 1, threads 1, batch {chosen}" in result.stdout
-    wanted = ServingSettings(max_batch_size=16, queue_delay_us=300, preferred_batch_sizes=(chosen,), intra_op_threads=1)
+    wanted = ServingSettings(max_batch_size=16, queue_delay_us=300, call_batch_size=chosen, intra_op_threads=1)
     assert published_settings(tuning / "models", "digits") == wanted
+    assert "its instances stay" in result.stdout
     after = (tuning / "models/digits/config.pbtxt").read_text()
     assert "# Requests that arrive within the delay" in after
-    assert not (tuning / "models/digits/config.pbtxt.before-tune").exists()
+    assert not (tuning / "models/digits/config.pbtxt.edited-1").exists()
     assert check_model(ModelRepository(tuning / "models"), "digits") == []
 
-    # The next version keeps it, unless it is told otherwise; a batch job fills what is preferred.
-    assert settings_from({"instances": None, "queue_delay_us": 7}, tuning / "models", "digits") == replace(
-        wanted, queue_delay_us=7
-    )
+    # A batch job fills what was tuned.
     repository = ModelRepository(tuning / "models")
     assert choose(repository, "digits").batch_size == chosen
     assert choose(repository, "digits", 5).batch_size == 5
     assert choose(repository, "normal").batch_size == 32
+
+
+def test_an_export_keeps_what_was_tuned_while_it_ran(tuning: Path) -> None:
+    models = tuning / "models"
+
+    def tuned_meanwhile(program: torch.onnx.ONNXProgram) -> None:
+        write_tuned(models, ModelRepository(models).version("digits"), Point(2, 3, 0, 8, queue_delay_us=40))
+        optimise(program)
+
+    spec, labels = ModelRepository(models).version("digits").manifest.input, list("0123456789")
+    request = ExportRequest("digits", "classify", spec, labels=labels, serving=ServingOptions(max_queue_size=9))
+    export_model(LeNet(), request, models, simplify=tuned_meanwhile)
+    assert published_settings(models, "digits") == ServingSettings(
+        max_batch_size=16, instances=2, intra_op_threads=3, queue_delay_us=40, max_queue_size=9
+    )
+
+
+def test_instances_measured_on_the_cpu_are_those_of_a_model_for_the_cpu(tuning: Path) -> None:
+    models, point = tuning / "models", Point(2, 1, 8, clients=2)
+    served_as(models, "digits", models, "cpu", ServingSettings(target="cpu", preferred_batch_sizes=(4,)))
+    for name, instances in (("cpu", 2), ("digits", 1)):
+        before = published_settings(models, name)
+        write_tuned(models, ModelRepository(models).version(name), point)
+        assert published_settings(models, name) == replace(before, instances=instances, intra_op_threads=1, call_batch_size=8)
 
 
 def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,11 +245,11 @@ def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.Monke
     result = CliRunner().invoke(tune, arguments, catch_exceptions=False)
     assert (tuning / "tune-digits.png").exists()
     assert "it had been edited" in result.stdout
-    assert (tuning / "models/digits/config.pbtxt.before-tune").read_text() == text
+    assert (tuning / "models/digits/config.pbtxt.edited-1").read_text() == text
     after = read_config(path)
-    assert list(after.dynamic_batching.preferred_batch_size) == [4]
+    assert after.parameters["avizor_batch_size"].string_value == "4"
     assert after.parameters["intra_op_thread_count"].string_value == "1"
-    after.dynamic_batching.ClearField("preferred_batch_size")
+    del after.parameters["avizor_batch_size"]
     del after.parameters["intra_op_thread_count"]
     assert after == before
 
@@ -239,13 +278,30 @@ def test_tune_on_a_live_triton_leaves_the_server_as_it_was(tuning: Path, server:
             "no point",
         ),
         (("digits", "--engine", "triton://127.0.0.1:1"), "cannot tune the model"),
+        (("digits", "--plot", "out.xyz"), r"out\.xyz does not end in \.png"),
+        (("digits", "--plot", "file.txt/out.png"), "its folder cannot be made"),
+        (("digits", "--plot", "folder.png"), r"folder\.png cannot be written"),
     ],
 )
 def test_what_cannot_be_tuned_changes_nothing(
     tuning: Path, arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tuning)
+    Path("file.txt").touch()
+    Path("folder.png").mkdir()
     before = (tuning / "models/digits/config.pbtxt").read_text()
     with pytest.raises(AvizorError, match=message):
         tune.main(list(arguments), standalone_mode=False)
     assert (tuning / "models/digits/config.pbtxt").read_text() == before
+
+
+@pytest.mark.skipif(on_gpu(), reason="there is a GPU")
+def test_without_a_gpu_the_message_is_all_that_is_said(tuning: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        EmbeddedEngine(tuning / "models", device="cuda") as engine,
+        pytest.raises(
+            EngineUnavailable, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; mend .* --device cpu"
+        ),
+    ):
+        engine.spec("digits")
+    assert capfd.readouterr().err == ""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from handwritten_digits import bundled
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 from training import in_batches, train_classifier
@@ -22,15 +22,18 @@ from training import in_batches, train_classifier
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
 from avizor_export.description.layers import layers_of
-from avizor_export.exporter import export_model
+from avizor_export.exporter import adopt_model, export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.request import ExportRequest
 from avizor_export.variants.quality import LabelledItems
+from avizor_export.variants.variant import remarks
 from avizor_inference.check import check_model
 from avizor_inference.cli import models as list_models
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.graph import read_graph
 from avizor_inference.inputs import ImageInput, TensorInput
+from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 SPEC = "conv8 pool conv16 pool fc10"
@@ -160,6 +163,32 @@ def test_int8_is_held_to_the_guard_through_a_live_server_as_well(
     assert variant.server.after == pytest.approx(variant.after, abs=0.01)
 
 
+def test_an_onnx_file_behind_a_front_end_in_int8(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((1024, 10)).astype(np.float32), "weight")
+    nodes = [helper.make_node("Flatten", ["pixels"], ["flat"]), helper.make_node("MatMul", ["flat", "weight"], ["logits"])]
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *dims])
+        for name, *dims in (("pixels", 1, 32, 32), ("logits", 10))
+    ]
+    graph = helper.make_graph(nodes, "foreign", tensors[:1], tensors[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "foreign.onnx")
+    pixels = DIGITS.test[:, :, :, 0].reshape(-1, 1024) / np.float32(255)
+    held_out = LabelledItems(DIGITS.test, (pixels @ numpy_helper.to_array(weight)).argmax(axis=1))
+    asked = request(precision="int8", real_items=DIGITS.train[:64], held_out=held_out, max_drop=0.05)
+    version = adopt_model(tmp_path / "foreign.onnx", asked, tmp_path / "models")
+    assert [(each.domain, each.version) for each in onnx.load(version.model_path).opset_import] == [("", 18)]
+    assert version.manifest.evaluation["accuracy"] > 0.95  # type: ignore[operator]
+
+
+def variant_of(manifest: Manifest, target: str, share: float = 0.01) -> Manifest:
+    """The manifest as if its variant had been made for another target, with another difference of its activations."""
+    variant = manifest.variant
+    assert variant is not None
+    outputs = variant.outputs | {"activations": variant.outputs["activations"].model_copy(update={"share": share})}
+    changes = {"settings": variant.settings | {"target": target}, "outputs": outputs}
+    return manifest.model_copy(update={"variant": variant.model_copy(update=changes)})
+
+
 def test_fp16(digits: nn.Module, tmp_path: Path) -> None:
     version = export_model(digits, request(precision="fp16", held_out=HELD_OUT), tmp_path)
     manifest = version.manifest
@@ -171,7 +200,47 @@ def test_fp16(digits: nn.Module, tmp_path: Path) -> None:
     assert {each.data_type for each in proto.graph.initializer if each.name.startswith("network.")} == {TensorProto.FLOAT16}
     assert check_model(ModelRepository(tmp_path), "m") == []
     assert "fp16 is meant for GPUs" in (version.folder / "card.md").read_text()
+    assert "fp16 is meant for GPUs, and the target is cpu" in next(remarks(variant_of(manifest, "cpu")))
     assert reached(tmp_path, "m") == pytest.approx(manifest.variant.after, abs=0.01)
+
+
+def test_int8_and_fp16_are_not_both_of_one_version(tmp_path: Path) -> None:
+    command = [SPEC, "--name", "m", "--task", "classify", "--int8", "--fp16", "--models", str(tmp_path)]
+    result = CliRunner().invoke(export, command)
+    assert result.exit_code == 2
+    assert "--int8 and --fp16 are two precisions" in result.stderr
+
+
+def test_int8_for_tensorrt(digits: nn.Module, tmp_path: Path) -> None:
+    asked = request(precision="int8", real_items=DIGITS.train[:64], held_out=HELD_OUT, serving={"target": "tensorrt"})
+    version = export_model(digits, asked, tmp_path)
+    variant = version.manifest.variant
+    assert variant is not None
+    assert abs(variant.drop) <= 0.01
+    assert (variant.settings["target"], variant.settings["activations"]) == ("tensorrt", "int8, symmetric, per tensor")
+    assert check_model(ModelRepository(tmp_path), "m") == []
+    assert list(remarks(version.manifest)) == ["int8 is meant for GPUs; its speed was measured on a CPU and promises nothing"]
+    assert read_graph(version.model_path).beyond_int8 == ()
+    assert "in float32 on CUDA" in next(remarks(variant_of(version.manifest, "gpu")))
+    off = next(remarks(variant_of(version.manifest, "cpu", share=0.4)))
+    assert off.startswith("activations in int8 is off by 0.40 of its standard deviation")
+
+
+def test_an_accuracy_that_chance_gives_is_said(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(build(SPEC, 10, (1, 32, 32)).state_dict(), tmp_path / "weights.pt")  # not trained
+    (tmp_path / "labels.txt").write_text("\n".join("0123456789") + "\n")
+    np.savez(tmp_path / "held_out.npz", items=DIGITS.test[:200], labels=DIGITS.test_labels[:200].astype(str))
+    command = [
+        SPEC, "--name", "m", "--task", "classify", "--input", "image:height=32,width=32,channels=1", "--max-batch-size", 32,
+        "--weights", tmp_path / "weights.pt", "--labels", tmp_path / "labels.txt", "--evaluate-on", tmp_path / "held_out.npz",
+        "--models", tmp_path / "models",
+    ]  # fmt: skip
+    result = CliRunner().invoke(export, [str(each) for each in command], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    accuracy = ModelRepository(tmp_path / "models").version("m").manifest.evaluation["accuracy"]
+    assert f"  accuracy {accuracy:.4f} on 200 held-out items" in result.stdout
+    assert f"Warning: accuracy {accuracy:.4f} is what chance gives" in result.stderr
 
 
 def test_held_out_items_alone_are_figures_of_the_manifest(tmp_path: Path) -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from support import SOUND, PaddedAutoencoder
+from torch import nn
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_export.serving.settings import ServingOptions
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageInput
+from avizor_inference.inputs import ImageInput, TensorInput
 
 
 def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:
@@ -32,12 +34,48 @@ def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall
         report = export_model(PaddedAutoencoder(), sound, tmp_path).manifest.parity.server
         assert report is not None
         assert "score" in report.outputs
+        assert report.rank_correlation == pytest.approx(1.0)
+        assert report.batch_sizes == (1, 2, 3, 8)
+
+
+def test_batches_that_are_larger_than_the_servers_and_no_patience(
+    triton_install: TritonInstall, models: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    spec, network = TensorInput(name="x", item_shape=(6,)), nn.Linear(6, 3)
+    with TritonServer(triton_install, models, load_models=()) as server:
+        serving: ServingOptions = {"max_batch_size": 5, "queue_timeout_ms": 1, "response_cache": True}
+        address = f"triton://{server.grpc_url}"
+        request = ExportRequest("m", "classify", spec, labels=list("abc"), verify_with=address, serving=serving)
+        version = export_model(network, request, tmp_path)
+    report = version.manifest.parity.server
+    assert report is not None
+    assert report.batch_sizes == (1, 2, 3, 5)
+    assert report.top1_agreement == 1.0
+    assert "Through the server: Most probable class the same on 100.0%" in (version.folder / "card.md").read_text()
+
+
+def test_a_server_that_refuses_says_why(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:
+    """Advice on the server's mode is given where that is what is wrong, and not where the model is."""
+    spec = TensorInput(name="x", item_shape=(6,))
+    with TritonServer(triton_install, models, model_control="none") as server:
+        address = f"triton://{server.grpc_url}"
+        request = ExportRequest("m", "classify", spec, labels=list("abc"), verify_with=address)
+        with pytest.raises(ExportError, match=r"; start it with --model-control-mode=explicit$"):
+            export_model(nn.Linear(6, 3), request, tmp_path)
+    with TritonServer(triton_install, models, load_models=()) as server:
+        address = f"triton://{server.grpc_url}"
+        wanting = ExportRequest("m", "classify", spec, labels=list("abc"), verify_with=address, serving={"target": "gpu"})
+        with pytest.raises(ExportError, match="cannot verify the model") as raised:
+            export_model(nn.Linear(6, 3), wanting, tmp_path)
+        assert "explicit" not in str(raised.value)
+        assert "has to be up" not in str(raised.value)
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     image = ImageInput(height=32, width=32, channels=1)
     request = ExportRequest("digits", "classify", image, labels=list("0123456789"), verify_with="triton://127.0.0.1:1")
-    with pytest.raises(ExportError, match=r"Triton at 127\.0\.0\.1:1 cannot verify"):
+    with pytest.raises(ExportError, match=r"Triton at 127\.0\.0\.1:1 cannot verify .*; it has to be up"):
         export_model(LeNet(), request, tmp_path)
     assert not (tmp_path / "digits").exists()
 

@@ -19,6 +19,7 @@ from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
 from avizor_export.parity import rank_correlation
 from avizor_inference.check import check_model
+from avizor_inference.digests import sha256_of_file
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.repository import ModelRepository, ModelVersion
 
@@ -86,6 +87,8 @@ def test_an_architecture_or_a_spec_with_its_state_dict(tmp_path: Path, design: s
 def test_a_design_without_weights_has_learnt_nothing(tmp_path: Path) -> None:
     said = refused(tmp_path, SPEC, "--task", "classify", "--input", IMAGE, "--labels", labels(tmp_path))
     assert "give the trained weights" in said
+    said = refused(tmp_path, SPEC, "--task", "classify", "--input", IMAGE, "--labels", labels(tmp_path), "--weights", "none.pt")
+    assert said.startswith("none.pt does not exist")
 
 
 def test_torchvisions_weights_bring_labels_and_normalisation(tmp_path: Path) -> None:
@@ -110,12 +113,84 @@ def test_weights_that_torchvision_does_not_have(tmp_path: Path) -> None:
     assert "torchvision has no weights for 'lenet'" in said
 
 
+def test_a_design_for_another_task(tmp_path: Path) -> None:
+    """Before its weights are even looked for."""
+    said = refused(tmp_path, "fc8 latent2", "--task", "classify", "--input", "table:columns=a/b")
+    assert "'fc8 latent2' gives its input back; give --task reconstruct" in said
+    for design in (SPEC, "lenet"):
+        said = refused(tmp_path, design, "--task", "reconstruct", "--input", IMAGE)
+        assert f"{design!r} gives logits; give --task classify" in said
+
+
+def test_settings_beside_torchvisions_weights(tmp_path: Path) -> None:
+    torchvision = ("--task", "classify", "--weights", "torchvision:IMAGENET1K_V1")
+    said = refused(tmp_path, "resnet34", *torchvision, "--set", "classes=10", "--set", "nonsense=1")
+    assert "torchvision's weights have their own classes; leave out --set classes, nonsense" in said
+    said = refused(tmp_path, "alexnet", *torchvision, "--set", "batch_norm=true")
+    assert "torchvision has no weights for 'alexnet' with batch norm; it has them for vgg16" in said
+    said = refused(tmp_path, "vgg16", "--task", "classify", "--weights", "torchvision:IMAGENET99", "--set", "batch_norm=true")
+    assert "no weights 'IMAGENET99' for vgg16 with batch norm; there are IMAGENET1K_V1" in said
+    # What the published file holds is what our network takes.
+    with torch.device("meta"):
+        published, ours = torchvision_models.vgg16_bn().state_dict(), build("vgg16", 1000, (3, 224, 224), batch_norm=True)
+    assert {name: value.shape for name, value in published.items()} == {n: v.shape for n, v in ours.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("design", "setting", "says"),
+    [
+        ("lenet", "classes=true", "--set classes=true is no number of classes; write --set classes=10"),
+        ("lenet", "classes=0", "--set classes=0 is no number"),
+        ("alexnet", "batch_norm=False", "--set batch_norm='False' is neither true nor false; write --set batch_norm=true"),
+        (SPEC, "batch_norm=1", "--set batch_norm=1 is neither true nor false"),
+    ],
+)
+def test_a_setting_that_makes_no_sense(tmp_path: Path, design: str, setting: str, says: str) -> None:
+    names = labels(tmp_path)
+    assert says in refused(tmp_path, design, "--task", "classify", "--input", IMAGE, "--labels", names, "--set", setting)
+
+
+@pytest.mark.parametrize("design", [SPEC.removesuffix("10"), "lenet"])
+def test_labels_that_do_not_fit_the_weights(tmp_path: Path, design: str) -> None:
+    _, weights = trained(tmp_path, design)
+    arguments = (design, "--task", "classify", "--input", IMAGE, "--weights", weights, "--labels")
+    said = refused(tmp_path, *arguments, labels(tmp_path, tuple("012345678")))
+    assert f"{weights} is of a network with 10 classes, and there are 9; give a label for each" in said
+    # Before anything is built.
+    said = refused(tmp_path, *arguments, labels(tmp_path, ("a", "b", "a")))
+    assert "labels have to differ, and none may be empty or hold a line break: 'a' is there twice" in said
+    said = refused(tmp_path, *arguments, labels(tmp_path, ("a", "", "b")))
+    assert "line 2 is blank" in said
+
+
 def test_an_exported_program(tmp_path: Path) -> None:
     network, _ = trained(tmp_path)
     program = torch.export.export(network, (torch.rand(2, 1, 32, 32),), dynamic_shapes=({0: Dim("batch")},))
     torch.export.save(program, tmp_path / "made.pt2")
-    run(tmp_path, tmp_path / "made.pt2", "--task", "classify", "--input", IMAGE, "--labels", labels(tmp_path))
+    version = run(tmp_path, tmp_path / "made.pt2", "--task", "classify", "--input", IMAGE, "--labels", labels(tmp_path))
     np.testing.assert_allclose(probabilities(tmp_path, PIXELS), expected(network), atol=1e-5)
+    assert version.manifest.provenance.factory == "made.pt2"
+    assert version.manifest.provenance.weights_sha256 == sha256_of_file(tmp_path / "made.pt2")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "classes=2"], "no factory that takes arguments"),
+        (["--weights", "w.pt"], "has its weights inside"),
+        (["--calibrate", "normal"], "is for autoencoders"),
+        (["--input", "tensor:name=foo,item_shape=7"], "takes x, float32[4], and by --input it is foo"),
+    ],
+)
+def test_an_option_that_would_say_nothing_is_refused(tmp_path: Path, options: list[str], says: str) -> None:
+    onnx.save(linear(), tmp_path / "given.onnx")
+    command = ["--task", "classify", "--labels", labels(tmp_path, ["a", "b"]), *options]
+    assert says in refused(tmp_path, tmp_path / "given.onnx", *command)
+
+
+def test_only_a_file_has_outputs_to_choose_from(tmp_path: Path) -> None:
+    command = ["--task", "classify", "--input", IMAGE, "--output", "logits", "--labels", labels(tmp_path)]
+    assert "chooses among the outputs of an .onnx file" in refused(tmp_path, SPEC, *command)
 
 
 def test_an_exported_program_with_a_frozen_batch(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from support import ROOT
 
 PORTS = ("AVIZOR_FRONT_PORT", "AVIZOR_PROMETHEUS_PORT", "AVIZOR_ALERTMANAGER_PORT")
+GPU = ("-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml")
 
 
 class Stack:
@@ -79,7 +80,7 @@ def stack(models: Path, alpha: float) -> Iterator[Stack]:
         subprocess.run(logs, cwd=ROOT, env=running.environment, check=False)
         raise
     finally:
-        running.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+        running.compose(*GPU, "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 
 def _need_docker() -> None:

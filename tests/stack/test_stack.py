@@ -13,12 +13,16 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
-from compose import Stack, stack
+from compose import GPU, Stack, stack
 from support import ROOT
 from tritonclient.utils import InferenceServerException
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
+from avizor_export.architectures.lenet import LeNet
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
+from avizor_inference.inputs import ImageInput
 
 pytestmark = pytest.mark.stack
 
@@ -29,10 +33,13 @@ ALERT_WITHIN_S = 300.0
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sounds, and the models that the example trains on them, as `make up` would."""
+    """Sounds, and the models that the example trains on them, as `make up` would; and `cached`, with a response cache."""
     folder = tmp_path_factory.mktemp("machines")
     script = ROOT / "examples" / "machine_anomalies.py"
     subprocess.run([sys.executable, script, "--data", folder / "sounds", "--models", folder / "models"], check=True)
+    image = ImageInput(height=32, width=32, channels=1)
+    request = ExportRequest("cached", "classify", image, labels=list("0123456789"), serving={"response_cache": True})
+    export_model(LeNet(), request, folder / "models")
     folder.chmod(0o755)
     for path in folder.parents:  # containers read as users of their own
         if path.owner() != "root" or path == Path("/tmp"):
@@ -64,7 +71,7 @@ def test_only_callers_with_a_token_come_in(running: Stack) -> None:
                 stub.ListModels(pb.ListModelsRequest(), metadata=metadata, timeout=20)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         listed = stub.ListModels(pb.ListModelsRequest(), metadata=[("authorization", running.token)], timeout=20)
-        assert [model.name for model in listed.models] == ["machine-sound", "machine-type"]
+        assert [model.name for model in listed.models] == ["cached", "machine-sound", "machine-type"]
 
 
 def triton_client(running: Stack) -> tritonclient.grpc.InferenceServerClient:
@@ -95,6 +102,28 @@ def test_tritonclient_through_the_front_door(running: Stack) -> None:
     with pytest.raises(InferenceServerException) as caught:
         client.is_server_ready()
     assert caught.value.status() == "StatusCode.UNAUTHENTICATED"
+
+
+def test_an_item_seen_before_is_answered_from_the_cache(running: Stack) -> None:
+    tensor = pb.Tensor(dtype="uint8", shape=[32, 32, 1], data=bytes([77] * 32 * 32))
+    request = pb.ClassifyRequest(model="cached", items=[pb.Item(tensor=tensor)], top_k=10)
+    metadata = [("authorization", running.token)]
+    with running.channel() as channel:
+        stub = inference_pb2_grpc.InferenceServiceStub(channel)
+        first, again = (stub.Classify(request, metadata=metadata, timeout=20) for _ in range(2))
+    assert not first.items[0].error.message, first.items[0].error.message
+    assert first == again
+    (model,) = triton_client(running).get_inference_statistics("cached", headers=dict(metadata)).model_stats
+    assert (model.inference_stats.cache_miss.count, model.inference_stats.cache_hit.count) == (1, 1)
+
+
+def test_a_new_volume_for_engines_is_given_to_triton(running: Stack) -> None:
+    write = ("--user", "1000:1000", "--entrypoint", "touch", "tensorrt-engines", "/var/cache/avizor-tensorrt/engine")
+    with pytest.raises(AssertionError, match="Permission denied"):
+        running.compose(*GPU, "run", "-T", "--rm", *write)
+    for _ in range(2):  # the second start finds it given away
+        running.compose(*GPU, "run", "-T", "--rm", "tensorrt-engines")
+    running.compose(*GPU, "run", "-T", "--rm", *write)
 
 
 def test_a_faulty_machine_raises_an_alert_and_healthy_ones_do_not(running: Stack, machines: Path) -> None:

@@ -80,6 +80,23 @@ def test_any_number_of_classes_and_channels_at_every_size(name: str, size: int) 
         assert network(torch.zeros(3, 2, size, size)).shape == (3, 5)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_smallest_size_is_what_it_says(name: str) -> None:
+    size = ARCHITECTURES[name].smallest
+    with torch.device("meta"):
+        assert build(name, 5, (1, size, size)).eval()(torch.zeros(3, 1, size, size)).shape == (3, 5)
+        with pytest.raises(ExportError, match="too small"):
+            build(name, 5, (1, size // 2, size // 2))
+
+
+def test_the_signal_does_not_fade_in_zfnet_without_batch_norm() -> None:
+    torch.manual_seed(0)
+    network = ZFNet(10, (1, 16, 16)).eval()
+    with torch.inference_mode():
+        logits = network(torch.randn(8, 1, 16, 16))
+    assert float(logits.std(dim=0).mean()) > 0.05  # 0.215; with torch's own weights 0.0001
+
+
 @pytest.mark.parametrize("name", ["alexnet", "zfnet", "vgg16"])
 def test_variants_with_batch_norm(name: str) -> None:
     with torch.device("meta"):
@@ -118,7 +135,10 @@ def test_a_spec_trains_exports_and_runs(tmp_path: Path) -> None:
         ("conv8z3 fc10", "conv has no option 'z'"),
         ("conv8k2.5 fc10", "whole number"),
         ("fc32 conv8 fc10", "'conv8' comes after 'fc32'"),
-        ("conv8 drop1.5 fc10", "has to lie in 0 to 1"),
+        ("conv8 drop1.5 fc10", "at least 0 and less than 1"),
+        ("conv8x2x3 fc10", "gives 'x' twice"),
+        ("conv8 gap3 fc10", "gap takes no number"),
+        ("conv8 fc10bn", "without batch norm; write fc10"),
         ("conv8 pool2p2 fc10", "more than half of the pool's size"),
         ("conv8 fc9", "9 logits for 10 classes"),
         ("pool pool pool pool pool pool fc10", "is too small"),
@@ -139,3 +159,5 @@ def test_an_input_that_is_too_small_is_refused(name: str, shape: Shape) -> None:
 def test_batch_norm_where_there_is_no_such_variant() -> None:
     with pytest.raises(ExportError, match="no variant with batch norm"):
         build("resnet34", 10, (3, 32, 32), batch_norm=True)
+    with pytest.raises(ExportError, match="write bn after its words"):
+        build("conv8 fc10", 10, (3, 32, 32), batch_norm=True)

@@ -82,6 +82,7 @@ def test_a_transposed_convolution_makes_every_pixel_of_equally_many_terms(word: 
         (STRIDED, (1, 60, 64), r"an input of 60 x 64 cannot be divided by the strides 2 x 2 x 2 = 8; use multiples of 8"),
         ("conv8 pool conv8s3 latent4", (1, 12, 16), r"strides 2 x 3 = 6"),
         ("conv8k4s2 latent4", (1, 8, 8), "'conv8k4s2' does not make its map exactly 2 times smaller; write p1"),
+        ("conv8k4s2p1x3bn latent4", (1, 8, 8), "write conv8k4s2p1bn conv8x2bn"),
         ("conv8p0 latent4", (1, 8, 8), "'conv8p0' does not keep the size of its map; write p1"),
         ("conv8k4 latent4", (1, 8, 8), "write an odd kernel"),
         ("conv8 pool2ceil latent4", (1, 8, 8), "no mirror image with `ceil`"),

@@ -1,17 +1,25 @@
 """`avizor models check` finds each kind of damage, and engines refuse what does not match its manifest."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from avizor_inference.check import check_model
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
 from avizor_inference.repository import ModelRepository
+
+VARIANT = {
+    "metric": "accuracy", "before": 0.98, "after": 0.97, "drop": 0.01, "max_drop": 1.0, "items": 100, "outputs": {},
+    "speed": [], "provider": "CPUExecutionProvider", "fp32_sha256": "", "fp32_bytes": 1, "settings": {},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -88,13 +96,62 @@ def test_a_file_that_is_no_onnx_is_refused_even_with_its_digest(copy: Path) -> N
     folder = copy / "digits" / "1"
     (folder / "model.onnx").write_bytes(b"nonsense" * 100)
     manifest = json.loads((folder / "manifest.json").read_text())
-    import hashlib
-
     manifest["model_sha256"] = hashlib.sha256(b"nonsense" * 100).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "not an ONNX model" in check_model(ModelRepository(copy), "digits")[0]
     with EmbeddedEngine(copy) as engine, pytest.raises(VersionRefused, match="cannot load"):
         engine.spec("digits")
+
+
+def replace_model(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change the graph of a version, and its digest in the manifest."""
+    model = onnx.load(folder / "model.onnx")
+    before = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    change(model)
+    onnx.save(model, folder / "model.onnx")
+    after = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    for path in (folder / "manifest.json", folder.parent / "config.pbtxt"):
+        edit(path, lambda text: text.replace(before, after))
+
+
+def test_an_operator_set_that_is_named_twice_is_found(copy: Path) -> None:
+    replace_model(copy / "digits" / "1", lambda model: model.opset_import.append(onnx.helper.make_opsetid("", 18)))
+    (problem,) = check_model(ModelRepository(copy), "digits")
+    assert "names the operator set of ai.onnx twice" in problem
+
+
+def uint8_about_128(model: onnx.ModelProto) -> None:
+    """Quantise what goes into the softmax, as CPUs are fastest with it."""
+    (last,) = (node for node in model.graph.node if "probabilities" in node.output)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.1, np.float32), "scale"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(128, np.uint8), "zero"))
+    steps = [
+        onnx.helper.make_node("QuantizeLinear", [last.input[0], "scale", "zero"], ["quantised"]),
+        onnx.helper.make_node("DequantizeLinear", ["quantised", "scale", "zero"], ["logits"]),
+    ]
+    model.graph.node.remove(last)
+    model.graph.node.extend([*steps, onnx.helper.make_node("Softmax", ["logits"], ["probabilities"])])
+
+
+def for_tensorrt(text: str) -> str:
+    accelerator = 'optimization { execution_accelerators { gpu_execution_accelerator [ { name: "tensorrt" } ] } }'
+    return text.replace("KIND_AUTO", "KIND_GPU").replace("KIND_CPU", "KIND_GPU") + accelerator
+
+
+def test_int8_that_tensorrt_does_not_take_is_found_in_the_version_that_it_would_serve(copy: Path) -> None:
+    edit(copy / "digits" / "config.pbtxt", for_tensorrt)
+    assert check_model(ModelRepository(copy), "digits") == []
+    replace_model(copy / "digits" / "1", uint8_about_128)
+    (problem,) = check_model(ModelRepository(copy), "digits")
+    assert "TensorRT takes signed int8 about zero, and model.onnx has uint8" in problem
+    shutil.copytree(copy / "digits" / "1", copy / "digits" / "2")
+    manifest = copy / "digits" / "2" / "manifest.json"
+    edit(manifest, lambda text: text.replace('"version": 1', '"version": 2'))
+    problems = check_model(ModelRepository(copy), "digits")
+    assert [problem.partition(":")[0] for problem in problems if "TensorRT" in problem] == ["digits/2"]
+    edit(copy / "digits" / "config.pbtxt", lambda text: text + "version_policy { specific { versions: [ 1 ] } }")
+    problems = check_model(ModelRepository(copy), "digits")
+    assert [problem.partition(":")[0] for problem in problems if "TensorRT" in problem] == ["digits/1"]
 
 
 def test_a_calibration_of_another_model_is_refused(copy: Path) -> None:
@@ -123,3 +180,35 @@ def test_flipped_bits_give_a_clear_error_never_a_traceback(copy: Path) -> None:
 def test_no_repository() -> None:
     with pytest.raises(RepositoryError, match="is not a folder"):
         ModelRepository("/nowhere/at/all")
+
+
+def change_parity(manifest: dict[str, Any], **figures: float) -> None:
+    manifest["parity"]["outputs"]["probabilities"].update(figures)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda m: change_parity(m, share_of_allowed=1.5),
+            "probabilities passed, and its difference is 1.5 times what is allowed",
+        ),
+        (
+            lambda m: change_parity(m, largest_absolute=5),
+            "probabilities passed, and its difference of 5 is over what is allowed",
+        ),
+        (lambda m: m["parity"]["outputs"].pop("embedding"), "the parity report says nothing of embedding"),
+        (lambda m: m.update(variant=VARIANT | {"drop": 0.5}, precision="int8"), "drop is 0.5, and before - after is 0.01"),
+        (
+            lambda m: m.update(variant=VARIANT | {"after": 97}, precision="int8"),
+            "accuracy goes from 0.98 to 97; it is between 0",
+        ),
+    ],
+)
+def test_figures_that_contradict_their_verdict_are_found(copy: Path, change: Callable[[Any], object], message: str) -> None:
+    path = copy / "digits" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    problems = check_model(ModelRepository(copy), "digits")
+    assert any(message in problem for problem in problems), problems

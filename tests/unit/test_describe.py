@@ -1,14 +1,28 @@
 """`avizor describe`: figures that are known from the literature or by hand, and the rules of thumb."""
 
+import re
 from pathlib import Path
 
+import onnx
+import onnx_ir as ir
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
+from avizor_export.architectures.grammar import GRAMMAR
 from avizor_export.architectures.sizes import Shape
-from avizor_export.description.describe import describe, layers_of_design
+from avizor_export.description.describe import describe, layers_of_design, layers_of_network
 from avizor_export.description.design_rules import warnings_for
+from avizor_export.description.layers import layers_of
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
+from avizor_export.served import serve
+from avizor_export.to_onnx import to_onnx
+from avizor_export.variants.network_part import cut
+from avizor_inference.inputs import TensorInput
 
 
 @pytest.mark.parametrize(
@@ -42,13 +56,29 @@ def test_receptive_fields_grow_with_kernels_and_strides() -> None:
     ("spec", "shape", "says"),
     [
         ("conv8x4 pool fc10", (1, 32, 32), "n = 4 convolutions"),
-        ("conv8 fc10", (1, 32, 32), "nothing pools or strides"),
+        ("conv8 fc10", (1, 32, 32), "conv8 (layer 0): nothing pools or strides: the field grows"),
+        ("conv8 gap fc10", (1, 32, 32), "has seen no more than 3x3 of 32x32 pixels"),
         ("conv8p0 pool fc10", (1, 32, 32), "padding shrinks the map from 32x32 to 30x30"),
-        ("conv8 pool conv8 pool fc10", (1, 30, 30), "a map of 15x15 cannot be divided by its stride"),
-        ("conv8 pool conv8k7 pool fc10", (1, 32, 32), "a kernel of 7x7 past the first layer"),
+        ("conv8k2 pool3 fc10", (1, 32, 32), "its padding enlarges the map from 32x32 to 33x33"),
+        ("conv8 pool conv8 pool fc10", (1, 30, 30), "a map of 15x15 cannot be divided by its stride: 1 rows and 1 columns"),
+        ("conv8s2 conv8s2 fc10", (1, 30, 30), "conv8s2 (layer 2): a map of 15x15 cannot be divided by its stride: its last"),
+        ("conv8 pool2ceil fc10", (1, 31, 32), "height and width are multiples of 2"),
+        (
+            "conv8 pool3s2 fc10",
+            (1, 32, 32),
+            "do not fit a map of 32x32: 1 rows and 1 columns at the edge are never seen; pad it",
+        ),
+        ("conv8k1s2 fc10", (1, 32, 32), "smaller than its stride"),
+        (
+            "conv8 pool conv8k7 pool fc10",
+            (1, 32, 32),
+            "a kernel of 7x7 past the first layer: 3 of 3x3 see as much, with 27 C^2",
+        ),
+        ("conv8 pool conv8k11 pool fc10", (1, 32, 32), "5 of 3x3 see as much, with 45 C^2 weights in place of 121 C^2"),
+        ("fc8 latent30", (30,), "latent30 (layer encoder.latent): a latent space of 30 numbers holds the 30 of its input"),
     ],
 )
-def test_a_design_that_breaks_a_rule_is_warned_of(spec: str, shape: Shape, says: str) -> None:
+def test_a_design_that_breaks_a_rule_is_warned_of(spec: str, shape: tuple[int, ...], says: str) -> None:
     (warning,) = warnings_for(layers_of_design(spec, 10, shape)[0])
     assert says in warning
 
@@ -57,15 +87,139 @@ def test_a_design_by_the_rules_is_not() -> None:
     assert warnings_for(layers_of_design("conv32k7 pool conv64x3 pool fc256 fc10", 10, (3, 32, 32))[0]) == []
 
 
-def test_residual_networks_may_be_deep() -> None:
-    warnings = warnings_for(layers_of_design("resnet34", 1000, (3, 224, 224))[0])
-    assert not [warning for warning in warnings if "n = " in warning]
+@pytest.mark.parametrize(("name", "shape"), [("resnet34", (3, 64, 64)), ("alexnet", (3, 224, 224))])
+def test_residual_networks_may_be_deep_and_published_sizes_fit(name: str, shape: Shape) -> None:
+    warnings = warnings_for(layers_of_design(name, 1000, shape)[0])
+    assert not [warning for warning in warnings if "n = " in warning or "never seen" in warning]
+
+
+def test_local_response_norm_of_torch_is_none_of_the_pools() -> None:
+    layers, _ = layers_of_design("zfnet", 1000, (3, 224, 224))
+    norms = [layer for layer in layers if layer.kind == "local response norm 5"]
+    assert [layer.output for layer in norms] == [(96, 55, 55), (256, 13, 13)]
+    pools = [layer for layer in layers if "pool" in layer.kind]
+    assert [layer.field for layer in pools] == [(11, 11), (43, 43), (171, 171)]
+
+
+def test_a_kernel_of_two_sides_is_compared_with_what_sees_as_much() -> None:
+    (warning,) = warnings_for(
+        layers_of_network(nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.Conv2d(2, 2, (7, 3), padding=(3, 1))), (1, 8, 8))
+    )
+    assert "1 of 3x3 and 2 of 3x1 see as much, with 15 C^2 weights in place of 21 C^2" in warning
+
+
+def test_a_map_that_shrinks_along_one_side_alone_is_seen_to() -> None:
+    (warning,) = warnings_for(
+        layers_of_network(nn.Sequential(nn.Conv2d(1, 2, 3, padding=(2, 0)), nn.Conv2d(2, 2, 2, 2)), (1, 8, 8))
+    )
+    assert "shrinks the map from 8x8 to 10x6" in warning
+
+
+class Sequence(nn.Module):
+    """What runs over a sequence, numbers that no layer has, and one layer that runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 12)
+        self.again = nn.Linear(12, 12)
+        self.recurrent = nn.LSTM(12, 6, batch_first=True, bidirectional=True)
+        self.norm = nn.LayerNorm(12)
+        self.groups = nn.GroupNorm(5, 5)
+        self.place = nn.Parameter(torch.zeros(5, 12))
+        self.act = nn.PReLU(5)
+        self.last = nn.Linear(12, 3)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter)  # no two are alike, and none is stored once for two
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.again(torch.relu(self.again(torch.relu(self.first(x)))))
+        x = self.act(self.groups(self.norm(self.recurrent(x)[0] + self.place)))
+        logits: Tensor = self.last(x[:, -1])
+        return logits
+
+
+STEPS = TensorInput(name="steps", item_shape=(5, 8))
+
+
+def exported(network: nn.Module, spec: TensorInput) -> onnx.ModelProto:
+    example = torch.zeros(2, *spec.item_shape)
+    return onnx.shape_inference.infer_shapes(to_onnx(serve(network, spec, "classify", example), spec.name, example))
+
+
+def test_a_published_model_has_a_row_for_every_weight_and_comes_before_an_architecture(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Sequence()
+    export_model(network, ExportRequest("lenet", "classify", STEPS, labels=["a", "b", "c"]), tmp_path)
+    run = CliRunner().invoke(describe, ["lenet", "--models", str(tmp_path)], catch_exceptions=False)
+    lines = run.output.splitlines()
+    assert lines[0] == f"lenet: version 1 of {tmp_path}"
+    assert "where --models names a folder without it" in lines[1]
+    cells = [re.split(r" {2,}", line) for line in lines[3:]]
+    numbers = {name: sum(each.numel() for each in part.parameters()) for name, part in network.named_children()}
+    assert [(row[0], row[1], row[4]) for row in cells[:-1]] == [
+        ("first", "linear", f"{numbers['first']:,}"),
+        ("again", "linear", f"{numbers['again']:,}"),
+        ("again", "linear", "0"),
+        ("recurrent", "bidirectional lstm", f"{numbers['recurrent']:,}"),
+        ("place", "other (Add)", "60"),
+        ("norm", "layer norm", "24"),
+        ("groups", "other (Mul)", "10"),
+        ("act", "prelu", "5"),
+        ("last", "linear", "39"),
+    ]
+    assert cells[-1][:2] == ["total", f"{sum(each.numel() for each in network.parameters()):,}"]
+    assert cells[3][2] == "5x12"
+    assert cells[3][5] == f"{5 * 2 * 24 * (12 + 6):,}"
+
+
+def test_the_network_that_is_made_smaller_has_its_folded_weights_as_well() -> None:
+    torch.manual_seed(0)
+    proto = exported(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3), Last()), STEPS)
+    names = {each.name for each in proto.graph.initializer}
+    assert {"network.0.weight", "network.2.weight"} <= names
+    assert [node.op_type for node in cut(proto).graph.node][:5] == ["MatMul", "Add", "Relu", "MatMul", "Add"]
+
+
+class Last(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1]
+
+
+def test_weight_norm_is_part_of_its_layer() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(weight_norm(nn.Conv2d(1, 4, 3)), nn.Flatten(), weight_norm(nn.Linear(144, 3)))
+    layers = layers_of_network(network, (1, 8, 8))
+    assert [(layer.name, layer.kind) for layer in layers] == [("0", "conv 3x3"), ("2", "linear")]
+    assert sum(layer.parameters for layer in layers) == sum(each.numel() for each in network.parameters())
+    assert layers[0].multiply_adds == 4 * 9 * 36
+    folded = layers_of(ir.from_proto(exported(network, TensorInput(name="x", item_shape=(1, 8, 8)))).graph)
+    assert [(layer.name, layer.kind, layer.parameters) for layer in folded] == [("0", "conv 3x3", 40), ("2", "linear", 435)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["fc8 latent4", "--columns", "30", "--size", "4"], "--size"),
+        (["conv8 pool latent4", "--classes", "4"], "--classes"),
+        (["digits", "--size", "4"], "sizes inside"),
+        (["some.onnx", "--channels", "4"], "sizes inside"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(models: Path, arguments: list[str], says: str) -> None:
+    run = CliRunner().invoke(describe, [*arguments, "--models", str(models)])
+    assert run.exit_code == 2
+    assert says in run.output
+
+
+def test_the_help_has_the_grammar() -> None:
+    shown = CliRunner().invoke(describe, ["--help"]).output
+    assert all(line.strip() in shown for line in GRAMMAR.splitlines())
 
 
 def test_a_published_model_is_described_without_its_front_end(models: Path) -> None:
     result = CliRunner().invoke(describe, ["kinds", "--models", str(models)], catch_exceptions=False)
     assert result.exit_code == 0
-    lines = result.output.splitlines()
+    lines = result.output.splitlines()[1:]
     assert lines[0].split()[:3] == ["layer", "kind", "output"]
     assert lines[1].split()[0] == "0"
     assert "4x16x17" in lines[1]

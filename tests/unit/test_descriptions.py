@@ -6,12 +6,15 @@ from pathlib import Path, PurePath
 import pytest
 from support import tone, write_wav
 
+from avizor_export.front_ends.remarks import remarks
 from avizor_export.loading.input_description import parse_input
 from avizor_inference.errors import ExportError, JobError, RequestError
 from avizor_inference.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.sources import SourceRule
 from avizor_pipeline import plan
 from avizor_pipeline.settings import JobSettings, claim_output
+
+SECOND_AT_16K = "audio:sample_rate=16000,window_samples=16000,hop_samples=16000"
 
 
 def test_input_descriptions(tmp_path: Path) -> None:
@@ -34,7 +37,12 @@ def test_input_descriptions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video:fps=3", "does not match any of the expected tags"),
+        ("video:fps=3", "'video' is no modality; begin with image:, audio:, table: or tensor:"),
+        ("image:height=8,width=8,channels=1,height=16", "'height' is given twice"),
+        (
+            "audio:sample_rate=8000,window_samples=800,hop_samples=80,n_fft=256,hop_length=80,n_mels=9,f_max=5000",
+            "do not lie within 0 to 4000 Hz, half the sample rate",
+        ),
         ("image:height=32,width=32", "channels: Field required"),
         ("image:height=tall,width=32,channels=1", "image.height"),
         ("image:height=32,width=32,channels=3,mean=0.5/0.5", "mean has 2 values; give 1, or one for each of the 3 channels"),
@@ -50,6 +58,39 @@ def test_input_descriptions(tmp_path: Path) -> None:
 def test_wrong_input_descriptions_name_the_field(text: str, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         parse_input(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"modality": "video"}', "modality: Input tag 'video' found"),
+        ("{}", "modality: Unable to extract tag"),
+        ("[1]", "Input should be an object"),
+        ('{"modality": "tensor", "item_shape": [3], "item_shape": [4]}', "'item_shape' stands twice"),
+    ],
+)
+def test_wrong_json_descriptions(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "input.json").write_text(text)
+    with pytest.raises(ExportError, match=message):
+        parse_input(str(tmp_path / "input.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("image:height=8,width=8,channels=1,mean=127.5,std=0.5", "mean 127.5 is not on the 0..1 scale"),
+        ("image:height=8,width=8,channels=3,mean=0.5,std=0.2/58/57", "std 58, 57 is not on the 0..1 scale"),
+        (f"{SECOND_AT_16K},n_fft=400,hop_length=200,n_mels=128,mel_scale=htk", "4 of the 128 mel bands hold no frequency bin"),
+        (f"{SECOND_AT_16K},n_fft=400,hop_length=7,n_mels=24", "n_fft 400 and hop_length 7 takes several times"),
+        (f"{SECOND_AT_16K},n_fft=1024,hop_length=441,n_mels=24", None),
+        ("image:height=8,width=8,channels=1,mean=0.5,std=1", None),
+        ("tensor:item_shape=3", None),
+    ],
+)
+def test_remarks_on_a_front_end(text: str, says: str | None) -> None:
+    found = list(remarks(parse_input(text)))
+    assert len(found) == (says is not None)
+    assert says is None or says in found[0]
 
 
 def test_source_rules() -> None:

@@ -7,20 +7,24 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from support import SOUND
 from torch import Tensor, nn
 
 from avizor_export import parity
 from avizor_export.exporter import export_model
-from avizor_export.loading.torch_files import load_network
+from avizor_export.loading.factories import load_network
 from avizor_export.request import ExportRequest
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
+from avizor_export.variants.quality import LabelledItems
 from avizor_inference.check import check_version
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import TensorInput
 from avizor_inference.repository import ModelRepository
 
 VECTOR = TensorInput(name="features", item_shape=(6,))
+# A floor that float32 does not hold: the logarithm of silence is minus infinity.
+SILENT = SOUND.model_copy(update={"front_end": SOUND.front_end.model_copy(update={"floor": 1e-50})})
 
 
 class Frozen(nn.Module):
@@ -32,9 +36,44 @@ class Frozen(nn.Module):
         return torch.add(self.linear(x), torch.zeros(2, 2))
 
 
+class DataDependent(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :2] if x.sum() > 0 else x[:, 2:4]
+
+
+@torch.library.custom_op("avizor_test::twice", mutates_args=())
+def twice(x: Tensor) -> Tensor:
+    return x * 2
+
+
+@twice.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+class Unknown(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = twice(x[:, :2])
+        return result
+
+
 class NotFinite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x[:, :2] / (x[:, :1] - x[:, :1])
+
+
+class Handwritten(nn.Module):
+    """Sigmoid and clamp, as multi-label heads end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(torch.sigmoid(self.linear(x)), 1e-6, 1 - 1e-6)
+
+
+NAN = np.array([[0, 0, 0, 0, 0, 0], [0, 0, np.nan, 0, 0, 0]], np.float32)
 
 
 def export(network: nn.Module, folder: Path, **changes: object) -> None:
@@ -49,14 +88,26 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
         (nn.Linear(6, 2), {"labels": None}, "no labels for a network with 2 classes"),
         (nn.Linear(6, 2), {"labels": ["a", "a"]}, "labels have to differ"),
         (nn.Linear(6, 2), {"name": "a/b"}, "'a/b' is not a model name"),
+        (nn.Linear(6, 2), {"name": "a" * 129}, "'a+' is not a model name; .* 128 at most"),
         (nn.Linear(5, 2), {}, r"failed on the front end's output of shape \[2, 6\]"),
         (nn.Sequential(nn.Linear(6, 2), nn.Softmax(dim=1)), {}, "ends in a softmax; let it return logits"),
         (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder gives back the shape"),
         (nn.Linear(6, 6), {"task": "reconstruct"}, "labels are for classifiers"),
         (nn.Unflatten(1, (2, 3)), {}, r"a classifier gives \[batch, classes\]"),
-        (Frozen(), {}, "batch"),
-        (NotFinite(), {}, "not finite on zeros, batch of 1"),
+        (Frozen(), {}, "takes a batch of 2 and not one of 3; look for a reshape or an expand with a fixed batch size"),
+        (NotFinite(), {}, "not finite on zeros, batch of 1; .*eps"),
         (nn.Linear(6, 2), {"real_items": np.zeros((1, 5), np.float32)}, r"real items are float32\[1, 5\]"),
+        (
+            nn.Linear(6, 2),
+            {"held_out": LabelledItems(np.zeros((1, 5), np.float32), np.zeros(1, np.int64))},
+            r"held-out items are float32\[1, 5\]",
+        ),
+        (nn.Linear(6, 2), {"real_items": NAN}, "real item 1 holds NaN or infinity"),
+        (nn.Linear(6, 1), {"labels": ["a"]}, r"one number for an item.*two logits, \[0, z\]"),
+        (nn.Sequential(nn.Linear(6, 2), nn.Sigmoid()), {}, "ends in a sigmoid"),
+        (Handwritten(), {}, "ends in a sigmoid"),
+        (nn.Linear(6, 2), {"input": TensorInput(name="score", item_shape=(6,))}, "input 'score' has the name of an output"),
+        (nn.Linear(16 * 17, 2), {"input": SILENT}, "the front end gives NaN or infinity on zeros; its floor"),
     ],
 )
 def test_refused_with_the_reason_and_nothing_published(
@@ -73,10 +124,10 @@ def test_parity_names_output_size_and_sample() -> None:
     served = serve(network, VECTOR, "classify", torch.randn(2, 6))
     proto = to_onnx(served, "features", torch.randn(2, 6))
     reference = parity.torch_run(served)
-    assert parity.compare(reference, parity.onnxruntime_run(proto), VECTOR.tensor(), None, "torch").passed
+    assert parity.compare(reference, parity.onnxruntime_run(proto), VECTOR, None, "torch").passed
     _change_a_weight(proto)
     with pytest.raises(ExportError, match=r"probabilities by up to 0\.\d+ on random"):
-        parity.compare(reference, parity.onnxruntime_run(proto), VECTOR.tensor(), None, "torch")
+        parity.compare(reference, parity.onnxruntime_run(proto), VECTOR, None, "torch")
 
 
 def _change_a_weight(proto: onnx.ModelProto) -> None:
@@ -91,6 +142,12 @@ def test_dropout_is_off_in_what_is_exported(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.9), nn.Linear(16, 2))
     network.train()
     export(network, tmp_path / "models")  # parity would fail
+
+
+def test_the_network_is_as_it_was_after_the_export(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.9), nn.Linear(16, 2)).train()
+    export(network, tmp_path / "models")
+    assert all(module.training and not module._forward_hooks for module in network.modules())
 
 
 def test_the_graph_holds_no_path_of_this_machine(tmp_path: Path) -> None:
@@ -149,9 +206,9 @@ def test_weights(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.state_dict()["weight"], network.weight.data)
     for path, message in (
         (other, "does not fit the network"),
-        (unsafe, r"holds more than tensors.*torch.save\(model.state_dict\(\)"),
+        (unsafe, r"holds .*Linear besides tensors.*torch.save\(model.state_dict\(\)"),
         (broken, "broken.pt"),
-        (tmp_path / "gone.pt", "not a weights file that can be read"),
+        (tmp_path / "gone.pt", "gone.pt does not exist"),
     ):
         with pytest.raises(ExportError, match=message):
             load_network("torch.nn:Linear", arguments, path)

@@ -1,10 +1,11 @@
 import numpy as np
+import pytest
 import torch
 
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.of_input import standardised
-from avizor_inference.inputs import AudioInput, ImageFrontEnd, LogMelFrontEnd
+from avizor_inference.inputs import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd
 
 
 def test_standardised_bands_have_mean_0_and_deviation_1() -> None:
@@ -24,6 +25,26 @@ def test_a_band_that_never_changes_does_not_divide_by_zero() -> None:
     )
     fitted = standardised(spec, [torch.zeros(4, 512)])
     assert set(fitted.front_end.std) == {1.0}
+
+
+def test_standardised_channels_of_images() -> None:
+    spec = ImageInput(height=4, width=4, channels=2)
+    pixels = torch.randint(0, 200, (40, 4, 4, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels[..., 1] = 51  # never changes
+    found = standardised(spec, pixels.split(7))
+    assert found.front_end.mean[1] == pytest.approx(0.2)
+    assert found.front_end.std[1] == 1.0
+    channel = ImageScaling(found.front_end)(pixels)[:, 0]
+    assert float(channel.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(channel.std(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_training_data_that_is_not_finite() -> None:
+    spec = AudioInput(
+        sample_rate=8000, window_samples=512, hop_samples=512, front_end=LogMelFrontEnd(n_fft=256, hop_length=128, n_mels=16)
+    )
+    with pytest.raises(ValueError, match="not finite"):
+        standardised(spec, [torch.zeros(4, 512), torch.full((1, 512), torch.nan)])
 
 
 def test_image_scaling() -> None:

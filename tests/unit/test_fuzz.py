@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import onnx
 import psutil
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import torch
 from click.testing import CliRunner
@@ -28,7 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_export.description.describe import layers_of_design, layers_of_file
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.input_description import parse_input
-from avizor_export.loading.torch_files import read_state
+from avizor_export.loading.state_dicts import read_state
 from avizor_inference.check import check_model
 from avizor_inference.cli import models as models_command
 from avizor_inference.config import parse_config
@@ -236,13 +239,20 @@ def classifier(path: Path, *more: onnx.NodeProto, constants: tuple[onnx.TensorPr
 
 
 def test_files_from_elsewhere(tmp_path: Path) -> None:
-    """ONNX files, state dicts and exported programs, in a process of its own that has to live through all of them."""
+    """ONNX files, programs, weights, arrays and tables, in a process of its own that has to live through all of them."""
     classifier(tmp_path / "net.onnx")
     network = torch.nn.Sequential(torch.nn.Linear(4, 3)).eval()
     torch.save(network.state_dict(), tmp_path / "zip.pt")
     torch.save(network.state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     program = torch.export.export(network, (torch.zeros(2, 4),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.export.save(program, tmp_path / "net.pt2")
+    items = np.ones((8, 4), np.float32)
+    for number in range(8):  # eight times as many cases as of the files that take longer to read
+        np.save(tmp_path / f"items{number}.npy", items)
+        np.savez_compressed(tmp_path / f"held_out{number}.npz", items=items, labels=np.array(["a", "b"] * 4))
+        rows = pa.table({"a": [0.5, 1] * 4, "b": ["x", "y"] * 4, "label": ["ok", "rattle"] * 4})
+        pyarrow.parquet.write_table(rows, tmp_path / f"rows{number}.parquet")
+        pyarrow.csv.write_csv(rows, tmp_path / f"rows{number}.csv")
     process = subprocess.run(
         [sys.executable, READER, tmp_path, "0", "15"], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
     )
@@ -250,7 +260,7 @@ def test_files_from_elsewhere(tmp_path: Path) -> None:
     assert process.returncode == 0, f"it died at: {lines[-1]}\n{process.stderr[-500:]}"
     assert [line for line in lines if " FAULT: " in line] == []
     outcomes = Counter((line.split()[1], line.split()[3]) for line in lines)
-    for reader in ("read_graph", "describe", "adopt", "adopt_autoencoder", "weights", "program"):
+    for reader in ("read_graph", "describe", "adopt", "adopt_autoencoder", "weights", "program", "items", "held_out", "rows"):
         assert outcomes[reader, "refused:"] >= 10, (reader, outcomes)
     assert outcomes["adopt", "ok"] >= 5, outcomes
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +41,9 @@ def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, 
     calibration["created"] = (datetime.now(UTC) - timedelta(days=3, hours=1)).isoformat()
     path.write_text(json.dumps(calibration))
     (folder / "digits" / "1" / "manifest.json").write_text("{}")
-    lines = CliRunner().invoke(command, ["--models", str(folder)]).output.splitlines()
+    result = CliRunner().invoke(command, ["--models", str(folder)])
+    lines = result.output.splitlines()
+    assert result.exit_code == 1
     header, rows = lines[0], {line.split()[0]: line for line in lines[1:5]}
     starts = {name: header.index(name) for name in header.split()}
     assert list(starts) == ["name", "task", "input", "versions", "precision", "size", "sha256", "parity", "calibration"]
@@ -50,3 +54,44 @@ def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, 
     assert lines[5].startswith("digits: ")
     assert "manifest.json is not a manifest" in lines[5]
     assert len(lines) == 6
+
+
+def without_config(model: Path) -> None:
+    (model / "config.pbtxt").unlink()
+
+
+def without_graph(model: Path) -> None:
+    (model / "1" / "model.onnx").unlink()
+
+
+def cut_short(model: Path) -> None:
+    path = model / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_config, "config.pbtxt: cannot be read"),
+        (without_graph, "model.onnx is missing; export the model again"),
+        (cut_short, r"model.onnx has [0-9]+ bytes, by its manifest [0-9]+; .* export the model again"),
+    ],
+)
+def test_what_no_engine_would_load_is_not_listed_as_sound(
+    models: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    shutil.copytree(models / "digits", tmp_path / "digits")
+    assert CliRunner().invoke(command, ["--models", str(tmp_path)]).exit_code == 0
+    damage(tmp_path / "digits")
+    result = CliRunner().invoke(command, ["--models", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output.splitlines()[1].split()[:2] == ["digits", "UNUSABLE"]
+    assert re.search(message, result.output)
+
+
+@pytest.mark.parametrize("arguments", [[], ["check"]])
+def test_a_repository_without_models_says_so(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / ".avizor-lock-m").touch()
+    result = CliRunner().invoke(command, [*arguments, "--models", str(tmp_path)])
+    assert result.exit_code == 0
+    assert result.output == f"no models in {tmp_path}\n"

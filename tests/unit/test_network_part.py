@@ -9,13 +9,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.loading.adopt import reference_run
+from avizor_export.loading.reference import reference_run
 from avizor_export.parity import onnxruntime_run
+from avizor_export.serving.settings import Target
 from avizor_export.to_onnx import check_proto
 from avizor_export.variants.half import halve, rounded_to_half
 from avizor_export.variants.int8 import quantise
 from avizor_export.variants.network_part import cut, paste
 from avizor_inference.errors import ExportError
+from avizor_inference.graph import graph_of
 
 RNG = np.random.default_rng(0)
 ITEMS = RNG.normal(3, 2, (64, 8)).astype(np.float32)
@@ -91,7 +93,7 @@ def test_put_back_unchanged_it_gives_the_same() -> None:
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_front_end_and_error_stay_in_fp32(precision: str) -> None:
     proto = autoencoder()
-    made, _ = quantise(proto, ITEMS) if precision == "int8" else halve(proto)
+    made, _ = quantise(proto, ITEMS, "auto") if precision == "int8" else halve(proto)
     check_proto(made)
     before, after = on_runtime(proto), on_runtime(made)
     np.testing.assert_array_equal(after["features"], before["features"])
@@ -107,7 +109,7 @@ def test_front_end_and_error_stay_in_fp32(precision: str) -> None:
 
 
 def test_int8_keeps_the_contract_and_runs_on_the_reference_evaluator() -> None:
-    made, settings = quantise(autoencoder(), ITEMS)
+    made, settings = quantise(autoencoder(), ITEMS, "auto")
     assert settings["calibration_items"] == 64
     weights = {each.name: each for each in made.graph.initializer if each.data_type == TensorProto.INT8}
     assert {"network.encoder.weight_quantized", "network.decoder.weight_quantized"} <= set(weights)
@@ -118,6 +120,47 @@ def test_int8_keeps_the_contract_and_runs_on_the_reference_evaluator() -> None:
     for name in wanted:
         # Both compute in integers; one that lies in the middle may be rounded either way.
         np.testing.assert_allclose(got[name], wanted[name], atol=0.05 * float(np.abs(wanted[name]).max()))
+
+
+def tapped_before_its_relu() -> onnx.ModelProto:
+    """A convolution and a linear layer, a ReLU between them; published as `activations` is the value before the ReLU."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["record", "axis"], ["features"]),
+        helper.make_node("Conv", ["features", "network.first.weight", "network.first.bias"], ["activations"]),
+        helper.make_node("Relu", ["activations"], ["positive"]),
+        helper.make_node("Flatten", ["positive"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "network.last.weight"], ["logits"]),
+    ]
+    constants = [
+        constant("network.first.weight", 6, 8, 1),
+        constant("network.first.bias", 6),
+        constant("network.last.weight", 6, 3),
+        numpy_helper.from_array(np.array([2]), "axis"),
+    ]
+    graph = helper.make_graph(nodes, "made", [value("record", 8)], [value("logits", 3), value("activations", 6, 1)], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize("target", ["auto", "tensorrt"])
+def test_int8_keeps_the_negative_values_of_an_output_that_a_relu_takes(target: Target) -> None:
+    proto = tapped_before_its_relu()
+    made, _ = quantise(proto, ITEMS, target)
+    check_proto(made)
+    wanted, got = on_runtime(proto), on_runtime(made)
+    for name in wanted:
+        largest = float(np.abs(wanted[name]).max())
+        np.testing.assert_allclose(got[name], wanted[name], atol=0.03 * largest)
+    assert wanted["activations"].min() < -0.3 * np.abs(wanted["activations"]).max()  # there is something to lose
+
+
+def test_int8_for_tensorrt_is_signed_and_symmetric_and_leaves_biases() -> None:
+    made, settings = quantise(autoencoder(), ITEMS, "tensorrt")
+    assert settings["activations"] == "int8, symmetric, per tensor"
+    assert graph_of(made).beyond_int8 == ()
+    assert graph_of(quantise(autoencoder(), ITEMS, "auto")[0]).beyond_int8 == ("int32", "uint8")
+    constants = {tensor.name: tensor for tensor in made.graph.initializer}
+    assert constants["network.encoder.weight_quantized"].data_type == TensorProto.INT8
+    assert constants["network.encoder.bias"].data_type == TensorProto.FLOAT
 
 
 def test_roundings_to_half_are_those_of_float16() -> None:

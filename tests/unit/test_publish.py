@@ -66,3 +66,14 @@ def test_publications_of_one_name_wait_for_each_other(tmp_path: Path) -> None:
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
     texts = [(tmp_path / "m" / str(n) / "model.onnx").read_text() for n in range(1, 31)]
     assert sorted(texts) == sorted(name + str(number) for name in "abc" for number in range(10))
+
+
+def test_the_config_before_is_kept_before_it_is_replaced(tmp_path: Path) -> None:
+    stage(tmp_path, "first")
+    (tmp_path / "m" / "config.pbtxt.edited-1" / "in the way").mkdir(parents=True)
+    with staging(tmp_path, "m") as staged:
+        for name in ("config.pbtxt", "config.pbtxt.edited-1"):
+            (staged.model_folder / name).write_text("second")
+        with pytest.raises(IsADirectoryError):
+            publish(staged, tmp_path)
+    assert (tmp_path / "m" / "config.pbtxt").read_text() == "first"

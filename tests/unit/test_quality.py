@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -13,9 +16,9 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.real_data import sample
-from avizor_export.variants.quality import LabelledItems, measure, quality, roc_auc
+from avizor_export.variants.quality import LabelledItems, by_chance, measure, quality, roc_auc
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageInput, TensorInput
+from avizor_inference.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 
 VECTOR = TensorInput(name="features", item_shape=(2,))
 IMAGE = ImageInput(height=4, width=6, channels=1)
@@ -28,6 +31,19 @@ def test_roc_auc_is_scikit_learns(ties: bool) -> None:
     scores = rng.standard_normal(300) + anomalies
     scores = scores.round() if ties else scores
     assert roc_auc(scores, anomalies) == pytest.approx(roc_auc_score(anomalies, scores), abs=1e-12)
+
+
+def test_what_chance_gives_is_what_random_answers_give() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(200) < 0.1).astype(np.int64)
+    chance, margin = by_chance("reconstruct", labels)
+    found = [roc_auc(rng.standard_normal(200), labels == 1) for _ in range(2000)]
+    assert np.mean(found) == pytest.approx(chance, abs=0.005)
+    assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
+    chance, margin = by_chance("classify", labels)
+    found = [np.mean(rng.random(200) >= 1 - np.mean(labels == 0)) for _ in range(2000)]
+    assert np.mean(found) == pytest.approx(chance, abs=0.005)
+    assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
 
 
 def test_measured_in_batches() -> None:
@@ -66,15 +82,74 @@ def test_labels_that_do_not_fit(task: str, labels: list[int], message: str) -> N
     [
         (np.array(["b", "a"]), ["a", "b"], [1, 0]),
         (np.array([1, 0]), ["a", "b"], [1, 0]),
+        (np.array(["a", "1"]), ["a", "b"], [0, 1]),
+        (np.array(["2", "1"]), ["1", "2"], [1, 0]),  # classes whose names are numbers: by name, whatever the type
+        (np.array([2, 1]), ["1", "2"], [1, 0]),
+        (np.array([2, 1], np.uint8), ["1", "2"], [1, 0]),
         (np.array(["normal", "squeal"]), None, [0, 1]),
+        (np.array(["Good", "ok", "crack", "0", "1"]), None, [0, 0, 1, 0, 1]),
         (np.array([False, True]), None, [0, 1]),
     ],
 )
 def test_arrays(tmp_path: Path, labels: np.ndarray, classes: list[str] | None, wanted: list[int]) -> None:
-    np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2), np.float32), labels=labels)
+    np.savez(tmp_path / "held_out.npz", items=np.ones((len(labels), 2), np.float32), labels=labels)
     read = read_held_out(tmp_path / "held_out.npz", VECTOR, classes)
     assert read.labels.tolist() == wanted
-    assert read.items.shape == (2, 2)
+    assert read.items.shape == (len(labels), 2)
+
+
+@pytest.mark.parametrize("labels", [np.array(["0", "1"]), np.array([0, 1])])
+def test_an_index_is_no_label_where_classes_are_named_by_numbers(tmp_path: Path, labels: np.ndarray) -> None:
+    np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2), np.float32), labels=labels)
+    with pytest.raises(ExportError, match="does not: '0'; with numbers for names of classes, labels have to be names"):
+        read_held_out(tmp_path / "held_out.npz", VECTOR, ["1", "2"])
+
+
+def test_only_one_kind_of_label_says_which_are_normal(tmp_path: Path) -> None:
+    np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2), np.float32), labels=np.array(["fine", "crack"]))
+    with pytest.raises(ExportError, match=r"all anomalies.* labelled `normal`, `good`, `ok`, `0` and `false` are normal"):
+        read_held_out(tmp_path / "held_out.npz", VECTOR, None).check("reconstruct", classes=0)
+
+
+def test_a_label_beyond_every_integer_is_named_as_it_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2)), labels=np.array([0, 2**63], np.uint64))
+    with pytest.raises(ExportError, match="9223372036854775808"):
+        read_held_out(tmp_path / "held_out.npz", VECTOR, ["a", "b"])
+
+
+def test_files_of_arrays_that_are_not(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"held_out\.npz does not exist"):
+        read_held_out(tmp_path / "held_out.npz", VECTOR, None)
+    with pytest.raises(ExportError, match=r"items\.npy does not exist"):
+        sample(tmp_path / "items.npy", VECTOR, 2)
+    np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2)))
+    (tmp_path / "held_out.npz").rename(tmp_path / "items.npy")
+    with pytest.raises(ExportError, match="is a file of several arrays"):
+        sample(tmp_path / "items.npy", VECTOR, 2)
+    np.save(tmp_path / "one.npy", np.ones((2, 2)))
+    (tmp_path / "one.npy").rename(tmp_path / "held_out.npz")
+    with pytest.raises(ExportError, match="is a file of one array"):
+        read_held_out(tmp_path / "held_out.npz", VECTOR, None)
+
+
+def test_a_text_of_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),)))
+    labels = pa.array([b"ok", b"\xf8"]).view(pa.string())
+    pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0], "label": labels}), tmp_path / "rows.parquet")
+    with pytest.raises(ExportError, match=r"rows\.parquet .*UTF-?8"):
+        read_held_out(tmp_path / "rows.parquet", spec, None)
+
+
+def test_a_sample_of_a_large_file_reads_no_more_than_itself(tmp_path: Path) -> None:
+    count = 2**16
+    items = np.lib.format.open_memmap(tmp_path / "items.npy", mode="w+", dtype=np.float32, shape=(count, 2**10))
+    items[-1] = 1
+    tracemalloc.start()
+    found = sample(tmp_path / "items.npy", TensorInput(name="features", item_shape=(2**10,)), 8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[:, 0].tolist() == [0] * 7 + [1]
+    assert peak < 2**20, "of a file of 256 MiB, none of which but its end lies on the disk"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +158,7 @@ def test_arrays(tmp_path: Path, labels: np.ndarray, classes: list[str] | None, w
         ({"items": np.ones((2, 2)), "labels": np.array(["a", "c"])}, "labels that the model does not: 'c'"),
         ({"items": np.ones((2, 2)), "labels": np.array(["a", ""])}, "1 items have no label"),
         ({"items": np.ones((2, 2)), "labels": np.array([0.5, 1])}, "labels are float64"),
-        ({"items": np.ones((2, 2))}, "two arrays, items and labels"),
+        ({"items": np.ones((2, 2))}, "has no array labels; it has items"),
     ],
 )
 def test_arrays_that_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from avizor_export.data.real_data import recordings
+from avizor_export.data.held_out import read_held_out
+from avizor_export.data.real_data import recordings, sample
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.loading.input_description import parse_input
@@ -82,8 +83,22 @@ def test_constants_from_training_rows() -> None:
     np.testing.assert_allclose(numbers.std(dim=0, correction=0), 1, atol=1e-4)
     amount = found.front_end.columns[0]
     assert isinstance(amount, NumberColumn)
-    assert amount.fill == pytest.approx(float(np.nanmedian(rows[:, 0])))
-    assert (amount.lower, amount.upper, amount.scale) == (0.0, 1000.0, "log1p")
+    assert (amount.fill, amount.lower, amount.upper, amount.scale) == (10.0, 0.0, 1000.0, "log1p")  # as they were given
+
+
+def test_a_fill_that_is_not_given_is_the_median() -> None:
+    rows = np.array([[1], [NAN], [2], [9]], np.float32)
+    (column,) = fitted(TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),))), rows).front_end.columns
+    assert isinstance(column, NumberColumn)
+    assert (column.fill, column.mean) == (2.0, 3.5)
+
+
+def test_large_numbers_that_change_little_are_standardised() -> None:
+    """Seconds since 1970 over an hour: float32 keeps them to 128 seconds, which is still a change."""
+    spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="time"),)))
+    rows = np.linspace(1.7e9, 1.7e9 + 3600, 500).astype(np.float32)[:, None]
+    found = TableScaling(fitted(spec, rows).front_end)(torch.from_numpy(rows))
+    assert float(found.std()) == pytest.approx(1, abs=0.05)
 
 
 def test_a_column_that_never_changes_or_has_no_value() -> None:
@@ -94,12 +109,16 @@ def test_a_column_that_never_changes_or_has_no_value() -> None:
     rows[:, 0] = NAN
     with pytest.raises(ValueError, match="'amount' has no value in 2 rows"):
         fitted(SPEC, rows)
+    rows[:, 0] = 1, math.inf
+    with pytest.raises(ValueError, match="'amount' holds numbers that are not finite"):
+        fitted(SPEC, rows)
 
 
 def test_a_row_of_named_values() -> None:
     row = encode_row({"country": "FR", "amount": 12}, SPEC)
     np.testing.assert_array_equal(row, np.array([12, 1, NAN], np.float32))
     np.testing.assert_array_equal(encode_row({"country": "XX", "hour": None}, SPEC), np.full(3, NAN, np.float32))
+    np.testing.assert_array_equal(encode_row({"hour": True}, SPEC), np.array([NAN, NAN, 1], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -109,11 +128,21 @@ def test_a_row_of_named_values() -> None:
         ({"amount": "12"}, "'amount' holds '12'; give a finite number"),
         ({"amount": math.inf}, "'amount' holds inf"),
         ({"country": 1.0}, "'country' holds 1.0; give one of ES, FR, IT"),
+        ({"amount": 1e39}, r"'amount' holds 1e\+39, which float32 cannot hold"),
+        ({"hour": -(10**400)}, "'hour' holds -1000.*, which float32 cannot hold"),
+        ({}, "the row holds no value; give amount, country or hour"),
+        ({"amount": None}, "the row holds no value"),
     ],
 )
 def test_a_row_that_does_not_fit(values: dict[str, float | str], says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         encode_row(values, SPEC)
+
+
+@pytest.mark.filterwarnings("error")  # numpy's, of an overflow
+def test_the_largest_float32_is_a_number() -> None:
+    largest = float(np.finfo(np.float32).max)
+    assert encode_row({"amount": largest}, SPEC)[0] == np.float32(largest)
 
 
 CSV = "hour,country,branch,amount\n18,ES,north,99\n,XX,south,\n7,IT,,12.5\n"
@@ -141,15 +170,88 @@ def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path
     [
         ("amount,hour\n1,2\n", "no column 'country'; it has amount, hour"),
         ("amount,country,hour\n", "has no rows"),
-        ("amount,country,hour\nmuch,ES,3\n", "column 'amount' holds something that is no number"),
-        ("amount,country,hour\ninf,ES,3\n", "infinite number"),
+        (
+            "amount,country,hour\n1,ES,3\nmuch,ES,3\n",
+            "column 'amount' holds 'much' in row 2, which is no number; .* NA, N/A, .*",
+        ),
+        ('amount,country,hour\n"1.234,5",ES,3\n', "'amount' holds '1.234,5' in row 1; write decimals with a point"),
+        ("amount,country,hour\n1,ES,2024-05-01\n", "'hour' holds '2024-05-01' in row 1, which is no number"),
+        ("amount,country,hour\n1,ES,3\ninf,ES,3\n", "'amount' holds an infinite number in row 2"),
+        ("amount,country,hour\n-1e300,ES,3\n", r"'amount' holds -1e\+300, more than float32 holds in row 1"),
+        ("amount,country,hour,amount\n1,ES,3,4\n", "has more than one column 'amount'; leave one of them out"),
+        ("amount, country ,Hour\n1,ES,3\n", "; ' country ' is not 'country': rename it; 'Hour' is not 'hour': rename it"),
+        ("amount,country,hour\n1,es,3\n2,,3\n", "'country' holds 'es' and none of its categories ES, FR, IT; write them so"),
         ("amount,country,hour\n1,ES\n", "cannot be read as csv"),
+        ("amount;country;hour\n1;ES;3\n", "no column 'amount', 'country', 'hour'; its columns look separated by ';'"),
+        ("amount\tcountry\thour\n1\tES\t3\n", r"its columns look separated by '\\t'; separate them by commas"),
     ],
 )
 def test_a_file_that_does_not_fit(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "rows.csv").write_text(text)
     with pytest.raises(ExportError, match=says):
         read_table(tmp_path / "rows.csv", SPEC).rows()
+
+
+def test_what_stands_for_a_missing_value(tmp_path: Path) -> None:
+    written = ["", "NA", "N/A", "#N/A", "?", "-", " nan ", "NULL", "None"]
+    (tmp_path / "rows.csv").write_text("amount,country,hour\n7,ES,1\n" + "".join(f"{each},{each},2\n" for each in written))
+    rows = read_table(tmp_path / "rows.csv", SPEC).rows()
+    np.testing.assert_array_equal(np.isnan(rows[1:]), [[True, True, False]] * len(written))
+
+
+def test_a_name_that_looks_like_a_missing_value(tmp_path: Path) -> None:
+    """NA is also Namibia."""
+    spec = TableInput(front_end=TableFrontEnd(columns=(CategoryColumn(name="country", categories=("ES", "NA")),)))
+    (tmp_path / "rows.csv").write_text('country,label\nNA,None\nES,odd\n"",odd\n')
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.csv", spec).rows()[:, 0], np.array([1, 0, NAN], np.float32))
+    assert read_held_out(tmp_path / "rows.csv", spec, ["odd", "None"]).labels.tolist() == [1, 0, 0]
+
+
+def test_a_column_whose_kind_shows_late(tmp_path: Path) -> None:
+    """Whole numbers over the first megabyte, then others; a truth value is 1 or 0."""
+    (tmp_path / "rows.csv").write_text("amount,country,hour\n" + "1,ES,true\n" * 150_000 + "2.5,ES,False\n3,ES,NA\n")
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.csv", SPEC).rows()[-3:, [0, 2]], [[1, 1], [2.5, 0], [3, NAN]])
+
+
+def test_dates_and_booleans_of_a_parquet_file(tmp_path: Path) -> None:
+    days = pa.array([18000], pa.date32())
+    pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": days}), tmp_path / "rows.parquet")
+    with pytest.raises(ExportError, match=r"column 'hour' is of type date32\[day\], and no number"):
+        read_table(tmp_path / "rows.parquet", SPEC).rows()
+    pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": ["7"]}), tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), [[1, 0, 7]])
+
+
+def test_unknown_categories_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "rows.csv").write_text("amount,country,hour\n" + "1,ES,1\n" * 6 + "1,XX,1\n" * 3 + "1,,1\n")
+    read_table(tmp_path / "rows.csv", SPEC).rows()
+    (said,) = caplog.messages
+    assert said.endswith(
+        "column 'country': 30.0% of the rows are of no category that the model has ('XX'), and 10.0% are missing"
+    )
+
+
+@pytest.mark.parametrize("text", ["amount,country,hour\n1,España,3\n", "año,amount,country,hour\n1,1,ES,3\n"])
+def test_a_file_in_another_encoding(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ExportError, match=r"rows\.csv is not in UTF-8; save it as UTF-8"):
+        read_table(tmp_path / "rows.csv", SPEC).rows()
+
+
+def test_a_suffix_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "ROWS.CSV").write_text(CSV)
+    np.testing.assert_array_equal(
+        np.concatenate([row for _, row in recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
+    )
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.npy"])
+def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
+    for read in (lambda path: sample(path, SPEC, 8), lambda path: list(recordings(path, SPEC, SourceRule()))):
+        with pytest.raises(ExportError, match=f"{name} does not exist"):
+            read(tmp_path / name)
+    with pytest.raises(ExportError, match=f"{name} does not exist"):
+        read_held_out(tmp_path / name, SPEC, ["a"])
 
 
 def test_a_column_of_sources_that_is_not_there(tmp_path: Path) -> None:
@@ -194,5 +296,5 @@ def test_a_json_description_that_is_wrong_names_the_column(tmp_path: Path) -> No
     described = json.loads(SPEC.model_dump_json())
     described["front_end"]["columns"][2]["std"] = -1
     (tmp_path / "table.json").write_text(json.dumps(described))
-    with pytest.raises(ExportError, match=r"columns\.2\.number\.std"):
+    with pytest.raises(ExportError, match=r"json': table\.front_end\.columns\.2\.number\.std: Input should be greater than 0$"):
         parse_input(str(tmp_path / "table.json"))

@@ -56,6 +56,7 @@ EVERYTHING = ServingSettings(
     allow_timeout_override=False,
     response_cache=True,
     intra_op_threads=3,
+    call_batch_size=16,
 )
 
 
@@ -158,7 +159,8 @@ def test_it_can_be_read_by_people() -> None:
         ({"queue_timeout_ms": -1}, "queue_timeout_ms is -1"),
         ({"queue_timeout_action": "drop"}, "queue_timeout_action is 'drop'; it is one of reject, delay"),
         ({"intra_op_threads": -2}, "intra_op_threads is -2"),
-        ({"preferred_batch_sizes": (8, 65)}, "preferred_batch_sizes has 65, over max_batch_size 64"),
+        ({"call_batch_size": -1}, "call_batch_size is -1"),
+        ({"preferred_batch_sizes": (8, 65)}, "preferred batch size 65 is over the largest, max_batch_size 64"),
         ({"preferred_batch_sizes": (0,)}, "preferred_batch_sizes is 0"),
         ({"preferred_batch_sizes": (8, 4)}, "have to differ and ascend"),
     ],
@@ -201,6 +203,11 @@ def test_a_tensor_that_tensorrts_profiles_cannot_name() -> None:
         ("max_batch_size: 32", "max_batch_size: 32\nversion_policy { all {} }", "version_policy serves several versions"),
         ("max_batch_size: 32", "max_batch_size: 32\nversion_policy { latest { num_versions: 2 } }", "serves several versions"),
         ('string_value: "3"', 'string_value: "many"', "intra_op_thread_count is 'many'"),
+        (
+            '"avizor_batch_size", value: { string_value: "16" }',
+            '"avizor_batch_size", value: { string_value: "x" }',
+            "avizor_batch_size is 'x'",
+        ),
         ("kind: KIND_GPU, count: 2", "kind: KIND_CPU, gpus: [ 0 ]", "instance_group is KIND_CPU and names gpus"),
         ("kind: KIND_GPU, count: 2", "kind: KIND_GPU, count: -2", "instance_group has count -2"),
         ("preferred_batch_size: [ 4, 16 ]", "preferred_batch_size: [ 4, 33 ]", "preferred_batch_size 33 is not between"),

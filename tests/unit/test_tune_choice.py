@@ -12,7 +12,7 @@ from avizor_export.serving.settings import ServingSettings
 from avizor_export.tuning import grid as tune_grid
 from avizor_export.tuning.grid import Grid, embedded_groups, triton_groups
 from avizor_export.tuning.load import run_load
-from avizor_export.tuning.plot import plot
+from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.points import Measured, Point, Round, choose, table
 from avizor_inference.errors import ExportError
 
@@ -58,8 +58,11 @@ def test_the_table_marks_the_choice_and_shows_the_spread() -> None:
 
 
 def test_the_plot_is_a_png(tmp_path: Path) -> None:
+    check_picture(tmp_path / "folder" / "tune.png")
     plot(tmp_path / "folder" / "tune.png", "a model", POINTS, POINTS[1], 3.0)
     assert (tmp_path / "folder" / "tune.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ExportError, match=r"gone/tune\.png: the plot cannot be written"):
+        plot(tmp_path / "gone" / "tune.png", "a model", POINTS, POINTS[1], None)
 
 
 def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.grammar import Token, layer_of, parse_words, refuse_maps
+from avizor_export.architectures.grammar import Token, layer_of, of_word, parse_words, refuse_maps
 
 
 class Autoencoder(nn.Module):
@@ -112,6 +112,8 @@ def _pairs(tokens: Sequence[Token], shape: tuple[int, ...]) -> list[_Pair]:
             pairs.append(_plain(nn.Flatten(), nn.Unflatten(1, shape)))
             shape = (math.prod(shape),)
         made, shape = _pair(token, shape)
+        for pair in made:
+            of_word(token, pair.down)
         pairs += made
     return pairs
 
@@ -172,10 +174,20 @@ def _convolutions(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tu
     for index in range(token.whole("x", 1)):
         step = 1 if index else stride
         if index and kernel % 2 == 0:
-            raise ValueError(f"{token.text!r}: an even kernel without a stride shifts its map; write the words one by one")
+            raise ValueError(
+                f"{token.text!r}: only the first of its convolutions has the stride, and an even kernel without one shifts its "
+                f"map; write {_apart(token)}"
+            )
         pairs.append(_convolution(channels, outputs, (kernel, step, kernel // 2 if index else padding), batch_norm))
         channels = outputs
     return pairs, (outputs, height // stride, width // stride)
+
+
+def _apart(token: Token) -> str:
+    """Words for the first convolution and for the others, which get the usual kernel."""
+    times = token.whole("x", 1)
+    others = f"conv{token.size()}" + (f"x{times - 1}" if times > 2 else "") + ("bn" if "bn" in token.options else "")
+    return f"{token.text.replace(f'x{times}', '')} {others}"
 
 
 def _convolution(inputs: int, outputs: int, window: tuple[int, int, int], batch_norm: bool) -> _Pair:

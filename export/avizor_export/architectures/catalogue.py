@@ -28,7 +28,8 @@ class Architecture:
     """One named architecture.
 
     shape, classes, parameters: as published. smallest: pixels of the smallest input that makes sense.
-    batch_norm: whether there is a variant with batch norm. weights: torchvision's enumeration of weights, if it has any.
+    batch_norm: whether there is a variant with batch norm. weights, weights_with_batch_norm: torchvision's enumeration of
+    weights, if it has any.
     """
 
     build: Callable[..., nn.Module]
@@ -38,6 +39,7 @@ class Architecture:
     smallest: int
     batch_norm: bool = False
     weights: str = ""
+    weights_with_batch_norm: str = ""
     normalisation: Normalisation = IMAGENET
 
 
@@ -45,11 +47,11 @@ _IMAGENET_SHAPE = (3, 224, 224)
 ARCHITECTURES = {
     "lenet": Architecture(LeNet, (1, 32, 32), 10, 61_706, 16),
     "alexnet": Architecture(published.alexnet, _IMAGENET_SHAPE, 1000, 61_100_840, 32, True, "AlexNet_Weights"),
-    "zfnet": Architecture(ZFNet, _IMAGENET_SHAPE, 1000, 62_357_608, 32, True),
+    "zfnet": Architecture(ZFNet, _IMAGENET_SHAPE, 1000, 62_357_608, 16, True),
     "googlenet": Architecture(
         published.googlenet, _IMAGENET_SHAPE, 1000, 6_624_904, 32, False, "GoogLeNet_Weights", normalisation=HALF
     ),
-    "vgg16": Architecture(published.vgg16, _IMAGENET_SHAPE, 1000, 138_357_544, 32, True, "VGG16_Weights"),
+    "vgg16": Architecture(published.vgg16, _IMAGENET_SHAPE, 1000, 138_357_544, 32, True, "VGG16_Weights", "VGG16_BN_Weights"),
     "resnet34": Architecture(published.resnet34, _IMAGENET_SHAPE, 1000, 21_797_672, 32, False, "ResNet34_Weights"),
     "densenet121": Architecture(published.densenet121, _IMAGENET_SHAPE, 1000, 7_978_856, 32, False, "DenseNet121_Weights"),
 }
@@ -67,6 +69,8 @@ def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool
     """
     try:
         if design not in ARCHITECTURES:
+            if batch_norm:
+                raise ValueError("a spec says itself where batch norm is; write bn after its words, as in conv32bn")
             return build_spec(design, _map_or_row(shape), classes)
         architecture = ARCHITECTURES[design]
         if batch_norm and not architecture.batch_norm:

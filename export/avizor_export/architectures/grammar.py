@@ -2,21 +2,11 @@
 
     conv32x2 pool conv64x2 pool fc256 fc10
 
-is two convolutions of 32 channels, a pool, two of 64, a pool, a hidden linear layer and the one that gives the logits.
+is two convolutions of 32 channels, a pool, two of 64, a pool, a hidden linear layer and the one that gives the logits. The
+words and their options are in `GRAMMAR`, which `avizor describe --help` prints.
 
-    conv<channels>[x<times>][k<kernel=3>][s<stride=1>][p<padding=kernel/2>][bn]   each followed by batch norm if asked, and relu
-    pool[<size=2>][s<stride=size>][p<padding=0>][ceil]   or maxpool...; avgpool... takes the mean; gap the mean of the whole map
-    lrn[<size=5>][a<alpha=1e-4>][b<beta=0.75>][k<bias=1>]   local response normalisation, as in torch.nn.LocalResponseNorm
-    drop[<probability=0.5>]
-    fc<width>[bn]   followed by batch norm if asked, and relu; the last gives the logits; a bare `fc` takes the classes
-
-With x<times> the stride is that of the first. Pools whose stride is less than their size overlap. A spec that begins with fc
-takes rows of numbers as well as maps.
-
-The last word says what the network is for. After `fc` it is a classifier, and this file builds it; after
-
-    latent<numbers>, latentmap<channels>   an autoencoder, see autoencoder.py
-    shuffle<times>   super-resolution, see super_resolution.py
+The last word says what the network is for. After fc it is a classifier, and this file builds it; latent and latentmap make an
+autoencoder (autoencoder.py), shuffle a network for super-resolution (super_resolution.py).
 """
 
 from __future__ import annotations
@@ -30,8 +20,39 @@ from torch import nn
 
 from avizor_export.architectures.sizes import Shape, map_after
 
-_WORDS = "conv|maxpool|avgpool|pool|gap|lrn|drop|fc|latentmap|latent|shuffle"
-_TOKEN = re.compile(rf"({_WORDS})(\d+(?:\.\d+)?)?((?:bn|ceil|[a-z]\d+(?:\.\d+)?(?:e-?\d+)?)*)")
+GRAMMAR = """\
+A spec is words, each a layer or a few:
+
+conv<channels>[x<times>][k<kernel=3>][s<stride=1>][p<padding=kernel/2>][bn]
+    convolutions, each with a relu, after batch norm if asked; the stride is
+    that of the first
+pool[<size=2>][s<stride=size>][p<padding=0>][ceil]
+    the largest value; maxpool is the same, avgpool the mean; they overlap
+    where the stride is less than the size; ceil rounds the map's size up
+gap
+    the mean of the whole map
+lrn[<size=5>][a<alpha=1e-4>][b<beta=0.75>][k<bias=1>]
+    local response normalisation, as in torch.nn.LocalResponseNorm
+drop[<probability=0.5>]
+    dropout
+fc<width>[bn]
+    a linear layer with a relu, after batch norm if asked
+
+The last word says what the network is for:
+
+fc<classes>
+    a classifier, and these are its logits; a bare fc takes the number of labels
+latent<numbers>, latentmap<channels>
+    an autoencoder, with the mirror image of the words as its decoder
+shuffle<times>
+    super-resolution, after conv and drop only
+
+A spec that begins with fc takes rows of numbers (--columns) as well as maps."""
+
+# Name of the attribute by which a layer knows the word of the spec that it is of.
+WORD = "avizor_word"
+WORDS = ("conv", "maxpool", "avgpool", "pool", "gap", "lrn", "drop", "fc", "latentmap", "latent", "shuffle")
+_TOKEN = re.compile(rf"({'|'.join(WORDS)})(\d+(?:\.\d+)?)?((?:bn|ceil|[a-z]\d+(?:\.\d+)?(?:e-?\d+)?)*)")
 # Last words of networks that give back an image, a spectrogram or a row, and not logits.
 _RECONSTRUCTING = ("latent", "latentmap", "shuffle")
 _OPTION = re.compile(r"(bn|ceil|[a-z])(\d+(?:\.\d+)?(?:e-?\d+)?)?")
@@ -46,6 +67,7 @@ _OPTIONS = {
     "latentmap": set(),
     "shuffle": set(),
 }
+_WITHOUT_NUMBER = {"gap"}
 
 
 @dataclass(frozen=True)
@@ -137,16 +159,42 @@ def refuse_maps(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
 def _token(word: str) -> Token:
     match = _TOKEN.fullmatch(word)
     if not match:
-        raise ValueError(f"{word!r} is no word of the grammar; there are {_WORDS.replace('|', ', ')}")
+        raise ValueError(f"{word!r} is no word of the grammar; there are {', '.join(WORDS)}")
     kind, number, rest = match.groups()
-    options = {name: float(value or 1) for name, value in _OPTION.findall(rest)}
-    unknown = sorted(set(options) - _OPTIONS["pool" if kind.endswith("pool") else kind])
+    given = _OPTION.findall(rest)
+    options = {name: float(value or 1) for name, value in given}
+    if twice := [name for name, _ in given if [other for other, _ in given].count(name) > 1]:
+        raise ValueError(f"{word!r} gives {twice[0]!r} twice; write one of them")
+    if number and kind in _WITHOUT_NUMBER:
+        raise ValueError(f"{word!r}: {kind} takes no number; write {kind}")
+    unknown = sorted(set(options) - options_of(kind))
     if unknown:
         raise ValueError(f"{word!r}: {kind} has no option {unknown[0]!r}")
     return Token(word, kind, float(number) if number else None, options)
 
 
+def options_of(kind: str) -> set[str]:
+    """The options that a word takes."""
+    return _OPTIONS["pool" if kind.endswith("pool") else kind]
+
+
+def of_word(token: Token, layers: Sequence[nn.Module]) -> Sequence[nn.Module]:
+    """The layers, which know from now on that they are of this word; `words_of` asks them."""
+    for layer in layers:
+        setattr(layer, WORD, token.text)
+    return layers
+
+
+def words_of(network: nn.Module) -> dict[str, str]:
+    """By a module's name, the word of the spec that it is of; nothing for a network that no spec made."""
+    return {name: getattr(module, WORD) for name, module in network.named_modules() if hasattr(module, WORD)}
+
+
 def _classes(last: Token, classes: int | None) -> int:
+    if last.options:
+        raise ValueError(
+            f"{last.text!r}: the last fc gives the logits, without batch norm; write {last.text.partition('bn')[0]}"
+        )
     if last.number is None and classes is None:
         raise ValueError(f"{last.text!r}: write the number of classes, as in fc10")
     if last.number is None:
@@ -161,10 +209,10 @@ def map_layers(tokens: Sequence[Token], channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for token in tokens:
         if token.kind == "conv":
-            layers += _convolutions(token, channels)
+            layers += of_word(token, _convolutions(token, channels))
             channels = token.size()
         else:
-            layers.append(layer_of(token))
+            layers += of_word(token, [layer_of(token)])
     return nn.Sequential(*layers)
 
 
@@ -203,7 +251,7 @@ def layer_of(token: Token) -> nn.Module:
 def _dropout(token: Token) -> nn.Module:
     probability = 0.5 if token.number is None else token.number
     if not 0 <= probability < 1:
-        raise ValueError(f"{token.text!r}: the probability {probability:g} has to lie in 0 to 1")
+        raise ValueError(f"{token.text!r}: the probability {probability:g} has to be at least 0 and less than 1")
     return nn.Dropout(probability)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +16,12 @@ class ZFNet(nn.Module):
     M. Zeiler and R. Fergus, "Visualizing and understanding convolutional networks" (2014): AlexNet with a finer first layer;
     62,357,608 parameters at 3 channels of 224 x 224 pixels and 1,000 classes.
 
-    shape: channels, height, width. Below 96 pixels the second convolution, and below 48 also the first, has stride 1, so that
-    a map is left for the linear layers.
+    shape: channels, height, width; 16 pixels and more. Below 96 pixels the second convolution, and below 48 also the first, has
+    stride 1, so that a map is left for the linear layers.
     batch_norm: after each convolution, in place of the local response normalisation.
+
+    Weights begin as He et al. (2015) have them for rectifiers: with torch's own smaller ones, and without batch norm, the
+    signal fades over eight layers and nothing is learnt in the first epochs.
     """
 
     def __init__(self, classes: int = 1000, shape: Shape = (3, 224, 224), batch_norm: bool = False) -> None:
@@ -40,6 +45,10 @@ class ZFNet(nn.Module):
             nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
             nn.Linear(4096, classes),
         )  # fmt: skip
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits."""

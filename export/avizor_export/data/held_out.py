@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.data.real_data import recordings
-from avizor_export.data.table_data import SUFFIXES, read_table
-from avizor_export.variants.quality import LabelledItems
+from avizor_export.data.arrays import read_arrays
+from avizor_export.data.real_data import recordings, require
+from avizor_export.data.table_data import is_table, read_table
+from avizor_export.variants.quality import NORMAL_LABELS, LabelledItems
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.sources import SourceRule
 
-# Labels, and names of folders, of what is no anomaly; written small.
-_NORMAL = ("normal", "0", "false")
 LABEL_COLUMN = "label"
 
 Items = NDArray[np.generic]
@@ -26,32 +25,24 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     """Every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 
     A folder of sounds or images has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
-    items [n, *item_shape], and `labels` [n]. Labels are names of classes or their indices; for an autoencoder `normal` or any
-    other name, or 0 and 1, 1 being an anomaly. Raises ExportError naming what cannot be read or is not known.
+    items [n, *item_shape], and `labels` [n]. Labels are names of classes, or their indices where no class is named by a number.
+    For an autoencoder those of NORMAL_LABELS are normal and all others anomalies; or numbers 0 and 1, 1 being an anomaly.
+    Raises ExportError naming what cannot be read or is not known.
     """
+    require(path)
     if path.suffix == ".npz":
-        items, labels = _arrays(path)
+        items, labels = read_arrays(path, "items", "labels")
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         items, labels = _folders(path, spec)
-    elif isinstance(spec, TableInput) and path.suffix in SUFFIXES:
+    elif isinstance(spec, TableInput) and is_table(path):
         table = read_table(path, spec, [LABEL_COLUMN])
-        items, labels = table.rows(), np.array(table.texts(LABEL_COLUMN))
+        items, labels = table.rows(), np.array(table.texts(LABEL_COLUMN, classes or ()))
     else:
         raise ExportError(
             f"{path}: give a .npz file with items and labels; for sound or images a folder with a sub-folder for each class, "
             f"for rows a .csv or .parquet file with a column {LABEL_COLUMN!r}"
         )
     return LabelledItems(items, _indices(labels, classes, path))
-
-
-def _arrays(path: Path) -> tuple[Items, Items]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["items"], arrays["labels"]
-    except KeyError as error:
-        raise ExportError(f"{path} has to hold two arrays, items and labels: {error}") from error
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path} is not a .npz file that can be read: {error}") from error
 
 
 def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
@@ -69,16 +60,32 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
 def _indices(labels: Items, classes: Sequence[str] | None, path: Path) -> NDArray[np.int64]:
     if labels.ndim != 1:
         raise ExportError(f"{path}: labels are {list(labels.shape)}; give one for each item")
-    if labels.dtype.kind in "biu":
-        return labels.astype(np.int64)
-    if labels.dtype.kind != "U":
+    if labels.dtype.kind not in "biuU":
         raise ExportError(f"{path}: labels are {labels.dtype}; give names of classes or whole numbers")
-    names = labels.tolist()
+    if labels.dtype.kind == "U":
+        return _of_names(labels.tolist(), classes, path)
+    if classes is not None and any(map(_is_number, classes)):
+        # 1 may be the class of that name or the second one: the name it is, as it would be in a folder or a table.
+        return _of_names([str(int(label)) for label in labels], classes, path)
+    if len(labels) and labels.max() > np.iinfo(np.int64).max:
+        raise ExportError(f"{path}: the label {labels.max()} is the index of no class")
+    return labels.astype(np.int64)
+
+
+def _of_names(names: Sequence[str], classes: Sequence[str] | None, path: Path) -> NDArray[np.int64]:
     if "" in names:
         raise ExportError(f"{path}: {names.count('')} items have no label; label them or leave them out")
     if classes is None:
-        return np.array([name.lower() not in _NORMAL for name in names], dtype=np.int64)
-    place = {str(index): index for index in range(len(classes))} | {name: index for index, name in enumerate(classes)}
+        return np.array([name.lower() not in NORMAL_LABELS for name in names], dtype=np.int64)
+    place = {name: index for index, name in enumerate(classes)}
+    by_name = any(map(_is_number, classes))
+    if not by_name:
+        place |= {str(index): index for index in range(len(classes))}
     if unknown := sorted(set(names) - set(place)):
-        raise ExportError(f"{path} has labels that the model does not: {', '.join(map(repr, unknown[:5]))}")
+        rule = "; with numbers for names of classes, labels have to be names and not indices" if by_name else ""
+        raise ExportError(f"{path} has labels that the model does not: {', '.join(map(repr, unknown[:5]))}{rule}")
     return np.array([place[name] for name in names], dtype=np.int64)
+
+
+def _is_number(name: str) -> bool:
+    return name.strip().lstrip("+-").isdecimal()

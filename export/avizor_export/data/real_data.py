@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.calibrate import Recording
-from avizor_export.data.table_data import SUFFIXES, read_table
+from avizor_export.data.arrays import open_array
+from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.audio import find_audio, windows_of
 from avizor_inference.errors import ExportError, MediaError
 from avizor_inference.images import decode_image
@@ -25,12 +26,14 @@ def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str
     source_column: the column of a table that names each row's source; without it all are of the default source.
     Raises ExportError: calibration data that cannot be read is not left out silently.
     """
+    require(path)
     if path.suffix == ".npy":
-        yield from _items(path, spec)
+        for item in _items(path, spec):
+            yield DEFAULT_SOURCE, np.array(item[None])
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         for file in files_below(path, spec):
             yield from _recordings_of(file, spec, rule.source_of(file.relative_to(path)))
-    elif isinstance(spec, TableInput) and path.suffix in SUFFIXES:
+    elif isinstance(spec, TableInput) and is_table(path):
         yield from _rows(path, spec, source_column)
     else:
         raise ExportError(
@@ -40,6 +43,7 @@ def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str
 
 def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
     """At most so many raw items [n, *item_shape], spread evenly over what lies below `path`. Raises ExportError."""
+    require(path)
     if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         files = list(files_below(path, spec))
         each = -(-most // max(1, len(files)))
@@ -48,12 +52,21 @@ def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
             for place in spread(len(files), most)
             for _, windows in _recordings_of(files[place], spec, DEFAULT_SOURCE)
         ]
+    elif path.suffix == ".npy":
+        items = _items(path, spec)
+        parts = [np.array(items[spread(len(items), most)])] if len(items) else []
     else:
         parts = [windows for _, windows in recordings(path, spec, SourceRule(""))]
     if not parts:
         raise ExportError(f"{path} holds no items")
     items = np.concatenate(parts)
     return items[spread(len(items), most)]
+
+
+def require(path: Path) -> None:
+    """Raise ExportError for a path that is not there, before anything is said of its kind."""
+    if not path.exists():
+        raise ExportError(f"{path} does not exist")
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
@@ -69,16 +82,13 @@ def files_below(folder: Path, spec: AudioInput | ImageInput) -> Iterator[Path]:
         yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _items(path: Path, spec: InputSpec) -> Iterator[Recording]:
-    tensor = spec.tensor()
-    try:
-        items = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path} is not a .npy file that can be read: {error}") from error
+def _items(path: Path, spec: InputSpec) -> NDArray[np.generic]:
+    """Raw items [n, *item_shape] of a .npy file, on the disk."""
+    tensor, items = spec.tensor(), open_array(path)
     if items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape:
-        raise ExportError(f"{path} holds {items.dtype}{list(items.shape)}; wanted {tensor.dtype}[n, {tensor.item_shape}]")
-    for item in items:
-        yield DEFAULT_SOURCE, np.array(item[None])
+        wanted = f"{tensor.dtype}[n, {', '.join(map(str, tensor.item_shape))}]"
+        raise ExportError(f"{path} holds {items.dtype}{list(items.shape)}; wanted {wanted}")
+    return items
 
 
 def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[Recording]:

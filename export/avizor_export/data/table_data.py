@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from avizor_export.data.table_numbers import MISSING, numbers_of
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import CategoryColumn, TableInput
 from avizor_inference.rows import encode_names
 
 SUFFIXES = (".csv", ".parquet")
 
-# What stands for a missing value in a CSV file, besides nothing at all.
-_MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
+_OTHER_SEPARATORS = (";", "\t", "|")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,69 @@ class Table:
     def rows(self) -> NDArray[np.float32]:
         """float32[rows, columns], NaN where missing. Columns that the model does not take are left aside.
 
-        Raises ExportError if the table lacks a column, is empty, or has a text where a number belongs.
+        Logs which share of a column of categories is of none of them. Raises ExportError if the table lacks a column or has it
+        twice, is empty, has a text where a number belongs, or a column of categories holds none of them.
         """
         missing = [name for name in self.spec.columns if name not in self.data.column_names]
         if missing:
             raise self._without(missing)
+        if twice := [name for name in self.spec.columns if self.data.column_names.count(name) > 1]:
+            raise ExportError(f"{self.path} has more than one column {twice[0]!r}; leave one of them out")
         if not self.data.num_rows:
             raise ExportError(f"{self.path} has no rows")
         columns = []
         for column in self.spec.front_end.columns:
             if isinstance(column, CategoryColumn):
-                columns.append(encode_names(np.array(self.texts(column.name), dtype=str), column))
+                columns.append(self._places(column))
             else:
-                columns.append(_numbers(self.data[column.name].combine_chunks(), self.path, column.name))
+                try:
+                    columns.append(numbers_of(self.data[column.name].combine_chunks()))
+                except ValueError as error:
+                    raise ExportError(f"{self.path}: column {column.name!r} {error}") from error
         return np.stack(columns, axis=1)
 
-    def texts(self, name: str) -> list[str]:
-        """One column as text, such as the rows' sources or labels; empty where missing. Raises ExportError if there is none."""
+    def texts(self, name: str, known: Sequence[str] = ()) -> list[str]:
+        """One column as text, such as the rows' sources or labels; empty where missing.
+
+        known: names that are none of a missing value, whatever they look like: NA is also Namibia. Raises ExportError if there
+        is no such column.
+        """
         if name not in self.data.column_names:
             raise self._without([name])
-        return self.data[name].cast(pa.string()).fill_null("").to_pylist()  # type: ignore[no-any-return]
+        texts = self.data[name].cast(pa.string()).fill_null("")
+        missing = pa.array([word for word in MISSING if word not in known], pa.string())
+        return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
+
+    def _places(self, column: CategoryColumn) -> NDArray[np.float32]:
+        """Places of a column's names among its categories."""
+        names = np.array(self.texts(column.name, column.categories), dtype=str)
+        places = encode_names(names, column)
+        unknown = np.isnan(places) & (names != "")
+        if not unknown.any():
+            return places
+        some = ", ".join(map(repr, np.unique(names[unknown])[:3].tolist()))
+        what = f"{self.path}: column {column.name!r}"
+        if np.isnan(places).all():
+            raise ExportError(f"{what} holds {some} and none of its categories {', '.join(column.categories)}; write them so")
+        _log.warning(
+            "%s: %.1f%% of the rows are of no category that the model has (%s), and %.1f%% are missing",
+            what, 100 * unknown.mean(), some, 100 * (names == "").mean(),
+        )  # fmt: skip
+        return places
 
     def _without(self, missing: list[str]) -> ExportError:
         there = ", ".join(self.data.column_names)
-        return ExportError(f"{self.path} has no column {', '.join(map(repr, missing))}; it has {there}")
+        separator = next((mark for mark in _OTHER_SEPARATORS if mark in there), None)
+        if len(self.data.column_names) == 1 and separator:
+            there = f"its columns look separated by {separator!r}; separate them by commas"
+        else:
+            there = f"it has {there}" + _nearly(missing, self.data.column_names)
+        return ExportError(f"{self.path} has no column {', '.join(map(repr, missing))}; {there}")
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is one of rows, by its name."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table:
@@ -66,22 +109,24 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
     texts: columns besides the model's categories that are text whatever they look like, so that an account 007 stays one.
     """
     try:
-        if path.suffix == ".parquet":
-            return Table(path, spec, pyarrow.parquet.read_table(path))
-        names = [*texts, *(column.name for _, column in spec.front_end.categories)]
-        types = {name: pa.string() for name in names}
-        options = pyarrow.csv.ConvertOptions(column_types=types, null_values=_MISSING, strings_can_be_null=True)
-        return Table(path, spec, pyarrow.csv.read_csv(path, convert_options=options))
-    except (OSError, pa.ArrowException) as error:
-        raise ExportError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+        if path.suffix.lower() == ".parquet":
+            data = pyarrow.parquet.read_table(path)
+            data.validate(full=True)  # or else texts that are not UTF-8 are found where they are used
+            return Table(path, spec, data)
+        # As text, numbers too: else their type would be guessed from the first rows.
+        types = {name: pa.string() for name in (*texts, *spec.columns)}
+        options = pyarrow.csv.ConvertOptions(column_types=types)
+        data = pyarrow.csv.read_csv(path, convert_options=options)
+        list(data.column_names)  # decodes the header, which may be in another encoding
+        return Table(path, spec, data)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
+            raise ExportError(f"{path} is not in UTF-8; save it as UTF-8") from error
+        raise ExportError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
 
 
-def _numbers(values: Any, path: Path, name: str) -> NDArray[np.float32]:
-    try:
-        # By way of float64: a whole number of 64 bits has no safe cast to float32.
-        numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    except pa.ArrowException as error:
-        raise ExportError(f"{path}: column {name!r} holds something that is no number: {error}") from error
-    if np.isinf(numbers).any():
-        raise ExportError(f"{path}: column {name!r} holds an infinite number; leave it empty if it is missing")
-    return np.asarray(numbers, dtype=np.float32)
+def _nearly(missing: Sequence[str], there: Sequence[str]) -> str:
+    """Which of the columns differ from those that are missing by no more than spaces or capitals."""
+    alike = {name.strip().casefold(): name for name in there}
+    pairs = [(name, alike[name.strip().casefold()]) for name in missing if name.strip().casefold() in alike]
+    return "".join(f"; {found!r} is not {name!r}: rename it" for name, found in pairs)

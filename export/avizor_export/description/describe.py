@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -11,20 +13,25 @@ import torch
 from torch import nn
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, build, build_autoencoder
-from avizor_export.architectures.grammar import is_spec, parse_spec, reconstructs
+from avizor_export.architectures.grammar import GRAMMAR, is_spec, parse_spec, reconstructs, words_of
 from avizor_export.description.design_rules import warnings_for
-from avizor_export.description.layers import Layer, layers_of, table
+from avizor_export.description.layer import Layer
+from avizor_export.description.layers import layers_of
+from avizor_export.description.table import difference, table
+from avizor_export.loading.programs import load_program
 from avizor_export.to_onnx import to_program
 from avizor_inference.errors import ExportError
+from avizor_inference.manifest import NAME_PATTERN
 from avizor_inference.repository import ModelRepository
 
 
-def layers_of_network(network: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
-    """Layers of a module that takes float32[batch, *shape]; nothing is computed, so it may live on the meta device."""
+def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Layer]:
+    """Layers of a module that takes dtype[batch, *shape]; nothing is computed, so it may live on the meta device."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    example = torch.zeros(2, *shape, device=device)
+    example = torch.zeros(2, *shape, device=device, dtype=dtype)
     # Not optimised: that would fold batch norms into the convolutions before them, and needs the weights.
-    return layers_of(to_program(network.eval(), example, ["input"], ["output"], optimize=False).model.graph)
+    program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
+    return layers_of(program.model.graph, words_of(network))
 
 
 def layers_of_design(design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False) -> tuple[list[Layer], int]:
@@ -50,7 +57,17 @@ def layers_of_file(path: Path) -> list[Layer]:
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}; export it again") from error
 
 
-@click.command()
+def layers_of_program(path: Path) -> list[Layer]:
+    """Layers of an exported program, a .pt2 file. Raises ExportError if it cannot be read, or has a size that is free."""
+    program = load_program(path)
+    (tensor,) = program.taken()
+    sizes = tuple(tensor.shape[1:])
+    if not all(isinstance(size, int) for size in sizes):
+        raise ExportError(f"{path} takes items of any {list(sizes)}; export it for one size to see what its layers do")
+    return layers_of_network(program, sizes, tensor.dtype)
+
+
+@click.command(epilog="\b\n" + GRAMMAR.replace("\n\n", "\n\n\b\n"))
 @click.argument("target")
 @click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Model repository.")
 @click.option("--classes", type=click.IntRange(min=1), help="Default: as published, or as the spec says.")
@@ -73,13 +90,25 @@ def describe(
 ) -> None:
     """Print TARGET layer by layer: output, receptive field, parameters, multiply-adds and their share.
 
-    TARGET: an architecture (lenet, alexnet, zfnet, googlenet, vgg16, resnet34, densenet121), a spec such as
-    "conv32x2 pool conv64x2 pool fc256 fc10" (classifier), "conv16s2bn conv32s2bn latent24" (autoencoder) or "conv64k5 conv32
-    shuffle2" (super-resolution), the name of a published model, or an .onnx file. Warns where a design breaks the rules of
-    thumb, and says why.
+    TARGET: the name of a published model, an architecture (lenet, alexnet, zfnet, googlenet, vgg16, resnet34, densenet121), an
+    .onnx or .pt2 file, or a spec such as "conv32x2 pool conv64x2 pool fc256 fc10" (classifier), "conv16s2bn conv32s2bn
+    latent24" (autoencoder) or "conv64k5 conv32 shuffle2" (super-resolution). A published model comes before an architecture of
+    the same name. Warns where a design breaks the rules of thumb, and says why.
     """
-    total = None
-    if target in ARCHITECTURES or is_spec(target):
+    sizes = {"--channels": channels, "--size": size, "--height": height, "--width": width}
+    options = {"--classes": classes, **sizes, "--columns": columns, "--batch-norm": batch_norm or None}
+    is_design = target in ARCHITECTURES or is_spec(target)
+    if target.endswith((".onnx", ".pt2")):
+        _refuse(options, "a file has its sizes inside")
+        print_layers(layers_of_file(Path(target)) if target.endswith(".onnx") else layers_of_program(Path(target)))
+    elif _is_published(models, target) or not is_design:
+        _refuse(options, f"{target!r} is a published model, and has its sizes inside")
+        _describe_published(models, target, is_design)
+    else:
+        if columns:
+            _refuse(sizes, "--columns describes a row of numbers, which has no height, width or channels")
+        if reconstructs(target):
+            _refuse({"--classes": classes, "--batch-norm": batch_norm or None}, "the spec of an autoencoder has neither")
         known = ARCHITECTURES.get(target)
         default = known.shape if known else (3, 32, 32)
         shape: tuple[int, ...] = (channels or default[0], height or size or default[1], width or size or default[2])
@@ -87,14 +116,10 @@ def describe(
             shape = (columns,)
         layers, total = layers_of_design(target, classes or _classes(target), shape, batch_norm)
         click.echo(f"{target}: input {'x'.join(map(str, shape))}")
-    elif target.endswith(".onnx"):
-        layers = layers_of_file(Path(target))
-    else:
-        layers = layers_of_file(_published(models, target))
-    print_layers(layers, total)
+        print_layers(layers, total)
 
 
-def print_layers(layers: list[Layer], total: int | None = None) -> None:
+def print_layers(layers: Sequence[Layer], total: int | None = None) -> None:
     """The table and the warnings."""
     rows = table(layers, total)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -104,8 +129,16 @@ def print_layers(layers: list[Layer], total: int | None = None) -> None:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
+    if why := difference(layers, total):
+        click.echo(why)
     for warning in warnings_for(layers):
         click.echo(f"warning: {warning}")
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise click.BadParameter(why, param_hint=option)
 
 
 def _classes(target: str) -> int:
@@ -119,10 +152,19 @@ def _classes(target: str) -> int:
         raise ExportError(str(error)) from error
 
 
-def _published(models: Path, name: str) -> Path:
+def _is_published(models: Path, name: str) -> bool:
+    return re.fullmatch(NAME_PATTERN, name) is not None and (models / name).is_dir()
+
+
+def _describe_published(models: Path, name: str, is_design: bool) -> None:
     if not models.is_dir():
         known = ", ".join(ARCHITECTURES)
         raise ExportError(
             f"{name!r} is no architecture ({known}), no spec and no .onnx file, and there is no repository {models}"
         )
-    return ModelRepository(models).version(name).model_path
+    version = ModelRepository(models).version(name)
+    layers = layers_of_file(version.model_path)
+    click.echo(f"{name}: version {version.version} of {models}")
+    if is_design:
+        click.echo("The architecture or spec of that name is shown where --models names a folder without it.")
+    print_layers(layers, version.manifest.provenance.parameters)

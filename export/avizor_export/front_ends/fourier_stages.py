@@ -5,34 +5,48 @@ A transform of N points as one product costs N^2. So N is split into a * b; with
     X[k] = sum_n2 e^(-2 pi i n2 k2 / b) sum_n1 e^(-2 pi i (b n1 + n2) k1 / N) x[b n1 + n2].
 
 The inner sum, window and twiddles included, is a convolution with one group for each n2 (the waveform seen as b channels). It
-cuts frames at the same time. The input being real, k1 = 0..a/2 is enough. The outer sum has the same matrix for every k1, so
+cuts frames at the same time, as long as frames start at whole steps of b. Where hop and n_fft share too little for that, frames
+are cut before. The input being real, k1 = 0..a/2 is enough. The outer sum has the same matrix for every k1, so
 that nothing has to be moved between the stages: n2 leads, k1 and frames follow.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# Frames are cut as so many slices side by side, each a node of the graph.
+MOST_BLOCKS = 32
 
-def best_split(n_fft: int, hop_length: int) -> tuple[int, int]:
-    """a, b with a * b = n_fft, b dividing the hop (frames start at whole steps of b); least multiplications.
 
-    b = 1, one product for everything, where nothing else divides.
-    """
+class Split(NamedTuple):
+    """n_fft = a * b. cut_first: frames are cut before the transform, and b need not divide the hop."""
+
+    a: int
+    b: int
+    cut_first: bool = False
+
+
+def best_split(n_fft: int, hop_length: int) -> Split:
+    """The split of least work. b = 1, one product for everything, where nothing divides."""
     shared = math.gcd(n_fft, hop_length)
-    return min(((n_fft // b, b) for b in range(1, shared + 1) if shared % b == 0), key=_multiplications)
+    divisors = [b for b in range(1, n_fft + 1) if n_fft % b == 0]
+    splits = [Split(n_fft // b, b) for b in divisors if shared % b == 0]
+    if -(-n_fft // hop_length) <= MOST_BLOCKS:
+        splits += [Split(n_fft // b, b, cut_first=True) for b in divisors if b > 1]
+    return min(splits, key=_multiplications)
 
 
-def _multiplications(split: tuple[int, int]) -> int:
-    a, b = split
+def _multiplications(split: Split) -> int:
+    a, b, cut_first = split
     values = 2 * b * inner_bins(a)
-    # A value between the stages is written and read: worth several multiplications.
-    return values * a + (0 if b == 1 else values * (2 * b + 8))
+    # A value between the stages is written and read: worth several multiplications. One that is copied is moved twice.
+    return values * a + (0 if b == 1 else values * (2 * b + 8)) + (16 * a * b if cut_first else 0)
 
 
 def inner_bins(a: int) -> int:

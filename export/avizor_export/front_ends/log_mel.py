@@ -32,7 +32,8 @@ class LogMel(nn.Module):
     def __init__(self, parameters: LogMelFrontEnd, sample_rate: int) -> None:
         super().__init__()
         self._options = parameters
-        self.split = a, b = best_split(parameters.n_fft, parameters.hop_length)
+        self.split = best_split(parameters.n_fft, parameters.hop_length)
+        a, b, _ = self.split
         inner, outer = inner_kernels(analysis_window(parameters), a, b), outer_matrix(b)
         if parameters.compensated:
             # Samples lie in [-1, 1] and so does the window; each inner sum has a terms, the outer one n_fft of them.
@@ -54,39 +55,52 @@ class LogMel(nn.Module):
 
     def _power(self, waveform: Tensor) -> Tensor:
         """float32[batch, b * inner_bins(a), frames], by k2 and k1."""
-        a, b = self.split
+        a, b, _ = self.split
         frames = self._options.frames(waveform.shape[1])
         spectrum = self._spectrum(self._channels(waveform)).reshape(-1, 2, b * inner_bins(a), frames)
         real, imaginary = spectrum[:, 0], spectrum[:, 1]
         return real * real + imaginary * imaginary
 
     def _channels(self, waveform: Tensor) -> Tensor:
-        """float32[batch, b, steps]: channel n2 holds the samples b n1 + n2."""
-        b = self.split[1]
+        """float32[batch, b, steps]: channel n2 holds the samples b n1 + n2, of the waveform or of one frame after another."""
+        b = self.split.b
         if self._options.center:
             half = self._options.n_fft // 2
             waveform = nn.functional.pad(waveform[:, None], (half, half), self._options.pad_mode)[:, 0]
+        if self.split.cut_first:
+            waveform = self._frames_in_a_row(waveform)
         steps = waveform.shape[1] // b
         return waveform[:, : steps * b].reshape(-1, steps, b).transpose(1, 2)
+
+    def _frames_in_a_row(self, waveform: Tensor) -> Tensor:
+        """float32[batch, frames * n_fft]. Frame i is made of the blocks i, i + 1, ... of a hop each, the last one cut short."""
+        n_fft, hop = self._options.n_fft, self._options.hop_length
+        frames, blocks = 1 + (waveform.shape[1] - n_fft) // hop, -(-n_fft // hop)
+        whole = (frames + blocks - 1) * hop
+        waveform = nn.functional.pad(waveform, (0, max(0, whole - waveform.shape[1])))[:, :whole]
+        rows = waveform.reshape(-1, frames + blocks - 1, hop)
+        cut = [rows[:, block : block + frames, : n_fft - block * hop] for block in range(blocks)]
+        return torch.cat(cut, dim=2).reshape(-1, frames * n_fft)
 
     def _spectrum(self, channels: Tensor) -> Tensor:
         """float32[batch, 2 * b, inner_bins(a) * frames]: rows by part and k2."""
         if not self._options.compensated:
             inner = self._by_n2(self.inner(channels))
-            return inner if self.split[1] == 1 else self.outer(inner)
+            return inner if self.split.b == 1 else self.outer(inner)
         inner, rest = map(self._by_n2, self.inner(channels))
-        if self.split[1] > 1:
+        if self.split.b > 1:
             inner, rest = self.outer(inner, rest)
         return inner + rest
 
     def _by_n2(self, inner: Tensor) -> Tensor:
         """float32[batch, n2 part k1, frames] -> float32[batch, n2 part, k1 frames]."""
-        a, b = self.split
+        a, b, _ = self.split
         return inner.reshape(-1, 2 * b, inner_bins(a) * inner.shape[2])
 
     def _convolve(self, channels: Tensor, kernels: Tensor) -> Tensor:
-        b = self.split[1]
-        return nn.functional.conv1d(channels, kernels, stride=self._options.hop_length // b, groups=b)
+        a, b, cut_first = self.split
+        stride = a if cut_first else self._options.hop_length // b
+        return nn.functional.conv1d(channels, kernels, stride=stride, groups=b)
 
     def _log(self, mel: Tensor) -> Tensor:
         if self._options.log == "natural":

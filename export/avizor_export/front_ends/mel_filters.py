@@ -26,27 +26,25 @@ def mel_filters(parameters: LogMelFrontEnd, sample_rate: int) -> Floats:
     """Triangular mel filters: float64[n_mels, n_fft // 2 + 1].
 
     Slaney's scale (M. Slaney, "Auditory Toolbox", 1998) is linear below 1 kHz and logarithmic above; HTK's is logarithmic
-    throughout. Raises ValueError if bands lie outside what the sample rate holds, or hold no frequency bin.
+    throughout. A band that is narrower than a frequency bin may hold none: its filter is all 0, see `empty_bands`. Raises
+    ValueError if bands lie outside what the sample rate holds.
     """
-    f_min, f_max = parameters.f_min, parameters.f_max if parameters.f_max is not None else sample_rate / 2
-    if not 0 <= f_min < f_max <= sample_rate / 2:
-        raise ValueError(
-            f"mel bands from {f_min} to {f_max} Hz do not lie within 0 to {sample_rate / 2} Hz, half the sample rate"
-        )
+    f_min, f_max = parameters.band(sample_rate)
     to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if parameters.mel_scale == "htk" else (_hz_to_slaney, _slaney_to_hz)
-    frequencies = np.linspace(0, sample_rate / 2, parameters.n_fft // 2 + 1)
+    # Up to half the sample rate where n_fft is even, to half a bin below it where it is odd.
+    frequencies = np.arange(parameters.n_fft // 2 + 1) * (sample_rate / parameters.n_fft)
     edges = to_hz(np.linspace(to_mel(f_min), to_mel(f_max), parameters.n_mels + 2))
     rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
     triangles = np.maximum(0, np.minimum(rising, falling))
-    empty = np.flatnonzero(triangles.sum(axis=1) == 0)
-    if len(empty):
-        raise ValueError(
-            f"{len(empty)} of {parameters.n_mels} mel bands hold no frequency bin; use fewer bands or a larger n_fft"
-        )
     if parameters.norm == "none":
         return np.asarray(triangles)
     return np.asarray(triangles * (2 / (edges[2:] - edges[:-2]))[:, None])
+
+
+def empty_bands(parameters: LogMelFrontEnd, sample_rate: int) -> int:
+    """How many mel bands hold no frequency bin: whatever the sound, they are the logarithm of the floor."""
+    return int(np.sum(~mel_filters(parameters, sample_rate).any(axis=1)))
 
 
 def _hz_to_htk(hz: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,9 +71,10 @@ class TableScaling(nn.Module):
 
 
 def fitted(spec: TableInput, rows: NDArray[np.float32]) -> TableInput:
-    """The same description with mean, std and fill (the median) of each number taken from training rows, NaN where missing.
+    """The same description with mean and std of each number taken from training rows; where no fill is given it is the median.
 
-    rows: float32[n, columns]. Bounds and categories stay as they are declared. Raises ValueError if a column has no value.
+    rows: float32[n, columns], NaN where missing. Bounds and categories stay as they are declared. Raises ValueError if a column
+    has no value, or one that is not finite.
     """
     columns = []
     for place, column in enumerate(spec.front_end.columns):
@@ -86,10 +86,12 @@ def _fitted(column: NumberColumn, values: NDArray[np.float64]) -> NumberColumn:
     present = values[~np.isnan(values)]
     if not len(present):
         raise ValueError(f"column {column.name!r} has no value in {len(values)} rows; leave it out, or give more rows")
-    fill = float(np.median(present))
+    if not np.isfinite(present).all():
+        raise ValueError(f"column {column.name!r} holds numbers that are not finite; leave them empty if they are missing")
+    fill = column.fill if "fill" in column.model_fields_set else float(np.median(present))
     # As the front end will see them: missing ones filled.
     clipped = np.clip(np.where(np.isnan(values), fill, values), column.lower, column.upper)
     scaled = np.log1p(clipped) if column.scale == "log1p" else clipped
-    mean, std = float(scaled.mean()), float(scaled.std())
     # A column that never changes is left at its own scale.
-    return column.model_copy(update={"fill": fill, "mean": mean, "std": std if std > 1e-6 * max(1, math.fabs(mean)) else 1.0})
+    std = float(scaled.std()) if scaled.min() < scaled.max() else 1.0
+    return column.model_copy(update={"fill": fill, "mean": float(scaled.mean()), "std": std})

@@ -14,49 +14,68 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError
-from onnx import TensorProto, compose, helper, version_converter
-from onnx.reference import ReferenceEvaluator
+from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.of_input import front_end
-from avizor_export.parity import Items, Run, random_items
-from avizor_export.served import MEANINGS, enlargement
+from avizor_export.loading.onnx_files import inner_graphs, read_onnx, with_inner_nodes
+from avizor_export.loading.reference import reference_of
+from avizor_export.parity import Items, random_items
+from avizor_export.served import enlargement, meaning_of
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, GraphTensor, graph_of
+from avizor_inference.graph import OPSET, GraphTensor, graph_of
 from avizor_inference.inputs import InputSpec, TensorInput, TensorSpec
 from avizor_inference.manifest import Task
 from avizor_inference.strict import describe
 
 PREFIX = "network."
 
+# Outputs of the graph's own that are kept.
+_TAPS = frozenset({"embedding", "activations"})
 
-def adopt(path: Path, spec: InputSpec | None, task: Task, output: str | None = None) -> tuple[InputSpec, onnx.ModelProto]:
+
+def adopt(
+    path: Path, spec: InputSpec | None, task: Task, output: str | None = None, real: Items | None = None
+) -> tuple[InputSpec, onnx.ModelProto]:
     """The file's graph as a model repository wants it, and what its input is.
 
-    spec: None takes the graph's own tensor. output: name of the logits, probabilities or reconstruction, where the graph has
-    several outputs. Raises ExportError saying what is wrong with the file and how to mend it.
+    spec: None takes the graph's own tensor; a TensorInput has to be that. output: name of the logits, probabilities or
+    reconstruction, where the graph has several outputs. real: raw items, which tell the range of whole numbers.
+    Raises ExportError saying what is wrong with the file and how to mend it.
     """
-    network = _modern(_load(path), path)
+    network = read_onnx(path)
     given, outputs = _outside(network, path)
     own = _tensor_input(given, path)
     chosen = _choose(outputs, task, output, path)
-    network = _keep(network, [chosen, *(name for name in outputs if name in MEANINGS and name != chosen)])
-    network = compose.add_prefix(network, PREFIX)
-    proto = _with_front_end(network, spec, own) if spec is not None else _own_input(network, own)
-    source = "features" if spec is not None else own.name
-    _finish(proto, task, source, PREFIX + chosen)
+    network = _keep(network, [chosen, *(name for name in outputs if name in _TAPS and name != chosen)])
+    _add_prefix(network.graph)
+    if spec is None or isinstance(spec, TensorInput):
+        _check_own(spec or own, own, path)
+        spec, source, proto = own, own.name, _own_input(network, own)
+    else:
+        source, proto = "features", _with_front_end(network, spec, own)
+    _finish(proto, task, source, PREFIX + chosen, random_items(spec, 2, real=real))
+    del proto.opset_import[:]  # which names the one set once for each graph that was merged
+    proto.opset_import.append(helper.make_opsetid("", OPSET))
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
     check_proto(proto)
-    return spec or own, proto
+    return spec, proto
 
 
 def own_input(path: Path) -> TensorInput:
     """The tensor that the file takes. Raises ExportError."""
-    tensor, _ = _outside(_modern(_load(path), path), path)
+    tensor, _ = _outside(read_onnx(path), path)
     return _tensor_input(tensor, path)
+
+
+def _check_own(given: TensorInput, own: TensorInput, path: Path) -> None:
+    if given != own:
+        raise ExportError(
+            f"{path} takes {own.name}, {own.dtype}{list(own.item_shape)}, and by --input it is {given.name}, {given.dtype}"
+            f"{list(given.item_shape)}; leave out --input, or mend it"
+        )
 
 
 def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
@@ -64,34 +83,16 @@ def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
         own = TensorInput.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
         own.tensor()
     except ValidationError as error:
-        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {describe(error)}; export it again") from error
+        mend = "export it again as float32" if "float16" in tensor.dtype else "export it again"
+        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {describe(error)}; {mend}") from error
     return own
 
 
-def reference_run(proto: onnx.ModelProto) -> Run:
-    """The graph on the reference evaluator of the onnx package, which shares no code with ONNX Runtime."""
-    try:
-        evaluator = ReferenceEvaluator(proto)
-    except Exception as error:  # the evaluator's errors share no base class
-        raise ExportError(f"the reference evaluator cannot load the graph: {error}") from error
-    names = [output.name for output in proto.graph.output]
-    (tensor,) = graph_of(proto).inputs
-
-    def run(items: Items) -> dict[str, Items]:
-        try:
-            values = evaluator.run(names, {tensor.name: items})
-        except Exception as error:
-            raise ExportError(f"the graph does not run on the reference evaluator: {error}") from error
-        return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-
-    return run
-
-
-def outputs_of(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The graph's outputs, as a manifest wants them. Raises ExportError."""
+def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...]:
+    """The graph's outputs, as a manifest wants them. spec: of the raw items. Raises ExportError."""
     specs = []
     for each in graph_of(proto).outputs:
-        fields = {"name": each.name, "dtype": each.dtype, "item_shape": each.dims[1:], "meaning": MEANINGS.get(each.name, "")}
+        fields = {"name": each.name, "dtype": each.dtype, "item_shape": each.dims[1:], "meaning": meaning_of(each.name, spec)}
         try:
             specs.append(TensorSpec.model_validate(fields))
         except ValidationError as error:
@@ -103,31 +104,6 @@ def parameters_of(proto: onnx.ModelProto) -> int:
     """Numbers in the adopted weights."""
     floats = (each for each in proto.graph.initializer if each.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE))
     return sum(math.prod(each.dims) for each in floats if each.name.startswith(PREFIX))
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except (OSError, DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"{path} is not a valid ONNX model: {' '.join(str(error).split())[:300]}") from error
-    if custom := sorted({entry.domain for entry in model.opset_import} - STANDARD_DOMAINS):
-        raise ExportError(f"{path} needs operators of {', '.join(custom)}; export it again with standard operators only")
-    return model
-
-
-def _modern(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The same graph at the contract's operator set and IR version."""
-    opset = graph_of(model).opset
-    if opset != OPSET:
-        try:
-            model = version_converter.convert_version(model, OPSET)
-        except RuntimeError as error:
-            raise ExportError(
-                f"{path} has opset {opset} and cannot be converted to {OPSET}: {error}; export it again"
-            ) from error
-    model.ir_version = MAX_IR_VERSION
-    return model
 
 
 def _outside(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor, list[str]]:
@@ -153,17 +129,49 @@ def _choose(outputs: Sequence[str], task: Task, output: str | None, path: Path) 
     return chosen
 
 
-def _keep(model: onnx.ModelProto, outputs: list[str]) -> onnx.ModelProto:
-    (tensor,) = graph_of(model).inputs
-    try:
-        return onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model([tensor.name], outputs)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise ExportError(f"the graph cannot be cut down to {', '.join(outputs)}: {error}") from error
+def _keep(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The graph cut down to what these outputs need; what a branch or body takes from around it included."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    needed, nodes = set(outputs), []
+    for node in reversed(graph.node):
+        if not needed.isdisjoint(node.output):
+            nodes.append(node)
+            needed.update(name for inner in with_inner_nodes(node) for name in inner.input)
+            needed.update(output.name for inner in inner_graphs(node) for output in inner.output)
+    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    given = {tensor.name for tensor in graph.initializer}
+    known = {value.name: value for value in graph.output}
+    cut = helper.make_graph(
+        nodes[::-1],
+        graph.name,
+        [value for value in graph.input if value.name not in given],
+        [known[name] for name in outputs],
+        constants,
+        value_info=[value for value in graph.value_info if value.name in needed],
+        sparse_initializer=graph.sparse_initializer,
+    )
+    return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _add_prefix(graph: onnx.GraphProto) -> None:
+    """Before every name, inside branches and bodies too, where onnx.compose leaves what is taken from around them."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = PREFIX + value.name
+    for constant in graph.initializer:
+        constant.name = PREFIX + constant.name
+    for tensor in graph.sparse_initializer:
+        tensor.values.name = PREFIX + tensor.values.name
+    for node in graph.node:
+        node.name = node.name and PREFIX + node.name
+        for names in (node.input, node.output):
+            names[:] = [name and PREFIX + name for name in names]  # an empty one stands for what is left out
+        for inner in inner_graphs(node):
+            _add_prefix(inner)
 
 
 def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own: TensorInput) -> onnx.ModelProto:
     module, tensor = front_end(spec), spec.tensor()
-    example = torch.from_numpy(random_items(tensor, 2))
+    example = torch.from_numpy(random_items(spec, 2))
     features = tuple(module(example).shape[1:])
     if features != own.item_shape or own.dtype != "float32":
         raise ExportError(
@@ -176,46 +184,49 @@ def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own: TensorInput)
 
 
 def _own_input(network: onnx.ModelProto, own: TensorInput) -> onnx.ModelProto:
-    """The input under its own name again, without the prefix."""
+    """The input under its own name again. Within, where branches and bodies may use it too, it keeps the prefix."""
     for value in network.graph.input:
         if value.name == PREFIX + own.name:
             value.name = own.name
-    for node in network.graph.node:
-        for index, name in enumerate(node.input):
-            if name == PREFIX + own.name:
-                node.input[index] = own.name
+    network.graph.node.insert(0, helper.make_node("Identity", [own.name], [PREFIX + own.name]))
     return network
 
 
-def _finish(proto: onnx.ModelProto, task: Task, source: str, chosen: str) -> None:
-    """Give the outputs their names, with softmax or the reconstruction error computed where the graph does not."""
+def _finish(proto: onnx.ModelProto, task: Task, source: str, chosen: str, items: Items) -> None:
+    """Give the outputs their names, with softmax or the reconstruction error computed where the graph does not.
+
+    items: what the chosen output is looked at on.
+    """
     graph = proto.graph
-    kept = {value.name: value.name.removeprefix(PREFIX) for value in graph.output if value.name != chosen}
-    is_probability = task == "classify" and _sums_to_one(proto, chosen)
-    nodes = [helper.make_node("Identity", [old], [new]) for old, new in kept.items()]
-    names = list(kept.values())
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.output}
+    kept = {name: name.removeprefix(PREFIX) for name in types if name != chosen}
+    is_probability = task == "classify" and _sums_to_one(proto, chosen, items)
+    nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
-        nodes.insert(0, helper.make_node("Identity" if is_probability else "Softmax", [chosen], ["probabilities"]))
-        names.insert(0, "probabilities")
+        nodes.append(helper.make_node("Identity" if is_probability else "Softmax", ["avizor.given"], ["probabilities"]))
+        names = ["probabilities"]
     else:
-        nodes[:0] = _error_nodes(proto, source, chosen)
-        names[:0] = ["score", "error_map", "reconstruction"]
-    del graph.output[:]
+        times = enlargement(_item_shape(proto, source), _item_shape(proto, chosen))
+        nodes += _error_nodes(source, "avizor.given", times)
+        names = ["score", "error_map", "reconstruction"]
+        graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
+        graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
+    nodes += [helper.make_node("Identity", [old], [new]) for old, new in kept.items()]
     graph.node.extend(nodes)
+    del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    graph.output.extend(helper.make_tensor_value_info(new, types[old], None) for old, new in kept.items())
 
 
-def _error_nodes(proto: onnx.ModelProto, source: str, chosen: str) -> list[onnx.NodeProto]:
-    proto.graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
-    proto.graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
-    times = enlargement(_item_shape(proto, source), _item_shape(proto, chosen))
+def _error_nodes(source: str, given: str, times: int) -> list[onnx.NodeProto]:
     # As for a torch module: what is larger than the features is compared with them by the means of its blocks.
     blocks: dict[str, Any] = {"kernel_shape": [times, times], "strides": [times, times]}
-    shrink = [] if times == 1 else [helper.make_node("AveragePool", [chosen], ["avizor.shrunk"], **blocks)]
+    shrink = [] if times == 1 else [helper.make_node("AveragePool", [given], ["avizor.shrunk"], **blocks)]
     return [
-        helper.make_node("Identity", [chosen], ["reconstruction"]),
+        helper.make_node("Identity", [given], ["reconstruction"]),
         *shrink,
-        helper.make_node("Sub", [source, "avizor.shrunk" if shrink else chosen], ["avizor.difference"]),
+        helper.make_node("Cast", [source], ["avizor.features"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["avizor.features", "avizor.shrunk" if shrink else given], ["avizor.difference"]),
         helper.make_node("Mul", ["avizor.difference", "avizor.difference"], ["error_map"]),
         helper.make_node("Reshape", ["error_map", "avizor.rows"], ["avizor.flat"]),
         helper.make_node("ReduceMean", ["avizor.flat", "avizor.axis"], ["score"], keepdims=1),
@@ -231,10 +242,8 @@ def _item_shape(proto: onnx.ModelProto, name: str) -> tuple[int, ...]:
     return ()
 
 
-def _sums_to_one(proto: onnx.ModelProto, chosen: str) -> bool:
-    (tensor,) = graph_of(proto).inputs
-    spec = TensorSpec.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
-    value = reference_run(proto)(random_items(spec, 2))[chosen].astype(np.float64)
+def _sums_to_one(proto: onnx.ModelProto, chosen: str, items: Items) -> bool:
+    value = reference_of(proto, items).run(items)[chosen].astype(np.float64)
     if value.ndim != 2:
         raise ExportError(
             f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]"

@@ -64,11 +64,13 @@ def _main(path: Path, limit_s: int) -> None:
     import onnxruntime as ort
     from onnx import version_converter
 
+    from avizor_export.loading.onnx_files import standardised
     from avizor_inference.graph import OPSET, STANDARD_DOMAINS, graph_of
 
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
+        model = standardised(model)
         graph = graph_of(model)
         if set(graph.opsets) - STANDARD_DOMAINS or len(graph.inputs) != 1:
             return

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import ImageFrontEnd, InputSpec, LogMelFrontEnd
-from avizor_inference.strict import describe
+from avizor_inference.strict import describe, refuse_duplicates
 
 _ADAPTER: TypeAdapter[InputSpec] = TypeAdapter(InputSpec)
+_MODALITIES = ("image", "audio", "table", "tensor")
 _FRONT_END_KEYS = set(ImageFrontEnd.model_fields) | set(LogMelFrontEnd.model_fields)
 
 
 def parse_input(text: str) -> InputSpec:
-    """Read an input description. Raises ExportError naming each field that is wrong.
+    """Read an input description (docs/inputs.md). Raises ExportError naming each field that is wrong.
 
     `image:height=32,width=32,channels=1,mean=0.13,std=0.31`; numbers joined by `/` make a list, as in `mean=0.5/0.4/0.4`.
     `audio:sample_rate=16000,window_samples=32000,hop_samples=16000,n_fft=1024,hop_length=512,n_mels=64`
@@ -25,18 +26,28 @@ def parse_input(text: str) -> InputSpec:
     """
     path = Path(text)
     try:
-        is_file = path.suffix == ".json"
-        spec = _ADAPTER.validate_json(path.read_bytes()) if is_file else _ADAPTER.validate_python(_fields(text), strict=False)
+        if path.suffix == ".json":
+            described = path.read_bytes()
+            spec = _ADAPTER.validate_json(described)
+            refuse_duplicates(described)
+        else:
+            spec = _ADAPTER.validate_python(_fields(text), strict=False)
         spec.tensor()  # its size is looked at here
         return spec
     except OSError as error:
         raise ExportError(f"{text}: cannot be read ({error.strerror})") from error
-    except ValidationError as error:
+    except ValueError as error:
         raise ExportError(f"input description {text!r}: {describe(error)}") from error
 
 
 def _fields(text: str) -> dict[str, object]:
     modality, _, rest = text.partition(":")
+    if modality not in _MODALITIES:
+        *all_but_last, last = (f"{each}:" for each in _MODALITIES)
+        raise ExportError(
+            f"input description {text!r}: {modality!r} is no modality; begin with {', '.join(all_but_last)} or {last}, "
+            "or name a .json file"
+        )
     if modality == "table":
         return {"modality": "table", "front_end": {"kind": "table", "columns": _columns(text, rest)}}
     fields: dict[str, object] = {"modality": modality}
@@ -45,6 +56,8 @@ def _fields(text: str) -> dict[str, object]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ExportError(f"input description {text!r}: {pair!r} is not key=value")
+        if key in fields or key in front_end:
+            raise ExportError(f"input description {text!r}: {key!r} is given twice")
         (front_end if key in _FRONT_END_KEYS else fields)[key] = _value(key, value)
     if front_end:
         fields["front_end"] = front_end | {"kind": "image" if modality == "image" else "log_mel"}

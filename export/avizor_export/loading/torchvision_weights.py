@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision import models
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
-from avizor_export.loading.torch_files import read_state
+from avizor_export.loading.state_dicts import read_state
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import ImageFrontEnd, ImageInput
 
@@ -33,19 +33,21 @@ class PublishedWeights:
     origin: str
 
 
-def published_weights(design: str, text: str) -> PublishedWeights:
+def published_weights(design: str, text: str, batch_norm: bool = False) -> PublishedWeights:
     """`torchvision:NAME` (downloaded, or from torch's cache) or `torchvision:NAME=FILE` (the same, already there).
 
     Raises ExportError if the architecture has no such weights, or they cannot be had.
     """
     name, _, file = text.removeprefix(SCHEME).partition("=")
-    architecture = ARCHITECTURES.get(design)
-    if architecture is None or not architecture.weights:
-        have = ", ".join(key for key, value in ARCHITECTURES.items() if value.weights)
-        raise ExportError(f"torchvision has no weights for {design!r}; it has them for {have}")
-    enumeration = getattr(models, architecture.weights)
+    having = {key: each.weights_with_batch_norm if batch_norm else each.weights for key, each in ARCHITECTURES.items()}
+    variant = " with batch norm" if batch_norm else ""
+    if not having.get(design):
+        have = ", ".join(key for key, value in having.items() if value)
+        raise ExportError(f"torchvision has no weights for {design!r}{variant}; it has them for {have}")
+    architecture, enumeration = ARCHITECTURES[design], getattr(models, having[design])
     if name not in enumeration.__members__:
-        raise ExportError(f"torchvision has no weights {name!r} for {design}; there are {', '.join(enumeration.__members__)}")
+        there = ", ".join(enumeration.__members__)
+        raise ExportError(f"torchvision has no weights {name!r} for {design}{variant}; there are {there}")
     weights = enumeration[name]
     state = read_state(Path(file)) if file else _download(weights)
     mean, std = architecture.normalisation

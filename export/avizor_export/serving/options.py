@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import click
 
-from avizor_export.serving.settings import QueueTimeoutAction, ServingSettings, Target, published_settings
+from avizor_export.serving.settings import QueueTimeoutAction, ServingOptions, ServingSettings, Target
 
 _usual = ServingSettings()
 _positive, _from_zero = click.IntRange(min=1), click.IntRange(min=0)
@@ -19,13 +17,23 @@ _OPTIONS = (
     click.option("--target", type=click.Choice(get_args(Target)), help="auto: a GPU where there is one."),
     click.option("--max-batch-size", type=_positive, help=f"Most items in one run.  [{_usual.max_batch_size}]"),
     click.option(
-        "--preferred-batch-size", "preferred_batch_sizes", type=_positive, multiple=True, help="Run at this size at once."
+        "--preferred-batch-size",
+        "preferred_batch_sizes",
+        type=_from_zero,
+        multiple=True,
+        help="Run at this size at once; 0: none.",
     ),
     click.option("--instances", type=_positive, help=f"Copies of the model side by side.  [{_usual.instances}]"),
     click.option("--queue-delay-us", type=_from_zero, help=f"Longest wait for company in a batch.  [{_usual.queue_delay_us}]"),
     click.option("--max-queue-size", type=_from_zero, help="Requests that may wait; more are turned away.  [0: no limit]"),
     click.option("--queue-timeout-ms", type=_from_zero, help="How long a request may wait.  [0: no limit]"),
     click.option("--queue-timeout-action", type=click.Choice(get_args(QueueTimeoutAction)), help="What becomes of it then."),
+    click.option(
+        "--timeout-override/--no-timeout-override",
+        "allow_timeout_override",
+        default=None,
+        help="Let a request bring a shorter timeout of its own.  [yes]",
+    ),
     click.option("--response-cache/--no-response-cache", default=None, help="Answer a seen input from the server's cache."),
     click.option("--threads", "intra_op_threads", type=_from_zero, help="Threads of one run on the CPU.  [0: one a core]"),
 )
@@ -38,12 +46,6 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def settings_from(options: dict[str, Any], models: Path, name: str) -> ServingSettings:
-    """The settings that were asked for, over those of the model's config.pbtxt where it was published before.
-
-    Raises ExportError for values that do not fit each other.
-    """
-    given = {key: value for key, value in options.items() if value not in (None, ())}
-    if "preferred_batch_sizes" in given:
-        given["preferred_batch_sizes"] = tuple(sorted(set(given["preferred_batch_sizes"])))
-    return replace(published_settings(models, name), **given)
+def given(options: dict[str, Any]) -> ServingOptions:
+    """Those of the options that were given."""
+    return cast(ServingOptions, {key: value for key, value in options.items() if value not in (None, ())})

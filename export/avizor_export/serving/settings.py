@@ -5,14 +5,13 @@ docs/targets.md gives the reason of each default.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from avizor_inference.config import CONFIG_FILE, intra_op_threads, read_config
+from avizor_inference.config import CONFIG_FILE, call_batch_size, intra_op_threads, read_config
 from avizor_inference.errors import AvizorError, ExportError
 
 Target = Literal["auto", "cpu", "gpu", "tensorrt"]
@@ -21,8 +20,6 @@ QueueTimeoutAction = Literal["reject", "delay"]
 TENSORRT = "tensorrt"
 KINDS: dict[Target, str] = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU", "tensorrt": "KIND_GPU"}
 _LARGEST = 2**31 - 1
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class ServingSettings:
     allow_timeout_override: whether a request may bring a shorter timeout of its own.
     response_cache: whether the server may answer an input that it has seen from its cache.
     intra_op_threads: threads for one run on the CPU; 0 is as many as there are cores.
+    call_batch_size: items that `avizor batch` puts into one call; 0 leaves it to that.
     """
 
     target: Target = "auto"
@@ -53,18 +51,22 @@ class ServingSettings:
     allow_timeout_override: bool = True
     response_cache: bool = False
     intra_op_threads: int = 0
+    call_batch_size: int = 0
 
     def __post_init__(self) -> None:
         _choice("target", self.target, get_args(Target))
         _choice("queue_timeout_action", self.queue_timeout_action, get_args(QueueTimeoutAction))
         for name in ("max_batch_size", "instances"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "intra_op_threads"):
+        for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "intra_op_threads", "call_batch_size"):
             _at_least(name, getattr(self, name), 0)
         for size in self.preferred_batch_sizes:
             _at_least("preferred_batch_sizes", size, 1)
             if size > self.max_batch_size:
-                raise ExportError(f"preferred_batch_sizes has {size}, over max_batch_size {self.max_batch_size}")
+                raise ExportError(
+                    f"preferred batch size {size} is over the largest, max_batch_size {self.max_batch_size}: prefer a smaller "
+                    "one, or give a larger --max-batch-size"
+                )
         if list(self.preferred_batch_sizes) != sorted(set(self.preferred_batch_sizes)):
             raise ExportError(f"preferred_batch_sizes {list(self.preferred_batch_sizes)} have to differ and ascend")
 
@@ -72,6 +74,41 @@ class ServingSettings:
     def usual_batch_size(self) -> int:
         """The batch that is expected most: the largest that is preferred, else the largest of all."""
         return max(self.preferred_batch_sizes, default=self.max_batch_size)
+
+
+class ServingOptions(TypedDict, total=False):
+    """Settings that were asked for, named as in ServingSettings; all others stay as they are.
+
+    preferred_batch_sizes: in any order; 0 is none.
+    """
+
+    target: Target
+    max_batch_size: int
+    preferred_batch_sizes: tuple[int, ...]
+    instances: int
+    queue_delay_us: int
+    max_queue_size: int
+    queue_timeout_ms: int
+    queue_timeout_action: QueueTimeoutAction
+    allow_timeout_override: bool
+    response_cache: bool
+    intra_op_threads: int
+
+
+def with_options(settings: ServingSettings, options: ServingOptions) -> ServingSettings:
+    """The settings with those that were asked for. Raises ExportError where these do not fit each other.
+
+    Preferred batch sizes that nobody asks for now give way to a smaller max_batch_size.
+    """
+    most = options.get("max_batch_size", settings.max_batch_size)
+    sizes = [size for size in settings.preferred_batch_sizes if size <= most]
+    preferred = tuple(sorted({*options.get("preferred_batch_sizes", sizes)} - {0}))
+    asked: ServingOptions = {**options, "preferred_batch_sizes": preferred}
+    changed = replace(settings, **asked)
+    for name in ("queue_timeout_action", "allow_timeout_override"):
+        if name in options and not changed.queue_timeout_ms:
+            raise ExportError(f"{name} says nothing where requests have no timeout: give --queue-timeout-ms too")
+    return changed
 
 
 def serving_of(config: ModelConfig) -> ServingSettings:
@@ -89,25 +126,22 @@ def serving_of(config: ModelConfig) -> ServingSettings:
         instances=sum(group.count or 1 for group in config.instance_group) or 1,
         queue_delay_us=batching.max_queue_delay_microseconds,
         max_queue_size=policy.max_queue_size,
-        queue_timeout_ms=policy.default_timeout_microseconds // 1000,
+        queue_timeout_ms=-(-policy.default_timeout_microseconds // 1000),  # up: a shorter one is not none
         queue_timeout_action="delay" if policy.timeout_action == ModelQueuePolicy.DELAY else "reject",
         allow_timeout_override=(
             policy.allow_timeout_override if policy.default_timeout_microseconds else usual.allow_timeout_override
         ),
         response_cache=config.response_cache.enable,
         intra_op_threads=intra_op_threads(config),
+        call_batch_size=call_batch_size(config),
     )
 
 
 def published_settings(models: Path, name: str) -> ServingSettings:
-    """The settings of the versions that are published, so that the next one keeps what was tuned; else the defaults."""
-    path = models / name / CONFIG_FILE
-    if not path.is_file():
-        return ServingSettings()
+    """The settings of the versions that are published; the defaults where there are none, or none that can be read."""
     try:
-        return serving_of(read_config(path))
-    except AvizorError as error:  # to export again is how a broken config is mended
-        _log.warning("%s; the default settings are taken", error)
+        return serving_of(read_config(models / name / CONFIG_FILE))
+    except AvizorError:
         return ServingSettings()
 
 

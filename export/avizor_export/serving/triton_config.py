@@ -6,7 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_export.serving.settings import KINDS, TENSORRT, ServingSettings
-from avizor_inference.config import LABELS_FILE, THREADS_PARAMETER, TRITON_TYPES, digest_parameter, parse_config
+from avizor_inference.config import (
+    BATCH_PARAMETER,
+    LABELS_FILE,
+    THREADS_PARAMETER,
+    TRITON_TYPES,
+    digest_parameter,
+    parse_config,
+)
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import TensorSpec
 from avizor_inference.manifest import Precision
@@ -45,6 +52,7 @@ def config_text(
         _batching(serving),
         *_cache(serving),
         *_threads(serving),
+        *_call_batch(serving),
         _warmups(inputs, serving.max_batch_size),
         *_digests(digests),
     ]
@@ -101,7 +109,7 @@ def _batching(serving: ServingSettings) -> str:
     ]
     if serving.preferred_batch_sizes:
         lines += [
-            "  # So many items run at once, without waiting out the delay. `avizor batch` fills the largest of these.",
+            "  # So many items run at once, without waiting out the delay.",
             f"  preferred_batch_size: [ {', '.join(map(str, serving.preferred_batch_sizes))} ]",
         ]
     return "\n".join([*lines, *_queue_policy(serving), "}"])
@@ -137,6 +145,12 @@ def _threads(serving: ServingSettings) -> Iterator[str]:
     if serving.intra_op_threads:
         parameter = f'key: "{THREADS_PARAMETER}", value: {{ string_value: "{serving.intra_op_threads}" }}'
         yield f"# Threads for one run of one instance on the CPU.\nparameters [ {{ {parameter} }} ]"
+
+
+def _call_batch(serving: ServingSettings) -> Iterator[str]:
+    if serving.call_batch_size:
+        parameter = f'key: "{BATCH_PARAMETER}", value: {{ string_value: "{serving.call_batch_size}" }}'
+        yield f"# Items that `avizor batch` puts into one call. Triton leaves it aside.\nparameters [ {{ {parameter} }} ]"
 
 
 def _digests(digests: Mapping[int, str]) -> Iterator[str]:

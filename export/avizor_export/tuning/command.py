@@ -16,8 +16,8 @@ from avizor_export.data.real_data import recordings
 from avizor_export.parity import Items, random_items
 from avizor_export.serving.settings import serving_of
 from avizor_export.tuning.grid import Grid, Groups, Numbers, embedded_groups, triton_groups
-from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench, measure, triton_bench
-from avizor_export.tuning.plot import plot
+from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench, measure, sets_instances, triton_bench
+from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.points import Measured, Point, choose, table
 from avizor_export.tuning.write import differences, tuned, write_tuned
 from avizor_export.verify import parse_address
@@ -93,21 +93,28 @@ def tune(
         groups, bench = embedded_groups(grid, now), embedded_bench(repository, subject, device)
     else:
         groups, bench = triton_groups(grid, now), triton_bench(parse_address(engine), subject)
-    tuned(version.config, groups[0][0])  # what cannot be written in the end is not measured
+    # What cannot be written in the end is not measured.
+    tuned(version.config, groups[0][0])
+    check_picture(picture := picture or Path(f"tune-{model}.png"))
     choice = choose(measured := _measured(groups, bench, seconds, version), max_p99_ms)
     for line in table(measured, choice.chosen):
         click.echo(line)
-    picture = picture or Path(f"tune-{model}.png")
-    plot(picture, f"{model} on {engine}", measured, choice.chosen, max_p99_ms)
-    click.echo(f"\nplot: {picture}\nchosen: {choice.chosen.point}: {choice.reason}")
-    after = tuned(version.config, choice.chosen.point)
-    changed = differences(version.config, after)
+    click.echo(f"\nchosen: {choice.chosen.point}: {choice.reason}")
+    point = choice.chosen.point
+    changed = differences(version.config, tuned(version.config, point))
     if not changed:
         click.echo("config.pbtxt says so already")
     elif dry_run:
         click.echo(f"config.pbtxt would have: {'; '.join(changed)}")
     else:
-        _write(models, version, choice.chosen.point, changed)
+        _write(models, version, point, changed)
+    if not sets_instances(version.config, point):
+        click.echo(
+            "its instances stay: calls at once on this CPU say nothing of a server's GPU; measure there with --engine "
+            "triton://HOST:PORT, or export with --target cpu"
+        )
+    plot(picture, f"{model} on {engine}", measured, choice.chosen, max_p99_ms)
+    click.echo(f"plot: {picture}")
 
 
 def _measured(groups: Groups, bench: Bench, seconds: float, version: ModelVersion) -> list[Measured]:
@@ -121,11 +128,11 @@ def _write(models: Path, version: ModelVersion, point: Point, changed: list[str]
     kept = write_tuned(models, version, point)
     click.echo(f"config.pbtxt: {'; '.join(changed)}")
     if kept:
-        click.echo(f"it had been edited: its other fields were kept, and with its comments it is {kept}")
+        click.echo(f"it had been edited: its other fields stay, and as it was, with its comments, it is {kept}")
     click.echo("a Triton that serves the model takes this when it loads it again")
 
 
 def _items(path: Path | None, spec: InputSpec) -> Items:
     if path is None:
-        return random_items(spec.tensor(), _RANDOM_ITEMS)
+        return random_items(spec, _RANDOM_ITEMS)
     return np.concatenate([windows for _, windows in islice(recordings(path, spec, SourceRule("")), _RECORDINGS)])

@@ -15,7 +15,7 @@ from avizor_export.parity import Items
 from avizor_export.temporary_model import TIMEOUT_S, temporary_model
 from avizor_export.tuning.load import Call, run_load
 from avizor_export.tuning.points import Measured, Point, Round
-from avizor_inference.config import THREADS_PARAMETER
+from avizor_inference.config import BATCH_PARAMETER, THREADS_PARAMETER
 from avizor_inference.embedded import Device, EmbeddedEngine
 from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.triton import TritonEngine
@@ -84,30 +84,40 @@ def triton_bench(address: str, subject: Subject) -> Bench:
 
 
 def overridden(config: ModelConfig, point: Point) -> ModelConfig:
-    """The configuration as a point wants it; without a queue policy and a response cache, which would falsify figures."""
+    """The configuration as a point wants it."""
     changed = ModelConfig()
     changed.CopyFrom(config)
     apply_point(changed, point)
-    changed.dynamic_batching.ClearField("default_queue_policy")
-    changed.ClearField("response_cache")
     return changed
 
 
 def apply_point(config: ModelConfig, point: Point) -> None:
-    """Write a point's values into a configuration; nothing else in it is touched."""
-    group = config.instance_group[0] if config.instance_group else config.instance_group.add()
-    group.count = point.instances
+    """Write a point's values into a configuration; nothing else in it is touched.
+
+    What was measured embedded says nothing of a server's batches (a preferred size of 1 would end them), and of its instances
+    only where they run on the CPU.
+    """
+    if sets_instances(config, point):
+        group = config.instance_group[0] if config.instance_group else config.instance_group.add()
+        group.count = point.instances
     if point.threads:
         config.parameters[THREADS_PARAMETER].string_value = str(point.threads)
     elif THREADS_PARAMETER in config.parameters:
         del config.parameters[THREADS_PARAMETER]
-    if point.queue_delay_us is not None:
-        config.dynamic_batching.max_queue_delay_microseconds = point.queue_delay_us
+    if point.queue_delay_us is None:
+        config.parameters[BATCH_PARAMETER].string_value = str(point.batch)
+        return
+    config.dynamic_batching.max_queue_delay_microseconds = point.queue_delay_us
     config.dynamic_batching.preferred_batch_size[:] = [point.batch] if point.batch else []
     for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
         if _USUAL_SHAPES in accelerator.parameters:
             shapes = accelerator.parameters[_USUAL_SHAPES]
             accelerator.parameters[_USUAL_SHAPES] = re.sub(r":\d+x", f":{point.batch or config.max_batch_size}x", shapes)
+
+
+def sets_instances(config: ModelConfig, point: Point) -> bool:
+    """Whether the point's instances are those of a server: measured on one, or of a model that runs on the CPU alone."""
+    return point.queue_delay_us is not None or all(group.kind == group.KIND_CPU for group in config.instance_group)
 
 
 def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from avizor_export.tuning.points import Measured, Point
+from avizor_inference.errors import ExportError
+
+
+def check_picture(path: Path) -> None:
+    """Raise ExportError unless a PNG can be written there; makes the folders on the way."""
+    if path.suffix.lower() != ".png":
+        raise ExportError(f"{path} does not end in .png; the plot is a PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"{path}: its folder cannot be made ({error.strerror}); choose another with --plot") from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ExportError(f"{path} cannot be written; choose another place with --plot")
 
 
 def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured, max_p99_ms: float | None) -> None:
-    """Write a PNG. Bars are the least and the largest round; points along a line differ in batch size, or in clients."""
+    """Write a PNG. Bars are the least and the largest round; points along a line differ in batch size, or in clients.
+
+    Raises ExportError where the file cannot be written.
+    """
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -44,8 +61,10 @@ def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured,
     axes.set_title(f"{title}; beside each point its {'batch' if measured[0].point.queue_delay_us is None else 'clients'}")
     axes.grid(visible=True, which="both", linewidth=0.3)
     axes.legend(fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, format="png", dpi=120)
+    except OSError as error:
+        raise ExportError(f"{path}: the plot cannot be written ({error.strerror})") from error
 
 
 def _line(point: Point) -> str:

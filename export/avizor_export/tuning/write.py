@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.publish import locked, write_whole
+from avizor_export.serving.next_config import exported_text, name_to_keep, written
 from avizor_export.serving.settings import changes, serving_of
-from avizor_export.serving.triton_config import config_text
-from avizor_export.tuning.measure import apply_point
+from avizor_export.tuning.measure import apply_point, sets_instances
 from avizor_export.tuning.points import Point
 from avizor_inference.config import CONFIG_FILE, digest_of_version, digests_in, parse_config
 from avizor_inference.errors import ExportError
 from avizor_inference.repository import ModelRepository, ModelVersion
 
-BACKUP_FILE = f"{CONFIG_FILE}.before-tune"
-
 
 def tuned(config: ModelConfig, point: Point) -> ModelConfig:
     """A copy of the configuration with the point's values. Raises ExportError where they cannot be written into it."""
-    if len(config.instance_group) > 1:
+    if len(config.instance_group) > 1 and sets_instances(config, point):
         raise ExportError(
             f"config.pbtxt of {config.name!r} has {len(config.instance_group)} instance groups; tune knows one: leave one, or "
             "set the counts by hand"
@@ -53,29 +50,17 @@ def write_tuned(models: Path, version: ModelVersion, point: Point) -> Path | Non
         if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
             raise ExportError(f"{version.name!r} was published anew while it was tuned; tune it again")
         changed = tuned(config, point)
-        text = _as_exported(version, changed)
-        if parse_config(text, str(path)) != changed:
-            text = f"# Written by `avizor tune`; the file before, with its comments, is {BACKUP_FILE}.\n"
-            text += text_format.MessageToString(changed)
-        edited = before != _as_exported(version, config)
-        if edited:
-            write_whole(path.with_name(BACKUP_FILE), before)
+        kept = path.with_name(name_to_keep(path.parent))
+        text, lost = written(changed, _as_exported(version, changed), before, _as_exported(version, config), kept.name)
+        if lost:
+            write_whole(kept, before)
         write_whole(path, text)
-    return path.with_name(BACKUP_FILE) if edited else None
+    return kept if lost else None
 
 
 def _as_exported(version: ModelVersion, config: ModelConfig) -> str:
     """What export writes for this version and the settings in the configuration."""
-    manifest = version.manifest
-    return config_text(
-        manifest.name,
-        [manifest.input.tensor()],
-        manifest.outputs,
-        serving_of(config),
-        labels=manifest.labels is not None,
-        digests=digests_in(config),
-        precision=manifest.precision,
-    )
+    return exported_text(version.manifest, serving_of(config), digests_in(config))
 
 
 def _shown(value: object) -> str:

@@ -40,6 +40,21 @@ def cut(proto: onnx.ModelProto) -> onnx.ModelProto:
     return part
 
 
+def detached(part: onnx.ModelProto) -> onnx.ModelProto:
+    """The part with each output that its own nodes use as well handed out through a copy, which no tool merges with them.
+
+    onnxruntime.quantization gives what only a ReLU takes the range of what the ReLU gives: of an output before it, all negative
+    values would become 0.
+    """
+    used = _names(node.input for node in part.graph.node)
+    inner = {value.name: f"{value.name}/inside" for value in part.graph.output if value.name in used}
+    for node in part.graph.node:
+        node.input[:] = [inner.get(name, name) for name in node.input]
+        node.output[:] = [inner.get(name, name) for name in node.output]
+    part.graph.node.extend(onnx.helper.make_node("Identity", [new], [name]) for name, new in inner.items())
+    return part
+
+
 def paste(proto: onnx.ModelProto, part: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with its network replaced by `part`, which has the inputs and outputs that `cut` gave it."""
     inside, after = _split(proto.graph)

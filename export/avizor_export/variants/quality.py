@@ -20,6 +20,9 @@ Metric = Literal["accuracy", "roc_auc"]
 METRIC_OF: dict[Task, Metric] = {"classify": "accuracy", "reconstruct": "roc_auc"}
 OUTPUT_OF: dict[Task, str] = {"classify": "probabilities", "reconstruct": "score"}
 
+# Labels, and names of folders, of what is no anomaly, in small letters; any other label is one.
+NORMAL_LABELS = ("normal", "good", "ok", "0", "false")
+
 
 @dataclass(frozen=True)
 class LabelledItems:
@@ -38,7 +41,11 @@ class LabelledItems:
                 f"labels of held-out items go from {self.labels.min()} to {self.labels.max()}; allowed: 0 to {most}"
             )
         if task == "reconstruct" and len(np.unique(self.labels)) < 2:
-            raise ExportError("held-out items are all normal or all anomalies; ROC AUC needs some of both")
+            kind, names = "anomalies" if self.labels[0] else "normal", ", ".join(f"`{name}`" for name in NORMAL_LABELS[:-1])
+            raise ExportError(
+                f"held-out items are all {kind}, and ROC AUC needs some of both: those labelled {names} and "
+                f"`{NORMAL_LABELS[-1]}` are normal, those of any other label are anomalies"
+            )
 
     def batches(self, size: int) -> Iterator[Items]:
         """The items in order."""
@@ -59,6 +66,19 @@ def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
     if task == "classify":
         return float(np.mean(values.argmax(axis=1) == labels))
     return roc_auc(values[:, 0], labels == 1)
+
+
+def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """The metric without any skill, and two standard errors of it.
+
+    Of accuracy: by naming the most frequent class for each item. Of ROC AUC: by random scores (Mann and Whitney, 1947).
+    """
+    count = len(labels)
+    if task == "classify":
+        share = float(np.bincount(labels).max() / count)
+        return share, 2 * float(np.sqrt(share * (1 - share) / count))
+    anomalies = int(labels.sum())
+    return 0.5, 2 * float(np.sqrt((count + 1) / (12 * anomalies * (count - anomalies))))
 
 
 def roc_auc(scores: Items, anomalies: NDArray[np.bool_]) -> float:

@@ -1,0 +1,50 @@
+"""Arrays of .npy and .npz files, which come from elsewhere and may be damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avizor_inference.errors import ExportError
+
+Array = NDArray[np.generic]
+
+
+def open_array(path: Path) -> Array:
+    """The array of a .npy file, left on the disk until a part of it is taken. Raises ExportError."""
+    found = _load(path)
+    if isinstance(found, np.lib.npyio.NpzFile):
+        found.close()
+        raise ExportError(f"{path} is a file of several arrays; give a .npy file of one")
+    return found
+
+
+def read_arrays(path: Path, *names: str) -> list[Array]:
+    """Arrays of a .npz file by name. Raises ExportError if it cannot be read or lacks one."""
+    archive = _load(path)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ExportError(f"{path} is a file of one array; give a .npz file of the arrays {', '.join(names)}")
+    with archive:
+        if missing := [name for name in names if name not in archive.files]:
+            raise ExportError(f"{path} has no array {', '.join(missing)}; it has {', '.join(archive.files) or 'none'}")
+        try:
+            return [archive[name] for name in names]
+        except Exception as error:
+            raise _damaged(path, error) from error
+
+
+def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ExportError:
+    """For any exception: numpy, zipfile, zlib and the tokenizer of Python, which reads headers, each raise their own."""
+    why = " ".join(str(error).split())[:200] or type(error).__name__
+    return ExportError(f"{path} is not a {path.suffix} file that can be read: {why}; write it again")

@@ -1,0 +1,41 @@
+"""Receptive fields: how many pixels of the input one value depends on, and how they grow from layer to layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What one value depends on.
+
+    field: height and width in pixels of the input, None for all of it. jump: distance of neighbouring values, in these pixels.
+    joined: some skip connection or branch was joined before it.
+    """
+
+    field: tuple[int, int] | None = (1, 1)
+    jump: tuple[float, float] = (1.0, 1.0)
+    joined: bool = False
+
+
+START = Reach()
+
+
+def join(before: Sequence[Reach], is_join: bool) -> Reach:
+    """What depends on all of these: the widest field, the largest jump."""
+    if not before:
+        return START
+    fields = [reach.field for reach in before]
+    widest = None if None in fields else (max(f[0] for f in fields if f), max(f[1] for f in fields if f))
+    jump = (max(reach.jump[0] for reach in before), max(reach.jump[1] for reach in before))
+    return Reach(widest, jump, is_join or any(reach.joined for reach in before))
+
+
+def grown(before: Reach, spread: Sequence[int], stride: Sequence[int]) -> Reach:
+    """After a layer whose windows are `spread` values high and wide, `stride` values apart."""
+    field = before.field
+    if field is not None:
+        sides = [round(field[axis] + (spread[axis] - 1) * before.jump[axis]) for axis in (0, 1)]
+        field = (sides[0], sides[1])
+    return replace(before, field=field, jump=(before.jump[0] * stride[0], before.jump[1] * stride[1]))

@@ -1,0 +1,27 @@
+"""Whether what goes into the softmax are logits. A sigmoid before it would be served as something else than was trained."""
+
+from __future__ import annotations
+
+import onnx
+
+from avizor_inference.errors import ExportError
+
+# What may lie between a sigmoid and the softmax and change nothing of it.
+_PASSING = ("Identity", "Cast", "Clip", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+_SIGMOIDS = ("Sigmoid", "HardSigmoid")
+
+
+def refuse_sigmoid(proto: onnx.ModelProto) -> None:
+    """Raise ExportError if the softmax that gives `probabilities` is over the outputs of a sigmoid."""
+    producers = {output: node for node in proto.graph.node for output in node.output}
+    softmax = producers.get("probabilities")
+    if softmax is None or softmax.op_type != "Softmax":
+        return
+    node = producers.get(softmax.input[0])
+    while node is not None and node.op_type in _PASSING:
+        node = producers.get(node.input[0])
+    if node is not None and node.op_type in _SIGMOIDS:
+        raise ExportError(
+            "the network ends in a sigmoid; let it return logits, of which exactly one class is right: the softmax is added at "
+            "export. For two classes by one logit z return [0, z]; several labels at once are not served"
+        )

@@ -1,0 +1,47 @@
+"""docs/architectures.md: its commands run as they stand and print what it shows, and its tables are those of the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from click.testing import CliRunner
+from support import ROOT
+
+from avizor_cli.main import avizor
+from avizor_export.architectures.catalogue import ARCHITECTURES
+from avizor_export.architectures.grammar import WORDS, options_of
+
+PAGE = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
+# Commands, and what the last of a block prints where the page shows it.
+EXAMPLES = [
+    (shlex.split(line)[1:], shown if line == block.splitlines()[-1] else "")
+    for block, shown in re.findall(r"```sh\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
+ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if line.startswith("| `")]
+
+
+@pytest.mark.parametrize(("arguments", "shown"), EXAMPLES, ids=[" ".join(arguments) for arguments, _ in EXAMPLES])
+def test_a_command_of_the_page_runs_and_prints_what_is_shown(arguments: list[str], shown: str) -> None:
+    printed = CliRunner().invoke(avizor, arguments, catch_exceptions=False).output
+    assert "total" in printed
+    assert not shown or printed == shown
+
+
+def test_the_architectures_are_those_of_the_catalogue() -> None:
+    found = {row[0].strip("`"): row for row in ROWS if len(row) == 5}
+    assert list(found) == list(ARCHITECTURES)
+    for name, (_, given, parameters, smallest, batch_norm) in found.items():
+        known = ARCHITECTURES[name]
+        assert given == f"{'x'.join(map(str, known.shape))}, {known.classes} classes"
+        assert (parameters, smallest) == (f"{known.parameters:,}", str(known.smallest))
+        assert (batch_norm == "`--batch-norm`") is known.batch_norm
+
+
+def test_the_words_and_their_options_are_those_of_the_grammar() -> None:
+    found = {word: re.findall("`(.*?)`", row[2]) for row in ROWS if len(row) == 4 for word in re.findall("`(.*?)`", row[0])}
+    assert set(found) == set(WORDS)
+    for word, options in found.items():
+        assert set(options) == options_of(word)

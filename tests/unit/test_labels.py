@@ -1,0 +1,40 @@
+"""Files of labels."""
+
+from pathlib import Path
+
+import pytest
+
+from avizor_export.loading.labels import read_labels
+from avizor_inference.errors import ExportError
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        (b"cat\ndog\n", ["cat", "dog"]),
+        (b"cat\r\ndog\r\n\r\n\n", ["cat", "dog"]),
+        (b"\xef\xbb\xbfcat\ndog", ["cat", "dog"]),
+        (b"  guinea pig\t\ndog ", ["guinea pig", "dog"]),
+        ("a\u2028b\nc\x0bd\n".encode(), ["a\u2028b", "c\x0bd"]),
+    ],
+    ids=["plain", "Windows", "byte order mark", "spaces", "other line breaks"],
+)
+def test_labels_are_what_is_seen(tmp_path: Path, content: bytes, labels: list[str]) -> None:
+    (tmp_path / "labels.txt").write_bytes(content)
+    assert read_labels(tmp_path / "labels.txt") == labels
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cat\n\ndog\n", "line 2 is blank"),
+        (b"\n\n", "holds no labels"),
+        (b"caf\xe9\n", "save it as UTF-8"),
+        (None, "No such file"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "labels.txt").write_bytes(content)
+    with pytest.raises(ExportError, match=message):
+        read_labels(tmp_path / "labels.txt")

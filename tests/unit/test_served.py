@@ -1,0 +1,183 @@
+"""What goes into the graph of a user's network: its taps, what is refused, and that the network is given back as it was."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from avizor_export.served import ServedModel, serve
+from avizor_inference.errors import ExportError
+from avizor_inference.inputs import TensorInput
+from avizor_inference.manifest import Task
+
+MAP = TensorInput(name="map", item_shape=(1, 8, 8))
+
+
+def served(network: nn.Module, task: Task = "classify", spec: TensorInput = MAP) -> ServedModel:
+    tensor = spec.tensor()
+    return serve(network, spec, task, torch.ones(2, *tensor.item_shape).to(getattr(torch, tensor.dtype)))
+
+
+class Convolution(nn.Module):
+    """Three classes from the means of four maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(torch.relu(self.convolution(x)).mean((2, 3)))
+        return logits
+
+
+class HalvesInBatch(Convolution):
+    """Folds the halves of an item into the batch: maps and embedding have twice its rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(len(x) * 2, 1, 4, 8)).reshape(len(x), 2, 3).mean(1)
+
+
+class SequenceFirst(nn.Module):
+    """An LSTM whose linear layer sees [steps, batch, features]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.linear = nn.LSTM(8, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.lstm(x[:, 0].transpose(0, 1))[0]).mean(0)
+        return logits
+
+
+class Keyword(Convolution):
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(input=self.convolution(x).mean((2, 3)))
+        return logits
+
+
+class SharedRelu(nn.Module):
+    """One ReLU after the map and after the vector: the last map is its output all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.relu = nn.Conv2d(1, 4, 3), nn.ReLU()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.last(self.relu(self.first(self.relu(self.convolution(x)).mean((2, 3)))))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        (Convolution(), ("probabilities", "embedding", "activations")),
+        (Keyword(), ("probabilities", "embedding", "activations")),
+        (torch.compile(Convolution()), ("probabilities", "embedding", "activations")),
+        (SharedRelu(), ("probabilities", "embedding", "activations")),
+        (HalvesInBatch(), ("probabilities",)),
+        (SequenceFirst(), ("probabilities",)),
+    ],
+)
+def test_a_tap_is_kept_if_it_has_a_row_for_each_item(network: nn.Module, names: Sequence[str]) -> None:
+    with served(network) as model:
+        assert model.output_names == names
+        outputs = model.named(torch.rand(5, 1, 8, 8))
+    assert {name: len(value) for name, value in outputs.items()} == dict.fromkeys(names, 5)
+    assert "activations" not in outputs or outputs["activations"].ndim == 4
+
+
+class Layers(nn.Module):
+    """An encoder that is a list: it never runs as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleList([nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()])
+        self.decoder = nn.Conv2d(4, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.encoder:
+            x = layer(x)
+        reconstruction: Tensor = self.decoder(x)
+        return reconstruction
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.deviation = nn.Linear(64, 4), nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean(x.flatten(1)), self.deviation(x.flatten(1))
+
+
+class Variational(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Pair(), nn.Linear(4, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        reconstruction: Tensor = self.decoder(self.encoder(x)[0]).reshape(x.shape)
+        return reconstruction
+
+
+@pytest.mark.parametrize("network", [Layers(), Variational()])
+def test_an_encoder_that_gives_no_tensor_is_no_embedding(network: nn.Module) -> None:
+    with served(network, "reconstruct") as model:
+        assert model.output_names == ("score", "error_map", "reconstruction")
+        assert len(model(torch.rand(3, 1, 8, 8))) == 3
+
+
+class Raising(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("nope")
+
+
+class Counting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :3].round().long()
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Raising(), "the network failed on the front end's output of shape .*: KeyError: 'nope'"),
+        (Convolution().double(), r"torch\.float64 weights; call \.float\(\) on it"),
+        (Convolution().half(), r"torch\.float16 weights; call \.float\(\) on it"),
+        (Counting(), r"the network returns torch\.int64; let it return float32"),
+        (torch.jit.script(Convolution()), "torch.jit.script or trace; export the module that it was made from"),
+        (nn.Sequential(torch.jit.script(Convolution())), "torch.jit.script or trace"),
+    ],
+)
+def test_a_network_that_cannot_be_served(network: nn.Module, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        served(network)
+
+
+def test_tokens_beyond_the_vocabulary() -> None:
+    network = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(32, 3))
+    spec = TensorInput(name="tokens", dtype="int64", item_shape=(4,))
+    with pytest.raises(ExportError, match="give real items: whole numbers are drawn from their range"):
+        serve(network, spec, "classify", torch.full((2, 4), 200))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_is_given_back_as_it_was(fails: bool) -> None:
+    network = nn.Sequential(Convolution(), nn.Dropout(0.5))
+    network.train()
+    network[0].eval()
+    if fails:
+        with pytest.raises(ExportError):
+            served(network, "reconstruct")
+    else:
+        with served(network) as model:
+            model(torch.rand(2, 1, 8, 8))
+            assert not any(module.training for module in network.modules())
+    assert [module.training for module in network.modules()] == [True, False, False, False, True]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    torch.save(network, io.BytesIO())  # fails where hooks are left
