@@ -140,7 +140,7 @@ def test_files_that_changed_since_are_not_mixed_in(data: Path, models: Path, tmp
     [
         (["--alpha", "0.001"], "needs at least 999 normal recordings and the calibration of 'normal' has 60"),
         (["--alpha", "2"], "--alpha 2 is not between 0 and 1"),
-        (["--model", "digits"], "model 'digits' takes image, and a batch job streams audio; score its items through avizor serve"),
+        (["--model", "digits"], "model 'digits' takes image, and this job streams audio; use avizor serve"),
         (["--model", "nothing"], "no model 'nothing'"),
         (["--model", "kinds"], "a model is named twice"),
         (["--device", "cuda"], "asks for a GPU"),
