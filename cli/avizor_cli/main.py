@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from types import FrameType
 from typing import NoReturn
 
 import click
 
+from avizor_cli.warning_lines import WarningLines
 from avizor_inference.errors import AvizorError
 
 GROUP = "avizor.commands"
@@ -56,14 +59,23 @@ def avizor() -> None:
 
 
 def main() -> None:
-    """Entry point. An AvizorError is shown as one line, exit code 1; wrong usage is exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    """Entry point. An AvizorError is shown as one line, exit code 1; wrong usage is exit code 2; SIGTERM is 143."""
+    signal.signal(signal.SIGTERM, _terminate)
+    lines = logging.StreamHandler()
+    lines.setFormatter(WarningLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     try:
         avizor()
     except AvizorError as error:
         _fail(str(error))
     except MemoryError as error:
         _fail(f"not enough memory ({error}); a size is larger than it was meant to be, or this machine is too small")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does, cleaning up: a model that was loaded on a server for a moment is unloaded. A second signal kills."""
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _fail(message: str) -> NoReturn:

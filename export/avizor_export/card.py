@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
+from pydantic import JsonValue
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.layers import layers_of
@@ -15,6 +15,7 @@ from avizor_export.description.table import difference, table
 from avizor_export.proof.differences import allowed
 from avizor_export.variants.variant import remarks
 from avizor_inference.calibration import Calibration
+from avizor_inference.inputs import AudioInput
 from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelVersion
 
@@ -42,6 +43,12 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield from (f"# {manifest.name}, version {manifest.version}", "")
     yield f"* task: {manifest.task}, on {manifest.input.modality}"
     yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
+    if isinstance(manifest.input, AudioInput):
+        window, hop = (
+            f"{samples} samples ({samples / manifest.input.sample_rate:.4g} s)"
+            for samples in (manifest.input.window_samples, manifest.input.hop_samples)
+        )
+        yield f"* recordings are cut into windows of {window}, one every {hop}"
     for output in manifest.outputs:
         yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"
     if manifest.labels:
@@ -69,8 +76,8 @@ def _front_end(manifest: Manifest) -> Iterator[str]:
 def _parity(manifest: Manifest) -> Iterator[str]:
     report = manifest.parity
     yield from ("## Parity", "")
-    yield f"Held against {report.compared_with} on batches of {', '.join(map(str, report.batch_sizes))} of "
-    yield f"{', '.join(report.samples)} items."
+    batches, samples = ", ".join(map(str, report.batch_sizes)), ", ".join(report.samples)
+    yield f"Held against {report.compared_with} on batches of {batches} of {samples} items."
     yield from ("", "| output | largest difference | seen on | allowed |", "|---|---:|---|---|")
     for name, each in report.outputs.items():
         yield f"| {name} | {each.largest_absolute:.1e} | {each.sample} | {allowed(name)} |"
@@ -117,28 +124,26 @@ def _precision(manifest: Manifest) -> Iterator[str]:
     for said in remarks(manifest):
         yield from (f"Note: {said}.", "")
     yield from ("| setting | value |", "|---|---|")
-    yield from (_row(name, value) for name, value in variant.settings.items())
+    yield from _rows(variant.settings)
     yield ""
 
 
 def _evaluation(manifest: Manifest) -> Iterator[str]:
     if manifest.evaluation:
         yield from ("## Evaluation", "", "| figure | value |", "|---|---|")
-        yield from (_row(name, value) for name, value in manifest.evaluation.items())
+        yield from _rows(manifest.evaluation)
         yield ""
 
 
 def _calibration(calibration: Calibration) -> Iterator[str]:
     yield from ("## Calibration", "")
-    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from "
-    yield ", ".join(f"{source} ({len(recordings)})" for source, recordings in calibration.sources.items()) + "."
+    sources = ", ".join(f"{source} ({len(recordings)})" for source, recordings in calibration.sources.items())
+    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
     yield ""
 
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
-    model = ir.from_proto(proto)
-    passes.ShapeInferencePass()(model)
-    layers = layers_of(model.graph)
+    layers = layers_of(ir.from_proto(proto))
     rows = table(layers, parameters)
     yield from ("## Layers", "")
     yield _row(*rows[0])
@@ -149,10 +154,31 @@ def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
         yield from (why, "")
 
 
-def _row(*cells: object) -> str:
+def _rows(figures: Mapping[str, JsonValue], within: str = "") -> Iterator[str]:
+    """A row for each figure; one within an object is named after it: `roc_auc: bearing`."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{within}{name}: ")
+        else:
+            yield _row(within + name, _shown(value))
+
+
+def _shown(value: JsonValue) -> str:
+    """A figure as people write it."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)
+
+
+def _row(*cells: str) -> str:
     """A row of a table. What comes from files and from users' figures stays in its cell."""
-    shown = (f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells)
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in shown) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"
 
 
 def _plot_training(path: Path, training: Mapping[str, Sequence[float]]) -> None:

@@ -14,6 +14,7 @@ from avizor_export.data.figures import read_evaluation, read_training
 from avizor_export.data.fit_on import fit_on as fitted_spec
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.real_data import recordings, sample
+from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.front_ends.remarks import remarks as front_end_remarks
 from avizor_export.loading.adopt import own_input
@@ -97,6 +98,7 @@ def export(
     the version is published whole or not at all.
     """
     precision = _precision(int8, fp16)
+    _check_sources(calibrate, source_pattern, source_column)
     names: Sequence[str] | None = read_labels(labels) if labels else None
     if names is not None:
         check_labels(names)
@@ -137,14 +139,9 @@ def export(
     )
     if real is None:
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
-    if network is None:
-        click.echo("Proving the graph on the reference evaluator of onnx: a minute or so for 11 million weights.", err=True)
-        version = adopt_model(Path(source), request, models, output)
-    else:
-        version = export_model(network, request, models)
+    version = export_model(network, request, models) if network else adopt_model(Path(source), request, models, output)
     describe_export(version)
-    if task == "classify" and is_file:
-        _note_missing_taps(version.manifest, source)
+    _note_missing_taps(version.manifest, source)
     if request.held_out is not None:
         _warn_of_chance(version.manifest, request.held_out)
 
@@ -175,11 +172,25 @@ def describe_export(version: ModelVersion) -> None:
 
 
 def _note_missing_taps(manifest: Manifest, source: str) -> None:
-    """A program or a graph has no layers whose values could be tapped."""
+    """A program or a graph has no layers whose values could be tapped, and a module may keep them where they are not found."""
     given = {output.name for output in manifest.outputs}
-    if missing := [name for name in ("embedding", "activations") if name not in given]:
-        how = "give the file outputs of these names" if source.endswith(".onnx") else "export the torch module itself"
-        click.echo(f"Note: the version has no {' and no '.join(missing)}; {how}, to have them.", err=True)
+    wanted = ["embedding"]
+    if source.endswith(".onnx"):
+        how = "give the file outputs that are named so"
+    elif source.endswith(".pt2"):
+        how = "export the torch module itself"
+    elif manifest.task == "reconstruct":
+        how = "keep what gives the latent vector as the module's attribute `encoder`, and let it return that one tensor"
+    else:
+        how = "end the module in an nn.Linear that takes a row for each item, and not the items themselves"
+    if manifest.task == "classify" and source.endswith((".onnx", ".pt2")):
+        wanted.append("activations")
+    if missing := [name for name in wanted if name not in given]:
+        click.echo(f"Note: the version has no {' and no '.join(missing)}; {how}, to have {_them(missing)}.", err=True)
+
+
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 def _warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
@@ -223,6 +234,18 @@ def _precision(int8: bool, fp16: bool) -> Precision:
 def _refuse(value: object, option: str, why: str) -> None:
     if value:
         raise click.BadParameter(why, param_hint=option)
+
+
+def _check_sources(calibrate: Path | None, pattern: str, column: str) -> None:
+    """Refuse what would tell the sources of nothing."""
+    if calibrate is None:
+        _refuse(pattern, "--source-pattern", "tells the sources of --calibrate's files, which is not given")
+        _refuse(column, "--source-column", "tells the sources of --calibrate's rows, which is not given")
+        return
+    if not is_table(calibrate):
+        _refuse(column, "--source-column", "names a column of a table; give a .csv or .parquet file to --calibrate")
+    if calibrate.is_file():
+        _refuse(pattern, "--source-pattern", "is searched in the paths of a folder's files, and --calibrate is one file")
 
 
 def _input(text: str | None, training_data: Path | None) -> InputSpec:

@@ -14,20 +14,24 @@ from torch import nn
 
 from avizor_export import parity
 from avizor_export.card import write_card
-from avizor_export.loading.adopt import adopt, outputs_of, parameters_of
+from avizor_export.description.layers import parameters_of
+from avizor_export.loading.adopt import adopt, features_of, outputs_of
 from avizor_export.loading.first_look import first_look
-from avizor_export.loading.reference import reference_of
+from avizor_export.loading.reference import Reference, reference_of
+from avizor_export.proof.conditioning import moved_graph, moved_torch
 from avizor_export.proof.heads import refuse_sigmoid
 from avizor_export.publish import publish, staging
 from avizor_export.request import ExportRequest, check_data, settled
-from avizor_export.served import ServedModel, meaning_of, serve
+from avizor_export.served import ServedModel, meanings, serve
+from avizor_export.server_address import parse_address
 from avizor_export.serving.triton_config import config_text
 from avizor_export.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.variants.quality import METRIC_OF, measure
 from avizor_export.variants.variant import Guard, complaint, make_variant
-from avizor_export.verify import on_server, parse_address
+from avizor_export.verify import on_server
 from avizor_export.version_files import Made, calibrate_version, manifest_of, provenance_of, refuse_other_tensors, write_files
 from avizor_inference.check import check_model
+from avizor_inference.config import CONFIG_FILE
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.inputs import InputSpec, TensorSpec
 from avizor_inference.manifest import MODEL_FILE, Precision
@@ -35,6 +39,9 @@ from avizor_inference.reports import ParityReport, ServerParity, ServerQuality
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 _log = logging.getLogger(__name__)
+
+# From here on a user wonders whether anything happens at all.
+_MANY_PARAMETERS = 1_000_000
 
 
 def export_model(
@@ -67,11 +74,15 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     request = replace(request, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(request, outputs)
-    reference = reference_of(proto, parity.random_items(spec, 2, real=request.real_items))
+    example, parameters = parity.random_items(spec, 2, real=request.real_items), parameters_of(proto)
+    if parameters > _MANY_PARAMETERS:
+        _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
+    reference = reference_of(proto, example)
     if reference.note:
         _log.warning("%s", reference.note)
-    report = _prove(request, proto, outputs, reference.run, reference.name)
-    provenance = provenance_of(request, path.name, parameters_of(proto))
+    moved = replace(reference, moved=lambda by: reference_of(moved_graph(proto, features_of(spec), by), example).run)
+    report = _prove(request, proto, outputs, moved)
+    provenance = provenance_of(request, path.name, parameters)
     made = Made(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
     return _publish(_measured(made, request), request, models)
 
@@ -84,16 +95,20 @@ def _proven(
     simplify: Simplifier | None,
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
     """The graph, how it was proven, and whether it was simplified: only if it gives the same as before."""
-    reference, compared_with = parity.torch_run(served), f"torch {torch.__version__.partition('+')[0]}"
-    name = request.input.tensor().name
-    proto = to_onnx(served, name, example, simplify)
+    name = f"torch {torch.__version__.partition('+')[0]}"
+    reference = Reference(parity.torch_run(served), name, moved=moved_torch(served))
+    tensor = request.input.tensor().name
+    proto = to_onnx(served, tensor, example, simplify)
     try:
-        return proto, _prove(request, proto, outputs, reference, compared_with), simplify is not None
+        return proto, _prove(request, proto, outputs, reference), simplify is not None
     except ParityError:
         if simplify is None:
             raise
-        proto = to_onnx(served, name, example, None)
-        return proto, _prove(request, proto, outputs, reference, compared_with), False
+    proto = to_onnx(served, tensor, example, None)
+    try:
+        return proto, _prove(request, proto, outputs, reference), False
+    except ParityError as error:
+        raise ParityError(f"with the exporter's optimiser and without it, {error}") from error
 
 
 def _measured(made: Made, request: ExportRequest) -> Made:
@@ -122,16 +137,23 @@ def _in_precision(made: Made, request: ExportRequest) -> Made:
     return replace(made, proto=proto, variant=report)
 
 
-def _prove(
-    request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: parity.Run, compared_with: str
-) -> ParityReport:
+def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference) -> ParityReport:
     refuse_sigmoid(proto)
-    spec, real = request.input, request.real_items
-    report = parity.compare(reference, parity.onnxruntime_run(proto), spec, real, compared_with)
+
+    def compare(found: parity.Run) -> ParityReport:
+        return parity.compare(reference.run, found, request.input, request.real_items, reference.name, reference.moved)
+
+    report = compare(parity.onnxruntime_run(proto))
+    if "zeros" not in report.samples:
+        _log.warning(
+            "zeros are left out of the proof: they make maps that are constant, and a norm over such a map gives rounding, "
+            "of %s too",
+            reference.name,
+        )
     if request.verify_with is None:
         return report
     with _through_server(request, proto, outputs, "fp32") as run:
-        through = parity.compare(reference, run, spec, real, compared_with)
+        through = compare(run)
     server = ServerParity(
         address=request.verify_with,
         batch_sizes=tuple(sorted({min(size, request.settings.max_batch_size) for size in through.batch_sizes})),
@@ -160,7 +182,10 @@ def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
             calibrate_version(stage, request.normal, request.precision)
         problems = check_model(ModelRepository(stage.root), request.name)
         if problems:
-            raise ExportError("the version that was made does not pass its own check: " + "; ".join(problems))
+            path = models / request.name / CONFIG_FILE
+            edited = path.is_file() and any(CONFIG_FILE in problem for problem in problems)
+            mend = f". Edits of {path} are kept: mend it, or delete it and give the options again" if edited else ""
+            raise ExportError(f"the version that was made does not pass its own check: {'; '.join(problems)}{mend}")
         write_card(ModelVersion(request.name, manifest.version, stage.version_folder), made.fp32, request.training)
         folder = publish(stage, models)
     for note in notes:
@@ -170,8 +195,8 @@ def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
 
 def _outputs(served: ServedModel, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
     with torch.inference_mode():
-        values = served.named(example)
+        shapes = {name: tuple(value.shape[1:]) for name, value in served.named(example).items()}
+    meaning = meanings(shapes, spec)
     return tuple(
-        TensorSpec(name=name, dtype="float32", item_shape=tuple(value.shape[1:]), meaning=meaning_of(name, spec))
-        for name, value in values.items()
+        TensorSpec(name=name, dtype="float32", item_shape=shape, meaning=meaning[name]) for name, shape in shapes.items()
     )

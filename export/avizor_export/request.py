@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ from pydantic import JsonValue
 from avizor_export.calibrate import Recording
 from avizor_export.proof.items import refuse_front_end
 from avizor_export.served import MEANINGS
+from avizor_export.server_address import check_server, parse_address
 from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, with_options
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.variant import check_variant_data
@@ -22,6 +25,9 @@ from avizor_inference.inputs import InputSpec, TableInput, TensorSpec
 from avizor_inference.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 Items = NDArray[np.generic]
+_LARGEST_MESSAGE = 2**31  # bytes that gRPC carries at most
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,30 @@ class ExportRequest:
 
 
 def settled(request: ExportRequest, models: Path) -> ExportRequest:
-    """The request, with the settings of versions before. Raises ExportError for a name, items or settings that cannot be."""
+    """The request, with the settings of versions before.
+
+    Raises ExportError for a name, items or settings that cannot be, and for a server to verify with that is not there.
+    """
     _check_name(request.name)
     _check_input(request)
+    if request.verify_with is not None:
+        check_server(parse_address(request.verify_with))
     request = replace(request, published=published_settings(models, request.name))
-    _ = request.settings
+    _warn_of_full_batch(request.input.tensor(), request.settings.max_batch_size)
     return request
+
+
+def _warn_of_full_batch(tensor: TensorSpec, size: int) -> None:
+    """The server runs a full batch as it loads the model: one that no client can send costs memory alone, or the server."""
+    largest = _LARGEST_MESSAGE // (np.dtype(tensor.dtype).itemsize * math.prod(tensor.item_shape))
+    if size > max(largest, 1):
+        _log.warning(
+            "max_batch_size %d is more than a request can carry (2 GiB: %d items of %s), and the server runs that many as it "
+            "loads the model: give a smaller --max-batch-size",
+            size,
+            largest,
+            tensor.name,
+        )
 
 
 def _check_name(name: str) -> None:

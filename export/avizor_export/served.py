@@ -13,28 +13,40 @@ import torch
 from torch import Tensor, nn
 
 from avizor_export.front_ends.of_input import front_end
-from avizor_export.taps import Taps, in_step, last_linear_and_map
+from avizor_export.last_layers import last_linear_and_map
+from avizor_export.taps import Taps, in_step, is_all_of
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import InputSpec, TableInput
 from avizor_inference.manifest import Task
 
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",
-    "embedding": "input of the last linear layer (classifier), or the latent vector (autoencoder)",
+    "embedding": "input of the last linear layer",
     "activations": "last feature map before pooling, for class activation maps",
     "score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
-    "error_map": "squared reconstruction error per element of the front end's output, >= 0; a reconstruction that is k times "
-    "as high and wide (super-resolution) is averaged over k x k pixels first",
-    "reconstruction": "the front end's output as the autoencoder gives it back, or k times as high and wide (super-resolution)",
+    "error_map": "squared reconstruction error per element of the front end's output, >= 0",
+    "reconstruction": "the front end's output as the autoencoder gives it back",
 }
 
 
-def meaning_of(name: str, spec: InputSpec) -> str:
-    """What an output is, empty for one that is the network's own. Of a table's errors it says which is which column's."""
-    text = MEANINGS.get(name, "")
-    if isinstance(spec, TableInput) and name in ("error_map", "reconstruction"):
-        return f"{text}; in order: {', '.join(spec.front_end.features)}"
-    return text
+def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec) -> dict[str, str]:
+    """What each output of this model is, empty for one that is the network's own. shapes: of one item, by the output's name.
+
+    Of a table's errors it says which is which column's.
+    """
+    texts = {name: MEANINGS.get(name, "") for name in shapes}
+    if not {"score", "error_map", "reconstruction"} <= texts.keys():
+        return texts
+    times = enlargement(shapes["error_map"], shapes["reconstruction"])
+    if "embedding" in texts:
+        texts["embedding"] = "the latent vector"
+    if times > 1:
+        texts["error_map"] += f"; the reconstruction is averaged over {times} x {times} pixels first"
+        texts["reconstruction"] += f", {times} times as high and wide"
+    if isinstance(spec, TableInput):
+        for name in ("error_map", "reconstruction"):
+            texts[name] += f"; in order: {', '.join(spec.front_end.features)}"
+    return texts
 
 
 class ServedModel(nn.Module):
@@ -72,9 +84,12 @@ class ServedModel(nn.Module):
         give_back(self._modes)
 
     def _keep_taps_in_step(self, example: Tensor) -> None:
-        """Take off the taps without a row for each item: what is folded into the batch, or a sequence that comes first."""
+        """Take off the taps without a row for each item: what is folded into the batch, or a sequence that comes first.
+
+        Neither are the items themselves, the graph's input, or what the network returns: a value goes out once.
+        """
         sizes = len(example), len(example) + 1
-        _run(self, example)
+        returned = _run(self, example)
         caught = self._taps.take()
         try:
             _run(self, torch.cat([example, example[:1]]))
@@ -83,7 +98,8 @@ class ServedModel(nn.Module):
                 f"the network takes a batch of {sizes[0]} and not one of {sizes[1]}; look for a reshape or an expand with a "
                 f"fixed batch size, and use x.shape[0] or -1 there: {error}"
             ) from error
-        self._taps.keep(in_step(caught, self._taps.take(), sizes))
+        kept = in_step(caught, self._taps.take(), sizes)
+        self._taps.keep({name for name in kept if not any(is_all_of(caught[name], each) for each in (example, returned))})
 
 
 class ServedClassifier(ServedModel):
@@ -125,6 +141,8 @@ class ServedAutoencoder(ServedModel):
         with torch.inference_mode():
             features = front_end(example)
         reconstruction = _run(self, example)
+        if is_all_of(reconstruction, features):
+            raise ExportError("the network gives back what it takes as it is; its error would be 0 on everything")
         self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
         self._own_outputs = ("score", "error_map", "reconstruction")
         encoder = getattr(network, "encoder", None)
@@ -203,10 +221,20 @@ def _run(model: ServedModel, example: Tensor) -> Tensor:
                 f"{type(error).__name__}: {error}{_advice(model.network, example)}"
             ) from error
     if not isinstance(output, Tensor):
-        raise ExportError(f"the network returns a {type(output).__name__}; let it return one tensor")
+        raise ExportError(
+            f"the network returns a {type(output).__name__}; let it return one tensor, by a factory that wraps it: a module "
+            f"whose forward(self, x) is `return self.network(x){_first_of(output)}`"
+        )
     if output.dtype != torch.float32:
         raise ExportError(f"the network returns {output.dtype}; let it return float32{_advice(model.network, example)}")
     return output
+
+
+def _first_of(output: object) -> str:
+    """How to take the first of several outputs, as code."""
+    if isinstance(output, Mapping):
+        return f"[{next(iter(output), 'logits')!r}]"
+    return "[0]" if isinstance(output, tuple | list) else ".logits" if hasattr(output, "logits") else ""
 
 
 def _advice(network: nn.Module, example: Tensor) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -76,20 +76,6 @@ def in_step(small: Mapping[str, Tensor], large: Mapping[str, Tensor], sizes: tup
     }
 
 
-def last_linear_and_map(network: nn.Module, run: Callable[[], object]) -> tuple[nn.Module | None, nn.Module | None]:
-    """The last linear layer to run, and the last module whose output is a map. run: runs the network once."""
-    last: dict[str, nn.Module] = {}
-
-    def note(module: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(module, nn.Linear):
-            last["linear"] = module
-        if is_map(output):
-            last["map"] = module
-
-    handles = [module.register_forward_hook(note) for module in network.modules() if module is not network]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return last.get("linear"), last.get("map")
+def is_all_of(value: Tensor, other: Tensor) -> bool:
+    """Whether the value is the other itself, perhaps in another shape, and nothing that was computed of it."""
+    return value.numel() == other.numel() and value.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -17,48 +17,57 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from avizor_inference.config import LABELS_FILE
 from avizor_inference.errors import ExportError
 from avizor_inference.manifest import MODEL_FILE
 
 TIMEOUT_S = 60.0
-_UNLOAD_S = 10.0
-_POLL_S = 0.02
 _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable", re.IGNORECASE)
 
 
 @contextmanager
-def temporary_model(address: str, model: bytes, config: ModelConfig, purpose: str) -> Iterator[str]:
-    """Load an ONNX file's bytes on the Triton at host:port `address`; gives the name it has there.
+def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) -> Iterator[str]:
+    """Load an ONNX file's bytes on the Triton at host:port `address` under a temporary_name, and give that name.
 
-    purpose: the verb for messages and the name, such as `verify`. Raises ExportError if the server cannot load it, or fails at
-    a call within the block.
+    Raises ExportError if the server cannot load it, or fails at a call within the block.
     """
     client = triton.InferenceServerClient(address)
-    settings = ModelConfig()
-    settings.CopyFrom(config)
-    settings.name = f"avizor-{purpose}-{time.time_ns()}"
-    # Of no use to the one caller there is, and turned to harm: calls that are refused, and answers that nothing computed.
-    settings.dynamic_batching.ClearField("default_queue_policy")
-    settings.ClearField("response_cache")
-    for output in settings.output:
-        if output.label_filename == LABELS_FILE:  # it is not sent along
-            output.ClearField("label_filename")
+    settings = MessageToDict(_of_one_caller(config, name), preserving_proto_field_name=True)
     try:
-        client.load_model(
-            settings.name,
-            config=json.dumps(MessageToDict(settings, preserving_proto_field_name=True)),
-            files={f"file:1/{MODEL_FILE}": model},
-            client_timeout=TIMEOUT_S,
-        )
-        yield settings.name
+        client.load_model(name, config=json.dumps(settings), files={f"file:1/{MODEL_FILE}": model}, client_timeout=TIMEOUT_S)
+        yield name
     except InferenceServerException as error:
-        raise ExportError(f"Triton at {address} cannot {purpose} the model: {error.message()}{_advice(error)}") from error
+        raise ExportError(f"Triton at {address} cannot serve the model as {name}: {error.message()}{_advice(error)}") from error
     finally:
         # It was never loaded, or the server is gone: then there is nothing to undo.
         with suppress(InferenceServerException):
-            _unload(client, settings.name)
+            client.unload_model(name, client_timeout=TIMEOUT_S)
         client.close()
+
+
+def temporary_name(purpose: str) -> str:
+    """A name that no other model has. purpose: what for, such as `verify`."""
+    return f"avizor-{purpose}-{time.time_ns()}"
+
+
+def _of_one_caller(config: ModelConfig, name: str) -> ModelConfig:
+    """The configuration under another name, without what is of no use to the one caller there is."""
+    settings = ModelConfig()
+    settings.CopyFrom(config)
+    settings.name = name
+    # Turned to harm: calls that are refused, and answers that nothing computed.
+    if settings.HasField("dynamic_batching"):
+        settings.dynamic_batching.ClearField("default_queue_policy")
+        settings.dynamic_batching.ClearField("priority_queue_policy")
+    settings.ClearField("response_cache")
+    # Of the model's folder, of which one file is sent along, as version 1.
+    settings.ClearField("version_policy")
+    settings.ClearField("default_model_filename")
+    for output in settings.output:
+        output.ClearField("label_filename")
+    warmups = [warmup for warmup in settings.model_warmup if not any(data.input_data_file for data in warmup.inputs.values())]
+    del settings.model_warmup[:]
+    settings.model_warmup.extend(warmups)
+    return settings
 
 
 def _advice(error: InferenceServerException) -> str:
@@ -69,14 +78,3 @@ def _advice(error: InferenceServerException) -> str:
     if _NOT_REACHED.search(error.message()):
         return "; it has to be up, and to be reached at that port by gRPC"
     return ""
-
-
-def _unload(client: triton.InferenceServerClient, name: str) -> None:
-    """Unload, and wait until it is gone: what comes next shall have its cores and memory."""
-    client.unload_model(name)
-    deadline = time.monotonic() + _UNLOAD_S
-    while time.monotonic() < deadline:
-        states = {model.name: model.state for model in client.get_model_repository_index(client_timeout=TIMEOUT_S).models}
-        if states.get(name, "UNAVAILABLE") == "UNAVAILABLE":
-            return
-        time.sleep(_POLL_S)

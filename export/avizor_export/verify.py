@@ -10,20 +10,9 @@ import onnx
 import tritonclient.grpc as triton
 
 from avizor_export.parity import Items, Run
-from avizor_export.temporary_model import TIMEOUT_S, temporary_model
+from avizor_export.temporary_model import TIMEOUT_S, temporary_model, temporary_name
 from avizor_inference.config import TRITON_TYPES, parse_config
-from avizor_inference.errors import ExportError
 from avizor_inference.inputs import TensorSpec
-
-SCHEME = "triton://"
-
-
-def parse_address(text: str) -> str:
-    """host:port of `triton://HOST[:PORT]`; Triton's gRPC port 8001 where none is given. Raises ExportError."""
-    if not text.startswith(SCHEME) or not text.removeprefix(SCHEME):
-        raise ExportError(f"{text!r} is no server; write triton://HOST:PORT")
-    host = text.removeprefix(SCHEME)
-    return host if ":" in host else f"{host}:8001"
 
 
 @contextmanager
@@ -35,7 +24,7 @@ def on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorS
     settings = parse_config(config, "the configuration written by export")
     with (
         triton.InferenceServerClient(address) as client,
-        temporary_model(address, proto.SerializeToString(), settings, "verify") as name,
+        temporary_model(address, proto.SerializeToString(), settings, temporary_name("verify")) as name,
     ):
         yield lambda items: _in_calls(client, name, tensor, items, settings.max_batch_size)
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from math import ceil
+from math import ceil, floor, log10
 from pathlib import Path
 
 import numpy as np
@@ -67,16 +67,16 @@ class Calibration(Strict):
             calibration = cls.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
             why = describe(error) if isinstance(error, ValueError) else str(error)
-            raise VersionRefused(f"{path} is not a calibration: {why}; calibrate the model again") from error
+            raise VersionRefused(f"{path} is not a calibration: {why}; export the model again with --calibrate") from error
         if calibration.model_sha256 != manifest.model_sha256:
             raise VersionRefused(
                 f"{path} was made with another model.onnx (sha256 {calibration.model_sha256[:12]}..., here "
-                f"{manifest.model_sha256[:12]}...); calibrate this version"
+                f"{manifest.model_sha256[:12]}...); export the model again with --calibrate"
             )
         if calibration.precision != manifest.precision:
             raise VersionRefused(
                 f"{path} holds scores of a model in {calibration.precision}, and this one is in {manifest.precision}; "
-                "calibrate this version"
+                "export the model again with --calibrate"
             )
         return calibration
 
@@ -103,7 +103,8 @@ class Calibration(Strict):
         if len(pool) < needed:
             raise CalibrationError(
                 f"alpha {alpha:g} needs at least {needed} normal recordings and the calibration of {self.model!r} has "
-                f"{len(pool)}; use --alpha {1 / (len(pool) + 1):.2g} or more, or calibrate with more recordings"
+                f"{len(pool)}; alpha {_supported_alpha(len(pool)):g} or more will do, and for less the model's owner has to "
+                "calibrate it with more recordings"
             )
         return Verdicts(POOLED, alpha, pool)
 
@@ -161,3 +162,9 @@ def recordings_needed(alpha: float) -> int:
     if not 0 < alpha < 1:
         raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
     return ceil(1 / alpha - 1e-9) - 1
+
+
+def _supported_alpha(recordings: int) -> float:
+    """The least alpha that so many recordings support, rounded up to two digits."""
+    step = 10.0 ** (floor(log10(1 / (recordings + 1))) - 1)
+    return ceil(1 / (recordings + 1) / step - 1e-9) * step

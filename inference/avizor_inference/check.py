@@ -7,14 +7,22 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from avizor_inference.config import LABELS_FILE, TRITON_TYPES, digest_of_version, digest_parameter
+from avizor_inference.config import (
+    CONFIG_FILE,
+    LABELS_FILE,
+    TRITON_TYPES,
+    digest_of_version,
+    digest_parameter,
+    not_served,
+    serves_newest,
+)
 from avizor_inference.errors import AvizorError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
 from avizor_inference.inputs import TensorSpec
 from avizor_inference.manifest import Manifest
 from avizor_inference.report_rules import report_problems
 from avizor_inference.repository import ModelRepository, ModelVersion
-from avizor_inference.tensorrt_rules import quantisation_problems
+from avizor_inference.tensorrt_rules import precision_problems, quantisation_problems
 from avizor_inference.triton_rules import load_problems
 
 
@@ -39,6 +47,14 @@ def check_version(version: ModelVersion) -> list[str]:
     where = f"{version.name}/{version.version}"
     problems = [*_check_graph(graph), *_check_manifest(manifest, graph), *_check_config(version, config, graph)]
     return [f"{where}: {problem}" for problem in problems]
+
+
+def remarks(repository: ModelRepository, name: str) -> list[str]:
+    """What is not wrong with a model, but may not be meant. Raises RepositoryError or VersionRefused where it is unusable."""
+    newest = repository.version(name)
+    if serves_newest(newest.config, newest.version):
+        return []
+    return [f"{name}: {CONFIG_FILE}: {not_served(newest.version)}"]
 
 
 def _check_graph(graph: Graph) -> Iterator[str]:
@@ -98,6 +114,7 @@ def _check_config(version: ModelVersion, config: ModelConfig, graph: Graph) -> I
     yield from _check_labels(version, config)
     yield from (f"config.pbtxt: {problem}" for problem in load_problems(config, graph))
     if _is_served(version, config):  # versions share a config, which may have been for another target when this one was made
+        yield from (f"config.pbtxt: {problem}" for problem in precision_problems(config, version.manifest.precision))
         yield from quantisation_problems(config, graph)
 
 
@@ -138,7 +155,8 @@ def _check_labels(version: ModelVersion, config: ModelConfig) -> Iterator[str]:
 
 
 def _lines(path: Path) -> list[str] | None:
+    """As Triton reads them: only a line feed ends a line, and a label may hold any other character."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError):
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.check import check_model
+from avizor_inference.check import check_model, remarks
 from avizor_inference.config import CONFIG_FILE, read_config
 from avizor_inference.errors import AvizorError
 from avizor_inference.repository import ModelRepository, ModelVersion
@@ -49,8 +49,8 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
         problems = check_model(repository, name)
         wrong += bool(problems)
         click.echo(_printable(f"{name}: {'ok' if not problems else 'WRONG'}"))
-        for problem in problems:
-            click.echo(f"  {_printable(problem)}")
+        for line in problems or [f"note: {remark}" for remark in remarks(repository, name)]:
+            click.echo(f"  {_printable(line)}")
     if wrong:
         sys.exit(1)
 

@@ -34,7 +34,9 @@ def parse_config(text: str, where: str) -> ModelConfig:
     try:
         return text_format.Parse(text, ModelConfig())
     except text_format.ParseError as error:
-        raise RepositoryError(f"{where} is not a Triton model configuration: {error}") from error
+        # Its text begins with them as `33:1 : `, which says little to whoever has not met it.
+        place, message = f"line {error.GetLine()}, column {error.GetColumn()}", str(error).partition(" : ")[2] or str(error)
+        raise RepositoryError(f"{where} is not a Triton model configuration: {place}: {message}") from error
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -76,6 +78,16 @@ def call_batch_size(config: ModelConfig) -> int:
 def preferred_batch_size(config: ModelConfig) -> int | None:
     """The largest batch size at which a batch is run without waiting for more; None where the config prefers none."""
     return max(config.dynamic_batching.preferred_batch_size, default=None)
+
+
+def serves_newest(config: ModelConfig, newest: int) -> bool:
+    """Whether Triton serves the newest version: it does unless version_policy names versions, and not this one."""
+    return not config.version_policy.HasField("specific") or newest in config.version_policy.specific.versions
+
+
+def not_served(version: int) -> str:
+    """What to tell of a newest version that version_policy leaves out."""
+    return f"version_policy does not serve version {version}, so Triton goes on with others; add it there to have it served"
 
 
 def _whole_number(config: ModelConfig, parameter: str) -> int:

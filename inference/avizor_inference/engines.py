@@ -13,21 +13,23 @@ from avizor_inference.engine import Array, Engine
 from avizor_inference.errors import EngineUnavailable
 from avizor_inference.repository import ModelRepository
 from avizor_inference.triton import TritonEngine
+from avizor_inference.triton_address import SCHEME, triton_address
 
 EMBEDDED = "ort"
-TRITON = "triton://"
 
 
 def open_engine(
     name: str, repository: ModelRepository, *, device: Device = "config", intra_op_threads: int | None = None
 ) -> Engine:
-    """`ort`: embedded, with device and threads as given. `triton://HOST:PORT`: that server's gRPC, which has its own."""
+    """`ort`: embedded, with device and threads as given. `triton://HOST:PORT`: that server's gRPC, which has its own.
+
+    Raises EngineUnavailable for a name that is neither.
+    """
     if name == EMBEDDED:
         return EmbeddedEngine(repository, device=device, intra_op_threads=intra_op_threads)
-    host, _, port = name.removeprefix(TRITON).rpartition(":")
-    if not name.startswith(TRITON) or not host or not port.isdecimal():
+    if not name.startswith(f"{SCHEME}://"):
         raise EngineUnavailable(f"engine {name!r} is not known; use 'ort', or 'triton://HOST:8001' with Triton's gRPC port")
-    return TritonEngine(name.removeprefix(TRITON))
+    return TritonEngine(triton_address(name))
 
 
 def infer_rows(

@@ -30,7 +30,7 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
-            upright = ImageOps.exif_transpose(image).convert(mode)
+            upright = _of_8_bits(ImageOps.exif_transpose(image)).convert(mode)
     except UnidentifiedImageError as error:
         raise MediaError("not an image that can be read") from error
     except MediaError:
@@ -40,3 +40,13 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
     if upright.size != (spec.width, spec.height):
         upright = upright.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
     return np.asarray(upright, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel. Pillow clips what has more to 0..255 where it should be scaled. Raises MediaError."""
+    if image.mode in ("I", "F"):
+        raise MediaError("the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor")
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
+    return image

@@ -17,10 +17,16 @@ def report_problems(manifest: Manifest) -> Iterator[str]:
     yield from _of_agreement(parity, parity, names, "the parity report")
     if parity.server:
         yield from _of_agreement(parity.server, parity, names, f"the parity report through {parity.server.address}")
+    for what, compared in (("samples", parity.samples), ("batch sizes", parity.batch_sizes)):
+        if not compared:
+            yield f"the parity report names no {what}; export again"
     if not parity.passed:
         yield "the parity report did not pass; export again"
     if variant:
         yield from _of_variant(variant)
+        for name in names:
+            if name not in variant.outputs:
+                yield f"the report on {manifest.precision} says nothing of {name}; export again"
         if not variant.passed:
             yield f"{manifest.precision} lost more {variant.metric} than its max_drop; export again"
 
@@ -45,3 +51,5 @@ def _of_variant(variant: VariantReport) -> Iterator[str]:
         yield f"{variant.metric} goes from {variant.before:g} to {variant.after:g}; it is between 0 and 1"
     elif abs(variant.before - variant.after - variant.drop) > _ROUNDING:
         yield f"drop is {variant.drop:g}, and before - after is {variant.before - variant.after:g}"
+    if variant.server and not 0 <= variant.server.after <= 1:
+        yield f"{variant.metric} through {variant.server.address} is {variant.server.after:g}; it is between 0 and 1"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.graph import Graph
+from avizor_inference.manifest import Precision
 
 _GPU_ACCELERATORS = ("tensorrt", "cuda")
 _CPU_ACCELERATORS = ("openvino",)
@@ -74,6 +75,20 @@ def quantisation_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
     if graph.beyond_int8 and any(accelerator.name == "tensorrt" for accelerator in accelerators):
         found = ", ".join(graph.beyond_int8)
         yield f"TensorRT takes signed int8 about zero, and model.onnx has {found}; export again with --int8 --target tensorrt"
+
+
+def precision_problems(config: ModelConfig, precision: Precision) -> Iterator[str]:
+    """Why TensorRT cannot build a version of this precision: int8 needs both a quantised graph, or a table of ranges, and INT8.
+
+    Between FP32, FP16 and BF16 whoever edits the config may choose.
+    """
+    for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
+        mode = accelerator.parameters.get("precision_mode", "FP32")
+        wanted = precision.upper()
+        if accelerator.name != "tensorrt" or (mode == "INT8") == (wanted == "INT8"):
+            continue
+        if not accelerator.parameters.get("int8_calibration_table_name"):
+            yield f"tensorrt's precision_mode is {mode}, and the version is {precision}; give {wanted}, or export again"
 
 
 def _known(name: str, names: tuple[str, ...], field: str) -> Iterator[str]:

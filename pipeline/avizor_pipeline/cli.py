@@ -43,7 +43,8 @@ _path = click.Path(path_type=Path)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help=f"Windows in one run of a model.  [what `avizor tune` wrote into its config, else {USUAL_BATCH_SIZE}]",
+    help="Windows in one run of a model.  [what `avizor tune` wrote into its config, else the largest that the config prefers, "
+    f"else {USUAL_BATCH_SIZE}]",
 )
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True)
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve the job's metrics here while it runs.")

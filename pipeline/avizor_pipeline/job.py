@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avizor_inference.calibration import POOLED
 from avizor_inference.errors import JobError
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import open_job_engine, open_models
@@ -33,7 +34,8 @@ class Outcome:
     dead_letters: int = 0
     labels: dict[str, Counter[str]] = field(default_factory=dict)  # model -> label -> recordings
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)  # model -> source -> counts
-    uncalibrated: dict[str, list[str]] = field(default_factory=dict)  # model -> sources judged by the pool
+    # model with a calibration -> source judged by all sources together -> recordings of its own there, 0 if never calibrated
+    pooled: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, commit: Commit) -> None:
         """Count one shard."""
@@ -77,9 +79,11 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
         on_commit(commit)
     for model in open_models(settings):
         if model.calibration:
-            judged = outcome.sources[model.name]
-            pooled = [source for source in judged if source not in model.calibration.sources]
-            outcome.uncalibrated[model.name] = pooled
+            outcome.pooled[model.name] = {
+                source: model.calibration.recordings(source)
+                for source in outcome.sources[model.name]
+                if model.calibration.for_source(source, settings.alpha).source == POOLED
+            }
     return outcome
 
 

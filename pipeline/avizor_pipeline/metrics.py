@@ -52,7 +52,7 @@ class BatchMetrics:
         self._exit_code.set(exit_code)
         self._finished.set(time.time())
         for model, sources in outcome.sources.items() if outcome else ():
-            if outcome and model in outcome.uncalibrated:  # only what was judged by a calibration
+            if outcome and model in outcome.pooled:  # only what was judged by a calibration
                 for source, count in sources.items():
                     self._judged.labels(model, source).set(count.recordings)
                     self._flagged.labels(model, source).set(count.anomalies)

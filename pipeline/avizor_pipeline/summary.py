@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from avizor_inference.calibration import recordings_needed
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.settings import JobSettings
 
@@ -23,11 +24,22 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
         yield f"{choice.name}: recordings flagged at a promised false-alarm rate of {settings.alpha:.2%}"
         for source, count in sorted(outcome.sources[choice.name].items()):
             yield f"  {source}: {count.anomalies} of {count.recordings}"
-        if pooled := outcome.uncalibrated.get(choice.name):
-            yield (
-                f"  Note: {', '.join(pooled)} never calibrated: judged by all other sources together, and the promise "
-                "does not hold there"
-            )
+        yield from _pooled(outcome.pooled[choice.name], settings.alpha)
     if outcome.dead_letters:
         yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")
+
+
+def _pooled(recordings: Mapping[str, int], alpha: float) -> Iterator[str]:
+    """What the promise is worth for sources that were judged by all of them. recordings: of the calibration, by source."""
+    if few := [f"{source} ({count})" for source, count in sorted(recordings.items()) if count]:
+        yield (
+            f"  Note: {', '.join(few)}: too few calibration recordings for alpha {alpha:g}, which needs "
+            f"{recordings_needed(alpha)}: judged by all sources together, and the promise holds for all of them together, not "
+            "for each"
+        )
+    if never := [source for source, count in sorted(recordings.items()) if not count]:
+        yield (
+            f"  Note: {', '.join(never)} never calibrated: judged by all other sources together, and the promise "
+            "does not hold there"
+        )

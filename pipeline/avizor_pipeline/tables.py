@@ -23,6 +23,7 @@ WINDOWS = pa.schema(
         ("score", pa.float32()),  # mean squared reconstruction error, >= 0
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
+        ("judged_by", pa.string()),  # the source whose recordings judged it; `*`: those of all sources
         ("calibration_id", pa.string()),
     ]
 )
@@ -38,6 +39,7 @@ RECORDINGS = pa.schema(
         ("score", pa.float32()),  # largest over the windows
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
+        ("judged_by", pa.string()),
     ]
 )
 

@@ -151,6 +151,7 @@ class _ShardPass:
             "score": score,
             "p_value": p_value,
             "is_anomaly": p_value <= self._worker.alpha,
+            "judged_by": verdicts.source,
             "calibration_id": model.choice.calibration_id,
         }
 
@@ -167,7 +168,7 @@ class _ShardPass:
         if verdicts is not None:
             # Several channels are several chances of a false alarm: Bonferroni, as for the blocks of a long recording.
             p_value = min(1.0, len(channels) * min(verdicts.recording_p(heard.scores) for heard in channels))
-            row |= {"p_value": p_value, "is_anomaly": p_value <= self._worker.alpha}
+            row |= {"p_value": p_value, "is_anomaly": p_value <= self._worker.alpha, "judged_by": verdicts.source}
         return row
 
 

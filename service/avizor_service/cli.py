@@ -82,6 +82,8 @@ def serve(
         decoders=decoders,
         grace_s=grace_s,
     )
+    # A server's log, unlike the warnings of a command that ends, names who speaks.
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("avizor_service").setLevel(logging.INFO)
     asyncio.run(run(settings, _say))
 

@@ -40,7 +40,8 @@ class ServedVersion:
         """The calibration. Raises CalibrationError where there is none."""
         if self.calibration is None:
             raise CalibrationError(
-                f"model {self.version.name!r} has no calibration, so there are no p-values; export it with one"
+                f"model {self.version.name!r} has no calibration, so there are no p-values; its owner has to export it with "
+                "normal recordings"
             )
         return self.calibration
 

@@ -210,9 +210,10 @@ def test_engines_agree(models: Path, triton_address: str) -> None:
                 np.testing.assert_allclose(one[output], other[output], rtol=1e-5, atol=1e-5, err_msg=f"{name} {output}")
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "triton://", "triton://host", "http://host:8000", "triton://host:port"])
+@pytest.mark.parametrize("name", ["tensorrt", "http://host:8000", "triton://", "triton://host:port", "triton://::1"])
 def test_unknown_engines_are_refused(models: Path, name: str) -> None:
-    with pytest.raises(EngineUnavailable, match="is not known; use 'ort', or 'triton://HOST:8001'"):
+    message = "is no server; write triton://HOST:PORT" if "triton" in name else "not known; use 'ort', or 'triton://HOST:8001'"
+    with pytest.raises(EngineUnavailable, match=message):
         open_engine(name, ModelRepository(models))
 
 

@@ -37,7 +37,7 @@ def test_the_architectures_are_those_of_the_catalogue() -> None:
         known = ARCHITECTURES[name]
         assert given == f"{'x'.join(map(str, known.shape))}, {known.classes} classes"
         assert (parameters, smallest) == (f"{known.parameters:,}", str(known.smallest))
-        assert (batch_norm == "`--batch-norm`") is known.batch_norm
+        assert (batch_norm == "if asked for") is known.batch_norm
 
 
 def test_the_words_and_their_options_are_those_of_the_grammar() -> None:

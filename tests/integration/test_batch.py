@@ -69,6 +69,12 @@ def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -
     assert recordings == [(30, 15)]
     flagged = query(f"select uri, p_value from '{out}/recordings/*.parquet' where is_anomaly")
     assert [(Path(uri).name, p) for uri, p in flagged if "odd" in uri] == [("odd.wav", pytest.approx(1 / 31))]
+    for table in ("windows", "recordings"):
+        judges = query(f"select distinct model, source, judged_by from '{out}/{table}/*.parquet' order by all")
+        assert [row for row in judges if row[0] == "normal"] == [
+            ("normal", "a", "a"), ("normal", "b", "b"), ("normal", "default", "*"),
+        ]  # fmt: skip
+        assert {row[2] for row in judges if row[0] == "kinds"} == {None}
     (short,) = query(f"select end_sample, end_s from '{out}/windows/*.parquet' where uri like '%short%' and model = 'kinds'")
     assert short == (800, 0.1)
     (best,) = query(
@@ -76,6 +82,17 @@ def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -
         f" from '{out}/windows/*.parquet' where model = 'kinds' limit 1"
     )
     assert best == (True, 3)
+
+
+def test_sources_with_too_few_recordings_are_judged_together_and_the_summary_says_so(models: Path, tmp_path: Path) -> None:
+    for source in ("a", "b"):
+        write_wav(tmp_path / "data" / source / "1.wav", tone(3 * 4096 / SAMPLE_RATE, seed=100))
+    out = tmp_path / "out"
+    result = batch(tmp_path / "data", models, out, "--alpha", "0.02", "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    assert "Note: a (30), b (30): too few calibration recordings for alpha 0.02, which needs 49" in result.stdout
+    assert "never calibrated" not in result.stdout
+    assert query(f"select distinct judged_by from '{out}/recordings/*.parquet' where model = 'normal'") == [("*",)]
 
 
 def test_unreadable_files_become_dead_letters_and_the_job_goes_on(data: Path, models: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.inputs import AudioInput
+from avizor_inference.inputs import AudioInput, CategoryColumn, TableFrontEnd, TableInput
 from avizor_inference.repository import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
@@ -106,6 +106,16 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     assert f"| mean | {min(spec.front_end.mean):.4g} to {max(spec.front_end.mean):.4g}, one for each of 16 bands" in card
 
 
+def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NET.replace("self.encoder", "self.enc"))
+    result = avizor(
+        "export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct",
+        "--input", "tensor:name=x,item_shape=1/16/17", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "has no embedding; keep what gives the latent vector as the module's attribute `encoder`" in result.stderr
+
+
 def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: Path) -> None:
     torch.save(LeNet(classes=3).state_dict(), tmp_path / "weights.pt")
     result = avizor(
@@ -116,6 +126,22 @@ def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: P
     assert "does not fit the network" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "models").exists()
+
+
+def test_warnings_of_every_part_come_as_the_commands_own_lines(tmp_path: Path) -> None:
+    columns = TableInput(front_end=TableFrontEnd(columns=(CategoryColumn(name="country", categories=("ES", "FR")),)))
+    (tmp_path / "input.json").write_text(columns.model_dump_json())
+    (tmp_path / "rows.csv").write_text("country\nES\nXX\n")
+    result = avizor(
+        "export", "torch.nn:Identity", "--name", "m", "--task", "reconstruct", "--input", "input.json", "--items", "rows.csv",
+        "--verify-with", "nowhere", cwd=tmp_path,
+    )  # fmt: skip
+    warning, error = result.stderr.splitlines()
+    assert warning == (
+        "Warning: rows.csv: column 'country': 50.0% of the rows are of no category that the model has ('XX'), and 0.0% are "
+        "missing."
+    )
+    assert error.startswith("Error: 'nowhere' is no server; write triton://HOST:PORT")
 
 
 def test_check_exits_with_1_and_names_the_fault(tmp_path: Path, models: Path) -> None:

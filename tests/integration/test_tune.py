@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, serving_of
 from avizor_export.serving.triton_config import config_text
+from avizor_export.temporary_model import temporary_model, temporary_name
 from avizor_export.to_onnx import optimise
 from avizor_export.tuning.command import tune
 from avizor_export.tuning.points import Point
@@ -51,6 +54,11 @@ VARIANTS = {
 
 def avizor(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+def served_models(client: InferenceServerClient) -> set[str]:
+    """Names of all models that are loaded; the repository's index lacks those whose files came with the call."""
+    return {each.name for each in client.get_inference_statistics().model_stats}
 
 
 def served_as(models: Path, source: str, folder: Path, name: str, serving: ServingSettings) -> None:
@@ -132,6 +140,12 @@ def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(
     assert read_config(path).version_policy.HasField("all")
     assert (tmp_path / "models/m/config.pbtxt.edited-1").read_text() == edited
     assert check_model(ModelRepository(tmp_path / "models"), "m") == []
+    # An edit that no version can be served with is named, and with it the file to mend.
+    merged = path.read_text()
+    path.write_text(merged.replace("max_batch_size: 6", 'max_batch_size: 6 platform: "nonsense"', 1))
+    message = r"platform is 'nonsense'.*models/m/config\.pbtxt are kept: mend it, or delete it"
+    with pytest.raises(ExportError, match=message):
+        export.main(arguments, standalone_mode=False)
     # A config that cannot be read does not stand in the way of the export that mends it.
     (tmp_path / "models/m/config.pbtxt").write_text("nonsense {")
     CliRunner().invoke(export, arguments, catch_exceptions=False)
@@ -213,7 +227,7 @@ def test_an_export_keeps_what_was_tuned_while_it_ran(tuning: Path) -> None:
     models = tuning / "models"
 
     def tuned_meanwhile(program: torch.onnx.ONNXProgram) -> None:
-        write_tuned(models, ModelRepository(models).version("digits"), Point(2, 3, 0, 8, queue_delay_us=40))
+        write_tuned(models, ModelRepository(models).version("digits"), Point(2, 3, 1, 8, queue_delay_us=40))
         optimise(program)
 
     spec, labels = ModelRepository(models).version("digits").manifest.input, list("0123456789")
@@ -254,18 +268,97 @@ def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.Monke
     assert after == before
 
 
+def test_what_another_wrote_meanwhile_is_said_and_compared_with(tuning: Path) -> None:
+    models = tuning / "models"
+    version = ModelRepository(models).version("digits")
+    first = write_tuned(models, version, Point(1, 2, 8, clients=1))
+    assert (first.changed, first.moved) == (["intra_op_threads 0 -> 2", "call_batch_size 0 -> 8"], False)
+    second = write_tuned(models, version, Point(1, 1, 8, clients=1))
+    assert (second.changed, second.moved) == (["intra_op_threads 2 -> 1"], True)
+    third = write_tuned(models, ModelRepository(models).version("digits"), Point(1, 1, 8, clients=1))
+    assert (third.changed, third.kept, third.moved) == ([], None, False)
+
+
+def test_a_repository_that_cannot_be_written_is_found_before_the_measurement(
+    tuning: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tuning)
+    lock = tuning / "models/.avizor-lock-digits"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # root too can write no file there
+    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1"]
+    with pytest.raises(ExportError, match=r"\.avizor-lock-digits cannot be written .*--dry-run"):
+        tune.main(arguments, standalone_mode=False)
+    assert not Path("tune-digits.png").exists()
+    tune.main([*arguments, "--dry-run"], standalone_mode=False)
+    assert Path("tune-digits.png").exists()
+
+
+def test_a_measurement_whose_choice_cannot_be_written_leaves_its_picture(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tuning)
+    (tuning / "models/digits/.config.pbtxt.new").mkdir()
+    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1"]
+    with pytest.raises(ExportError, match=r"\.config\.pbtxt\.new cannot be written"):
+        tune.main(arguments, standalone_mode=False)
+    assert Path("tune-digits.png").exists()
+
+
 def test_tune_on_a_live_triton_leaves_the_server_as_it_was(tuning: Path, server: TritonServer) -> None:
     with InferenceServerClient(server.grpc_url) as client:
-        models = {model.name for model in client.get_model_repository_index().models if model.state == "READY"}
+        models = served_models(client)
         result = avizor(
             "tune", "normal", "--engine", f"triton://{server.grpc_url}", "--seconds", "0.3", "--instances", "1",
             "--queue-delay-us", "0,1000", "--clients", "1,4", "--max-p99-ms", "60000", cwd=tuning,
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
-        assert {model.name for model in client.get_model_repository_index().models if model.state == "READY"} == models
+        (name,) = set(re.findall(r"avizor-tune-\d+", result.stderr))
+        assert not client.is_model_ready(name)
+        assert served_models(client) == models
     (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
     assert published_settings(tuning / "models", "normal") == ServingSettings(max_batch_size=16, queue_delay_us=int(marked[3]))
     assert "(4 of 4 points are)" in result.stdout
+
+
+def test_a_model_is_loaded_for_a_moment_whatever_its_config_says_of_its_folder(models: Path, server: TritonServer) -> None:
+    version, name = ModelRepository(models).version("digits"), temporary_name("tune")
+    config = ModelConfig()
+    config.CopyFrom(version.config)
+    config.version_policy.specific.versions.append(3)
+    config.default_model_filename = "other.onnx"
+    config.output[0].label_filename = "names.txt"
+    config.dynamic_batching.priority_levels = config.dynamic_batching.default_priority_level = 1
+    config.dynamic_batching.priority_queue_policy[1].default_timeout_microseconds = 1
+    data = config.model_warmup.add(name="a real one", batch_size=1).inputs["image"]
+    data.data_type, data.input_data_file = config.input[0].data_type, "real.raw"
+    data.dims.extend(config.input[0].dims)
+    with InferenceServerClient(server.grpc_url) as client:
+        with temporary_model(server.grpc_url, version.model_path.read_bytes(), config, name) as loaded:
+            assert loaded == name
+            assert client.is_model_ready(name)
+            served = client.get_model_config(name).config
+            assert [warmup.name for warmup in served.model_warmup] == ["batch of 1", "batch of 16"]
+        assert not client.is_model_ready(name)
+
+
+def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: TritonServer) -> None:
+    command: list[str | Path] = [
+        AVIZOR, "tune", "digits", "--engine", f"triton://{server.grpc_url}", "--seconds", "300", "--instances", "1",
+        "--queue-delay-us", "0", "--clients", "2",
+    ]  # fmt: skip
+    before = (tuning / "models/digits/config.pbtxt").read_text()
+    with (
+        InferenceServerClient(server.grpc_url) as client,
+        subprocess.Popen(command, cwd=tuning, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stderr is not None
+        (name,) = re.findall(r"avizor-tune-\d+", process.stderr.readline())
+        while not client.is_model_ready(name):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+        assert not client.is_model_ready(name)
+    assert (tuning / "models/digits/config.pbtxt").read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -277,7 +370,8 @@ def test_tune_on_a_live_triton_leaves_the_server_as_it_was(tuning: Path, server:
             ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),
             "no point",
         ),
-        (("digits", "--engine", "triton://127.0.0.1:1"), "cannot tune the model"),
+        (("digits", "--engine", "triton://127.0.0.1:1"), r"no Triton answers at 127\.0\.0\.1:1: .*; it has to be up"),
+        (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the embedded engine"),
         (("digits", "--plot", "out.xyz"), r"out\.xyz does not end in \.png"),
         (("digits", "--plot", "file.txt/out.png"), "its folder cannot be made"),
         (("digits", "--plot", "folder.png"), r"folder\.png cannot be written"),

@@ -141,7 +141,7 @@ def test_int8_by_the_command_with_folders_of_images(digits: nn.Module, tmp_path:
     assert "## Precision: int8" in card
     assert "| conv 3x3 |" in card  # layers as before quantisation
     proto = onnx.shape_inference.infer_shapes(onnx.load(version.model_path))
-    kinds = [layer.kind for layer in layers_of(ir.from_proto(proto).graph)]
+    kinds = [layer.kind for layer in layers_of(ir.from_proto(proto))]
     assert kinds == ["conv 3x3", "max pool 2x2 / 2", "conv 3x3", "max pool 2x2 / 2", "linear"]
     assert reached(tmp_path / "models", "digits") == pytest.approx(variant.after, abs=0.02)
 

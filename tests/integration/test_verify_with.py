@@ -66,23 +66,30 @@ def test_a_server_that_refuses_says_why(triton_install: TritonInstall, models: P
     with TritonServer(triton_install, models, load_models=()) as server:
         address = f"triton://{server.grpc_url}"
         wanting = ExportRequest("m", "classify", spec, labels=list("abc"), verify_with=address, serving={"target": "gpu"})
-        with pytest.raises(ExportError, match="cannot verify the model") as raised:
+        with pytest.raises(ExportError, match="cannot serve the model as avizor-verify-") as raised:
             export_model(nn.Linear(6, 3), wanting, tmp_path)
         assert "explicit" not in str(raised.value)
         assert "has to be up" not in str(raised.value)
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    image = ImageInput(height=32, width=32, channels=1)
-    request = ExportRequest("digits", "classify", image, labels=list("0123456789"), verify_with="triton://127.0.0.1:1")
-    with pytest.raises(ExportError, match=r"Triton at 127\.0\.0\.1:1 cannot verify .*; it has to be up"):
-        export_model(LeNet(), request, tmp_path)
-    assert not (tmp_path / "digits").exists()
+class Untouched(nn.Module):
+    """A network that nothing may run."""
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the long work began")
 
 
-@pytest.mark.parametrize("address", ["localhost:8001", "triton://"])
-def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
-    image = ImageInput(height=32, width=32, channels=1)
-    request = ExportRequest("digits", "classify", image, labels=list("0123456789"), verify_with=address)
-    with pytest.raises(ExportError, match="write triton://HOST:PORT"):
-        export_model(LeNet(), request, tmp_path)
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("triton://127.0.0.1:1", r"no Triton answers at 127\.0\.0\.1:1: .*; it has to be up"),
+        ("localhost:8001", "is no server; write triton://HOST:PORT"),
+        ("triton://::1", r"is no server; write triton://HOST:PORT .* IPv6 address as triton://\[::1\]:8001"),
+    ],
+)
+def test_no_server_is_noticed_before_the_long_work(tmp_path: Path, address: str, message: str) -> None:
+    spec = TensorInput(name="x", item_shape=(6,))
+    request = ExportRequest("m", "classify", spec, labels=list("abc"), verify_with=address)
+    with pytest.raises(ExportError, match=message):
+        export_model(Untouched(), request, tmp_path)
+    assert not (tmp_path / "m").exists()

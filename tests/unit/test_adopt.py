@@ -17,6 +17,7 @@ from avizor_export.loading.first_look import first_look
 from avizor_export.loading.reference import reference_of, reference_run
 from avizor_export.parity import onnxruntime_run
 from avizor_inference.errors import ExportError
+from avizor_inference.graph import graph_of
 from avizor_inference.inputs import TensorInput
 from avizor_inference.manifest import Task
 
@@ -117,9 +118,81 @@ def test_a_reconstruction_of_another_type_has_its_error(tmp_path: Path) -> None:
     assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
 
 
+def unknown_sizes(*shape: str) -> list[onnx.NodeProto]:
+    """y = x w, in a shape that was made by way of floats, which shape inference does not follow; `rank` has no known length."""
+    return [
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Cast", ["sizes"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["floats"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("NonZero", ["whole"], ["places"]),
+        helper.make_node("Squeeze", ["places"], ["flat"]),
+        helper.make_node("Gather", ["whole", "flat"], ["rank"]),
+        helper.make_node("Reshape", ["z", *shape], ["y"]),
+    ]
+
+
+@pytest.mark.parametrize("shape", ["whole", "rank"])
+def test_shapes_that_inference_does_not_find_are_measured(tmp_path: Path, shape: str) -> None:
+    square = np.eye(4, dtype=np.float32)
+    given = model(unknown_sizes(shape), weights=[("w", square)], width=4)
+    given.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b"]))
+    proto = adopted(tmp_path, given, task="reconstruct")
+    assert {each.name: each.dims for each in graph_of(proto).outputs} == {
+        "score": (None, 1), "error_map": (None, 4), "reconstruction": (None, 4)
+    }  # fmt: skip
+    assert float(onnxruntime_run(proto)(ROWS)["score"].max()) == 0
+
+
+def test_sizes_that_depend_on_the_items_are_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["columns"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["columns", "one"], ["last"]),
+        helper.make_node("Slice", ["x", "first", "last", "axis"], ["y"]),
+    ]
+    weights = [(name, np.array([value])) for name, value in (("one", 1), ("first", 0), ("axis", 1))]
+    given = model(nodes, weights=weights)
+    given.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "n"]))
+    with pytest.raises(ExportError, match="only the batch may vary"):
+        adopted(tmp_path, given)
+
+
+def test_a_batch_that_is_frozen_inside_is_called_so(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "pair"], ["z"]), helper.make_node("MatMul", ["z", "w"], ["y"])]
+    onnx.save(model(nodes, weights=[("w", WEIGHT), ("pair", np.array([2, 4]))]), tmp_path / "m.onnx")
+    with pytest.raises(ExportError, match=r"it runs on a batch of 2 and not on one of 8: a batch size is frozen inside, which"):
+        first_look(tmp_path / "m.onnx")
+
+
 def test_float16_is_to_be_exported_as_float32(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="export it again as float32"):
         adopted(tmp_path, model([product()], dtype=TensorProto.FLOAT16, weights=[("w", WEIGHT.astype(np.float16))]))
+
+
+@pytest.mark.parametrize(
+    ("node", "opset", "message"),
+    [
+        (helper.make_node("Gelu", ["x"], ["y"]), 20, r"given\.onnx has opset 20, in which Gelu is not as in 18"),
+        (
+            helper.make_node("GroupNormalization", ["x", "a", "a"], ["y"], num_groups=1),
+            21,
+            "opset 21, in which GroupNormalization is not as in 18",
+        ),
+        (helper.make_node("DFT", ["x", "", "axis"], ["y"]), 20, "opset 20 and cannot be converted to 18: Axis input must be"),
+    ],
+)
+def test_an_opset_that_cannot_be_converted_is_named_with_the_way_out(
+    tmp_path: Path, node: onnx.NodeProto, opset: int, message: str
+) -> None:
+    given = model([node], weights=[("a", np.ones(4, np.float32))], width=4)
+    if "axis" in node.input:
+        given.graph.node.insert(0, helper.make_node("Size", ["x"], ["axis"]))
+    given.opset_import[0].version = opset
+    with pytest.raises(ExportError, match=message) as caught:
+        adopted(tmp_path, given)
+    assert str(caught.value).endswith("export it again with opset_version=18")
+    assert "Assertion" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.repository import ModelRepository
 
 STRIDED = "conv16s2bn conv32s2bn conv64s2bn latent24"
 
@@ -153,6 +154,9 @@ def test_a_larger_reconstruction_is_scored_by_the_means_of_its_blocks(tmp_path: 
     pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 2)).astype(np.uint8)
     with EmbeddedEngine(enlarged(tmp_path)) as engine:
         found = engine.infer("large", {"image": pixels}, ["score", "error_map", "reconstruction"])
+    meaning = {each.name: each.meaning for each in ModelRepository(tmp_path).version("large").manifest.outputs}
+    assert meaning["error_map"].endswith("; the reconstruction is averaged over 2 x 2 pixels first")
+    assert meaning["reconstruction"].endswith(", 2 times as high and wide")
     features = pixels.transpose(0, 3, 1, 2) / 255
     large = found["reconstruction"]
     assert large.shape == (3, 2, 12, 20)

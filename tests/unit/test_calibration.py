@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -72,11 +73,22 @@ def test_a_source_with_too_few_recordings_is_judged_by_the_pool() -> None:
 
 
 def test_an_alpha_that_cannot_be_supported_is_refused_with_the_mend() -> None:
-    with pytest.raises(CalibrationError, match=r"at least 99 normal recordings .* has 50; use --alpha 0.02 or more"):
+    with pytest.raises(CalibrationError, match=r"at least 99 normal recordings .* has 50; alpha 0.02 or more will do"):
         calibration(a=[[1.0]] * 50).for_source("a", 0.01)
     for alpha in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(CalibrationError, match="not between 0 and 1"):
             recordings_needed(alpha)
+
+
+@pytest.mark.parametrize("recordings", [1, 2, 7, 60, 98, 150, 240, 999, 1234])
+def test_the_alpha_that_the_refusal_names_is_supported(recordings: int) -> None:
+    few = calibration(a=[[1.0]] * recordings)
+    with pytest.raises(CalibrationError) as refusal:
+        few.for_source("a", 1e-5)
+    named = re.search(r"alpha (\S+) or more", str(refusal.value))
+    assert named is not None
+    assert few.for_source("a", float(named[1])).source == "a"
+    assert float(named[1]) <= 1.1 / (recordings + 1)
 
 
 @pytest.mark.parametrize(("alpha", "needed"), [(0.5, 1), (0.05, 19), (0.01, 99), (0.001, 999), (0.03, 33)])

@@ -19,6 +19,8 @@ EVALUATION: dict[str, JsonValue] = {
     "items": 360,
     "of a|b": "first\nsecond|third",
     "seen": [1, 0.5],
+    "roc_auc": {"overall": 0.9934151785714286, "bearing": {"worst": 0.25, "held out": True}},
+    "left out": None,
 }
 
 
@@ -65,8 +67,33 @@ def test_figures_are_rounded_and_keep_to_their_cells(card: str) -> None:
         ["accuracy", "0.922222"],
         ["items", "360"],
         ["of a¦b", "first second¦third"],
-        ["seen", "[1, 0.5]"],
+        ["seen", "1, 0.5"],
+        ["roc_auc: overall", "0.993415"],
+        ["roc_auc: bearing: worst", "0.25"],
+        ["roc_auc: bearing: held out", "yes"],
+        ["left out", "-"],
     ]
+
+
+def test_sentences_end_on_the_line_they_began(card: str, models: Path) -> None:
+    for text in (card, (models / "normal" / "1" / "card.md").read_text(encoding="utf-8")):
+        assert [line for line in text.splitlines() if line != line.rstrip()] == []
+        assert "on batches of 1, 2, 3, 8 of zeros, random items." in text
+    assert ": 60 normal recordings from a (30), b (30)." in text
+
+
+def test_windows_of_a_recording(models: Path) -> None:
+    text = (models / "normal" / "1" / "card.md").read_text(encoding="utf-8")
+    assert "* recordings are cut into windows of 4096 samples (0.512 s), one every 4096 samples (0.512 s)" in text
+
+
+def test_outputs_are_said_of_this_model(card: str, models: Path) -> None:
+    assert "`embedding` float32[batch, 128]: input of the last linear layer\n" in card
+    text = (models / "transfers" / "1" / "card.md").read_text(encoding="utf-8")
+    assert "super-resolution" not in text
+    assert "classifier" not in text
+    assert ": the front end's output as the autoencoder gives it back; in order: amount, hour, country=ES" in text
+    assert ": the latent vector\n" in (models / "normal" / "1" / "card.md").read_text(encoding="utf-8")
 
 
 def test_parameters_that_the_layers_do_not_have_are_accounted_for(models: Path) -> None:

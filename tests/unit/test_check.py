@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
-from avizor_inference.check import check_model
+from avizor_inference.check import check_model, remarks
+from avizor_inference.cli import models as models_command
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
 from avizor_inference.repository import ModelRepository
 
 VARIANT = {
-    "metric": "accuracy", "before": 0.98, "after": 0.97, "drop": 0.01, "max_drop": 1.0, "items": 100, "outputs": {},
-    "speed": [], "provider": "CPUExecutionProvider", "fp32_sha256": "", "fp32_bytes": 1, "settings": {},
+    "metric": "accuracy", "before": 0.98, "after": 0.97, "drop": 0.01, "max_drop": 1.0, "items": 100,
+    "outputs": {name: {"largest_absolute": 0.1, "item": 0} for name in ("probabilities", "embedding", "activations")},
+    "speed": [],
+    "provider": "CPUExecutionProvider", "fp32_sha256": "", "fp32_bytes": 1, "settings": {},
 }  # fmt: skip
 
 
@@ -74,7 +78,7 @@ def test_sound_models_pass(models: Path) -> None:
         ("1/manifest.json", lambda s: s.replace('"opset": 18', '"opset": 17'), "opset and IR version 17"),
         ("1/manifest.json", lambda s: s.replace('"passed": true', '"passed": false', 1), "parity report did not pass"),
         ("1/manifest.json", lambda s: s.replace('"version": 1', '"version": 2'), "copied or renamed"),
-        ("1/manifest.json", lambda s: s.replace('"task"', '"tusk"'), "task: Field required"),
+        ("1/manifest.json", lambda s: s.replace('"task"', '"tusk"'), "unknown key 'tusk', did you mean 'task'?"),
         ("1/manifest.json", lambda s: s[: len(s) // 2], "is not a manifest"),
     ],
 )
@@ -154,6 +158,41 @@ def test_int8_that_tensorrt_does_not_take_is_found_in_the_version_that_it_would_
     assert [problem.partition(":")[0] for problem in problems if "TensorRT" in problem] == ["digits/1"]
 
 
+@pytest.mark.parametrize(
+    ("precision", "parameters", "problem"),
+    [
+        ("fp32", {"precision_mode": "INT8"}, "precision_mode is INT8, and the version is fp32; give FP32"),
+        ("fp32", {"precision_mode": "INT8", "int8_calibration_table_name": "ranges"}, None),
+        ("fp32", {"precision_mode": "FP16"}, None),
+        ("int8", {}, "precision_mode is FP32, and the version is int8; give INT8"),
+        ("int8", {"precision_mode": "INT8"}, None),
+    ],
+)
+def test_the_precision_that_tensorrt_is_asked_for_is_held_against_that_of_the_version(
+    copy: Path, precision: str, parameters: dict[str, str], problem: str | None
+) -> None:
+    given = " ".join(f'parameters {{ key: "{key}", value: "{value}" }}' for key, value in parameters.items())
+    edit(copy / "digits/config.pbtxt", lambda text: for_tensorrt(text).replace('"tensorrt" }', f'"tensorrt" {given} }}'))
+    if precision != "fp32":
+        path = copy / "digits/1/manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"variant": VARIANT, "precision": precision}))
+    found = [line for line in check_model(ModelRepository(copy), "digits") if "precision_mode" in line]
+    assert len(found) == bool(problem), found
+    assert not problem or problem in found[0]
+
+
+def test_a_newest_version_that_the_policy_leaves_out_is_noted_and_not_wrong(copy: Path) -> None:
+    repository, path = ModelRepository(copy), copy / "digits/config.pbtxt"
+    assert remarks(repository, "digits") == []
+    edit(path, lambda text: text + "version_policy { specific { versions: [ 1 ] } }")
+    assert remarks(repository, "digits") == []
+    edit(path, lambda text: text.replace("versions: [ 1 ]", "versions: [ 2 ]"))
+    assert check_model(repository, "digits") == []
+    result = CliRunner().invoke(models_command, ["check", "digits", "--models", str(copy)])
+    assert result.exit_code == 0
+    assert "digits: ok\n  note: digits: config.pbtxt: version_policy does not serve version 1" in result.output
+
+
 def test_a_calibration_of_another_model_is_refused(copy: Path) -> None:
     edit(copy / "normal" / "1" / "calibration.json", lambda s: s.replace('"model_sha256": "', '"model_sha256": "f'))
     assert "made with another model.onnx" in check_model(ModelRepository(copy), "normal")[0]
@@ -175,6 +214,14 @@ def test_flipped_bits_give_a_clear_error_never_a_traceback(copy: Path) -> None:
             except AvizorError as error:
                 assert str(error)
         path.write_bytes(original)
+
+
+def test_a_sound_report_on_another_precision_passes(copy: Path) -> None:
+    path = copy / "digits" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest.update(variant=VARIANT | {"server": {"address": "triton://a:1", "after": 0.97}}, precision="int8")
+    path.write_text(json.dumps(manifest))
+    assert check_model(ModelRepository(copy), "digits") == []
 
 
 def test_no_repository() -> None:
@@ -203,9 +250,21 @@ def change_parity(manifest: dict[str, Any], **figures: float) -> None:
             lambda m: m.update(variant=VARIANT | {"after": 97}, precision="int8"),
             "accuracy goes from 0.98 to 97; it is between 0",
         ),
+        (
+            lambda m: m.update(variant=VARIANT | {"server": {"address": "triton://a:1", "after": 7}}, precision="int8"),
+            "accuracy through triton://a:1 is 7; it is between 0 and 1",
+        ),
+        (
+            lambda m: m.update(variant=VARIANT | {"outputs": {}}, precision="int8"),
+            "the report on int8 says nothing of embedding",
+        ),
+        (lambda m: m["parity"].update(samples=[]), "the parity report names no samples"),
+        (lambda m: m["parity"].update(batch_sizes=[]), "the parity report names no batch sizes"),
     ],
 )
-def test_figures_that_contradict_their_verdict_are_found(copy: Path, change: Callable[[Any], object], message: str) -> None:
+def test_figures_that_contradict_their_verdict_or_are_missing_are_found(
+    copy: Path, change: Callable[[Any], object], message: str
+) -> None:
     path = copy / "digits" / "1" / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)

@@ -31,7 +31,7 @@ from avizor_inference.inputs import TensorInput
 def test_multiply_adds_are_those_published(name: str, giga_multiply_adds: float) -> None:
     architecture = ARCHITECTURES[name]
     layers, total = layers_of_design(name, architecture.classes, architecture.shape)
-    assert sum(layer.multiply_adds for layer in layers) / 1e9 == pytest.approx(giga_multiply_adds, abs=1e-3)
+    assert sum(layer.multiply_adds or 0 for layer in layers) / 1e9 == pytest.approx(giga_multiply_adds, abs=1e-3)
     assert sum(layer.parameters for layer in layers) == total == architecture.parameters
 
 
@@ -192,7 +192,7 @@ def test_weight_norm_is_part_of_its_layer() -> None:
     assert [(layer.name, layer.kind) for layer in layers] == [("0", "conv 3x3"), ("2", "linear")]
     assert sum(layer.parameters for layer in layers) == sum(each.numel() for each in network.parameters())
     assert layers[0].multiply_adds == 4 * 9 * 36
-    folded = layers_of(ir.from_proto(exported(network, TensorInput(name="x", item_shape=(1, 8, 8)))).graph)
+    folded = layers_of(ir.from_proto(exported(network, TensorInput(name="x", item_shape=(1, 8, 8)))))
     assert [(layer.name, layer.kind, layer.parameters) for layer in folded] == [("0", "conv 3x3", 40), ("2", "linear", 435)]
 
 
@@ -229,3 +229,9 @@ def test_a_published_model_is_described_without_its_front_end(models: Path) -> N
 def test_what_is_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(describe, ["resnet99", "--models", str(tmp_path / "none")])
     assert "is no architecture" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["gone.onnx", "gone.pt2"])
+def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
+    run = CliRunner().invoke(describe, [str(tmp_path / name)])
+    assert str(run.exception) == f"{tmp_path / name} does not exist"

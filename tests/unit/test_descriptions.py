@@ -43,10 +43,23 @@ def test_input_descriptions(tmp_path: Path) -> None:
             "audio:sample_rate=8000,window_samples=800,hop_samples=80,n_fft=256,hop_length=80,n_mels=9,f_max=5000",
             "do not lie within 0 to 4000 Hz, half the sample rate",
         ),
-        ("image:height=32,width=32", "channels: Field required"),
+        ("image:height=32,width=32", "image.channels: is missing"),
         ("image:height=tall,width=32,channels=1", "image.height"),
-        ("image:height=32,width=32,channels=3,mean=0.5/0.5", "mean has 2 values; give 1, or one for each of the 3 channels"),
+        (
+            "image:height=32,width=32,channels=3,mean=0.5/0.5",
+            "': image: mean has 2 values; give 1, or one for each of the 3 channels",
+        ),
         ("image:height", "'height' is not key=value"),
+        (
+            "image:height=32,width=32,channel=1",
+            "': unknown key 'channel', did you mean 'channels'[?] [(]image has channels, height, mean, std, width[)]$",
+        ),
+        ("image:height=32,width=32,channels=1,n_fft=256", "': unknown key 'n_fft' [(]image has "),
+        (
+            "audio:sample_rate=8000,window_samples=800,hop_samples=80,n_fft=256,hop_length=80,n_mels=9,centre=true",
+            "': unknown key 'centre', did you mean 'center'[?] [(]audio has ",
+        ),
+        ("tensor:item_shape=3,mean=0.5", "': unknown key 'mean' [(]tensor has "),
         ("audio:sample_rate=8000,window_samples=100,hop_samples=50,n_fft=256,hop_length=80,n_mels=40", "less than n_fft"),
         (
             "audio:sample_rate=8000,window_samples=300,hop_samples=500,n_fft=256,hop_length=80,n_mels=40",
@@ -63,8 +76,13 @@ def test_wrong_input_descriptions_name_the_field(text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"modality": "video"}', "modality: Input tag 'video' found"),
-        ("{}", "modality: Unable to extract tag"),
+        ('{"modality": "video"}', "modality: 'video' is none of 'image', 'audio', 'table', 'tensor'$"),
+        ("{}", "modality: is missing$"),
+        (
+            '{"modality": "image", "height": 8, "width": 8, "channel": 1}',
+            "image: unknown key 'channel', did you mean 'channels'[?]$",
+        ),
+        ('{"modality": "tensor", "item_shape": [3], "colour": 1}', "tensor: unknown key 'colour'$"),
         ("[1]", "Input should be an object"),
         ('{"modality": "tensor", "item_shape": [3], "item_shape": [4]}', "'item_shape' stands twice"),
     ],

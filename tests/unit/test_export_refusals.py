@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from avizor_export import parity
 from avizor_export.exporter import export_model
 from avizor_export.loading.factories import load_network
-from avizor_export.request import ExportRequest
+from avizor_export.request import ExportRequest, settled
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
 from avizor_export.variants.quality import LabelledItems
@@ -136,6 +136,15 @@ def _change_a_weight(proto: onnx.ModelProto) -> None:
         if values.shape == (2, 6):
             values[0, 0] += 1.0
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def test_a_full_batch_that_no_request_can_carry_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    most = 2**31 // 24  # six numbers of four bytes
+    settled(ExportRequest("m", "reconstruct", VECTOR, max_batch_size=most), tmp_path)
+    assert not caplog.messages
+    settled(ExportRequest("m", "reconstruct", VECTOR, max_batch_size=10**9), tmp_path)
+    (said,) = caplog.messages
+    assert f"max_batch_size 1000000000 is more than a request can carry (2 GiB: {most} items of features)" in said
 
 
 def test_dropout_is_off_in_what_is_exported(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ def test_sound_shows_every_parameter() -> None:
     assert set(rows) - {"log-mel", "band, Hz"} == set(LogMelFrontEnd.model_fields) - {"kind", "f_min", "f_max"}
     assert (rows["band, Hz"], rows["window"], rows["std"]) == ("0 to 4000", "hann", "1")
     assert rows["mean"].startswith("-3 to -2.5, one for each of 2 bands")
+    rows = {row[0]: row[1] for row in front_end_table(parse_input(f"{sound},n_fft=256,hop_length=80,n_mels=2"))}
+    assert rows["win_length"] == "256"
 
 
 def test_tables() -> None:

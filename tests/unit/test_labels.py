@@ -3,9 +3,15 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from avizor_export.exporter import export_model
 from avizor_export.loading.labels import read_labels
+from avizor_export.request import ExportRequest
+from avizor_inference.check import check_model
 from avizor_inference.errors import ExportError
+from avizor_inference.inputs import TensorInput
+from avizor_inference.repository import ModelRepository
 
 
 @pytest.mark.parametrize(
@@ -38,3 +44,14 @@ def test_labels_that_cannot_be_meant_are_refused(tmp_path: Path, content: bytes 
         (tmp_path / "labels.txt").write_bytes(content)
     with pytest.raises(ExportError, match=message):
         read_labels(tmp_path / "labels.txt")
+
+
+def test_labels_with_other_line_breaks_are_exported(tmp_path: Path) -> None:
+    labels = ["a\u2028b", "c\x0bd", "e\x0cf", "g\x85h", "i\x1cj", "k\rl"]
+    request = ExportRequest("m", "classify", TensorInput(name="x", item_shape=(4,)), labels=labels)
+    version = export_model(nn.Linear(4, 6), request, tmp_path)
+    assert version.manifest.labels == tuple(labels)
+    assert check_model(ModelRepository(tmp_path), "m") == []
+    (tmp_path / "m" / "labels.txt").write_text("\n".join([*labels[:-1], "other"]))
+    (problem,) = check_model(ModelRepository(tmp_path), "m")
+    assert "is not the manifest's 6 labels" in problem

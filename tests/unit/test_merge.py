@@ -100,3 +100,20 @@ def test_what_is_no_longer_there_takes_its_edits_along_and_that_is_said() -> Non
     now = config(BASE)
     now.ClearField("optimization")
     assert merge(config(BASE), changed(PARAMETER), now) == (now, ["optimization"])
+
+
+SEQUENCES = (
+    "dynamic_batching { max_queue_delay_microseconds: 500 }",
+    "sequence_batching { max_sequence_idle_microseconds: 9 }",
+)
+POLICY_OF_TWO = ("max_batch_size: 64", "max_batch_size: 64 version_policy { latest { num_versions: 2 } }")
+
+
+def test_a_oneof_is_one_value() -> None:
+    assert merge(config(BASE), changed(SEQUENCES), changed(DIGEST)) == (changed(SEQUENCES, DIGEST), [])
+    assert merge(config(BASE), changed(DIGEST), changed(SEQUENCES)) == (changed(SEQUENCES, DIGEST), [])
+    assert merge(config(BASE), changed(SEQUENCES), changed(DELAY)) == (changed(DELAY), ["scheduling_choice"])
+    assert merge(config(BASE), changed(POLICY), changed(POLICY_OF_TWO)) == (
+        changed(POLICY_OF_TWO),
+        ["version_policy.policy_choice"],
+    )

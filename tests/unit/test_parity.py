@@ -79,6 +79,35 @@ def test_logits_that_are_a_tenth_off_are_seen_where_the_softmax_is_saturated() -
     assert compared(classifier(1.0), classifier(1.0 + 1e-7)).passed
 
 
+def classifier_of(change: Callable[[Items], Items]) -> Run:
+    return lambda items: {"probabilities": softmax(change(items[:, :3].astype(np.float64)))}
+
+
+def jumps(x: Items) -> Items:
+    """At 0."""
+    return x + (x > 0)
+
+
+@pytest.mark.parametrize(("network", "passes"), [(lambda x: x, False), (jumps, True)])
+def test_zeros_are_left_out_only_where_the_reference_gives_rounding_on_them(
+    network: Callable[[Items], Items], passes: bool
+) -> None:
+    """The graph is 0.5 off on zeros, and nowhere else."""
+    wrong = classifier_of(lambda x: network(x) + 0.5 * (x == 0) * np.arange(3))
+    right = classifier_of(network)
+
+    def compare(moved: Callable[[Items], Run] | None) -> ParityReport:
+        return parity.compare(right, wrong, VECTOR, None, "the reference", moved)
+
+    with pytest.raises(ParityError, match="on zeros"):
+        compare(None)
+    if passes:
+        assert compare(lambda by: lambda items: right(items + by)).samples == ("random",)
+    else:
+        with pytest.raises(ParityError, match="on zeros"):
+            compare(lambda by: lambda items: right(items + by))
+
+
 MIXING: dict[str, Callable[[Items], Items]] = {
     "mean of the batch": lambda x: x - x.mean(0, keepdims=True),
     "the item before": lambda x: x + np.concatenate([x[:1] * 0, x[:-1]]),

@@ -116,7 +116,14 @@ def a_name(document: dict[str, Any]) -> None:
     document.update(json.loads(text))
 
 
-@pytest.mark.parametrize("change", [a_call, a_function, a_size, a_guard, a_name])
+def a_weight(document: dict[str, Any]) -> None:
+    """Its name, which torch writes between quotes."""
+    specs = document["graph_module"]["signature"]["input_specs"]
+    (weight,) = [each["parameter"] for each in specs if each.get("parameter", {}).get("parameter_name") == "linear.weight"]
+    weight["parameter_name"] = f'linear.weight", {TOUCH}, "'
+
+
+@pytest.mark.parametrize("change", [a_call, a_function, a_size, a_guard, a_name, a_weight])
 def test_a_program_that_is_code_is_refused_and_not_run(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -199,11 +206,34 @@ class Branch(nn.Module):
         return flat[:, :3] if pixels.shape[0] * pixels.shape[2] > 10 else flat[:, 1:4]
 
 
-@pytest.mark.parametrize(("network", "sizes"), [(Small(), {}), (Small(), {0: Dim.AUTO}), (Branch(), {2: Dim.AUTO})])
+class Named(nn.Module):
+    """Modules whose names are no identifiers, as torchvision's regnets have them, and a constant and buffers in them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict({"block1-0": nn.Flatten(), "block 1": nn.BatchNorm1d(64), "2x-last": nn.Linear(64, 3)})
+        self.blocks["2x-last"].scale = torch.tensor([1.0, 2.0, 3.0])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        for block in self.blocks.values():
+            pixels = block(pixels)
+        scale = self.blocks["2x-last"].scale
+        assert isinstance(scale, Tensor)
+        return pixels * scale
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes"), [(Small(), {}), (Small(), {0: Dim.AUTO}), (Branch(), {2: Dim.AUTO}), (Named(), {})]
+)
 def test_honest_programs_are_read(tmp_path: Path, network: nn.Module, sizes: dict[int, object]) -> None:
     path = save(tmp_path / "made.pt2", network, {0: Dim("batch"), **sizes})
     pixels = torch.rand(2, 1, 8, 8)
     torch.testing.assert_close(load_program(path)(pixels), network.eval()(pixels))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"nothere\.pt2 does not exist"):
+        load_program(tmp_path / "nothere.pt2")
 
 
 def test_a_momentum_of_one_is_not_training(tmp_path: Path) -> None:

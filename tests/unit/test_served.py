@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import ConvNeXt, SwinTransformer, VisionTransformer
+from torchvision.models.convnext import CNBlockConfig
 
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
 from avizor_export.served import ServedModel, serve
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import TensorInput
@@ -92,6 +99,71 @@ def test_a_tap_is_kept_if_it_has_a_row_for_each_item(network: nn.Module, names: 
     assert "activations" not in outputs or outputs["activations"].ndim == 4
 
 
+class ChannelsLast(Convolution):
+    """A layer norm over channels that a function has put last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.norm(self.convolution(x)[:, :, :6].permute(0, 2, 3, 1)).mean((1, 2)))
+        return logits
+
+
+def convnext() -> nn.Module:
+    network: nn.Module = ConvNeXt([CNBlockConfig(4, 8, 1), CNBlockConfig(8, None, 1)], num_classes=3)
+    return network
+
+
+IMAGE = TensorInput(name="map", item_shape=(3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("network", "spec", "shape"),
+    [
+        (ChannelsLast(), MAP, (4, 8, 8)),
+        (convnext(), IMAGE, (8, 8, 8)),
+        (SwinTransformer([4, 4], 12, [1, 1], [2, 2], [4, 4], num_classes=3), IMAGE, (24, 8, 8)),
+        (VisionTransformer(64, 16, 1, 2, 8, 16, num_classes=3), IMAGE, None),
+    ],
+)
+def test_activations_are_a_map_with_its_channels_first(
+    network: nn.Module, spec: TensorInput, shape: tuple[int, ...] | None
+) -> None:
+    with served(network, spec=spec) as model, torch.inference_mode():
+        outputs = model.named(torch.rand(3, *spec.item_shape))
+    assert "embedding" in outputs
+    assert (tuple(outputs["activations"].shape[1:]) if "activations" in outputs else None) == shape
+
+
+VECTOR = TensorInput(name="row", item_shape=(8,))
+
+
+class Unencoded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.linear = nn.Identity(), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        reconstruction: Tensor = self.linear(self.encoder(x))
+        return reconstruction
+
+
+@pytest.mark.parametrize(
+    ("network", "task"),
+    [
+        (nn.Sequential(nn.Dropout(), nn.Linear(8, 3)), "classify"),
+        (Unencoded(), "reconstruct"),
+        (nn.Sequential(OrderedDict(encoder=nn.Linear(8, 8))), "reconstruct"),
+    ],
+)
+def test_neither_the_items_nor_the_reconstruction_are_an_embedding(tmp_path: Path, network: nn.Module, task: Task) -> None:
+    request = ExportRequest("m", task, VECTOR, labels=["a", "b", "c"] if task == "classify" else None)
+    version = export_model(network, request, tmp_path)
+    assert "embedding" not in [output.name for output in version.manifest.outputs]
+
+
 class Layers(nn.Module):
     """An encoder that is a list: it never runs as a whole."""
 
@@ -138,6 +210,15 @@ class Raising(nn.Module):
         raise KeyError("nope")
 
 
+class Several(Convolution):
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Any:
+        return self.kind([("classes", super().forward(x)), ("other", x)])
+
+
 class Counting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1)[:, :3].round().long()
@@ -149,6 +230,8 @@ class Counting(nn.Module):
         (Raising(), "the network failed on the front end's output of shape .*: KeyError: 'nope'"),
         (Convolution().double(), r"torch\.float64 weights; call \.float\(\) on it"),
         (Convolution().half(), r"torch\.float16 weights; call \.float\(\) on it"),
+        (Several(dict), r"returns a dict; .* `return self\.network\(x\)\['classes'\]`"),
+        (Several(tuple), r"returns a tuple; .* `return self\.network\(x\)\[0\]`"),
         (Counting(), r"the network returns torch\.int64; let it return float32"),
         (torch.jit.script(Convolution()), "torch.jit.script or trace; export the module that it was made from"),
         (nn.Sequential(torch.jit.script(Convolution())), "torch.jit.script or trace"),
@@ -157,6 +240,11 @@ class Counting(nn.Module):
 def test_a_network_that_cannot_be_served(network: nn.Module, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         served(network)
+
+
+def test_an_autoencoder_that_does_nothing() -> None:
+    with pytest.raises(ExportError, match="gives back what it takes"):
+        served(nn.Identity(), "reconstruct")
 
 
 def test_tokens_beyond_the_vocabulary() -> None:

@@ -151,8 +151,8 @@ def test_it_can_be_read_by_people() -> None:
     [
         ({"target": "tpu"}, "target is 'tpu'; it is one of auto, cpu, gpu, tensorrt"),
         ({"max_batch_size": 0}, "max_batch_size is 0"),
-        ({"max_batch_size": 2**31}, "max_batch_size is 2147483648"),
-        ({"instances": 0}, "instances is 0; give a whole number of at least 1"),
+        ({"max_batch_size": 2**31}, "max_batch_size is 2147483648; give a whole number from 1 to 2147483647"),
+        ({"instances": 0}, "instances is 0; give a whole number from 1 to 2147483647"),
         ({"instances": 1.5}, "instances is 1.5"),
         ({"queue_delay_us": -1}, "queue_delay_us is -1"),
         ({"max_queue_size": -5}, "max_queue_size is -5"),

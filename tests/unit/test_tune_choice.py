@@ -7,13 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.serving.settings import ServingSettings
 from avizor_export.tuning import grid as tune_grid
 from avizor_export.tuning.grid import Grid, embedded_groups, triton_groups
 from avizor_export.tuning.load import run_load
+from avizor_export.tuning.measure import overridden
 from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.points import Measured, Point, Round, choose, table
+from avizor_inference.config import parse_config
 from avizor_inference.errors import ExportError
 
 
@@ -53,8 +56,10 @@ def test_the_table_marks_the_choice_and_shows_the_spread() -> None:
     assert "2.00 (1.00-3.00)" in lines[2]
     assert len({len(line) for line in lines}) == 1
     assert "p99 of a round of fewer than 100 calls" in list(table([measured(1, 10, 1, calls=99)], POINTS[0]))[-1]
-    on_triton = Measured(Point(2, 0, 0, clients=8, queue_delay_us=500), POINTS[0].rounds)
+    on_triton = Measured(Point(2, 0, 1, clients=8, queue_delay_us=500), POINTS[0].rounds)
     assert list(table([on_triton], on_triton))[1].split()[:6] == ["*", "2", "auto", "500", "none", "8"]
+    preferring = Measured(Point(2, 0, 1, clients=8, queue_delay_us=500, preferred=(4, 8)), POINTS[0].rounds)
+    assert list(table([preferring], preferring))[1].split()[4:7] == ["4", "8", "8"]
 
 
 def test_the_plot_is_a_png(tmp_path: Path) -> None:
@@ -86,8 +91,48 @@ def test_triton_points_keep_what_was_not_asked_for() -> None:
     now = ServingSettings(preferred_batch_sizes=(4, 8), intra_op_threads=3)
     groups = triton_groups(Grid(queue_delay_us=(0, 100), clients=(2, 4)), now)
     assert [[point.clients for point in group] for group in groups] == [[2, 4]] * 4
-    assert {(point.threads, point.batch) for group in groups for point in group} == {(3, 8)}
+    assert {(point.threads, point.preferred, point.batch) for group in groups for point in group} == {(3, (4, 8), 1)}
     assert {(group[0].instances, group[0].queue_delay_us) for group in groups} == {(1, 0), (1, 100), (2, 0), (2, 100)}
+
+
+def test_preferred_sizes_that_are_given_are_tried_one_by_one() -> None:
+    groups = triton_groups(
+        Grid(batch=(0, 8, 16), instances=(1,), queue_delay_us=(0,)), ServingSettings(preferred_batch_sizes=(4,))
+    )
+    assert [group[0].preferred for group in groups] == [(), (8,), (16,)]
+
+
+def test_a_point_leaves_alone_what_was_not_measured() -> None:
+    shapes = "image:4x32x32x1"
+    config = parse_config(
+        f"""max_batch_size: 16
+        dynamic_batching {{ preferred_batch_size: [ 8, 4 ] }}
+        optimization {{ execution_accelerators {{ gpu_execution_accelerator [ {{
+          name: "tensorrt" parameters {{ key: "trt_profile_opt_shapes", value: "{shapes}" }} }} ] }} }}""",
+        "the test",
+    )
+    asked = overridden(config, Point(2, 0, 1, clients=8, queue_delay_us=500, preferred=(4, 8)))
+    assert list(asked.dynamic_batching.preferred_batch_size) == [8, 4]
+    assert usual_shapes(asked) == shapes
+    for preferred, size in (((2,), 2), ((), 16)):
+        changed = overridden(config, Point(2, 0, 1, clients=8, queue_delay_us=500, preferred=preferred))
+        assert tuple(changed.dynamic_batching.preferred_batch_size) == preferred
+        assert usual_shapes(changed) == f"image:{size}x32x32x1"
+
+
+def usual_shapes(config: ModelConfig) -> str:
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return str(accelerator.parameters["trt_profile_opt_shapes"])
+
+
+@pytest.mark.parametrize(
+    ("groups", "counts"),
+    [("", []), ("instance_group [ { kind: KIND_AUTO } ]", [0]), ("instance_group [ { kind: KIND_CPU, count: 3 } ]", [2])],
+)
+def test_calls_at_once_on_this_cpu_are_instances_of_a_model_for_the_cpu_alone(groups: str, counts: list[int]) -> None:
+    config = parse_config(f"max_batch_size: 16 {groups}", "the test")
+    changed = overridden(config, Point(2, 1, 8, clients=2))
+    assert [group.count for group in changed.instance_group] == counts
 
 
 def test_a_load_has_so_many_callers_at_once_and_counts_their_rows() -> None:
@@ -107,6 +152,20 @@ def test_a_load_has_so_many_callers_at_once_and_counts_their_rows() -> None:
     assert result.calls >= 3
     assert result.p99_ms >= 2
     assert 0 < result.rows_per_s <= 3 * 8 / 0.002
+
+
+def test_a_call_that_fails_ends_the_load_of_the_others_too() -> None:
+    calls = iter(range(10**6))
+
+    def call() -> None:
+        time.sleep(0.001)
+        if next(calls) == 20:
+            raise ExportError("no")
+
+    began = time.monotonic()
+    with pytest.raises(ExportError, match="no"):
+        run_load(call, clients=2, rows=1, seconds=30)
+    assert time.monotonic() - began < 20
 
 
 def test_a_call_that_fails_ends_the_load() -> None:

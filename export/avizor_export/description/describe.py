@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
 import torch
 from torch import nn
 
@@ -31,7 +30,7 @@ def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.d
     example = torch.zeros(2, *shape, device=device, dtype=dtype)
     # Not optimised: that would fold batch norms into the convolutions before them, and needs the weights.
     program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
-    return layers_of(program.model.graph, words_of(network))
+    return layers_of(program.model, words_of(network))
 
 
 def layers_of_design(design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False) -> tuple[list[Layer], int]:
@@ -47,12 +46,13 @@ def layers_of_design(design: str, classes: int, shape: tuple[int, ...], batch_no
 
 def layers_of_file(path: Path) -> list[Layer]:
     """Layers of an ONNX file. Raises ExportError if it cannot be read."""
+    if not path.exists():
+        raise ExportError(f"{path} does not exist")
     try:
         model = ir.load(path)
-        passes.ShapeInferencePass()(model)
         if not len(model.graph):
             raise ValueError("it has no nodes")
-        return layers_of(model.graph)
+        return layers_of(model)
     except Exception as error:  # the reader's errors share no base class, and a damaged file has strides of 0
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}; export it again") from error
 

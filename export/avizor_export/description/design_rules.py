@@ -66,7 +66,12 @@ def _no_pooling(down: Sequence[Layer], maps: Sequence[Layer], convolutions: Sequ
             f"{_called(first)}: nothing pools or strides: the field grows only by the kernels, and the first linear layer sees "
             "every pixel; add a pool after each stage"
         )
-    elif field is not None and len(first.input) == 3 and any(field[axis] < first.input[1 + axis] for axis in (0, 1)):
+    elif (
+        field is not None
+        and len(first.input) == 3
+        and all(first.input)
+        and any(field[axis] < first.input[1 + axis] for axis in (0, 1))
+    ):
         yield (
             f"{_called(first)}: nothing pools or strides before the global pool: what is averaged has seen no more than "
             f"{_by(field)} of {_size(first.input)} pixels; add a pool after each stage"
@@ -78,6 +83,8 @@ def _other_sizes(convolutions: Sequence[Layer]) -> Iterator[str]:
         if layer.stride != (1, 1) or len(layer.input) != 3:
             continue
         sizes = list(zip(layer.input[1:], layer.output[1:], strict=True))
+        if any(0 in pair for pair in sizes):
+            continue  # the graph does not tell
         if any(after < before for before, after in sizes):
             yield (
                 f"{_called(layer)}: its padding shrinks the map from {_size(layer.input)} to {_size(layer.output)}: the edge "
@@ -96,6 +103,8 @@ def _edges(maps: Sequence[Layer]) -> Iterator[str]:
         window = layer.window
         if window is None or layer.stride == (1, 1) or len(layer.input) != 3 or layer.beside_join:
             continue
+        if not all(layer.input):
+            continue  # the graph does not tell its size
         halves = all(_is_padded_for_size(window, axis) for axis in (0, 1))
         over = [layer.input[1 + axis] % window.stride[axis] for axis in (0, 1)]
         if any(window.spread[axis] < window.stride[axis] for axis in (0, 1)):
@@ -144,7 +153,8 @@ def _fitting(layer: Layer, window: Window) -> str:
 
 def _large_kernels(convolutions: Sequence[Layer]) -> Iterator[str]:
     for layer in convolutions[1:]:
-        if layer.window is None or max(layer.window.kernel) <= 5:
+        # Groups make a large kernel cheap: one of 7x7 for each channel has 49 C weights, and 1x1 convolutions do the mixing.
+        if layer.window is None or max(layer.window.kernel) <= 5 or layer.groups > 1:
             continue
         height, width = layer.window.kernel
         # One more layer for each two pixels; along a side that is wide enough already a kernel of 1.

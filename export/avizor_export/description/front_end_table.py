@@ -36,7 +36,8 @@ def _for_each(values: Sequence[float], count: int) -> Sequence[float]:
 def _audio(spec: AudioInput) -> Rows:
     front_end = spec.front_end
     f_min, f_max = front_end.band(spec.sample_rate)
-    shown = front_end.model_dump(exclude={"kind", "mean", "std", "f_min", "f_max"}, exclude_none=True)
+    shown = front_end.model_dump(exclude={"kind", "mean", "std", "f_min", "f_max"})
+    shown["win_length"] = front_end.win_length or front_end.n_fft
     rows = [*shown.items(), ("band, Hz", f"{f_min:g} to {f_max:g}")]
     rows += [("mean", _summary(front_end.mean)), ("std", _summary(front_end.std))]
     return [("log-mel", "value"), *((name, str(value)) for name, value in rows)]

@@ -10,7 +10,9 @@ class Layer:
     """One layer with weights, or one that changes the size of the map.
 
     output: shape without the batch. field: pixels of the input that one output depends on, height and width; None for all.
-    parameters: numbers in weights that no layer before it uses. multiply_adds: of one item.
+    In shapes 0 stands for a size that the graph does not tell.
+    parameters: numbers in weights that no layer before it uses. again: those that one does.
+    multiply_adds: of one item; None where the graph does not tell.
     """
 
     name: str
@@ -18,12 +20,15 @@ class Layer:
     output: tuple[int, ...]
     field: tuple[int, int] | None
     parameters: int = 0
-    multiply_adds: int = 0
+    again: int = 0
+    multiply_adds: int | None = 0
     input: tuple[int, ...] = ()
     window: Window | None = None
     enlarges: bool = False
     after_join: bool = False  # some skip connection or branch was joined before it
     beside_join: bool = False  # what it gives is joined with another branch
+    norm_inside: str = ""  # "batch norm" or "weight norm", of which the graph shows that it was folded into this layer
+    groups: int = 1
     word: str = ""  # of the spec
 
     @property

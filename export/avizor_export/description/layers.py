@@ -9,22 +9,25 @@ import ast
 from collections.abc import Mapping
 from dataclasses import replace
 
+import onnx
 import onnx_ir as ir
 
 from avizor_export.description.layer import Layer
-from avizor_export.description.operators import layer_of, other
+from avizor_export.description.operators import layer_of, other, product
 from avizor_export.description.reach import START, Reach, join
-from avizor_export.description.weights import Weight, Weights, name_of
+from avizor_export.description.shapes import Shapes
+from avizor_export.description.weights import Weight, Weights, name_of, norm_inside
 
 _JOINS = {"Add", "Concat", "Sum"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def layers_of(graph: ir.Graph, words: Mapping[str, str] | None = None) -> list[Layer]:
-    """The layers of a graph, in its order. Front ends (weights that are not the network's) are left out.
+def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[Layer]:
+    """The layers of a model, in the order of its graph. Front ends (weights that are not the network's) are left out.
 
     Every weight is counted once, in the layer that is the first to use it. words: by module, the word of the spec.
     """
+    graph, shapes = model.graph, Shapes(model)
     weights = Weights(graph)
     reaches: dict[ir.Value, Reach] = {}
     found: list[Layer] = []
@@ -33,22 +36,31 @@ def layers_of(graph: ir.Graph, words: Mapping[str, str] | None = None) -> list[L
         given = [value for value in node.inputs if value is not None and not weights.is_fixed(value)]
         before = join([reaches.get(value, START) for value in given], _is_join(node, weights))
         used = weights.of(node)
-        layer, after = layer_of(node, before, used)
+        is_product = node.op_type == "MatMul" and len(given) == 2
+        layer, after = product(node, before, shapes) if is_product else layer_of(node, before, used, shapes)
         reaches.update(dict.fromkeys(node.outputs, after))
         if layer is not None:
             counted = used[:2] if node.op_type == "BatchNormalization" else used  # its mean and variance are no parameters
-            numbers = weights.count(counted)
+            numbers, again = weights.count(counted)
             made_by[node] = len(found)
-            beside = _is_beside_join(node, weights)
-            found.append(replace(layer, parameters=numbers, beside_join=beside, word=_word(node, words or {})))
-        elif used and (numbers := weights.count(used)):
+            layer = replace(layer, parameters=numbers, again=again, norm_inside=norm_inside(counted))
+            found.append(replace(layer, beside_join=_is_beside_join(node, weights), word=_word(node, words or {})))
+        elif used and any(counts := weights.count(used)):
+            numbers, again = counts
             place = _place_of_bias(node, used, given, made_by, found)
             if place is None:
-                made_by[node] = len(found)
-                found.append(replace(other(node, after, used), parameters=numbers))
+                if numbers:
+                    made_by[node] = len(found)
+                    found.append(replace(other(node, after, used, shapes), parameters=numbers, again=again))
             else:
-                found[place] = replace(found[place], parameters=found[place].parameters + numbers)
+                held = found[place]
+                found[place] = replace(held, parameters=held.parameters + numbers, again=held.again + again)
     return found
+
+
+def parameters_of(proto: onnx.ModelProto) -> int:
+    """Numbers in the weights of a network of which nothing but the graph is known: what its layers hold."""
+    return sum(layer.parameters for layer in layers_of(ir.from_proto(proto)))
 
 
 def _place_of_bias(

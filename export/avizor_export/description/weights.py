@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -41,10 +41,12 @@ class Weights:
         exported = any(name.startswith(NETWORK) for name in graph.initializers)
         prefix = NETWORK if exported else ""
         self._origins = origins_of(graph)
+        # Adoption puts the prefix before every value, and a single number there is a constant more often than a weight.
+        singles = exported and not any((value.name or "").startswith(NETWORK) for node in graph for value in node.outputs)
         self._ours = {
             value
             for value in graph.initializers.values()
-            if (value.name or "").startswith(prefix) and value.dtype not in _NO_WEIGHTS and (exported or dims(value))
+            if (value.name or "").startswith(prefix) and value.dtype not in _NO_WEIGHTS and (singles or dims(value))
         }
         self._counted: set[ir.Value] = set()
 
@@ -56,16 +58,35 @@ class Weights:
         """The inputs of a node that hold weights, in their order. Nothing for a node that only makes one weight of another."""
         if node.op_type == "QuantizeLinear" or any(value in self._origins for value in node.outputs):
             return []
-        given = [value for value in node.inputs if value is not None]
+        given = [value for value in (*node.inputs, *_from_inside(node)) if value is not None]
         made = [(value, self._origins.get(value, ())) for value in given]
         found = [Weight(value, tuple(each for each in stored if each in self._ours)) for value, stored in made]
         return [weight for weight in found if weight.stored]
 
-    def count(self, weights: Iterable[Weight]) -> int:
-        """Numbers in weights that were not counted before."""
-        fresh = dict.fromkeys(each for weight in weights for each in weight.stored if each not in self._counted)
+    def count(self, weights: Iterable[Weight]) -> tuple[int, int]:
+        """Numbers in weights that were not counted before, and in those that were."""
+        stored = dict.fromkeys(each for weight in weights for each in weight.stored)
+        fresh = [each for each in stored if each not in self._counted]
+        again = [each for each in stored if each in self._counted]
         self._counted.update(fresh)
-        return sum(math.prod(dims(each)) for each in fresh)
+        return sum(math.prod(dims(each)) for each in fresh), sum(math.prod(dims(each)) for each in again)
+
+
+def norm_inside(weights: Iterable[Weight]) -> str:
+    """Which norm was folded into a layer, so far as the names of its weights show it; empty if none."""
+    names = [each.name or "" for weight in weights for each in weight.stored]
+    if any(".parametrizations." in name for name in names):
+        return "weight norm"
+    # The bias that torch's optimiser makes for a convolution that had none.
+    return "batch norm" if any(name.endswith(".weight_bias") for name in names) else ""
+
+
+def _from_inside(node: ir.Node) -> Iterator[ir.Value | None]:
+    """What its branches and bodies take, from around them as well."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
+                yield from inner.inputs
 
 
 def dims(value: ir.Value) -> tuple[int, ...]:

@@ -6,8 +6,7 @@ it, and the outputs under the names that Avizor uses.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from pydantic import ValidationError
 from avizor_export.front_ends.of_input import front_end
 from avizor_export.loading.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.loading.reference import reference_of
-from avizor_export.parity import Items, random_items
-from avizor_export.served import enlargement, meaning_of
+from avizor_export.parity import Items, onnxruntime_run, random_items
+from avizor_export.served import enlargement, meanings
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import OPSET, GraphTensor, graph_of
@@ -30,6 +29,9 @@ from avizor_inference.manifest import Task
 from avizor_inference.strict import describe
 
 PREFIX = "network."
+
+# What the front end gives.
+_FEATURES = "features"
 
 # Outputs of the graph's own that are kept.
 _TAPS = frozenset({"embedding", "activations"})
@@ -45,8 +47,8 @@ def adopt(
     Raises ExportError saying what is wrong with the file and how to mend it.
     """
     network = read_onnx(path)
-    given, outputs = _outside(network, path)
-    own = _tensor_input(given, path)
+    tensor, outputs = _outside(network, path)
+    own = _tensor_input(tensor, path)
     chosen = _choose(outputs, task, output, path)
     network = _keep(network, [chosen, *(name for name in outputs if name in _TAPS and name != chosen)])
     _add_prefix(network.graph)
@@ -54,10 +56,11 @@ def adopt(
         _check_own(spec or own, own, path)
         spec, source, proto = own, own.name, _own_input(network, own)
     else:
-        source, proto = "features", _with_front_end(network, spec, own)
-    _finish(proto, task, source, PREFIX + chosen, random_items(spec, 2, real=real))
+        source, proto = _FEATURES, _with_front_end(network, spec, own)
     del proto.opset_import[:]  # which names the one set once for each graph that was merged
     proto.opset_import.append(helper.make_opsetid("", OPSET))
+    given = _values(proto, random_items(spec, 2, real=real))
+    _finish(proto, task, (source, own.item_shape), PREFIX + chosen, given)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
     check_proto(proto)
@@ -68,6 +71,11 @@ def own_input(path: Path) -> TensorInput:
     """The tensor that the file takes. Raises ExportError."""
     tensor, _ = _outside(read_onnx(path), path)
     return _tensor_input(tensor, path)
+
+
+def features_of(spec: InputSpec) -> str:
+    """The name of what the network takes, within the adopted graph: a node makes it, of the front end or else an Identity."""
+    return PREFIX + spec.name if isinstance(spec, TensorInput) else _FEATURES
 
 
 def _check_own(given: TensorInput, own: TensorInput, path: Path) -> None:
@@ -92,18 +100,13 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
     """The graph's outputs, as a manifest wants them. spec: of the raw items. Raises ExportError."""
     specs = []
     for each in graph_of(proto).outputs:
-        fields = {"name": each.name, "dtype": each.dtype, "item_shape": each.dims[1:], "meaning": meaning_of(each.name, spec)}
+        fields = {"name": each.name, "dtype": each.dtype, "item_shape": each.dims[1:]}
         try:
             specs.append(TensorSpec.model_validate(fields))
         except ValidationError as error:
             raise ExportError(f"output {each.name!r} cannot be served: {describe(error)}; export the model again") from error
-    return tuple(specs)
-
-
-def parameters_of(proto: onnx.ModelProto) -> int:
-    """Numbers in the adopted weights."""
-    floats = (each for each in proto.graph.initializer if each.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE))
-    return sum(math.prod(each.dims) for each in floats if each.name.startswith(PREFIX))
+    meaning = meanings({each.name: each.item_shape for each in specs}, spec)
+    return tuple(each.model_copy(update={"meaning": meaning[each.name]}) for each in specs)
 
 
 def _outside(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor, list[str]]:
@@ -178,9 +181,9 @@ def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own: TensorInput)
             f"the graph takes {own.dtype}{list(own.item_shape)} and the front end gives float32{list(features)} for an item; "
             "mend the input description"
         )
-    before = to_program(module, example, [tensor.name], ["features"]).model_proto
+    before = to_program(module, example, [tensor.name], [_FEATURES]).model_proto
     before.ir_version = network.ir_version
-    return compose.merge_models(before, network, io_map=[("features", PREFIX + own.name)])
+    return compose.merge_models(before, network, io_map=[(_FEATURES, PREFIX + own.name)])
 
 
 def _own_input(network: onnx.ModelProto, own: TensorInput) -> onnx.ModelProto:
@@ -192,30 +195,52 @@ def _own_input(network: onnx.ModelProto, own: TensorInput) -> onnx.ModelProto:
     return network
 
 
-def _finish(proto: onnx.ModelProto, task: Task, source: str, chosen: str, items: Items) -> None:
+def _finish(
+    proto: onnx.ModelProto, task: Task, source: tuple[str, tuple[int, ...]], chosen: str, given: Mapping[str, Items]
+) -> None:
     """Give the outputs their names, with softmax or the reconstruction error computed where the graph does not.
 
-    items: what the chosen output is looked at on.
+    source: name and item shape of the features. given: what the graph gives for two items, whose shapes are not always found by
+    shape inference.
     """
     graph = proto.graph
-    types = {value.name: value.type.tensor_type.elem_type for value in graph.output}
+    types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in graph.output}
     kept = {name: name.removeprefix(PREFIX) for name in types if name != chosen}
-    is_probability = task == "classify" and _sums_to_one(proto, chosen, items)
+    shape = given[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
+        is_probability = _sums_to_one(given[chosen], chosen)
         nodes.append(helper.make_node("Identity" if is_probability else "Softmax", ["avizor.given"], ["probabilities"]))
-        names = ["probabilities"]
+        shapes = {"probabilities": shape}
     else:
-        times = enlargement(_item_shape(proto, source), _item_shape(proto, chosen))
-        nodes += _error_nodes(source, "avizor.given", times)
-        names = ["score", "error_map", "reconstruction"]
+        name, features = source
+        nodes += _error_nodes(name, "avizor.given", enlargement(features, shape))
+        shapes = {"score": (1,), "error_map": features, "reconstruction": shape}
         graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
         graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
     nodes += [helper.make_node("Identity", [old], [new]) for old, new in kept.items()]
     graph.node.extend(nodes)
     del graph.output[:]
-    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    graph.output.extend(helper.make_tensor_value_info(new, types[old], None) for old, new in kept.items())
+    outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
+    outputs += [(new, types[old], given[old].shape[1:]) for old, new in kept.items()]
+    graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
+
+
+def _values(proto: onnx.ModelProto, items: Items) -> dict[str, Items]:
+    """What the graph gives for two items. Raises ExportError where it does not run, or gives sizes that depend on the items."""
+    try:
+        run = onnxruntime_run(proto)
+        values, of_zeros = run(items), run(np.zeros_like(items[:1]))
+    except ExportError:
+        reference_of(proto, items)  # says it in plainer words
+        raise
+    for name, value in values.items():
+        if value.ndim and value.shape[1:] != of_zeros[name].shape[1:]:
+            raise ExportError(
+                f"{name.removeprefix(PREFIX)} is {list(value.shape)} for two items and {list(of_zeros[name].shape)} for one of "
+                "zeros; only the batch may vary"
+            )
+    return values
 
 
 def _error_nodes(source: str, given: str, times: int) -> list[onnx.NodeProto]:
@@ -233,19 +258,10 @@ def _error_nodes(source: str, given: str, times: int) -> list[onnx.NodeProto]:
     ]
 
 
-def _item_shape(proto: onnx.ModelProto, name: str) -> tuple[int, ...]:
-    """Shape of a value for one item; 0 for a size that the graph does not tell."""
-    graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.name == name:
-            return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])
-    return ()
-
-
-def _sums_to_one(proto: onnx.ModelProto, chosen: str, items: Items) -> bool:
-    value = reference_of(proto, items).run(items)[chosen].astype(np.float64)
+def _sums_to_one(value: Items, chosen: str) -> bool:
     if value.ndim != 2:
         raise ExportError(
             f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]"
         )
-    return value.shape[1] > 1 and bool((value >= 0).all()) and bool(np.allclose(value.sum(axis=1), 1, atol=1e-4))
+    wide = value.astype(np.float64)
+    return value.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, atol=1e-4))

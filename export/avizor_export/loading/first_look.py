@@ -21,6 +21,8 @@ from avizor_inference.errors import ExportError
 LIMIT_S = 120
 # As many items as the largest batch of the parity check.
 _BATCH = 8
+# Those that graphs are mostly traced with.
+_OTHER_BATCHES = (1, 2, 3, 4, 16, 32, 64)
 _LEAST_MEMORY = 4 << 30
 
 
@@ -89,7 +91,24 @@ def _main(path: Path, limit_s: int) -> None:
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    session.run(None, {tensor.name: np.zeros((_BATCH, *(dim or 1 for dim in tensor.dims[1:])), dtype)})
+    item_shape = [dim or 1 for dim in tensor.dims[1:]]
+
+    def runs(batch: int) -> bool:
+        try:
+            session.run(None, {tensor.name: np.zeros((batch, *item_shape), dtype)})
+        except Exception:  # the runtime's own exceptions share no base class of theirs
+            return False
+        return True
+
+    try:
+        session.run(None, {tensor.name: np.zeros((_BATCH, *item_shape), dtype)})
+    except Exception as error:
+        if frozen := next(filter(runs, _OTHER_BATCHES), None):
+            raise RuntimeError(
+                f"it runs on a batch of {frozen} and not on one of {_BATCH}: a batch size is frozen inside, which "
+                "torch.onnx.export(..., dynamo=True) with dynamic_shapes leaves free"
+            ) from error
+        raise
 
 
 def _set_limits(limit_s: int) -> None:

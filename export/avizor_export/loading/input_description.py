@@ -8,12 +8,15 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageFrontEnd, InputSpec, LogMelFrontEnd
-from avizor_inference.strict import describe, refuse_duplicates
+from avizor_inference.inputs import AudioInput, ImageFrontEnd, ImageInput, InputSpec, LogMelFrontEnd, TensorInput
+from avizor_inference.strict import describe, refuse_duplicates, unknown_key
 
 _ADAPTER: TypeAdapter[InputSpec] = TypeAdapter(InputSpec)
 _MODALITIES = ("image", "audio", "table", "tensor")
-_FRONT_END_KEYS = set(ImageFrontEnd.model_fields) | set(LogMelFrontEnd.model_fields)
+# What of a modality is written as key=value: its own keys, and those of its front end.
+_KEYS = {"image": set(ImageInput.model_fields), "audio": set(AudioInput.model_fields), "tensor": set(TensorInput.model_fields)}
+_FRONT_END_KEYS = {"image": set(ImageFrontEnd.model_fields), "audio": set(LogMelFrontEnd.model_fields), "tensor": set[str]()}
+_NOT_WRITTEN = {"modality", "kind", "front_end"}
 
 
 def parse_input(text: str) -> InputSpec:
@@ -50,6 +53,7 @@ def _fields(text: str) -> dict[str, object]:
         )
     if modality == "table":
         return {"modality": "table", "front_end": {"kind": "table", "columns": _columns(text, rest)}}
+    known = sorted((_KEYS[modality] | _FRONT_END_KEYS[modality]) - _NOT_WRITTEN)
     fields: dict[str, object] = {"modality": modality}
     front_end: dict[str, object] = {}
     for pair in filter(None, rest.split(",")):
@@ -58,7 +62,9 @@ def _fields(text: str) -> dict[str, object]:
             raise ExportError(f"input description {text!r}: {pair!r} is not key=value")
         if key in fields or key in front_end:
             raise ExportError(f"input description {text!r}: {key!r} is given twice")
-        (front_end if key in _FRONT_END_KEYS else fields)[key] = _value(key, value)
+        if key not in known:
+            raise ExportError(f"input description {text!r}: {unknown_key(key, known)} ({modality} has {', '.join(known)})")
+        (front_end if key in _FRONT_END_KEYS[modality] else fields)[key] = _value(key, value)
     if front_end:
         fields["front_end"] = front_end | {"kind": "image" if modality == "image" else "log_mel"}
     return fields

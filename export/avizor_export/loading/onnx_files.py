@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from onnx import inliner, version_converter
 
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
+
+_NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:From|To) Version \S+ for (\w+)")
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -54,11 +57,18 @@ def _modern(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         try:
             model = version_converter.convert_version(model, OPSET)
         except RuntimeError as error:
-            raise ExportError(
-                f"{path} has opset {opset} and cannot be converted to {OPSET}: {error}; export it again"
-            ) from error
+            raise ExportError(f"{path} has opset {opset}{_why(error)}; export it again with opset_version={OPSET}") from error
     model.ir_version = MAX_IR_VERSION
     return model
+
+
+def _why(error: RuntimeError) -> str:
+    """Why there is no conversion: the converter's own words begin with a place in its source."""
+    said = str(error)
+    if named := _NO_CONVERSION.search(said):
+        return f", in which {named.group(1) or named.group(2)} is not as in {OPSET}"
+    reason = said.rpartition("` failed: ")[2].strip().rstrip(".")
+    return f" and cannot be converted to {OPSET}: {reason[:300]}"
 
 
 def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

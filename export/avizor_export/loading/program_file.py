@@ -34,6 +34,9 @@ _TENSOR_FILE = re.compile(r"(?!custom_obj_|opaque_obj_)[\w-]+")
 # No quote, bracket or line break, and so nothing that could be called or left.
 _PLAIN = re.compile(r"[\w .+:/-]*")
 _NAME = re.compile(r"\w[\w.]*|")
+# Of weights: a module's name may be any text without a dot. In the code that torch writes they stand between quotes.
+_WEIGHT_NAME = re.compile(r"[\w. -]*")
+_WEIGHT_NAMES = frozenset({"parameter_name", "buffer_name", "tensor_constant_name"})
 _GUARD = re.compile(r"[\w .,()\[\]'<>=!+*/%&|~^-]*")
 # Free text for torch, or an argument that is written as a quoted string.
 _TEXTS = frozenset({"metadata", "as_string", "as_strings"})
@@ -131,6 +134,8 @@ def _check_text(text: str, key: str) -> None:
         allowed = all(map(_is_container, json.loads(text)[1:]))
     elif key == "key":  # a name, or the size that a range is given for
         allowed = bool(_NAME.fullmatch(text)) or _is_size(text)
+    elif key in _WEIGHT_NAMES:
+        allowed = bool(_WEIGHT_NAME.fullmatch(text))
     elif key.endswith(("name", "names")):
         allowed = bool(_NAME.fullmatch(text))
     else:

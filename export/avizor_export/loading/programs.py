@@ -57,6 +57,8 @@ class Program(nn.Module):
 
 def load_program(path: Path) -> Program:
     """A `.pt2` file. Raises ExportError; a file that would run code is refused, and is not read further."""
+    if not path.is_file():
+        raise ExportError(f"{path} does not exist")
     try:
         refuse_code(path)
         with _quiet():

@@ -11,17 +11,19 @@ import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
 from avizor_export.parity import Items, Run, onnxruntime_run
+from avizor_export.proof.conditioning import Moved
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import graph_of
 
 
 @dataclass(frozen=True)
 class Reference:
-    """How to run the graph, what does it, and what a user should know of that."""
+    """How to run the network, what does it, what a user should know of that, and how to run it on features that are moved."""
 
     run: Run
     name: str
     note: str = ""
+    moved: Moved | None = None
 
 
 def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:

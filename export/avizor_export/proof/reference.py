@@ -12,6 +12,12 @@ from avizor_export.proof.items import BATCH_SIZES, rows_of_batch
 from avizor_inference.errors import ExportError
 
 Items = NDArray[np.generic]
+
+
+class ItemsInfluenceError(ExportError):
+    """What an item gets depends on the batch that it is in."""
+
+
 # Raw items [n, *item_shape] -> each output by name, [n, ...].
 Run = Callable[[Items], dict[str, Items]]
 
@@ -19,7 +25,8 @@ Run = Callable[[Items], dict[str, Items]]
 def run_reference(reference: Run, items: Items, kind: str) -> dict[int, dict[str, Items]]:
     """The reference's outputs for a batch of each size, of the 8 items of a kind.
 
-    Raises ExportError if they are not finite, lack rows, or if an item's depend on the others in its batch.
+    Raises ExportError if they are not finite, lack rows or are random; ItemsInfluenceError if an item's depend on the others
+    in its batch.
     """
     outputs: dict[int, dict[str, Items]] = {}
     for size in BATCH_SIZES:
@@ -41,7 +48,7 @@ def _why(reference: Run, items: Items, name: str, sample: str) -> ExportError:
             f"the network gives another {name} when it is run again on the same items: something in it is random, such as "
             "dropout that is still on; make it in eval mode, and leave the randomness to the training"
         )
-    return ExportError(
+    return ItemsInfluenceError(
         f"items of a batch influence each other: {name} of an item depends on what else is in its batch ({sample}); look for a "
         "batch norm that takes the batch's own statistics, or a mean, a norm or a sum over dimension 0"
     )

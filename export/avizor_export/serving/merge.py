@@ -14,7 +14,8 @@ def merge(base: _M, edited: _M, new: _M) -> tuple[_M, list[str]]:
     """`new`, with everything in which `edited` differs from `base`; and the fields where that could not be.
 
     Those are the fields that differ from `base` in both and that have no fields of their own: there `new` is taken. Elements
-    of a list are compared one by one where all three lists are as long; otherwise the list is one value.
+    of a list are compared one by one where all three lists are as long; otherwise the list is one value. So is a oneof in
+    which they chose different fields.
     """
     result = type(new)()
     replaced = list(_merge(base, edited, new, result, ""))
@@ -22,9 +23,32 @@ def merge(base: _M, edited: _M, new: _M) -> tuple[_M, list[str]]:
 
 
 def _merge(base: Message, edited: Message, new: Message, into: Message, where: str) -> Iterator[str]:
+    as_one: set[str] = set()
+    for oneof in new.DESCRIPTOR.oneofs:
+        choices = [message.WhichOneof(oneof.name) for message in (base, edited, new)]
+        if len({*choices} - {None}) > 1:
+            as_one.update(field.name for field in oneof.fields)
+            chosen, choice = yield from _of_oneof(base, edited, new, choices, f"{where}{oneof.name}")
+            if choice:
+                _set(into, choice, _value(chosen, choice))
     for field in new.DESCRIPTOR.fields:
+        if field.name in as_one:
+            continue
         before, by_hand, now = (_value(message, field.name) for message in (base, edited, new))
         _set(into, field.name, (yield from _merged(before, by_hand, now, f"{where}{field.name}")))
+
+
+def _of_oneof(
+    base: Message, edited: Message, new: Message, choices: Sequence[str | None], where: str
+) -> Generator[str, None, tuple[Message, str | None]]:
+    """The message whose choice is taken, and that choice."""
+    before, by_hand, now = choices
+    values = [choice and _value(message, choice) for message, choice in zip((base, edited, new), choices, strict=True)]
+    if (now, values[2]) == (before, values[0]):
+        return edited, by_hand
+    if (by_hand, values[1]) not in ((before, values[0]), (now, values[2])):
+        yield where
+    return new, now
 
 
 def _merged(base: Any, edited: Any, new: Any, where: str) -> Generator[str, None, Any]:

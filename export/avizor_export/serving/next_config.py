@@ -9,10 +9,12 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_export.serving.as_exported import split_base, with_base
 from avizor_export.serving.merge import merge
-from avizor_export.serving.settings import ServingOptions, ServingSettings, serving_of, with_options
+from avizor_export.serving.setting_fields import SETTINGS, restore, restore_batching, settle
+from avizor_export.serving.settings import ServingOptions, ServingSettings, changes, serving_of, with_options
 from avizor_export.serving.triton_config import config_text
-from avizor_inference.config import CONFIG_FILE, digests_in, parse_config
+from avizor_inference.config import CONFIG_FILE, digests_in, not_served, parse_config, serves_newest
 from avizor_inference.errors import AvizorError
 from avizor_inference.manifest import Manifest
 
@@ -47,22 +49,26 @@ def next_config(
     under. Raises ExportError for settings that do not fit each other.
     """
     if before is None:
-        return NextConfig(exported_text(manifest, with_options(ServingSettings(), options), digests))
-    try:
-        edited = parse_config(before, CONFIG_FILE)
-        published = serving_of(edited)
-    except AvizorError as error:  # to export again is how a broken config is mended
         text = exported_text(manifest, with_options(ServingSettings(), options), digests)
-        return NextConfig(text, True, (f"{error}; the default settings are taken, and the file is kept as {kept_name}",))
+        return NextConfig(with_base(text, text))
+    found = _readable(before, earlier or manifest, kept_name)
+    base, edited = found.base, found.config
+    replaced = restore_batching(base, edited, {*options})
+    published = serving_of(edited)
     serving = with_options(published, options)
-    unedited = exported_text(earlier or manifest, published, digests_in(edited))
     wanted = exported_text(manifest, serving, digests)
-    base, new = parse_config(unedited, CONFIG_FILE), parse_config(wanted, CONFIG_FILE)
-    replaced = list(_give_way(base, edited, moved=serving.target != published.target))
+    new = parse_config(wanted, CONFIG_FILE)
+    replaced += settle(base, edited, new, {*options, *changes(published, serving)})
     merged, conflicts = merge(base, edited, new)
-    text, keep = written(merged, wanted, before, unedited, kept_name)
-    notes = [*_dropped(published, serving, options), *_kept(keep, [*replaced, *conflicts], kept_name)]
-    return NextConfig(text, keep or bool(replaced or conflicts), tuple(notes))
+    replaced += conflicts
+    text, lost = written(merged, wanted, before, found.unedited, kept_name)
+    notes = [
+        *found.notes,
+        *_dropped(published, serving, options),
+        *_kept(lost, replaced, kept_name),
+        *_unserved(merged, manifest),
+    ]
+    return NextConfig(text, lost or bool(replaced or found.notes), tuple(notes))
 
 
 def exported_text(manifest: Manifest, serving: ServingSettings, digests: Mapping[int, str]) -> str:
@@ -79,16 +85,20 @@ def exported_text(manifest: Manifest, serving: ServingSettings, digests: Mapping
 
 
 def written(config: ModelConfig, exported: str, before: str, unedited: str, kept_name: str) -> tuple[str, bool]:
-    """The text for a configuration, and whether the file before, with its comments, has to be kept.
+    """The text for a configuration, and whether the file before, with its comments, has to be kept since it had been edited.
 
-    exported: what export writes for its settings, which is taken if it says the same; unedited: what it would have written in
-    the place of `before`.
+    exported: what export writes for its settings, which is taken where nothing was edited or it says the same; it becomes the
+    base by which the next edits are told. unedited: what export would have written in the place of `before`, for a file that
+    does not hold that itself.
     """
-    lost = before != unedited and before != _all_fields(parse_config(before, CONFIG_FILE), before.partition("\n")[0])
-    if parse_config(exported, CONFIG_FILE) == config:
-        return exported, lost
-    header = f"{_HEADER}; the file that was edited, with its comments, is {kept_name}." if lost else before.partition("\n")[0]
-    return _all_fields(config, header), lost
+    body, base = _split(before)
+    first_line = body.partition("\n")[0]
+    unchanged = body == (unedited if base is None else base)
+    if unchanged or parse_config(exported, CONFIG_FILE) == config:
+        return with_base(exported, exported), not (unchanged or _has_no_comments(body))
+    lost = not _has_no_comments(body)
+    header = f"{_HEADER}; the file that was edited, with its comments, is {kept_name}." if lost else first_line
+    return with_base(_all_fields(config, header), exported), lost
 
 
 def name_to_keep(folder: Path) -> str:
@@ -104,18 +114,91 @@ def _all_fields(config: ModelConfig, header: str) -> str:
     return f"{header}\n{text_format.MessageToString(config)}"
 
 
-def _give_way(base: ModelConfig, edited: ModelConfig, moved: bool) -> Iterator[str]:
-    """Take back edits that cannot stay; gives the fields.
+def _has_no_comments(body: str) -> bool:
+    """Whether `_all_fields` writes it again as it is."""
+    try:
+        return body == _all_fields(parse_config(body, CONFIG_FILE), body.partition("\n")[0])
+    except AvizorError:
+        return False
 
-    Warm-ups as export writes them follow max_batch_size. Instance groups belong to their target.
+
+@dataclass(frozen=True)
+class _Readable:
+    """A configuration whose settings make sense, and the base that its edits are told by.
+
+    unedited: the text of the base. notes: what of the file made no sense.
     """
-    if all(warmup.name == f"batch of {warmup.batch_size}" for warmup in edited.model_warmup):
-        del edited.model_warmup[:]
+
+    config: ModelConfig
+    unedited: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> ModelConfig:
+        return parse_config(self.unedited, CONFIG_FILE)
+
+
+def _readable(before: str, manifest: Manifest, kept_name: str) -> _Readable:
+    """What the file says; what makes no sense in it gives way to what was exported. manifest: of the version before."""
+    body, base = _split(before)
+    usual = exported_text(manifest, ServingSettings(), {}) if base is None else base
+    try:
+        config = parse_config(body, CONFIG_FILE)
+    except AvizorError as error:  # to export again is how a broken config is mended
+        config = parse_config(usual, CONFIG_FILE)
+        taken = "the default settings are" if base is None else "what was last exported or tuned is"
+        return _Readable(config, usual, (f"{error}; {taken} taken, and the file is kept as {kept_name}",))
+    notes = _mend(config, parse_config(usual, CONFIG_FILE), kept_name)
+    if base is None:
+        base = exported_text(manifest, serving_of(config), digests_in(config))
+        _take_usual_warmups(config, parse_config(base, CONFIG_FILE))
+    return _Readable(config, base, notes)
+
+
+def _split(before: str) -> tuple[str, str | None]:
+    """The text without its base, and the base; None where there is none that can be read."""
+    body, base = split_base(before)
+    try:
+        return body, base and parse_config(base, CONFIG_FILE) and base
+    except AvizorError:
+        return body, None
+
+
+def _mend(config: ModelConfig, usual: ModelConfig, kept_name: str) -> tuple[str, ...]:
+    """Take what makes no sense in the settings from `usual`: one of them, or where that does not help all; gives the notes."""
+    error = _fault(config)
+    if error is None:
+        return ()
+    mended = ModelConfig()
+    for names in (*((name,) for name in SETTINGS), tuple(SETTINGS)):
+        mended.CopyFrom(config)
+        for name in names:
+            restore(mended, usual, name)
+        if _fault(mended) is None:
+            config.CopyFrom(mended)
+            what = names[0] if len(names) == 1 else "all settings"
+            return (f"{CONFIG_FILE}: {error}; {what} is as before the edit or by default, and the file is kept as {kept_name}",)
+    raise error
+
+
+def _fault(config: ModelConfig) -> AvizorError | None:
+    try:
+        serving_of(config)
+    except AvizorError as error:
+        return error
+    return None
+
+
+def _take_usual_warmups(edited: ModelConfig, base: ModelConfig) -> None:
+    """Warm-ups as export writes them for another max_batch_size follow that which was set by hand."""
+    if len(edited.model_warmup) != len(base.model_warmup):
+        return
+    usual = ModelConfig(model_warmup=base.model_warmup)
+    for there, warmup in zip(edited.model_warmup, usual.model_warmup, strict=True):
+        warmup.batch_size, warmup.name = there.batch_size, f"batch of {there.batch_size}"
+    if usual.model_warmup == edited.model_warmup:
+        edited.ClearField("model_warmup")
         edited.model_warmup.extend(base.model_warmup)
-    if moved and list(base.instance_group) != list(edited.instance_group):
-        del edited.instance_group[:]
-        edited.instance_group.extend(base.instance_group)
-        yield "instance_group"
 
 
 def _dropped(published: ServingSettings, serving: ServingSettings, options: ServingOptions) -> Iterator[str]:
@@ -130,3 +213,8 @@ def _kept(keep: bool, replaced: list[str], kept_name: str) -> Iterator[str]:
         yield f"{CONFIG_FILE}: edited by hand, and replaced by what the options or the new version ask: {', '.join(replaced)}"
     if keep or replaced:
         yield f"{CONFIG_FILE} had been edited: its other fields stay, and as it was, with its comments, it is {kept_name}"
+
+
+def _unserved(config: ModelConfig, manifest: Manifest) -> Iterator[str]:
+    if not serves_newest(config, manifest.version):
+        yield f"{CONFIG_FILE}: {not_served(manifest.version)}"

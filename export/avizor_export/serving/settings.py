@@ -105,9 +105,10 @@ def with_options(settings: ServingSettings, options: ServingOptions) -> ServingS
     preferred = tuple(sorted({*options.get("preferred_batch_sizes", sizes)} - {0}))
     asked: ServingOptions = {**options, "preferred_batch_sizes": preferred}
     changed = replace(settings, **asked)
-    for name in ("queue_timeout_action", "allow_timeout_override"):
+    override = "--timeout-override" if options.get("allow_timeout_override") else "--no-timeout-override"
+    for name, option in (("queue_timeout_action", "--queue-timeout-action"), ("allow_timeout_override", override)):
         if name in options and not changed.queue_timeout_ms:
-            raise ExportError(f"{name} says nothing where requests have no timeout: give --queue-timeout-ms too")
+            raise ExportError(f"{option} says nothing where requests have no timeout: give --queue-timeout-ms too")
     return changed
 
 
@@ -169,4 +170,4 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def _at_least(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
-        raise ExportError(f"{name} is {value!r}; give a whole number of at least {least}")
+        raise ExportError(f"{name} is {value!r}; give a whole number from {least} to {_LARGEST}")

@@ -14,15 +14,17 @@ import numpy as np
 
 from avizor_export.data.real_data import recordings
 from avizor_export.parity import Items, random_items
-from avizor_export.serving.settings import serving_of
+from avizor_export.server_address import check_server, parse_address
+from avizor_export.serving.settings import ServingSettings, serving_of
+from avizor_export.temporary_model import temporary_name
 from avizor_export.tuning.grid import Grid, Groups, Numbers, embedded_groups, triton_groups
 from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench, measure, sets_instances, triton_bench
 from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.points import Measured, Point, choose, table
-from avizor_export.tuning.write import differences, tuned, write_tuned
-from avizor_export.verify import parse_address
+from avizor_export.tuning.write import check_writable, differences, tuned, write_tuned
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
+from avizor_inference.errors import ExportError
 from avizor_inference.inputs import InputSpec
 from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.sources import SourceRule
@@ -30,6 +32,7 @@ from avizor_inference.sources import SourceRule
 _path = click.Path(path_type=Path)
 _RANDOM_ITEMS = 64
 _RECORDINGS = 8
+_SAYS_SO = "config.pbtxt says so already"
 _Command = Callable[..., Any]
 
 
@@ -92,29 +95,42 @@ def tune(
     if engine == EMBEDDED:
         groups, bench = embedded_groups(grid, now), embedded_bench(repository, subject, device)
     else:
-        groups, bench = triton_groups(grid, now), triton_bench(parse_address(engine), subject)
+        groups, bench = _on_triton(engine, device, grid, now, subject)
     # What cannot be written in the end is not measured.
     tuned(version.config, groups[0][0])
     check_picture(picture := picture or Path(f"tune-{model}.png"))
+    if not dry_run:
+        check_writable(models, model)
     choice = choose(measured := _measured(groups, bench, seconds, version), max_p99_ms)
     for line in table(measured, choice.chosen):
         click.echo(line)
     click.echo(f"\nchosen: {choice.chosen.point}: {choice.reason}")
     point = choice.chosen.point
-    changed = differences(version.config, tuned(version.config, point))
-    if not changed:
-        click.echo("config.pbtxt says so already")
-    elif dry_run:
-        click.echo(f"config.pbtxt would have: {'; '.join(changed)}")
-    else:
-        _write(models, version, point, changed)
+    try:
+        if dry_run:
+            changed = differences(version.config, tuned(version.config, point))
+            click.echo(f"config.pbtxt would have: {'; '.join(changed)}" if changed else _SAYS_SO)
+        else:
+            _write(models, version, point)
+    finally:  # where writing fails, the picture is what is left of the measurement
+        plot(picture, f"{model} on {engine}", measured, choice.chosen, max_p99_ms)
+        click.echo(f"plot: {picture}")
     if not sets_instances(version.config, point):
         click.echo(
             "its instances stay: calls at once on this CPU say nothing of a server's GPU; measure there with --engine "
             "triton://HOST:PORT, or export with --target cpu"
         )
-    plot(picture, f"{model} on {engine}", measured, choice.chosen, max_p99_ms)
-    click.echo(f"plot: {picture}")
+
+
+def _on_triton(engine: str, device: Device, grid: Grid, now: ServingSettings, subject: Subject) -> tuple[Groups, Bench]:
+    """Points and bench of a live server, which is asked whether it is there. Raises ExportError."""
+    if device != "config":
+        raise ExportError("--device is for the embedded engine; a Triton runs a model where its config.pbtxt says (--target)")
+    groups = triton_groups(grid, now)
+    check_server(address := parse_address(engine))
+    name = temporary_name("tune")
+    click.echo(f"On Triton at {address} the model is {name} for the time.", err=True)
+    return groups, triton_bench(address, subject, name)
 
 
 def _measured(groups: Groups, bench: Bench, seconds: float, version: ModelVersion) -> list[Measured]:
@@ -124,11 +140,16 @@ def _measured(groups: Groups, bench: Bench, seconds: float, version: ModelVersio
         return measure(groups, bench, seconds, lambda: bar.update(1))
 
 
-def _write(models: Path, version: ModelVersion, point: Point, changed: list[str]) -> None:
-    kept = write_tuned(models, version, point)
-    click.echo(f"config.pbtxt: {'; '.join(changed)}")
-    if kept:
-        click.echo(f"it had been edited: its other fields stay, and as it was, with its comments, it is {kept}")
+def _write(models: Path, version: ModelVersion, point: Point) -> None:
+    written = write_tuned(models, version, point)
+    if written.moved:
+        click.echo("config.pbtxt was changed by somebody else during this; measured is the model as it was before that")
+    if not written.changed:
+        click.echo(_SAYS_SO)
+        return
+    click.echo(f"config.pbtxt: {'; '.join(written.changed)}")
+    if written.kept:
+        click.echo(f"it had been edited: its other fields stay, and as it was, with its comments, it is {written.kept}")
     click.echo("a Triton that serves the model takes this when it loads it again")
 
 

@@ -55,16 +55,17 @@ def embedded_groups(grid: Grid, now: ServingSettings) -> Groups:
 def triton_groups(grid: Grid, now: ServingSettings) -> Groups:
     """Instances x queue delays (x threads x preferred batch sizes, if given), each under several numbers of clients."""
     _within(grid.batch, now.max_batch_size)
-    usual = max(now.preferred_batch_sizes, default=0)
+    preferred: list[tuple[int, ...]] = [(size,) if size else () for size in grid.batch]
     ways = product(
         grid.instances or _TRITON_INSTANCES,
         grid.threads or (now.intra_op_threads,),
-        grid.batch or (usual,),
+        preferred or [now.preferred_batch_sizes],
         grid.queue_delay_us or _QUEUE_DELAYS_US,
     )
     clients = grid.clients or _CLIENTS
     return [
-        [Point(instances, threads, batch, callers, delay) for callers in clients] for instances, threads, batch, delay in ways
+        [Point(instances, threads, 1, callers, delay, sizes) for callers in clients]
+        for instances, threads, sizes, delay in ways
     ]
 
 

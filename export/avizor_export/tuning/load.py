@@ -36,16 +36,19 @@ def run_load(call: Call, clients: int, rows: int, seconds: float) -> Round:
 
 def _together(pool: ThreadPoolExecutor, call: Call, clients: int, seconds: float, most: int | None) -> list[float]:
     """Each call's seconds, of all clients, which begin at once; each ends after its `seconds`, or after `most` calls."""
-    barrier = threading.Barrier(clients)
+    barrier, stop = threading.Barrier(clients), threading.Event()
 
     def client() -> list[float]:
         barrier.wait()
         ends, latencies = time.perf_counter() + seconds, list[float]()
-        while not latencies or (time.perf_counter() < ends and (most is None or len(latencies) < most)):
+        while not latencies or (time.perf_counter() < ends and (most is None or len(latencies) < most) and not stop.is_set()):
             began = time.perf_counter()
             call()
             latencies.append(time.perf_counter() - began)
         return latencies
 
     futures = [pool.submit(client) for _ in range(clients)]
-    return [latency for future in futures for latency in future.result()]
+    try:
+        return [latency for future in futures for latency in future.result()]
+    finally:
+        stop.set()  # of use where one failed, or somebody ends the command: the others need not go on to their end

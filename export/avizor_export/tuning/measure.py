@@ -52,7 +52,7 @@ def measure(groups: Sequence[Sequence[Point]], bench: Bench, seconds: float, on_
         for group in groups if number % 2 == 0 else list(reversed(groups)):
             with bench(group[0]) as call_for:
                 for point in group:
-                    rounds[point].append(run_load(call_for(point), point.clients, point.rows, seconds / ROUNDS))
+                    rounds[point].append(run_load(call_for(point), point.clients, point.batch, seconds / ROUNDS))
                     on_point()
     return [Measured(point, tuple(of_point)) for point, of_point in rounds.items()]
 
@@ -68,14 +68,14 @@ def embedded_bench(repository: ModelRepository, subject: Subject, device: Device
     return opened
 
 
-def triton_bench(address: str, subject: Subject) -> Bench:
-    """A live Triton: calls of one row, which its batcher puts together."""
+def triton_bench(address: str, subject: Subject, name: str) -> Bench:
+    """A live Triton: calls of one row, which its batcher puts together. name: a temporary_name for the model there."""
     model = subject.version.model_path.read_bytes()
 
     @contextmanager
     def opened(point: Point) -> Iterator[Callable[[Point], Call]]:
         with (
-            temporary_model(address, model, overridden(subject.version.config, point), "tune") as name,
+            temporary_model(address, model, overridden(subject.version.config, point), name),
             TritonEngine(address) as engine,
         ):
             yield lambda _: _triton_call(engine, subject, name)
@@ -108,16 +108,24 @@ def apply_point(config: ModelConfig, point: Point) -> None:
         config.parameters[BATCH_PARAMETER].string_value = str(point.batch)
         return
     config.dynamic_batching.max_queue_delay_microseconds = point.queue_delay_us
-    config.dynamic_batching.preferred_batch_size[:] = [point.batch] if point.batch else []
+    if set(config.dynamic_batching.preferred_batch_size) != set(point.preferred):
+        _set_preferred(config, point.preferred)
+
+
+def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
+    """Preferred batch sizes, and with them the one that TensorRT is fastest at."""
+    config.dynamic_batching.preferred_batch_size[:] = sizes
     for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
         if _USUAL_SHAPES in accelerator.parameters:
             shapes = accelerator.parameters[_USUAL_SHAPES]
-            accelerator.parameters[_USUAL_SHAPES] = re.sub(r":\d+x", f":{point.batch or config.max_batch_size}x", shapes)
+            accelerator.parameters[_USUAL_SHAPES] = re.sub(r":\d+x", f":{max(sizes, default=config.max_batch_size)}x", shapes)
 
 
 def sets_instances(config: ModelConfig, point: Point) -> bool:
     """Whether the point's instances are those of a server: measured on one, or of a model that runs on the CPU alone."""
-    return point.queue_delay_us is not None or all(group.kind == group.KIND_CPU for group in config.instance_group)
+    # Where config.pbtxt has no group, Triton takes what the machine has.
+    on_cpu = bool(config.instance_group) and all(group.kind == group.KIND_CPU for group in config.instance_group)
+    return point.queue_delay_us is not None or on_cpu
 
 
 def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:

@@ -70,7 +70,7 @@ def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured,
 def _line(point: Point) -> str:
     parts = [f"{point.instances} x {point.threads or 'auto'} threads"]
     if point.queue_delay_us is not None:
-        parts += [f"{point.queue_delay_us} us", *([f"preferred {point.batch}"] if point.batch else [])]
+        parts += [f"{point.queue_delay_us} us", *([f"preferred {point.preferred_text}"] if point.preferred else [])]
     return ", ".join(parts)
 
 

@@ -20,9 +20,10 @@ class Point:
 
     instances: embedded, calls that run at once on one session; on Triton, instances of the model.
     threads: for one run; 0 is as many as there are cores.
-    batch: embedded, rows of each call; on Triton, the preferred batch size, 0 for none.
+    batch: rows of each call; on Triton one, since its batcher puts them together.
     clients: calls under way at once.
     queue_delay_us: Triton's; None embedded.
+    preferred: Triton's preferred batch sizes, ascending.
     """
 
     instances: int
@@ -30,18 +31,19 @@ class Point:
     batch: int
     clients: int
     queue_delay_us: int | None = None
-
-    @property
-    def rows(self) -> int:
-        """Rows of one call."""
-        return self.batch if self.queue_delay_us is None else 1
+    preferred: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"instances {self.instances}", f"threads {self.threads or 'auto'}"]
         if self.queue_delay_us is None:
             return ", ".join([*parts, f"batch {self.batch}"])
-        parts += [f"queue delay {self.queue_delay_us} us", f"preferred batch {self.batch or 'none'}"]
+        parts += [f"queue delay {self.queue_delay_us} us", f"preferred batch {self.preferred_text}"]
         return ", ".join([*parts, f"{self.clients} clients"])
+
+    @property
+    def preferred_text(self) -> str:
+        """The preferred batch sizes for people."""
+        return " ".join(map(str, self.preferred)) or "none"
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ _COLUMNS: dict[str, _Cell] = {**_INSTANCES, "batch": lambda each: str(each.point
 _TRITON_COLUMNS: dict[str, _Cell] = {
     **_INSTANCES,
     "delay us": lambda each: str(each.point.queue_delay_us),
-    "preferred": lambda each: str(each.point.batch or "none"),
+    "preferred": lambda each: each.point.preferred_text,
     "clients": lambda each: str(each.point.clients),
     **_FIGURES,
 }

@@ -1,0 +1,32 @@
+"""A live Triton that a user names: its address, and whether it is there, before hours of work are spent for it."""
+
+from __future__ import annotations
+
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from avizor_inference.errors import EngineUnavailable, ExportError
+from avizor_inference.triton_address import triton_address
+
+_TIMEOUT_S = 10.0
+
+
+def parse_address(text: str) -> str:
+    """host:port of `triton://HOST[:PORT]`; Triton's gRPC port 8001 where none is given. Raises ExportError."""
+    try:
+        return triton_address(text)
+    except EngineUnavailable as error:
+        raise ExportError(str(error)) from error
+
+
+def check_server(address: str) -> None:
+    """Raise ExportError unless a Triton answers by gRPC at host:port `address`. Its models need not be ready."""
+    with triton.InferenceServerClient(address) as client:
+        try:
+            alive = client.is_server_live(client_timeout=_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise ExportError(
+                f"no Triton answers at {address}: {error.message()}; it has to be up, and to be reached at that port by gRPC"
+            ) from error
+    if not alive:
+        raise ExportError(f"Triton at {address} says that it is not alive; see its log")

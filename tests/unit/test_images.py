@@ -1,0 +1,53 @@
+"""Encoded images as pixels: every mode that a decoder gives keeps its grey values, or is refused."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from avizor_inference.errors import MediaError
+from avizor_inference.images import decode_image
+from avizor_inference.inputs import ImageInput
+
+GREY = np.array([[0, 25700], [51400, 65535]], np.uint16)
+AS_BYTES = [[0, 100], [200, 255]]
+
+
+def encoded(pixels: NDArray[np.generic], kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def spec(channels: int) -> ImageInput:
+    return ImageInput(height=2, width=2, channels=channels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_of_grey_are_scaled_to_8(kind: str) -> None:
+    assert decode_image(encoded(GREY, kind), spec(1))[..., 0].tolist() == AS_BYTES
+    rgba = decode_image(encoded(GREY, kind), spec(4))
+    assert [rgba[..., channel].tolist() for channel in range(3)] == [AS_BYTES] * 3
+    assert (rgba[..., 3] == 255).all()
+
+
+def test_16_bits_of_grey_with_the_high_byte_first() -> None:
+    buffer = io.BytesIO()
+    Image.frombytes("I;16B", (2, 2), GREY.astype(">u2").tobytes()).save(buffer, "TIFF")
+    assert decode_image(buffer.getvalue(), spec(1))[..., 0].tolist() == AS_BYTES
+
+
+def test_every_value_of_16_bits_goes_to_the_nearest_of_8() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    pixels = decode_image(encoded(values, "PNG"), ImageInput(height=256, width=256, channels=1))
+    np.testing.assert_array_equal(pixels[..., 0], np.rint(values / 257))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_32_bits_have_no_known_scale_and_are_refused(dtype: type[np.generic]) -> None:
+    with pytest.raises(MediaError, match="the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor"):
+        decode_image(encoded((GREY / 65535).astype(dtype), "TIFF"), spec(1))
