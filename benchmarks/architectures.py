@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from handwritten_digits import Digits, bundled, mnist
+from handwritten_digits import Digits, chosen_digits
 from training import in_batches, train_classifier
 from triton_server.install import install
 from triton_server.server import TritonServer
@@ -191,7 +191,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # with more, threads of a busy machine wait for each other
 
-    digits = mnist(arguments.mnist) if arguments.mnist else bundled()
+    digits = chosen_digits(arguments.mnist)
     chosen = [recipe for recipe in RECIPES if not arguments.only or recipe.design in arguments.only.split(",")]
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from statistics import median, quantiles
 
 import numpy as np
-import onnxruntime as ort
 import scipy.fft
 import torch
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
 from avizor_export.to_onnx import to_program
+from avizor_export.variants.speed import one_thread
 from avizor_inference.inputs import LogMelFrontEnd
 
 # Windows and their seconds.
@@ -70,9 +70,7 @@ def with_scipy(parameters: LogMelFrontEnd, rate: int) -> Run:
 def with_onnx(parameters: LogMelFrontEnd, rate: int, samples: int) -> Run:
     """The exported graph on ONNX Runtime."""
     program = to_program(LogMel(parameters, rate), torch.zeros(2, samples), ["waveform"], ["log_mel"])
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = one_thread(program.model_proto)
     return lambda waves: session.run(None, {"waveform": waves})[0]
 
 

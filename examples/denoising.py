@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from handwritten_digits import Digits, Pixels, chosen_digits, digits_parser, scaled
+from handwritten_digits import Digits, Pixels, run_as_told, scaled
 from numpy.typing import NDArray
 from publishing import Figures, Run, publish_measured
 from scipy.ndimage import gaussian_filter, median_filter
@@ -23,7 +23,6 @@ from torch import Tensor
 from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageInput
 from avizor_inference.repository import ModelVersion
@@ -99,13 +98,7 @@ def as_bytes(images: Tensor) -> Pixels:
 
 def main() -> None:
     """Train, measure, export."""
-    parser = digits_parser(__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    digits = chosen_digits(arguments.mnist)
-    version, figures = train_and_export(digits, arguments.models, arguments.seed)
-    describe_export(version)
+    digits, figures = run_as_told(__doc__, train_and_export)
     print(f"{digits.origin}, PSNR in dB: noisy {figures['noisy_psnr']:.2f}, denoised {figures['psnr']:.2f}")
     print(f"  best Gaussian filter {figures['gaussian_psnr']:.2f}, best median filter {figures['median_psnr']:.2f}")
 

@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from baselines import pca, pca_errors
-from handwritten_digits import Digits, chosen_digits, digits_parser, scaled
+from handwritten_digits import Digits, run_as_told, scaled
 from numpy.typing import NDArray
 from publishing import Figures, Run, publish_measured
 from sklearn.neighbors import KNeighborsClassifier
 from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageInput
 from avizor_inference.repository import ModelVersion
@@ -71,13 +70,7 @@ def knn_accuracy(known: NDArray[np.float32], new: NDArray[np.float32], digits: D
 
 def main() -> None:
     """Train, measure, export."""
-    parser = digits_parser(__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    digits = chosen_digits(arguments.mnist)
-    version, figures = train_and_export(digits, arguments.models, arguments.seed)
-    describe_export(version)
+    digits, figures = run_as_told(__doc__, train_and_export)
     print(f"{digits.origin}, {LATENT} numbers an image:")
     print(f"  squared error  {figures['squared_error']:.4f}; principal components {figures['pca_squared_error']:.4f}")
     print(f"  kNN accuracy   {figures['knn_accuracy']:.4f}; principal components {figures['pca_knn_accuracy']:.4f}")

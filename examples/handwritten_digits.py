@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from avizor_export.exporter import export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageFrontEnd, ImageInput
+from avizor_inference.repository import ModelVersion
 
 Pixels = NDArray[np.uint8]  # [n, 32, 32, 1]
 
@@ -92,6 +94,19 @@ def digits_parser(description: str | None) -> argparse.ArgumentParser:
 def chosen_digits(folder: Path | None) -> Digits:
     """MNIST where its folder is given, else the bundled digits."""
     return mnist(folder) if folder else bundled()
+
+
+def run_as_told(
+    description: str | None, train_and_export: Callable[[Digits, Path, int], tuple[ModelVersion, dict[str, float]]]
+) -> tuple[Digits, dict[str, float]]:
+    """Train and export with the digits, folder and seed of the command line; what was published is printed."""
+    parser = digits_parser(description)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    digits = chosen_digits(arguments.mnist)
+    version, figures = train_and_export(digits, arguments.models, arguments.seed)
+    describe_export(version)
+    return digits, figures
 
 
 def _idx(path: Path) -> Pixels:

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from denoising import Images, as_bytes, psnr
-from handwritten_digits import Digits, Pixels, chosen_digits, digits_parser, scaled
+from handwritten_digits import Digits, Pixels, run_as_told, scaled
 from publishing import Figures, Run, publish_measured
 from torch import Tensor
 from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageInput
 from avizor_inference.repository import ModelVersion
@@ -67,13 +66,7 @@ def measure(run: Run, digits: Digits, small: Pixels) -> Figures:
 
 def main() -> None:
     """Train, measure, export."""
-    parser = digits_parser(__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    digits = chosen_digits(arguments.mnist)
-    version, figures = train_and_export(digits, arguments.models, arguments.seed)
-    describe_export(version)
+    digits, figures = run_as_told(__doc__, train_and_export)
     print(f"{digits.origin}, PSNR in dB: bicubic {figures['bicubic_psnr']:.2f}, super-resolution {figures['psnr']:.2f}")
 
 

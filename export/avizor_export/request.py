@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,11 +20,10 @@ from avizor_export.serving.settings import ServingOptions, ServingSettings, publ
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.variant import check_variant_data
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import InputSpec, TableInput, TensorSpec
+from avizor_inference.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
 from avizor_inference.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 Items = NDArray[np.generic]
-_LARGEST_MESSAGE = 2**31  # bytes that gRPC carries at most
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +91,7 @@ def settled(request: ExportRequest, models: Path) -> ExportRequest:
 
 def _warn_of_full_batch(tensor: TensorSpec, size: int) -> None:
     """The server runs a full batch as it loads the model: one that no client can send costs memory alone, or the server."""
-    largest = _LARGEST_MESSAGE // (np.dtype(tensor.dtype).itemsize * math.prod(tensor.item_shape))
+    largest = MESSAGE_BYTES // tensor.item_bytes
     if size > max(largest, 1):
         _log.warning(
             "max_batch_size %d is more than a request can carry (2 GiB: %d items of %s), and the server runs that many as it "

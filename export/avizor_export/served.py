@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avizor_export.front_ends.of_input import front_end
 from avizor_export.last_layers import last_linear_and_map
+from avizor_export.proof.heads import are_probabilities
 from avizor_export.taps import Taps, in_step, is_all_of
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import InputSpec, TableInput
@@ -112,8 +113,7 @@ class ServedClassifier(ServedModel):
             raise ExportError(
                 f"the network gives {list(logits.shape)} for a batch of {len(example)}; a classifier gives [batch, classes]"
             )
-        sums_to_one = torch.allclose(logits.sum(dim=1), torch.ones(len(logits)), atol=1e-4)
-        if sums_to_one and bool((logits >= 0).all()) and logits.shape[1] > 1:
+        if are_probabilities(logits.numpy()):
             raise ExportError("the network ends in a softmax; let it return logits: the softmax is added at export")
         self._own_outputs = ("probabilities",)
         linear, last_map = last_linear_and_map(network, lambda: _run(self, example))

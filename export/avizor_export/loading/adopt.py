@@ -20,6 +20,7 @@ from avizor_export.front_ends.of_input import front_end
 from avizor_export.loading.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.loading.reference import reference_of
 from avizor_export.parity import Items, onnxruntime_run, random_items
+from avizor_export.proof.heads import are_probabilities
 from avizor_export.served import enlargement, meanings
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
@@ -209,8 +210,9 @@ def _finish(
     shape = given[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
-        is_probability = _sums_to_one(given[chosen], chosen)
-        nodes.append(helper.make_node("Identity" if is_probability else "Softmax", ["avizor.given"], ["probabilities"]))
+        _check_logits(given[chosen], chosen)
+        operator = "Identity" if are_probabilities(given[chosen]) else "Softmax"
+        nodes.append(helper.make_node(operator, ["avizor.given"], ["probabilities"]))
         shapes = {"probabilities": shape}
     else:
         name, features = source
@@ -258,10 +260,8 @@ def _error_nodes(source: str, given: str, times: int) -> list[onnx.NodeProto]:
     ]
 
 
-def _sums_to_one(value: Items, chosen: str) -> bool:
+def _check_logits(value: Items, chosen: str) -> None:
     if value.ndim != 2:
         raise ExportError(
             f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]"
         )
-    wide = value.astype(np.float64)
-    return value.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, atol=1e-4))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from avizor_inference.errors import ExportError
 
 # What may lie between a sigmoid and the softmax and change nothing of it.
 _PASSING = ("Identity", "Cast", "Clip", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _SIGMOIDS = ("Sigmoid", "HardSigmoid")
+
+
+def are_probabilities(outputs: NDArray[np.generic]) -> bool:
+    """Whether outputs [n, classes] have been through a softmax already: none is negative, and each row sums to 1."""
+    wide = outputs.astype(np.float64)
+    return wide.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, atol=1e-4))
 
 
 def refuse_sigmoid(proto: onnx.ModelProto) -> None:
