@@ -34,8 +34,8 @@ demo: $(STAMP) ## Train, export, stream and flag, from end to end
 	$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(STAMP) ## All tests but the slow ones
-	$(BIN)/python -m pytest
+test: $(STAMP) ## All tests but the slow ones, on every core
+	$(BIN)/python -m pytest -n auto
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## The tests that train real models to their promised figures
@@ -87,6 +87,10 @@ types: $(STAMP) ## Static types
 .PHONY: bench
 bench: $(STAMP) ## Memory of the batch job over 300 and 3,000 files
 	$(BIN)/python benchmarks/batch_memory.py
+
+.PHONY: bench-promise
+bench-promise: $(STAMP) ## The promised false-alarm rate, what is detected at it, and the cost of a verdict: about 10 minutes
+	$(BIN)/python benchmarks/promise.py
 
 .PHONY: bench-export
 bench-export: $(STAMP) ## Front end, int8, autoencoders and architectures beside their peers: about an hour
