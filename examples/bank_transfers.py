@@ -29,6 +29,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.engines import infer_rows
 from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.judge import Judge
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
 
@@ -106,10 +107,9 @@ def flagged(version: ModelVersion, data: Path) -> dict[str, float]:
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:
         scores = infer_rows(engine, version.name, {"record": rows}, ["score"])["score"][:, 0]
-    p_values = np.ones(len(rows))
-    for account in np.unique(accounts):
-        chosen = accounts == account
-        p_values[chosen] = calibration.for_source(account, ALPHA).window_p(scores[chosen])
+    judge = Judge(calibration)
+    pairs = zip(accounts, scores.tolist(), strict=True)
+    p_values = np.array([judge.item_p_value(account, score).value for account, score in pairs])
     return {kind: float((p_values[kinds == kind] <= ALPHA).mean()) for kind in (transfers.CORRECT, *transfers.FRAUDS)}
 
 

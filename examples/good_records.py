@@ -22,12 +22,14 @@ from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
+from avizor_export.calibrate import NormalRecording
 from avizor_export.cli import describe_export
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.request import ExportRequest
 from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.engines import infer_rows
 from avizor_inference.inputs import NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.judge import Judge
 from avizor_inference.repository import ModelVersion
 
 Rows = NDArray[np.float32]
@@ -72,7 +74,7 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Figures
         training=history,
         input=spec,
         real_items=records.test[:64],
-        normal=[("benign", row[None]) for row in records.calibration],
+        normal=[NormalRecording("benign", row[None]) for row in records.calibration],
     )
 
     def measure(run: Run) -> Figures:
@@ -92,7 +94,7 @@ def flagged(version: ModelVersion, rows: Rows, alpha: float) -> float:
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:
         scores = infer_rows(engine, version.name, {"record": rows}, ["score"])["score"][:, 0]
-    return float((calibration.for_source("benign", alpha).window_p(scores) <= alpha).mean())
+    return float((Judge(calibration).window_p_values("benign", scores) <= alpha).mean())
 
 
 def usual_false_alarms(alpha: float, calibration: int, tested: int) -> float:

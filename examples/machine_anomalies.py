@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from training import in_batches, random_crops, train_autoencoder, train_classifier
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
+from avizor_export.calibrate import NormalRecording
 from avizor_export.cli import describe_export
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.log_mel import LogMel
@@ -31,6 +32,7 @@ from avizor_export.request import ExportRequest
 from avizor_export.served import ServedModel, serve
 from avizor_inference.audio import windows_of
 from avizor_inference.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.item_score import ItemScore
 
 SOUND = AudioInput(
     sample_rate=SAMPLE_RATE,
@@ -89,9 +91,9 @@ def spectrograms(front_end: nn.Module, split: Split) -> Tensor:
 
 
 def scores(served: nn.Module, split: Split) -> NDArray[np.float64]:
-    """Score of each recording: its worst window."""
-    worst = [in_batches(served, torch.from_numpy(windows)).max() for windows in split.windows]
-    return np.array([float(score) for score in worst])
+    """Score of each recording, over all of its windows."""
+    by_window = (in_batches(served, torch.from_numpy(windows))[:, 0].numpy() for windows in split.windows)
+    return np.array([ItemScore.of(scores).value for scores in by_window])
 
 
 def auc_by_fault(score: NDArray[np.float64], split: Split) -> dict[str, float]:
@@ -128,7 +130,7 @@ def in_windows(front_end: nn.Module, split: Split) -> list[Tensor]:
 
 def same_features_auc(known: Tensor, windows: list[Tensor], test: Split, seed: int = 0) -> dict[str, float]:
     """ROC AUC of principal components of the windows, as many as the autoencoder's latent vector has numbers, and of a dense
-    autoencoder of five frames, as in DCASE's baseline; a recording's score is that of its worst window, as ever.
+    autoencoder of five frames, as in DCASE's baseline. Windows make the score of a recording as they do for the model.
 
     known: log-mels of whole normal recordings, float32[n, 1, mels, frames].
     """
@@ -136,8 +138,11 @@ def same_features_auc(known: Tensor, windows: list[Tensor], test: Split, seed: i
     components = pca(stretches, LATENT)
     network = dense(contexts(known).flatten(0, 1), epochs=20, seed=seed)
     scored = {
-        "pca": [pca_errors(components, each).max() for each in windows],
-        "dense": [errors(network, contexts(each).flatten(0, 1)).reshape(len(each), -1).mean(axis=1).max() for each in windows],
+        "pca": [ItemScore.of(pca_errors(components, each)).value for each in windows],
+        "dense": [
+            ItemScore.of(errors(network, contexts(each).flatten(0, 1)).reshape(len(each), -1).mean(axis=1)).value
+            for each in windows
+        ],
     }
     return {name: float(roc_auc_score(test.faulty, score)) for name, score in scored.items()}
 
@@ -184,7 +189,7 @@ def train_and_export_detector(
         training=history,
         input=sound,
         real_items=np.concatenate(test.windows[:8]),
-        normal=zip(calibration.machine.tolist(), calibration.windows, strict=True),
+        normal=map(NormalRecording, calibration.machine.tolist(), calibration.windows),
         evaluation={
             "roc_auc": dict(auc),
             "baseline_roc_auc": baseline,

@@ -22,6 +22,7 @@ from publishing import Figures, Run, publish_measured
 from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
+from avizor_export.calibrate import NormalRecording
 from avizor_export.cli import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageInput
@@ -58,7 +59,7 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
         training=history,
         input=ImageInput(height=height, width=width, channels=1),
         real_items=digits.test[:64],
-        normal=[("digits", image[None]) for image in held],
+        normal=[NormalRecording("digits", image[None]) for image in held],
         evaluation={"odd": odd, "test_images": len(digits.test), "split": digits.origin},
     )
     return publish_measured(network, request, models, measure)

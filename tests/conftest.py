@@ -16,6 +16,7 @@ from triton_server.server import TritonServer
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.architectures.lenet import LeNet
+from avizor_export.calibrate import NormalRecording
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.inputs import ImageInput
@@ -39,10 +40,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_model(LeNet(), ExportRequest("digits", "classify", image, labels=list("0123456789"), max_batch_size=16), folder)
     kinds = build("conv4bn pool conv8bn pool conv12bn pool conv16bn pool gap drop0.3 fc", 3, (1, 16, FRAMES))
     export_model(kinds, ExportRequest("kinds", "classify", SOUND, labels=["low", "mid", "high"], max_batch_size=16), folder)
-    normal = [(source, tone(3 * 4096 / SAMPLE_RATE, seed=seed).reshape(3, 4096)) for source in ("a", "b") for seed in range(30)]
+    normal = [
+        NormalRecording(source, tone(3 * 4096 / SAMPLE_RATE, seed=seed).reshape(3, 4096))
+        for source in ("a", "b")
+        for seed in range(30)
+    ]
     request = ExportRequest("normal", "reconstruct", SOUND, normal=normal, max_batch_size=16)
     export_model(PaddedAutoencoder(), request, folder)
-    rows = [("a", row[None]) for row in transfers(40)]
+    rows = [NormalRecording("a", row[None]) for row in transfers(40)]
     request = ExportRequest("transfers", "reconstruct", TRANSFER, real_items=transfers(8), normal=rows, max_batch_size=16)
     export_model(torch.nn.Linear(5, 5), request, folder)
     return folder

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.calibration import Calibration
+from avizor_inference.calibration import BySource, Calibration, Scores
 from avizor_inference.engine import Engine
 from avizor_inference.errors import ExportError
 from avizor_inference.manifest import Precision
 
-# One normal recording: its source, and its windows (or its only item), float or uint8[windows, *item_shape].
-Recording = tuple[str, NDArray[np.generic]]
+
+@dataclass(frozen=True)
+class NormalRecording:
+    """One normal recording, or one image or row: the source it is of, and all that the model sees of it.
+
+    windows: the windows of all its channels, or its only item: float or uint8[windows, *item_shape]. is_short: whether it is a
+    sound shorter than the model's window, which was filled up with zeros.
+    """
+
+    source: str
+    windows: NDArray[np.generic]
+    is_short: bool = False
 
 
 def calibrate(
-    engine: Engine, model: str, recordings: Iterable[Recording], provider: str, precision: Precision = "fp32"
+    engine: Engine, model: str, recordings: Iterable[NormalRecording], provider: str, precision: Precision = "fp32"
 ) -> Calibration:
     """Score every window of every recording. Raises ExportError if there are none."""
     spec = engine.spec(model)
     (input_name,) = spec.inputs
-    sources: dict[str, list[tuple[float, ...]]] = {}
-    for source, windows in recordings:
+    kept: dict[bool, dict[str, list[Scores]]] = {False: {}, True: {}}
+    for recording in recordings:
         scores: list[float] = []
-        for start in range(0, len(windows), spec.max_batch_size):
-            batch = np.ascontiguousarray(windows[start : start + spec.max_batch_size])
+        for start in range(0, len(recording.windows), spec.max_batch_size):
+            batch = np.ascontiguousarray(recording.windows[start : start + spec.max_batch_size])
             scores += engine.infer(model, {input_name: batch}, ["score"])["score"][:, 0].tolist()
-        sources.setdefault(source, []).append(tuple(scores))
-    if not sources:
+        kept[recording.is_short].setdefault(recording.source, []).append(tuple(scores))
+    if not any(kept.values()):
         raise ExportError("no recordings to calibrate with; give normal ones that the model was not trained on")
     return Calibration(
         model=model,
@@ -39,5 +50,10 @@ def calibrate(
         provider=provider,
         precision=precision,
         created=datetime.now(UTC),
-        sources={source: tuple(recordings) for source, recordings in sorted(sources.items())},
+        sources=_sorted(kept[False]),
+        short=_sorted(kept[True]),
     )
+
+
+def _sorted(sources: dict[str, list[Scores]]) -> BySource:
+    return {source: tuple(recordings) for source, recordings in sorted(sources.items())}

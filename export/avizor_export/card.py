@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from pydantic import JsonValue
@@ -16,6 +17,7 @@ from avizor_export.proof.differences import allowed
 from avizor_export.variants.variant import remarks
 from avizor_inference.calibration import Calibration
 from avizor_inference.inputs import AudioInput
+from avizor_inference.item_score import ItemScore
 from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelVersion
 
@@ -137,8 +139,10 @@ def _evaluation(manifest: Manifest) -> Iterator[str]:
 
 def _calibration(calibration: Calibration) -> Iterator[str]:
     yield from ("## Calibration", "")
-    sources = ", ".join(f"{source} ({len(recordings)})" for source, recordings in calibration.sources.items())
+    sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
     yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
+    if short := sum(map(len, calibration.short.values())):
+        yield f"{short} of them are shorter than the model's window, and are kept apart."
     yield ""
 
 
@@ -198,10 +202,11 @@ def _plot_calibration(path: Path, calibration: Calibration) -> None:
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    for source, recordings in list(calibration.sources.items())[:10]:
-        worst = sorted(max(windows) for windows in recordings)
-        axes.plot(worst, [(rank + 1) / len(worst) for rank in range(len(worst))], label=source, drawstyle="steps-post")
-    axes.set_xlabel("score of a recording's worst window")
+    kept = [*calibration.sources.items(), *((f"{source}, short", each) for source, each in calibration.short.items())]
+    for label, recordings in kept[:10]:
+        scores = sorted(ItemScore.of(np.array(windows)).value for windows in recordings)
+        axes.plot(scores, [(rank + 1) / len(scores) for rank in range(len(scores))], label=label, drawstyle="steps-post")
+    axes.set_xlabel("score of a recording")
     axes.set_ylabel("share of recordings")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)

@@ -165,8 +165,10 @@ def describe_export(version: ModelVersion) -> None:
         click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {manifest.evaluation['held_out_items']} held-out items")
     _describe_variant(manifest)
     if calibration:
-        sources = ", ".join(f"{source} {len(scores)}" for source, scores in calibration.sources.items())
-        click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources})")
+        sources = ", ".join(f"{source} {calibration.recordings(source)}" for source in calibration.source_names)
+        short = sum(map(len, calibration.short.values()))
+        shorter = f", {short} of them shorter than a window" if short else ""
+        click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources}){shorter}")
     elif manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from avizor_export.calibrate import Recording
+from avizor_export.calibrate import NormalRecording
 from avizor_export.proof.items import refuse_front_end
 from avizor_export.served import MEANINGS
 from avizor_export.server_address import check_server, parse_address
@@ -51,7 +51,7 @@ class ExportRequest:
     input: InputSpec
     labels: Sequence[str] | None = None
     real_items: Items | None = None
-    normal: Iterable[Recording] | None = None
+    normal: Iterable[NormalRecording] | None = None
     evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
     training: Mapping[str, Sequence[float]] = field(default_factory=dict)
     verify_with: str | None = None

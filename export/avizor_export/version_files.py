@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from pydantic import JsonValue, ValidationError
 
-from avizor_export.calibrate import Recording, calibrate
+from avizor_export.calibrate import NormalRecording, calibrate
 from avizor_export.publish import Staging, earlier_digests, write_whole
 from avizor_export.request import ExportRequest
 from avizor_export.serving.next_config import name_to_keep, next_config
@@ -132,7 +132,7 @@ def _config_before(models: Path, name: str) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
-def calibrate_version(stage: Staging, normal: Iterable[Recording], precision: Precision) -> None:
+def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:
     """Score normal recordings by the staged version, and write their calibration."""
     with EmbeddedEngine(stage.root, device="cpu") as engine:
         calibration = calibrate(engine, stage.name, normal, CPU, precision)

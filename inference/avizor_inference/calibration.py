@@ -1,64 +1,75 @@
-"""From a reconstruction error to a p-value: conformal calibration against normal recordings that were not trained on.
+"""Scores of normal recordings that a model was not trained on: what new recordings are compared with (judge.py).
 
-The unit that is exchangeable is the recording: windows of one recording resemble each other. So
-
-* a window's p-value weighs the windows of each calibration recording together as one:
-  p = (1 + sum over recordings of the share of its windows with score >= s) / (recordings + 1)
-  (hierarchical conformal prediction: Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023);
-* a recording of k windows is compared, by its largest score, with the largest of the first k windows of every calibration
-  recording that has as many: p = (1 + number with a largest score >= its own) / (number compared + 1)
-  (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005). A recording longer than those is cut into
-  blocks of comparable length and the least p is multiplied by the number of blocks (Bonferroni).
-
-For a recording like those of the calibration, P(p <= alpha) <= alpha, on average over calibrations. The least p that n
-recordings can give is 1 / (n + 1), so an alpha below that cannot be supported, and is refused.
+The file keeps the score of every window. Recordings are kept apart by source, and so are those that were shorter than the
+model's window and had to be filled up with zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from math import ceil, floor, log10
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from avizor_inference.digests import digest_of
-from avizor_inference.errors import CalibrationError, VersionRefused
+from avizor_inference.errors import VersionRefused
 from avizor_inference.manifest import Manifest, Precision
+from avizor_inference.sources import DEFAULT_SOURCE
 from avizor_inference.strict import Strict, describe
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATIONS_FOLDER = "calibrations"
 
-# The pool of all sources, which stands in for a source that has too few recordings of its own.
+# Stands for all sources together.
 POOLED = "*"
+
+# Of one recording: the scores of all its windows, of all its channels; mean squared error, >= 0.
+Scores = tuple[float, ...]
+BySource = dict[str, tuple[Scores, ...]]
 
 
 class Calibration(Strict):
-    """`calibration.json`: scores of normal recordings, per source, by one version of a model on one kind of provider."""
+    """`calibration.json`: scores of normal recordings, per source, by one version of a model on one kind of provider.
 
-    schema_version: int = Field(default=1, ge=1, le=1)
+    sources: recordings of at least one window; images, rows and tensors too. short: recordings that are shorter than a window.
+    """
+
+    schema_version: int = Field(default=2)
     model: str
     version: int
     model_sha256: str
     provider: str = Field(description="ONNX Runtime execution provider that computed the scores")
     precision: Precision = "fp32"
     created: datetime
-    # source -> recordings -> scores of the windows in order; mean squared error, >= 0
-    sources: dict[str, tuple[tuple[float, ...], ...]]
+    sources: BySource
+    short: BySource = Field(default_factory=dict)
 
-    @field_validator("sources")
+    @field_validator("schema_version")
     @classmethod
-    def _scores_are_there(cls, sources: dict[str, tuple[tuple[float, ...], ...]]) -> dict[str, tuple[tuple[float, ...], ...]]:
+    def _is_of_this_kind(cls, schema_version: int) -> int:
+        if schema_version != 2:
+            raise ValueError(
+                f"schema_version is {schema_version}, and this release reads 2: in version 1 each channel counted as a "
+                "recording, and short recordings were not kept apart"
+            )
+        return schema_version
+
+    @field_validator("sources", "short")
+    @classmethod
+    def _scores_are_there(cls, sources: BySource) -> BySource:
         for source, recordings in sources.items():
             if not recordings or not all(recordings):
                 raise ValueError(f"source {source!r} has no recordings, or one without windows")
+            if any(score < 0 for scores in recordings for score in scores):
+                raise ValueError(f"source {source!r} has a score below 0")
         return sources
+
+    @model_validator(mode="after")
+    def _holds_recordings(self) -> Calibration:
+        if not self.sources and not self.short:
+            raise ValueError("it holds no recordings")
+        return self
 
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Calibration:
@@ -85,86 +96,17 @@ class Calibration(Strict):
         """Names the calibration: the first 12 hex digits of its digest."""
         return digest_of(self)[:12]
 
+    @property
+    def source_names(self) -> list[str]:
+        """The sources that have recordings here, sorted."""
+        return sorted({*self.sources, *self.short})
+
+    @property
+    def tells_sources_apart(self) -> bool:
+        """Whether recordings were kept by source. Those of a flat folder are all of the source `default` and stand for any."""
+        return self.source_names != [DEFAULT_SOURCE]
+
     def recordings(self, source: str = POOLED) -> int:
-        """How many normal recordings stand behind a source."""
-        return len(self._scores(source))
-
-    def for_source(self, source: str, alpha: float) -> Verdicts:
-        """What judges the items of `source` at false-alarm rate `alpha` (0 < alpha < 1).
-
-        The source's own recordings where they can support alpha, otherwise the pool of all sources.
-        Raises CalibrationError if the pool cannot support alpha either.
-        """
-        needed = recordings_needed(alpha)
-        own = self.sources.get(source, ())
-        if len(own) >= needed:
-            return Verdicts(source, alpha, own)
-        pool = self._scores(POOLED)
-        if len(pool) < needed:
-            raise CalibrationError(
-                f"alpha {alpha:g} needs at least {needed} normal recordings and the calibration of {self.model!r} has "
-                f"{len(pool)}; alpha {_supported_alpha(len(pool)):g} or more will do, and for less the model's owner has to "
-                "calibrate it with more recordings"
-            )
-        return Verdicts(POOLED, alpha, pool)
-
-    def _scores(self, source: str) -> tuple[tuple[float, ...], ...]:
-        if source == POOLED:
-            return tuple(scores for recordings in self.sources.values() for scores in recordings)
-        return self.sources.get(source, ())
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """p-values at one alpha, against the recordings of one source (or of the pool, `source == POOLED`)."""
-
-    source: str
-    alpha: float
-    recordings: tuple[tuple[float, ...], ...]
-
-    def window_p(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """p-values of windows: scores float[n] -> float64[n] in (0, 1]."""
-        calibration, tail = self._weighted_tail
-        # tail[i] is the weight of all calibration windows from the i-th smallest score on
-        return (1.0 + tail[np.searchsorted(calibration, scores, side="left")]) / (len(self.recordings) + 1)
-
-    def recording_p(self, scores: Sequence[float]) -> float:
-        """p-value of one recording from the scores of its windows in order (at least one), in (0, 1]."""
-        longest = self._longest_supported
-        blocks = ceil(len(scores) / longest)
-        least = min(self._block_p(scores[start : start + longest]) for start in range(0, len(scores), longest))
-        return min(1.0, blocks * least)
-
-    def _block_p(self, scores: Sequence[float]) -> float:
-        comparable = self._largest_of_first(len(scores))
-        return float(1 + np.sum(comparable >= max(scores))) / (len(comparable) + 1)
-
-    @cached_property
-    def _weighted_tail(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        scores = np.concatenate([np.asarray(windows, dtype=np.float64) for windows in self.recordings])
-        weights = np.concatenate([np.full(len(windows), 1.0 / len(windows)) for windows in self.recordings])
-        order = np.argsort(scores)
-        tail = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
-        return scores[order], tail
-
-    @cached_property
-    def _longest_supported(self) -> int:
-        """The most windows for which enough calibration recordings have as many to support alpha."""
-        lengths = sorted((len(windows) for windows in self.recordings), reverse=True)
-        return lengths[min(recordings_needed(self.alpha), len(lengths)) - 1]
-
-    def _largest_of_first(self, windows: int) -> NDArray[np.float64]:
-        return np.array([max(scores[:windows]) for scores in self.recordings if len(scores) >= windows])
-
-
-def recordings_needed(alpha: float) -> int:
-    """Least number of normal recordings whose p-values can reach `alpha`: the smallest n with 1 / (n + 1) <= alpha."""
-    if not 0 < alpha < 1:
-        raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
-    return ceil(1 / alpha - 1e-9) - 1
-
-
-def _supported_alpha(recordings: int) -> float:
-    """The least alpha that so many recordings support, rounded up to two digits."""
-    step = 10.0 ** (floor(log10(1 / (recordings + 1))) - 1)
-    return ceil(1 / (recordings + 1) / step - 1e-9) * step
+        """How many normal recordings stand behind a source, or behind all of them together; short ones included."""
+        names = self.source_names if source == POOLED else [source]
+        return sum(len(kept.get(name, ())) for kept in (self.sources, self.short) for name in names)

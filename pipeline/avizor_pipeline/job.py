@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avizor_inference.calibration import POOLED
+from avizor_inference.calibration import Calibration
 from avizor_inference.errors import JobError
+from avizor_inference.judge import recordings_needed
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import open_job_engine, open_models
 from avizor_pipeline.parts import Commit, SourceCount, commits
@@ -47,10 +48,7 @@ class Outcome:
         for model, sources in commit.sources.items():
             counted = self.sources.setdefault(model, {})
             for source, count in sources.items():
-                before = counted.get(source, SourceCount())
-                counted[source] = SourceCount(
-                    recordings=before.recordings + count.recordings, anomalies=before.anomalies + count.anomalies
-                )
+                counted[source] = counted.get(source, SourceCount()) + count
 
 
 def plan(settings: JobSettings) -> Plan:
@@ -79,12 +77,16 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
         on_commit(commit)
     for model in open_models(settings):
         if model.calibration:
-            outcome.pooled[model.name] = {
-                source: model.calibration.recordings(source)
-                for source in outcome.sources[model.name]
-                if model.calibration.for_source(source, settings.alpha).source == POOLED
-            }
+            outcome.pooled[model.name] = _pooled(model.calibration, outcome.sources[model.name], settings.alpha)
     return outcome
+
+
+def _pooled(calibration: Calibration, sources: Iterable[str], alpha: float) -> dict[str, int]:
+    """Sources whose own recordings cannot support alpha, with their number; none where a calibration tells no sources apart."""
+    if not calibration.tells_sources_apart:
+        return {}
+    own = {source: calibration.recordings(source) for source in sources}
+    return {source: count for source, count in own.items() if count < recordings_needed(alpha)}
 
 
 def _check_models(settings: JobSettings) -> None:
@@ -97,7 +99,8 @@ def _check_models(settings: JobSettings) -> None:
                     f"{settings.engine} serves another {model.name!r} (sha256 {served[:12]}...) than {settings.repository} "
                     f"holds ({model.choice.sha256[:12]}...); reload it there, or name the repository it serves"
                 )
-            model.verdicts("", settings.alpha)
+            if model.judge:
+                model.judge.require_alpha(settings.alpha)
 
 
 def _already_done(out: Path, planned: Plan) -> list[Commit]:

@@ -10,12 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
-from avizor_inference.calibration import Calibration, Verdicts
+from avizor_inference.calibration import Calibration
 from avizor_inference.config import call_batch_size, preferred_batch_size
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import open_engine
 from avizor_inference.errors import JobError
 from avizor_inference.inputs import AudioInput
+from avizor_inference.judge import Judge
 from avizor_inference.repository import ModelRepository, ModelVersion
 from avizor_inference.windows import Samples, WindowFormat
 from avizor_pipeline.settings import ChosenModel, JobSettings
@@ -51,9 +52,10 @@ class JobModel:
         """A classifier's labels; none for an autoencoder."""
         return self.version.manifest.labels or ()
 
-    def verdicts(self, source: str, alpha: float) -> Verdicts | None:
-        """What judges this source; None without a calibration."""
-        return self.calibration.for_source(source, alpha) if self.calibration else None
+    @cached_property
+    def judge(self) -> Judge | None:
+        """What gives p-values; None without a calibration."""
+        return Judge(self.calibration) if self.calibration else None
 
 
 def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:

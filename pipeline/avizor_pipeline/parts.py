@@ -23,10 +23,19 @@ ROW_GROUP = 16384
 
 
 class SourceCount(Strict):
-    """What one model said of one source: recordings judged, and those flagged (0 for a classifier)."""
+    """What one model said of one source: recordings, those flagged, and those that could not be judged (0 for a classifier)."""
 
     recordings: int = 0
     anomalies: int = 0
+    not_judged: int = 0
+
+    def __add__(self, other: SourceCount) -> SourceCount:
+        """Both together."""
+        return SourceCount(
+            recordings=self.recordings + other.recordings,
+            anomalies=self.anomalies + other.anomalies,
+            not_judged=self.not_judged + other.not_judged,
+        )
 
 
 class Commit(Strict):

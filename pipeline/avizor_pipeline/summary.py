@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from avizor_inference.calibration import recordings_needed
+from avizor_inference.judge import recordings_needed
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.settings import JobSettings
 
@@ -23,7 +23,13 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
             continue
         yield f"{choice.name}: recordings flagged at a promised false-alarm rate of {settings.alpha:.2%}"
         for source, count in sorted(outcome.sources[choice.name].items()):
-            yield f"  {source}: {count.anomalies} of {count.recordings}"
+            left_out = f"; {count.not_judged} of them not judged" if count.not_judged else ""
+            yield f"  {source}: {count.anomalies} of {count.recordings}{left_out}"
+        if any(count.not_judged for count in outcome.sources[choice.name].values()):
+            yield (
+                "  Note: a recording that is shorter than the model's window is compared only with calibration recordings that "
+                f"are too, and here there are too few; the column not_judged in {out}/recordings gives the reason for each"
+            )
         yield from _pooled(outcome.pooled[choice.name], settings.alpha)
     if outcome.dead_letters:
         yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
@@ -35,8 +41,8 @@ def _pooled(recordings: Mapping[str, int], alpha: float) -> Iterator[str]:
     if few := [f"{source} ({count})" for source, count in sorted(recordings.items()) if count]:
         yield (
             f"  Note: {', '.join(few)}: too few calibration recordings for alpha {alpha:g}, which needs "
-            f"{recordings_needed(alpha)}: judged by all sources together, and the promise holds for all of them together, not "
-            "for each"
+            f"{recordings_needed(alpha)}: only all sources together can flag here, and the promise holds for them together, "
+            "not for each"
         )
     if never := [source for source, count in sorted(recordings.items()) if not count]:
         yield (

@@ -21,9 +21,9 @@ WINDOWS = pa.schema(
         ("probability", pa.float32()),
         ("top_k", _TOP_K),
         ("score", pa.float32()),  # mean squared reconstruction error, >= 0
-        ("p_value", pa.float64()),
+        ("p_value", pa.float64()),  # null where it was not judged
         ("is_anomaly", pa.bool_()),
-        ("judged_by", pa.string()),  # the source whose recordings judged it; `*`: those of all sources
+        ("judged_by", pa.string()),  # the source whose recordings gave the p-value; `*`: those of all sources
         ("calibration_id", pa.string()),
     ]
 )
@@ -36,10 +36,11 @@ RECORDINGS = pa.schema(
         ("windows", pa.int32()),
         ("label", pa.string()),
         ("probability", pa.float32()),  # mean over the windows
-        ("score", pa.float32()),  # largest over the windows
+        ("score", pa.float32()),  # power mean of order 8 over the windows of all channels
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
         ("judged_by", pa.string()),
+        ("not_judged", pa.string()),  # why there is no p-value, although there is a calibration
     ]
 )
 

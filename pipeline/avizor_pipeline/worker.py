@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from avizor_inference.audio import windows_of
-from avizor_inference.calibration import Verdicts
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import MediaError
+from avizor_inference.item_score import ItemScore
+from avizor_inference.verdict import verdict
 from avizor_inference.windows import Window
 from avizor_pipeline.models import Batcher, JobModel
 from avizor_pipeline.parts import Commit, PartWriter, SourceCount
@@ -30,11 +31,12 @@ REMOTE_BATCHES_IN_FLIGHT = 4
 
 @dataclass
 class _Heard:
-    """What one model said of one channel of one recording so far."""
+    """What one model said of one recording so far, over all windows and channels. It does not grow with the recording."""
 
-    scores: list[float] = field(default_factory=list)
+    score: ItemScore = field(default_factory=ItemScore)
     probabilities: Array = field(default_factory=lambda: np.zeros(()))  # sum over the windows, float64[classes]
     windows: int = 0
+    is_short: bool = False  # shorter than the model's window, and filled up
 
 
 class Worker:
@@ -42,7 +44,6 @@ class Worker:
 
     def __init__(self, settings: JobSettings, out: Path, engine: Engine, models: Sequence[JobModel]) -> None:
         self._settings, self._out, self._models = settings, out, models
-        self._verdicts: dict[tuple[str, str], Verdicts | None] = {}
         in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
         self._batchers = {model.name: Batcher(engine, model, model.choice.batch_size, in_flight) for model in models}
 
@@ -52,13 +53,6 @@ class Worker:
         for recording in shard.recordings:
             pass_.read(recording)
         return pass_.finish()
-
-    def verdicts(self, model: JobModel, source: str) -> Verdicts | None:
-        """What judges `source`, made once."""
-        key = (model.name, source)
-        if key not in self._verdicts:
-            self._verdicts[key] = model.verdicts(source, self._settings.alpha)
-        return self._verdicts[key]
 
     def writer(self, shard: Shard) -> PartWriter:
         """A writer for the shard's parts."""
@@ -87,8 +81,7 @@ class _ShardPass:
         self._worker, self._shard = worker, shard
         self._writer = worker.writer(shard)
         self._formats = list({model.format: None for model in worker.models})
-        # by model and uri, then by channel
-        self._heard: dict[tuple[str, str], dict[int, _Heard]] = defaultdict(lambda: defaultdict(_Heard))
+        self._heard: dict[tuple[str, str], _Heard] = defaultdict(_Heard)  # by model and uri
         self._unread: set[str] = set()
 
     def read(self, recording: Recording) -> None:
@@ -130,46 +123,46 @@ class _ShardPass:
         return commit
 
     def _take(self, model: JobModel, recording: Recording, window: Window, result: Array) -> None:
-        heard = self._heard[model.name, recording.uri][window.channel]
+        heard = self._heard[model.name, recording.uri]
         heard.windows += 1
+        heard.is_short = window.length < model.format.window
         row = _window_row(model, recording, window)
         if model.labels:
             heard.probabilities = heard.probabilities + result.astype(np.float64)
             row |= _classified(model.labels, result)
         else:
-            score = float(result[0])
-            heard.scores.append(score)
-            row |= self._judged(model, recording.source, score)
+            heard.score += ItemScore.of(result)
+            row |= self._judged(model, recording.source, result, heard.is_short)
         self._writer.add("windows", row)
 
-    def _judged(self, model: JobModel, source: str, score: float) -> dict[str, Any]:
-        verdicts = self._worker.verdicts(model, source)
-        if verdicts is None:
-            return {"score": score}
-        p_value = float(verdicts.window_p(np.array([score]))[0])
-        return {
-            "score": score,
-            "p_value": p_value,
-            "is_anomaly": p_value <= self._worker.alpha,
-            "judged_by": verdicts.source,
+    def _judged(self, model: JobModel, source: str, score: Array, is_short: bool) -> dict[str, Any]:
+        """Columns of a window. score: float32[1]."""
+        row: dict[str, Any] = {"score": float(score[0])}
+        if model.judge is None or not model.judge.supports(self._worker.alpha, is_short=is_short):
+            return row
+        p_value = model.judge.window_p_value(source, row["score"], is_short=is_short)
+        return row | {
+            "p_value": p_value.value,
+            "is_anomaly": p_value.value <= self._worker.alpha,
+            "judged_by": p_value.judged_by,
             "calibration_id": model.choice.calibration_id,
         }
 
     def _recording_row(self, model: JobModel, recording: Recording) -> dict[str, Any]:
-        channels = self._heard[model.name, recording.uri].values()
-        windows = sum(heard.windows for heard in channels)
-        row: dict[str, Any] = {"uri": recording.uri, "source": recording.source, "model": model.name, "windows": windows}
+        heard = self._heard[model.name, recording.uri]
+        row: dict[str, Any] = {"uri": recording.uri, "source": recording.source, "model": model.name, "windows": heard.windows}
         if model.labels:
-            mean = np.sum([heard.probabilities for heard in channels], axis=0) / windows
+            mean = heard.probabilities / heard.windows
             best = int(np.argmax(mean))
             return row | {"label": model.labels[best], "probability": float(mean[best])}
-        row["score"] = max(max(heard.scores) for heard in channels)
-        verdicts = self._worker.verdicts(model, recording.source)
-        if verdicts is not None:
-            # Several channels are several chances of a false alarm: Bonferroni, as for the blocks of a long recording.
-            p_value = min(1.0, len(channels) * min(verdicts.recording_p(heard.scores) for heard in channels))
-            row |= {"p_value": p_value, "is_anomaly": p_value <= self._worker.alpha, "judged_by": verdicts.source}
-        return row
+        if model.judge is None:
+            return row | {"score": heard.score.value}
+        alpha = self._worker.alpha
+        judged = verdict(model.judge, recording.source, heard.score, is_short=heard.is_short)
+        row["score"] = judged.score
+        if reason := judged.not_judged(alpha):
+            return row | {"not_judged": reason}
+        return row | {"p_value": judged.p_value, "is_anomaly": judged.is_anomaly(alpha), "judged_by": judged.judged_by}
 
 
 def _window_row(model: JobModel, recording: Recording, window: Window) -> dict[str, Any]:
@@ -207,4 +200,8 @@ def _dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
 def _count_by_source(rows: Sequence[dict[str, Any]]) -> dict[str, SourceCount]:
     recordings = Counter(row["source"] for row in rows)
     anomalies = Counter(row["source"] for row in rows if row.get("is_anomaly"))
-    return {source: SourceCount(recordings=count, anomalies=anomalies[source]) for source, count in sorted(recordings.items())}
+    not_judged = Counter(row["source"] for row in rows if row.get("not_judged"))
+    return {
+        source: SourceCount(recordings=count, anomalies=anomalies[source], not_judged=not_judged[source])
+        for source, count in sorted(recordings.items())
+    }

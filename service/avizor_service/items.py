@@ -20,18 +20,14 @@ from avizor_inference.windows import Window
 
 @dataclass(frozen=True)
 class Decoded:
-    """One item as rows of the model's tensor, [windows, *item_shape], and the stretch of sound that each row is."""
+    """One item as rows of the model's tensor, [windows, *item_shape], and the stretch of sound that each row is.
+
+    is_short: whether it is a recording shorter than the model's window, which was filled up.
+    """
 
     rows: Array
     spans: tuple[pb.Span, ...]
-
-    @property
-    def channels(self) -> list[list[int]]:
-        """Rows of each channel, in order of time."""
-        found: dict[int, list[int]] = {}
-        for row, span in enumerate(self.spans):
-            found.setdefault(span.channel, []).append(row)
-        return list(found.values())
+    is_short: bool = False
 
 
 def decode(item: pb.Item, spec: InputSpec, max_windows: int) -> Decoded:
@@ -60,7 +56,8 @@ def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
         pb.Span(channel=each.channel, start_s=each.start_sample / rate, end_s=(each.start_sample + each.length) / rate)
         for each in windows
     )
-    return Decoded(np.stack([window.samples for window in windows]), tuple(spans))
+    is_short = windows[0].length < spec.window_samples
+    return Decoded(np.stack([window.samples for window in windows]), tuple(spans), is_short)
 
 
 def _values(row: Struct) -> dict[str, Value]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.calibration import Calibration
 from avizor_inference.engine import Engine, ModelSpec
 from avizor_inference.errors import CalibrationError, InvalidInput, VersionRefused
 from avizor_inference.inputs import AudioInput, ImageInput, TableInput, TensorSpec
+from avizor_inference.judge import Judge
 from avizor_inference.manifest import Manifest
 from avizor_inference.repository import ModelRepository, ModelVersion
 
@@ -35,6 +37,14 @@ class ServedVersion:
         if self.manifest.task != task:
             other = "DetectAnomaly" if task == "classify" else "Classify"
             raise InvalidInput(f"model {self.version.name!r} is there to {self.manifest.task}; call {other}", field="model")
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return Judge(self.require_calibration())
+
+    def require_judge(self) -> Judge:
+        """What gives p-values, made once. Raises CalibrationError where there is no calibration."""
+        return self._judge
 
     def require_calibration(self) -> Calibration:
         """The calibration. Raises CalibrationError where there is none."""
@@ -96,7 +106,7 @@ class ServedModels:
         if calibration:
             message.calibration.id = calibration.id
             message.calibration.created.FromDatetime(calibration.created)
-            for source in calibration.sources:
+            for source in calibration.source_names:
                 message.calibration.recordings[source] = calibration.recordings(source)
         return message
 

@@ -15,10 +15,12 @@ from google.rpc.status_pb2 import Status
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
-from avizor_inference.calibration import Verdicts
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import infer_rows
-from avizor_inference.errors import InvalidInput
+from avizor_inference.errors import CalibrationError, InvalidInput
+from avizor_inference.item_score import ItemScore
+from avizor_inference.judge import Judge
+from avizor_inference.verdict import Verdict, verdict
 from avizor_service.items import Decoded, decode
 from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels, ServedVersion
@@ -120,23 +122,27 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
 
         async def work(call: _Call) -> pb.DetectAnomalyResponse:
             model = await self._model(call, request, "reconstruct")
-            calibration = model.require_calibration()
             alpha = request.alpha or self._settings.alpha
             if not 0 < alpha < 1:
                 raise InvalidInput(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms", field="alpha")
-            judges = [calibration.for_source(item.source, alpha) for item in request.items]
-            own = [calibration.for_source(item.source, self._settings.alpha) for item in request.items]
+            judge = model.require_judge()
+            judge.require_alpha(alpha)
             answer = pb.DetectAnomalyResponse(
-                model=call.model, version=model.version.version, alpha=alpha, calibration_id=calibration.id
+                model=call.model, version=model.version.version, alpha=alpha, calibration_id=model.require_calibration().id
             )
             results = await self._infer(model, request.items, "score", context)
-            for item, judge, counter, result in zip(request.items, judges, own, results, strict=True):
+            for number, (item, result) in enumerate(zip(request.items, results, strict=True)):
                 if isinstance(result, Status):
                     answer.items.append(pb.Verdict(error=result))
                     continue
-                scores = result.rows[:, 0].astype(np.float64)
-                answer.items.append(_verdict(result.item, scores, judge))
-                self._count(call.model, item.source, _p_value(result.item, scores, counter))
+                found = verdict(judge, item.source, ItemScore.of(result.rows[:, 0]), is_short=result.item.is_short)
+                self._count(call.model, item.source, found)
+                if reason := found.not_judged(alpha):
+                    error = CalibrationError(f"the item is not judged: {reason}")
+                    answer.items.append(pb.Verdict(error=status_of(error, f"items[{number}]")))
+                    continue
+                p_values = judge.window_p_values(item.source, result.rows[:, 0], is_short=result.item.is_short)
+                answer.items.append(_judged(found, result, alpha, p_values))
             return answer
 
         return await self._serve("DetectAnomaly", context, work)
@@ -217,11 +223,14 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         answer = infer_rows(self._engine, name, {input_name: rows}, [output], version=version, timeout_s=timeout_s)
         return answer[output]
 
-    def _count(self, model: str, source: str, p_value: float) -> None:
+    def _count(self, model: str, source: str, item: Verdict) -> None:
+        """Count a verdict at the gateway's own alpha."""
+        if item.p_value is None or item.not_judged(self._settings.alpha):
+            return
         folded = self._sources.fold(source)
         self._metrics.scored.labels(model, folded).inc()
-        self._metrics.p_value.labels(model).observe(p_value)
-        if p_value <= self._settings.alpha:
+        self._metrics.p_value.labels(model).observe(item.p_value)
+        if item.is_anomaly(self._settings.alpha):
             self._metrics.anomalies.labels(model, folded).inc()
 
     async def _blocking(self, work: Callable[..., Answer], *arguments: object) -> Answer:
@@ -236,8 +245,8 @@ def announce(metrics: Metrics, models: ServedModels, sources: KnownSources, alph
     """
     calibrations = models.calibrations()
     for calibration in calibrations.values():
-        calibration.for_source("", alpha)  # raises, and says what would do
-        sources.add(tuple(calibration.sources))
+        Judge(calibration).require_alpha(alpha)
+        sources.add(tuple(calibration.source_names))
     for name, calibration in calibrations.items():
         metrics.alert_alpha.labels(name).set(alpha)
         metrics.calibration_info.labels(name, calibration.id).set(1)
@@ -260,15 +269,15 @@ def _classification(result: _Result, labels: Sequence[str], most: int) -> pb.Cla
     return answer
 
 
-def _p_value(decoded: Decoded, scores: Array, judge: Verdicts) -> float:
-    """Of the whole item. Several channels are several chances of a false alarm: Bonferroni."""
-    channels = decoded.channels
-    return min(1.0, len(channels) * min(judge.recording_p(scores[rows].tolist()) for rows in channels))
-
-
-def _verdict(decoded: Decoded, scores: Array, judge: Verdicts) -> pb.Verdict:
-    p_value = _p_value(decoded, scores, judge)
-    answer = pb.Verdict(score=float(scores.max()), p_value=p_value, is_anomaly=p_value <= judge.alpha, judged_by=judge.source)
-    for span, score, window_p in zip(decoded.spans, scores, judge.window_p(scores), strict=True):
-        answer.windows.append(pb.JudgedWindow(span=span, score=float(score), p_value=float(window_p)))
+def _judged(item: Verdict, result: _Result, alpha: float, p_values: Array) -> pb.Verdict:
+    """The answer for one item that was judged. p_values: of its windows, float64[windows]."""
+    assert item.p_value is not None  # it was judged
+    answer = pb.Verdict(
+        score=item.score,
+        p_value=item.p_value,
+        is_anomaly=bool(item.is_anomaly(alpha)),
+        judged_by=item.judged_by or "",
+    )
+    for span, score, p_value in zip(result.item.spans, result.rows[:, 0], p_values, strict=True):
+        answer.windows.append(pb.JudgedWindow(span=span, score=float(score), p_value=float(p_value)))
     return answer

@@ -189,9 +189,12 @@ def test_verdicts_and_what_the_metrics_count(served: Gateway, stub: Stub) -> Non
     calm, first, second = answer.items
     assert not calm.is_anomaly
     assert first.is_anomaly
-    assert (first.judged_by, second.judged_by) == ("a", "*")
-    assert (first.p_value, second.p_value) == (pytest.approx(1 / 31), pytest.approx(1 / 61))
-    assert first.score == max(window.score for window in first.windows)
+    assert calm.judged_by == "a"
+    # more unusual than all 30 of its own: the 60 of all sources go on
+    assert (first.judged_by, second.judged_by) == ("*", "*")
+    assert (first.p_value, second.p_value) == (pytest.approx(1 / 61), pytest.approx(1 / 61))
+    scores = [window.score for window in first.windows]
+    assert np.mean(scores) < first.score < max(scores)
     after = served.metrics()
 
     def counted(name: str, source: str) -> float:
@@ -210,6 +213,27 @@ def test_verdicts_and_what_the_metrics_count(served: Gateway, stub: Stub) -> Non
     assert after[ok] == before.get(ok, 0) + 1
     assert [value for series, value in after.items() if series.startswith("avizor_engine_up")] == [1]
     assert after["avizor_in_flight_requests"] == 0
+
+
+def test_a_recording_shorter_than_a_window_is_not_judged_and_says_so(served: Gateway, stub: Stub) -> None:
+    before = served.metrics()['avizor_items_scored_total{model="normal",source="a"}']
+    short, whole = pb.Item(source="a", audio=wav(tone(0.1))), pb.Item(source="a", audio=normal())
+    first, second = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=[short, whole])).items
+    assert first.error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert "shorter than the model's window" in first.error.message
+    assert "has 0 such recordings; alpha 0.05 needs 19" in first.error.message
+    assert second.p_value > 0.05
+    assert served.metrics()['avizor_items_scored_total{model="normal",source="a"}'] == before + 1
+
+
+def test_all_channels_of_a_recording_are_one_item(stub: Stub) -> None:
+    two = np.stack([tone(3 * 4096 / SAMPLE_RATE, seed=100)] * 2, axis=1)
+    one, both = stub.DetectAnomaly(
+        pb.DetectAnomalyRequest(model="normal", items=[pb.Item(source="a", audio=wav(each)) for each in (two[:, 0], two)])
+    ).items
+    assert len(both.windows) == 2 * len(one.windows)
+    assert both.score == pytest.approx(one.score)
+    assert both.p_value == one.p_value
 
 
 def test_the_callers_alpha_decides_the_answer_and_not_the_count(served: Gateway, stub: Stub) -> None:

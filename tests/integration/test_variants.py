@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from training import in_batches, train_classifier
 
 from avizor_export.architectures.catalogue import build
+from avizor_export.calibrate import NormalRecording
 from avizor_export.cli import export
 from avizor_export.description.layers import layers_of
 from avizor_export.exporter import adopt_model, export_model
@@ -289,7 +290,7 @@ def test_an_autoencoder_in_int8_has_a_calibration_of_its_own(tmp_path: Path) -> 
     items[:, :2] = rng.uniform(-1, 1, (300, 2))
     anomalies = np.arange(300) % 3 == 0
     items[anomalies, 2:] = rng.normal(0, 0.5, (100, 4))
-    normal = [("plane", item[None]) for item in items[~anomalies][:40]]
+    normal = [NormalRecording("plane", item[None]) for item in items[~anomalies][:40]]
     asked = request(
         task="reconstruct", input=VECTOR, labels=None, normal=normal, real_items=items[~anomalies],
         held_out=LabelledItems(items, anomalies.astype(np.int64)),

@@ -156,13 +156,13 @@ def test_rows_of_a_file_by_their_names(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), ROWS)
     found = list(recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
-    assert [source for source, _ in found] == ["north", "south", "default"]
-    np.testing.assert_array_equal(np.concatenate([row for _, row in found]), ROWS)
+    assert [recording.source for recording in found] == ["north", "south", "default"]
+    np.testing.assert_array_equal(np.concatenate([recording.windows for recording in found]), ROWS)
 
 
 def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("amount,country,hour,branch\n99,ES,18,007\n")
-    assert [source for source, _ in recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
+    assert [recording.source for recording in recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_file_in_another_encoding(tmp_path: Path, text: str) -> None:
 def test_a_suffix_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "ROWS.CSV").write_text(CSV)
     np.testing.assert_array_equal(
-        np.concatenate([row for _, row in recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
+        np.concatenate([recording.windows for recording in recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
     )
 
 

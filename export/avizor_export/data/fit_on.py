@@ -57,7 +57,7 @@ def _table(path: Path, spec: TableInput) -> TableInput:
     if not numbers:
         raise ExportError("a table without columns of numbers has no constants to fit; leave out --fit-on")
     _refuse_given(numbers)
-    rows = [row for _, row in recordings(path, spec, SourceRule(""))]
+    rows = [recording.windows for recording in recordings(path, spec, SourceRule(""))]
     if not rows:
         raise ExportError(f"{path} holds no rows")
     found = fitted(spec, np.concatenate(rows))
@@ -79,7 +79,8 @@ def _kept(given: Strict, found: Part) -> Part:
 def _batches(path: Path, spec: ImageInput | AudioInput) -> Iterator[Tensor]:
     most = max(1, _BATCH_VALUES // math.prod(spec.tensor().item_shape))
     waiting: list[NDArray[np.generic]] = []
-    for _, items in recordings(path, spec, SourceRule("")):
+    for recording in recordings(path, spec, SourceRule("")):
+        items = recording.windows
         for first in range(0, len(items), most):
             waiting.append(items[first : first + most])
             if sum(map(len, waiting)) >= most:

@@ -49,9 +49,9 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
     parts: list[Items] = []
     labels: list[str] = []
     for folder in sorted(each for each in path.iterdir() if each.is_dir()):
-        for _, windows in recordings(folder, spec, SourceRule("")):
-            parts.append(windows)
-            labels += [folder.name] * len(windows)
+        for recording in recordings(folder, spec, SourceRule("")):
+            parts.append(recording.windows)
+            labels += [folder.name] * len(recording.windows)
     if not parts:
         raise ExportError(f"{path} has no sub-folders with files; put each class into a folder of its name")
     return np.concatenate(parts), np.array(labels)

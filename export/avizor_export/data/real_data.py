@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.calibrate import Recording
+from avizor_export.calibrate import NormalRecording
 from avizor_export.data.arrays import open_array
 from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.audio import find_audio, windows_of
@@ -20,7 +20,7 @@ from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
-def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "") -> Iterator[Recording]:
+def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "") -> Iterator[NormalRecording]:
     """Recordings below `path`, with their sources: audio files cut into windows, images, or rows or items of a file one by one.
 
     source_column: the column of a table that names each row's source; without it all are of the default source.
@@ -29,10 +29,10 @@ def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str
     require(path)
     if path.suffix == ".npy":
         for item in _items(path, spec):
-            yield DEFAULT_SOURCE, np.array(item[None])
+            yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         for file in files_below(path, spec):
-            yield from _recordings_of(file, spec, rule.source_of(file.relative_to(path)))
+            yield _recording_of(file, spec, rule.source_of(file.relative_to(path)))
     elif isinstance(spec, TableInput) and is_table(path):
         yield from _rows(path, spec, source_column)
     else:
@@ -50,13 +50,13 @@ def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
         parts = [
             windows[spread(len(windows), each)]
             for place in spread(len(files), most)
-            for _, windows in _recordings_of(files[place], spec, DEFAULT_SOURCE)
+            for windows in [_recording_of(files[place], spec, DEFAULT_SOURCE).windows]
         ]
     elif path.suffix == ".npy":
         items = _items(path, spec)
         parts = [np.array(items[spread(len(items), most)])] if len(items) else []
     else:
-        parts = [windows for _, windows in recordings(path, spec, SourceRule(""))]
+        parts = [recording.windows for recording in recordings(path, spec, SourceRule(""))]
     if not parts:
         raise ExportError(f"{path} holds no items")
     items = np.concatenate(parts)
@@ -91,24 +91,22 @@ def _items(path: Path, spec: InputSpec) -> NDArray[np.generic]:
     return items
 
 
-def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[Recording]:
+def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRecording]:
     table = read_table(path, spec, [source_column] if source_column else [])
     rows = table.rows()
     sources = table.texts(source_column) if source_column else [""] * len(rows)
     for source, row in zip(sources, rows, strict=True):
-        yield source or DEFAULT_SOURCE, row[None]
+        yield NormalRecording(source or DEFAULT_SOURCE, row[None])
 
 
-def _recordings_of(path: Path, spec: AudioInput | ImageInput, source: str) -> Iterator[Recording]:
-    """Of a sound one recording for each channel; of an image one with itself."""
+def _recording_of(path: Path, spec: AudioInput | ImageInput, source: str) -> NormalRecording:
+    """A sound with the windows of all its channels, or an image."""
     try:
         if isinstance(spec, ImageInput):
-            yield source, decode_image(path.read_bytes(), spec)[None]
-            return
-        channels: dict[int, list[NDArray[np.float32]]] = {}
-        for _, window in windows_of(path, [spec.window_format()]):
-            channels.setdefault(window.channel, []).append(window.samples)
+            return NormalRecording(source, decode_image(path.read_bytes(), spec)[None])
+        windows = [window for _, window in windows_of(path, [spec.window_format()])]
     except (MediaError, OSError) as error:
         raise ExportError(f"{path}: {error}; mend or remove the file") from error
-    for windows in channels.values():
-        yield source, np.stack(windows)
+    return NormalRecording(
+        source, np.stack([window.samples for window in windows]), is_short=windows[0].length < spec.window_samples
+    )

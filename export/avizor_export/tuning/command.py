@@ -156,4 +156,4 @@ def _write(models: Path, version: ModelVersion, point: Point) -> None:
 def _items(path: Path | None, spec: InputSpec) -> Items:
     if path is None:
         return random_items(spec, _RANDOM_ITEMS)
-    return np.concatenate([windows for _, windows in islice(recordings(path, spec, SourceRule("")), _RECORDINGS)])
+    return np.concatenate([recording.windows for recording in islice(recordings(path, spec, SourceRule("")), _RECORDINGS)])

@@ -1,0 +1,61 @@
+"""From the scores of an item's windows to the score of the item, which is what is compared with a calibration.
+
+The score of an item is the power mean of order 8 of the scores of all its windows, of all its channels:
+
+    (mean of score^8)^(1/8)
+
+It is a fixed function of *all* windows, the same for calibration and test. This is what makes a rank among the calibration's
+items a p-value, whatever the lengths of the recordings (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world",
+2005). It lies between the mean, which does not notice one odd window in a hundred, and the largest, which grows with the length
+of a recording, so that short recordings hide behind long ones. Order 8 was chosen by its measured power: docs/decisions/0015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORDER = 8
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """What is kept of the windows seen so far: three numbers, whatever their count. Parts of an item are added up with `+`.
+
+    windows: how many. largest: the largest score. powers: sum over the windows of (score / largest)^8; 0 if all scores are 0.
+    The sum is relative to the largest, so that no power leaves the range of float64.
+    """
+
+    windows: int = 0
+    largest: float = 0.0
+    powers: float = 0.0
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating]) -> ItemScore:
+        """Of windows with these scores: float[n], >= 0. One that is infinite, or not a number, gives an infinite item."""
+        largest = float(np.nan_to_num(scores, nan=np.inf, posinf=np.inf).max(initial=0.0))
+        if largest == 0 or not np.isfinite(largest):
+            return cls(len(scores), largest, 0.0)
+        return cls(len(scores), largest, float(np.sum((scores.astype(np.float64) / largest) ** ORDER)))
+
+    def __add__(self, other: ItemScore) -> ItemScore:
+        """The summary of both parts together."""
+        largest = max(self.largest, other.largest)
+        if largest == 0 or not np.isfinite(largest):
+            return ItemScore(self.windows + other.windows, largest, 0.0)
+        powers = sum(part.powers * (part.largest / largest) ** ORDER for part in (self, other))
+        return ItemScore(self.windows + other.windows, largest, powers)
+
+    @property
+    def value(self) -> float:
+        """The score of the item, >= 0: that of its only window, or the power mean over its windows. At least one is needed.
+
+        It is rounded to float32, as scores are: so it does not depend on the order in which parts were added up.
+        """
+        if not self.windows:
+            raise ValueError("an item without windows has no score")
+        if self.largest == 0 or not np.isfinite(self.largest):
+            return self.largest
+        return float(np.float32(self.largest * (self.powers / self.windows) ** (1 / ORDER)))
