@@ -8,7 +8,7 @@ from support import tone, write_wav
 
 from avizor_export.front_ends.remarks import remarks
 from avizor_export.loading.input_description import parse_input
-from avizor_inference.errors import ExportError, JobError, RequestError
+from avizor_inference.errors import ExportError, JobError, SettingsError
 from avizor_inference.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.sources import SourceRule
 from avizor_pipeline import plan
@@ -117,7 +117,7 @@ def test_source_rules() -> None:
     assert SourceRule(r"_([a-z]+)_").source_of(PurePath("3_theo_12.wav")) == "theo"
     assert SourceRule(r"_([a-z]+)_").source_of(PurePath("other.wav")) == "default"
     for pattern, message in (("(", "not a regular expression"), ("abc", "has no group")):
-        with pytest.raises(RequestError, match=message):
+        with pytest.raises(SettingsError, match=message):
             SourceRule(pattern)
 
 
