@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
-from signal import SIGINT, Signals
 
 import click
 
@@ -15,6 +15,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_DEAD_LETTERS = 3
 _EXIT_SIGNAL = 128
+
+# They end a job, see avizor_cli.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _GATEWAY, _JOB = "--pushgateway", "--push-job"
 DEFAULT_JOB = "avizor-batch"
@@ -40,12 +43,15 @@ class Ends:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
+            # Its success has been told: a signal that comes as the process ends is too late to change that.
+            for number in STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
             return
         code = exit_code(error)
         stopped = code > _EXIT_SIGNAL
         with suppress(OSError):  # a terminal that is gone
             if stopped:
-                name = Signals(code - _EXIT_SIGNAL).name
+                name = signal.Signals(code - _EXIT_SIGNAL).name
                 click.echo(f"\nstopped by {name}; finished shards are kept: run the same command again to go on", err=True)
         problem = self.push(code)
         with suppress(OSError):
@@ -74,7 +80,7 @@ def exit_code(error: BaseException) -> int:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt):
-            return _EXIT_SIGNAL + SIGINT
+            return _EXIT_SIGNAL + signal.SIGINT
         if isinstance(cause, SystemExit) and isinstance(cause.code, int) and cause.code > _EXIT_SIGNAL:
             return cause.code
         cause = cause.__context__

@@ -49,11 +49,13 @@ def committed(out: Path) -> int:
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """All that a job has started: its workers, and what keeps count of their locks."""
-    return psutil.Process(process.pid).children(recursive=True)
+    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return found
 
 
 def gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
-    return psutil.wait_procs(processes, timeout=seconds)[1] == []
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
 
 
 @dataclass
