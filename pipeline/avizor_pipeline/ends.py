@@ -9,15 +9,13 @@ from contextlib import suppress
 import click
 
 from avizor_inference.errors import SettingsError
+from avizor_pipeline.local import STOP_SIGNALS
 from avizor_pipeline.metrics import BatchMetrics, check_gateway
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_DEAD_LETTERS = 3
 _EXIT_SIGNAL = 128
-
-# They end a job, see avizor_cli.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _GATEWAY, _JOB = "--pushgateway", "--push-job"
 DEFAULT_JOB = "avizor-batch"

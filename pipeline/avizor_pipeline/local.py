@@ -25,7 +25,8 @@ from avizor_pipeline.plan import Shard
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.worker import Worker
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# They end a job, see avizor_cli.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_shards(settings: JobSettings, out: Path, shards: Iterator[Shard], workers: int) -> Generator[Commit, None, None]:
@@ -36,7 +37,8 @@ def run_shards(settings: JobSettings, out: Path, shards: Iterator[Shard], worker
     # Spawned, not forked: ONNX Runtime's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(settings, out))
+    with _signals_held():  # it starts the process that keeps count of its locks
+        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(settings, out))
     try:
         yield from _in_flight(pool, shards, most=2 * workers)
     except BaseException as error:
@@ -71,12 +73,12 @@ def _in_flight(pool: ProcessPoolExecutor, shards: Iterator[Shard], most: int) ->
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold the signals that stop a job while the workers are started, which inherit that.
+    """Hold the signals that stop a job while processes are started, which inherit that.
 
     So none is half started when the job is stopped, and what a terminal or a service manager sends to all of its processes
     reaches workers only through the job, which then ends them.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
