@@ -93,25 +93,29 @@ _worker: Worker | None = None
 
 
 def _start(settings: JobSettings, out: Path) -> None:
-    """Prepare to work; the models are opened with the first shard, whose caller then hears what is wrong with them."""
+    """Prepare to work. What can fail is left to the first shard, whose caller then hears why."""
     global _settings, _out
     _settings, _out = settings, out
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    hold_as_worker(out)
+
+
+def _end_with_parent(timeout: float | None = None) -> None:
+    """End this process when its parent has ended, or `timeout` seconds later go on."""
     parent = multiprocessing.parent_process()
-    if parent is None or not parent.is_alive():  # it died before the lock was there to be seen
+    assert parent is not None
+    parent.join(timeout)
+    if not parent.is_alive():
         os._exit(1)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
+def _open() -> Worker:
+    hold_as_worker(_out)
+    _end_with_parent(timeout=0)  # it may have died before the lock was there to be seen
+    return Worker(_settings, _out, open_job_engine(_settings), open_models(_settings))
 
 
 def _run(shard: Shard) -> Commit:
     global _worker
     if _worker is None:
-        _worker = Worker(_settings, _out, open_job_engine(_settings), open_models(_settings))
+        _worker = _open()
     return _worker.run(shard)

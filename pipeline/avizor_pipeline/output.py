@@ -129,10 +129,10 @@ def _settings_of(out: Path) -> JobSettings | None:
 def _check_writable(out: Path) -> None:
     """Raise SettingsError unless the folder, or the first one above it that exists, takes new files. Leaves none."""
     place = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
-    if not place.is_dir():
-        raise SettingsError(f"{place} is not a folder; choose another --out")
     below = [place / name for name in (COMMITS, *TABLES)] if place == out else []
     try:
+        if not place.is_dir():
+            raise SettingsError(f"{place} is not a folder; choose another --out")
         with suppress(FileNotFoundError):
             out.stat()  # finds a name that is too long
         for folder in (place, *filter(Path.is_dir, below)):
@@ -162,9 +162,9 @@ def _other_files(out: Path, commits: Sequence[Commit], settings: JobSettings) ->
     then = {uri for commit in commits for uri in uris(out, commit)}
     now = {recording.uri for shard in shards(settings) for recording in shard.recordings}
     new, gone = len(now - then), len(then - now)
-    changes = (
-        f"{new} files are not in its results, {gone} files of its results are gone" if new or gone else "files were changed"
-    )
+    changes = "files were changed"
+    if new or gone:
+        changes = f"files that are not in its results: {new}; files of its results that are gone: {gone}"
     return (
         f"{out} holds results of other files than {', '.join(settings.roots)} holds now ({changes}); rows would be doubled "
         "or lost: choose another --out"

@@ -127,6 +127,7 @@ def test_files_that_changed_since_are_not_mixed_in(data: Path, models: Path, tmp
     write_wav(data / "a" / "new.wav", tone(1.0))
     result = batch(data, models, out)
     assert result.returncode == 1
+    assert batch(data, models, out, "--dry-run").stderr == result.stderr
     assert "files that are not in its results: 1; files of its results that are gone: 0" in result.stderr
 
 
