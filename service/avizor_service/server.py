@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from prometheus_client import start_http_server
 from avizor.v1 import inference_pb2, inference_pb2_grpc
 from avizor_inference.engine import Engine
 from avizor_inference.engines import EMBEDDED, open_engine
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.errors import SettingsError
 from avizor_inference.repository import ModelRepository
 from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels
@@ -98,18 +99,35 @@ def _server(
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError as error:
-        raise EngineUnavailable(
-            f"cannot listen on {settings.host}:{settings.port}; is another gateway running there?"
+    except RuntimeError as error:  # which does not say why
+        reason = _why_not(settings.host, settings.port)
+        raise SettingsError(
+            f"cannot listen on {settings.host}:{settings.port}: {reason}; stop the other process or choose another --port or "
+            "--host"
         ) from error
     return int(port)
+
+
+def _why_not(host: str, port: int) -> str:
+    """Why nothing can listen there, in the system's words."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family) as probe:
+                probe.bind(address)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "address in use"
 
 
 def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitStack) -> int:
     try:
         server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     except OSError as error:
-        raise EngineUnavailable(f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {error.strerror}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(
+            f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {reason}; stop the other process or choose "
+            "another --metrics-port or --host"
+        ) from error
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)

@@ -17,7 +17,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import infer_rows
-from avizor_inference.errors import CalibrationError, InvalidInput
+from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
 from avizor_inference.item_score import ItemScore
 from avizor_inference.judge import Judge
 from avizor_inference.verdict import Verdict, verdict
@@ -26,7 +26,7 @@ from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels, ServedVersion
 from avizor_service.settings import Settings
 from avizor_service.sources import KnownSources
-from avizor_service.status import GatewayFull, abort, status_of
+from avizor_service.status import abort, status_of
 
 Answer = TypeVar("Answer")
 
