@@ -38,6 +38,12 @@ class BatchMetrics:
         self._judged = Gauge(
             "avizor_batch_recordings", "Recordings judged by an autoencoder.", ["model", "source"], registry=self.registry
         )
+        self._not_judged = Gauge(
+            "avizor_batch_recordings_not_judged",
+            "Recordings that the calibration has nothing to compare with, such as those shorter than the model's window.",
+            ["model", "source"],
+            registry=self.registry,
+        )
         self._flagged = Gauge(
             "avizor_batch_anomalies", "Recordings flagged at the job's alpha.", ["model", "source"], registry=self.registry
         )
@@ -62,7 +68,8 @@ class BatchMetrics:
         for model, sources in outcome.sources.items():
             if model in outcome.pooled:  # only what was judged by a calibration
                 for source, count in sources.items():
-                    self._judged.labels(model, source).set(count.recordings)
+                    self._judged.labels(model, source).set(count.recordings - count.not_judged)
+                    self._not_judged.labels(model, source).set(count.not_judged)
                     self._flagged.labels(model, source).set(count.anomalies)
 
     def push(self, gateway: str, job: str) -> str:

@@ -154,11 +154,15 @@ def test_a_push_that_fails_does_not_hide_why_the_job_failed(few: Path, models: P
 
 
 def test_a_success_is_pushed_with_its_figures(few: Path, models: Path, sink: Sink, tmp_path: Path) -> None:
-    result = batch(few, models, tmp_path / "out", "--pushgateway", sink.address, "--push-job", "night")
+    data = Path(shutil.copytree(few, tmp_path / "data"))
+    write_wav(data / "a" / "short.wav", tone(0.1))
+    result = batch(data, models, tmp_path / "out", "--pushgateway", sink.address, "--push-job", "night")
     assert result.returncode == 0, result.stderr
     assert (sink.codes, sink.paths) == ([0], ["/metrics/job/night"])
-    assert "avizor_batch_files_total 3.0" in sink.texts[0]
+    assert "avizor_batch_files_total 4.0" in sink.texts[0]
     assert 'avizor_batch_anomalies{model="normal",source="a"} ' in sink.texts[0]
+    assert 'avizor_batch_recordings{model="normal",source="a"} 3.0' in sink.texts[0]
+    assert 'avizor_batch_recordings_not_judged{model="normal",source="a"} 1.0' in sink.texts[0]
     away = batch(few, models, tmp_path / "other", "--pushgateway", "127.0.0.1:1")
     assert away.returncode == 1
     assert "the job is done, but its outcome could not be pushed" in away.stderr
