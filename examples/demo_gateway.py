@@ -38,6 +38,8 @@ def _answer(stub: inference_pb2_grpc.InferenceServiceStub, path: Path, source: s
     item = pb.Item(source=source, audio=path.read_bytes())
     heard = stub.Classify(pb.ClassifyRequest(model="machine-type", items=[item])).items[0].classes[0]
     verdict = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="machine-sound", items=[item])).items[0]
+    if verdict.HasField("error"):
+        return f"{path.name:24s} {verdict.error.message}"
     flagged = "yes" if verdict.is_anomaly else "no"
     return f"{path.name:24s} {heard.label:6s} {heard.probability:.2f}   {verdict.p_value:.4f}   {flagged}"
 

@@ -94,7 +94,8 @@ def flagged(version: ModelVersion, rows: Rows, alpha: float) -> float:
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:
         scores = infer_rows(engine, version.name, {"record": rows}, ["score"])["score"][:, 0]
-    return float((Judge(calibration).window_p_values("benign", scores) <= alpha).mean())
+    p_values, _ = Judge(calibration).window_p_values("benign", scores)
+    return float((p_values <= alpha).mean())
 
 
 def usual_false_alarms(alpha: float, calibration: int, tested: int) -> float:

@@ -40,6 +40,12 @@ def calibrate(
         for start in range(0, len(recording.windows), spec.max_batch_size):
             batch = np.ascontiguousarray(recording.windows[start : start + spec.max_batch_size])
             scores += engine.infer(model, {input_name: batch}, ["score"])["score"][:, 0].tolist()
+        if not np.isfinite(scores).all():
+            number = sum(len(items) for sources in kept.values() for items in sources.values())
+            raise ExportError(
+                f"normal recording {number} (counted from 0, source {recording.source!r}) has a score that is not a finite "
+                "number; leave it out, or look for values in it that the network was not made for"
+            )
         kept[recording.is_short].setdefault(recording.source, []).append(tuple(scores))
     if not any(kept.values()):
         raise ExportError("no recordings to calibrate with; give normal ones that the model was not trained on")

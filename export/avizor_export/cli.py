@@ -28,7 +28,7 @@ from avizor_export.serving.options import given, serving_options
 from avizor_export.variants.int8 import MOST_ITEMS
 from avizor_export.variants.quality import METRIC_OF, LabelledItems, by_chance
 from avizor_export.variants.variant import remarks
-from avizor_inference.inputs import InputSpec
+from avizor_inference.inputs import AudioInput, InputSpec
 from avizor_inference.manifest import Manifest, Precision, Task
 from avizor_inference.repository import ModelVersion
 from avizor_inference.sources import SourceRule
@@ -137,6 +137,12 @@ def export(
         factory=Path(source).name if is_file else source,
         weights=Path(source) if is_file else weights_file(weights),
     )
+    if calibrate and calibrate.suffix == ".npy" and isinstance(spec, AudioInput):
+        click.echo(
+            "Warning: each item of a .npy file counts as a recording of one window; calibrate with a folder of sound files to "
+            "judge longer recordings.",
+            err=True,
+        )
     if real is None:
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
     version = export_model(network, request, models) if network else adopt_model(Path(source), request, models, output)

@@ -106,7 +106,15 @@ class Calibration(Strict):
         """Whether recordings were kept by source. Those of a flat folder are all of the source `default` and stand for any."""
         return self.source_names != [DEFAULT_SOURCE]
 
+    def of_kind(self, is_short: bool) -> BySource:
+        """The recordings that are shorter than a window, or those that are not."""
+        return self.short if is_short else self.sources
+
+    def count(self, source: str = POOLED, *, is_short: bool) -> int:
+        """How many recordings of a kind stand behind a source, or behind all of them together."""
+        kept = self.of_kind(is_short)
+        return sum(map(len, kept.values())) if source == POOLED else len(kept.get(source, ()))
+
     def recordings(self, source: str = POOLED) -> int:
-        """How many normal recordings stand behind a source, or behind all of them together; short ones included."""
-        names = self.source_names if source == POOLED else [source]
-        return sum(len(kept.get(name, ())) for kept in (self.sources, self.short) for name in names)
+        """How many recordings of both kinds stand behind a source, or behind all of them together."""
+        return self.count(source, is_short=False) + self.count(source, is_short=True)

@@ -52,7 +52,7 @@ class ItemScore:
     def value(self) -> float:
         """The score of the item, >= 0: that of its only window, or the power mean over its windows. At least one is needed.
 
-        It is rounded to float32, as scores are: so it does not depend on the order in which parts were added up.
+        It is rounded to float32, as scores are, so that the order in which parts were added up makes practically no difference.
         """
         if not self.windows:
             raise ValueError("an item without windows has no score")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.calibration import Calibration
 from avizor_inference.errors import JobError, VersionRefused
-from avizor_inference.judge import recordings_needed
+from avizor_inference.judge import recordings_needed, require_alpha
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.output import claimed
@@ -76,8 +76,8 @@ def check_models(settings: JobSettings) -> list[JobModel]:
                     f"{settings.engine} serves another {model.name!r} (sha256 {served[:12]}...) than {settings.repository} "
                     f"holds ({model.choice.sha256[:12]}...); reload it there, or name the repository it serves"
                 )
-            if model.judge:
-                model.judge.require_alpha(settings.alpha)
+            if model.calibration:
+                require_alpha(model.calibration, settings.alpha)
     return models
 
 
@@ -97,16 +97,21 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
             on_commit(commit)
     for model in models:
         if model.calibration:
-            outcome.pooled[model.name] = _pooled(model.calibration, outcome.sources[model.name], settings.alpha)
+            outcome.pooled[model.name] = pooled_sources(model.calibration, outcome.sources[model.name], settings.alpha)
     return outcome
 
 
-def _pooled(calibration: Calibration, sources: Iterable[str], alpha: float) -> dict[str, int]:
+def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float) -> dict[str, int]:
     """Sources whose own recordings cannot support alpha, with their number; none where a calibration tells no sources apart."""
     if not calibration.tells_sources_apart:
         return {}
-    own = {source: calibration.recordings(source) for source in sources}
-    return {source: count for source, count in own.items() if count < recordings_needed(alpha)}
+    few, needed = {}, recordings_needed(alpha)
+    for source, count in sources.items():
+        for is_short, judged in ((False, count.recordings - count.short), (True, count.short)):
+            own = calibration.count(source, is_short=is_short)
+            if judged and own < needed <= calibration.count(is_short=is_short):
+                few[f"{source}, shorter than a window" if is_short else source] = own
+    return few
 
 
 def _each_commit(settings: JobSettings, out: Path, done: list[Commit], workers: int) -> Generator[Commit, None, None]:

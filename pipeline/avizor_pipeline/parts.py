@@ -25,11 +25,15 @@ ROW_GROUP = 16384
 
 
 class SourceCount(Strict):
-    """What one model said of one source: recordings, those flagged, and those that could not be judged (0 for a classifier)."""
+    """What one model said of one source.
+
+    short: recordings shorter than the model's window. anomalies, not_judged: 0 for a classifier.
+    """
 
     recordings: int = 0
     anomalies: int = 0
     not_judged: int = 0
+    short: int = 0
 
     def __add__(self, other: SourceCount) -> SourceCount:
         """Both together."""
@@ -37,6 +41,7 @@ class SourceCount(Strict):
             recordings=self.recordings + other.recordings,
             anomalies=self.anomalies + other.anomalies,
             not_judged=self.not_judged + other.not_judged,
+            short=self.short + other.short,
         )
 
 

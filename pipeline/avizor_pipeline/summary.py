@@ -27,8 +27,8 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
             yield f"  {source}: {count.anomalies} of {count.recordings}{left_out}"
         if any(count.not_judged for count in outcome.sources[choice.name].values()):
             yield (
-                "  Note: a recording that is shorter than the model's window is compared only with calibration recordings that "
-                f"are too, and here there are too few; the column not_judged in {out}/recordings gives the reason for each"
+                "  Note: recordings shorter than the model's window are compared only with calibration recordings that are so, "
+                f"and the others with the others; there are too few of a kind: see the column not_judged in {out}/recordings"
             )
         yield from _pooled(outcome.pooled[choice.name], settings.alpha)
     if outcome.dead_letters:
@@ -41,8 +41,8 @@ def _pooled(recordings: Mapping[str, int], alpha: float) -> Iterator[str]:
     if few := [f"{source} ({count})" for source, count in sorted(recordings.items()) if count]:
         yield (
             f"  Note: {', '.join(few)}: too few calibration recordings for alpha {alpha:g}, which needs "
-            f"{recordings_needed(alpha)}: only all sources together can flag here, and the promise holds for them together, "
-            "not for each"
+            f"{recordings_needed(alpha)}: all sources together judge what is more unusual than all of its own, and up to "
+            "1 in n + 1 normal recordings may be flagged, n being the number in brackets"
         )
     if never := [source for source, count in sorted(recordings.items()) if not count]:
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import MediaError
 from avizor_inference.item_score import ItemScore
+from avizor_inference.judge import recordings_needed
 from avizor_inference.verdict import verdict
 from avizor_inference.windows import Window
 from avizor_pipeline.models import Batcher, JobModel
@@ -107,7 +108,8 @@ class _ShardPass:
             for row in rows:
                 self._writer.add("recordings", row)
             labels[model.name] = Counter(row["label"] for row in rows if row.get("label"))
-            sources[model.name] = _count_by_source(rows)
+            short = {uri for (name, uri), heard in self._heard.items() if name == model.name and heard.is_short}
+            sources[model.name] = _count_by_source(rows, short)
         counts = self._writer.counts
         commit = Commit(
             shard=self._shard.id,
@@ -138,13 +140,14 @@ class _ShardPass:
     def _judged(self, model: JobModel, source: str, score: Array, is_short: bool) -> dict[str, Any]:
         """Columns of a window. score: float32[1]."""
         row: dict[str, Any] = {"score": float(score[0])}
-        if model.judge is None or not model.judge.supports(self._worker.alpha, is_short=is_short):
+        alpha, judge = self._worker.alpha, model.judge
+        if judge is None or judge.count(is_short=is_short) < recordings_needed(alpha):
             return row
-        p_value = model.judge.window_p_value(source, row["score"], is_short=is_short)
+        (p_value,), (judged_by,) = judge.window_p_values(source, score, is_short=is_short)
         return row | {
-            "p_value": p_value.value,
-            "is_anomaly": p_value.value <= self._worker.alpha,
-            "judged_by": p_value.judged_by,
+            "p_value": float(p_value),
+            "is_anomaly": bool(p_value <= alpha),
+            "judged_by": judged_by,
             "calibration_id": model.choice.calibration_id,
         }
 
@@ -197,11 +200,15 @@ def _dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
     }
 
 
-def _count_by_source(rows: Sequence[dict[str, Any]]) -> dict[str, SourceCount]:
-    recordings = Counter(row["source"] for row in rows)
-    anomalies = Counter(row["source"] for row in rows if row.get("is_anomaly"))
-    not_judged = Counter(row["source"] for row in rows if row.get("not_judged"))
-    return {
-        source: SourceCount(recordings=count, anomalies=anomalies[source], not_judged=not_judged[source])
-        for source, count in sorted(recordings.items())
-    }
+def _count_by_source(rows: Sequence[dict[str, Any]], short: Container[str]) -> dict[str, SourceCount]:
+    """short: uris of recordings shorter than the model's window."""
+    counts: dict[str, SourceCount] = {}
+    for row in rows:
+        one = SourceCount(
+            recordings=1,
+            anomalies=int(bool(row.get("is_anomaly"))),
+            not_judged=int("not_judged" in row),
+            short=int(row["uri"] in short),
+        )
+        counts[row["source"]] = counts.get(row["source"], SourceCount()) + one
+    return dict(sorted(counts.items()))

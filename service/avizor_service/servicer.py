@@ -19,7 +19,7 @@ from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
 from avizor_inference.item_score import ItemScore
-from avizor_inference.judge import Judge
+from avizor_inference.judge import require_alpha
 from avizor_inference.verdict import Verdict, verdict
 from avizor_service.items import Decoded, decode
 from avizor_service.metrics import Metrics
@@ -125,8 +125,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             alpha = request.alpha or self._settings.alpha
             if not 0 < alpha < 1:
                 raise InvalidInput(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms", field="alpha")
-            judge = model.require_judge()
-            judge.require_alpha(alpha)
+            require_alpha(model.require_calibration(), alpha)
+            judge = await self._blocking(model.require_judge)
             answer = pb.DetectAnomalyResponse(
                 model=call.model, version=model.version.version, alpha=alpha, calibration_id=model.require_calibration().id
             )
@@ -141,7 +141,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                     error = CalibrationError(f"the item is not judged: {reason}")
                     answer.items.append(pb.Verdict(error=status_of(error, f"items[{number}]")))
                     continue
-                p_values = judge.window_p_values(item.source, result.rows[:, 0], is_short=result.item.is_short)
+                p_values, _ = judge.window_p_values(item.source, result.rows[:, 0], is_short=result.item.is_short)
                 answer.items.append(_judged(found, result, alpha, p_values))
             return answer
 
@@ -245,7 +245,7 @@ def announce(metrics: Metrics, models: ServedModels, sources: KnownSources, alph
     """
     calibrations = models.calibrations()
     for calibration in calibrations.values():
-        Judge(calibration).require_alpha(alpha)
+        require_alpha(calibration, alpha)  # raises, and says what would do
         sources.add(tuple(calibration.source_names))
     for name, calibration in calibrations.items():
         metrics.alert_alpha.labels(name).set(alpha)

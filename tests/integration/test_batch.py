@@ -47,7 +47,6 @@ def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -
     result = batch(data, models, out)
     assert result.returncode == 0, result.stderr
     assert "15 files" in result.stdout
-    assert "default never calibrated" in result.stdout
 
     keys = query(f"select count(*), count(distinct (uri, channel, start_sample, model)) from '{out}/windows/*.parquet'")
     # 13 of three windows, the short one, and two channels of half a second (one window each), by two models
@@ -88,6 +87,17 @@ def test_recordings_shorter_than_a_window_are_not_judged_and_the_summary_says_so
         assert "shorter than the model's window" in reason
     windows = query(f"select count(score), count(p_value) from '{out}/windows/*.parquet' where uri like '%/short.wav'")
     assert windows == [(1, 0)]
+
+
+def test_a_source_that_was_never_calibrated_is_judged_by_all_others_and_the_summary_says_so(
+    models: Path, tmp_path: Path
+) -> None:
+    write_wav(tmp_path / "data" / "c" / "1.wav", tone(3 * 4096 / SAMPLE_RATE, seed=100))
+    result = batch(tmp_path / "data", models, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "Note: c never calibrated" in result.stdout
+    (judged_by,) = query(f"select judged_by from '{tmp_path}/out/recordings/*.parquet' where model = 'normal'")
+    assert judged_by == ("*",)
 
 
 def test_sources_with_too_few_recordings_are_judged_together_and_the_summary_says_so(models: Path, tmp_path: Path) -> None:

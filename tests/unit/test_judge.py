@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from avizor_inference.calibration import POOLED, BySource, Calibration
 from avizor_inference.errors import CalibrationError
 from avizor_inference.item_score import ItemScore
-from avizor_inference.judge import Judge, recordings_needed
+from avizor_inference.judge import Judge, recordings_needed, require_alpha
 from avizor_inference.verdict import verdict
 
 Recordings = Sequence[Sequence[float]]
@@ -22,18 +22,20 @@ def by_source(sources: dict[str, Recordings]) -> BySource:
     return {source: tuple(tuple(map(float, windows)) for windows in each) for source, each in sources.items() if each}
 
 
-def judge(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Judge:
-    return Judge(
-        Calibration(
-            model="m",
-            version=1,
-            model_sha256="0",
-            provider="CPUExecutionProvider",
-            created=datetime.now(UTC),
-            sources=by_source(sources),
-            short=by_source(short or {}),
-        )
+def calibration(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Calibration:
+    return Calibration(
+        model="m",
+        version=1,
+        model_sha256="0",
+        provider="CPUExecutionProvider",
+        created=datetime.now(UTC),
+        sources=by_source(sources),
+        short=by_source(short or {}),
     )
+
+
+def judge(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Judge:
+    return Judge(calibration(short=short, **sources))
 
 
 def p_value(of: Judge, source: str, scores: Sequence[float], *, is_short: bool = False) -> float:
@@ -61,7 +63,9 @@ def test_item_p_value_by_hand() -> None:
 def test_window_p_value_by_hand() -> None:
     by_hand = judge(a=[[1.0, 3.0], [2.0], [4.0, 5.0]])
     # at or above 3: half of the first recording, none of the second, all of the third
-    np.testing.assert_allclose(by_hand.window_p_values("a", np.array([3.0, 0.0, 9.0])), [(1 + 0.5 + 0 + 1) / 4, 1.0, 0.25])
+    p_values, judged_by = by_hand.window_p_values("a", np.array([3.0, 0.0, 9.0]))
+    np.testing.assert_allclose(p_values, [(1 + 0.5 + 0 + 1) / 4, 1.0, 0.25])
+    assert judged_by == ["a", "a", "a"]
 
 
 def false_alarms(recordings: list[list[float]], alpha: float) -> int:
@@ -92,7 +96,7 @@ def test_no_windows_are_found_that_break_the_promise(recordings: list[list[float
     share = 0.0
     for place, windows in enumerate(recordings):
         others = judge(a=[*recordings[:place], *recordings[place + 1 :]])
-        share += float(np.mean(others.window_p_values("a", np.array(windows)) <= alpha))
+        share += float(np.mean(others.window_p_values("a", np.array(windows))[0] <= alpha))
     assert share <= alpha * len(recordings) + 1e-9
 
 
@@ -164,9 +168,32 @@ def test_all_sources_together_go_on_where_a_source_has_nothing_more_to_say() -> 
     assert (both.item_p_value("few", 2.0).value, both.item_p_value("few", 2.0).judged_by) == (1.0, "few")
     # more unusual than its own five, which can tell no p below 1/6
     assert (both.item_p_value("few", 3.0).value, both.item_p_value("few", 3.0).judged_by) == (1 / 105, POOLED)
-    np.testing.assert_allclose(both.window_p_values("few", np.array([3.0, 2.0])), [1 / 105, 1.0])
+    p_values, judged_by = both.window_p_values("few", np.array([3.0, 2.0]))
+    np.testing.assert_allclose(p_values, [1 / 105, 1.0])
+    assert judged_by == [POOLED, "few"]
     assert both.item_p_value("never seen", 1.5).judged_by == POOLED
     assert both.item_p_value("never seen", 1.5).value == (1 + 5) / 105
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), RECORDINGS, min_size=1), st.sampled_from(ALPHAS))
+def test_each_source_keeps_its_bound_beside_others(sources: dict[str, list[list[float]]], alpha: float) -> None:
+    """Each of a source's n + 1 recordings in turn is the new one: at most max(alpha, 1 / (n + 1)) of them may be flagged."""
+    for source, recordings in sources.items():
+        flagged = 0
+        for place, windows in enumerate(recordings):
+            others = {**sources, source: [*recordings[:place], *recordings[place + 1 :]]}
+            flagged += p_value(judge(short=None, **others), source, windows) <= alpha
+        assert flagged <= max(alpha * len(recordings), 1)
+
+
+def test_equal_items_are_told_apart_by_no_rounding_of_an_engine() -> None:
+    """Most rows of a table are the same. Their scores differ by what else was in the batch."""
+    rng = np.random.default_rng(4)
+    scores = 0.3 * (1 + rng.uniform(-2e-7, 2e-7, 299))
+    calibrated = judge(a=[[score] for score in scores[:199]])
+    assert all(p_value(calibrated, "a", [score]) == 1 for score in scores[199:])
+    p_values, _ = calibrated.window_p_values("a", scores[199:])
+    assert (p_values == 1).all()
 
 
 def test_short_recordings_are_compared_with_short_ones_only() -> None:
@@ -174,7 +201,7 @@ def test_short_recordings_are_compared_with_short_ones_only() -> None:
     assert p_value(mixed, "a", [50.0], is_short=True) == 1.0
     assert p_value(mixed, "a", [60.0], is_short=True) == 1 / 20
     assert p_value(mixed, "a", [2.0]) == 1 / 100
-    np.testing.assert_allclose(mixed.window_p_values("a", np.array([60.0]), is_short=True), [1 / 20])
+    assert mixed.window_p_values("a", np.array([60.0]), is_short=True)[0] == 1 / 20
 
 
 def test_a_short_recording_without_its_like_is_not_judged_and_says_why() -> None:
@@ -190,8 +217,8 @@ def test_a_short_recording_without_its_like_is_not_judged_and_says_why() -> None
 
 
 def test_long_recordings_beside_short_ones_alone_are_not_judged_either() -> None:
+    require_alpha(calibration(short={"a": [[1.0]] * 99}), 0.01)
     digits = judge(short={"a": [[1.0]] * 99})
-    digits.require_alpha(0.01)
     assert verdict(digits, "a", ItemScore.of(np.array([1.0])), is_short=True).is_anomaly(0.01) is False
     assert "as long as" in str(verdict(digits, "a", ItemScore.of(np.array([1.0]))).not_judged(0.01))
 
@@ -200,12 +227,12 @@ def test_a_score_that_is_no_number_is_the_most_unusual() -> None:
     by_many = judge(a=[[1.0]] * 99)
     for odd in (np.nan, np.inf):
         assert p_value(by_many, "a", [odd]) == 1 / 100
-        assert by_many.window_p_values("a", np.array([odd]))[0] == 1 / 100
+        assert by_many.window_p_values("a", np.array([odd]))[0][0] == 1 / 100
 
 
 def test_an_alpha_that_cannot_be_supported_is_refused_with_one_that_can() -> None:
     with pytest.raises(CalibrationError, match=r"at least 99 normal recordings .* has 50; use alpha 0.02 or more"):
-        judge(a=[[1.0]] * 50).require_alpha(0.01)
+        require_alpha(calibration(a=[[1.0]] * 50), 0.01)
     for alpha in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(CalibrationError, match="not between 0 and 1"):
             recordings_needed(alpha)
@@ -213,12 +240,12 @@ def test_an_alpha_that_cannot_be_supported_is_refused_with_one_that_can() -> Non
 
 @pytest.mark.parametrize("recordings", [1, 2, 7, 60, 98, 150, 240, 999, 1234])
 def test_the_alpha_that_the_refusal_names_is_supported(recordings: int) -> None:
-    few = judge(a=[[1.0]] * recordings)
+    few = calibration(a=[[1.0]] * recordings)
     with pytest.raises(CalibrationError) as refusal:
-        few.require_alpha(1e-5)
+        require_alpha(few, 1e-5)
     named = re.search(r"use alpha (\S+) or more", str(refusal.value))
     assert named is not None
-    few.require_alpha(float(named[1]))
+    require_alpha(few, float(named[1]))
     assert float(named[1]) <= 1.1 / (recordings + 1)
 
 
