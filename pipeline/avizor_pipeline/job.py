@@ -9,6 +9,8 @@ from pathlib import Path
 
 from avizor_inference.calibration import POOLED
 from avizor_inference.errors import JobError
+from avizor_inference.files import LeftOut
+from avizor_pipeline.listing import changes_since, note_files
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import open_job_engine, open_models
 from avizor_pipeline.parts import Commit, SourceCount, commits
@@ -23,6 +25,7 @@ class Plan:
     files: int
     bytes: int
     shard_ids: frozenset[str]
+    left_out: LeftOut = field(default_factory=LeftOut)  # files that are not read
 
 
 @dataclass
@@ -32,6 +35,9 @@ class Outcome:
     files: int = 0
     windows: int = 0
     dead_letters: int = 0
+    clipped: int = 0  # files with samples beyond full scale
+    peak: float = 0.0  # largest magnitude in them
+    left_out: LeftOut = field(default_factory=LeftOut)
     labels: dict[str, Counter[str]] = field(default_factory=dict)  # model -> label -> recordings
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)  # model -> source -> counts
     # model with a calibration -> source judged by all sources together -> recordings of its own there, 0 if never calibrated
@@ -42,6 +48,8 @@ class Outcome:
         self.files += commit.files
         self.windows += commit.windows
         self.dead_letters += commit.dead_letters
+        self.clipped += commit.clipped
+        self.peak = max(self.peak, commit.peak)
         for model, labels in commit.labels.items():
             self.labels.setdefault(model, Counter()).update(labels)
         for model, sources in commit.sources.items():
@@ -55,14 +63,15 @@ class Outcome:
 
 def plan(settings: JobSettings) -> Plan:
     """Count the files and shards. Raises JobError if there are none."""
-    files, size, ids = 0, 0, set()
-    for shard in shards(settings):
+    files, size, ids, left_out = 0, 0, set(), LeftOut()
+    for shard in shards(settings, left_out):
         files += len(shard.recordings)
         size += sum(recording.size for recording in shard.recordings)
         ids.add(shard.id)
     if not files:
-        raise JobError(f"no audio files in {', '.join(settings.roots)}")
-    return Plan(files, size, frozenset(ids))
+        found = f"; left out: {left_out}" if left_out.counts else ""
+        raise JobError(f"no audio files in {', '.join(settings.roots)}{found}")
+    return Plan(files, size, frozenset(ids), left_out)
 
 
 def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_commit: Callable[[Commit], None]) -> Outcome:
@@ -72,8 +81,8 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
     """
     _check_models(settings)
     claim_output(out, settings)
-    outcome = Outcome()
-    done = _already_done(out, planned)
+    outcome = Outcome(left_out=planned.left_out)
+    done = _already_done(out, planned, settings)
     for commit in _each_commit(settings, out, done, workers):
         outcome.add(commit)
         on_commit(commit)
@@ -100,14 +109,13 @@ def _check_models(settings: JobSettings) -> None:
             model.verdicts("", settings.alpha)
 
 
-def _already_done(out: Path, planned: Plan) -> list[Commit]:
+def _already_done(out: Path, planned: Plan, settings: JobSettings) -> list[Commit]:
     done = list(commits(out))
-    stray = [commit.shard for commit in done if commit.shard not in planned.shard_ids]
-    if stray:
-        raise JobError(
-            f"{out} holds {len(stray)} shards of files that have changed or gone since; rows would be doubled or lost: "
-            "choose another --out"
-        )
+    if not done:
+        note_files(out, shards(settings))
+    elif any(commit.shard not in planned.shard_ids for commit in done):
+        changes = changes_since(out, shards(settings)) or "the files are the same, but cut into other shards,"
+        raise JobError(f"{changes} since the job in {out} began; its rows would be doubled or lost: choose another --out")
     return done
 
 

@@ -36,6 +36,8 @@ class Commit(Strict):
     files: int
     windows: int
     dead_letters: int
+    clipped: int = 0  # files with samples beyond full scale, which were clipped
+    peak: float = 0.0  # largest magnitude in them
     rows: dict[str, int]  # table -> rows
     sha256: dict[str, str]  # path below the output folder -> digest
     labels: dict[str, dict[str, int]]  # model -> label -> recordings

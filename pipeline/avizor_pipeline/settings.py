@@ -10,6 +10,7 @@ from avizor_inference.digests import digest_of
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError
+from avizor_inference.files import path_of
 from avizor_inference.strict import Strict, describe
 
 JOB_FILE = "job.json"
@@ -39,7 +40,7 @@ class JobSettings(Strict):
     @field_validator("roots")
     @classmethod
     def _no_root_within_another(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
-        paths = [Path(root).resolve() for root in roots]
+        paths = [path_of(root).resolve() for root in roots]
         for index, path in enumerate(paths):
             for other in paths[:index] + paths[index + 1 :]:
                 if path == other or other in path.parents:

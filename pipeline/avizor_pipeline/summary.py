@@ -25,6 +25,13 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
         for source, count in sorted(outcome.sources[choice.name].items()):
             yield f"  {source}: {count.anomalies} of {count.recordings}"
         yield from _pooled(outcome.pooled[choice.name], settings.alpha)
+    if outcome.clipped:
+        yield (
+            f"{outcome.clipped} files hold samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
+            "(recordings/, columns peak and clipped)"
+        )
+    if outcome.left_out.counts:
+        yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
         yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.audio import windows_of
+from avizor_inference.audio import Level, windows_of
 from avizor_inference.engine import Array
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.images import decode_image
@@ -24,6 +24,7 @@ class Decoded:
 
     rows: Array
     spans: tuple[pb.Span, ...]
+    clipped: bool = False  # it holds samples beyond full scale
 
     @property
     def channels(self) -> list[list[int]]:
@@ -51,7 +52,8 @@ def decode(item: pb.Item, spec: InputSpec, max_windows: int) -> Decoded:
 
 def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
     windows: list[Window] = []
-    for _, window in windows_of(io.BytesIO(data), [spec.window_format()]):
+    level = Level()
+    for _, window in windows_of(io.BytesIO(data), [spec.window_format()], level):
         if len(windows) == max_windows:
             raise MediaError(f"the recording has more than {max_windows} windows; send it in parts, or use the batch job")
         windows.append(window)
@@ -60,7 +62,7 @@ def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
         pb.Span(channel=each.channel, start_s=each.start_sample / rate, end_s=(each.start_sample + each.length) / rate)
         for each in windows
     )
-    return Decoded(np.stack([window.samples for window in windows]), tuple(spans))
+    return Decoded(np.stack([window.samples for window in windows]), tuple(spans), level.beyond > 0)
 
 
 def _values(row: Struct) -> dict[str, Value]:

@@ -20,6 +20,7 @@ from avizor_inference.engine import Engine
 from avizor_inference.engines import EMBEDDED, open_engine
 from avizor_inference.errors import EngineUnavailable
 from avizor_inference.repository import ModelRepository
+from avizor_service.addresses import with_port
 from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels
 from avizor_service.servicer import InferenceService, Pools, announce
@@ -74,7 +75,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         metrics_port = _serve_metrics(settings, metrics, stack)
         await server.start()
         watching = asyncio.create_task(_watch(engine, settings, metrics, healthy))
-        started(Addresses(f"{settings.host}:{port}", f"{settings.host}:{metrics_port}"))
+        started(Addresses(with_port(settings.host, port), with_port(settings.host, metrics_port)))
         await stop.wait()
         _log.info("stopping")
         watching.cancel()
@@ -96,12 +97,11 @@ def _server(
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+    address = with_port(settings.host, settings.port)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise EngineUnavailable(
-            f"cannot listen on {settings.host}:{settings.port}; is another gateway running there?"
-        ) from error
+        raise EngineUnavailable(f"cannot listen on {address}; is another gateway running there?") from error
     return int(port)
 
 
@@ -109,7 +109,8 @@ def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitS
     try:
         server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     except OSError as error:
-        raise EngineUnavailable(f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {error.strerror}") from error
+        address = with_port(settings.host, settings.metrics_port)
+        raise EngineUnavailable(f"cannot serve metrics on {address}: {error.strerror}") from error
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
