@@ -119,7 +119,7 @@ def _no_file(mode: int) -> str:
 
 
 def _not_opened(path: Path, error: OSError) -> str:
-    if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+    if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
         return f"a link that leads to no file ({error.strerror})"
     return f"cannot be opened ({error.strerror})"
 

@@ -26,8 +26,9 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
             yield f"  {source}: {count.anomalies} of {count.recordings}"
         yield from _pooled(outcome.pooled[choice.name], settings.alpha)
     if outcome.clipped:
+        files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
         yield (
-            f"{outcome.clipped} files hold samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
+            f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
             "(recordings/, columns peak and clipped)"
         )
     if outcome.left_out.counts:

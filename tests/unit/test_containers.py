@@ -186,8 +186,8 @@ def checksum(page: bytes) -> bytes:
     for byte in page[:22] + bytes(4) + page[26:]:
         crc ^= byte << 24
         for _ in range(8):
-            crc = crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)
-    return struct.pack("<I", crc & 0xFFFFFFFF)
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return struct.pack("<I", crc)
 
 
 def pages_of(data: bytes) -> list[bytes]:
