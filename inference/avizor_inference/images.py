@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 MAX_PIXELS = 64_000_000
 
 
-def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
+def decode_image(source: bytes | BinaryIO, spec: ImageInput) -> NDArray[np.uint8]:
     """uint8[height, width, channels], resized (bilinear, antialiased) if need be. Raises MediaError.
 
     A file of several pictures (an animation, pages) is refused: one of them is not the whole.
@@ -34,7 +35,7 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
             _refuse_several(image)

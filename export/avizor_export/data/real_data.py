@@ -112,8 +112,8 @@ def _recordings_of(path: Path, spec: AudioInput | ImageInput, source: str, notes
     try:
         if isinstance(spec, ImageInput):
             with open_file(path) as file:
-                image = file.read()
-            yield source, decode_image(image, spec)[None]
+                image = decode_image(file, spec)
+            yield source, image[None]
             return
         channels: dict[int, list[NDArray[np.float32]]] = {}
         level = Level()
