@@ -66,7 +66,7 @@ def chunk_stream(file: BinaryIO, size: int, dialect: Dialect) -> Stream:
         if chunk.id == dialect.sound:
             return _of_sound(file, size, dialect, chunk, before)
         before.append(chunk)
-    raise MediaError(f"the {dialect.name} file holds no samples: it has no chunk of sound")
+    raise MediaError(f"the {dialect.name} file has no chunk of sound: it holds no samples, or is damaged")
 
 
 def _of_sound(file: BinaryIO, size: int, dialect: Dialect, sound: _Chunk, before: list[_Chunk]) -> Stream:
