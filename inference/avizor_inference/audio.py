@@ -85,8 +85,6 @@ class AudioFile:
             except OSError as error:
                 raise MediaError(f"reading failed ({error.strerror})") from error
             with self._decoder(self._streams[0])[0] as first:
-                if first.frames == 0:
-                    raise MediaError("the audio file holds no samples")
                 self._rate, self._channels = int(first.samplerate), int(first.channels)
             if self._channels > MAX_CHANNELS:
                 raise MediaError(f"the audio file has {self._channels} channels; at most {MAX_CHANNELS} are read")

@@ -180,6 +180,10 @@ def test_every_stream_of_an_ogg_chain_is_heard(subtype: str) -> None:
         frames_of(encoded("OGG", subtype) + encoded("OGG", subtype, rate=24000))
 
 
+def test_an_empty_stream_at_the_beginning_of_a_chain_does_not_hide_the_others() -> None:
+    assert frames_of(encoded("OGG", "VORBIS", sound(0)) + encoded("OGG", "VORBIS")) == FRAMES
+
+
 def checksum(page: bytes) -> bytes:
     """Of an Ogg page, bit by bit as RFC 3533 has it."""
     crc = 0
@@ -213,6 +217,7 @@ def test_an_ogg_file_that_is_a_part_is_refused(subtype: str) -> None:
         (b"".join(pages[:-1]), "no last page: the file was cut off, or never finished"),
         (first + last, "pages of the OGG stream are missing"),
         (b"".join(pages[2:]), "has no beginning"),
+        (first + whole, "has no last page: it was cut off, or never finished"),
         (whole + b"junk" * 30, "no page begins there"),
         (first + patched(pages[5], 100, b"\x55" * 50) + last, "the checksum of a page is wrong"),
         (b"".join(pages[:-1]) + patched(pages[-1], 100, b"\x55" * 10), "the checksum of a page is wrong"),

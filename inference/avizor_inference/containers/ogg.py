@@ -41,6 +41,8 @@ def ogg_streams(file: BinaryIO, size: int) -> list[Stream]:
             if not page.flags & _BEGIN:
                 raise MediaError(f"the OGG stream at byte {page.position} has no beginning: a part of the file is missing")
             start, heard = page.position, 0
+        elif page.flags & _BEGIN and not last.flags & _BEGIN:
+            raise MediaError(f"the OGG stream before byte {page.position} has no last page: it was cut off, or never finished")
         elif page.serial != last.serial:
             raise MediaError("the OGG file holds several streams at once; extract the one of sound")
         elif page.number != last.number + 1:
