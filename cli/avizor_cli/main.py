@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
-from types import FrameType
 from typing import NoReturn
 
 import click
 
+from avizor_cli.stop_signals import clean_up_when_stopped
 from avizor_cli.warning_lines import WarningLines
 from avizor_inference.errors import AvizorError
+from avizor_inference.reasons import reason
 
 GROUP = "avizor.commands"
 
@@ -59,8 +59,8 @@ def avizor() -> None:
 
 
 def main() -> None:
-    """Entry point. An AvizorError is shown as one line, exit code 1; wrong usage is exit code 2; SIGTERM is 143."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Entry point. What went wrong is shown as one line, exit code 1. Wrong usage is 2, Ctrl-C 130, SIGTERM 143, SIGHUP 129."""
+    clean_up_when_stopped()
     lines = logging.StreamHandler()
     lines.setFormatter(WarningLines())
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
@@ -70,12 +70,8 @@ def main() -> None:
         _fail(str(error))
     except MemoryError as error:
         _fail(f"not enough memory ({error}); a size is larger than it was meant to be, or this machine is too small")
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does, cleaning up: a model that was loaded on a server for a moment is unloaded. A second signal kills."""
-    signal.signal(number, signal.SIG_DFL)
-    sys.exit(128 + number)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file or a connection'}: {reason(error)}; put that right, and run the command again")
 
 
 def _fail(message: str) -> NoReturn:

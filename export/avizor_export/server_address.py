@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritonclient.utils import InferenceServerException
 
-from avizor_inference.errors import EngineUnavailable, ExportError
+from avizor_inference.errors import ExportError, SettingsError
 from avizor_inference.triton import triton_client
 from avizor_inference.triton_address import triton_address
 
@@ -15,7 +15,7 @@ def parse_address(text: str) -> str:
     """host:port of `triton://HOST[:PORT]`; Triton's gRPC port 8001 where none is given. Raises ExportError."""
     try:
         return triton_address(text)
-    except EngineUnavailable as error:
+    except SettingsError as error:
         raise ExportError(str(error)) from error
 
 

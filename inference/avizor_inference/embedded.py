@@ -16,7 +16,7 @@ import onnxruntime as ort
 
 from avizor_inference.config import asks_for_gpu, intra_op_threads
 from avizor_inference.engine import Array, ModelSpec, check_request
-from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
+from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, SettingsError, VersionRefused
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 Device = Literal["config", "cpu", "cuda"]
@@ -153,13 +153,13 @@ class EmbeddedEngine:
         options.log_severity_level = 3  # errors only: the runtime's warnings speak to its own developers
         providers = _providers(self._device, version)
         if providers[0] == CUDA and not _has_nvidia_driver():
-            raise EngineUnavailable(f"model {version.name!r} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
+            raise SettingsError(f"model {version.name!r} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
         try:
             session = ort.InferenceSession(version.model_path, options, providers=providers)
         except Exception as error:
             raise VersionRefused(f"ONNX Runtime cannot load {version.model_path}: {error}") from error
         if providers[0] not in session.get_providers():
-            raise EngineUnavailable(
+            raise SettingsError(
                 f"model {version.name!r} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}"
             )
         spec = _spec(version)

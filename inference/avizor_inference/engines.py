@@ -10,7 +10,7 @@ import numpy as np
 
 from avizor_inference.embedded import Device, EmbeddedEngine
 from avizor_inference.engine import Array, Engine
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.errors import SettingsError
 from avizor_inference.repository import ModelRepository
 from avizor_inference.triton import TritonEngine
 from avizor_inference.triton_address import SCHEME, triton_address
@@ -23,12 +23,12 @@ def open_engine(
 ) -> Engine:
     """`ort`: embedded, with device and threads as given. `triton://HOST:PORT`: that server's gRPC, which has its own.
 
-    Raises EngineUnavailable for a name that is neither.
+    Raises SettingsError for a name that is neither.
     """
     if name == EMBEDDED:
         return EmbeddedEngine(repository, device=device, intra_op_threads=intra_op_threads)
     if not name.startswith(f"{SCHEME}://"):
-        raise EngineUnavailable(f"engine {name!r} is not known; use 'ort', or 'triton://HOST:8001' with Triton's gRPC port")
+        raise SettingsError(f"engine {name!r} is not known; use 'ort', or 'triton://HOST:8001' with Triton's gRPC port")
     return TritonEngine(triton_address(name))
 
 

@@ -4,13 +4,16 @@
     ├── RepositoryError            a model repository, or one model in it, cannot be used
     │   ├── ModelNotFound          no model, or no version, of that name
     │   └── VersionRefused         a version whose files do not agree with its manifest or with each other
+    ├── SettingsError              what the person who starts a command asks for cannot be had: an option, an address, a folder
+    │   └── TokenFileError         a file of tokens that cannot be used
     ├── RequestError               the caller's request cannot be served as it stands
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
     │   └── BatchTooLarge          more items than the model's max_batch_size
     ├── EngineError                the engine failed at a request that was in order
-    │   ├── EngineUnavailable      the engine is away, or refuses to start as asked
+    │   ├── EngineUnavailable      the engine is away, or was closed
     │   └── DeadlineExceeded       there was no answer in time
+    ├── GatewayFull                as many calls are under way as the gateway takes at once
     ├── CalibrationError           a p-value that the calibration at hand cannot support
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── JobError                   a batch job that cannot start or go on
@@ -35,6 +38,14 @@ class ModelNotFound(RepositoryError):
 
 class VersionRefused(RepositoryError):
     """A version whose files do not agree with its manifest, or with each other."""
+
+
+class SettingsError(AvizorError):
+    """What the person who starts a command asks for cannot be had: an option, an address, a folder."""
+
+
+class TokenFileError(SettingsError):
+    """A file of tokens that cannot be used."""
 
 
 class RequestError(AvizorError):
@@ -62,11 +73,15 @@ class EngineError(AvizorError):
 
 
 class EngineUnavailable(EngineError):
-    """The engine is away, or refuses to start as asked."""
+    """The engine is away, or was closed."""
 
 
 class DeadlineExceeded(EngineError):
     """There was no answer in time."""
+
+
+class GatewayFull(AvizorError):
+    """As many calls are under way as the gateway takes at once."""
 
 
 class CalibrationError(AvizorError):

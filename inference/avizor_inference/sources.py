@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from avizor_inference.errors import RequestError
+from avizor_inference.errors import SettingsError
 from avizor_inference.files import name_of
 
 DEFAULT_SOURCE = "default"
@@ -29,9 +29,9 @@ class SourceRule:
         try:
             compiled = re.compile(self.pattern)
         except re.error as error:
-            raise RequestError(f"source pattern {self.pattern!r} is not a regular expression: {error}", "source") from error
+            raise SettingsError(f"source pattern {self.pattern!r} is not a regular expression: {error}") from error
         if compiled.groups < 1:
-            raise RequestError(f"source pattern {self.pattern!r} has no group; put the source in parentheses", "source")
+            raise SettingsError(f"source pattern {self.pattern!r} has no group; put the source in parentheses")
         object.__setattr__(self, "_compiled", compiled)
 
     def source_of(self, relative: PurePath) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.errors import SettingsError
 
 SCHEME = "triton"
 GRPC_PORT = 8001
@@ -15,8 +15,8 @@ _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[\w.-]+)?", re.IGNORECASE)
 
 
 def triton_address(text: str) -> str:
-    """host:port of a Triton's gRPC; port 8001 where none is given. Raises EngineUnavailable."""
-    refusal = EngineUnavailable(
+    """host:port of a Triton's gRPC; port 8001 where none is given. Raises SettingsError."""
+    refusal = SettingsError(
         f"{text!r} is no server; write triton://HOST:PORT with Triton's gRPC port, from 1 to 65535, and an IPv6 address as "
         "triton://[::1]:8001"
     )

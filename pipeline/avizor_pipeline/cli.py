@@ -11,28 +11,35 @@ from pydantic import ValidationError
 
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
-from avizor_inference.errors import JobError, RequestError
+from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.files import name_of
 from avizor_inference.repository import ModelRepository
 from avizor_inference.sources import SourceRule
 from avizor_inference.strict import describe
-from avizor_pipeline.job import Plan, plan, run_job
+from avizor_pipeline.ends import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
+from avizor_pipeline.job import Plan, check_models, plan, run_job
 from avizor_pipeline.local import available_cores
-from avizor_pipeline.metrics import BatchMetrics
+from avizor_pipeline.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
+from avizor_pipeline.output import Finished, examine
 from avizor_pipeline.parts import Commit
 from avizor_pipeline.progress import progress
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.summary import summary
 
-EXIT_FAILED = 1
-EXIT_DEAD_LETTERS = 3
-EXIT_INTERRUPTED = 130
-
 _path = click.Path(path_type=Path)
 
+_EXIT_CODES = """\b
+Exit codes, each of which is pushed where there is a Pushgateway:
+  0    all rows are there
+  1    failed
+  2    wrong usage
+  3    finished, with dead letters
+  130  stopped by Ctrl-C (SIGINT); 143 by SIGTERM, 129 by SIGHUP
+"""
 
-@click.command()
+
+@click.command(cls=PushedCommand, epilog=_EXIT_CODES)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--models", "repository", type=_path, default=Path("models"), show_default=True, help="Model repository.")
 @click.option("--model", "names", multiple=True, required=True, help="Model to run; repeat it for several.")
@@ -49,9 +56,9 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True)
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve the job's metrics here while it runs.")
-@click.option("--pushgateway", metavar="HOST:PORT", help="Push the job's outcome to this Pushgateway.")
-@click.option("--push-job", default="avizor-batch", show_default=True, help="Name of the job there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--pushgateway", metavar="HOST:PORT", help="Push how the job ends to this Pushgateway.")
+@click.option("--push-job", default=DEFAULT_JOB, show_default=True, help="Name of the job there.")
+@click.option("--dry-run", is_flag=True, help="Make the checks of a run, say what it would do, and stop.")
 def batch(
     sources: tuple[str, ...],
     repository: Path,
@@ -71,47 +78,51 @@ def batch(
     """Stream the audio files of SOURCE (folders or files) through models, in bounded memory.
 
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
-    a file is the first folder of its path below SOURCE. Exit code: 0 all rows, 3 finished with dead letters, 1 failed.
+    a file is the first folder of its path below SOURCE. The same command goes on with a job that was stopped.
     """
-    settings = _settings(sources, repository, names, engine, alpha, source_pattern, batch_size, device)
-    planned = plan(settings)
-    if dry_run:
-        _say(planned, settings)
-        return
+
+    def settings() -> JobSettings:
+        return _settings(sources, repository, names, engine, alpha, source_pattern, batch_size, device)
+
+    if pushgateway is not None:
+        check_gateway(pushgateway)
     metrics = BatchMetrics()
-    try:
+    if dry_run:
         with metrics.served(metrics_port):
-            code = _run(settings, out, planned, workers or available_cores(), metrics)
-    except JobError:
-        metrics.finish(EXIT_FAILED)
-        if pushgateway:
-            metrics.push(pushgateway, push_job)
-        raise
-    if pushgateway:
-        metrics.push(pushgateway, push_job)
+            _dry_run(settings(), out)
+        return
+    with Ends(metrics, pushgateway, push_job) as ends:
+        with metrics.served(metrics_port):
+            code = _run(settings(), out, workers or available_cores(), metrics)
+        problem = ends.push(code)
+    if problem:
+        raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
     sys.exit(code)
 
 
-def _run(settings: JobSettings, out: Path, planned: Plan, workers: int, metrics: BatchMetrics) -> int:
+def _dry_run(settings: JobSettings, out: Path) -> None:
+    planned = plan(settings)
+    check_models(settings)
+    _say(planned, settings, examine(out, settings, planned.shard_ids))
+
+
+def _run(settings: JobSettings, out: Path, workers: int, metrics: BatchMetrics) -> int:
     """Run the job with its progress and summary; return the exit code."""
-    started = time.monotonic()
+    planned = plan(settings)
     metrics.plan(planned.files)
-    try:
-        with progress(planned.files) as advance:
+    started = time.monotonic()
+    with progress(planned.files) as advance:
 
-            def on_commit(commit: Commit) -> None:
-                advance(commit.files)
-                metrics.count(commit)
+        def on_commit(commit: Commit) -> None:
+            advance(commit.files)
+            metrics.count(commit)
 
-            outcome = run_job(settings, out, planned, workers, on_commit)
-    except KeyboardInterrupt:
-        click.echo("\ninterrupted; finished shards are kept: run the same command again to go on", err=True)
-        return EXIT_INTERRUPTED
+        outcome = run_job(settings, out, planned, workers, on_commit)
+    metrics.judge(outcome)
     for line in summary(outcome, settings, out, time.monotonic() - started):
         click.echo(line)
-    code = EXIT_DEAD_LETTERS if outcome.dead_letters else 0
-    metrics.finish(code, outcome)
-    return code
+    sys.stdout.flush()  # a disk that is full is found here, and not when nothing can be pushed any more
+    return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
 def _settings(
@@ -125,9 +136,9 @@ def _settings(
     device: Device,
 ) -> JobSettings:
     if len(set(names)) != len(names):
-        raise JobError("a model is named twice; name each once")
+        raise SettingsError("a model is named twice; name each once")
     if not 0 < alpha < 1:
-        raise RequestError(f"--alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01", "alpha")
+        raise SettingsError(f"--alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
     SourceRule(source_pattern)
     models = ModelRepository(repository)
     try:
@@ -141,15 +152,19 @@ def _settings(
             device=device,
         )
     except ValidationError as error:
-        raise JobError(describe(error)) from error
+        raise SettingsError(describe(error)) from error
     open_models(settings)
     return settings
 
 
-def _say(planned: Plan, settings: JobSettings) -> None:
+def _say(planned: Plan, settings: JobSettings, finished: Finished) -> None:
     click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
     if planned.left_out.counts:
         click.echo(f"left out: {planned.left_out}")
+    if finished.commits:
+        click.echo(f"  {len(finished.commits)} shards are finished")
+    for flaw in finished.flaws.values():
+        click.echo(f"  {flaw}: its files would be done again")
     click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
     for choice in settings.models:
         calibration = choice.calibration_id or "none"

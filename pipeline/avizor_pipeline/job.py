@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.calibration import POOLED
-from avizor_inference.errors import JobError
+from avizor_inference.errors import JobError, VersionRefused
 from avizor_inference.files import LeftOut
-from avizor_pipeline.listing import changes_since, note_files
 from avizor_pipeline.local import run_shards
-from avizor_pipeline.models import open_job_engine, open_models
-from avizor_pipeline.parts import Commit, SourceCount, commits
+from avizor_pipeline.models import JobModel, open_job_engine, open_models
+from avizor_pipeline.output import claimed
+from avizor_pipeline.parts import Commit, SourceCount
 from avizor_pipeline.plan import Shard, shards
-from avizor_pipeline.settings import JobSettings, claim_output
+from avizor_pipeline.settings import JobSettings
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,36 @@ def plan(settings: JobSettings) -> Plan:
     return Plan(files, size, frozenset(ids), left_out)
 
 
+def check_models(settings: JobSettings) -> list[JobModel]:
+    """Open the job's models. Raises AvizorError where one cannot be loaded, is another one, or cannot judge at this alpha."""
+    models = open_models(settings)
+    with open_job_engine(settings) as engine:
+        for model in models:
+            served = engine.spec(model.name, model.choice.version).sha256
+            if served not in ("", model.choice.sha256):
+                raise VersionRefused(
+                    f"{settings.engine} serves another {model.name!r} (sha256 {served[:12]}...) than {settings.repository} "
+                    f"holds ({model.choice.sha256[:12]}...); reload it there, or name the repository it serves"
+                )
+            model.verdicts("", settings.alpha)
+    return models
+
+
 def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_commit: Callable[[Commit], None]) -> Outcome:
     """Run what is not yet done. `on_commit` is called for each shard, those of an earlier run included.
 
-    Raises JobError; then run again with the same settings to go on.
+    Raises AvizorError; then run again with the same settings to go on. However it ends, no worker is left.
     """
-    _check_models(settings)
-    claim_output(out, settings)
+    models = check_models(settings)
     outcome = Outcome(left_out=planned.left_out)
-    done = _already_done(out, planned, settings)
-    for commit in _each_commit(settings, out, done, workers):
-        outcome.add(commit)
-        on_commit(commit)
-    for model in open_models(settings):
+    with (
+        claimed(out, settings, planned.shard_ids) as finished,
+        closing(_each_commit(settings, out, finished.commits, workers)) as commits,
+    ):
+        for commit in commits:
+            outcome.add(commit)
+            on_commit(commit)
+    for model in models:
         if model.calibration:
             outcome.pooled[model.name] = {
                 source: model.calibration.recordings(source)
@@ -96,30 +114,7 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
     return outcome
 
 
-def _check_models(settings: JobSettings) -> None:
-    """Fail before any work where a model cannot be loaded, or cannot judge at this alpha."""
-    with open_job_engine(settings) as engine:
-        for model in open_models(settings):
-            served = engine.spec(model.name, model.choice.version).sha256
-            if served not in ("", model.choice.sha256):
-                raise JobError(
-                    f"{settings.engine} serves another {model.name!r} (sha256 {served[:12]}...) than {settings.repository} "
-                    f"holds ({model.choice.sha256[:12]}...); reload it there, or name the repository it serves"
-                )
-            model.verdicts("", settings.alpha)
-
-
-def _already_done(out: Path, planned: Plan, settings: JobSettings) -> list[Commit]:
-    done = list(commits(out))
-    if not done:
-        note_files(out, shards(settings))
-    elif any(commit.shard not in planned.shard_ids for commit in done):
-        changes = changes_since(out, shards(settings)) or "the files are the same, but cut into other shards,"
-        raise JobError(f"{changes} since the job in {out} began; its rows would be doubled or lost: choose another --out")
-    return done
-
-
-def _each_commit(settings: JobSettings, out: Path, done: list[Commit], workers: int) -> Iterator[Commit]:
+def _each_commit(settings: JobSettings, out: Path, done: list[Commit], workers: int) -> Generator[Commit, None, None]:
     yield from done
     finished = {commit.shard for commit in done}
     left: Iterator[Shard] = (shard for shard in shards(settings) if shard.id not in finished)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avizor_inference.errors import JobError
+from avizor_pipeline.durable import give_name, temporary_name
 from avizor_pipeline.plan import Shard
 
 LISTING_FILE = "listing.parquet"
@@ -18,12 +19,12 @@ _SCHEMA = pa.schema([("uri", pa.string()), ("size", pa.int64()), ("modified_ns",
 
 def note_files(out: Path, shards: Iterable[Shard]) -> None:
     """Write down the files of a job that begins, a shard at a time."""
-    temporary = out / f".{LISTING_FILE}.tmp"
+    temporary = temporary_name(out / LISTING_FILE)
     with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
         for shard in shards:
             rows = [{"uri": each.uri, "size": each.size, "modified_ns": each.modified_ns} for each in shard.recordings]
             writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
-    temporary.replace(out / LISTING_FILE)
+    give_name(temporary, out / LISTING_FILE)
 
 
 def changes_since(out: Path, shards: Iterable[Shard]) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from http.client import HTTPException
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway, start_http_server
 
-from avizor_inference.errors import JobError
+from avizor_inference.errors import SettingsError
+from avizor_inference.reasons import reason
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.parts import Commit
 
@@ -25,7 +28,9 @@ class BatchMetrics:
         self._dead = Counter("avizor_batch_dead_letters", "Files that could not be read.", registry=self.registry)
         self._planned = Gauge("avizor_batch_planned_files", "Files of the job.", registry=self.registry)
         self._exit_code = Gauge(
-            "avizor_batch_last_exit_code", "0 all rows, 3 finished with dead letters, 1 failed.", registry=self.registry
+            "avizor_batch_last_exit_code",
+            "0 all rows, 3 finished with dead letters, 1 failed, 2 wrong usage, 128 + the signal that stopped it.",
+            registry=self.registry,
         )
         self._finished = Gauge(
             "avizor_batch_last_finish_timestamp_seconds", "When the job ended, in seconds since 1970.", registry=self.registry
@@ -47,22 +52,28 @@ class BatchMetrics:
         self._windows.inc(commit.windows)
         self._dead.inc(commit.dead_letters)
 
-    def finish(self, exit_code: int, outcome: Outcome | None = None) -> None:
-        """Note how it ended."""
+    def finish(self, exit_code: int) -> None:
+        """Note how and when it ended."""
         self._exit_code.set(exit_code)
         self._finished.set(time.time())
-        for model, sources in outcome.sources.items() if outcome else ():
-            if outcome and model in outcome.pooled:  # only what was judged by a calibration
+
+    def judge(self, outcome: Outcome) -> None:
+        """Note what was flagged."""
+        for model, sources in outcome.sources.items():
+            if model in outcome.pooled:  # only what was judged by a calibration
                 for source, count in sources.items():
                     self._judged.labels(model, source).set(count.recordings)
                     self._flagged.labels(model, source).set(count.anomalies)
 
-    def push(self, gateway: str, job: str) -> None:
-        """Push to the Pushgateway at `gateway` (host:port) as `job`. Raises JobError; the results are written all the same."""
+    def push(self, gateway: str, job: str) -> str:
+        """Push to the Pushgateway at `gateway` as `job`; return why that failed, or nothing."""
         try:
             push_to_gateway(gateway, job=job, registry=self.registry, timeout=PUSH_TIMEOUT_S)
         except OSError as error:
-            raise JobError(f"the job is done, but its outcome could not be pushed to {gateway}: {error}") from error
+            return str(error)
+        except (ValueError, HTTPException) as error:  # what is at that address does not speak HTTP
+            return repr(error)
+        return ""
 
     @contextlib.contextmanager
     def served(self, port: int | None) -> Iterator[None]:
@@ -73,13 +84,27 @@ class BatchMetrics:
         try:
             server, thread = start_http_server(port, "127.0.0.1", self.registry)
         except OSError as error:
-            raise JobError(f"cannot serve metrics on 127.0.0.1:{port}: {error.strerror}") from error
+            raise SettingsError(
+                f"cannot serve metrics on 127.0.0.1:{port}: {reason(error)}; stop the other process or choose another "
+                "--metrics-port"
+            ) from error
         try:
             yield
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def check_gateway(address: str) -> None:
+    """Raise SettingsError unless `address` can be that of a Pushgateway: HOST:PORT, or a URL. Does not ask it."""
+    try:
+        url = urlsplit(address if "://" in address else f"http://{address}")
+        well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.netloc.endswith(":")
+    except ValueError:  # a port that is not a number, a bracket that is not closed
+        well_formed = False
+    if not well_formed:
+        raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
 
 
 # Names as they are exposed: what rules and dashboards may use.

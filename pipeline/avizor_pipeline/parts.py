@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import JobError
+from avizor_inference.reasons import reason
 from avizor_inference.strict import Strict, describe
+from avizor_pipeline.durable import give_name, make_folder, temporary_name, write_text, writing
 from avizor_pipeline.tables import TABLES
 
 COMMITS = "commits"
@@ -45,12 +47,16 @@ class Commit(Strict):
 
 
 class PartWriter:
-    """Writes the rows of one shard. Leaves nothing that counts unless `commit` was reached."""
+    """Writes the rows of one shard. Leaves nothing that counts unless `commit` was reached.
+
+    Every method raises JobError where the disk does not take what is written.
+    """
 
     def __init__(self, out: Path, shard: str) -> None:
         self._out, self._shard = out, shard
         self._rows: dict[str, list[Mapping[str, Any]]] = {table: [] for table in TABLES}
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._temporary = {table: temporary_name(part_path(out, table, shard)) for table in TABLES}
         self.counts = dict.fromkeys(TABLES, 0)
 
     def add(self, table: str, row: Mapping[str, Any]) -> None:
@@ -66,33 +72,51 @@ class PartWriter:
         for table in TABLES:
             if self.counts[table]:
                 self._flush(table)
-                self._writers.pop(table).close()
-                digests[self._name(table)] = _show(self._temporary(table), self._out / self._name(table))
+                path = part_path(self._out, table, self._shard)
+                with self._writing(path):
+                    self._writers[table].close()
+                    digests[str(path.relative_to(self._out))] = sha256_of_file(self._temporary[table])
+                    give_name(self._temporary[table], path)
         return digests
 
     def commit(self, commit: Commit) -> None:
         """Make the shard count."""
         path = commit_path(self._out, self._shard)
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(commit.model_dump_json() + "\n", encoding="utf-8")
-        _show(temporary, path)
+        with self._writing(path):
+            make_folder(path.parent)
+            write_text(path, commit.model_dump_json() + "\n")
 
     def _flush(self, table: str) -> None:
         rows, self._rows[table] = self._rows[table], []
         if not rows:
             return
-        if table not in self._writers:
-            path = self._temporary(table)
-            path.parent.mkdir(exist_ok=True)
-            self._writers[table] = pq.ParquetWriter(path, TABLES[table], compression="zstd")
-        self._writers[table].write_table(pa.Table.from_pylist(rows, schema=TABLES[table]))
+        path = part_path(self._out, table, self._shard)
+        with self._writing(path):
+            if table not in self._writers:
+                make_folder(path.parent)
+                self._writers[table] = pq.ParquetWriter(self._temporary[table], TABLES[table], compression="zstd")
+            self._writers[table].write_table(pa.Table.from_pylist(rows, schema=TABLES[table]))
 
-    def _name(self, table: str) -> str:
-        return f"{table}/{self._shard}.parquet"
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Let go of the parts where one cannot be written: a full disk gets its space back."""
+        try:
+            with writing(path):
+                yield
+        except JobError:
+            for writer in self._writers.values():
+                with suppress(OSError):
+                    writer.close()
+                writer.is_open = False  # or it is closed again when it is collected, and the error shown as a traceback
+            for temporary in self._temporary.values():
+                with suppress(OSError):
+                    temporary.unlink()
+            raise
 
-    def _temporary(self, table: str) -> Path:
-        return self._out / table / f".{self._shard}.tmp"
+
+def part_path(out: Path, table: str, shard: str) -> Path:
+    """Where a shard's rows of one table lie."""
+    return out / table / f"{shard}.parquet"
 
 
 def commit_path(out: Path, shard: str) -> Path:
@@ -100,24 +124,28 @@ def commit_path(out: Path, shard: str) -> Path:
     return out / COMMITS / f"{shard}.json"
 
 
-def commits(out: Path) -> Iterator[Commit]:
-    """The records of all finished shards."""
-    for path in sorted((out / COMMITS).glob("*.json")):
-        try:
-            yield Commit.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise JobError(f"{path} cannot be read: {describe(error)}; remove it, and its shard is done again") from error
-
-
-def _show(temporary: Path, path: Path) -> str:
-    """Flush a finished file to disk and give it its name; return its digest."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    digest = sha256_of_file(temporary)
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+def read_commit(out: Path, shard: str) -> Commit | str:
+    """The record of a finished shard, or what is wrong with it. Raises JobError where the disk does not give it."""
+    path = commit_path(out, shard)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return digest
+        commit = Commit.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        return f"{path} cannot be read: {describe(error)}"
+    except OSError as error:
+        raise JobError(f"{path} cannot be read ({reason(error)}); put that right, or choose another --out") from error
+    if commit.shard != shard or commit.sha256.keys() != {
+        f"{table}/{shard}.parquet" for table in TABLES if commit.rows.get(table)
+    }:
+        return f"{path} is not the record of its shard"
+    return commit
+
+
+def flaw(out: Path, commit: Commit) -> str:
+    """What is wrong with a finished shard's parts; nothing where each is, byte for byte, what was committed."""
+    for name, digest in commit.sha256.items():
+        try:
+            if sha256_of_file(out / name) != digest:
+                return f"{out / name} is not what was written"
+        except OSError as error:
+            return f"{out / name} cannot be read ({reason(error)})"
+    return ""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from avizor_inference.digests import digest_of
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
-from avizor_inference.errors import JobError
 from avizor_inference.files import path_of
-from avizor_inference.strict import Strict, describe
-
-JOB_FILE = "job.json"
+from avizor_inference.strict import Strict
 
 
 class ChosenModel(Strict):
@@ -51,23 +46,3 @@ class JobSettings(Strict):
     def digest(self) -> str:
         """Identifies the settings."""
         return digest_of(self)
-
-
-def claim_output(out: Path, settings: JobSettings) -> None:
-    """Make `out` this job's folder, or find that it is already. Raises JobError if it holds another job's rows."""
-    path = out / JOB_FILE
-    if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            raise JobError(f"{out} is not empty and holds no job of avizor; choose another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
-        return
-    try:
-        found = JobSettings.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise JobError(f"{path} cannot be read: {describe(error)}; choose another --out") from error
-    if found != settings:
-        names = [name for name in JobSettings.model_fields if getattr(found, name) != getattr(settings, name)]
-        raise JobError(f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start anew")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from prometheus_client import start_http_server
 from avizor.v1 import inference_pb2, inference_pb2_grpc
 from avizor_inference.engine import Engine
 from avizor_inference.engines import EMBEDDED, open_engine
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.errors import SettingsError
 from avizor_inference.repository import ModelRepository
 from avizor_service.addresses import with_port
 from avizor_service.metrics import Metrics
@@ -100,17 +101,34 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     address = with_port(settings.host, settings.port)
     try:
         port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise EngineUnavailable(f"cannot listen on {address}; is another gateway running there?") from error
+    except RuntimeError as error:  # which does not say why
+        reason = _why_not(settings.host, settings.port)
+        raise SettingsError(
+            f"cannot listen on {address}: {reason}; stop the other process or choose another --port or --host"
+        ) from error
     return int(port)
+
+
+def _why_not(host: str, port: int) -> str:
+    """Why nothing can listen there, in the system's words."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family) as probe:
+                probe.bind(address)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "address in use"
 
 
 def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitStack) -> int:
     try:
         server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     except OSError as error:
+        reason = (error.strerror or str(error)).lower()
         address = with_port(settings.host, settings.metrics_port)
-        raise EngineUnavailable(f"cannot serve metrics on {address}: {error.strerror}") from error
+        raise SettingsError(
+            f"cannot serve metrics on {address}: {reason}; stop the other process or choose another --metrics-port or --host"
+        ) from error
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)

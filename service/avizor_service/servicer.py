@@ -18,13 +18,13 @@ from avizor.v1 import inference_pb2_grpc
 from avizor_inference.calibration import Verdicts
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import infer_rows
-from avizor_inference.errors import InvalidInput
+from avizor_inference.errors import GatewayFull, InvalidInput
 from avizor_service.items import Decoded, decode
 from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels, ServedVersion
 from avizor_service.settings import Settings
 from avizor_service.sources import KnownSources
-from avizor_service.status import GatewayFull, abort, status_of
+from avizor_service.status import abort, status_of
 
 Answer = TypeVar("Answer")
 

@@ -17,10 +17,6 @@ from avizor_inference import errors
 _log = logging.getLogger(__name__)
 
 
-class GatewayFull(errors.AvizorError):
-    """As many calls are being served as the gateway takes at once."""
-
-
 # Most special first; the first that fits is taken.
 _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.ModelNotFound, Code.NOT_FOUND),
@@ -28,9 +24,10 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.MediaError, Code.INVALID_ARGUMENT),
     (errors.CalibrationError, Code.FAILED_PRECONDITION),
     (errors.VersionRefused, Code.FAILED_PRECONDITION),
+    (errors.SettingsError, Code.FAILED_PRECONDITION),
     (errors.DeadlineExceeded, Code.DEADLINE_EXCEEDED),
     (errors.EngineUnavailable, Code.UNAVAILABLE),
-    (GatewayFull, Code.RESOURCE_EXHAUSTED),
+    (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
 )
 
 # After this long a full gateway, or an engine that was away, is worth another try.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from avizor_inference.errors import AvizorError
+from avizor_inference.errors import TokenFileError
 from avizor_service.metrics import Metrics
 
 # A line of nginx's map: "Bearer <token>" "<who>";
@@ -17,10 +17,6 @@ _LINE = re.compile(r'^"(Bearer [\x21\x23-\x7e]+)"\s+"?([\w.-]+)"?;$')
 
 # Asked of without a token, so that a container's health check needs no secret.
 _OPEN = ("/grpc.health.v1.Health/",)
-
-
-class TokenFileError(AvizorError):
-    """A token file that cannot be used."""
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:

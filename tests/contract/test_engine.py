@@ -21,6 +21,7 @@ from avizor_inference.errors import (
     EngineUnavailable,
     InvalidInput,
     ModelNotFound,
+    SettingsError,
     UnknownOutput,
 )
 from avizor_inference.repository import ModelRepository
@@ -213,7 +214,7 @@ def test_engines_agree(models: Path, triton_address: str) -> None:
 @pytest.mark.parametrize("name", ["tensorrt", "http://host:8000", "triton://", "triton://host:port", "triton://::1"])
 def test_unknown_engines_are_refused(models: Path, name: str) -> None:
     message = "is no server; write triton://HOST:PORT" if "triton" in name else "not known; use 'ort', or 'triton://HOST:8001'"
-    with pytest.raises(EngineUnavailable, match=message):
+    with pytest.raises(SettingsError, match=message):
         open_engine(name, ModelRepository(models))
 
 

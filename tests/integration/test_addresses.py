@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from integration.gateway import AVIZOR, gateway
-from integration.test_batch import batch
+from integration.jobs import batch
 from support import tone, write_wav
 
 from avizor_export.server_address import check_server

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +13,8 @@ import duckdb
 import numpy as np
 import pytest
 import soundfile
+from integration.jobs import batch, command, part_digests
 from support import SAMPLE_RATE, tone, write_wav
-
-from avizor_inference.digests import sha256_of_file
-
-AVIZOR = Path(sys.executable).with_name("avizor")
-
-
-def command(data: Path, models: Path, out: Path, *more: str) -> list[str]:
-    return [
-        *map(str, (AVIZOR, "batch", data, "--models", models, "--model", "kinds", "--model", "normal", "--out", out)),
-        *("--alpha", "0.05"),
-        *more,
-    ]
-
-
-def batch(data: Path, models: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(data, models, out, *more), capture_output=True, text=True, timeout=120, check=False)
 
 
 def query(sql: str) -> list[tuple[Any, ...]]:
@@ -117,10 +99,6 @@ def test_unreadable_files_become_dead_letters_and_the_job_goes_on(data: Path, mo
     assert query(f"select count(distinct uri) from '{out}/recordings/*.parquet'") == [(15,)]
 
 
-def part_digests(out: Path) -> dict[str, str]:
-    return {str(path.relative_to(out)): sha256_of_file(path) for path in sorted(out.rglob("*.parquet"))}
-
-
 def test_a_killed_job_is_resumed_to_the_same_bytes(models: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for number in range(400):
@@ -194,32 +172,3 @@ def test_the_same_job_on_triton_gives_the_same_rows(data: Path, models: Path, tr
     assert rows == query(f"select count(*) from '{here}/windows/*.parquet'")[0][0]
     assert rows == query(f"select count(*) from '{there}/windows/*.parquet'")[0][0]
     assert (score < 1e-4, probability < 1e-4, different) == (True, True, 0)
-
-
-def test_the_outcome_is_pushed(data: Path, models: Path, tmp_path: Path) -> None:
-    """To a real HTTP server that keeps what a Pushgateway would."""
-    received: dict[str, str] = {}
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_PUT(self) -> None:
-            received[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"127.0.0.1:{server.server_port}"
-    try:
-        assert batch(data, models, tmp_path / "out", "--pushgateway", address, "--push-job", "night").returncode == 0
-    finally:
-        server.shutdown()
-    text = received["/metrics/job/night"]
-    assert "avizor_batch_last_exit_code 0.0" in text
-    assert "avizor_batch_files_total 15.0" in text
-    assert 'avizor_batch_anomalies{model="normal",source="a"} 1.0' in text
-    away = batch(data, models, tmp_path / "other", "--pushgateway", "127.0.0.1:1")
-    assert away.returncode == 1
-    assert "the job is done, but its outcome could not be pushed" in away.stderr
-    assert query(f"select count(distinct uri) from '{tmp_path}/other/recordings/*.parquet'") == [(15,)]

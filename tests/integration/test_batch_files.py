@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from integration.test_batch import batch, query
+from integration.jobs import batch
+from integration.test_batch import query
 from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_inference.audio import AUDIO_SUFFIXES

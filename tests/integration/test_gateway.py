@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import socket
 import subprocess
 import threading
 import time
@@ -429,6 +430,31 @@ def test_a_gateway_that_cannot_work_does_not_start(models: Path, options: list[s
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode in (1, 2)
     assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "--port",
+            "cannot listen on 127.0.0.1:{port}: address already in use; stop the other process or choose another --port",
+        ),
+        (
+            "--metrics-port",
+            "cannot serve metrics on 127.0.0.1:{port}: address already in use; stop the other process or choose",
+        ),
+    ],
+)
+def test_a_taken_port_is_said_to_be_taken(models: Path, option: str, message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"--port": "0", "--metrics-port": "0", option: str(port)}
+        options = [part for pair in ports.items() for part in pair]
+        command = [str(AVIZOR), "serve", "--models", str(models), "--alpha", "0.05", *options]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert message.format(port=port) in result.stderr
     assert "Traceback" not in result.stderr
 
 

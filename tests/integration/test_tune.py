@@ -37,7 +37,7 @@ from avizor_export.tuning.write import write_tuned
 from avizor_inference.check import check_model
 from avizor_inference.config import read_config
 from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.errors import AvizorError, EngineError, EngineUnavailable, ExportError
+from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError
 from avizor_inference.repository import ModelRepository
 from avizor_inference.triton import TritonEngine
 from avizor_pipeline.models import choose
@@ -393,9 +393,7 @@ def test_what_cannot_be_tuned_changes_nothing(
 def test_without_a_gpu_the_message_is_all_that_is_said(tuning: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         EmbeddedEngine(tuning / "models", device="cuda") as engine,
-        pytest.raises(
-            EngineUnavailable, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; mend .* --device cpu"
-        ),
+        pytest.raises(SettingsError, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; mend .* --device cpu"),
     ):
         engine.spec("digits")
     assert capfd.readouterr().err == ""

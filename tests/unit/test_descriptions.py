@@ -8,11 +8,12 @@ from support import tone, write_wav
 
 from avizor_export.front_ends.remarks import remarks
 from avizor_export.loading.input_description import parse_input
-from avizor_inference.errors import ExportError, JobError, RequestError
+from avizor_inference.errors import AvizorError, ExportError, JobError, SettingsError
 from avizor_inference.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.sources import SourceRule
 from avizor_pipeline import plan
-from avizor_pipeline.settings import JobSettings, claim_output
+from avizor_pipeline.output import claimed, examine
+from avizor_pipeline.settings import JobSettings
 
 SECOND_AT_16K = "audio:sample_rate=16000,window_samples=16000,hop_samples=16000"
 
@@ -117,7 +118,7 @@ def test_source_rules() -> None:
     assert SourceRule(r"_([a-z]+)_").source_of(PurePath("3_theo_12.wav")) == "theo"
     assert SourceRule(r"_([a-z]+)_").source_of(PurePath("other.wav")) == "default"
     for pattern, message in (("(", "not a regular expression"), ("abc", "has no group")):
-        with pytest.raises(RequestError, match=message):
+        with pytest.raises(SettingsError, match=message):
             SourceRule(pattern)
 
 
@@ -154,16 +155,65 @@ def test_roots(tmp_path: Path) -> None:
         settings(tmp_path, tmp_path / "below")
 
 
+def claim(out: Path, job: JobSettings) -> None:
+    """As a run does, and as a dry run does; with the same refusal."""
+    refusals = []
+    for check in (lambda: examine(out, job, frozenset()), lambda: claimed(out, job, frozenset()).__enter__()):
+        try:
+            check()
+            refusals.append("")
+        except AvizorError as error:
+            refusals.append(f"{type(error).__name__}: {error}")
+    assert refusals[0] == refusals[1]
+    if refusals[0]:
+        raise SettingsError(refusals[0])
+
+
 def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
     job = settings(tmp_path / "data")
-    claim_output(tmp_path / "out", job)
-    claim_output(tmp_path / "out", job)
-    with pytest.raises(JobError, match="a job with other alpha; choose another --out"):
-        claim_output(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
+    claim(tmp_path / "out", job)
+    claim(tmp_path / "out", job)
+    with pytest.raises(SettingsError, match=r"a job with other alpha; choose another --out"):
+        claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(JobError, match="is not empty"):
-        claim_output(tmp_path / "mine", job)
+    with pytest.raises(SettingsError, match="is not empty"):
+        claim(tmp_path / "mine", job)
     (tmp_path / "out" / "job.json").write_text(json.dumps({"roots": 3}))
-    with pytest.raises(JobError, match="cannot be read"):
-        claim_output(tmp_path / "out", job)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        claim(tmp_path / "out", job)
+
+
+def test_a_job_file_that_the_disk_lost_is_written_anew_only_where_nothing_else_lies(tmp_path: Path) -> None:
+    job = settings(tmp_path / "data")
+    claim(tmp_path / "out", job)
+    (tmp_path / "out" / "job.json").write_bytes(b"")
+    claim(tmp_path / "out", job)
+    assert JobSettings.model_validate_json((tmp_path / "out" / "job.json").read_bytes()) == job
+    (tmp_path / "out" / "job.json").write_bytes(bytes(100))
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        claim(tmp_path / "out", job)
+
+
+def test_what_a_job_leaves_that_was_killed_as_it_began_is_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "job.lock").touch()
+    (tmp_path / "out" / ".job.json.0123abcd.tmp").write_text("{")
+    claim(tmp_path / "out", settings(tmp_path / "data"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json", "job.lock"]
+
+
+def test_folders_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    job = settings(tmp_path / "data")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out, message in (
+        (tmp_path / "file", "file is not a folder; choose another --out"),
+        (tmp_path / "file" / "below", "file is not a folder; choose another --out"),
+        (tmp_path / "link", "link is not a folder"),
+        (tmp_path / ("x" * 300), "cannot be written .file name too long.; choose another --out"),
+        (Path("/proc/x"), "/proc/x cannot be written .no such file or directory.; choose another --out"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            claim(out, job)

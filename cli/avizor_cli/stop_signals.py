@@ -1,0 +1,31 @@
+"""Ctrl-C, SIGTERM and the end of a terminal all end a command in one way: cleaning up, with exit code 128 + the signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType
+
+# `timeout` and some service managers send one signal twice in a row: to the process, and to its group.
+_SAME_S = 0.5
+
+_stopped_at: float | None = None
+
+
+def clean_up_when_stopped() -> None:
+    """From now on the first of these signals raises SystemExit, and a second one ends the process at once."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup, or a shell's `&`, had it
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _stopped_at
+    now = time.monotonic()
+    if _stopped_at is None:
+        _stopped_at = now
+        raise SystemExit(128 + number)
+    if now - _stopped_at > _SAME_S:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

@@ -1,0 +1,12 @@
+"""Why the system refused something, in few words."""
+
+from __future__ import annotations
+
+import os
+
+
+def reason(error: OSError) -> str:
+    """The cause without number, path or capital: `no space left on device`."""
+    # pyarrow puts a text of its own where the system's belongs; name servers have numbers of their own, below zero.
+    text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    return text[:1].lower() + text[1:]

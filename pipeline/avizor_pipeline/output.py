@@ -1,0 +1,184 @@
+"""A job's output folder: whether it can be used, whose it is, and which shards in it are as they were finished."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.reasons import reason
+from avizor_inference.strict import describe
+from avizor_pipeline.durable import is_temporary, make_folder, write_text, writing
+from avizor_pipeline.listing import LISTING_FILE, changes_since, note_files
+from avizor_pipeline.lock import LOCK_FILE, job_lock
+from avizor_pipeline.parts import COMMITS, Commit, commit_path, flaw, read_commit
+from avizor_pipeline.plan import shards
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.tables import TABLES
+
+_log = logging.getLogger(__name__)
+
+JOB_FILE = "job.json"
+
+# Threads that read parts, to see whether they are what was written.
+_READERS = 4
+
+_SHARD = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass
+class Finished:
+    """What earlier runs have finished: shards that are as they were written, and those that have to be done again."""
+
+    commits: list[Commit] = field(default_factory=list)
+    flaws: dict[str, str] = field(default_factory=dict)  # shard -> what is wrong with its files
+
+
+def examine(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
+    """Make every check of `claimed`, and change nothing. planned: ids of the shards. Raises SettingsError, JobError."""
+    _check_folder(out, settings)
+    with job_lock(out, make=False):
+        return _finished(out, settings, planned)
+
+
+@contextmanager
+def claimed(out: Path, settings: JobSettings, planned: frozenset[str]) -> Iterator[Finished]:
+    """Hold `out` for this job: made or found, locked, freed of what earlier runs left undone.
+
+    Raises SettingsError where it cannot be used or belongs to something else, JobError where another job is at work in it.
+    """
+    _check_folder(out, settings)
+    with writing(out):
+        make_folder(out)
+    with job_lock(out):
+        _check_folder(out, settings)  # once more: another job may have begun and ended meanwhile
+        finished = _finished(out, settings, planned)
+        with writing(out):
+            _begin(out, settings, finished)
+        try:
+            yield finished
+        finally:
+            with suppress(OSError):  # the next run clears as well
+                _clear(out)
+
+
+def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
+    path = out / JOB_FILE
+    if _settings_of(out) is None:
+        if path.exists():
+            _log.warning("%s was damaged, and is written anew; the finished shards are of this job", path)
+        write_text(path, settings.model_dump_json(indent=2) + "\n")
+    for shard in finished.flaws:
+        commit_path(out, shard).unlink()
+    if finished.flaws:
+        first = next(iter(finished.flaws.values()))
+        _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.flaws))
+    _clear(out)
+    if not finished.commits and not finished.flaws:
+        note_files(out, shards(settings))
+
+
+def _check_folder(out: Path, settings: JobSettings) -> None:
+    _check_writable(out)
+    if not _listed(out):
+        return
+    if not (out / JOB_FILE).exists():
+        raise SettingsError(f"{out} is not empty and holds no job of avizor; choose another --out")
+    found = _settings_of(out)
+    if found is not None and found != settings:
+        names = [name for name in JobSettings.model_fields if getattr(found, name) != getattr(settings, name)]
+        raise SettingsError(
+            f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start anew"
+        )
+
+
+def _listed(out: Path) -> set[str]:
+    """What lies in the folder, besides what a job leaves that was killed as it began."""
+    try:
+        paths = list(out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise SettingsError(f"{out} cannot be read ({reason(error)}); choose another --out") from error
+    return {path.name for path in paths if path.name != LOCK_FILE and not is_temporary(path)}
+
+
+def _settings_of(out: Path) -> JobSettings | None:
+    """What the job there was asked to do; None if the file is absent, or was lost by the disk.
+
+    Raises SettingsError for a file of another version, or of another program.
+    """
+    path = out / JOB_FILE
+    try:
+        return JobSettings.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        torn = error.errors()[0]["type"] == "json_invalid"
+        if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
+            return None
+        raise SettingsError(f"{path} cannot be read: {describe(error)}; choose another --out") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({reason(error)}); choose another --out") from error
+
+
+def _check_writable(out: Path) -> None:
+    """Raise SettingsError unless the folder, or the first one above it that exists, takes new files. Leaves none."""
+    place = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
+    below = [place / name for name in (COMMITS, *TABLES)] if place == out else []
+    try:
+        if not place.is_dir():
+            raise SettingsError(f"{place} is not a folder; choose another --out")
+        with suppress(FileNotFoundError):
+            out.stat()  # finds a name that is too long
+        for folder in (place, *filter(Path.is_dir, below)):
+            with tempfile.TemporaryFile(dir=folder, prefix=".avizor-", suffix=".tmp", buffering=0) as file:
+                file.write(b"\0")
+    except OSError as error:
+        raise SettingsError(f"{out} cannot be written ({reason(error)}); choose another --out, or make it writable") from error
+
+
+def _finished(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
+    """Read the commits, and hold every part against them. Raises JobError if a shard is not one of the planned."""
+    found = {path.stem: read_commit(out, path.stem) for path in sorted((out / COMMITS).glob("*.json"))}
+    commits = [each for each in found.values() if isinstance(each, Commit)]
+    if found.keys() - planned:
+        raise JobError(_other_files(out, settings))
+    finished = Finished(flaws={shard: each for shard, each in found.items() if isinstance(each, str)})
+    for commit, wrong in zip(commits, _flaws(out, commits), strict=True):
+        if wrong:
+            finished.flaws[commit.shard] = wrong
+        else:
+            finished.commits.append(commit)
+    return finished
+
+
+def _other_files(out: Path, settings: JobSettings) -> str:
+    """What is said where finished shards are of files that are not these."""
+    changes = changes_since(out, shards(settings)) or "the files are the same, but cut into other shards,"
+    return f"{changes} since the job in {out} began; its rows would be doubled or lost: choose another --out"
+
+
+def _flaws(out: Path, commits: Sequence[Commit]) -> list[str]:
+    pool = ThreadPoolExecutor(_READERS)
+    try:
+        return list(pool.map(lambda commit: flaw(out, commit), commits))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _clear(out: Path) -> None:
+    """Remove unfinished files, and parts of shards that were not committed: rows that do not count."""
+    committed = {path.stem for path in (out / COMMITS).glob("*.json")}
+    for folder in (out, *(out / name for name in (COMMITS, *TABLES))):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            part = folder.name in TABLES and path.suffix == ".parquet" and _SHARD.fullmatch(path.stem)
+            if is_temporary(path) or (part and path.stem not in committed):
+                path.unlink(missing_ok=True)
