@@ -15,12 +15,15 @@ import grpc
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
 
+# The gateway is on this machine, whatever http_proxy says.
+_CHANNEL = [("grpc.enable_http_proxy", 0)]
+
 SHOWN = re.compile(r"avizor_(items_scored|anomalies)_total|avizor_alert_alpha|avizor_engine_up")
 
 
 def show_gateway(avizor: Path, models: Path, machine: Path, alpha: float) -> None:
     """Send the first recording of each condition of one machine."""
-    with _gateway(avizor, models, alpha) as (address, metrics_url), grpc.insecure_channel(address) as channel:
+    with _gateway(avizor, models, alpha) as (address, metrics_url), grpc.insecure_channel(address, _CHANNEL) as channel:
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         print(f"\n  {'recording':24s} heard as       p-value   flagged")
         for path in sorted(machine.glob("*_0000.wav"), key=lambda path: (not path.name.startswith("normal"), path.name)):

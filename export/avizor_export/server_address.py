@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.errors import ExportError, SettingsError
+from avizor_inference.triton import triton_client
 from avizor_inference.triton_address import triton_address
 
 _TIMEOUT_S = 10.0
@@ -21,7 +21,7 @@ def parse_address(text: str) -> str:
 
 def check_server(address: str) -> None:
     """Raise ExportError unless a Triton answers by gRPC at host:port `address`. Its models need not be ready."""
-    with triton.InferenceServerClient(address) as client:
+    with triton_client(address) as client:
         try:
             alive = client.is_server_live(client_timeout=_TIMEOUT_S)
         except InferenceServerException as error:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import tritonclient.grpc as triton
 from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.errors import ExportError
 from avizor_inference.manifest import MODEL_FILE
+from avizor_inference.triton import triton_client
 
 TIMEOUT_S = 60.0
 _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable", re.IGNORECASE)
@@ -30,7 +30,7 @@ def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) 
 
     Raises ExportError if the server cannot load it, or fails at a call within the block.
     """
-    client = triton.InferenceServerClient(address)
+    client = triton_client(address)
     settings = MessageToDict(_of_one_caller(config, name), preserving_proto_field_name=True)
     try:
         client.load_model(name, config=json.dumps(settings), files={f"file:1/{MODEL_FILE}": model}, client_timeout=TIMEOUT_S)

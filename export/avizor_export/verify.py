@@ -13,6 +13,7 @@ from avizor_export.parity import Items, Run
 from avizor_export.temporary_model import TIMEOUT_S, temporary_model, temporary_name
 from avizor_inference.config import TRITON_TYPES, parse_config
 from avizor_inference.inputs import TensorSpec
+from avizor_inference.triton import triton_client
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorS
     """
     settings = parse_config(config, "the configuration written by export")
     with (
-        triton.InferenceServerClient(address) as client,
+        triton_client(address) as client,
         temporary_model(address, proto.SerializeToString(), settings, temporary_name("verify")) as name,
     ):
         yield lambda items: _in_calls(client, name, tensor, items, settings.max_batch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +16,32 @@ from avizor_inference.inputs import ImageInput
 # Pillow's mode for a number of channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
+# What is read. Pillow knows forty more, and hands some of them to other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"])
+
 # A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
 MAX_PIXELS = 64_000_000
 
 
-def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
-    """uint8[height, width, channels] of the first frame, resized (bilinear, antialiased) if need be. Raises MediaError."""
+def decode_image(source: bytes | BinaryIO, spec: ImageInput) -> NDArray[np.uint8]:
+    """uint8[height, width, channels], resized (bilinear, antialiased) if need be. Raises MediaError.
+
+    A file of several pictures (an animation, pages) is refused: one of them is not the whole.
+    """
     mode = _MODES.get(spec.channels)
     if mode is None:
         raise MediaError(f"no image has {spec.channels} channels; send the model's own tensor")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
+            _refuse_several(image)
             upright = _of_8_bits(ImageOps.exif_transpose(image)).convert(mode)
     except UnidentifiedImageError as error:
-        raise MediaError("not an image that can be read") from error
+        raise MediaError("not an image that can be read (PNG, JPEG, WebP, BMP, TIFF and GIF are)") from error
     except MediaError:
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
@@ -40,6 +49,13 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
     if upright.size != (spec.width, spec.height):
         upright = upright.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
     return np.asarray(upright, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+def _refuse_several(image: Image.Image) -> None:
+    """Raise MediaError for several pictures in a file. In an MPO the first is the photograph, and the others go with it."""
+    pictures = getattr(image, "n_frames", 1)
+    if pictures > 1 and image.format != "MPO":
+        raise MediaError(f"the image file holds {pictures} pictures (frames or pages); save each as a file of its own")
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from avizor_inference.errors import SettingsError
+from avizor_inference.files import name_of
 
 DEFAULT_SOURCE = "default"
 
@@ -34,8 +35,8 @@ class SourceRule:
         object.__setattr__(self, "_compiled", compiled)
 
     def source_of(self, relative: PurePath) -> str:
-        """The source of the file at `relative`."""
+        """The source of the file at `relative`: valid Unicode, whatever the name on the disk (`files.name_of`)."""
         if self._compiled:
             match = self._compiled.search(relative.as_posix())
-            return (match.group(1) if match else None) or DEFAULT_SOURCE
-        return relative.parts[0] if len(relative.parts) > 1 else DEFAULT_SOURCE
+            return name_of((match.group(1) if match else None) or DEFAULT_SOURCE)
+        return name_of(relative.parts[0]) if len(relative.parts) > 1 else DEFAULT_SOURCE

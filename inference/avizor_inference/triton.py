@@ -35,8 +35,20 @@ _NOT_LOADED = "has no available versions"
 _WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
 _DTYPES = {name: dtype for dtype, name in TRITON_TYPES.items()}
 
-# After a server was away, a channel of gRPC waits this long at most before it tries again (its default is 120 s).
-_CHANNEL = [("grpc.max_reconnect_backoff_ms", 1000)]
+_CHANNEL = [
+    # A recording's error map, or a batch of images, is larger than gRPC's 4 MiB.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # After a server was away, a channel of gRPC waits this long at most before it tries again (its default is 120 s).
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # http_proxy, which Docker sets in every container, is for the way out; a proxy does not know this host by its name.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def triton_client(address: str) -> triton.InferenceServerClient:
+    """A client of the Triton at `address` (host:port), as all of Avizor's are: without a proxy, for messages of any size."""
+    return triton.InferenceServerClient(address, channel_args=_CHANNEL)
 
 
 class TritonEngine:
@@ -48,7 +60,7 @@ class TritonEngine:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._client = triton.InferenceServerClient(address, channel_args=[*_UNLIMITED, *_CHANNEL])
+        self._client = triton_client(address)
         self._specs: dict[tuple[str, int | None], ModelSpec] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -170,10 +182,6 @@ class TritonEngine:
         if code == grpc.StatusCode.INVALID_ARGUMENT.name:
             return InvalidInput(f"Triton refused the request to model {model!r}: {text}")
         return EngineError(f"Triton failed at model {model!r}: {code}: {text}")
-
-
-# A recording's error map, or a batch of images, is larger than gRPC's 4 MiB.
-_UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 def _not_found(text: str, model: str) -> str:

@@ -44,6 +44,11 @@ class Windower:
         self._next = 0  # start of the next window
         self._end = 0  # samples seen so far
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no sample has come yet."""
+        return self._end == 0
+
     def push(self, block: Samples) -> Iterator[Window]:
         """Windows that are complete with this block of float32[frames, channels]."""
         self._kept = np.concatenate([self._kept, block])

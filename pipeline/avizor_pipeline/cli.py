@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.files import name_of
 from avizor_inference.repository import ModelRepository
 from avizor_inference.sources import SourceRule
 from avizor_inference.strict import describe
@@ -142,7 +143,7 @@ def _settings(
     models = ModelRepository(repository)
     try:
         settings = JobSettings(
-            roots=sources,
+            roots=tuple(map(name_of, sources)),
             repository=str(repository),
             models=tuple(choose(models, name, batch_size) for name in names),
             alpha=alpha,
@@ -158,10 +159,13 @@ def _settings(
 
 def _say(planned: Plan, settings: JobSettings, finished: Finished) -> None:
     click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
+    if planned.left_out.counts:
+        click.echo(f"left out: {planned.left_out}")
     if finished.commits:
         click.echo(f"  {len(finished.commits)} shards are finished")
     for flaw in finished.flaws.values():
         click.echo(f"  {flaw}: its files would be done again")
+    click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
     for choice in settings.models:
         calibration = choice.calibration_id or "none"
         click.echo(f"  {choice.name} version {choice.version}, calibration {calibration}, batches of {choice.batch_size}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from avizor_inference.calibration import Calibration
 from avizor_inference.errors import JobError, VersionRefused
+from avizor_inference.files import LeftOut
 from avizor_inference.judge import recordings_needed, require_alpha
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
@@ -26,6 +27,7 @@ class Plan:
     files: int
     bytes: int
     shard_ids: frozenset[str]
+    left_out: LeftOut = field(default_factory=LeftOut)  # files that are not read
 
 
 @dataclass
@@ -35,6 +37,9 @@ class Outcome:
     files: int = 0
     windows: int = 0
     dead_letters: int = 0
+    clipped: int = 0  # files with samples beyond full scale
+    peak: float = 0.0  # largest magnitude in them
+    left_out: LeftOut = field(default_factory=LeftOut)
     labels: dict[str, Counter[str]] = field(default_factory=dict)  # model -> label -> recordings
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)  # model -> source -> counts
     # model with a calibration -> source judged by all sources together -> recordings of its own there, 0 if never calibrated
@@ -45,6 +50,8 @@ class Outcome:
         self.files += commit.files
         self.windows += commit.windows
         self.dead_letters += commit.dead_letters
+        self.clipped += commit.clipped
+        self.peak = max(self.peak, commit.peak)
         for model, labels in commit.labels.items():
             self.labels.setdefault(model, Counter()).update(labels)
         for model, sources in commit.sources.items():
@@ -55,14 +62,15 @@ class Outcome:
 
 def plan(settings: JobSettings) -> Plan:
     """Count the files and shards. Raises JobError if there are none."""
-    files, size, ids = 0, 0, set()
-    for shard in shards(settings):
+    files, size, ids, left_out = 0, 0, set(), LeftOut()
+    for shard in shards(settings, left_out):
         files += len(shard.recordings)
         size += sum(recording.size for recording in shard.recordings)
         ids.add(shard.id)
     if not files:
-        raise JobError(f"no audio files in {', '.join(settings.roots)}")
-    return Plan(files, size, frozenset(ids))
+        found = f"; left out: {left_out}" if left_out.counts else ""
+        raise JobError(f"no audio files in {', '.join(settings.roots)}{found}")
+    return Plan(files, size, frozenset(ids), left_out)
 
 
 def check_models(settings: JobSettings) -> list[JobModel]:
@@ -87,7 +95,7 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
     Raises AvizorError; then run again with the same settings to go on. However it ends, no worker is left.
     """
     models = check_models(settings)
-    outcome = Outcome()
+    outcome = Outcome(left_out=planned.left_out)
     with (
         claimed(out, settings, planned.shard_ids) as finished,
         closing(_each_commit(settings, out, finished.commits, workers)) as commits,

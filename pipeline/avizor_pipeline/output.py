@@ -18,8 +18,9 @@ from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.reasons import reason
 from avizor_inference.strict import describe
 from avizor_pipeline.durable import is_temporary, make_folder, write_text, writing
+from avizor_pipeline.listing import LISTING_FILE, changes_since, note_files
 from avizor_pipeline.lock import LOCK_FILE, job_lock
-from avizor_pipeline.parts import COMMITS, Commit, commit_path, flaw, read_commit, uris
+from avizor_pipeline.parts import COMMITS, Commit, commit_path, flaw, read_commit
 from avizor_pipeline.plan import shards
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.tables import TABLES
@@ -82,6 +83,8 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
         first = next(iter(finished.flaws.values()))
         _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.flaws))
     _clear(out)
+    if not finished.commits and not finished.flaws:
+        note_files(out, shards(settings))
 
 
 def _check_folder(out: Path, settings: JobSettings) -> None:
@@ -119,7 +122,7 @@ def _settings_of(out: Path) -> JobSettings | None:
         return None
     except ValidationError as error:
         torn = error.errors()[0]["type"] == "json_invalid"
-        if torn and _listed(out) <= {JOB_FILE, COMMITS, *TABLES}:
+        if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
             return None
         raise SettingsError(f"{path} cannot be read: {describe(error)}; choose another --out") from error
     except OSError as error:
@@ -147,7 +150,7 @@ def _finished(out: Path, settings: JobSettings, planned: frozenset[str]) -> Fini
     found = {path.stem: read_commit(out, path.stem) for path in sorted((out / COMMITS).glob("*.json"))}
     commits = [each for each in found.values() if isinstance(each, Commit)]
     if found.keys() - planned:
-        raise JobError(_other_files(out, commits, settings))
+        raise JobError(_other_files(out, settings))
     finished = Finished(flaws={shard: each for shard, each in found.items() if isinstance(each, str)})
     for commit, wrong in zip(commits, _flaws(out, commits), strict=True):
         if wrong:
@@ -157,18 +160,10 @@ def _finished(out: Path, settings: JobSettings, planned: frozenset[str]) -> Fini
     return finished
 
 
-def _other_files(out: Path, commits: Sequence[Commit], settings: JobSettings) -> str:
+def _other_files(out: Path, settings: JobSettings) -> str:
     """What is said where finished shards are of files that are not these."""
-    then = {uri for commit in commits for uri in uris(out, commit)}
-    now = {recording.uri for shard in shards(settings) for recording in shard.recordings}
-    new, gone = len(now - then), len(then - now)
-    changes = "files were changed"
-    if new or gone:
-        changes = f"files that are not in its results: {new}; files of its results that are gone: {gone}"
-    return (
-        f"{out} holds results of other files than {', '.join(settings.roots)} holds now ({changes}); rows would be doubled "
-        "or lost: choose another --out"
-    )
+    changes = changes_since(out, shards(settings)) or "the files are the same, but cut into other shards,"
+    return f"{changes} since the job in {out} began; its rows would be doubled or lost: choose another --out"
 
 
 def _flaws(out: Path, commits: Sequence[Commit]) -> list[str]:

@@ -52,6 +52,8 @@ class Commit(Strict):
     files: int
     windows: int
     dead_letters: int
+    clipped: int = 0  # files with samples beyond full scale, which were clipped
+    peak: float = 0.0  # largest magnitude in them
     rows: dict[str, int]  # table -> rows
     sha256: dict[str, str]  # path below the output folder -> digest
     labels: dict[str, dict[str, int]]  # model -> label -> recordings
@@ -161,10 +163,3 @@ def flaw(out: Path, commit: Commit) -> str:
         except OSError as error:
             return f"{out / name} cannot be read ({reason(error)})"
     return ""
-
-
-def uris(out: Path, commit: Commit) -> Iterator[str]:
-    """The files of a finished shard, as far as its parts can be read. Each is judged, or a dead letter."""
-    for table in ("recordings", "dead_letters"):
-        with suppress(OSError, pa.ArrowException):
-            yield from pq.read_table(part_path(out, table, commit.shard), columns=["uri"])["uri"].to_pylist()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, field_validator
 
 from avizor_inference.digests import digest_of
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
+from avizor_inference.files import path_of
 from avizor_inference.strict import Strict
 
 
@@ -36,7 +35,7 @@ class JobSettings(Strict):
     @field_validator("roots")
     @classmethod
     def _no_root_within_another(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
-        paths = [Path(root).resolve() for root in roots]
+        paths = [path_of(root).resolve() for root in roots]
         for index, path in enumerate(paths):
             for other in paths[:index] + paths[index + 1 :]:
                 if path == other or other in path.parents:

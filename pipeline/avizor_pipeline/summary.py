@@ -31,6 +31,14 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
                 f"and the others with the others; there are too few of a kind: see the column not_judged in {out}/recordings"
             )
         yield from _pooled(outcome.pooled[choice.name], settings.alpha)
+    if outcome.clipped:
+        files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
+        yield (
+            f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
+            "(recordings/, columns peak and clipped)"
+        )
+    if outcome.left_out.counts:
+        yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
         yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")

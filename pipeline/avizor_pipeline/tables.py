@@ -34,6 +34,8 @@ RECORDINGS = pa.schema(
         ("source", pa.string()),
         ("model", pa.string()),
         ("windows", pa.int32()),
+        ("peak", pa.float32()),  # largest magnitude of the file's samples; full scale is 1
+        ("clipped", pa.float64()),  # share of its samples that are beyond full scale, 0 to 1
         ("label", pa.string()),
         ("probability", pa.float32()),  # mean over the windows
         ("score", pa.float32()),  # power mean of order 8 over the windows of all channels

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from avizor_inference.audio import windows_of
+from avizor_inference.audio import Level, windows_of
 from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import MediaError
+from avizor_inference.files import path_of
 from avizor_inference.item_score import ItemScore
 from avizor_inference.judge import recordings_needed
 from avizor_inference.verdict import verdict
@@ -84,11 +85,13 @@ class _ShardPass:
         self._formats = list({model.format: None for model in worker.models})
         self._heard: dict[tuple[str, str], _Heard] = defaultdict(_Heard)  # by model and uri
         self._unread: set[str] = set()
+        self._levels: dict[str, Level] = {}  # by uri
 
     def read(self, recording: Recording) -> None:
         """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
+        level = self._levels[recording.uri] = Level()
         try:
-            for format, window in windows_of(Path(recording.uri), self._formats):
+            for format, window in windows_of(path_of(recording.uri), self._formats, level):
                 for model in self._worker.models:
                     if model.format == format:
                         taker = partial(self._take, model, recording, window)
@@ -110,12 +113,15 @@ class _ShardPass:
             labels[model.name] = Counter(row["label"] for row in rows if row.get("label"))
             short = {uri for (name, uri), heard in self._heard.items() if name == model.name and heard.is_short}
             sources[model.name] = _count_by_source(rows, short)
+        loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
         counts = self._writer.counts
         commit = Commit(
             shard=self._shard.id,
             files=len(self._shard.recordings),
             windows=counts["windows"],
             dead_letters=counts["dead_letters"],
+            clipped=len(loud),
+            peak=max((level.peak for level in loud), default=0.0),
             rows=counts,
             sha256=self._writer.close(),
             labels={model: dict(sorted(counter.items())) for model, counter in labels.items()},
@@ -154,6 +160,8 @@ class _ShardPass:
     def _recording_row(self, model: JobModel, recording: Recording) -> dict[str, Any]:
         heard = self._heard[model.name, recording.uri]
         row: dict[str, Any] = {"uri": recording.uri, "source": recording.source, "model": model.name, "windows": heard.windows}
+        level = self._levels[recording.uri]
+        row |= {"peak": level.peak, "clipped": level.share_beyond}
         if model.labels:
             mean = heard.probabilities / heard.windows
             best = int(np.argmax(mean))

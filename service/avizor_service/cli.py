@@ -11,6 +11,7 @@ import click
 
 from avizor_inference.embedded import Device
 from avizor_inference.engines import EMBEDDED
+from avizor_service.addresses import bare_host
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings
 
@@ -22,7 +23,7 @@ _DEFAULTS = Settings(models=Path("models"))
 @click.option("--models", type=_path, default=_DEFAULTS.models, show_default=True, help="Model repository.")
 @click.option("--engine", default=EMBEDDED, show_default=True, help="`ort`, embedded, or triton://HOST:8001.")
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Of the embedded engine.")
-@click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--host", default=_DEFAULTS.host, show_default=True, help="Where to listen; 0.0.0.0 for all, :: with IPv6.")
 @click.option("--port", type=click.IntRange(0, 65535), default=_DEFAULTS.port, show_default=True, help="gRPC; 0: any free one.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), default=_DEFAULTS.metrics_port, show_default=True)
 @click.option(
@@ -69,7 +70,7 @@ def serve(
         models=models,
         engine=engine,
         device=device,
-        host=host,
+        host=bare_host(host),
         port=port,
         metrics_port=metrics_port,
         alpha=alpha,

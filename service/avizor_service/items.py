@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.audio import windows_of
+from avizor_inference.audio import Level, windows_of
 from avizor_inference.engine import Array
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.images import decode_image
@@ -22,12 +22,14 @@ from avizor_inference.windows import Window
 class Decoded:
     """One item as rows of the model's tensor, [windows, *item_shape], and the stretch of sound that each row is.
 
-    is_short: whether it is a recording shorter than the model's window, which was filled up.
+    is_short: whether it is a recording shorter than the model's window, which was filled up. clipped: whether it holds samples
+    beyond full scale.
     """
 
     rows: Array
     spans: tuple[pb.Span, ...]
     is_short: bool = False
+    clipped: bool = False
 
 
 def decode(item: pb.Item, spec: InputSpec, max_windows: int) -> Decoded:
@@ -47,7 +49,8 @@ def decode(item: pb.Item, spec: InputSpec, max_windows: int) -> Decoded:
 
 def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
     windows: list[Window] = []
-    for _, window in windows_of(io.BytesIO(data), [spec.window_format()]):
+    level = Level()
+    for _, window in windows_of(io.BytesIO(data), [spec.window_format()], level):
         if len(windows) == max_windows:
             raise MediaError(f"the recording has more than {max_windows} windows; send it in parts, or use the batch job")
         windows.append(window)
@@ -57,7 +60,8 @@ def _audio(data: bytes, spec: AudioInput, max_windows: int) -> Decoded:
         for each in windows
     )
     is_short = windows[0].length < spec.window_samples
-    return Decoded(np.stack([window.samples for window in windows]), tuple(spans), is_short)
+    rows = np.stack([window.samples for window in windows])
+    return Decoded(rows, tuple(spans), is_short=is_short, clipped=level.beyond > 0)
 
 
 def _values(row: Struct) -> dict[str, Value]:

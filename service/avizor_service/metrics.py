@@ -33,6 +33,12 @@ class Metrics:
         self.scored = Counter(
             "avizor_items_scored", "Items scored against a calibration.", ["model", "source"], registry=self.registry
         )
+        self.clipped = Counter(
+            "avizor_items_clipped",
+            "Recordings with samples beyond full scale, which were clipped to -1..1.",
+            ["model"],
+            registry=self.registry,
+        )
         self.anomalies = Counter(
             "avizor_anomalies",
             "Items flagged at the gateway's own alpha, whatever alpha the caller asked for.",

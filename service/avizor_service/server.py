@@ -21,6 +21,7 @@ from avizor_inference.engine import Engine
 from avizor_inference.engines import EMBEDDED, open_engine
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository import ModelRepository
+from avizor_service.addresses import with_port
 from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels
 from avizor_service.servicer import InferenceService, Pools, announce
@@ -75,7 +76,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         metrics_port = _serve_metrics(settings, metrics, stack)
         await server.start()
         watching = asyncio.create_task(_watch(engine, settings, metrics, healthy))
-        started(Addresses(f"{settings.host}:{port}", f"{settings.host}:{metrics_port}"))
+        started(Addresses(with_port(settings.host, port), with_port(settings.host, metrics_port)))
         await stop.wait()
         _log.info("stopping")
         watching.cancel()
@@ -97,13 +98,13 @@ def _server(
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+    address = with_port(settings.host, settings.port)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(address)
     except RuntimeError as error:  # which does not say why
         reason = _why_not(settings.host, settings.port)
         raise SettingsError(
-            f"cannot listen on {settings.host}:{settings.port}: {reason}; stop the other process or choose another --port or "
-            "--host"
+            f"cannot listen on {address}: {reason}; stop the other process or choose another --port or --host"
         ) from error
     return int(port)
 
@@ -124,9 +125,9 @@ def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitS
         server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
+        address = with_port(settings.host, settings.metrics_port)
         raise SettingsError(
-            f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {reason}; stop the other process or choose "
-            "another --metrics-port or --host"
+            f"cannot serve metrics on {address}: {reason}; stop the other process or choose another --metrics-port or --host"
         ) from error
     stack.callback(thread.join)
     stack.callback(server.server_close)

@@ -204,6 +204,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         )
         decoded = await asyncio.gather(*decoding)
         good = [each for each in decoded if isinstance(each, Decoded)]
+        self._metrics.clipped.labels(model.version.name).inc(sum(each.clipped for each in good))
         if not good:
             return [each for each in decoded if isinstance(each, Status)]
         together = np.concatenate([each.rows for each in good])

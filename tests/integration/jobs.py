@@ -33,7 +33,7 @@ def batch(data: Path, models: Path, out: Path, *more: str) -> subprocess.Complet
 
 
 def part_digests(out: Path) -> dict[str, str]:
-    return {str(path.relative_to(out)): sha256_of_file(path) for path in sorted(out.rglob("*.parquet"))}
+    return {str(path.relative_to(out)): sha256_of_file(path) for path in sorted(out.glob("*/*.parquet"))}
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:

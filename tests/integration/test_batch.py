@@ -173,16 +173,6 @@ def test_a_killed_job_is_resumed_to_the_same_bytes(models: Path, tmp_path: Path)
     assert part_digests(resumed) == part_digests(whole)
 
 
-def test_files_that_changed_since_are_not_mixed_in(data: Path, models: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert batch(data, models, out).returncode == 0
-    write_wav(data / "a" / "new.wav", tone(1.0))
-    result = batch(data, models, out)
-    assert result.returncode == 1
-    assert batch(data, models, out, "--dry-run").stderr == result.stderr
-    assert "files that are not in its results: 1; files of its results that are gone: 0" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [

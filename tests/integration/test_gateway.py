@@ -257,6 +257,9 @@ def test_one_bad_item_does_not_cost_the_others_their_answer(stub: Stub) -> None:
         ),
         (pb.Item(tensor=pb.Tensor(dtype="float32", shape=[4096], data=b"123")), "the tensor holds 3 bytes"),
         (pb.Item(audio=wav(tone(30.0))), "more than 20 windows"),
+        (pb.Item(audio=wav(np.full(1, 0.1), rate=48000)), "holds 1 samples at 48000 Hz, less than one at the model's 8000 Hz"),
+        (pb.Item(audio=wav(np.zeros(4000), rate=1)), "the header says 1 Hz"),
+        (pb.Item(audio=normal()[:-1000]), "the file was cut off"),
     ]
     items = [pb.Item(audio=normal()), *(item for item, _ in bad), pb.Item(audio=normal())]
     answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=items))
@@ -271,6 +274,27 @@ def test_one_bad_item_does_not_cost_the_others_their_answer(stub: Stub) -> None:
         assert violation.field_violations[0].field.startswith(f"items[{number}]")
     only_bad = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=[bad[0][0]]))
     assert [bool(verdict.error.message) for verdict in only_bad.items] == [True]
+
+
+def test_images_that_are_not_of_the_contract_are_refused(stub: Stub) -> None:
+    red, pages = Image.new("RGB", (16, 16), (255, 0, 0)), io.BytesIO()
+    red.save(pages, "TIFF", save_all=True, append_images=[red])
+    items = [pb.Item(image=png(np.asarray(red), kind)) for kind in ("EPS", "ICO", "PPM")] + [pb.Item(image=pages.getvalue())]
+    errors = [item.error for item in stub.Classify(pb.ClassifyRequest(model="digits", items=items)).items]
+    assert {error.code for error in errors} == {grpc.StatusCode.INVALID_ARGUMENT.value[0]}
+    assert [error.message.partition(" (")[0] for error in errors] == [
+        *["not an image that can be read"] * 3,
+        "the image file holds 2 pictures",
+    ]
+
+
+def test_recordings_beyond_full_scale_are_counted(served: Gateway, stub: Stub) -> None:
+    series, buffer = 'avizor_items_clipped_total{model="normal"}', io.BytesIO()
+    soundfile.write(buffer, tone(1.0) * 8, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    before = served.metrics().get(series, 0)
+    items = [pb.Item(audio=normal()), pb.Item(audio=buffer.getvalue())]
+    assert all(item.p_value > 0 for item in stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=items)).items)
+    assert served.metrics()[series] == before + 1
 
 
 IMAGE = pb.Item(image=png(np.zeros((32, 32), np.uint8)))

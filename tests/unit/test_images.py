@@ -51,3 +51,43 @@ def test_every_value_of_16_bits_goes_to_the_nearest_of_8() -> None:
 def test_32_bits_have_no_known_scale_and_are_refused(dtype: type[np.generic]) -> None:
     with pytest.raises(MediaError, match="the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor"):
         decode_image(encoded((GREY / 65535).astype(dtype), "TIFF"), spec(1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_the_six_formats_are_read_and_a_part_of_a_file_is_not(kind: str) -> None:
+    whole = encoded(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8), kind)
+    assert decode_image(whole, spec(3)).shape == (2, 2, 3)
+    for share in (0.3, 0.6, 0.9):
+        with pytest.raises(MediaError):
+            decode_image(whole[: int(len(whole) * share)], spec(3))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TGA", "ICO", "JPEG2000", "PPM", "PCX", "SGI", "IM", "DDS"])
+def test_other_formats_never_reach_their_decoders(kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(buffer, kind)
+    with pytest.raises(MediaError, match=r"not an image that can be read \(PNG, JPEG, WebP, BMP, TIFF and GIF are\)"):
+        decode_image(buffer.getvalue(), spec(3))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_several_pictures_in_a_file_are_refused(kind: str) -> None:
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 100, 200)]
+    frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(MediaError, match="holds 3 pictures"):
+        decode_image(buffer.getvalue(), spec(3))
+
+
+def test_the_photograph_of_a_camera_s_mpo_is_read() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(
+        buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (4, 4), (0, 0, 200))], quality=100
+    )
+    assert abs(int(decode_image(buffer.getvalue(), spec(3))[0, 0, 0]) - 200) < 3
+
+
+def test_transparency_is_dropped_as_in_training() -> None:
+    """`Image.convert("RGB")` of Pillow and torchvision: the colour behind the transparent pixels shows."""
+    pixels = np.array([[[10, 20, 30, 0], [40, 50, 60, 255]], [[70, 80, 90, 128], [1, 2, 3, 4]]], np.uint8)
+    np.testing.assert_array_equal(decode_image(encoded(pixels, "PNG"), spec(3)), pixels[..., :3])

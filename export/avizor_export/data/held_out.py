@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.data.arrays import read_arrays
+from avizor_export.data.notes import Notes
 from avizor_export.data.real_data import recordings, require
 from avizor_export.data.table_data import is_table, read_table
 from avizor_export.variants.quality import NORMAL_LABELS, LabelledItems
 from avizor_inference.errors import ExportError
+from avizor_inference.files import name_of
 from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.sources import SourceRule
 
@@ -48,10 +50,15 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
 def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
     parts: list[Items] = []
     labels: list[str] = []
-    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
-        for recording in recordings(folder, spec, SourceRule("")):
+    notes = Notes()
+    for folder in sorted(path.iterdir(), key=lambda each: each.name):
+        if folder.name.startswith(".") or not folder.is_dir():
+            notes.left_out.add(folder)
+            continue
+        for recording in recordings(folder, spec, SourceRule(""), notes=notes):
             parts.append(recording.windows)
-            labels += [folder.name] * len(recording.windows)
+            labels += [name_of(folder.name)] * len(recording.windows)
+    notes.tell(path)
     if not parts:
         raise ExportError(f"{path} has no sub-folders with files; put each class into a folder of its name")
     return np.concatenate(parts), np.array(labels)

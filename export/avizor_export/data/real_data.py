@@ -10,20 +10,23 @@ from numpy.typing import NDArray
 
 from avizor_export.calibrate import NormalRecording
 from avizor_export.data.arrays import open_array
+from avizor_export.data.notes import Notes
 from avizor_export.data.table_data import is_table, read_table
-from avizor_inference.audio import find_audio, windows_of
+from avizor_inference.audio import AUDIO_SUFFIXES, Level, windows_of
 from avizor_inference.errors import ExportError, MediaError
-from avizor_inference.images import decode_image
+from avizor_inference.files import find_files, name_of, open_file
+from avizor_inference.images import IMAGE_SUFFIXES, decode_image
 from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-
-def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "") -> Iterator[NormalRecording]:
+def recordings(
+    path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "", notes: Notes | None = None
+) -> Iterator[NormalRecording]:
     """Recordings below `path`, with their sources: audio files cut into windows, images, or rows or items of a file one by one.
 
     source_column: the column of a table that names each row's source; without it all are of the default source.
+    notes: where what was left out or clipped is collected; without it, it is told at the end.
     Raises ExportError: calibration data that cannot be read is not left out silently.
     """
     require(path)
@@ -31,8 +34,11 @@ def recordings(path: Path, spec: InputSpec, rule: SourceRule, source_column: str
         for item in _items(path, spec):
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
-        for file in files_below(path, spec):
-            yield _recording_of(file, spec, rule.source_of(file.relative_to(path)))
+        own = notes or Notes()
+        for file in files_below(path, spec, own):
+            yield _recording_of(file, spec, rule.source_of(file.relative_to(path)), own)
+        if notes is None:
+            own.tell(path)
     elif isinstance(spec, TableInput) and is_table(path):
         yield from _rows(path, spec, source_column)
     else:
@@ -45,13 +51,15 @@ def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
     """At most so many raw items [n, *item_shape], spread evenly over what lies below `path`. Raises ExportError."""
     require(path)
     if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
-        files = list(files_below(path, spec))
+        notes = Notes()
+        files = list(files_below(path, spec, notes))
         each = -(-most // max(1, len(files)))
         parts = [
             windows[spread(len(windows), each)]
             for place in spread(len(files), most)
-            for windows in [_recording_of(files[place], spec, DEFAULT_SOURCE).windows]
+            for windows in [_recording_of(files[place], spec, DEFAULT_SOURCE, notes).windows]
         ]
+        notes.tell(path)
     elif path.suffix == ".npy":
         items = _items(path, spec)
         parts = [np.array(items[spread(len(items), most)])] if len(items) else []
@@ -74,12 +82,12 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
 
 
-def files_below(folder: Path, spec: AudioInput | ImageInput) -> Iterator[Path]:
-    """Audio or image files, whichever the model takes, in an order that is the same everywhere."""
-    if isinstance(spec, AudioInput):
-        yield from find_audio(folder)
-    else:
-        yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+def files_below(folder: Path, spec: AudioInput | ImageInput, notes: Notes) -> Iterator[Path]:
+    """Audio or image files, whichever the model takes, by the rule of `find_files`. Raises ExportError."""
+    try:
+        yield from find_files(folder, AUDIO_SUFFIXES if isinstance(spec, AudioInput) else IMAGE_SUFFIXES, notes.left_out)
+    except OSError as error:
+        raise ExportError(f"{name_of(str(folder))}: cannot be listed ({error.strerror})") from error
 
 
 def _items(path: Path, spec: InputSpec) -> NDArray[np.generic]:
@@ -99,14 +107,17 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
         yield NormalRecording(source or DEFAULT_SOURCE, row[None])
 
 
-def _recording_of(path: Path, spec: AudioInput | ImageInput, source: str) -> NormalRecording:
+def _recording_of(path: Path, spec: AudioInput | ImageInput, source: str, notes: Notes) -> NormalRecording:
     """A sound with the windows of all its channels, or an image."""
     try:
         if isinstance(spec, ImageInput):
-            return NormalRecording(source, decode_image(path.read_bytes(), spec)[None])
-        windows = [window for _, window in windows_of(path, [spec.window_format()])]
+            with open_file(path) as file:
+                return NormalRecording(source, decode_image(file, spec)[None])
+        level = Level()
+        windows = [window for _, window in windows_of(path, [spec.window_format()], level)]
+        notes.level(path, level)
     except (MediaError, OSError) as error:
-        raise ExportError(f"{path}: {error}; mend or remove the file") from error
+        raise ExportError(f"{name_of(str(path))}: {error}; mend or remove the file") from error
     return NormalRecording(
         source, np.stack([window.samples for window in windows]), is_short=windows[0].length < spec.window_samples
     )

@@ -1,0 +1,48 @@
+"""What is told of the files of a folder besides their items: what was left out, and what was clipped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avizor_inference.audio import Level
+from avizor_inference.files import LeftOut, name_of
+
+_log = logging.getLogger(__name__)
+
+# Files that are named in a warning; of more only the number is told.
+_NAMED = 3
+
+
+@dataclass
+class Notes:
+    """Collected while a folder is read, and told once at its end."""
+
+    left_out: LeftOut = field(default_factory=LeftOut)
+    _loud: list[str] = field(default_factory=list)  # the first few of them
+    _loud_files: int = 0
+    _peak: float = 0.0
+
+    def level(self, path: Path, level: Level) -> None:
+        """Note how loud a file is."""
+        if level.beyond:
+            self._loud_files += 1
+            self._peak = max(self._peak, level.peak)
+            if self._loud_files <= _NAMED:
+                self._loud.append(f"{name_of(str(path))} ({level.share_beyond:.2%} of its samples)")
+
+    def tell(self, folder: Path) -> None:
+        """Warn of what was noted."""
+        where = name_of(str(folder))
+        if self.left_out.counts:
+            _log.warning("%s: left out %s", where, self.left_out)
+        if self._loud_files:
+            more = f" and {self._loud_files - _NAMED} more" if self._loud_files > _NAMED else ""
+            _log.warning(
+                "%s: samples beyond full scale, up to %.3g, are clipped to -1..1 in %s%s; scale such files to -1..1",
+                where,
+                self._peak,
+                ", ".join(self._loud),
+                more,
+            )

@@ -1,0 +1,142 @@
+"""Files as they lie in folders: found by one rule, opened only if they are files, named in text that can be turned back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from avizor_inference.errors import MediaError
+
+# A name that is not UTF-8 is written as these and its bytes, percent-encoded.
+_BYTES = "bytes:"
+# What a percent-encoded path keeps as it is, besides letters and digits.
+_KEPT = "/ !#$&'()*+,;=@[]{}^~:"
+
+# Longer "suffixes" are parts of names, as in `recording.2024-05-01`.
+_LONGEST_SUFFIX = 6
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class LeftOut:
+    """Counts what a listing leaves out: by suffix, and what is hidden."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, path: Path) -> None:
+        """Count one file, or one hidden folder."""
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            kind = "hidden"
+        elif not suffix:
+            kind = "without suffix"
+        elif len(suffix) <= _LONGEST_SUFFIX and suffix[1:].isascii() and suffix[1:].isalnum():
+            kind = suffix
+        else:
+            kind = "of other suffixes"
+        self.counts[kind] += 1
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items(), key=lambda each: (-each[1], each[0])))
+
+
+def find_files(
+    folder: Path, suffixes: frozenset[str], left_out: LeftOut | None = None, _above: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
+    """Files below `folder` of these suffixes (of either case), in an order that is the same everywhere. Raises OSError.
+
+    Hidden files and folders are left out; linked folders are followed, but not into themselves. What is left out is counted in
+    `left_out`. A folder further down that cannot be listed, and what cannot be looked at, comes as if it were a file, so that
+    reading it says why.
+    """
+    above = _above | {folder.resolve()}
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.name.startswith("."):
+            _count(left_out, path)
+        elif not _can_be_seen(path):
+            yield path
+        elif path.is_dir():
+            if path.resolve() not in above:
+                yield from _below(path, suffixes, left_out, above)
+        elif path.suffix.lower() in suffixes:
+            yield path
+        else:
+            _count(left_out, path)
+
+
+def _below(path: Path, suffixes: frozenset[str], left_out: LeftOut | None, above: frozenset[Path]) -> Iterator[Path]:
+    try:
+        yield from find_files(path, suffixes, left_out, above)
+    except OSError:
+        yield path
+
+
+def _count(left_out: LeftOut | None, path: Path) -> None:
+    if left_out is not None:
+        left_out.add(path)
+
+
+def _can_be_seen(path: Path) -> bool:
+    """Whether it can be told what lies at a path; a link that leads nowhere is told by its name."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ELOOP)
+    return True
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to be read. Raises MediaError for what is none, or cannot be opened; never waits for a pipe."""
+    try:
+        if reason := _no_file(path.stat().st_mode):
+            raise MediaError(f"not a file but {reason}")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = open(descriptor, "rb")  # noqa: SIM115, PTH123 - the caller closes it
+        if reason := _no_file(os.fstat(descriptor).st_mode):  # it may have been put there in between
+            file.close()
+            raise MediaError(f"not a file but {reason}")
+    except OSError as error:
+        raise MediaError(_not_opened(path, error)) from error
+    return file
+
+
+def _no_file(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder that cannot be listed; see its permissions"
+    return next((name for test, name in _KINDS if test(mode)), "")
+
+
+def _not_opened(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+        return f"a link that leads to no file ({error.strerror})"
+    return f"cannot be opened ({error.strerror})"
+
+
+def name_of(path: str) -> str:
+    """A path, or a part of one, as text that is valid Unicode: itself, or `bytes:` and its bytes percent-encoded.
+
+    Names on disks are bytes. One that is not UTF-8 (from an old memory card) comes into Python with lone surrogates, which no
+    Parquet, JSON or gRPC takes. `path_of` turns it back.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return _BYTES + quote_from_bytes(os.fsencode(path), _KEPT)
+    return _BYTES + quote_from_bytes(path.encode(), _KEPT) if path.startswith(_BYTES) else path
+
+
+def path_of(name: str) -> Path:
+    """The path that `name_of` wrote."""
+    return Path(os.fsdecode(unquote_to_bytes(name.removeprefix(_BYTES)))) if name.startswith(_BYTES) else Path(name)

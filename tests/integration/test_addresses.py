@@ -1,0 +1,66 @@
+"""Where the gateway listens and whom clients ask: IPv6 in either spelling, and no proxy in between."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import grpc
+import pytest
+from integration.gateway import AVIZOR, gateway
+from integration.jobs import batch
+from support import tone, write_wav
+
+from avizor_export.server_address import check_server
+from avizor_inference.triton import TritonEngine
+from avizor_service.addresses import bare_host, with_port
+
+# Nothing listens there: what goes through it fails.
+DEAD_PROXY = "http://127.0.0.1:9"
+
+
+def health(target: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [str(AVIZOR), "health", "--target", target]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "[::]"), ("127.0.0.1", "127.0.0.1")])
+def test_the_gateway_listens_on_either_spelling_of_an_address(models: Path, host: str, shown: str) -> None:
+    with gateway(models, "--alpha", 0.05, "--host", host) as running:
+        assert re.fullmatch(re.escape(shown) + r":\d+", running.address)
+        assert running.metrics_url.startswith(f"http://{shown}:")
+        port = running.address.rpartition(":")[2]
+        for target in {f"{shown}:{port}", f"[::1]:{port}", f"127.0.0.1:{port}"} if shown == "[::]" else {running.address}:
+            answer = health(target)
+            assert (answer.returncode, answer.stdout) == (0, "SERVING\n"), answer.stderr
+        assert "avizor_engine_up" in str(running.metrics())
+
+
+def test_brackets_are_put_where_they_belong() -> None:
+    assert [bare_host(host) for host in ("::1", "[::1]", "::", "localhost")] == ["::1", "::1", "::", "localhost"]
+    assert with_port("fe80::1", 5) == "[fe80::1]:5"
+    assert with_port("0.0.0.0", 5) == "0.0.0.0:5"
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_health_asks_the_gateway_and_not_a_proxy(models: Path, variable: str) -> None:
+    with gateway(models, "--alpha", 0.05) as running:
+        answer = health(running.address, **{variable: DEAD_PROXY})
+    assert (answer.returncode, answer.stdout) == (0, "SERVING\n"), answer.stderr
+
+
+def test_triton_is_asked_without_a_proxy(
+    triton_address: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", DEAD_PROXY)
+    with grpc.insecure_channel(triton_address) as channel, pytest.raises(grpc.FutureTimeoutError):
+        grpc.channel_ready_future(channel).result(timeout=2)  # the proxy would be asked
+    with TritonEngine(triton_address) as engine:
+        assert engine.ready(timeout_s=10)
+        assert engine.spec("kinds").name == "kinds"
+    check_server(triton_address)
+    write_wav(tmp_path / "data" / "a.wav", tone(1.0))
+    result = batch(tmp_path / "data", models, tmp_path / "out", "--engine", f"triton://{triton_address}", "--workers", "1")
+    assert result.returncode == 0, result.stderr

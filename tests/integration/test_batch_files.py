@@ -1,0 +1,168 @@
+"""A batch job over a folder as folders are: files of every kind, lying headers, odd names. One file costs itself alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from integration.jobs import batch
+from integration.test_batch import query
+from support import SAMPLE_RATE, tone, write_wav
+
+from avizor_inference.audio import AUDIO_SUFFIXES
+from avizor_inference.files import path_of
+
+SECONDS = 3 * 4096 / SAMPLE_RATE
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two good recordings."""
+    for number in range(2):
+        write_wav(tmp_path / "data" / "a" / f"{number}.wav", tone(SECONDS, seed=number))
+    return tmp_path / "data"
+
+
+def dead_letters(out: Path) -> dict[str, str]:
+    rows = query(f"select uri, message from '{out}/dead_letters/*.parquet'")
+    return {Path(uri).name: message for uri, message in rows}
+
+
+def heard(out: Path) -> dict[str, int]:
+    """Windows of each recording, as the classifier heard it."""
+    rows = query(f"select uri, windows from '{out}/recordings/*.parquet' where model = 'kinds'")
+    return {Path(uri).name: windows for uri, windows in rows}
+
+
+def test_each_bad_file_is_a_dead_letter_and_the_others_are_done(data: Path, models: Path, tmp_path: Path) -> None:
+    folder = data / "a"
+    (folder / "dangling.wav").symlink_to("/nonexistent/x.wav")
+    os.mkfifo(folder / "pipe.wav")
+    soundfile.write(folder / "tiny.wav", np.full(1, 0.1), 48000)
+    soundfile.write(folder / "slow.wav", np.zeros(4000), 1, subtype="PCM_U8")
+    soundfile.write(folder / "wide.wav", np.zeros((2, 1024)), 8000)
+    whole = (folder / "0.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    result = batch(data, models, out, "--workers", "1")
+    assert result.returncode == 3, result.stderr
+    assert "6 files could not be read" in result.stdout
+    assert heard(out) == {"0.wav": 3, "1.wav": 3}
+    reasons = {
+        "cut.wav": "the file was cut off",
+        "dangling.wav": "a link that leads to no file",
+        "pipe.wav": "not a file but a pipe",
+        "slow.wav": "the header says 1 Hz",
+        "tiny.wav": "less than one at the model's 8000 Hz",
+        "wide.wav": "1024 channels",
+    }
+    found = dead_letters(out)
+    assert found.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert reason in found[name]
+
+
+def test_names_that_are_not_utf_8_are_done_and_can_be_turned_back(data: Path, models: Path, tmp_path: Path) -> None:
+    odd = data / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff.wav")
+    odd.parent.mkdir()
+    shutil.copy(data / "a" / "0.wav", odd)
+    (data / "a" / "0.wav").rename(data / "a" / "new\nline.wav")
+    out = tmp_path / "out"
+    result = batch(data, models, out, "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    rows = query(f"select uri, source from '{out}/recordings/*.parquet' where model = 'normal' and uri like 'bytes:%'")
+    ((uri, source),) = rows
+    assert path_of(uri) == odd
+    assert source == "bytes:caf%E9"
+    assert "bytes:caf%E9: " in result.stdout
+    again = batch(data, models, out, "--workers", "1")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_root_whose_name_is_not_utf_8(data: Path, models: Path, tmp_path: Path) -> None:
+    root = data.rename(tmp_path / os.fsdecode(b"karte\xdf"))
+    result = batch(root, models, tmp_path / "out", "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    assert "2 files" in result.stdout
+
+
+def test_everything_that_can_be_decoded_is_read_and_the_rest_counted_by_suffix(
+    data: Path, models: Path, tmp_path: Path
+) -> None:
+    kinds = {".caf": "CAF", ".w64": "W64", ".aifc": "AIFF", ".wave": "WAV", ".oga": "OGG", ".snd": "AU", ".rf64": "RF64"}
+    for suffix, kind in kinds.items():
+        assert suffix in AUDIO_SUFFIXES
+        soundfile.write(data / "a" / f"x{suffix}", tone(SECONDS), SAMPLE_RATE, format=kind)
+    for name in ("y.m4a", "z.M4A", "notes", ".hidden.wav", "w.wma"):
+        (data / "a" / name).write_bytes(b"\0\0\0 ftypM4A ")
+    (data / ".Trash-0").mkdir()
+    left_out = "left out: 2 .m4a, 2 hidden, 1 .wma, 1 without suffix"
+    dry = batch(data, models, tmp_path / "out", "--dry-run")
+    assert left_out in dry.stdout
+    result = batch(data, models, tmp_path / "out", "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    assert left_out in result.stdout
+    assert heard(tmp_path / "out") == {"0.wav": 3, "1.wav": 3} | {f"x{suffix}": 3 for suffix in kinds}
+
+
+def test_a_folder_of_nothing_that_is_read_says_what_there_is(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.m4a").touch()
+    result = batch(tmp_path / "data", models, tmp_path / "out")
+    assert result.returncode == 1
+    assert "no audio files in" in result.stderr
+    assert "left out: 1 .m4a" in result.stderr
+
+
+def test_a_file_that_is_named_is_read_whatever_its_suffix(data: Path, models: Path, tmp_path: Path) -> None:
+    path = (data / "a" / "0.wav").rename(tmp_path / "recording.dat")
+    result = batch(path, models, tmp_path / "out", "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    assert heard(tmp_path / "out") == {"recording.dat": 3}
+
+
+def test_samples_beyond_full_scale_are_told_and_counted(data: Path, models: Path, tmp_path: Path) -> None:
+    loud = tone(SECONDS, seed=7) * 8
+    soundfile.write(data / "a" / "loud.wav", loud, SAMPLE_RATE, subtype="FLOAT")
+    dry = batch(data, models, tmp_path / "out", "--dry-run")
+    assert "samples beyond are clipped, and the summary counts the files" in dry.stdout
+    result = batch(data, models, tmp_path / "out", "--workers", "1")
+    peak = np.abs(loud).max()
+    assert f"1 file holds samples beyond full scale, up to {peak:.3g}: clipped to -1..1" in result.stdout
+    rows = query(f"select uri, peak, clipped from '{tmp_path}/out/recordings/*.parquet' where model = 'normal' order by uri")
+    assert [Path(uri).name for uri, *_ in rows] == ["0.wav", "1.wav", "loud.wav"]
+    assert [clipped for _, _, clipped in rows] == [0, 0, np.mean(np.abs(loud) > 1)]
+    assert rows[2][1] == pytest.approx(peak)
+    assert 0.3 < rows[0][1] < 0.5
+
+
+def test_a_resumed_job_counts_what_was_clipped_before(data: Path, models: Path, tmp_path: Path) -> None:
+    soundfile.write(data / "a" / "loud.wav", tone(SECONDS) * 8, SAMPLE_RATE, subtype="FLOAT")
+    first = batch(data, models, tmp_path / "out", "--workers", "1")
+    again = batch(data, models, tmp_path / "out", "--workers", "1")
+    (line,) = (each for each in first.stdout.splitlines() if "full scale" in each)
+    assert line in again.stdout
+
+
+def test_a_finished_job_tells_which_files_are_new_changed_and_gone(data: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for number in range(2, 6):
+        write_wav(data / "a" / f"{number}.wav", tone(SECONDS, seed=number))
+    assert batch(data, models, out, "--workers", "1").returncode == 0
+
+    write_wav(data / "a" / "new.wav", tone(1.0))
+    result = batch(data, models, out, "--workers", "1")
+    assert result.returncode == 1
+    assert (
+        f"1 file is new since the job in {out} began; its rows would be doubled or lost: choose another --out" in result.stderr
+    )
+
+    (data / "a" / "0.wav").unlink()
+    (data / "a" / "1.wav").unlink()
+    write_wav(data / "a" / "3.wav", tone(1.0))
+    result = batch(data, models, out, "--workers", "1")
+    assert f"1 file is new, 1 file is changed, 2 files are gone since the job in {out} began" in result.stderr

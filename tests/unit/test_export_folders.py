@@ -1,0 +1,85 @@
+"""Folders of calibration and held-out data, read by the rule that batch jobs have; what is left out or clipped is told."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from support import SAMPLE_RATE, SOUND, tone, write_wav
+
+from avizor_export.data.held_out import read_held_out
+from avizor_export.data.real_data import recordings, sample
+from avizor_inference.errors import ExportError
+from avizor_inference.inputs import ImageInput
+from avizor_inference.sources import SourceRule
+
+PIXELS = ImageInput(height=8, width=8, channels=3)
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number:03}.png")
+
+
+def sources(folder: Path) -> list[str]:
+    return [recording.source for recording in recordings(folder, PIXELS, SourceRule())]
+
+
+def test_hidden_images_are_no_items_and_linked_folders_are_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pictures(tmp_path / "cal" / "line1", 3)
+    pictures(tmp_path / "cal" / ".Trash-0", 2)
+    pictures(tmp_path / "elsewhere", 2)
+    pictures(tmp_path / "cal" / "line1" / "odd.png", 1)
+    (tmp_path / "cal" / "line2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "cal" / "line1" / "._000.png").write_bytes(b"\0\5\26\7x")
+    (tmp_path / "cal" / "line1" / "note.psd").touch()
+    (tmp_path / "cal" / "line2" / "loop").symlink_to(tmp_path / "cal")
+    assert sources(tmp_path / "cal") == ["line1"] * 4 + ["line2"] * 2
+    assert f"{tmp_path}/cal: left out 2 hidden, 1 .psd" in caplog.text
+    assert len(sample(tmp_path / "cal", PIXELS, 100)) == 6
+
+
+def test_hidden_folders_are_no_classes_and_what_lies_beside_the_classes_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures(tmp_path / "good", 3)
+    pictures(tmp_path / "bad", 2)
+    pictures(tmp_path / ".ipynb_checkpoints", 5)
+    Image.new("RGB", (8, 8)).save(tmp_path / "stray.png")
+    (tmp_path / "good" / "Thumbs.db").touch()
+    items = read_held_out(tmp_path, PIXELS, None)
+    assert items.labels.tolist() == [1, 1, 0, 0, 0]
+    (warning,) = (record.message for record in caplog.records if record.levelno == logging.WARNING)
+    assert warning == f"{tmp_path}: left out 1 .db, 1 .png, 1 hidden"
+
+
+def test_a_pipe_in_a_calibration_folder_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    pictures(tmp_path / "cal", 1)
+    os.mkfifo(tmp_path / "cal" / "pipe.png")
+    with pytest.raises(ExportError, match=r"pipe\.png: not a file but a pipe"):
+        sources(tmp_path / "cal")
+
+
+def test_recordings_beyond_full_scale_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(5):
+        soundfile.write(tmp_path / f"{number}.wav", tone(1.0, seed=number) * 8, SAMPLE_RATE, subtype="FLOAT")
+    write_wav(tmp_path / "quiet.wav", tone(1.0))
+    list(recordings(tmp_path, SOUND, SourceRule()))
+    (warning,) = (record.message for record in caplog.records)
+    share = np.mean(np.abs(tone(1.0, seed=0) * 8) > 1)
+    assert f"are clipped to -1..1 in {tmp_path}/0.wav ({share:.2%} of its samples), " in warning
+    assert "and 2 more; scale such files to -1..1" in warning
+    assert "quiet" not in warning
+
+
+def test_sources_with_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    pictures(tmp_path / os.fsdecode(b"caf\xe9"), 1)
+    assert sources(tmp_path) == ["bytes:caf%E9"]
+    with pytest.raises(ExportError, match="bytes:caf%E9"):
+        read_held_out(tmp_path, PIXELS, ["good", "bad"])
