@@ -19,7 +19,7 @@ from avizor_export.loading.adopt import adopt, features_of, outputs_of
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.reference import Reference, reference_of
 from avizor_export.proof.conditioning import moved_graph, moved_torch
-from avizor_export.proof.heads import refuse_sigmoid
+from avizor_export.proof.heads import refuse_squashed
 from avizor_export.publish import publish, staging
 from avizor_export.request import ExportRequest, check_data, settled
 from avizor_export.served import ServedModel, meanings, serve
@@ -138,7 +138,7 @@ def _in_precision(made: Made, request: ExportRequest) -> Made:
 
 
 def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference) -> ParityReport:
-    refuse_sigmoid(proto)
+    refuse_squashed(proto)
 
     def compare(found: parity.Run) -> ParityReport:
         return parity.compare(reference.run, found, request.input, request.real_items, reference.name, reference.moved)

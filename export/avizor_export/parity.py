@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
 
 from avizor_export.proof.conditioning import Moved, movement, own_shares
 from avizor_export.proof.differences import (
     ABSOLUTE_TOLERANCE,
     RELATIVE_TOLERANCE,
     ROOT_TOLERANCE,
+    SCALE_TOLERANCE,
     allowed,
     differences,
     root_noise,
+    same_class,
     worse,
 )
 from avizor_export.proof.items import BATCH_SIZES, items_by_kind, random_items, rows_of_batch
@@ -36,12 +37,7 @@ __all__ = ["BATCH_SIZES", "Items", "Run", "compare", "onnxruntime_run", "random_
 
 def torch_run(model: ServedModel) -> Run:
     """The torch module as a reference."""
-
-    def run(items: Items) -> dict[str, Items]:
-        with torch.inference_mode():
-            return {name: value.numpy() for name, value in model.named(torch.from_numpy(items)).items()}
-
-    return run
+    return model.as_reference
 
 
 def onnxruntime_run(proto: onnx.ModelProto, *, optimised: bool = True) -> Run:
@@ -93,6 +89,7 @@ def compare(
         absolute_tolerance=ABSOLUTE_TOLERANCE,
         relative_tolerance=RELATIVE_TOLERANCE,
         root_tolerance=ROOT_TOLERANCE,
+        scale_tolerance=SCALE_TOLERANCE,
         batch_sizes=BATCH_SIZES,
         samples=tuple(samples),
         outputs=found_so_far.worst,
@@ -167,7 +164,7 @@ class _Findings:
         for name, difference in differences(expected, got, sample).items():
             self.worst[name] = worse(self.worst.get(name), difference)
         if "probabilities" in expected:
-            self._agreed += _same_class(expected["probabilities"], got["probabilities"])
+            self._agreed += same_class(expected, got)
         if "score" in expected:
             roots = [np.sqrt(np.maximum(each["score"][:, 0].astype(np.float64), 0)) for each in (expected, got)]
             self._root_scores += zip(*(root.tolist() for root in roots), strict=True)
@@ -182,13 +179,6 @@ class _Findings:
     def rank_correlation(self) -> float | None:
         """Of the scores; their roots have the same order, and roundings of one size."""
         return rank_correlation(np.array(self._root_scores), self._noise) if self._root_scores else None
-
-
-def _same_class(wanted: Items, got: Items) -> list[bool]:
-    """Whether each item's most probable class is the reference's, or one that ties with it there."""
-    wide = wanted.astype(np.float64)
-    chosen = got.argmax(axis=1)
-    return (wide[np.arange(len(wide)), chosen] >= wide.max(axis=1) - ABSOLUTE_TOLERANCE).tolist()  # type: ignore[no-any-return]
 
 
 def _complaints(report: ParityReport) -> Iterator[str]:

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avizor_export.front_ends.of_input import front_end
 from avizor_export.last_layers import last_linear_and_map
-from avizor_export.proof.heads import are_probabilities
+from avizor_export.proof.differences import LOGITS
+from avizor_export.proof.heads import are_probabilities, ends_in_softmax
 from avizor_export.taps import Taps, in_step, is_all_of
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import InputSpec, TableInput
 from avizor_inference.manifest import Task
+
+Items = NDArray[np.generic]
 
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",
@@ -77,6 +82,19 @@ class ServedModel(nn.Module):
         """The outputs by name."""
         return dict(zip(self.output_names, self(items), strict=True))
 
+    def as_reference(self, items: Items) -> dict[str, Items]:
+        """The outputs by name, and of a classifier its LOGITS, by which they are judged. items: raw, [n, ...]."""
+        logits: list[Tensor] = []
+        handle = self.network.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
+        try:
+            with torch.inference_mode():
+                outputs = self.named(torch.from_numpy(items))
+        finally:
+            handle.remove()
+        if "probabilities" in outputs:
+            outputs[LOGITS] = logits[-1]
+        return {name: value.numpy() for name, value in outputs.items()}
+
     def __enter__(self) -> Self:
         return self
 
@@ -114,7 +132,7 @@ class ServedClassifier(ServedModel):
                 f"the network gives {list(logits.shape)} for a batch of {len(example)}; a classifier gives [batch, classes]"
             )
         if are_probabilities(logits.numpy()):
-            raise ExportError("the network ends in a softmax; let it return logits: the softmax is added at export")
+            raise ends_in_softmax()
         self._own_outputs = ("probabilities",)
         linear, last_map = last_linear_and_map(network, lambda: _run(self, example))
         if linear is not None:

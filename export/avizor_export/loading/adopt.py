@@ -20,7 +20,7 @@ from avizor_export.front_ends.of_input import front_end
 from avizor_export.loading.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.loading.reference import reference_of
 from avizor_export.parity import Items, onnxruntime_run, random_items
-from avizor_export.proof.heads import are_probabilities
+from avizor_export.proof.heads import has_softmax, passed_on, step_of
 from avizor_export.served import enlargement, meanings
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
@@ -60,7 +60,7 @@ def adopt(
         source, proto = _FEATURES, _with_front_end(network, spec, own)
     del proto.opset_import[:]  # which names the one set once for each graph that was merged
     proto.opset_import.append(helper.make_opsetid("", OPSET))
-    given = _values(proto, random_items(spec, 2, real=real))
+    given = _values(proto, random_items(spec, 2, real=real), task, PREFIX + chosen)
     _finish(proto, task, (source, own.item_shape), PREFIX + chosen, given)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
@@ -107,6 +107,8 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
         except ValidationError as error:
             raise ExportError(f"output {each.name!r} cannot be served: {describe(error)}; export the model again") from error
     meaning = meanings({each.name: each.item_shape for each in specs}, spec)
+    if "probabilities" in meaning and step_of(proto.graph, "probabilities"):
+        meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
     return tuple(each.model_copy(update={"meaning": meaning[each.name]}) for each in specs)
 
 
@@ -211,7 +213,7 @@ def _finish(
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
         _check_logits(given[chosen], chosen)
-        operator = "Identity" if are_probabilities(given[chosen]) else "Softmax"
+        operator = "Identity" if has_softmax(graph, chosen, given) else "Softmax"
         nodes.append(helper.make_node(operator, ["avizor.given"], ["probabilities"]))
         shapes = {"probabilities": shape}
     else:
@@ -228,15 +230,24 @@ def _finish(
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
 
 
-def _values(proto: onnx.ModelProto, items: Items) -> dict[str, Items]:
-    """What the graph gives for two items. Raises ExportError where it does not run, or gives sizes that depend on the items."""
+def _values(proto: onnx.ModelProto, items: Items, task: Task, chosen: str) -> dict[str, Items]:
+    """What the graph gives for two items, and of a classifier what its chosen output is made of (`passed_on`).
+
+    Raises ExportError where it does not run, or gives sizes that depend on the items.
+    """
+    outputs = {value.name for value in proto.graph.output}
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    inner = passed_on(proto.graph, chosen) if task == "classify" else []
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in outputs)
     try:
-        run = onnxruntime_run(proto)
+        run = onnxruntime_run(whole)
         values, of_zeros = run(items), run(np.zeros_like(items[:1]))
     except ExportError:
         reference_of(proto, items)  # says it in plainer words
         raise
-    for name, value in values.items():
+    for name in outputs:
+        value = values[name]
         if value.ndim and value.shape[1:] != of_zeros[name].shape[1:]:
             raise ExportError(
                 f"{name.removeprefix(PREFIX)} is {list(value.shape)} for two items and {list(of_zeros[name].shape)} for one of "
