@@ -13,6 +13,7 @@ import onnx
 import onnxruntime as ort
 
 from avizor_export.proof.conditioning import Moved, movement, own_shares
+from avizor_export.proof.constant import same_for_all
 from avizor_export.proof.differences import (
     ABSOLUTE_TOLERANCE,
     RELATIVE_TOLERANCE,
@@ -25,6 +26,7 @@ from avizor_export.proof.differences import (
     worse,
 )
 from avizor_export.proof.items import BATCH_SIZES, items_by_kind, random_items, rows_of_batch
+from avizor_export.proof.optional import or_left_out
 from avizor_export.proof.ranks import rank_correlation
 from avizor_export.proof.reference import Items, ItemsInfluenceError, Run, run_reference
 from avizor_export.served import ServedModel
@@ -75,7 +77,7 @@ def compare(
     order.
     """
     kinds = items_by_kind(spec, real)
-    found_so_far, samples = _Findings(), []
+    found_so_far, samples, expected = _Findings(), [], {}
     for kind, items in kinds.items():
         here = _findings(reference, found, items, kind)
         if kind == _CONSTANT and moved and not here.agreed and _is_rounding(here, reference, spec, items, moved):
@@ -83,6 +85,7 @@ def compare(
         if here.refused:
             raise here.refused
         samples.append(kind)
+        expected[kind] = here.expected
         found_so_far.merge(here)
     report = ParityReport(
         compared_with=compared_with,
@@ -95,9 +98,14 @@ def compare(
         outputs=found_so_far.worst,
         top1_agreement=found_so_far.top1_agreement,
         rank_correlation=found_so_far.rank_correlation,
+        same_for_all=same_for_all(expected),
     )
     if not report.passed:
-        raise ParityError(f"the graph does not give what {compared_with} gives: {'; '.join(_complaints(report))}; {_ADVICE}")
+        failed = [name for name, output in report.outputs.items() if not output.passed]
+        raise ParityError(
+            f"the graph does not give what {compared_with} gives: {'; '.join(_complaints(report))}; {_ADVICE}"
+            f"{or_left_out(*failed)}"
+        )
     return report
 
 
@@ -131,16 +139,18 @@ def _findings(reference: Run, found: Run, items: Items, kind: str) -> _Findings:
     except ItemsInfluenceError as error:
         here.refused = error
         return here
+    here.expected = expected[max(BATCH_SIZES)]
     for size in BATCH_SIZES:
         here.add(expected[size], found(np.ascontiguousarray(items[rows_of_batch(size)])), f"{kind}, batch of {size}")
     return here
 
 
 class _Findings:
-    """What was found over batches; `refused` if the reference was, which may be by rounding."""
+    """What was found over batches; `refused` if the reference was, which may be by rounding. expected: of the largest batch."""
 
     def __init__(self) -> None:
         self.worst: dict[str, OutputDifference] = {}
+        self.expected: Mapping[str, Items] = {}
         self.refused: ItemsInfluenceError | None = None
         self._agreed: list[bool] = []
         self._root_scores: list[tuple[float, float]] = []

@@ -6,7 +6,7 @@ that it does not have to be written for Avizor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -94,6 +94,10 @@ class ServedModel(nn.Module):
         if "probabilities" in outputs:
             outputs[LOGITS] = logits[-1]
         return {name: value.numpy() for name, value in outputs.items()}
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Take off the taps of these names, where there are any."""
+        self._taps.keep(set(self._taps.names) - set(names))
 
     def __enter__(self) -> Self:
         return self
@@ -203,8 +207,11 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
     )
 
 
-def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> ServedModel:
-    """Wrap a trained network, in eval mode. example: a batch of raw items. Raises ExportError if it does not fit the task."""
+def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor, leave_out: Collection[str] = ()) -> ServedModel:
+    """Wrap a trained network, in eval mode. example: a batch of raw items. leave_out: outputs that are not tapped.
+
+    Raises ExportError if the network does not fit the task.
+    """
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise ExportError("the network was made by torch.jit.script or trace; export the module that it was made from")
     original = getattr(network, "_orig_mod", None)
@@ -216,7 +223,9 @@ def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> S
         if any(module.training for module in network.modules()):
             raise ExportError("a part of the network stays in training mode; its eval() has to switch every part")
         kind = ServedClassifier if task == "classify" else ServedAutoencoder
-        return kind(front_end(spec), network, modes, example).eval()
+        served = kind(front_end(spec), network, modes, example).eval()
+        served.leave_out(leave_out)
+        return served
     except BaseException:
         give_back(modes)
         raise

@@ -65,6 +65,7 @@ class ParityReport(Agreement):
 
     compared_with: the torch module, or the reference evaluator of the onnx package.
     scale_tolerance: absent where no share of the item's largest value was allowed.
+    same_for_all: outputs that are the same for all random and real items, which agree whatever the graph does.
     root_tolerance: absent where `score` and `error_map` were compared as other values are.
     """
 
@@ -74,6 +75,7 @@ class ParityReport(Agreement):
     root_tolerance: float | None = None
     scale_tolerance: float | None = None
     samples: tuple[str, ...]
+    same_for_all: tuple[str, ...] = ()
     server: ServerParity | None = None
 
     @property

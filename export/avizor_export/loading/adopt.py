@@ -39,19 +39,25 @@ _TAPS = frozenset({"embedding", "activations"})
 
 
 def adopt(
-    path: Path, spec: InputSpec | None, task: Task, output: str | None = None, real: Items | None = None
+    path: Path,
+    spec: InputSpec | None,
+    task: Task,
+    output: str | None = None,
+    real: Items | None = None,
+    leave_out: Sequence[str] = (),
 ) -> tuple[InputSpec, onnx.ModelProto]:
     """The file's graph as a model repository wants it, and what its input is.
 
     spec: None takes the graph's own tensor; a TensorInput has to be that. output: name of the logits, probabilities or
     reconstruction, where the graph has several outputs. real: raw items, which tell the range of whole numbers.
+    leave_out: names of optional outputs that are not kept.
     Raises ExportError saying what is wrong with the file and how to mend it.
     """
     network = read_onnx(path)
     tensor, outputs = _outside(network, path)
     own = _tensor_input(tensor, path)
     chosen = _choose(outputs, task, output, path)
-    network = _keep(network, [chosen, *(name for name in outputs if name in _TAPS and name != chosen)])
+    network = _keep(network, [chosen, *(name for name in outputs if name in _TAPS and name not in (chosen, *leave_out))])
     _add_prefix(network.graph)
     if spec is None or isinstance(spec, TensorInput):
         _check_own(spec or own, own, path)

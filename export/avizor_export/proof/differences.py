@@ -31,7 +31,7 @@ LARGEST_LOGIT_ROUNDING = 0.1
 LOGITS, STEP = "logits", "step"
 # Rarer classes are not told apart: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
-_SQUARES = ("score", "error_map")
+SQUARES = ("score", "error_map")
 
 Items = NDArray[np.generic]
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ def differences(reference: Outputs, found: Outputs, sample: str) -> dict[str, Ou
                 f"the exported graph gives {list(found[name].shape)} for {name} where {list(values.shape)} is wanted ({sample})"
             )
         wanted, got = values.astype(np.float64), found[name].astype(np.float64)
-        if name in _SQUARES:
+        if name in SQUARES:
             share = _share_of_roots(wanted, got, largest_value)
         elif name == "probabilities":
             share = _share_of_probabilities(wanted, got, logit_rounding, _step(reference))
@@ -85,7 +85,7 @@ def same_class(reference: Outputs, found: Outputs) -> list[bool]:
 
 def allowed(name: str) -> str:
     """What is allowed for an output, in words."""
-    if name in _SQUARES:
+    if name in SQUARES:
         return f"of its root {ROOT_TOLERANCE:g} of the item's largest value + {RELATIVE_TOLERANCE / 2:g} of the root"
     words = f"{ABSOLUTE_TOLERANCE:g} + {RELATIVE_TOLERANCE:g} of the value"
     scale = f"{SCALE_TOLERANCE:g} of the item's largest"
@@ -131,7 +131,8 @@ def _logit_rounding(reference: Outputs) -> Floats:
         return np.zeros(1)
     logits = reference.get(LOGITS, _logarithms(reference["probabilities"].astype(np.float64)))
     finite = np.nan_to_num(logits.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)  # -inf: a class that is never right
-    return np.minimum(SCALE_TOLERANCE * _by_item(finite).max(axis=1, initial=0.0), LARGEST_LOGIT_ROUNDING)
+    largest: Floats = _by_item(finite).max(axis=1, initial=0.0)
+    return np.minimum(SCALE_TOLERANCE * largest, LARGEST_LOGIT_ROUNDING)
 
 
 def _share_of_roots(wanted: Floats, got: Floats, largest_value: Floats) -> float:
