@@ -40,7 +40,7 @@ CONSTANTS: dict[str, Any] = {
 }
 
 
-def node(operator: str, *names: str, **attributes: object) -> onnx.NodeProto:
+def node(operator: str, *names: str, **attributes: Any) -> onnx.NodeProto:
     """Inputs, and last the output."""
     return helper.make_node(operator, list(names[:-1]), [names[-1]], **attributes)
 
@@ -104,7 +104,8 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
 @pytest.mark.parametrize("end", ENDS)
 def test_what_comes_after_a_softmax_is_served_as_it_is(tmp_path: Path, end: str) -> None:
     path = written(tmp_path, ENDS[end])
-    np.testing.assert_allclose(served(path, tmp_path), onnxruntime_run(onnx.load(path))(ROWS)["y"], atol=1e-6)
+    given: NDArray[Any] = onnxruntime_run(onnx.load(path))(ROWS)["y"]
+    np.testing.assert_allclose(served(path, tmp_path), given, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +160,14 @@ class Ends(nn.Module):
         self.linear, self.end = nn.Linear(4, CLASSES), end
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.linear(x)
+        logits: Tensor = self.linear(x)
         if self.end == "half":
-            return logits.half().softmax(dim=1).float()
-        if self.end == "log":
-            return logits.log_softmax(dim=1)
-        return torch.clamp(logits.softmax(dim=1), 1e-3, 0.999)
+            logits = logits.half().softmax(dim=1).float()
+        elif self.end == "log":
+            logits = logits.log_softmax(dim=1)
+        else:
+            logits = torch.clamp(logits.softmax(dim=1), 1e-3, 0.999)
+        return logits
 
 
 @pytest.mark.parametrize("end", ["half", "clamp"])
@@ -176,6 +179,6 @@ def test_a_module_that_ends_in_a_softmax_is_refused_whatever_comes_after_it(tmp_
 def test_a_module_that_gives_log_probabilities_is_served_with_their_probabilities(tmp_path: Path) -> None:
     network = Ends("log")
     version = export_model(network, ExportRequest("m", "classify", SPEC, labels=LABELS), tmp_path)
-    found = onnxruntime_run(onnx.load(version.model_path))(ROWS)["probabilities"]
+    found: NDArray[Any] = onnxruntime_run(onnx.load(version.model_path))(ROWS)["probabilities"]
     with torch.inference_mode():
         np.testing.assert_allclose(found, network(torch.from_numpy(ROWS)).exp().numpy(), rtol=1e-4)

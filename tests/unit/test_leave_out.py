@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -48,7 +47,7 @@ class Last(nn.Module):
         if self.wrong == "size of the batch":
             return x / x.shape[0]
         if self.wrong == "jumps":
-            return torch.round(1e5 * x) * 10
+            return torch.sin(1e8 * x)
         return x / torch.zeros_like(x) if self.wrong == "infinite" else x
 
 
@@ -122,20 +121,13 @@ def test_a_later_version_keeps_the_same_outputs_and_is_told_how(tmp_path: Path) 
 
 def test_the_command_takes_it_twice(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\n")
-    np.save(tmp_path / "items.npy", np.zeros((1, 8, 8, 3), np.uint8))
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    free = ({0: torch.export.Dim("batch")},)
+    free, path = ({0: torch.export.Dim("batch")},), tmp_path / "g.onnx"
     torch.onnx.export(
-        linear,
-        (torch.rand(2, 3, 8, 8),),
-        tmp_path / "g.onnx",
-        dynamo=True,
-        dynamic_shapes=free,
-        input_names=["x"],
-        verbose=False,
+        linear.eval(), (torch.rand(2, 3, 8, 8),), path, dynamo=True, dynamic_shapes=free, input_names=["x"], verbose=False
     )
-    command = [str(tmp_path / "g.onnx"), "--name", "m", "--task", "classify", "--labels", str(tmp_path / "labels.txt")]
+    command = [str(path), "--name", "m", "--task", "classify", "--labels", str(tmp_path / "labels.txt")]
     command += ["--models", str(tmp_path / "models"), "--leave-out", "activations", "--leave-out", "embedding"]
     result = CliRunner().invoke(export, command)
     assert result.exit_code == 0, result.output

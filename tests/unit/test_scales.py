@@ -39,8 +39,8 @@ def large_resnet34() -> nn.Module:
     network: nn.Module = torchvision.models.resnet34(num_classes=10)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr, operator]
-            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
             module.weight.data.fill_(1.3)
     return network
 
