@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
-import onnx_ir as ir
 from pydantic import JsonValue
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.layers import layers_of
+from avizor_export.description.stored import from_proto
 from avizor_export.description.table import difference, table
 from avizor_export.proof.constant import why_same
 from avizor_export.proof.differences import allowed
@@ -146,7 +146,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
 
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
-    layers = layers_of(ir.from_proto(proto))
+    layers = layers_of(from_proto(proto))
     rows = table(layers, parameters)
     yield from ("## Layers", "")
     yield _row(*rows[0])

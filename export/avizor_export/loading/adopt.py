@@ -151,6 +151,8 @@ def _keep(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
             needed.update(name for inner in with_inner_nodes(node) for name in inner.input)
             needed.update(output.name for inner in inner_graphs(node) for output in inner.output)
     constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    nodes, lifted = _with_weights_apart(nodes, outputs)
+    constants += lifted
     given = {tensor.name for tensor in graph.initializer}
     known = {value.name: value for value in graph.output}
     cut = helper.make_graph(
@@ -163,6 +165,22 @@ def _keep(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
         sparse_initializer=graph.sparse_initializer,
     )
     return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _with_weights_apart(
+    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """The nodes that are left, and what `Constant` nodes hold as initializers: there weights are looked for, as for int8."""
+    kept, weights = [], []
+    for node in nodes:
+        is_weight = node.op_type == "Constant" and node.output[0] not in outputs and node.attribute[0].name == "value"
+        if is_weight and len(node.attribute[0].t.dims):
+            weights.append(onnx.TensorProto())
+            weights[-1].CopyFrom(node.attribute[0].t)
+            weights[-1].name = node.output[0]
+        else:
+            kept.append(node)
+    return kept, weights
 
 
 def _add_prefix(graph: onnx.GraphProto) -> None:
