@@ -27,7 +27,7 @@ from avizor_export.proof.optional import OPTIONAL
 from avizor_export.request import ExportRequest, check_labels
 from avizor_export.serving.options import given, serving_options
 from avizor_export.variants.int8 import MOST_ITEMS
-from avizor_export.variants.quality import METRIC_OF, LabelledItems, by_chance
+from avizor_export.variants.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.variants.variant import remarks
 from avizor_inference.inputs import InputSpec
 from avizor_inference.manifest import Manifest, Precision, Task
@@ -203,16 +203,10 @@ def _them(names: Sequence[str]) -> str:
 
 
 def _warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
-    """Say so where the network tells apart nothing: mostly labels in another order, or other pre-processing."""
-    metric, (chance, margin) = METRIC_OF[manifest.task], by_chance(manifest.task, held_out.labels)
-    reached = manifest.evaluation[metric]
-    if isinstance(reached, float) and reached <= chance + margin:
-        without = "naming the most frequent class alone" if manifest.task == "classify" else "scores at random"
-        click.echo(
-            f"Warning: {metric} {reached:.4f} is what chance gives ({chance:.4f} by {without}, {margin:.4f} to either side); "
-            "see whether the labels are in the order of the outputs, and the pre-processing (--input) is that of training.",
-            err=True,
-        )
+    """Say so where the network tells apart nothing, or the labels say the opposite of what it says."""
+    reached = manifest.evaluation[METRIC_OF[manifest.task]]
+    if isinstance(reached, float) and (said := beside_chance(manifest.task, reached, held_out.labels)):
+        click.echo(f"Warning: {said}.", err=True)
 
 
 def _describe_variant(manifest: Manifest) -> None:
