@@ -83,14 +83,12 @@ def make_variant(
 
 def _check_there_is_skill(proto: onnx.ModelProto, precision: Precision, guard: Guard) -> None:
     """A network that has none, or one whose labels say the opposite, loses nothing by its metric whatever becomes of it."""
-    reached, (chance, _) = (
-        measure(onnxruntime_run(proto), guard.task, guard.held_out),
-        by_chance(guard.task, guard.held_out.labels),
-    )
+    held_out = guard.held_out
+    reached, (chance, _) = measure(onnxruntime_run(proto), guard.task, held_out), by_chance(guard.task, held_out.labels)
     if reached <= chance:
         raise ExportError(
-            f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network without "
-            f"any skill: {beside_chance(guard.task, reached, guard.held_out.labels)}; or publish fp32"
+            f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network "
+            f"without any skill: {beside_chance(guard.task, reached, held_out.labels)}; or publish fp32"
         )
 
 
