@@ -118,7 +118,10 @@ def _check_input(request: ExportRequest) -> None:
     """The items first, then the front end: what is wrong with them would else be blamed on the network."""
     tensor = request.input.tensor()
     if tensor.name in MEANINGS:
-        raise ExportError(f"input {tensor.name!r} has the name of an output; give it another one")
+        raise ExportError(
+            f"input {tensor.name!r} has the name of an output; give it another one, which for an .onnx file means to "
+            "export it again with another name of its input"
+        )
     _check_items(request, request.real_items, "real")
     refuse_front_end(request.input, request.real_items)
 

@@ -114,13 +114,14 @@ class ServedModel(nn.Module):
         sizes = len(example), len(example) + 1
         returned = _run(self, example)
         caught = self._taps.take()
-        try:
-            _run(self, torch.cat([example, example[:1]]))
-        except ExportError as error:
-            raise ExportError(
-                f"the network takes a batch of {sizes[0]} and not one of {sizes[1]}; look for a reshape or an expand with a "
-                f"fixed batch size, and use x.shape[0] or -1 there: {error}"
-            ) from error
+        for other in (example[:1], torch.cat([example, example[:1]])):
+            try:
+                _run(self, other)
+            except ExportError as error:
+                raise ExportError(
+                    f"the network takes a batch of {sizes[0]} and not one of {len(other)}; look for a reshape or an expand "
+                    f"with a fixed batch size, and use x.shape[0] or -1 there, or for a norm over the batch: {error}"
+                ) from error
         kept = in_step(caught, self._taps.take(), sizes)
         self._taps.keep({name for name in kept if not any(is_all_of(caught[name], each) for each in (example, returned))})
 

@@ -21,6 +21,7 @@ from avizor_export.loading.onnx_files import inner_graphs, read_onnx, with_inner
 from avizor_export.loading.reference import reference_of
 from avizor_export.parity import Items, onnxruntime_run, random_items
 from avizor_export.proof.heads import has_softmax, passed_on, step_of
+from avizor_export.proof.optional import or_left_out
 from avizor_export.served import enlargement, meanings
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
@@ -111,7 +112,9 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
         try:
             specs.append(TensorSpec.model_validate(fields))
         except ValidationError as error:
-            raise ExportError(f"output {each.name!r} cannot be served: {describe(error)}; export the model again") from error
+            raise ExportError(
+                f"output {each.name!r} cannot be served: {describe(error)}; export the model again{or_left_out(each.name)}"
+            ) from error
     meaning = meanings({each.name: each.item_shape for each in specs}, spec)
     if "probabilities" in meaning and step_of(proto.graph, "probabilities"):
         meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
@@ -206,7 +209,7 @@ def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own: TensorInput)
     if features != own.item_shape or own.dtype != "float32":
         raise ExportError(
             f"the graph takes {own.dtype}{list(own.item_shape)} and the front end gives float32{list(features)} for an item; "
-            "mend the input description"
+            "change --input so that it gives that, or leave it out: then items are the graph's own tensor"
         )
     before = to_program(module, example, [tensor.name], [_FEATURES]).model_proto
     before.ir_version = network.ir_version
@@ -275,7 +278,7 @@ def _values(proto: onnx.ModelProto, items: Items, task: Task, chosen: str) -> di
         if value.ndim and value.shape[1:] != of_zeros[name].shape[1:]:
             raise ExportError(
                 f"{name.removeprefix(PREFIX)} is {list(value.shape)} for two items and {list(of_zeros[name].shape)} for one of "
-                "zeros; only the batch may vary"
+                f"zeros; only the batch may vary{or_left_out(name.removeprefix(PREFIX))}"
             )
     return values
 
@@ -298,5 +301,6 @@ def _error_nodes(source: str, given: str, times: int) -> list[onnx.NodeProto]:
 def _check_logits(value: Items, chosen: str) -> None:
     if value.ndim != 2:
         raise ExportError(
-            f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]"
+            f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]: "
+            "export it again with a flatten, or a mean over the map, at its end"
         )

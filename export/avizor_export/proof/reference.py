@@ -91,4 +91,6 @@ def _refuse_other_rows(outputs: Mapping[str, Items], size: int) -> None:
     for name, values in outputs.items():
         if values.ndim == 0 or len(values) != size:
             rows = len(values) if values.ndim else "no"
-            raise ExportError(f"{name} has {rows} rows for a batch of {size}; an output has one for each item")
+            raise ExportError(
+                f"{name} has {rows} rows for a batch of {size}; an output has one for each item{or_left_out(name)}"
+            )

@@ -62,7 +62,10 @@ def measure(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32)
 def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
     """The metric from probabilities [n, classes] or scores [n, 1]. Raises ExportError if one is not finite."""
     if not np.isfinite(values).all():
-        raise ExportError(f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision")
+        raise ExportError(
+            f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision: publish fp32, or where "
+            "it is fp32 leave out items far beyond what the network was trained on"
+        )
     if task == "classify":
         return float(np.mean(values.argmax(axis=1) == labels))
     return roc_auc(values[:, 0], labels == 1)
@@ -106,8 +109,8 @@ def beside_chance(task: Task, reached: float, labels: NDArray[np.int64]) -> str 
         )
     return (
         f"{metric} {reached:.4f} is below what chance gives {by}: the labels are not in the order of the outputs, or the "
-        "network names other classes than those that are frequent; put the lines of --labels into the order of training, and see "
-        "whether the pre-processing (--input) is that of training"
+        "network names other classes than those that are frequent; put the lines of --labels into the order of training, and "
+        "see whether the pre-processing (--input) is that of training"
     )
 
 
