@@ -117,7 +117,7 @@ def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
     if outside(before) != outside(manifest):
         raise ExportError(
             f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels"
-            f"{_other_outputs(before, manifest)}; publish under another --name"
+            f"{_other_outputs(before, manifest)}; publish under another name"
         )
 
 

@@ -157,6 +157,6 @@ def test_a_file_whose_input_has_the_name_of_an_output_is_exported_again_with_ano
 def test_the_same_name_with_other_labels_goes_under_another(tmp_path: Path) -> None:
     published(nn.Linear(6, 2), tmp_path)
     request = ExportRequest("m", "classify", VECTOR, labels=["a", "c"])
-    with pytest.raises(ExportError, match="publish under another --name"):
+    with pytest.raises(ExportError, match="publish under another name"):
         export_model(nn.Linear(6, 2), request, tmp_path)
     assert export_model(nn.Linear(6, 2), ExportRequest("n", "classify", VECTOR, labels=["a", "c"]), tmp_path).version == 1
