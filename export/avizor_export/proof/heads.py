@@ -22,6 +22,8 @@ _RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 # They do so where their other input is that number.
 _NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
 _SIGMOIDS = ("Sigmoid", "HardSigmoid")
+# Of a constant that is a bound, or neutral: one for each of very many classes.
+_MOST_NUMBERS = 100_000
 # How far the sum of a softmax is from 1: in float32, and in float16 over many classes.
 _SUM, _SUM_OF_SOFTMAX = 1e-4, 1e-2
 
@@ -75,10 +77,8 @@ def passed_on(graph: onnx.GraphProto, name: str) -> list[str]:
 
 def refuse_squashed(proto: onnx.ModelProto) -> None:
     """Raise ExportError if the softmax that gives `probabilities` is over the outputs of a sigmoid or of another softmax."""
-    first, *before = made_of(proto.graph, "probabilities") or [onnx.NodeProto()]
-    if first.op_type != "Softmax":
-        return
-    before = made_of(proto.graph, first.input[0])
+    last = made_of(proto.graph, "probabilities")[:1]
+    before = made_of(proto.graph, last[0].input[0]) if last and last[0].op_type == "Softmax" else []
     if before and before[-1].op_type in _SIGMOIDS:
         raise ExportError(
             "the network ends in a sigmoid; let it return logits, of which exactly one class is right: the softmax is added at "
@@ -129,7 +129,3 @@ def _small_constants(graph: onnx.GraphProto) -> dict[str, Floats]:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             found[node.output[0]] = node.attribute[0].t
     return {name: numpy_helper.to_array(each) for name, each in found.items() if np.prod(each.dims) <= _MOST_NUMBERS}
-
-
-# Of a constant that is a bound, or neutral: one for each of very many classes.
-_MOST_NUMBERS = 100_000
