@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from pydantic import JsonValue
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.layers import layers_of
+from avizor_export.description.stored import from_proto
 from avizor_export.description.table import difference, table
+from avizor_export.proof.constant import why_same
 from avizor_export.proof.differences import allowed
 from avizor_export.variants.variant import remarks
 from avizor_inference.calibration import Calibration
@@ -87,6 +88,8 @@ def _parity(manifest: Manifest) -> Iterator[str]:
         for name, each in report.server.outputs.items():
             yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} | the same |"
     yield ""
+    if report.same_for_all:
+        yield from (f"Note: {why_same(report.same_for_all, 'real' in report.samples)}.", "")
     for where, agreement in (("", report), ("Through the server: ", report.server)):
         if agreement is None:
             continue
@@ -147,7 +150,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
 
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
-    layers = layers_of(ir.from_proto(proto))
+    layers = layers_of(from_proto(proto))
     rows = table(layers, parameters)
     yield from ("## Layers", "")
     yield _row(*rows[0])

@@ -23,10 +23,11 @@ from avizor_export.loading.input_description import parse_input
 from avizor_export.loading.labels import read_labels
 from avizor_export.loading.trained import load, weights_file
 from avizor_export.parity import BATCH_SIZES
+from avizor_export.proof.optional import OPTIONAL
 from avizor_export.request import ExportRequest, check_labels
 from avizor_export.serving.options import given, serving_options
 from avizor_export.variants.int8 import MOST_ITEMS
-from avizor_export.variants.quality import METRIC_OF, LabelledItems, by_chance
+from avizor_export.variants.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.variants.variant import remarks
 from avizor_inference.inputs import AudioInput, InputSpec
 from avizor_inference.manifest import Manifest, Precision, Task
@@ -64,6 +65,12 @@ _path = click.Path(path_type=Path)
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT; refused if it loses over --max-drop.")
 @click.option("--fp16", is_flag=True, help="Network in float16, for GPUs; refused if it loses over --max-drop.")
 @click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Of accuracy or ROC AUC.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    type=click.Choice(OPTIONAL["classify"]),
+    help="Output that the version is to be without; may be given twice.",
+)
 @serving_options
 def export(
     source: str,
@@ -87,6 +94,7 @@ def export(
     int8: bool,
     fp16: bool,
     max_drop: float,
+    leave_out: tuple[str, ...],
     **serving: Any,
 ) -> None:
     """Export SOURCE to a Triton model repository.
@@ -132,6 +140,7 @@ def export(
         held_out=read_held_out(evaluate_on, spec, names if task == "classify" else None) if evaluate_on else None,
         precision=precision,
         max_drop=max_drop,
+        leave_out=leave_out,
         verify_with=verify_with,
         serving=given(serving),
         factory=Path(source).name if is_file else source,
@@ -147,7 +156,7 @@ def export(
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
     version = export_model(network, request, models) if network else adopt_model(Path(source), request, models, output)
     describe_export(version)
-    _note_missing_taps(version.manifest, source)
+    _note_missing_taps(version.manifest, source, leave_out)
     if request.held_out is not None:
         _warn_of_chance(version.manifest, request.held_out)
 
@@ -179,9 +188,9 @@ def describe_export(version: ModelVersion) -> None:
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
 
 
-def _note_missing_taps(manifest: Manifest, source: str) -> None:
+def _note_missing_taps(manifest: Manifest, source: str, left_out: Sequence[str]) -> None:
     """A program or a graph has no layers whose values could be tapped, and a module may keep them where they are not found."""
-    given = {output.name for output in manifest.outputs}
+    given = {*left_out, *(output.name for output in manifest.outputs)}
     wanted = ["embedding"]
     if source.endswith(".onnx"):
         how = "give the file outputs that are named so"
@@ -202,16 +211,10 @@ def _them(names: Sequence[str]) -> str:
 
 
 def _warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
-    """Say so where the network tells apart nothing: mostly labels in another order, or other pre-processing."""
-    metric, (chance, margin) = METRIC_OF[manifest.task], by_chance(manifest.task, held_out.labels)
-    reached = manifest.evaluation[metric]
-    if isinstance(reached, float) and reached <= chance + margin:
-        without = "naming the most frequent class alone" if manifest.task == "classify" else "scores at random"
-        click.echo(
-            f"Warning: {metric} {reached:.4f} is what chance gives ({chance:.4f} by {without}, {margin:.4f} to either side); "
-            "see whether the labels are in the order of the outputs, and the pre-processing (--input) is that of training.",
-            err=True,
-        )
+    """Say so where the network tells apart nothing, or the labels say the opposite of what it says."""
+    reached = manifest.evaluation[METRIC_OF[manifest.task]]
+    if isinstance(reached, float) and (said := beside_chance(manifest.task, reached, held_out.labels)):
+        click.echo(f"Warning: {said}.", err=True)
 
 
 def _describe_variant(manifest: Manifest) -> None:

@@ -19,7 +19,8 @@ from avizor_export.loading.adopt import adopt, features_of, outputs_of
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.reference import Reference, reference_of
 from avizor_export.proof.conditioning import moved_graph, moved_torch
-from avizor_export.proof.heads import refuse_sigmoid
+from avizor_export.proof.constant import why_same
+from avizor_export.proof.heads import refuse_squashed
 from avizor_export.publish import publish, staging
 from avizor_export.request import ExportRequest, check_data, settled
 from avizor_export.served import ServedModel, meanings, serve
@@ -53,7 +54,7 @@ def export_model(
     """
     request = settled(request, models)
     example = torch.from_numpy(parity.random_items(request.input, 2, real=request.real_items))
-    with serve(network, request.input, request.task, example) as served:
+    with serve(network, request.input, request.task, example, request.leave_out) as served:
         outputs = _outputs(served, example, request.input)
         check_data(request, outputs)
         proto, report, simplified = _proven(request, served, example, outputs, simplify)
@@ -70,7 +71,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     """
     request = settled(request, models)
     first_look(path)
-    spec, proto = adopt(path, request.input, request.task, output, request.real_items)
+    spec, proto = adopt(path, request.input, request.task, output, request.real_items, request.leave_out)
     request = replace(request, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(request, outputs)
@@ -138,7 +139,7 @@ def _in_precision(made: Made, request: ExportRequest) -> Made:
 
 
 def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference) -> ParityReport:
-    refuse_sigmoid(proto)
+    refuse_squashed(proto)
 
     def compare(found: parity.Run) -> ParityReport:
         return parity.compare(reference.run, found, request.input, request.real_items, reference.name, reference.moved)
@@ -150,6 +151,8 @@ def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[Ten
             "of %s too",
             reference.name,
         )
+    if report.same_for_all:
+        _log.warning("%s", why_same(report.same_for_all, "real" in report.samples))
     if request.verify_with is None:
         return report
     with _through_server(request, proto, outputs, "fp32") as run:

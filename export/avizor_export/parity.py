@@ -11,19 +11,22 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
 
 from avizor_export.proof.conditioning import Moved, movement, own_shares
+from avizor_export.proof.constant import same_for_all
 from avizor_export.proof.differences import (
     ABSOLUTE_TOLERANCE,
     RELATIVE_TOLERANCE,
     ROOT_TOLERANCE,
+    SCALE_TOLERANCE,
     allowed,
     differences,
     root_noise,
+    same_class,
     worse,
 )
 from avizor_export.proof.items import BATCH_SIZES, items_by_kind, random_items, rows_of_batch
+from avizor_export.proof.optional import or_left_out
 from avizor_export.proof.ranks import rank_correlation
 from avizor_export.proof.reference import Items, ItemsInfluenceError, Run, run_reference
 from avizor_export.served import ServedModel
@@ -36,12 +39,7 @@ __all__ = ["BATCH_SIZES", "Items", "Run", "compare", "onnxruntime_run", "random_
 
 def torch_run(model: ServedModel) -> Run:
     """The torch module as a reference."""
-
-    def run(items: Items) -> dict[str, Items]:
-        with torch.inference_mode():
-            return {name: value.numpy() for name, value in model.named(torch.from_numpy(items)).items()}
-
-    return run
+    return model.as_reference
 
 
 def onnxruntime_run(proto: onnx.ModelProto, *, optimised: bool = True) -> Run:
@@ -79,7 +77,7 @@ def compare(
     order.
     """
     kinds = items_by_kind(spec, real)
-    found_so_far, samples = _Findings(), []
+    found_so_far, samples, expected = _Findings(), [], {}
     for kind, items in kinds.items():
         here = _findings(reference, found, items, kind)
         if kind == _CONSTANT and moved and not here.agreed and _is_rounding(here, reference, spec, items, moved):
@@ -87,20 +85,27 @@ def compare(
         if here.refused:
             raise here.refused
         samples.append(kind)
+        expected[kind] = here.expected
         found_so_far.merge(here)
     report = ParityReport(
         compared_with=compared_with,
         absolute_tolerance=ABSOLUTE_TOLERANCE,
         relative_tolerance=RELATIVE_TOLERANCE,
         root_tolerance=ROOT_TOLERANCE,
+        scale_tolerance=SCALE_TOLERANCE,
         batch_sizes=BATCH_SIZES,
         samples=tuple(samples),
         outputs=found_so_far.worst,
         top1_agreement=found_so_far.top1_agreement,
         rank_correlation=found_so_far.rank_correlation,
+        same_for_all=same_for_all(expected),
     )
     if not report.passed:
-        raise ParityError(f"the graph does not give what {compared_with} gives: {'; '.join(_complaints(report))}; {_ADVICE}")
+        failed = [name for name, output in report.outputs.items() if not output.passed]
+        raise ParityError(
+            f"the graph does not give what {compared_with} gives: {'; '.join(_complaints(report))}; {_ADVICE}"
+            f"{or_left_out(*failed)}"
+        )
     return report
 
 
@@ -134,16 +139,18 @@ def _findings(reference: Run, found: Run, items: Items, kind: str) -> _Findings:
     except ItemsInfluenceError as error:
         here.refused = error
         return here
+    here.expected = expected[max(BATCH_SIZES)]
     for size in BATCH_SIZES:
         here.add(expected[size], found(np.ascontiguousarray(items[rows_of_batch(size)])), f"{kind}, batch of {size}")
     return here
 
 
 class _Findings:
-    """What was found over batches; `refused` if the reference was, which may be by rounding."""
+    """What was found over batches; `refused` if the reference was, which may be by rounding. expected: of the largest batch."""
 
     def __init__(self) -> None:
         self.worst: dict[str, OutputDifference] = {}
+        self.expected: Mapping[str, Items] = {}
         self.refused: ItemsInfluenceError | None = None
         self._agreed: list[bool] = []
         self._root_scores: list[tuple[float, float]] = []
@@ -167,7 +174,7 @@ class _Findings:
         for name, difference in differences(expected, got, sample).items():
             self.worst[name] = worse(self.worst.get(name), difference)
         if "probabilities" in expected:
-            self._agreed += _same_class(expected["probabilities"], got["probabilities"])
+            self._agreed += same_class(expected, got)
         if "score" in expected:
             roots = [np.sqrt(np.maximum(each["score"][:, 0].astype(np.float64), 0)) for each in (expected, got)]
             self._root_scores += zip(*(root.tolist() for root in roots), strict=True)
@@ -182,13 +189,6 @@ class _Findings:
     def rank_correlation(self) -> float | None:
         """Of the scores; their roots have the same order, and roundings of one size."""
         return rank_correlation(np.array(self._root_scores), self._noise) if self._root_scores else None
-
-
-def _same_class(wanted: Items, got: Items) -> list[bool]:
-    """Whether each item's most probable class is the reference's, or one that ties with it there."""
-    wide = wanted.astype(np.float64)
-    chosen = got.argmax(axis=1)
-    return (wide[np.arange(len(wide)), chosen] >= wide.max(axis=1) - ABSOLUTE_TOLERANCE).tolist()  # type: ignore[no-any-return]
 
 
 def _complaints(report: ParityReport) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from avizor_export.calibrate import NormalRecording
 from avizor_export.proof.items import refuse_front_end
+from avizor_export.proof.optional import check_left_out
 from avizor_export.served import MEANINGS
 from avizor_export.server_address import check_server, parse_address
 from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, with_options
@@ -42,6 +43,7 @@ class ExportRequest:
     held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
     precision: of the network. Another than fp32 is made from the proven FP32 graph, measured on `held_out`, and refused if it
         loses more than max_drop of accuracy or ROC AUC. int8 takes the ranges of its activations from `real_items`.
+    leave_out: optional outputs (`embedding`, `activations`) that the version is to be without.
     serving: how it is to be served, where not as the version before, or by the defaults. max_batch_size: one of these.
     published: settings of the version before as the work began, for proofs through a server; found out by the export.
     """
@@ -58,6 +60,7 @@ class ExportRequest:
     held_out: LabelledItems | None = None
     precision: Precision = "fp32"
     max_drop: float = 0.01
+    leave_out: Sequence[str] = ()
     serving: ServingOptions = field(default_factory=ServingOptions)
     max_batch_size: int | None = None
     published: ServingSettings = field(default_factory=ServingSettings)
@@ -81,6 +84,7 @@ def settled(request: ExportRequest, models: Path) -> ExportRequest:
     Raises ExportError for a name, items or settings that cannot be, and for a server to verify with that is not there.
     """
     _check_name(request.name)
+    check_left_out(request.leave_out, request.task)
     _check_input(request)
     if request.verify_with is not None:
         check_server(parse_address(request.verify_with))
@@ -114,7 +118,10 @@ def _check_input(request: ExportRequest) -> None:
     """The items first, then the front end: what is wrong with them would else be blamed on the network."""
     tensor = request.input.tensor()
     if tensor.name in MEANINGS:
-        raise ExportError(f"input {tensor.name!r} has the name of an output; give it another one")
+        raise ExportError(
+            f"input {tensor.name!r} has the name of an output; give it another one, which for an .onnx file means to "
+            "export it again with another name of its input"
+        )
     _check_items(request, request.real_items, "real")
     refuse_front_end(request.input, request.real_items)
 

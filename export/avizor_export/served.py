@@ -6,19 +6,24 @@ that it does not have to be written for Avizor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avizor_export.front_ends.of_input import front_end
 from avizor_export.last_layers import last_linear_and_map
-from avizor_export.proof.heads import are_probabilities
+from avizor_export.proof.differences import LOGITS
+from avizor_export.proof.heads import are_probabilities, ends_in_softmax
 from avizor_export.taps import Taps, in_step, is_all_of
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import InputSpec, TableInput
 from avizor_inference.manifest import Task
+
+Items = NDArray[np.generic]
 
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",
@@ -77,6 +82,23 @@ class ServedModel(nn.Module):
         """The outputs by name."""
         return dict(zip(self.output_names, self(items), strict=True))
 
+    def as_reference(self, items: Items) -> dict[str, Items]:
+        """The outputs by name, and of a classifier its LOGITS, by which they are judged. items: raw, [n, ...]."""
+        logits: list[Tensor] = []
+        handle = self.network.register_forward_hook(lambda _module, _inputs, output: logits.append(output))
+        try:
+            with torch.inference_mode():
+                outputs = self.named(torch.from_numpy(items))
+        finally:
+            handle.remove()
+        if "probabilities" in outputs:
+            outputs[LOGITS] = logits[-1]
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Take off the taps of these names, where there are any."""
+        self._taps.keep(set(self._taps.names) - set(names))
+
     def __enter__(self) -> Self:
         return self
 
@@ -92,13 +114,14 @@ class ServedModel(nn.Module):
         sizes = len(example), len(example) + 1
         returned = _run(self, example)
         caught = self._taps.take()
-        try:
-            _run(self, torch.cat([example, example[:1]]))
-        except ExportError as error:
-            raise ExportError(
-                f"the network takes a batch of {sizes[0]} and not one of {sizes[1]}; look for a reshape or an expand with a "
-                f"fixed batch size, and use x.shape[0] or -1 there: {error}"
-            ) from error
+        for other in (example[:1], torch.cat([example, example[:1]])):
+            try:
+                _run(self, other)
+            except ExportError as error:
+                raise ExportError(
+                    f"the network takes a batch of {sizes[0]} and not one of {len(other)}; look for a reshape or an expand "
+                    f"with a fixed batch size, and use x.shape[0] or -1 there, or for a norm over the batch: {error}"
+                ) from error
         kept = in_step(caught, self._taps.take(), sizes)
         self._taps.keep({name for name in kept if not any(is_all_of(caught[name], each) for each in (example, returned))})
 
@@ -114,7 +137,7 @@ class ServedClassifier(ServedModel):
                 f"the network gives {list(logits.shape)} for a batch of {len(example)}; a classifier gives [batch, classes]"
             )
         if are_probabilities(logits.numpy()):
-            raise ExportError("the network ends in a softmax; let it return logits: the softmax is added at export")
+            raise ends_in_softmax()
         self._own_outputs = ("probabilities",)
         linear, last_map = last_linear_and_map(network, lambda: _run(self, example))
         if linear is not None:
@@ -185,8 +208,11 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
     )
 
 
-def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> ServedModel:
-    """Wrap a trained network, in eval mode. example: a batch of raw items. Raises ExportError if it does not fit the task."""
+def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor, leave_out: Collection[str] = ()) -> ServedModel:
+    """Wrap a trained network, in eval mode. example: a batch of raw items. leave_out: outputs that are not tapped.
+
+    Raises ExportError if the network does not fit the task.
+    """
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise ExportError("the network was made by torch.jit.script or trace; export the module that it was made from")
     original = getattr(network, "_orig_mod", None)
@@ -198,7 +224,9 @@ def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor) -> S
         if any(module.training for module in network.modules()):
             raise ExportError("a part of the network stays in training mode; its eval() has to switch every part")
         kind = ServedClassifier if task == "classify" else ServedAutoencoder
-        return kind(front_end(spec), network, modes, example).eval()
+        served = kind(front_end(spec), network, modes, example).eval()
+        served.leave_out(leave_out)
+        return served
     except BaseException:
         give_back(modes)
         raise

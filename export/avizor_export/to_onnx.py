@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from avizor_export.proof.optional import or_left_out
 from avizor_export.served import ServedModel
 from avizor_export.translation_errors import why_invalid, why_untranslated
 from avizor_export.weight_origins import name_folded, network_origins
@@ -92,6 +93,7 @@ def check_proto(proto: onnx.ModelProto) -> None:
         if None in tensor.dims[1:]:
             raise ExportError(
                 f"{tensor.name} has a size that depends on the data: {list(tensor.dims)}; only the batch may vary"
+                f"{or_left_out(tensor.name)}"
             )
 
 

@@ -24,7 +24,7 @@ def why_untranslated(error: BaseException) -> str:
         where = f"{place[1]}, line {place[2]}: `{place[3].strip()}`" if place else _short(text)
         return (
             f"its course or its sizes depend on the values of the items ({where}), and one graph has to serve all; compute "
-            "both ways and choose by torch.where, or use torch.cond"
+            "both ways and choose by torch.where, item by item"
         )
     return _short(text) or type(first).__name__
 

@@ -13,6 +13,7 @@ import onnx
 from pydantic import JsonValue, ValidationError
 
 from avizor_export.calibrate import NormalRecording, calibrate
+from avizor_export.proof.optional import OPTIONAL
 from avizor_export.publish import Staging, earlier_digests, write_whole
 from avizor_export.request import ExportRequest
 from avizor_export.serving.next_config import name_to_keep, next_config
@@ -115,8 +116,18 @@ def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
 
     if outside(before) != outside(manifest):
         raise ExportError(
-            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels; publish under another name"
+            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels"
+            f"{_other_outputs(before, manifest)}; publish under another name"
         )
+
+
+def _other_outputs(before: Manifest, manifest: Manifest) -> str:
+    """Where optional outputs are the whole difference, or a part of it: how to have the same."""
+    was, now = ({output.name for output in each.outputs} for each in (before, manifest))
+    more = [name for name in OPTIONAL[manifest.task] if name in now - was]
+    fewer = [name for name in OPTIONAL[manifest.task] if name in was - now]
+    text = f"; it has no {' and no '.join(more)}: {' '.join(f'--leave-out {name}' for name in more)}" if more else ""
+    return text + (f"; it has {' and '.join(fewer)}, which this one is without" if fewer else "")
 
 
 def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:

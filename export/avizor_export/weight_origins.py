@@ -29,6 +29,8 @@ def origins_of(graph: ir.Graph) -> Origins:
         given = given[:1] if node.op_type in _STORED_OTHERWISE else given
         if node.op_type in _SIZES:
             made: tuple[ir.Value, ...] = ()
+        elif any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values()):
+            continue  # a branch or body takes what it likes from around it, the graph's input as well
         elif all(value in origins for value in given):
             made = tuple(dict.fromkeys(origin for value in given for origin in origins[value]))
         else:

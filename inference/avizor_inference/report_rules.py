@@ -8,6 +8,8 @@ from avizor_inference.manifest import Manifest
 from avizor_inference.reports import Agreement, ParityReport, VariantReport
 
 _ROUNDING = 1e-6
+# The largest scale by which export allows for the rounding of logits.
+_LARGEST_LOGIT = 1e4
 
 
 def report_problems(manifest: Manifest) -> Iterator[str]:
@@ -42,6 +44,8 @@ def _of_agreement(found: Agreement, report: ParityReport, names: list[str], what
             yield f"in {what}, {name} passed, and its difference is {output.share_of_allowed:g} times what is allowed"
         # Of no other output is it known how large its values are, and with them what is allowed.
         most = report.absolute_tolerance + report.relative_tolerance
+        if report.scale_tolerance is not None:
+            most += report.scale_tolerance * _LARGEST_LOGIT
         if name == "probabilities" and not 0 <= output.largest_absolute <= most * (1 + _ROUNDING):
             yield f"in {what}, {name} passed, and its difference of {output.largest_absolute:g} is over what is allowed"
 

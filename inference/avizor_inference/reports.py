@@ -55,13 +55,17 @@ class ServerParity(Agreement):
 
 
 class ParityReport(Agreement):
-    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference|.
+    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference| +
+    scale_tolerance * the item's largest |reference|.
 
-    The same holds for logarithms of probabilities. Of `score` and `error_map` the roots are compared:
+    The same holds for logarithms of probabilities, whose scale is the item's largest logit (up to 10,000); that much of a
+    probability is added to what is allowed of it, too. Of `score` and `error_map` the roots are compared:
     |root(onnx) - root(reference)| <= root_tolerance * v + rtol / 2 * root(reference), where v is the item's largest value of
     reconstruction plus that of the error.
 
     compared_with: the torch module, or the reference evaluator of the onnx package.
+    scale_tolerance: absent where no share of the item's largest value was allowed.
+    same_for_all: outputs that are the same for all random and real items, which agree whatever the graph does.
     root_tolerance: absent where `score` and `error_map` were compared as other values are.
     """
 
@@ -69,7 +73,9 @@ class ParityReport(Agreement):
     absolute_tolerance: float
     relative_tolerance: float
     root_tolerance: float | None = None
+    scale_tolerance: float | None = None
     samples: tuple[str, ...]
+    same_for_all: tuple[str, ...] = ()
     server: ServerParity | None = None
 
     @property

@@ -34,7 +34,7 @@ from avizor_inference.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.graph import read_graph
 from avizor_inference.inputs import ImageInput, TensorInput
-from avizor_inference.manifest import Manifest
+from avizor_inference.manifest import Manifest, Precision
 from avizor_inference.repository import ModelRepository, ModelVersion
 
 SPEC = "conv8 pool conv16 pool fc10"
@@ -282,6 +282,47 @@ def test_a_variant_that_cannot_be_proven_is_refused(tmp_path: Path, changes: dic
     with pytest.raises(ExportError, match=message):
         export_model(Signs(), vectors(precision="int8", **changes), tmp_path)
     assert nothing_published(tmp_path)
+
+
+@pytest.mark.parametrize("skill", ["none", "inverted"])
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_what_cannot_be_lost_is_no_guard(tmp_path: Path, skill: str, precision: Precision) -> None:
+    """Labels in another order: the accuracy is 0, and whatever the network loses, it is none the worse."""
+    asked = vectors(precision=precision)
+    assert asked.held_out is not None
+    labels = 1 - asked.held_out.labels if skill == "inverted" else np.arange(200) // 100
+    held_out = replace(asked.held_out, labels=labels)
+    network = Signs() if skill == "inverted" else Blind()
+    says = f"what {precision} loses cannot be measured on the held-out items, .* accuracy 0.* chance gives .*; or publish fp32"
+    with pytest.raises(ExportError, match=says):
+        export_model(network, replace(asked, held_out=held_out), tmp_path)
+    assert nothing_published(tmp_path)
+    export_model(network, replace(asked, held_out=held_out, precision="fp32"), tmp_path)
+
+
+class Blind(nn.Module):
+    """Gives nearly the same class for everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 2)
+        with torch.no_grad():
+            self.linear.bias.copy_(torch.tensor([1e5, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)  # type: ignore[no-any-return]
+
+
+def test_an_autoencoder_on_labels_that_are_turned_round_is_told_so(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    items = np.zeros((300, 6), np.float32)
+    items[:, :2] = rng.uniform(-1, 1, (300, 2))
+    anomalies = np.arange(300) % 3 == 0
+    items[anomalies, 2:] = rng.normal(0, 0.5, (100, 4))
+    held_out = LabelledItems(items, (~anomalies).astype(np.int64))
+    settings = {"task": "reconstruct", "input": VECTOR, "labels": None, "real_items": items, "held_out": held_out}
+    with pytest.raises(ExportError, match=r"the labels the other way round it would be 1\.0000; .*; or publish fp32"):
+        export_model(Plane(), request(precision="int8", **settings), tmp_path)
 
 
 def test_an_autoencoder_in_int8_has_a_calibration_of_its_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.real_data import sample
-from avizor_export.variants.quality import LabelledItems, by_chance, measure, quality, roc_auc
+from avizor_export.variants.quality import LabelledItems, beside_chance, by_chance, measure, quality, roc_auc
 from avizor_inference.errors import ExportError
 from avizor_inference.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.manifest import Task
 
 VECTOR = TensorInput(name="features", item_shape=(2,))
 IMAGE = ImageInput(height=4, width=6, channels=1)
@@ -44,6 +46,38 @@ def test_what_chance_gives_is_what_random_answers_give() -> None:
     found = [np.mean(rng.random(200) >= 1 - np.mean(labels == 0)) for _ in range(2000)]
     assert np.mean(found) == pytest.approx(chance, abs=0.005)
     assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
+
+
+HALF = np.array([0, 1] * 100)
+RARE = np.array([0] * 190 + [1] * 10)
+TEN = np.array([*range(10)] * 20)
+
+
+@pytest.mark.parametrize(
+    ("task", "reached", "labels", "says"),
+    [
+        ("reconstruct", 0.5, HALF, "is what chance gives"),
+        ("reconstruct", 0.45, HALF, "is what chance gives"),
+        ("reconstruct", 0.0116, HALF, "with the labels the other way round it would be 0.9884; see which items"),
+        ("reconstruct", 0.0116, RARE, "far below what chance gives"),
+        ("reconstruct", 0.41, RARE, "is what chance gives"),
+        ("classify", 0.5, HALF, "is what chance gives"),
+        ("classify", 0.03, HALF, "is below what chance gives .* the labels are not in the order of the outputs"),
+        ("classify", 0.0, TEN, "is below what chance gives .* put the lines of --labels into the order"),
+        ("classify", 0.1, TEN, "is what chance gives"),
+    ],
+)
+def test_far_below_chance_is_said_to_be_the_labels_and_near_it_to_be_chance(
+    task: Task, reached: float, labels: np.ndarray, says: str
+) -> None:
+    said = beside_chance(task, reached, labels)
+    assert said is not None
+    assert re.search(says, said)
+
+
+@pytest.mark.parametrize(("task", "reached", "labels"), [("reconstruct", 0.7, HALF), ("classify", 0.2, TEN)])
+def test_nothing_is_said_of_what_is_better_than_chance(task: Task, reached: float, labels: np.ndarray) -> None:
+    assert beside_chance(task, reached, labels) is None
 
 
 def test_measured_in_batches() -> None:

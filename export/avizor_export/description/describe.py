@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
-import onnx_ir as ir
 import torch
 from torch import nn
 
@@ -16,6 +15,7 @@ from avizor_export.architectures.grammar import GRAMMAR, is_spec, parse_spec, re
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
 from avizor_export.description.layers import layers_of
+from avizor_export.description.stored import loaded
 from avizor_export.description.table import difference, table
 from avizor_export.loading.programs import load_program
 from avizor_export.to_onnx import to_program
@@ -49,7 +49,7 @@ def layers_of_file(path: Path) -> list[Layer]:
     if not path.exists():
         raise ExportError(f"{path} does not exist")
     try:
-        model = ir.load(path)
+        model = loaded(path)
         if not len(model.graph):
             raise ValueError("it has no nodes")
         return layers_of(model)

@@ -16,6 +16,7 @@ from avizor_export.description.layer import Layer
 from avizor_export.description.operators import layer_of, other, product
 from avizor_export.description.reach import START, Reach, join
 from avizor_export.description.shapes import Shapes
+from avizor_export.description.stored import from_proto, with_stored_weights
 from avizor_export.description.weights import Weight, Weights, name_of, norm_inside
 
 _JOINS = {"Add", "Concat", "Sum"}
@@ -25,8 +26,10 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[Layer]:
     """The layers of a model, in the order of its graph. Front ends (weights that are not the network's) are left out.
 
-    Every weight is counted once, in the layer that is the first to use it. words: by module, the word of the spec.
+    Every weight is counted once, in the layer that is the first to use it; those that branches and bodies hold or use, in
+    that of the node that they belong to. The model may be changed. words: by module, the word of the spec.
     """
+    model = with_stored_weights(model)
     graph, shapes = model.graph, Shapes(model)
     weights = Weights(graph)
     reaches: dict[ir.Value, Reach] = {}
@@ -60,7 +63,7 @@ def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[L
 
 def parameters_of(proto: onnx.ModelProto) -> int:
     """Numbers in the weights of a network of which nothing but the graph is known: what its layers hold."""
-    return sum(layer.parameters for layer in layers_of(ir.from_proto(proto)))
+    return sum(layer.parameters for layer in layers_of(from_proto(proto)))
 
 
 def _place_of_bias(

@@ -15,6 +15,8 @@ from avizor_export.description.weights import Weight, name_of
 
 _GLOBAL = {"GlobalAveragePool", "GlobalMaxPool"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}
+# Not one multiplication for each number at most, and not worked out.
+_OF_UNKNOWN_WORK = {"ConvInteger", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Scan"}
 _POINTWISE = {
     "BatchNormalization": "batch norm",
     "LayerNormalization": "layer norm",
@@ -60,7 +62,10 @@ def product(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer, Reach]
 
 def other(node: ir.Node, reach: Reach, weights: Sequence[Weight], shapes: Shapes) -> Layer:
     """A node that is no layer, and yet has weights of its own: a parameter that is added, a scale."""
-    return Layer(name_of(node, weights), f"other ({node.op_type})", shapes.item(node.outputs[0]), reach.field)
+    work = None if node.op_type in _OF_UNKNOWN_WORK else 0
+    return Layer(
+        name_of(node, weights), f"other ({node.op_type})", shapes.item(node.outputs[0]), reach.field, multiply_adds=work
+    )
 
 
 def _convolution(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer, Reach]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from avizor_export.description.sizes import MOST_NUMBERS, with_sizes
 
@@ -80,7 +80,7 @@ class Shapes:
             "shapes",
             [self._declared(value) for value in given],
             [self._declared(value) for value in graph.outputs],
-            [ir.serde.serialize_tensor(each) for each in _telling(graph)],
+            list(_telling(graph)),
             value_info=[self._declared(value) for value in inner if value.dtype is not None and value.shape is not None],
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
@@ -106,9 +106,10 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _telling(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:
-    """Constants from whose numbers shapes may follow."""
+def _telling(graph: ir.Graph) -> Iterator[onnx.TensorProto]:
+    """Constants from whose numbers shapes may follow; not those that lie in a file beside the graph which is away."""
     for value in graph.initializers.values():
         constant = value.const_value
         if constant is not None and constant.size <= MOST_NUMBERS and not getattr(constant.raw, "is_meta", False):
-            yield constant
+            with suppress(OSError, ValueError):
+                yield numpy_helper.from_array(constant.numpy(), value.name)

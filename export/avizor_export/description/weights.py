@@ -13,6 +13,16 @@ from avizor_export.weight_origins import NETWORK, origins_of
 # Shapes, axes and indices.
 _NO_WEIGHTS = {ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING}
 
+# Of operators whose other inputs are no weights: the places of those that may be.
+_FIRST = dict.fromkeys(("Clip", "DequantizeLinear", "OneHot", "Pad", "QuantizeLinear", "Resize", "Upsample"), (0,))
+_PLACES = {
+    **_FIRST,
+    "ConvInteger": (0, 1),
+    "MatMulInteger": (0, 1),
+    "QLinearConv": (0, 3, 8),
+    "QLinearMatMul": (0, 3),
+}
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -38,14 +48,15 @@ class Weights:
 
     def __init__(self, graph: ir.Graph) -> None:
         # What export writes has the network's weights below `network.`; in another file every constant may be a weight.
-        exported = any(name.startswith(NETWORK) for name in graph.initializers)
+        exported = any(name.startswith(NETWORK) for each in (graph, *_inner_graphs(graph)) for name in each.initializers)
         prefix = NETWORK if exported else ""
-        self._origins = origins_of(graph)
+        inside = {value: (value,) for inner in _inner_graphs(graph) for value in inner.initializers.values()}
+        self._origins = {**origins_of(graph), **inside}
         # Adoption puts the prefix before every value, and a single number there is a constant more often than a weight.
         singles = exported and not any((value.name or "").startswith(NETWORK) for node in graph for value in node.outputs)
         self._ours = {
             value
-            for value in graph.initializers.values()
+            for value in (*graph.initializers.values(), *inside)
             if (value.name or "").startswith(prefix) and value.dtype not in _NO_WEIGHTS and (singles or dims(value))
         }
         self._counted: set[ir.Value] = set()
@@ -56,9 +67,9 @@ class Weights:
 
     def of(self, node: ir.Node) -> list[Weight]:
         """The inputs of a node that hold weights, in their order. Nothing for a node that only makes one weight of another."""
-        if node.op_type == "QuantizeLinear" or any(value in self._origins for value in node.outputs):
+        if any(value in self._origins for value in node.outputs):
             return []
-        given = [value for value in (*node.inputs, *_from_inside(node)) if value is not None]
+        given = [value for value in (*_that_hold_weights(node), *_from_inside(node)) if value is not None]
         made = [(value, self._origins.get(value, ())) for value in given]
         found = [Weight(value, tuple(each for each in stored if each in self._ours)) for value, stored in made]
         return [weight for weight in found if weight.stored]
@@ -86,7 +97,23 @@ def _from_inside(node: ir.Node) -> Iterator[ir.Value | None]:
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
             for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
-                yield from inner.inputs
+                yield from _that_hold_weights(inner)
+
+
+def _that_hold_weights(node: ir.Node) -> list[ir.Value | None]:
+    """The inputs of a node that may be weights; bounds, sizes, and how numbers are stored are not."""
+    places = _PLACES.get(node.op_type)
+    return list(node.inputs) if places is None else [node.inputs[place] for place in places if place < len(node.inputs)]
+
+
+def _inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """Branches and bodies at any depth."""
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                inner = attribute.as_graph()
+                yield inner
+                yield from _inner_graphs(inner)
 
 
 def dims(value: ir.Value) -> tuple[int, ...]:
@@ -95,8 +122,9 @@ def dims(value: ir.Value) -> tuple[int, ...]:
 
 
 def name_of(node: ir.Node, weights: Sequence[Weight]) -> str:
-    """The module that the weights are of; of a node without weights its own name."""
-    name = weights[0].stored[0].name if weights else None
+    """The module that the weights are of; of a node without weights, or with graphs of its own inside, its own name."""
+    holds_graphs = any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
+    name = weights[0].stored[0].name if weights and not holds_graphs else None
     if name:
         module = name.removeprefix(NETWORK).partition(".parametrizations.")
         return module[0] if module[1] else module[0].rpartition(".")[0] or module[0]

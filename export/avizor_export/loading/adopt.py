@@ -20,7 +20,8 @@ from avizor_export.front_ends.of_input import front_end
 from avizor_export.loading.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.loading.reference import reference_of
 from avizor_export.parity import Items, onnxruntime_run, random_items
-from avizor_export.proof.heads import are_probabilities
+from avizor_export.proof.heads import has_softmax, passed_on, step_of
+from avizor_export.proof.optional import or_left_out
 from avizor_export.served import enlargement, meanings
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
@@ -39,19 +40,25 @@ _TAPS = frozenset({"embedding", "activations"})
 
 
 def adopt(
-    path: Path, spec: InputSpec | None, task: Task, output: str | None = None, real: Items | None = None
+    path: Path,
+    spec: InputSpec | None,
+    task: Task,
+    output: str | None = None,
+    real: Items | None = None,
+    leave_out: Sequence[str] = (),
 ) -> tuple[InputSpec, onnx.ModelProto]:
     """The file's graph as a model repository wants it, and what its input is.
 
     spec: None takes the graph's own tensor; a TensorInput has to be that. output: name of the logits, probabilities or
     reconstruction, where the graph has several outputs. real: raw items, which tell the range of whole numbers.
+    leave_out: names of optional outputs that are not kept.
     Raises ExportError saying what is wrong with the file and how to mend it.
     """
     network = read_onnx(path)
     tensor, outputs = _outside(network, path)
     own = _tensor_input(tensor, path)
     chosen = _choose(outputs, task, output, path)
-    network = _keep(network, [chosen, *(name for name in outputs if name in _TAPS and name != chosen)])
+    network = _keep(network, [chosen, *(name for name in outputs if name in _TAPS and name not in (chosen, *leave_out))])
     _add_prefix(network.graph)
     if spec is None or isinstance(spec, TensorInput):
         _check_own(spec or own, own, path)
@@ -60,7 +67,7 @@ def adopt(
         source, proto = _FEATURES, _with_front_end(network, spec, own)
     del proto.opset_import[:]  # which names the one set once for each graph that was merged
     proto.opset_import.append(helper.make_opsetid("", OPSET))
-    given = _values(proto, random_items(spec, 2, real=real))
+    given = _values(proto, random_items(spec, 2, real=real), task, PREFIX + chosen)
     _finish(proto, task, (source, own.item_shape), PREFIX + chosen, given)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
@@ -105,8 +112,12 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
         try:
             specs.append(TensorSpec.model_validate(fields))
         except ValidationError as error:
-            raise ExportError(f"output {each.name!r} cannot be served: {describe(error)}; export the model again") from error
+            raise ExportError(
+                f"output {each.name!r} cannot be served: {describe(error)}; export the model again{or_left_out(each.name)}"
+            ) from error
     meaning = meanings({each.name: each.item_shape for each in specs}, spec)
+    if "probabilities" in meaning and step_of(proto.graph, "probabilities"):
+        meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
     return tuple(each.model_copy(update={"meaning": meaning[each.name]}) for each in specs)
 
 
@@ -143,6 +154,8 @@ def _keep(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
             needed.update(name for inner in with_inner_nodes(node) for name in inner.input)
             needed.update(output.name for inner in inner_graphs(node) for output in inner.output)
     constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    nodes, lifted = _with_weights_apart(nodes, outputs)
+    constants += lifted
     given = {tensor.name for tensor in graph.initializer}
     known = {value.name: value for value in graph.output}
     cut = helper.make_graph(
@@ -155,6 +168,22 @@ def _keep(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
         sparse_initializer=graph.sparse_initializer,
     )
     return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _with_weights_apart(
+    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """The nodes that are left, and what `Constant` nodes hold as initializers: there weights are looked for, as for int8."""
+    kept, weights = [], []
+    for node in nodes:
+        is_weight = node.op_type == "Constant" and node.output[0] not in outputs and node.attribute[0].name == "value"
+        if is_weight and len(node.attribute[0].t.dims):
+            weights.append(onnx.TensorProto())
+            weights[-1].CopyFrom(node.attribute[0].t)
+            weights[-1].name = node.output[0]
+        else:
+            kept.append(node)
+    return kept, weights
 
 
 def _add_prefix(graph: onnx.GraphProto) -> None:
@@ -180,7 +209,7 @@ def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own: TensorInput)
     if features != own.item_shape or own.dtype != "float32":
         raise ExportError(
             f"the graph takes {own.dtype}{list(own.item_shape)} and the front end gives float32{list(features)} for an item; "
-            "mend the input description"
+            "change --input so that it gives that, or leave it out: then items are the graph's own tensor"
         )
     before = to_program(module, example, [tensor.name], [_FEATURES]).model_proto
     before.ir_version = network.ir_version
@@ -211,7 +240,7 @@ def _finish(
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
         _check_logits(given[chosen], chosen)
-        operator = "Identity" if are_probabilities(given[chosen]) else "Softmax"
+        operator = "Identity" if has_softmax(graph, chosen, given) else "Softmax"
         nodes.append(helper.make_node(operator, ["avizor.given"], ["probabilities"]))
         shapes = {"probabilities": shape}
     else:
@@ -228,19 +257,28 @@ def _finish(
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
 
 
-def _values(proto: onnx.ModelProto, items: Items) -> dict[str, Items]:
-    """What the graph gives for two items. Raises ExportError where it does not run, or gives sizes that depend on the items."""
+def _values(proto: onnx.ModelProto, items: Items, task: Task, chosen: str) -> dict[str, Items]:
+    """What the graph gives for two items, and of a classifier what its chosen output is made of (`passed_on`).
+
+    Raises ExportError where it does not run, or gives sizes that depend on the items.
+    """
+    outputs = {value.name for value in proto.graph.output}
+    whole = onnx.ModelProto()
+    whole.CopyFrom(proto)
+    inner = passed_on(proto.graph, chosen) if task == "classify" else []
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in outputs)
     try:
-        run = onnxruntime_run(proto)
+        run = onnxruntime_run(whole)
         values, of_zeros = run(items), run(np.zeros_like(items[:1]))
     except ExportError:
         reference_of(proto, items)  # says it in plainer words
         raise
-    for name, value in values.items():
+    for name in outputs:
+        value = values[name]
         if value.ndim and value.shape[1:] != of_zeros[name].shape[1:]:
             raise ExportError(
                 f"{name.removeprefix(PREFIX)} is {list(value.shape)} for two items and {list(of_zeros[name].shape)} for one of "
-                "zeros; only the batch may vary"
+                f"zeros; only the batch may vary{or_left_out(name.removeprefix(PREFIX))}"
             )
     return values
 
@@ -263,5 +301,6 @@ def _error_nodes(source: str, given: str, times: int) -> list[onnx.NodeProto]:
 def _check_logits(value: Items, chosen: str) -> None:
     if value.ndim != 2:
         raise ExportError(
-            f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]"
+            f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier gives [batch, classes]: "
+            "export it again with a flatten, or a mean over the map, at its end"
         )

@@ -23,7 +23,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         model = standardised(model)
     except (OSError, DecodeError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"{path} is not a valid ONNX model: {' '.join(str(error).split())[:300]}") from error
+        raise ExportError(f"{path} is not a valid ONNX model: {' '.join(str(error).split())[:300]}; export it again") from error
     if custom := sorted({(node.domain, node.op_type) for node in _nodes(model.graph) if node.domain not in STANDARD_DOMAINS}):
         named = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
         raise ExportError(f"{path} needs operators of {named}; export it again with standard operators only")

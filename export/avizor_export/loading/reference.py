@@ -12,6 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 from avizor_export.parity import Items, Run, onnxruntime_run
 from avizor_export.proof.conditioning import Moved
+from avizor_export.proof.differences import STEP
+from avizor_export.proof.heads import step_of, with_logits
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import graph_of
 
@@ -32,10 +34,11 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
 
     items: raw items to try it on. Raises ExportError where neither runs.
     """
+    proto, step = with_logits(proto), step_of(proto.graph, "probabilities")
     try:
         run = reference_run(proto)
         run(items)
-        return Reference(run, f"the reference evaluator of onnx {version('onnx')}")
+        return Reference(_with_step(run, step), f"the reference evaluator of onnx {version('onnx')}")
     except ExportError as error:
         plain = onnxruntime_run(proto, optimised=False)
         try:
@@ -43,7 +46,12 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
         except ExportError:
             raise error from None  # the graph is at fault, and the evaluator's words are the plainer
         note = f"{error}; so the graph is compared with ONNX Runtime without its optimisations"
-        return Reference(plain, f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
+        return Reference(_with_step(plain, step), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
+
+
+def _with_step(run: Run, step: float) -> Run:
+    """What quantises its probabilities itself, with the step by which they are judged."""
+    return (lambda items: {**run(items), STEP: np.full((len(items), 1), step)}) if step else run
 
 
 def reference_run(proto: onnx.ModelProto) -> Run:

@@ -60,8 +60,7 @@ def moved_torch(model: ServedModel) -> Moved:
         def run(items: Items) -> dict[str, Items]:
             handle = model.front_end.register_forward_hook(add)
             try:
-                with torch.inference_mode():
-                    return {name: value.numpy() for name, value in model.named(torch.from_numpy(items)).items()}
+                return model.as_reference(items)
             finally:
                 handle.remove()
 

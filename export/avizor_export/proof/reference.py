@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.proof.differences import differences
+from avizor_export.proof.differences import LOGITS, differences
 from avizor_export.proof.items import BATCH_SIZES, rows_of_batch
+from avizor_export.proof.optional import or_left_out
 from avizor_inference.errors import ExportError
 
 Items = NDArray[np.generic]
@@ -38,20 +39,38 @@ def run_reference(reference: Run, items: Items, kind: str) -> dict[int, dict[str
         rows = rows_of_batch(size)
         name = _first_difference({each: values[rows] for each, values in outputs[whole].items()}, outputs[size])
         if name is not None:
-            raise _why(reference, items, name, f"{kind}, batches of {size} and {whole}")
+            raise _why(reference, items, name, (size, whole), kind)
     return outputs
 
 
-def _why(reference: Run, items: Items, name: str, sample: str) -> ExportError:
+def _why(reference: Run, items: Items, name: str, sizes: tuple[int, int], kind: str) -> ExportError:
     if _first_difference(reference(items), reference(items)) is not None:
         return ExportError(
             f"the network gives another {name} when it is run again on the same items: something in it is random, such as "
             "dropout that is still on; make it in eval mode, and leave the randomness to the training"
         )
+    small, whole = sizes
+    if not _neighbours_matter(reference, items):
+        return ItemsInfluenceError(
+            f"{name} of an item is another in a batch of {small} than in one of {whole}, whatever else is in it ({kind}); look "
+            "for a division by the size of the batch, what jumps at a rounding (round, argmax, a comparison), and values so "
+            f"large that float32 keeps no digits after the point{or_left_out(name)}"
+        )
     return ItemsInfluenceError(
-        f"items of a batch influence each other: {name} of an item depends on what else is in its batch ({sample}); look for a "
-        "batch norm that takes the batch's own statistics, or a mean, a norm or a sum over dimension 0"
+        f"items of a batch influence each other: {name} of an item depends on what else is in its batch ({kind}, batches of "
+        f"{small} and {whole}); look for a batch norm that takes the batch's own statistics, or a mean, a norm or a sum over "
+        f"dimension 0{or_left_out(name)}"
     )
+
+
+def _neighbours_matter(reference: Run, items: Items) -> bool:
+    """Whether an item gets something else in a batch of the same size, at the same place in it, among copies of itself."""
+    place = len(items) // 2
+    among_others, among_copies = (
+        {name: values[place : place + 1] for name, values in reference(batch).items()}
+        for batch in (items, np.ascontiguousarray(np.broadcast_to(items[place], items.shape)))
+    )
+    return _first_difference(among_others, among_copies) is not None
 
 
 def _first_difference(wanted: Mapping[str, Items], got: Mapping[str, Items]) -> str | None:
@@ -60,10 +79,11 @@ def _first_difference(wanted: Mapping[str, Items], got: Mapping[str, Items]) -> 
 
 def _refuse_non_finite(outputs: Mapping[str, Items], sample: str, kind: str) -> None:
     for name, values in outputs.items():
-        if not np.isfinite(values.astype(np.float64)).all():
+        if name != LOGITS and not np.isfinite(values.astype(np.float64)).all():  # -inf is the logit of a class that never is
             zeros = "a division by something that is 0 there, which wants an eps, or for " if kind == "zeros" else ""
             raise ExportError(
                 f"output {name} of the network is not finite on {sample}; look for {zeros}overflow or NaN in the weights"
+                f"{or_left_out(name)}"
             )
 
 
@@ -71,4 +91,6 @@ def _refuse_other_rows(outputs: Mapping[str, Items], size: int) -> None:
     for name, values in outputs.items():
         if values.ndim == 0 or len(values) != size:
             rows = len(values) if values.ndim else "no"
-            raise ExportError(f"{name} has {rows} rows for a batch of {size}; an output has one for each item")
+            raise ExportError(
+                f"{name} has {rows} rows for a batch of {size}; an output has one for each item{or_left_out(name)}"
+            )

@@ -78,11 +78,13 @@ def _split(graph: onnx.GraphProto) -> tuple[set[int], set[int]]:
     """Indices of the nodes inside, and of all that depend on one of the network's weights."""
     for node in graph.node:
         if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
-            raise ExportError(f"{node.op_type} holds a graph of its own; only networks without control flow can be rewritten")
+            raise ExportError(
+                f"{node.op_type} holds a graph of its own; only networks without control flow can be rewritten; publish fp32"
+            )
     weights = {tensor.name for tensor in graph.initializer if tensor.name.startswith(WEIGHTS)}
     weighted = {index for index, node in enumerate(graph.node) if weights & set(node.input)}
     if not weighted:
-        raise ExportError("the graph has no weights of a network; there is nothing to make smaller")
+        raise ExportError("the graph has no weights of a network; there is nothing to make smaller; publish fp32")
     after, reached = set(weighted), _names(graph.node[index].output for index in weighted)
     for index, node in enumerate(graph.node):  # in topological order, as ONNX demands
         if reached & set(node.input):
@@ -108,7 +110,7 @@ def _types(proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
 def _known(types: dict[str, onnx.ValueInfoProto], names: Iterable[str]) -> list[onnx.ValueInfoProto]:
     names = list(names)
     if missing := [name for name in names if name not in types]:
-        raise ExportError(f"the type of {', '.join(missing)} in the graph is not known; export the network in another way")
+        raise ExportError(f"the type of {', '.join(missing)} in the graph is not known; publish fp32")
     return [types[name] for name in names]
 
 

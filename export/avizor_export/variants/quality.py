@@ -62,7 +62,10 @@ def measure(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32)
 def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
     """The metric from probabilities [n, classes] or scores [n, 1]. Raises ExportError if one is not finite."""
     if not np.isfinite(values).all():
-        raise ExportError(f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision")
+        raise ExportError(
+            f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision: publish fp32, or where "
+            "it is fp32 leave out items far beyond what the network was trained on"
+        )
     if task == "classify":
         return float(np.mean(values.argmax(axis=1) == labels))
     return roc_auc(values[:, 0], labels == 1)
@@ -79,6 +82,36 @@ def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
         return share, 2 * float(np.sqrt(share * (1 - share) / count))
     anomalies = int(labels.sum())
     return 0.5, 2 * float(np.sqrt((count + 1) / (12 * anomalies * (count - anomalies))))
+
+
+def beside_chance(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
+    """What is wrong where a metric is no better than chance, and what to do; None where it is better.
+
+    Far below it the network tells items apart, and the labels say the opposite of what it says.
+    """
+    metric, (chance, margin) = METRIC_OF[task], by_chance(task, labels)
+    if reached > chance + margin:
+        return None
+    without = "naming the most frequent class alone" if task == "classify" else "scores at random"
+    by = f"({chance:.4f} by {without}, {margin:.4f} to either side)"
+    is_autoencoder = task == "reconstruct"
+    if reached >= chance - margin:
+        also = "are those of the items" if is_autoencoder else "are in the order of the outputs"
+        return (
+            f"{metric} {reached:.4f} is what chance gives {by}; see whether the labels {also}, and the pre-processing "
+            "(--input) is that of training"
+        )
+    if is_autoencoder:
+        return (
+            f"{metric} {reached:.4f} is far below what chance gives {by}: normal items score higher than anomalies, and with "
+            f"the labels the other way round it would be {1 - reached:.4f}; see which items of --evaluate-on are normal (those "
+            f"named {', '.join(NORMAL_LABELS[:3])}, or the number 0), and whether the network was trained on normal ones"
+        )
+    return (
+        f"{metric} {reached:.4f} is below what chance gives {by}: the labels are not in the order of the outputs, or the "
+        "network names other classes than those that are frequent; put the lines of --labels into the order of training, and "
+        "see whether the pre-processing (--input) is that of training"
+    )
 
 
 def roc_auc(scores: Items, anomalies: NDArray[np.bool_]) -> float:

@@ -16,7 +16,7 @@ from avizor_export.serving.settings import TENSORRT, Target
 from avizor_export.to_onnx import check_proto, strip_traces
 from avizor_export.variants.half import halve, rounded_to_half
 from avizor_export.variants.int8 import FEWEST_ITEMS, quantise
-from avizor_export.variants.quality import METRIC_OF, OUTPUT_OF, LabelledItems, quality
+from avizor_export.variants.quality import METRIC_OF, OUTPUT_OF, LabelledItems, beside_chance, by_chance, measure, quality
 from avizor_export.variants.speed import compare_speed
 from avizor_inference.embedded import CPU
 from avizor_inference.errors import ExportError
@@ -65,10 +65,11 @@ def make_variant(
 ) -> tuple[onnx.ModelProto, VariantReport]:
     """The graph in another precision, and what that changed. items: real raw items, for the ranges of int8.
 
-    target: what it is to run on. Raises ExportError if there is too little to measure it on, if it cannot be made, or if it
-    loses more than is allowed.
+    target: what it is to run on. Raises ExportError if there is too little to measure it on, if FP32 itself is no better than
+    chance there, if it cannot be made, or if it loses more than is allowed.
     """
     check_variant_data(precision, items, guard.held_out)
+    _check_there_is_skill(proto, precision, guard)
     made, settings = quantise(proto, items, target) if precision == "int8" and items is not None else halve(proto)
     strip_traces(made)
     check_proto(made)
@@ -78,6 +79,17 @@ def make_variant(
     if not report.passed:
         raise ExportError(complaint(precision, report, report.after))
     return made, report
+
+
+def _check_there_is_skill(proto: onnx.ModelProto, precision: Precision, guard: Guard) -> None:
+    """A network that has none, or one whose labels say the opposite, loses nothing by its metric whatever becomes of it."""
+    held_out = guard.held_out
+    reached, (chance, _) = measure(onnxruntime_run(proto), guard.task, held_out), by_chance(guard.task, held_out.labels)
+    if reached <= chance:
+        raise ExportError(
+            f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network "
+            f"without any skill: {beside_chance(guard.task, reached, held_out.labels)}; or publish fp32"
+        )
 
 
 def _check_loads(made: onnx.ModelProto, precision: Precision) -> None:
