@@ -77,6 +77,8 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
         if path.exists():
             _log.warning("%s was damaged, and is written anew; the finished shards are of this job", path)
         write_text(path, settings.model_dump_json(indent=2) + "\n")
+    for table in TABLES:
+        make_folder(out / table)  # a reader finds each of them, without parts if there are no rows
     for shard in finished.flaws:
         commit_path(out, shard).unlink()
     if finished.flaws:

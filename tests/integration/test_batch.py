@@ -51,6 +51,7 @@ def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -
     keys = query(f"select count(*), count(distinct (uri, channel, start_sample, model)) from '{out}/windows/*.parquet'")
     # 13 of three windows, the short one, and two channels of half a second (one window each), by two models
     assert keys == [(2 * (13 * 3 + 1 + 2), 2 * (13 * 3 + 1 + 2))]
+    assert list((out / "dead_letters").iterdir()) == []  # it is there, so that whoever looks finds that there are none
     recordings = query(f"select count(*), count(distinct uri) from '{out}/recordings/*.parquet'")
     assert recordings == [(30, 15)]
     flagged = query(f"select uri, p_value from '{out}/recordings/*.parquet' where is_anomaly")
