@@ -139,7 +139,7 @@ def test_settings_beside_torchvisions_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("design", "setting", "says"),
     [
-        ("lenet", "classes=true", "--set classes=true is no number of classes; write --set classes=10"),
+        ("lenet", "classes=true", "--set classes=true is no number of classes; leave it out, as the labels tell it"),
         ("lenet", "classes=0", "--set classes=0 is no number"),
         ("alexnet", "batch_norm=False", "--set batch_norm='False' is neither true nor false; write --set batch_norm=true"),
         (SPEC, "batch_norm=1", "--set batch_norm=1 is neither true nor false"),
