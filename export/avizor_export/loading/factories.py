@@ -60,7 +60,7 @@ def _imported(factory: str) -> Callable[..., object]:
             f"{factory!r} names a file, not a module; {_as_module(PurePath(module_name), attribute or 'factory')}"
         )
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ExportError(f"{factory!r} is not a factory; write package.module:factory")
+        raise ExportError(f"{factory!r} is no architecture, spec or file, and not a factory; write package.module:factory")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look in the folder it is called from
     try:

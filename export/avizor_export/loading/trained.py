@@ -88,8 +88,11 @@ def load(
     _refuse_idle(weights, is_factory=not designed and not is_program)
     if weights.of_torchvision:
         return _of_torchvision(source, arguments, weights.text or "", spec, labels)
-    if spec is None:
-        raise ExportError("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
+    if designed:
+        _check_settings(source, arguments, labels)
+    if missing := _missing(source, weights, spec, labels, designed):
+        raise ExportError("; ".join(missing))
+    assert spec is not None
     if is_program:
         if weights.file or arguments:
             raise ExportError("a .pt2 file has weights and arguments inside; leave out --weights and --set")
@@ -100,6 +103,24 @@ def load(
         return _designed(source, arguments, weights, spec, labels)
     network, key = load_network(source, arguments, weights.file, weights.key, weights.in_factory)
     return Trained(network, spec, labels, arguments, key)
+
+
+def _missing(
+    source: str,
+    weights: GivenWeights,
+    spec: InputSpec | None,
+    labels: Sequence[str] | None,
+    designed: bool,
+) -> list[str]:
+    """All that has to be given as well, in one message."""
+    missing = []
+    if spec is None:
+        missing.append("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
+    if designed and not reconstructs(source) and not labels:
+        missing.append("give --labels, a text file of one label a line in the order of the outputs")
+    if designed and weights.file is None:
+        missing.append(f"give the trained weights of {source!r} with --weights: without them it has learnt nothing")
+    return missing
 
 
 def _refuse_idle(weights: GivenWeights, is_factory: bool) -> None:
@@ -176,12 +197,9 @@ def _designed(
     spec: InputSpec,
     labels: Sequence[str] | None,
 ) -> Trained:
-    if reconstructs(design) and arguments:
-        raise ExportError(f"{design!r} says everything itself; leave out --set {', '.join(arguments)}")
-    batch_norm, settings, others = _settings(design, arguments)
-    classes = 0 if reconstructs(design) else _classes(design, others, labels)
-    if given.file is None:
-        raise ExportError(f"give the trained weights of {design!r} with --weights: without them it has learnt nothing")
+    batch_norm, settings, _ = _settings(design, arguments)
+    classes = len(labels or ())
+    assert given.file is not None  # _missing saw it
     shape = features_of(spec)
     if reconstructs(design):
         network, weights = build_autoencoder(design, shape), read_weights(given.file)
@@ -220,16 +238,26 @@ def _refuse_other_classes(network: nn.Module, weights: WeightsFile, key: str | N
         raise ExportError(f"{weights.path} is of a network with {learnt} classes, and there are {given}; give a label for each")
 
 
-def _classes(design: str, others: Mapping[str, JsonValue], labels: Sequence[str] | None) -> int:
-    classes = others.get("classes", len(labels or ()))
+def _check_settings(design: str, arguments: Mapping[str, JsonValue], labels: Sequence[str] | None) -> None:
+    """Raise ExportError for a setting that the design does not have, or that makes no sense."""
+    if reconstructs(design):
+        if arguments:
+            raise ExportError(f"{design!r} says everything itself; leave out --set {', '.join(arguments)}")
+        return
+    _, _, others = _settings(design, arguments)
     if unknown := [name for name in others if name != "classes"]:
-        known = ["classes", "batch_norm", *(ARCHITECTURES[design].choices if design in ARCHITECTURES else ())]
+        architecture = ARCHITECTURES.get(design)
+        known = ["classes"]
+        if architecture is not None:
+            known += [*(["batch_norm"] if architecture.batch_norm else []), *architecture.choices]
         raise ExportError(f"{design!r} takes no --set {', '.join(unknown)}; it takes {', '.join(known)}")
+    if "classes" not in others:
+        return
+    classes = others["classes"]
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        if "classes" not in others:
-            raise ExportError("give --labels, a text file of one label a line in the order of the outputs")
         raise ExportError(f"--set classes={json.dumps(classes)} is no number of classes; leave it out, as the labels tell it")
-    return classes
+    if labels and classes != len(labels):
+        raise ExportError(f"--set classes={classes}, and there are {len(labels)} labels; leave it out, as the labels tell it")
 
 
 def _settings(design: str, arguments: Mapping[str, JsonValue]) -> tuple[bool, dict[str, bool | str], dict[str, JsonValue]]:
