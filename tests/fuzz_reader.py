@@ -29,7 +29,8 @@ from avizor_export.description.table import table
 from avizor_export.loading.adopt import adopt, outputs_of, own_input
 from avizor_export.loading.programs import load_program
 from avizor_export.loading.reference import reference_run
-from avizor_export.loading.state_dicts import load_weights, read_state
+from avizor_export.loading.state_dicts import load_weights
+from avizor_export.loading.weights_files import read_weights
 from avizor_export.parity import compare, onnxruntime_run
 from avizor_inference.errors import AvizorError
 from avizor_inference.graph import read_graph
@@ -169,7 +170,7 @@ READERS: dict[str, dict[str, Callable[[Path], object]]] = {
         "adopt": adopt_whole,
         "adopt_autoencoder": lambda path: adopt(path, None, "reconstruct"),
     },
-    ".pt": {"weights": lambda path: load_weights(torch.nn.Sequential(torch.nn.Linear(4, 3)), read_state(path), "the file")},
+    ".pt": {"weights": lambda path: load_weights(torch.nn.Sequential(torch.nn.Linear(4, 3)), read_weights(path))},
     ".pt2": {"program": load_program},
     ".npy": {"items": lambda path: sample(path, VECTOR, 8)},
     ".npz": {"held_out": lambda path: read_held_out(path, VECTOR, ["a", "b"])},

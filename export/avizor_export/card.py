@@ -62,7 +62,8 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
         yield "* not simplified: the exporter's optimiser changed what the graph gives"
     yield f"* sha256 `{manifest.model_sha256}`"
-    yield f"* made {made.created:%Y-%m-%d %H:%M} UTC from `{made.factory}`" + (
+    built = f" {made.built_with()}" if made.arguments else ""
+    yield f"* made {made.created:%Y-%m-%d %H:%M} UTC from `{made.factory}`{built}" + (
         f", weights sha256 `{made.weights_sha256}`" if made.weights_sha256 else ""
     )
     yield "* with " + ", ".join(f"{name} {number}" for name, number in made.producers.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from torch import nn
+from pydantic import JsonValue
 
 from avizor_export.data.figures import read_evaluation, read_training
 from avizor_export.data.fit_on import fit_on as fitted_spec
@@ -21,7 +21,7 @@ from avizor_export.loading.adopt import own_input
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.input_description import parse_input
 from avizor_export.loading.labels import read_labels
-from avizor_export.loading.trained import load, weights_file
+from avizor_export.loading.trained import GivenWeights, Trained, load
 from avizor_export.parity import BATCH_SIZES
 from avizor_export.proof.optional import OPTIONAL
 from avizor_export.request import ExportRequest, check_labels
@@ -43,8 +43,10 @@ _path = click.Path(path_type=Path)
 @click.option("--models", type=_path, default=Path("models"), show_default=True, help="Model repository; made if absent.")
 @click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True)
 @click.option("--input", "input_text", help="JSON file, or e.g. image:height=32,width=32,channels=1,mean=0.5")
-@click.option("--weights", help="State dict saved with torch.save; or torchvision:IMAGENET1K_V1, with =FILE if it is there.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=JSON", help="Keyword argument of the factory, e.g. classes=10.")
+@click.option("--weights", help="State dict or checkpoint; or torchvision:IMAGENET1K_V1, with =FILE if it is there.")
+@click.option("--weights-key", help="Which of several sets of weights in the file, e.g. ema or state_dict.ema_model.")
+@click.option("--weights-in-factory", is_flag=True, help="The factory loads the trained weights itself.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=JSON", help="Argument of the factory or architecture.")
 @click.option("--output", help="Of an .onnx file with several: the logits, probabilities or reconstruction.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through a live Triton as well.")
 @click.option(
@@ -79,6 +81,8 @@ def export(
     task: Task,
     input_text: str | None,
     weights: str | None,
+    weights_key: str | None,
+    weights_in_factory: bool,
     settings: tuple[str, ...],
     output: str | None,
     verify_with: str | None,
@@ -112,19 +116,22 @@ def export(
         check_labels(names)
     arguments = dict(_setting(text) for text in settings)
     spec = _input(input_text, fit_on) if input_text or fit_on else None
-    network: nn.Module | None = None
+    trained: Trained | None = None
+    given_weights = GivenWeights(weights, weights_key, weights_in_factory)
     is_file = source.endswith((".pt2", ".onnx"))
     if task == "classify":
         _refuse(calibrate, "--calibrate", "is for autoencoders: it gives scores their p-values; real items come by --items")
     if source.endswith(".onnx"):
         _refuse(weights, "--weights", "an .onnx file has its weights inside")
+        _refuse(weights_key, "--weights-key", "an .onnx file has its weights inside")
+        _refuse(weights_in_factory, "--weights-in-factory", "an .onnx file has its weights inside")
         _refuse(settings, "--set", "an .onnx file is no factory that takes arguments")
         first_look(Path(source))
         spec = spec or own_input(Path(source))
     else:
         _refuse(output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
-        loaded = load(source, arguments, weights, spec, names, task)
-        network, spec, names = loaded.network, loaded.input, loaded.labels
+        trained = load(source, arguments, given_weights, spec, names, task)
+        spec, names = trained.input, trained.labels
     for said in front_end_remarks(spec):
         click.echo(f"Warning: {said}.", err=True)
     rule, real = SourceRule(source_pattern), items or calibrate
@@ -144,7 +151,9 @@ def export(
         verify_with=verify_with,
         serving=given(serving),
         factory=Path(source).name if is_file else source,
-        weights=Path(source) if is_file else weights_file(weights),
+        arguments=trained.arguments if trained else {},
+        weights=Path(source) if is_file else given_weights.file,
+        weights_key=trained.weights_key if trained else None,
     )
     if calibrate and calibrate.suffix == ".npy" and isinstance(spec, AudioInput):
         click.echo(
@@ -154,7 +163,10 @@ def export(
         )
     if real is None:
         click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
-    version = export_model(network, request, models) if network else adopt_model(Path(source), request, models, output)
+    if trained is not None:
+        version = export_model(trained.network, request, models)
+    else:
+        version = adopt_model(Path(source), request, models, output)
     describe_export(version)
     _note_missing_taps(version.manifest, source, leave_out)
     if request.held_out is not None:
@@ -167,6 +179,8 @@ def describe_export(version: ModelVersion) -> None:
     click.echo(
         f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
     )
+    if made := manifest.provenance.built_with():
+        click.echo(f"  built by {manifest.provenance.factory} {made}")
     reference = manifest.parity.compared_with
     for name, output in manifest.parity.outputs.items():
         click.echo(
@@ -266,10 +280,10 @@ def _input(text: str | None, training_data: Path | None) -> InputSpec:
     return fitted_spec(training_data, spec) if training_data else spec
 
 
-def _setting(text: str) -> tuple[str, object]:
+def _setting(text: str) -> tuple[str, JsonValue]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise click.BadParameter(f"{text!r} is not KEY=JSON", param_hint="--set")
+        raise click.BadParameter(f"{text!r} is not KEY=JSON; write {text}=VALUE", param_hint="--set")
     try:
         return key, json.loads(value)
     except ValueError:

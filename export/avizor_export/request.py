@@ -46,6 +46,8 @@ class ExportRequest:
     leave_out: optional outputs (`embedding`, `activations`) that the version is to be without.
     serving: how it is to be served, where not as the version before, or by the defaults. max_batch_size: one of these.
     published: settings of the version before as the work began, for proofs through a server; found out by the export.
+    factory, arguments, weights, weights_key: where the network comes from, for the manifest: what made it and with what, the
+        file of its weights, and which of several sets in the file they are.
     """
 
     name: str
@@ -65,7 +67,9 @@ class ExportRequest:
     max_batch_size: int | None = None
     published: ServingSettings = field(default_factory=ServingSettings)
     factory: str = ""
+    arguments: Mapping[str, JsonValue] = field(default_factory=dict)
     weights: Path | None = None
+    weights_key: str | None = None
 
     @property
     def options(self) -> ServingOptions:

@@ -79,7 +79,9 @@ def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Prov
     """Where a version comes from: the request, its factory and weights, the packages that made it."""
     return Provenance(
         factory=factory,
+        arguments=dict(request.arguments),
         weights_sha256=sha256_of_file(request.weights) if request.weights else None,
+        weights_key=request.weights_key,
         parameters=parameters,
         created=datetime.now(UTC),
         producers={package: version(package) for package in ("avizor", "torch", "onnx", "onnxscript")},

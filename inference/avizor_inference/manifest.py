@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -28,10 +29,22 @@ class Provenance(Strict):
     """Where the version comes from."""
 
     factory: str
+    arguments: dict[str, JsonValue] = Field(
+        default_factory=dict, description="of the factory; or settings of the architecture, such as its layout"
+    )
     weights_sha256: str | None = None
+    weights_key: str | None = Field(default=None, description="under which the weights were in their file; . is its top level")
     parameters: int = Field(ge=0, description="trainable and fixed numbers in the torch module, front end excluded")
     created: datetime
     producers: dict[str, str] = Field(description="package -> version")
+
+    def built_with(self) -> str:
+        """The arguments as a person reads them; an empty text where there are none."""
+        return (
+            "with " + ", ".join(f"{name}={json.dumps(value)}" for name, value in self.arguments.items())
+            if self.arguments
+            else ""
+        )
 
 
 class Manifest(Strict):

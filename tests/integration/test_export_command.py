@@ -85,7 +85,7 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     for number in range(25):
         write_wav(tmp_path / "normal" / "fan" / f"{number}.wav", tone(1.0, seed=number))
     result = avizor(
-        "export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct",
+        "export", "mine:autoencoder", "--set", "latent=5", "--weights-in-factory", "--name", "fan", "--task", "reconstruct",
         "--input", "audio:sample_rate=8000,window_samples=4096,hop_samples=4096,n_fft=256,hop_length=240,n_mels=16",
         "--calibrate", "normal", "--fit-on", "normal", cwd=tmp_path,
     )  # fmt: skip
@@ -109,11 +109,24 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
 def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(NET.replace("self.encoder", "self.enc"))
     result = avizor(
-        "export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct",
+        "export", "mine:autoencoder", "--set", "latent=5", "--weights-in-factory", "--name", "fan", "--task", "reconstruct",
         "--input", "tensor:name=x,item_shape=1/16/17", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "has no embedding; keep what gives the latent vector as the module's attribute `encoder`" in result.stderr
+
+
+def test_a_factory_whose_weights_may_be_random_is_refused_unless_it_loads_them_itself(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NET)
+    asked = ["export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct"]
+    asked += ["--input", "tensor:name=x,item_shape=1/16/17"]
+    result = avizor(*asked, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "may be the random ones of a network that was never trained" in result.stderr
+    assert not (tmp_path / "models").exists()
+    result = avizor(*asked, "--weights-in-factory", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert ModelRepository(tmp_path / "models").version("fan").manifest.provenance.arguments == {"latent": 5}
 
 
 def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: Path) -> None:

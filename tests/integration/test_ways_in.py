@@ -84,6 +84,23 @@ def test_an_architecture_or_a_spec_with_its_state_dict(tmp_path: Path, design: s
     assert version.manifest.parity.top1_agreement == 1.0
 
 
+def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    said = refused(tmp_path, "lenet", "--task", "classify")
+    for part in (
+        "say with --input what one raw item is",
+        "give --labels",
+        "give the trained weights of 'lenet' with --weights",
+    ):
+        assert part in said
+
+
+def test_settings_that_an_architecture_does_not_have_or_that_labels_contradict(tmp_path: Path) -> None:
+    _, weights = trained(tmp_path, "lenet")
+    given = ("lenet", "--task", "classify", "--input", IMAGE, "--weights", weights, "--labels", labels(tmp_path), "--set")
+    assert "'lenet' takes no --set layout; it takes classes" in refused(tmp_path, *given, "layout=adapted")
+    assert "--set classes=5, and there are 10 labels; leave it out" in refused(tmp_path, *given, "classes=5")
+
+
 def test_a_design_without_weights_has_learnt_nothing(tmp_path: Path) -> None:
     said = refused(tmp_path, SPEC, "--task", "classify", "--input", IMAGE, "--labels", labels(tmp_path))
     assert "give the trained weights" in said
@@ -139,7 +156,7 @@ def test_settings_beside_torchvisions_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("design", "setting", "says"),
     [
-        ("lenet", "classes=true", "--set classes=true is no number of classes; write --set classes=10"),
+        ("lenet", "classes=true", "--set classes=true is no number of classes; leave it out, as the labels tell it"),
         ("lenet", "classes=0", "--set classes=0 is no number"),
         ("alexnet", "batch_norm=False", "--set batch_norm='False' is neither true nor false; write --set batch_norm=true"),
         (SPEC, "batch_norm=1", "--set batch_norm=1 is neither true nor false"),

@@ -1,5 +1,6 @@
 """Autoencoders and super-resolution by spec: mirror images, clear refusals, scores at the features' size."""
 
+import itertools
 from pathlib import Path
 from typing import TypeVar
 
@@ -244,3 +245,19 @@ def test_a_table_row_is_described_by_its_columns() -> None:
     result = CliRunner().invoke(describe, ["fc64 fc32 latent8", "--columns", "30"], catch_exceptions=False)
     assert "input 30" in result.output
     assert f"{30 * 64 + 64:,}" in result.output
+
+
+@pytest.mark.parametrize("times", ["", "x2", "x3bn"])
+@pytest.mark.parametrize("kernel", range(1, 7))
+def test_what_a_refused_convolution_is_told_to_be_is_not_refused(kernel: int, times: str) -> None:
+    followed = 0
+    for stride, padding in itertools.product((1, 2, 3, 4), ("", "p0", "p1", "p2", "p3")):
+        word = f"conv8k{kernel}s{stride}"
+        try:
+            build_autoencoder(f"{word}{padding}{times} latent4", (1, 24, 24))
+        except ExportError as error:
+            advice = str(error).rpartition("write ")[2].rpartition("as in ")[2]
+            words = advice if "conv" in advice else f"{word}{advice}{times}"
+            build_autoencoder(f"{words} latent4", (1, 24, 24))
+            followed += 1
+    assert followed

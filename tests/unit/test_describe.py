@@ -235,3 +235,14 @@ def test_what_is_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     run = CliRunner().invoke(describe, [str(tmp_path / name)])
     assert str(run.exception) == f"{tmp_path / name} does not exist"
+
+
+def test_a_layout_of_torchvisions_is_shown_where_it_is_asked_for() -> None:
+    adapted = CliRunner().invoke(describe, ["resnet34", "--size", "64"])
+    torchvisions = CliRunner().invoke(describe, ["resnet34", "--size", "64", "--layout", "torchvision"])
+    assert adapted.exit_code == torchvisions.exit_code == 0
+    assert "maxpool" not in adapted.output
+    assert "max pool 3x3 / 2" in torchvisions.output
+    assert "max pool 3x3 / 2" not in adapted.output
+    refused = CliRunner().invoke(describe, ["lenet", "--layout", "torchvision"])
+    assert "'lenet' has one layout" in refused.output

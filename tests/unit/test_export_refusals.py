@@ -211,7 +211,7 @@ def test_weights(tmp_path: Path) -> None:
     torch.save(nn.Linear(5, 2).state_dict(), other)
     torch.save(network, unsafe)
     broken.write_bytes(b"not weights")
-    loaded = load_network("torch.nn:Linear", arguments, good)
+    loaded, _ = load_network("torch.nn:Linear", arguments, good)
     torch.testing.assert_close(loaded.state_dict()["weight"], network.weight.data)
     for path, message in (
         (other, "does not fit the network"),

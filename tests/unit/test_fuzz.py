@@ -31,7 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_export.description.describe import layers_of_design, layers_of_file
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.input_description import parse_input
-from avizor_export.loading.state_dicts import read_state
+from avizor_export.loading.weights_files import read_weights
 from avizor_inference.check import check_model
 from avizor_inference.cli import models as models_command
 from avizor_inference.config import parse_config
@@ -345,7 +345,7 @@ def test_a_file_that_holds_nothing_has_no_layers(tmp_path: Path) -> None:
 def test_nonsense_is_not_taken_for_a_pickle_that_runs_code(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"nonsense" * 10)
     with pytest.raises(ExportError, match="is damaged, or was not saved by torch"):
-        read_state(tmp_path / "weights.pt")
+        read_weights(tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,11 @@ def _check_strides(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
             raise ValueError(f"{token.text!r} has no mirror image with `ceil`; leave it out")
         if not kernel - stride <= 2 * padding < kernel:
             fitting = max(0, math.ceil((kernel - stride) / 2))
-            mend = f"write p{fitting}" if kernel - stride <= 2 * fitting < kernel else "write an odd kernel"
-            effect = "keep the size of its map" if stride == 1 else f"make its map exactly {stride} times smaller"
-            raise ValueError(f"{token.text!r} does not {effect}; {mend}")
+            if token.whole("x", 1) > 1 and kernel % 2 == 0:  # the others would be refused next
+                raise ValueError(f"{token.text!r} does not {_effect(stride)}; write {_apart(token, fitting)}")
+            odd = f"write an odd kernel with half of it as padding, as in {token.kind}{_with_odd_kernel(token, kernel)}"
+            mend = f"write p{fitting}" if kernel - stride <= 2 * fitting < kernel else odd
+            raise ValueError(f"{token.text!r} does not {_effect(stride)}; {mend}")
         strides.append(stride)
     whole = math.prod(strides)
     if shape[1] % whole or shape[2] % whole:
@@ -94,6 +96,16 @@ def _check_strides(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
             f"an input of {shape[1]} x {shape[2]} cannot be divided by the strides {product} = {whole}; "
             f"use multiples of {whole}"
         )
+
+
+def _effect(stride: int) -> str:
+    return "keep the size of its map" if stride == 1 else f"make its map exactly {stride} times smaller"
+
+
+def _with_odd_kernel(token: Token, kernel: int) -> str:
+    """What follows the word where its kernel, which is even, becomes the next odd one."""
+    odd, padding = kernel + 1, (kernel + 1) // 2
+    return f"{token.size()}k{odd}p{padding}" if token.kind == "conv" else f"{odd}s1p{padding}"
 
 
 def _window(token: Token) -> tuple[int, int, int]:
@@ -176,18 +188,21 @@ def _convolutions(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tu
         if index and kernel % 2 == 0:
             raise ValueError(
                 f"{token.text!r}: only the first of its convolutions has the stride, and an even kernel without one shifts its "
-                f"map; write {_apart(token)}"
+                f"map; write {_apart(token, padding)}"
             )
         pairs.append(_convolution(channels, outputs, (kernel, step, kernel // 2 if index else padding), batch_norm))
         channels = outputs
     return pairs, (outputs, height // stride, width // stride)
 
 
-def _apart(token: Token) -> str:
-    """Words for the first convolution and for the others, which get the usual kernel."""
-    times = token.whole("x", 1)
-    others = f"conv{token.size()}" + (f"x{times - 1}" if times > 2 else "") + ("bn" if "bn" in token.options else "")
-    return f"{token.text.replace(f'x{times}', '')} {others}"
+def _apart(token: Token, padding: int) -> str:
+    """Words for the first convolution and for the others, which get the usual kernel; so does the first without a stride."""
+    kernel, stride, _ = _window(token)
+    times, batch_norm = token.whole("x", 1), "bn" if "bn" in token.options else ""
+    if stride == 1:
+        return f"conv{token.size()}x{times}{batch_norm}"
+    first = f"conv{token.size()}k{kernel}s{stride}p{padding}{batch_norm}"
+    return f"{first} conv{token.size()}{f'x{times - 1}' if times > 2 else ''}{batch_norm}"
 
 
 def _convolution(inputs: int, outputs: int, window: tuple[int, int, int], batch_norm: bool) -> _Pair:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
 
+import torch
 from torch import nn
 
 from avizor_export.architectures import published
@@ -29,7 +31,8 @@ class Architecture:
 
     shape, classes, parameters: as published. smallest: pixels of the smallest input that makes sense.
     batch_norm: whether there is a variant with batch norm. weights, weights_with_batch_norm: torchvision's enumeration of
-    weights, if it has any.
+    weights, if it has any. choices: settings of `build` that change what is computed, and that the names and shapes of the
+    parameters may not show.
     """
 
     build: Callable[..., nn.Module]
@@ -41,19 +44,35 @@ class Architecture:
     weights: str = ""
     weights_with_batch_norm: str = ""
     normalisation: Normalisation = IMAGENET
+    choices: Mapping[str, tuple[bool | str, ...]] = field(default_factory=dict)
 
 
 _IMAGENET_SHAPE = (3, 224, 224)
+_LAYOUT: Mapping[str, tuple[bool | str, ...]] = {"layout": published.LAYOUTS}
 ARCHITECTURES = {
     "lenet": Architecture(LeNet, (1, 32, 32), 10, 61_706, 16),
-    "alexnet": Architecture(published.alexnet, _IMAGENET_SHAPE, 1000, 61_100_840, 32, True, "AlexNet_Weights"),
+    "alexnet": Architecture(published.alexnet, _IMAGENET_SHAPE, 1000, 61_100_840, 32, True, "AlexNet_Weights", choices=_LAYOUT),
     "zfnet": Architecture(ZFNet, _IMAGENET_SHAPE, 1000, 62_357_608, 16, True),
     "googlenet": Architecture(
-        published.googlenet, _IMAGENET_SHAPE, 1000, 6_624_904, 32, False, "GoogLeNet_Weights", normalisation=HALF
+        published.googlenet,
+        _IMAGENET_SHAPE,
+        1000,
+        6_624_904,
+        32,
+        False,
+        "GoogLeNet_Weights",
+        normalisation=HALF,
+        choices={**_LAYOUT, "transform_input": (True, False)},
     ),
-    "vgg16": Architecture(published.vgg16, _IMAGENET_SHAPE, 1000, 138_357_544, 32, True, "VGG16_Weights", "VGG16_BN_Weights"),
-    "resnet34": Architecture(published.resnet34, _IMAGENET_SHAPE, 1000, 21_797_672, 32, False, "ResNet34_Weights"),
-    "densenet121": Architecture(published.densenet121, _IMAGENET_SHAPE, 1000, 7_978_856, 32, False, "DenseNet121_Weights"),
+    "vgg16": Architecture(
+        published.vgg16, _IMAGENET_SHAPE, 1000, 138_357_544, 32, True, "VGG16_Weights", "VGG16_BN_Weights", choices=_LAYOUT
+    ),
+    "resnet34": Architecture(
+        published.resnet34, _IMAGENET_SHAPE, 1000, 21_797_672, 32, False, "ResNet34_Weights", choices=_LAYOUT
+    ),
+    "densenet121": Architecture(
+        published.densenet121, _IMAGENET_SHAPE, 1000, 7_978_856, 32, False, "DenseNet121_Weights", choices=_LAYOUT
+    ),
 }
 
 
@@ -61,24 +80,80 @@ ARCHITECTURES = {
 _UNBUILDABLE = (ValueError, OverflowError, RuntimeError, TypeError)
 
 
-def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool = False) -> nn.Module:
+def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool = False, **settings: bool | str) -> nn.Module:
     """A classifier by an architecture's name or by a spec of the grammar: float32[batch, *shape] -> logits [batch, classes].
 
-    shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. Raises ExportError if there is no
-    such architecture, the spec is wrong, or the input does not suit it.
+    shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. settings: of the architecture's
+    `choices`; without them the layout is adapted to the shape. Raises ExportError if there is no such architecture, the spec is
+    wrong, or the input or a setting does not suit it.
     """
     try:
+        known = ARCHITECTURES[design].choices if design in ARCHITECTURES else {}
+        for name, value in settings.items():
+            check_choice(known, name, value)
         if design not in ARCHITECTURES:
             if batch_norm:
-                raise ValueError("a spec says itself where batch norm is; write bn after its words, as in conv32bn")
+                raise ValueError(
+                    "a spec says itself where batch norm is; leave out batch_norm, and write bn after its words, as in conv32bn"
+                )
             return build_spec(design, _map_or_row(shape), classes)
         architecture = ARCHITECTURES[design]
         if batch_norm and not architecture.batch_norm:
-            raise ValueError(f"{design} has no variant with batch norm")
-        options = {"batch_norm": True} if batch_norm else {}
-        return architecture.build(classes=classes, shape=_map(shape), **options)
+            raise ValueError(f"{design} has no variant with batch norm; leave out batch_norm")
+        options: dict[str, bool | str] = {"batch_norm": True} if batch_norm else {}
+        return architecture.build(classes=classes, shape=_map(shape), **options, **settings)
     except _UNBUILDABLE as error:
         raise ExportError(f"{design!r}: {_line(error)}") from error
+
+
+def check_choice(choices: Mapping[str, tuple[bool | str, ...]], name: str, value: object) -> None:
+    """Raise ValueError unless `choices` has the setting, and the value is one of its values."""
+    if name not in choices:
+        raise ValueError(f"there is no setting {name}; leave it out")
+    if not any(value is each or (isinstance(each, str) and value == each) for each in choices[name]):
+        raise ValueError(f"{name} is {value!r}; write {' or '.join(f'{name}={spelt(each)}' for each in choices[name])}")
+
+
+def spelt(value: bool | str) -> str:
+    """A setting's value as --set takes it."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the networks that an architecture's choices give.
+
+    settings: by which `build` gives it. network: on the meta device, without weights.
+    """
+
+    settings: Mapping[str, bool | str]
+    network: nn.Module
+
+    def computes(self) -> tuple[object, ...]:
+        """What tells whether two variants with the same weights give the same: the layers that do something."""
+        leaves = [(name, str(layer)) for name, layer in self.network.named_modules() if not list(layer.children())]
+        layers = [(name, layer) for name, layer in leaves if layer != "Identity()"]
+        return (*layers, getattr(self.network, "transform_input", False))
+
+
+def variants_of(design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False) -> list[Variant]:
+    """Every network of the name that can be built for this shape: one for each combination of its choices.
+
+    Raises ExportError where there is none.
+    """
+    choices = ARCHITECTURES[design].choices
+    found: list[Variant] = []
+    refused: list[ExportError] = []
+    for values in product(*choices.values()):
+        settings = dict(zip(choices, values, strict=True))
+        try:
+            with torch.device("meta"):
+                found.append(Variant(settings, build(design, classes, shape, batch_norm=batch_norm, **settings)))
+        except ExportError as error:
+            refused.append(error)
+    if not found:
+        raise refused[-1]
+    return found
 
 
 def build_autoencoder(spec: str, shape: tuple[int, ...]) -> nn.Module:

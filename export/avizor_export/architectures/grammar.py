@@ -200,7 +200,9 @@ def _classes(last: Token, classes: int | None) -> int:
     if last.number is None:
         return int(classes or 0)
     if classes is not None and last.size() != classes:
-        raise ValueError(f"{last.text!r} gives {last.size()} logits for {classes} classes; write fc{classes}, or a bare fc")
+        raise ValueError(
+            f"{last.text!r} gives {last.size()} logits for {classes} classes; give {last.size()} labels, or write a bare fc"
+        )
     return last.size()
 
 
@@ -242,7 +244,9 @@ def layer_of(token: Token) -> nn.Module:
     size, ceil = token.size(2), "ceil" in token.options
     stride, padding = token.whole("s", size), token.whole("p", 0, least=0)
     if 2 * padding > size:
-        raise ValueError(f"{token.text!r}: padding {padding} is more than half of the pool's size {size}")
+        raise ValueError(
+            f"{token.text!r}: padding {padding} is more than half of the pool's size {size}; write p{size // 2} or less"
+        )
     if token.kind == "avgpool":
         return nn.AvgPool2d(size, stride, padding, ceil_mode=ceil)
     return nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)

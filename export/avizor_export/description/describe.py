@@ -12,6 +12,7 @@ from torch import nn
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, build, build_autoencoder
 from avizor_export.architectures.grammar import GRAMMAR, is_spec, parse_spec, reconstructs, words_of
+from avizor_export.architectures.published import LAYOUTS
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
 from avizor_export.description.layers import layers_of
@@ -33,14 +34,18 @@ def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.d
     return layers_of(program.model, words_of(network))
 
 
-def layers_of_design(design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False) -> tuple[list[Layer], int]:
+def layers_of_design(
+    design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False, **settings: bool | str
+) -> tuple[list[Layer], int]:
     """Layers and parameters of an architecture or spec, without making its weights. Raises ExportError.
 
-    classes: nothing to a spec of an autoencoder. shape: channels, height, width; or the numbers of a row.
+    classes: nothing to a spec of an autoencoder. shape: channels, height, width; or the numbers of a row. settings: of `build`.
     """
     with torch.device("meta"):
-        is_autoencoder = reconstructs(design)
-        network = build_autoencoder(design, shape) if is_autoencoder else build(design, classes, shape, batch_norm=batch_norm)
+        if reconstructs(design):
+            network = build_autoencoder(design, shape)
+        else:
+            network = build(design, classes, shape, batch_norm=batch_norm, **settings)
     return layers_of_network(network, shape), sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -77,6 +82,7 @@ def layers_of_program(path: Path) -> list[Layer]:
 @click.option("--width", type=click.IntRange(min=1), help="In place of --size.")
 @click.option("--columns", type=click.IntRange(min=1), help="Numbers of a table row, for a spec that begins with fc.")
 @click.option("--batch-norm", is_flag=True, help="The variant with batch norm (alexnet, zfnet, vgg16).")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="Of an architecture of torchvision's. Default: adapted.")
 def describe(
     target: str,
     models: Path,
@@ -87,6 +93,7 @@ def describe(
     width: int | None,
     columns: int | None,
     batch_norm: bool,
+    layout: str | None,
 ) -> None:
     """Print TARGET layer by layer: output, receptive field, parameters, multiply-adds and their share.
 
@@ -96,7 +103,13 @@ def describe(
     the same name. Warns where a design breaks the rules of thumb, and says why.
     """
     sizes = {"--channels": channels, "--size": size, "--height": height, "--width": width}
-    options = {"--classes": classes, **sizes, "--columns": columns, "--batch-norm": batch_norm or None}
+    options: dict[str, object] = {
+        "--classes": classes,
+        **sizes,
+        "--columns": columns,
+        "--batch-norm": batch_norm or None,
+        "--layout": layout,
+    }
     is_design = target in ARCHITECTURES or is_spec(target)
     if target.endswith((".onnx", ".pt2")):
         _refuse(options, "a file has its sizes inside")
@@ -109,12 +122,15 @@ def describe(
             _refuse(sizes, "--columns describes a row of numbers, which has no height, width or channels")
         if reconstructs(target):
             _refuse({"--classes": classes, "--batch-norm": batch_norm or None}, "the spec of an autoencoder has neither")
+        if "layout" not in (ARCHITECTURES[target].choices if target in ARCHITECTURES else {}):
+            _refuse({"--layout": layout}, f"{target!r} has one layout")
         known = ARCHITECTURES.get(target)
         default = known.shape if known else (3, 32, 32)
         shape: tuple[int, ...] = (channels or default[0], height or size or default[1], width or size or default[2])
         if columns:
             shape = (columns,)
-        layers, total = layers_of_design(target, classes or _classes(target), shape, batch_norm)
+        settings = {"layout": layout} if layout else {}
+        layers, total = layers_of_design(target, classes or _classes(target), shape, batch_norm, **settings)
         click.echo(f"{target}: input {'x'.join(map(str, shape))}")
         print_layers(layers, total)
 

@@ -8,18 +8,36 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from pathlib import Path, PurePath
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from avizor_export.loading.state_dicts import load_weights, read_state
+from avizor_export.loading.state_dicts import load_weights
+from avizor_export.loading.weights_files import read_weights
 from avizor_inference.errors import ExportError
 
 
-def load_network(factory: str, arguments: Mapping[str, object], weights: Path | None) -> nn.Module:
-    """Call the factory with keyword `arguments` and load the weights into what it returns. Raises ExportError."""
+def load_network(
+    factory: str,
+    arguments: Mapping[str, object],
+    weights: Path | None,
+    key: str | None = None,
+    weights_in_factory: bool = False,
+) -> tuple[nn.Module, str | None]:
+    """Call the factory with keyword `arguments` and load the weights into what it returns; the key of the file they were under.
+
+    weights_in_factory: the factory loads the trained weights itself. Raises ExportError, also where the weights would be those
+    that a new network begins with.
+    """
     network = _call(factory, arguments)
     if weights is not None:
-        load_weights(network, read_state(weights), str(weights))
-    return network
+        return network, load_weights(network, read_weights(weights), key)
+    count = sum(value.numel() for value in network.state_dict().values() if isinstance(value, Tensor) and not is_lazy(value))
+    if count and not weights_in_factory:
+        raise ExportError(
+            f"{factory!r} gives a network of {count:,} numbers, which may be the random ones of a network that was never "
+            "trained; give the trained ones with --weights, or, if the factory loads them itself, add --weights-in-factory"
+        )
+    return network, None
 
 
 def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -38,12 +56,11 @@ def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
 def _imported(factory: str) -> Callable[..., object]:
     module_name, _, attribute = factory.partition(":")
     if "/" in module_name or module_name.endswith(".py"):
-        dotted = ".".join(part for part in PurePath(module_name).with_suffix("").parts if part not in (".", "/"))
         raise ExportError(
-            f"{factory!r} names a file, not a module; from the folder it is in, write {dotted}:{attribute or 'factory'}"
+            f"{factory!r} names a file, not a module; {_as_module(PurePath(module_name), attribute or 'factory')}"
         )
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ExportError(f"{factory!r} is not a factory; write package.module:factory")
+        raise ExportError(f"{factory!r} is no architecture, spec or file, and not a factory; write package.module:factory")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look in the folder it is called from
     try:
@@ -53,3 +70,14 @@ def _imported(factory: str) -> Callable[..., object]:
     except (Exception, SystemExit) as error:  # the user's own code
         raise ExportError(f"cannot import {factory!r}: it fails with {type(error).__name__}: {error}") from error
     return found
+
+
+def _as_module(file: PurePath, attribute: str) -> str:
+    """How to write the file's module, from a folder from which it can be imported."""
+    file = file.with_suffix("")
+    parts = [part for part in file.parts if part != "."]
+    if all(part.isidentifier() for part in parts):
+        return f"write {'.'.join(parts)}:{attribute}"
+    if not file.name.isidentifier():
+        return f"rename it, as {file.name!r} is no name of a module, and write package.module:{attribute}"
+    return f"go to the folder {file.parent}, and write {file.name}:{attribute}"
