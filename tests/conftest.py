@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from support import DATA, FRAMES, SAMPLE_RATE, SOUND, TRANSFER, PaddedAutoencoder, on_gpu, tone, transfers
 from triton_server.container import triton_container
 from triton_server.install import TritonInstall, install
@@ -23,8 +24,13 @@ from avizor_inference.inputs import ImageInput
 
 
 def pytest_configure() -> None:
-    """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all."""
+    """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all.
+
+    Hypothesis draws the same examples in every run, and measures no time: the tests share their cores.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings.register_profile("avizor", deadline=None, derandomize=True)
+    settings.load_profile("avizor")
 
 
 @pytest.fixture(scope="session")

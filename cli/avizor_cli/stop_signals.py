@@ -7,6 +7,8 @@ import signal
 import time
 from types import FrameType
 
+from avizor_inference.stop_signals import STOP_SIGNALS
+
 # `timeout` and some service managers send one signal twice in a row: to the process, and to its group.
 _SAME_S = 0.5
 
@@ -15,7 +17,7 @@ _stopped_at: float | None = None
 
 def clean_up_when_stopped() -> None:
     """From now on the first of these signals raises SystemExit, and a second one ends the process at once."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup, or a shell's `&`, had it
             signal.signal(number, _stop)
 

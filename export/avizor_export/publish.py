@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.config import CONFIG_FILE
+from avizor_inference.durable_files import sync_folder
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.repository import ModelRepository
 
@@ -81,10 +82,10 @@ def publish(stage: Staging, models: Path) -> Path:
         files = [path for path in stage.model_folder.iterdir() if path != stage.version_folder]
         for path in sorted(files, key=lambda path: path.name == CONFIG_FILE):  # after the file that keeps the one before
             os.replace(path, target / path.name)  # each whole or not at all
-        _flush_folder(target)
+        sync_folder(target)
         stage.version_folder.rename(target / str(stage.version))
-        _flush_folder(target)
-    _flush_folder(models)
+        sync_folder(target)
+    sync_folder(models)
     return target / str(stage.version)
 
 
@@ -110,7 +111,7 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    _flush_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _stage(models: Path, name: str) -> Iterator[Staging]:
@@ -160,12 +161,4 @@ def _flush(folder: Path) -> None:
         for file in files:
             with (Path(path) / file).open("rb") as opened:
                 os.fsync(opened.fileno())
-        _flush_folder(Path(path))
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(Path(path))

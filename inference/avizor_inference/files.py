@@ -52,35 +52,40 @@ class LeftOut:
         return ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items(), key=lambda each: (-each[1], each[0])))
 
 
-def find_files(
-    folder: Path, suffixes: frozenset[str], left_out: LeftOut | None = None, _above: frozenset[Path] = frozenset()
-) -> Iterator[Path]:
+def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None = None) -> Iterator[Path]:
     """Files below `folder` of these suffixes (of either case), in an order that is the same everywhere. Raises OSError.
 
     Hidden files and folders are left out; linked folders are followed, but not into themselves. What is left out is counted in
     `left_out`. A folder further down that cannot be listed, and what cannot be looked at, comes as if it were a file, so that
     reading it says why.
     """
-    above = _above | {folder.resolve()}
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.name.startswith("."):
+    # What is left of each folder on the way down, and the folders above it: folders may be nested deeper than calls may.
+    open_folders = [(_listing(folder), frozenset({folder.resolve()}))]
+    while open_folders:
+        paths, above = open_folders[-1]
+        path = next(paths, None)
+        if path is None:
+            open_folders.pop()
+        elif path.name.startswith("."):
             _count(left_out, path)
         elif not _can_be_seen(path):
             yield path
         elif path.is_dir():
-            if path.resolve() not in above:
-                yield from _below(path, suffixes, left_out, above)
+            real = path.resolve()
+            if real in above:
+                continue
+            try:
+                open_folders.append((_listing(path), above | {real}))
+            except OSError:
+                yield path
         elif path.suffix.lower() in suffixes:
             yield path
         else:
             _count(left_out, path)
 
 
-def _below(path: Path, suffixes: frozenset[str], left_out: LeftOut | None, above: frozenset[Path]) -> Iterator[Path]:
-    try:
-        yield from find_files(path, suffixes, left_out, above)
-    except OSError:
-        yield path
+def _listing(folder: Path) -> Iterator[Path]:
+    return iter(sorted(folder.iterdir(), key=lambda path: path.name))
 
 
 def _count(left_out: LeftOut | None, path: Path) -> None:

@@ -99,7 +99,7 @@ class Judge:
     def _pool(self, is_short: bool) -> _Ranks:
         pool = self._pools.get(is_short)
         if pool is None:
-            length = "shorter than" if is_short else "as long as"
+            length = "shorter than" if is_short else "at least as long as"
             raise CalibrationError(f"the calibration has no recordings {length} the model's window")
         return pool
 

@@ -32,7 +32,7 @@ class Verdict:
         needed = recordings_needed(alpha)
         if self.compared_with >= needed:
             return None
-        length = "shorter than" if self.is_short else "as long as"
+        length = "shorter than" if self.is_short else "at least as long as"
         return (
             f"the recording is {length} the model's window, and the calibration has {self.compared_with} such recordings; "
             f"alpha {alpha:g} needs {needed}"

@@ -24,7 +24,7 @@ from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
 from avizor_pipeline.output import Finished, examine
 from avizor_pipeline.parts import Commit
 from avizor_pipeline.progress import progress
-from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
 from avizor_pipeline.summary import summary
 
 _path = click.Path(path_type=Path)
@@ -107,8 +107,9 @@ def _dry_run(settings: JobSettings, out: Path) -> None:
 
 
 def _run(settings: JobSettings, out: Path, workers: int, metrics: BatchMetrics) -> int:
-    """Run the job with its progress and summary; return the exit code."""
+    """Run the job with its header, progress and summary; return the exit code."""
     planned = plan(settings)
+    _header(planned)
     metrics.plan(planned.files)
     started = time.monotonic()
     with progress(planned.files) as advance:
@@ -143,6 +144,7 @@ def _settings(
     models = ModelRepository(repository)
     try:
         settings = JobSettings(
+            rows_format=ROWS_FORMAT,
             roots=tuple(map(name_of, sources)),
             repository=str(repository),
             models=tuple(choose(models, name, batch_size) for name in names),
@@ -157,15 +159,20 @@ def _settings(
     return settings
 
 
-def _say(planned: Plan, settings: JobSettings, finished: Finished) -> None:
+def _header(planned: Plan) -> None:
+    """Say what there is to do, and what a user might not expect of it."""
     click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
     if planned.left_out.counts:
         click.echo(f"left out: {planned.left_out}")
+    click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
+
+
+def _say(planned: Plan, settings: JobSettings, finished: Finished) -> None:
+    _header(planned)
     if finished.commits:
         click.echo(f"  {len(finished.commits)} shards are finished")
     for flaw in finished.flaws.values():
         click.echo(f"  {flaw}: its files would be done again")
-    click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
     for choice in settings.models:
         calibration = choice.calibration_id or "none"
         click.echo(f"  {choice.name} version {choice.version}, calibration {calibration}, batches of {choice.batch_size}")

@@ -9,7 +9,7 @@ from contextlib import suppress
 import click
 
 from avizor_inference.errors import SettingsError
-from avizor_pipeline.local import STOP_SIGNALS
+from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.metrics import BatchMetrics, check_gateway
 
 EXIT_FAILED = 1

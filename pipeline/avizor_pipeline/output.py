@@ -126,6 +126,8 @@ def _settings_of(out: Path) -> JobSettings | None:
         torn = error.errors()[0]["type"] == "json_invalid"
         if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
             return None
+        if any(each["loc"] == ("rows_format",) for each in error.errors()):
+            raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error
         raise SettingsError(f"{path} cannot be read: {describe(error)}; choose another --out") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({reason(error)}); choose another --out") from error

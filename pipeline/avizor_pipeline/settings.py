@@ -21,9 +21,17 @@ class ChosenModel(Strict):
     batch_size: int = Field(default=32, ge=1, description="windows in one run")
 
 
-class JobSettings(Strict):
-    """Everything that decides what the rows are. Two jobs with equal settings over equal files give equal rows."""
+# Of the rows and of what they mean. A job whose rows are of another one cannot be gone on with.
+ROWS_FORMAT = 2
 
+
+class JobSettings(Strict):
+    """Everything that decides what the rows are. Two jobs with equal settings over equal files give equal rows.
+
+    rows_format: ROWS_FORMAT of the version of Avizor that began the job; it has no default, so that a file without it is told.
+    """
+
+    rows_format: int
     roots: tuple[str, ...]
     repository: str
     models: tuple[ChosenModel, ...]

@@ -39,6 +39,12 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
+        self.not_judged = Counter(
+            "avizor_items_not_judged",
+            "Items that the calibration has nothing to compare with, such as recordings shorter than the model's window.",
+            ["model", "source"],
+            registry=self.registry,
+        )
         self.anomalies = Counter(
             "avizor_anomalies",
             "Items flagged at the gateway's own alpha, whatever alpha the caller asked for.",

@@ -39,12 +39,9 @@ class ServedVersion:
             raise InvalidInput(f"model {self.version.name!r} is there to {self.manifest.task}; call {other}", field="model")
 
     @cached_property
-    def _judge(self) -> Judge:
-        return Judge(self.require_calibration())
-
-    def require_judge(self) -> Judge:
+    def judge(self) -> Judge:
         """What gives p-values, made once. Raises CalibrationError where there is no calibration."""
-        return self._judge
+        return Judge(self.require_calibration())
 
     def require_calibration(self) -> Calibration:
         """The calibration. Raises CalibrationError where there is none."""

@@ -20,6 +20,7 @@ from avizor.v1 import inference_pb2, inference_pb2_grpc
 from avizor_inference.engine import Engine
 from avizor_inference.engines import EMBEDDED, open_engine
 from avizor_inference.errors import SettingsError
+from avizor_inference.reasons import reason
 from avizor_inference.repository import ModelRepository
 from avizor_service.addresses import with_port
 from avizor_service.metrics import Metrics
@@ -102,9 +103,9 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:  # which does not say why
-        reason = _why_not(settings.host, settings.port)
+        why = _why_not(settings.host, settings.port)
         raise SettingsError(
-            f"cannot listen on {address}: {reason}; stop the other process or choose another --port or --host"
+            f"cannot listen on {address}: {why}; stop the other process or choose another --port or --host"
         ) from error
     return int(port)
 
@@ -116,7 +117,7 @@ def _why_not(host: str, port: int) -> str:
             with socket.socket(family) as probe:
                 probe.bind(address)
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return reason(error)
     return "address in use"
 
 
@@ -124,10 +125,10 @@ def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitS
     try:
         server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         address = with_port(settings.host, settings.metrics_port)
         raise SettingsError(
-            f"cannot serve metrics on {address}: {reason}; stop the other process or choose another --metrics-port or --host"
+            f"cannot serve metrics on {address}: {reason(error)}; stop the other process or choose another --metrics-port or "
+            "--host"
         ) from error
     stack.callback(thread.join)
     stack.callback(server.server_close)

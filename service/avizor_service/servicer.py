@@ -126,7 +126,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             if not 0 < alpha < 1:
                 raise InvalidInput(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms", field="alpha")
             require_alpha(model.require_calibration(), alpha)
-            judge = await self._blocking(model.require_judge)
+            judge = await self._blocking(lambda: model.judge)
             answer = pb.DetectAnomalyResponse(
                 model=call.model, version=model.version.version, alpha=alpha, calibration_id=model.require_calibration().id
             )
@@ -226,9 +226,10 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
 
     def _count(self, model: str, source: str, item: Verdict) -> None:
         """Count a verdict at the gateway's own alpha."""
-        if item.p_value is None or item.not_judged(self._settings.alpha):
-            return
         folded = self._sources.fold(source)
+        if item.p_value is None or item.not_judged(self._settings.alpha):
+            self._metrics.not_judged.labels(model, folded).inc()
+            return
         self._metrics.scored.labels(model, folded).inc()
         self._metrics.p_value.labels(model).observe(item.p_value)
         if item.is_anomaly(self._settings.alpha):
@@ -254,6 +255,7 @@ def announce(metrics: Metrics, models: ServedModels, sources: KnownSources, alph
         metrics.calibration_created.labels(name).set(calibration.created.timestamp())
         for source in sources.all():
             metrics.scored.labels(name, source)
+            metrics.not_judged.labels(name, source)
             metrics.anomalies.labels(name, source)
 
 

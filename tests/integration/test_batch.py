@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -99,6 +100,17 @@ def test_a_source_that_was_never_calibrated_is_judged_by_all_others_and_the_summ
     assert "Note: c never calibrated" in result.stdout
     (judged_by,) = query(f"select judged_by from '{tmp_path}/out/recordings/*.parquet' where model = 'normal'")
     assert judged_by == ("*",)
+
+
+def test_a_job_that_another_version_began_is_not_gone_on_with(data: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(data, models, out).returncode == 0
+    job = json.loads((out / "job.json").read_text())
+    for other in ({name: value for name, value in job.items() if name != "rows_format"}, job | {"rows_format": 1}):
+        (out / "job.json").write_text(json.dumps(other))
+        result = batch(data, models, out)
+        assert result.returncode == 1
+        assert "another version of Avizor" in result.stderr or "with other rows_format" in result.stderr
 
 
 def test_sources_with_too_few_recordings_are_judged_together_and_the_summary_says_so(models: Path, tmp_path: Path) -> None:

@@ -116,17 +116,28 @@ def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp
     assert "has no embedding; keep what gives the latent vector as the module's attribute `encoder`" in result.stderr
 
 
-def test_a_factory_whose_weights_may_be_random_is_refused_unless_it_loads_them_itself(tmp_path: Path) -> None:
+def test_a_factory_whose_weights_are_random_is_refused_unless_they_are_meant(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(NET)
     asked = ["export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct"]
     asked += ["--input", "tensor:name=x,item_shape=1/16/17"]
     result = avizor(*asked, cwd=tmp_path)
     assert result.returncode == 1
-    assert "may be the random ones of a network that was never trained" in result.stderr
+    assert "are others each time: random, of a network that was never trained" in result.stderr
     assert not (tmp_path / "models").exists()
     result = avizor(*asked, "--weights-in-factory", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert ModelRepository(tmp_path / "models").version("fan").manifest.provenance.arguments == {"latent": 5}
+
+
+def test_a_factory_that_always_gives_the_same_weights_is_taken_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n" + NET + "\n\ndef seeded():\n    torch.manual_seed(0)\n    return autoencoder(5)\n"
+    )
+    asked = ["export", "mine:seeded", "--name", "fan", "--task", "reconstruct"]
+    result = avizor(*asked, "--input", "tensor:name=x,item_shape=1/16/17", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Warning: no --weights were given" in result.stderr
+    assert (tmp_path / "models" / "fan" / "1" / "model.onnx").exists()
 
 
 def test_a_failing_export_says_why_in_one_line_and_publishes_nothing(tmp_path: Path) -> None:

@@ -217,14 +217,17 @@ def test_verdicts_and_what_the_metrics_count(served: Gateway, stub: Stub) -> Non
 
 
 def test_a_recording_shorter_than_a_window_is_not_judged_and_says_so(served: Gateway, stub: Stub) -> None:
-    before = served.metrics()['avizor_items_scored_total{model="normal",source="a"}']
+    before = served.metrics()
     short, whole = pb.Item(source="a", audio=wav(tone(0.1))), pb.Item(source="a", audio=normal())
     first, second = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=[short, whole])).items
     assert first.error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
     assert "shorter than the model's window" in first.error.message
     assert "has 0 such recordings; alpha 0.05 needs 19" in first.error.message
     assert second.p_value > 0.05
-    assert served.metrics()['avizor_items_scored_total{model="normal",source="a"}'] == before + 1
+    after = served.metrics()
+    for name in ("scored", "not_judged"):
+        series = f'avizor_items_{name}_total{{model="normal",source="a"}}'
+        assert after[series] == before[series] + 1
 
 
 def test_all_channels_of_a_recording_are_one_item(stub: Stub) -> None:

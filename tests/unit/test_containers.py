@@ -66,6 +66,20 @@ def test_a_file_that_was_cut_off_is_not_taken_for_a_short_one(kind: str, subtype
         frames_of(whole[: len(whole) * 2 // 3])
 
 
+@pytest.mark.parametrize("claimed", [2_100_000_000, 2_200_000_000, 3_000_000_000, 4_200_000_000])
+def test_a_wav_of_gigabytes_that_was_cut_off_is_not_taken_for_an_unfinished_one(claimed: int) -> None:
+    whole = encoded("WAV", "PCM_16")
+    with pytest.raises(MediaError, match=f"was cut off: its WAV header says {claimed} bytes"):
+        frames_of(patched(whole, whole.index(b"data") + 4, struct.pack("<I", claimed)))
+
+
+def test_thousands_of_chunks_before_the_sound_are_refused() -> None:
+    whole = encoded("WAV", "PCM_16")
+    with pytest.raises(MediaError, match="more than 10000 chunks before its sound"):
+        frames_of(whole[:12] + (b"junk" + bytes(4)) * 20_000 + whole[12:])
+    assert frames_of(whole[:12] + (b"junk" + bytes(4)) * 100 + whole[12:]) == FRAMES
+
+
 @pytest.mark.parametrize("kind", CHUNKED)
 def test_sound_behind_what_the_header_accounts_for_is_not_left_out_in_silence(kind: str) -> None:
     with pytest.raises(MediaError, match="it was never finished, or the file was appended to"):
@@ -286,6 +300,14 @@ def test_mp3_files_in_a_row_are_heard_all(between: bytes) -> None:
     whole = mp3()
     frames = 576 * 2 * len(frame_starts(whole))
     assert frames - 2000 < frames_of(whole + between + whole) <= frames
+
+
+@pytest.mark.parametrize(
+    "tag", [b"APETAGEX" + struct.pack("<II", 2000, 2**31) + bytes(16), b"ID3\4\0\0\x7a\0\0\0"], ids=["APE", "ID3"]
+)
+def test_sound_behind_a_tag_that_claims_more_than_there_is_is_not_left_out_in_silence(tag: bytes) -> None:
+    with pytest.raises(MediaError, match=r"the tag at byte \d+ claims \d+ bytes, and \d+ are there"):
+        frames_of(mp3() + tag + mp3())
 
 
 @pytest.mark.parametrize("claimed", [0, 10])

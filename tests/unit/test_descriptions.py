@@ -123,7 +123,7 @@ def test_source_rules() -> None:
 
 
 def settings(*roots: Path, **changes: object) -> JobSettings:
-    return JobSettings(roots=tuple(map(str, roots)), repository="models", models=(), **changes)  # type: ignore[arg-type]
+    return JobSettings(rows_format=2, roots=tuple(map(str, roots)), repository="models", models=(), **changes)  # type: ignore[arg-type]
 
 
 def test_shards_are_the_same_each_time_and_cover_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +170,7 @@ def claim(out: Path, job: JobSettings) -> None:
 
 
 def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     job = settings(tmp_path / "data")
     claim(tmp_path / "out", job)
     claim(tmp_path / "out", job)
@@ -179,12 +180,13 @@ def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(SettingsError, match="is not empty"):
         claim(tmp_path / "mine", job)
-    (tmp_path / "out" / "job.json").write_text(json.dumps({"roots": 3}))
+    (tmp_path / "out" / "job.json").write_text(json.dumps({"rows_format": 2, "roots": 3}))
     with pytest.raises(SettingsError, match="cannot be read"):
         claim(tmp_path / "out", job)
 
 
 def test_a_job_file_that_the_disk_lost_is_written_anew_only_where_nothing_else_lies(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     job = settings(tmp_path / "data")
     claim(tmp_path / "out", job)
     (tmp_path / "out" / "job.json").write_bytes(b"")
@@ -197,6 +199,7 @@ def test_a_job_file_that_the_disk_lost_is_written_anew_only_where_nothing_else_l
 
 
 def test_what_a_job_leaves_that_was_killed_as_it_began_is_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "job.lock").touch()
     (tmp_path / "out" / ".job.json.0123abcd.tmp").write_text("{")

@@ -24,6 +24,14 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
+def test_folders_may_be_nested_deeper_than_calls_may(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(600):
+        deep = deep / "d"
+    touch(deep / "1.wav", tmp_path / "2.wav")
+    assert [Path(each).name for each in found(tmp_path)] == ["2.wav", "1.wav"]
+
+
 def test_files_are_sorted_hidden_ones_left_out_and_links_followed_but_not_into_themselves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     touch(data / "b/2.wav", data / "a/1.FLAC", data / ".hidden/3.wav", data / "._4.mp3", data / "a/notes.txt", data / "4.mp3")

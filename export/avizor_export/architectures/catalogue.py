@@ -17,6 +17,7 @@ from avizor_export.architectures.sizes import Shape
 from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
 from avizor_inference.errors import ExportError
+from avizor_inference.reasons import one_line
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std per channel, on the 0..1 scale
 
@@ -103,7 +104,7 @@ def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool
         options: dict[str, bool | str] = {"batch_norm": True} if batch_norm else {}
         return architecture.build(classes=classes, shape=_map(shape), **options, **settings)
     except _UNBUILDABLE as error:
-        raise ExportError(f"{design!r}: {_line(error)}") from error
+        raise ExportError(f"{design!r}: {one_line(error)}") from error
 
 
 def check_choice(choices: Mapping[str, tuple[bool | str, ...]], name: str, value: object) -> None:
@@ -169,11 +170,7 @@ def build_autoencoder(spec: str, shape: tuple[int, ...]) -> nn.Module:
             return SuperResolution(spec, _map(shape))
         return Autoencoder(spec, _map_or_row(shape))
     except _UNBUILDABLE as error:
-        raise ExportError(f"{spec!r}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+        raise ExportError(f"{spec!r}: {one_line(error)}") from error
 
 
 def _map_or_row(shape: tuple[int, ...]) -> Shape | tuple[int]:

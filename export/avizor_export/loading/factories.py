@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import random
 import sys
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from pathlib import Path, PurePath
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from avizor_export.loading.state_dicts import load_weights
 from avizor_export.loading.weights_files import read_weights
 from avizor_inference.errors import ExportError
+
+_log = logging.getLogger(__name__)
 
 
 def load_network(
@@ -25,19 +31,44 @@ def load_network(
 ) -> tuple[nn.Module, str | None]:
     """Call the factory with keyword `arguments` and load the weights into what it returns; the key of the file they were under.
 
-    weights_in_factory: the factory loads the trained weights itself. Raises ExportError, also where the weights would be those
-    that a new network begins with.
+    weights_in_factory: the factory loads the trained weights itself. Without it and without `weights`, a factory that gives
+    other weights at every call is refused: they are the random ones that a network begins with. One that always gives the same
+    weights is taken, with a warning. Raises ExportError.
     """
     network = _call(factory, arguments)
     if weights is not None:
         return network, load_weights(network, read_weights(weights), key)
     count = sum(value.numel() for value in network.state_dict().values() if isinstance(value, Tensor) and not is_lazy(value))
     if count and not weights_in_factory:
-        raise ExportError(
-            f"{factory!r} gives a network of {count:,} numbers, which may be the random ones of a network that was never "
-            "trained; give the trained ones with --weights, or, if the factory loads them itself, add --weights-in-factory"
+        if not _gives_again(network, factory, arguments):
+            raise ExportError(
+                f"{factory!r} gives a network whose {count:,} numbers are others each time: random, of a network that "
+                "was never trained; give the trained ones with --weights, or add --weights-in-factory to publish these"
+            )
+        _log.warning(
+            "no --weights were given: the %s numbers are those that %r gives; add --weights-in-factory if they are trained",
+            f"{count:,}",
+            factory,
         )
     return network, None
+
+
+def _gives_again(network: nn.Module, factory: str, arguments: Mapping[str, object]) -> bool:
+    """Whether the factory gives the same weights again when chance is another. It is called a second time for that."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            seed = torch.initial_seed() % 2**31 + 1
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            again = _call(factory, arguments).state_dict()
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+    state = network.state_dict()
+    tensors = {name for name, value in state.items() if isinstance(value, Tensor) and not is_lazy(value)}
+    return all(name in again and torch.equal(state[name], again[name]) for name in tensors)
 
 
 def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:

@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from avizor_export.loading.weights_files import WeightsFile
 from avizor_inference.errors import ExportError
+from avizor_inference.reasons import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def load_weights(network: nn.Module, weights: WeightsFile, key: str | None = Non
     try:
         network.load_state_dict(dict(match.state))
     except RuntimeError as error:
-        raise ExportError(f"{weights.path} does not fit the network: {_line(error)}") from error
+        raise ExportError(f"{weights.path} does not fit the network: {one_line(error)}") from error
     if left_out := _left_out(own, weights, match):
         _log.warning("%s: the network's weights are those under %r; left out: %s", weights.path, match.key, ", ".join(left_out))
     return match.key
@@ -225,7 +226,3 @@ def _differences(wanted: Mapping[str, Tensor], match: Match) -> str:
 def _some(names: Iterable[str], separator: str = ", ") -> str:
     first, rest = (names := list(names))[:_MOST_NAMES], len(names) - _MOST_NAMES
     return separator.join(first) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from avizor_export.loading.file_kinds import Kind, as_source, kind_of
 from avizor_inference.errors import ExportError
+from avizor_inference.reasons import one_line
 
 # How torch says that a pickle names something to be called, and what.
 _MORE_THAN_TENSORS = re.compile("Unsupported (global|class)|Trying to|Can only|not an allowed|disallowed", re.IGNORECASE)
@@ -96,7 +97,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise ExportError(
-            f"{path} is not a safetensors file that can be read: {_line(error)}; fetch or save it again"
+            f"{path} is not a safetensors file that can be read: {one_line(error)}; fetch or save it again"
         ) from error
     if not tensors:
         raise ExportError(f"{path} holds no tensors; save model.state_dict() with safetensors.torch.save_file")
@@ -169,9 +170,5 @@ def _unreadable(path: Path, error: Exception) -> ExportError:
     if not path.stat().st_size:
         return ExportError(f"{path} is not a weights file that can be read: it is empty; save it again with torch.save")
     # torch's own words would advise to load it without that protection
-    why = "it is damaged, or was not saved by torch" if isinstance(error, pickle.UnpicklingError) else _line(error)
+    why = "it is damaged, or was not saved by torch" if isinstance(error, pickle.UnpicklingError) else one_line(error)
     return ExportError(f"{path} is not a weights file that can be read: {why}; save it again with torch.save")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -43,12 +43,14 @@ _DIALECTS = {
     b"caff": Dialect("CAF", "big", 8, 4, 8, False, 1, b"data"),
 }
 
-# A size of WAV from here on is that of a file written into a pipe, whose writer could not know it.
-_UNKNOWN_WAV = 0x7FFF0000
+# Sizes that writers of WAV put where they cannot know it: those just below 2 and 4 GiB, as into a pipe.
+_UNKNOWN_WAV = ((0x7FFF0000, 0x80000000), (0xFFFF0000, 0xFFFFFFFF))
 _UNKNOWN_CAF = 2**64 - 1
 _LARGEST_WAV = 2**32 - 1
 _LARGEST_FORMAT = 2**16  # bytes; a usual one has 16 to 40
 _LARGEST_HEADER = 2**20  # bytes that are kept in memory
+_MOST_CHUNKS = 10_000  # before the sound; files have a few
+_DESCRIBING = (b"fmt ", b"ds64")
 
 
 def dialect_of(mark: bytes) -> Dialect | None:
@@ -61,21 +63,24 @@ def chunk_stream(file: BinaryIO, size: int, dialect: Dialect) -> Stream:
 
     A WAV whose size of sound is 0 or unknown (a recorder that lost power, a pipe) is read to its end.
     """
-    before: list[_Chunk] = []
-    for chunk in _chunks(file, dialect, dialect.first, size):
+    before: dict[bytes, _Chunk] = {}
+    for number, chunk in enumerate(_chunks(file, dialect, dialect.first, size)):
         if chunk.id == dialect.sound:
             return _of_sound(file, size, dialect, chunk, before)
-        before.append(chunk)
+        if number == _MOST_CHUNKS:
+            raise MediaError(f"the {dialect.name} file has more than {_MOST_CHUNKS} chunks before its sound; it is damaged")
+        if chunk.id in _DESCRIBING:
+            before.setdefault(chunk.id, chunk)
     raise MediaError(f"the {dialect.name} file has no chunk of sound: it holds no samples, or is damaged")
 
 
-def _of_sound(file: BinaryIO, size: int, dialect: Dialect, sound: _Chunk, before: list[_Chunk]) -> Stream:
+def _of_sound(file: BinaryIO, size: int, dialect: Dialect, sound: _Chunk, before: Mapping[bytes, _Chunk]) -> Stream:
     there, claimed = size - sound.position, sound.size
     if dialect.name == "CAF" and claimed == _UNKNOWN_CAF:
         return _with_its_size(file, size, sound)
     if dialect.name == "RF64" and claimed == _LARGEST_WAV:
         claimed = _size_in_ds64(file, before)
-    if claimed > there and dialect.name == "WAV" and claimed >= _UNKNOWN_WAV:
+    if claimed > there and dialect.name == "WAV" and any(low <= claimed <= high for low, high in _UNKNOWN_WAV):
         return _to_the_end(file, size, dialect, sound, before)
     if claimed > there:
         said = f"its {dialect.name} header says {claimed} bytes of sound"
@@ -144,17 +149,16 @@ def _is_padding(file: BinaryIO, position: int, end: int) -> bool:
     return True
 
 
-def _size_in_ds64(file: BinaryIO, before: list[_Chunk]) -> int:
-    for chunk in before:
-        if chunk.id == b"ds64":
-            return int.from_bytes(read_at(file, chunk.position + 8, 8), "little")
-    raise MediaError("the RF64 file has no chunk ds64, which holds its size")
+def _size_in_ds64(file: BinaryIO, before: Mapping[bytes, _Chunk]) -> int:
+    if b"ds64" not in before:
+        raise MediaError("the RF64 file has no chunk ds64, which holds its size")
+    return int.from_bytes(read_at(file, before[b"ds64"].position + 8, 8), "little")
 
 
-def _to_the_end(file: BinaryIO, size: int, dialect: Dialect, sound: _Chunk, before: list[_Chunk]) -> Stream:
+def _to_the_end(file: BinaryIO, size: int, dialect: Dialect, sound: _Chunk, before: Mapping[bytes, _Chunk]) -> Stream:
     """The sound up to the file's end, behind a header of ours that says so."""
     there = size - sound.position
-    format = next((chunk for chunk in before if chunk.id == b"fmt "), None)
+    format = before.get(b"fmt ")
     if format is None or format.size > _LARGEST_FORMAT:
         raise MediaError("the WAV file has no chunk that says how its sound is written")
     if there > _LARGEST_WAV - 2 * _LARGEST_FORMAT:

@@ -112,6 +112,8 @@ def _walk(file: BinaryIO, position: int, end: int, first: _Frame) -> tuple[int, 
                 raise MediaError(f"the file ends within an MP3 frame after {counted} whole ones: it was cut off")
             counted, stop = counted + 1, position
         elif (after := after_tag(file, position)) > position:
+            if after > end:
+                raise MediaError(f"the tag at byte {position} claims {after - position} bytes, and {end - position} are there")
             position = after
         elif not read_at(file, position, end - position if end - position < 2**16 else 2**16).strip(b"\0"):
             position += 2**16
