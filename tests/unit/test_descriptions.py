@@ -14,6 +14,7 @@ from avizor_inference.sources import SourceRule
 from avizor_pipeline import plan
 from avizor_pipeline.output import claimed, examine
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.tables import TABLES
 
 SECOND_AT_16K = "audio:sample_rate=16000,window_samples=16000,hop_samples=16000"
 
@@ -204,7 +205,7 @@ def test_what_a_job_leaves_that_was_killed_as_it_began_is_no_other_folder(tmp_pa
     (tmp_path / "out" / "job.lock").touch()
     (tmp_path / "out" / ".job.json.0123abcd.tmp").write_text("{")
     claim(tmp_path / "out", settings(tmp_path / "data"))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json", "job.lock"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"job.json", "job.lock", "listing.parquet", *TABLES}
 
 
 def test_folders_that_cannot_be_written_are_told(tmp_path: Path) -> None:
