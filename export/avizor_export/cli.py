@@ -29,6 +29,7 @@ from avizor_export.serving.options import given, serving_options
 from avizor_export.variants.int8 import MOST_ITEMS
 from avizor_export.variants.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.variants.variant import remarks
+from avizor_inference.calibration import Calibration
 from avizor_inference.inputs import AudioInput, InputSpec
 from avizor_inference.manifest import Manifest, Precision, Task
 from avizor_inference.repository import ModelVersion
@@ -111,6 +112,7 @@ def export(
     """
     precision = _precision(int8, fp16)
     _check_sources(calibrate, source_pattern, source_column)
+    _check_apart(calibrate, evaluate_on)
     names: Sequence[str] | None = read_labels(labels) if labels else None
     if names is not None:
         check_labels(names)
@@ -198,8 +200,16 @@ def describe_export(version: ModelVersion) -> None:
         short = sum(map(len, calibration.short.values()))
         shorter = f", {short} of them shorter than a window" if short else ""
         click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources}){shorter}")
+        click.echo("  " + _least_alphas(calibration))
     elif manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
+
+
+def _least_alphas(calibration: Calibration) -> str:
+    """For which alpha the promise holds, source by source."""
+    least = {source: 1 / (1 + calibration.count(source, is_short=False)) for source in calibration.source_names}
+    named = ", ".join(f"{alpha:.2g} for {source}" for source, alpha in least.items())
+    return f"the false-alarm rate is promised from alpha {named} on (1 / (n + 1) of n recordings; 0.01 takes 99)"
 
 
 def _note_missing_taps(manifest: Manifest, source: str, left_out: Sequence[str]) -> None:
@@ -259,6 +269,22 @@ def _precision(int8: bool, fp16: bool) -> Precision:
 def _refuse(value: object, option: str, why: str) -> None:
     if value:
         raise click.BadParameter(why, param_hint=option)
+
+
+def _check_apart(calibrate: Path | None, evaluate_on: Path | None) -> None:
+    """Refuse to calibrate on data that holds anomalies."""
+    if calibrate is None or evaluate_on is None:
+        return
+    normal, labelled = calibrate.resolve(), evaluate_on.resolve()
+    if normal == labelled or normal in labelled.parents:
+        _refuse(
+            calibrate, "--calibrate", "holds the labelled data of --evaluate-on, anomalies too; give a folder of normal data"
+        )
+    if labelled in normal.parents:
+        click.echo(
+            "Warning: --calibrate lies within --evaluate-on: the figure is measured on data that the model is calibrated with.",
+            err=True,
+        )
 
 
 def _check_sources(calibrate: Path | None, pattern: str, column: str) -> None:

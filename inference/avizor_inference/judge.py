@@ -27,7 +27,7 @@ only with calibration items that were filled up too, and the others only with th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf, isnan, log10
 
@@ -154,6 +154,20 @@ def require_alpha(calibration: Calibration, alpha: float) -> None:
             f"{most}; use alpha {_supported_alpha(most):g} or more, or ask the model's owner to calibrate it with more "
             "recordings"
         )
+
+
+def under_calibrated(
+    calibration: Calibration, sources: Iterable[str], alpha: float, *, is_short: bool = False
+) -> dict[str, int]:
+    """Those of the sources whose own recordings of a kind cannot support alpha, with their number; 0 if never calibrated.
+
+    None where the calibration tells no sources apart, or where not even all of its recordings of the kind can.
+    """
+    needed = recordings_needed(alpha)
+    if not calibration.tells_sources_apart or calibration.count(is_short=is_short) < needed:
+        return {}
+    own = {source: calibration.count(source, is_short=is_short) for source in sources}
+    return {source: count for source, count in own.items() if count < needed}
 
 
 def recordings_needed(alpha: float) -> int:

@@ -14,18 +14,18 @@ from avizor_inference.engines import EMBEDDED
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.files import name_of
 from avizor_inference.repository import ModelRepository
-from avizor_inference.sources import SourceRule
+from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
 from avizor_inference.strict import describe
 from avizor_pipeline.ends import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
-from avizor_pipeline.job import Plan, check_models, plan, run_job
+from avizor_pipeline.job import Plan, check_models, plan, pooled_sources, run_job
 from avizor_pipeline.local import available_cores
 from avizor_pipeline.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
 from avizor_pipeline.output import Finished, examine
-from avizor_pipeline.parts import Commit
+from avizor_pipeline.parts import Commit, SourceCount
 from avizor_pipeline.progress import progress
 from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
-from avizor_pipeline.summary import summary
+from avizor_pipeline.summary import source_notes, summary
 
 _path = click.Path(path_type=Path)
 
@@ -102,14 +102,19 @@ def batch(
 
 def _dry_run(settings: JobSettings, out: Path) -> None:
     planned = plan(settings)
-    check_models(settings)
+    models = check_models(settings)
     _say(planned, settings, examine(out, settings, planned.shard_ids))
+    heard = {source: SourceCount(recordings=count) for source, count in planned.sources.items()}
+    for model in models:
+        if model.calibration:
+            for note in source_notes(pooled_sources(model.calibration, heard, settings.alpha), settings.alpha):
+                click.echo(f"  {model.name}: {note.strip()}")
 
 
 def _run(settings: JobSettings, out: Path, workers: int, metrics: BatchMetrics) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
     planned = plan(settings)
-    _header(planned)
+    _header(planned, settings.source_pattern)
     metrics.plan(planned.files)
     started = time.monotonic()
     with progress(planned.files) as advance:
@@ -159,16 +164,18 @@ def _settings(
     return settings
 
 
-def _header(planned: Plan) -> None:
+def _header(planned: Plan, pattern: str) -> None:
     """Say what there is to do, and what a user might not expect of it."""
     click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
     if planned.left_out.counts:
         click.echo(f"left out: {planned.left_out}")
+    if pattern and (unmatched := planned.sources[DEFAULT_SOURCE]):
+        click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}")
     click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
 
 
 def _say(planned: Plan, settings: JobSettings, finished: Finished) -> None:
-    _header(planned)
+    _header(planned, settings.source_pattern)
     if finished.commits:
         click.echo(f"  {len(finished.commits)} shards are finished")
     for flaw in finished.flaws.values():

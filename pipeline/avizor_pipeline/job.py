@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.calibration import Calibration
-from avizor_inference.errors import JobError, VersionRefused
+from avizor_inference.errors import JobError, SettingsError, VersionRefused
 from avizor_inference.files import LeftOut
-from avizor_inference.judge import recordings_needed, require_alpha
+from avizor_inference.judge import require_alpha, under_calibrated
+from avizor_inference.sources import DEFAULT_SOURCE
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.output import claimed
@@ -28,6 +29,7 @@ class Plan:
     bytes: int
     shard_ids: frozenset[str]
     left_out: LeftOut = field(default_factory=LeftOut)  # files that are not read
+    sources: Counter[str] = field(default_factory=Counter)  # files of each
 
 
 @dataclass
@@ -61,16 +63,22 @@ class Outcome:
 
 
 def plan(settings: JobSettings) -> Plan:
-    """Count the files and shards. Raises JobError if there are none."""
-    files, size, ids, left_out = 0, 0, set(), LeftOut()
+    """Count the files and shards. Raises JobError if there are none, SettingsError if a source pattern matches none."""
+    files, size, ids, left_out, sources = 0, 0, set(), LeftOut(), Counter[str]()
     for shard in shards(settings, left_out):
         files += len(shard.recordings)
+        sources.update(recording.source for recording in shard.recordings)
         size += sum(recording.size for recording in shard.recordings)
         ids.add(shard.id)
     if not files:
         found = f"; left out: {left_out}" if left_out.counts else ""
         raise JobError(f"no audio files in {', '.join(settings.roots)}{found}")
-    return Plan(files, size, frozenset(ids), left_out)
+    if settings.source_pattern and set(sources) == {DEFAULT_SOURCE}:
+        raise SettingsError(
+            f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "
+            f"below {', '.join(settings.roots)}"
+        )
+    return Plan(files, size, frozenset(ids), left_out, sources)
 
 
 def check_models(settings: JobSettings) -> list[JobModel]:
@@ -110,16 +118,13 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
 
 
 def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float) -> dict[str, int]:
-    """Sources whose own recordings cannot support alpha, with their number; none where a calibration tells no sources apart."""
-    if not calibration.tells_sources_apart:
-        return {}
-    few, needed = {}, recordings_needed(alpha)
-    for source, count in sources.items():
-        for is_short, judged in ((False, count.recordings - count.short), (True, count.short)):
-            own = calibration.count(source, is_short=is_short)
-            if judged and own < needed <= calibration.count(is_short=is_short):
-                few[f"{source}, shorter than a window" if is_short else source] = own
-    return few
+    """Sources of the job whose own recordings cannot support alpha, with their number."""
+    whole = [source for source, count in sources.items() if count.recordings > count.short]
+    short = [source for source, count in sources.items() if count.short]
+    few_short = under_calibrated(calibration, short, alpha, is_short=True)
+    return under_calibrated(calibration, whole, alpha) | {
+        f"{source}, shorter than a window": count for source, count in few_short.items()
+    }
 
 
 def _each_commit(settings: JobSettings, out: Path, done: list[Commit], workers: int) -> Generator[Commit, None, None]:

@@ -6,8 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from avizor_inference.judge import recordings_needed
+from avizor_inference.sources import DEFAULT_SOURCE
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.settings import JobSettings
+
+_FLAT = (
+    f"; files that lie in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, so that its folders "
+    "are the sources, or --source-pattern"
+)
 
 
 def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) -> Iterator[str]:
@@ -30,7 +36,7 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
                 "  Note: recordings shorter than the model's window are compared only with calibration recordings that are so, "
                 f"and the others with the others; there are too few of a kind: see the column not_judged in {out}/recordings"
             )
-        yield from _pooled(outcome.pooled[choice.name], settings.alpha)
+        yield from source_notes(outcome.pooled[choice.name], settings.alpha)
     if outcome.clipped:
         files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
         yield (
@@ -44,7 +50,7 @@ def summary(outcome: Outcome, settings: JobSettings, out: Path, seconds: float) 
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")
 
 
-def _pooled(recordings: Mapping[str, int], alpha: float) -> Iterator[str]:
+def source_notes(recordings: Mapping[str, int], alpha: float) -> Iterator[str]:
     """What the promise is worth for sources that were judged by all of them. recordings: of the calibration, by source."""
     if few := [f"{source} ({count})" for source, count in sorted(recordings.items()) if count]:
         yield (
@@ -55,5 +61,5 @@ def _pooled(recordings: Mapping[str, int], alpha: float) -> Iterator[str]:
     if never := [source for source, count in sorted(recordings.items()) if not count]:
         yield (
             f"  Note: {', '.join(never)} never calibrated: judged by all other sources together, and the promise "
-            "does not hold there"
+            f"does not hold there{_FLAT if DEFAULT_SOURCE in never else ''}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -19,7 +20,7 @@ from avizor_inference.engine import Array, Engine
 from avizor_inference.engines import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
 from avizor_inference.item_score import ItemScore
-from avizor_inference.judge import require_alpha
+from avizor_inference.judge import recordings_needed, require_alpha, under_calibrated
 from avizor_inference.verdict import Verdict, verdict
 from avizor_service.items import Decoded, decode
 from avizor_service.metrics import Metrics
@@ -27,6 +28,8 @@ from avizor_service.served import ServedModels, ServedVersion
 from avizor_service.settings import Settings
 from avizor_service.sources import KnownSources
 from avizor_service.status import abort, status_of
+
+_log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -250,6 +253,16 @@ def announce(metrics: Metrics, models: ServedModels, sources: KnownSources, alph
         require_alpha(calibration, alpha)  # raises, and says what would do
         sources.add(tuple(calibration.source_names))
     for name, calibration in calibrations.items():
+        if few := under_calibrated(calibration, calibration.source_names, alpha):
+            named = ", ".join(f"{source} ({count})" for source, count in few.items())
+            _log.warning(
+                "%s: too few calibration recordings for alpha %g, which needs %d: %s; of n, up to 1 in n + 1 normal items may "
+                "be flagged, and alerts on these sources may be false",
+                name,
+                alpha,
+                recordings_needed(alpha),
+                named,
+            )
         metrics.alert_alpha.labels(name).set(alpha)
         metrics.calibration_info.labels(name, calibration.id).set(1)
         metrics.calibration_created.labels(name).set(calibration.created.timestamp())

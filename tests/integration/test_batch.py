@@ -98,6 +98,8 @@ def test_a_source_that_was_never_calibrated_is_judged_by_all_others_and_the_summ
     result = batch(tmp_path / "data", models, tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert "Note: c never calibrated" in result.stdout
+    dry = batch(tmp_path / "data", models, tmp_path / "other", "--dry-run")
+    assert "normal: Note: c never calibrated" in dry.stdout
     (judged_by,) = query(f"select judged_by from '{tmp_path}/out/recordings/*.parquet' where model = 'normal'")
     assert judged_by == ("*",)
 
@@ -111,6 +113,19 @@ def test_a_job_that_another_version_began_is_not_gone_on_with(data: Path, models
         result = batch(data, models, out)
         assert result.returncode == 1
         assert "another version of Avizor" in result.stderr or "with other rows_format" in result.stderr
+
+
+def test_a_source_pattern_that_matches_nothing_is_refused_and_one_that_misses_some_says_so(
+    data: Path, models: Path, tmp_path: Path
+) -> None:
+    for more in ((), ("--dry-run",)):
+        result = batch(data, models, tmp_path / "out", "--source-pattern", "nothing-(.)", *more)
+        assert result.returncode == 1
+        assert "--source-pattern 'nothing-(.)' matches none of the 15 files" in result.stderr
+    result = batch(data, models, tmp_path / "out", "--source-pattern", "^(a)/")
+    assert result.returncode == 0, result.stderr
+    assert "8 files do not match --source-pattern; their source is 'default'" in result.stdout
+    assert "files that lie in the folder itself" in result.stdout
 
 
 def test_sources_with_too_few_recordings_are_judged_together_and_the_summary_says_so(models: Path, tmp_path: Path) -> None:

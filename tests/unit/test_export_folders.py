@@ -31,6 +31,15 @@ def sources(folder: Path) -> list[str]:
     return [recording.source for recording in recordings(folder, PIXELS, SourceRule())]
 
 
+def test_a_source_pattern_that_matches_nothing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pictures(tmp_path / "cal" / "line1", 3)
+    with pytest.raises(ExportError, match="--source-pattern 'xx.*' matches none of the paths of its 3 files"):
+        list(recordings(tmp_path / "cal", PIXELS, SourceRule("xx(.)")))
+    pictures(tmp_path / "cal" / "other", 2)
+    assert [each.source for each in recordings(tmp_path / "cal", PIXELS, SourceRule("line(.)"))] == ["1"] * 3 + ["default"] * 2
+    assert "2 files do not match --source-pattern" in caplog.text
+
+
 def test_hidden_images_are_no_items_and_linked_folders_are_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pictures(tmp_path / "cal" / "line1", 3)
     pictures(tmp_path / "cal" / ".Trash-0", 2)

@@ -161,7 +161,7 @@ def averaged(network: nn.Module) -> dict[str, Any]:
 def test_averaged_weights_beside_the_others_are_a_choice(tmp_path: Path, content: object, keys: list[str]) -> None:
     path = saved(tmp_path, content)
     said = refused(path)
-    assert f"holds 2 sets of weights that fit the network, under {', '.join(keys)} " in said
+    assert f"choose with --weights-key {keys[0]} or --weights-key {keys[1]}" in said
     assert said.endswith(f"--weights-key {keys[0]}")
     for key, values in zip(keys, (network().state_dict(), average()), strict=True):
         loaded = fresh()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.audio import Level
+from avizor_inference.errors import ExportError
 from avizor_inference.files import LeftOut, name_of
+from avizor_inference.sources import DEFAULT_SOURCE
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +23,7 @@ class Notes:
     """Collected while a folder is read, and told once at its end."""
 
     left_out: LeftOut = field(default_factory=LeftOut)
+    sources: Counter[str] = field(default_factory=Counter)  # files of each
     _loud: list[str] = field(default_factory=list)  # the first few of them
     _loud_files: int = 0
     _peak: float = 0.0
@@ -32,9 +36,15 @@ class Notes:
             if self._loud_files <= _NAMED:
                 self._loud.append(f"{name_of(str(path))} ({level.share_beyond:.2%} of its samples)")
 
-    def tell(self, folder: Path) -> None:
-        """Warn of what was noted."""
+    def tell(self, folder: Path, pattern: str = "") -> None:
+        """Warn of what was noted. pattern: that of the sources; raises ExportError if it matched nothing."""
         where = name_of(str(folder))
+        if pattern and (unmatched := self.sources[DEFAULT_SOURCE]):
+            if unmatched == self.sources.total():
+                raise ExportError(
+                    f"{where}: --source-pattern {pattern!r} matches none of the {unmatched} files' paths below it"
+                )
+            _log.warning("%s: %d files do not match --source-pattern; their source is %r", where, unmatched, DEFAULT_SOURCE)
         if self.left_out.counts:
             _log.warning("%s: left out %s", where, self.left_out)
         if self._loud_files:

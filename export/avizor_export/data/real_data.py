@@ -36,9 +36,11 @@ def recordings(
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         own = notes or Notes()
         for file in files_below(path, spec, own):
-            yield _recording_of(file, spec, rule.source_of(file.relative_to(path)), own)
+            source = rule.source_of(file.relative_to(path))
+            own.sources[source] += 1
+            yield _recording_of(file, spec, source, own)
         if notes is None:
-            own.tell(path)
+            own.tell(path, rule.pattern)
     elif isinstance(spec, TableInput) and is_table(path):
         yield from _rows(path, spec, source_column)
     else:

@@ -143,8 +143,8 @@ def _only(found: Sequence[Match], weights: WeightsFile, key: str | None) -> Matc
     if len(found) > 1 and not all(_same_values(found[0].state, other.state) for other in found[1:]):
         keys = [match.key for match in found]
         raise ExportError(
-            f"{weights.path} holds {len(keys)} sets of weights that fit the network, under {', '.join(keys)} (one may be an "
-            f"average of the others, EMA); choose one of them, as in --weights-key {keys[0]}"
+            f"{weights.path} holds {len(keys)} sets of weights that fit the network, one may be an average of "
+            f"the others (EMA); choose with --weights-key {' or --weights-key '.join(keys)}"
         )
     return found[0]
 

@@ -105,7 +105,7 @@ def beside_chance(task: Task, reached: float, labels: NDArray[np.int64]) -> str 
         return (
             f"{metric} {reached:.4f} is far below what chance gives {by}: normal items score higher than anomalies, and with "
             f"the labels the other way round it would be {1 - reached:.4f}; see which items of --evaluate-on are normal (those "
-            f"named {', '.join(NORMAL_LABELS[:3])}, or the number 0), and whether the network was trained on normal ones"
+            f"named {', '.join(NORMAL_LABELS[:3])}, false, or the number 0), and whether the network was trained on normal ones"
         )
     return (
         f"{metric} {reached:.4f} is below what chance gives {by}: the labels are not in the order of the outputs, or the "
