@@ -21,6 +21,9 @@ _KEPT = "/ !#$&'()*+,;=@[]{}^~:"
 # Longer "suffixes" are parts of names, as in `recording.2024-05-01`.
 _LONGEST_SUFFIX = 6
 
+# By so many ways a folder may be reached. Folders that hold links to each other are reached by more ways than can be counted.
+_MOST_VISITS = 1000
+
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -61,6 +64,7 @@ def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None 
     """
     # What is left of each folder on the way down, and the folders above it: folders may be nested deeper than calls may.
     open_folders = [(_listing(folder), frozenset({folder.resolve()}))]
+    visits: Counter[Path] = Counter()
     while open_folders:
         paths, above = open_folders[-1]
         path = next(paths, None)
@@ -74,6 +78,9 @@ def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None 
             real = path.resolve()
             if real in above:
                 continue
+            visits[real] += 1
+            if visits[real] > _MOST_VISITS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
             try:
                 open_folders.append((_listing(path), above | {real}))
             except OSError:

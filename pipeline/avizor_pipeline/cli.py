@@ -127,7 +127,8 @@ def _run(settings: JobSettings, out: Path, workers: int, metrics: BatchMetrics) 
     metrics.judge(outcome)
     for line in summary(outcome, settings, out, time.monotonic() - started):
         click.echo(line)
-    sys.stdout.flush()  # a disk that is full is found here, and not when nothing can be pushed any more
+    if sys.stdout is not None:  # it may be closed
+        sys.stdout.flush()  # a disk that is full is found here, and not when nothing can be pushed any more
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 

@@ -106,11 +106,18 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
     outcome = Outcome(left_out=planned.left_out)
     with (
         claimed(out, settings, planned.shard_ids) as finished,
-        closing(_each_commit(settings, out, finished.commits, workers)) as commits,
+        closing(_each_commit(settings, out, planned, finished.commits, workers)) as commits,
     ):
+        left = set(planned.shard_ids)
         for commit in commits:
             outcome.add(commit)
             on_commit(commit)
+            left.discard(commit.shard)
+    if left:
+        raise JobError(
+            f"files were moved, changed or removed while the job ran: {len(left)} of its {len(planned.shard_ids)} shards are not "
+            "done, and the finished ones are kept; put the files back and run the same command again, or choose another --out"
+        )
     for model in models:
         if model.calibration:
             outcome.pooled[model.name] = pooled_sources(model.calibration, outcome.sources[model.name], settings.alpha)
@@ -127,8 +134,11 @@ def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount],
     }
 
 
-def _each_commit(settings: JobSettings, out: Path, done: list[Commit], workers: int) -> Generator[Commit, None, None]:
+def _each_commit(
+    settings: JobSettings, out: Path, planned: Plan, done: list[Commit], workers: int
+) -> Generator[Commit, None, None]:
     yield from done
-    finished = {commit.shard for commit in done}
-    left: Iterator[Shard] = (shard for shard in shards(settings) if shard.id not in finished)
+    # Not a shard that files were added to since: they are for another job, and what is lacking is told at the end.
+    wanted = planned.shard_ids - {commit.shard for commit in done}
+    left: Iterator[Shard] = (shard for shard in shards(settings) if shard.id in wanted)
     yield from run_shards(settings, out, left, workers)

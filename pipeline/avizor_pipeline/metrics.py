@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPException
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway, start_http_server
 
 from avizor_inference.errors import SettingsError
-from avizor_inference.reasons import reason
+from avizor_inference.reasons import one_line, reason
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.parts import Commit
 
@@ -73,13 +75,28 @@ class BatchMetrics:
                     self._flagged.labels(model, source).set(count.anomalies)
 
     def push(self, gateway: str, job: str) -> str:
-        """Push to the Pushgateway at `gateway` as `job`; return why that failed, or nothing."""
+        """Push to the Pushgateway at `gateway` as `job`; return why that failed and what to do, or nothing."""
+        failed = [f"no answer within {PUSH_TIMEOUT_S:g} s; see whether a Pushgateway listens there"]
+
+        def try_it() -> None:
+            failed[:] = [self._push(gateway, job)]
+
+        # A thread, since the time limit of a connection is that of each read: an answer may drip for ever.
+        pushing = threading.Thread(target=try_it, daemon=True)
+        pushing.start()
+        pushing.join(PUSH_TIMEOUT_S)
+        return failed[0]
+
+    def _push(self, gateway: str, job: str) -> str:
         try:
             push_to_gateway(gateway, job=job, registry=self.registry, timeout=PUSH_TIMEOUT_S)
+        except HTTPError as error:
+            return f"it answered {error.code} {error.reason}; see its log"
         except OSError as error:
-            return str(error)
-        except (ValueError, HTTPException) as error:  # what is at that address does not speak HTTP
-            return repr(error)
+            cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
+            return f"{reason(cause)}; see whether a Pushgateway listens there"
+        except (ValueError, HTTPException) as error:
+            return f"what listens there is no Pushgateway ({one_line(error)}); give its HOST:PORT"
         return ""
 
     @contextlib.contextmanager

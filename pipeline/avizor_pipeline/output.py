@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.files import name_of
 from avizor_inference.reasons import reason
 from avizor_inference.strict import describe
 from avizor_pipeline.durable import is_temporary, make_folder, write_text, writing
@@ -90,6 +91,10 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
 
 
 def _check_folder(out: Path, settings: JobSettings) -> None:
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"the name of --out, {name_of(str(out))}, is not UTF-8; choose another one") from error
     _check_writable(out)
     if not _listed(out):
         return
@@ -118,6 +123,8 @@ def _settings_of(out: Path) -> JobSettings | None:
     Raises SettingsError for a file of another version, or of another program.
     """
     path = out / JOB_FILE
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"{path} is not a file; choose another --out")
     try:
         return JobSettings.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from avizor_inference.digests import sha256_of_file
+from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.errors import JobError
 from avizor_inference.reasons import reason
 from avizor_inference.strict import Strict, describe
@@ -58,6 +58,12 @@ class Commit(Strict):
     sha256: dict[str, str]  # path below the output folder -> digest
     labels: dict[str, dict[str, int]]  # model -> label -> recordings
     sources: dict[str, dict[str, SourceCount]]  # model -> source -> counts
+    digest: str = ""  # of all of the above, in the file: the figures of a record that was altered are not believed
+
+    @property
+    def own_digest(self) -> str:
+        """What `digest` has to be."""
+        return digest_of(self.model_copy(update={"digest": ""}))
 
 
 class PartWriter:
@@ -98,7 +104,7 @@ class PartWriter:
         path = commit_path(self._out, self._shard)
         with self._writing(path):
             make_folder(path.parent)
-            write_text(path, commit.model_dump_json() + "\n")
+            write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
 
     def _flush(self, table: str) -> None:
         rows, self._rows[table] = self._rows[table], []
@@ -141,6 +147,8 @@ def commit_path(out: Path, shard: str) -> Path:
 def read_commit(out: Path, shard: str) -> Commit | str:
     """The record of a finished shard, or what is wrong with it. Raises JobError where the disk does not give it."""
     path = commit_path(out, shard)
+    if not path.is_file():
+        return f"{path} is not a file"
     try:
         commit = Commit.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -151,6 +159,8 @@ def read_commit(out: Path, shard: str) -> Commit | str:
         f"{table}/{shard}.parquet" for table in TABLES if commit.rows.get(table)
     }:
         return f"{path} is not the record of its shard"
+    if commit.digest != commit.own_digest:
+        return f"{path} is not what was written"
     return commit
 
 
@@ -158,6 +168,8 @@ def flaw(out: Path, commit: Commit) -> str:
     """What is wrong with a finished shard's parts; nothing where each is, byte for byte, what was committed."""
     for name, digest in commit.sha256.items():
         try:
+            if (out / name).exists() and not (out / name).is_file():  # a pipe would be waited for
+                return f"{out / name} is not a file"
             if sha256_of_file(out / name) != digest:
                 return f"{out / name} is not what was written"
         except OSError as error:

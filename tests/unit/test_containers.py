@@ -125,6 +125,13 @@ def test_what_follows_the_sound_of_a_wav_may_be_chunks_tags_or_padding(after: by
     assert frames_of(unpadded + after) == frames
 
 
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "W64", "AIFF", "CAF"])
+def test_two_files_in_a_row_are_not_taken_for_one(kind: str) -> None:
+    whole = encoded(kind, "PCM_16")
+    with pytest.raises(MediaError, match="another file begins behind the sound|never finished, or the file was appended to"):
+        frames_of(whole + whole)
+
+
 def test_two_chunks_of_sound_are_refused() -> None:
     with pytest.raises(MediaError, match="more than one chunk of sound"):
         frames_of(encoded("WAV") + b"data" + struct.pack("<I", 1000) + b"\1" * 1000)

@@ -33,7 +33,7 @@ def sources(folder: Path) -> list[str]:
 
 def test_a_source_pattern_that_matches_nothing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pictures(tmp_path / "cal" / "line1", 3)
-    with pytest.raises(ExportError, match="--source-pattern 'xx.*' matches none of the paths of its 3 files"):
+    with pytest.raises(ExportError, match=r"--source-pattern 'xx.*' matches none of the paths of its 3 files"):
         list(recordings(tmp_path / "cal", PIXELS, SourceRule("xx(.)")))
     pictures(tmp_path / "cal" / "other", 2)
     assert [each.source for each in recordings(tmp_path / "cal", PIXELS, SourceRule("line(.)"))] == ["1"] * 3 + ["default"] * 2

@@ -32,6 +32,16 @@ def test_folders_may_be_nested_deeper_than_calls_may(tmp_path: Path) -> None:
     assert [Path(each).name for each in found(tmp_path)] == ["2.wav", "1.wav"]
 
 
+def test_folders_that_link_to_each_other_are_told_and_not_walked_for_ever(tmp_path: Path) -> None:
+    for number in range(11):
+        touch(tmp_path / f"f{number}" / "1.wav")
+        for other in range(11):
+            if other != number:
+                (tmp_path / f"f{number}" / f"to{other}").symlink_to(tmp_path / f"f{other}")
+    with pytest.raises(OSError, match="symbolic links"):
+        found(tmp_path)
+
+
 def test_files_are_sorted_hidden_ones_left_out_and_links_followed_but_not_into_themselves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     touch(data / "b/2.wav", data / "a/1.FLAC", data / ".hidden/3.wav", data / "._4.mp3", data / "a/notes.txt", data / "4.mp3")

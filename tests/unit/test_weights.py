@@ -162,7 +162,6 @@ def test_averaged_weights_beside_the_others_are_a_choice(tmp_path: Path, content
     path = saved(tmp_path, content)
     said = refused(path)
     assert f"choose with --weights-key {keys[0]} or --weights-key {keys[1]}" in said
-    assert said.endswith(f"--weights-key {keys[0]}")
     for key, values in zip(keys, (network().state_dict(), average()), strict=True):
         loaded = fresh()
         assert load_weights(loaded, read_weights(path), key) == key

@@ -122,6 +122,10 @@ def _accounts_for_the_rest(file: BinaryIO, size: int, dialect: Dialect, position
 def _are_chunks(file: BinaryIO, end: int, dialect: Dialect, position: int) -> bool:
     for chunk in _chunks(file, dialect, position, end):
         head = chunk.position - dialect.id_bytes - dialect.size_bytes
+        if dialect_of(chunk.id):
+            raise MediaError(
+                f"another file begins behind the sound of the {dialect.name} file; write them anew as one, or apart"
+            )
         if not _is_named(chunk.id) or chunk.position + chunk.size > end:
             return _is_padding(file, head, end)
         if chunk.id == dialect.sound:
