@@ -115,8 +115,8 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
             left.discard(commit.shard)
     if left:
         raise JobError(
-            f"files were moved, changed or removed while the job ran: {len(left)} of its {len(planned.shard_ids)} shards are not "
-            "done, and the finished ones are kept; put the files back and run the same command again, or choose another --out"
+            f"files were moved, changed or removed while the job ran: {len(left)} of its {len(planned.shard_ids)} shards are "
+            "not done; put the files back and run the same command again to go on, or choose another --out"
         )
     for model in models:
         if model.calibration:

@@ -6,11 +6,13 @@ import contextlib
 import os
 import pty
 import resource
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -390,6 +392,23 @@ def swap_commits(out: Path) -> None:
     shutil.copy(first, second)
 
 
+def alter_figures(out: Path) -> None:
+    record = sorted((out / "commits").iterdir())[0]
+    record.write_text(record.read_text().replace('"files":64', '"files":63'))
+
+
+def part_is_a_pipe(out: Path) -> None:
+    part = sorted((out / "windows").iterdir())[0]
+    part.unlink()
+    os.mkfifo(part)
+
+
+def commit_is_a_pipe(out: Path) -> None:
+    record = sorted((out / "commits").iterdir())[0]
+    record.unlink()
+    os.mkfifo(record)
+
+
 @pytest.fixture(scope="module")
 def finished(many: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "out"
@@ -405,6 +424,9 @@ def finished(many: Path, models: Path, tmp_path_factory: pytest.TempPathFactory)
         (alter, "is not what was written"),
         (empty_commit, "cannot be read"),
         (swap_commits, "is not the record of its shard"),
+        (alter_figures, ".json is not what was written"),
+        (part_is_a_pipe, ".parquet is not a file"),
+        (commit_is_a_pipe, ".json is not a file"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -425,6 +447,54 @@ def test_a_shard_that_was_damaged_after_its_commit_is_found_and_done_again(
     assert "the files of damaged shards are done again (1 shards)" in again.stderr
     assert "400 files" in again.stdout
     assert part_digests(finished) == whole
+
+
+def test_files_that_vanish_while_a_job_runs_are_not_lost_in_silence(
+    many: Path, models: Path, sink: Sink, tmp_path: Path
+) -> None:
+    data, out = Path(shutil.copytree(many, tmp_path / "data")), tmp_path / "out"
+    away = sorted(path for path in data.rglob("*.wav"))[-1]
+    process = start(*command(data, models, out, "--pushgateway", sink.address, "--workers", "1"))
+    assert eventually((out / "listing.parquet").exists)
+    away.rename(tmp_path / "away.wav")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1, error
+    assert "files were moved, changed or removed while the job ran: 1 of its 7 shards are not done" in error
+    assert sink.codes == [1]
+    (tmp_path / "away.wav").rename(away)
+    again = batch(data, models, out)
+    assert again.returncode == 0, again.stderr
+    assert "400 files" in again.stdout
+
+
+def test_a_name_of_the_output_that_is_not_utf8_is_refused_by_both(few: Path, models: Path, tmp_path: Path) -> None:
+    for more in ((), ("--dry-run",)):
+        result = batch(few, models, tmp_path / os.fsdecode(b"bad\xff"), *more)
+        assert result.returncode == 1
+        assert "bad%FF, is not UTF-8; choose another one" in result.stderr
+        assert one_sentence(result.stderr)
+
+
+def test_a_job_whose_output_nobody_reads_ends_as_well(few: Path, models: Path, sink: Sink, tmp_path: Path) -> None:
+    line = shlex.join([*command(few, models, tmp_path / "out", "--pushgateway", sink.address)])
+    assert subprocess.run(["sh", "-c", f"{line} >&-"], timeout=60, check=False).returncode == 0
+    assert sink.codes == [0]
+
+
+def test_a_pushgateway_that_drips_its_answer_is_not_waited_for(few: Path, models: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                for number in range(60):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n" if not number else b"X: y\r\n")
+                    time.sleep(1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        result = batch(few, models, tmp_path / "out", "--pushgateway", f"127.0.0.1:{server.getsockname()[1]}")
+    assert result.returncode == 1
+    assert "no answer within 10 s" in result.stderr
 
 
 def test_what_dead_runs_left_is_cleared(finished: Path, many: Path, models: Path, whole: dict[str, str]) -> None:

@@ -128,7 +128,7 @@ def test_what_follows_the_sound_of_a_wav_may_be_chunks_tags_or_padding(after: by
 @pytest.mark.parametrize("kind", ["WAV", "RF64", "W64", "AIFF", "CAF"])
 def test_two_files_in_a_row_are_not_taken_for_one(kind: str) -> None:
     whole = encoded(kind, "PCM_16")
-    with pytest.raises(MediaError, match="another file begins behind the sound|never finished, or the file was appended to"):
+    with pytest.raises(MediaError, match=r"another file begins behind the sound|never finished, or the file was appended to"):
         frames_of(whole + whole)
 
 
