@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from avizor_export.architectures.autoencoder import Autoencoder
+from avizor_inference.calibration import BySource, Calibration
 from avizor_inference.inputs import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +67,19 @@ def write_wav(path: Path, samples: NDArray[np.float32], rate: int = SAMPLE_RATE)
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype="PCM_16")
     return path
+
+
+def calibration(sources: BySource, short: BySource | None = None) -> Calibration:
+    """A calibration of no particular model."""
+    return Calibration(
+        model="m",
+        version=1,
+        model_sha256="0",
+        provider="CPUExecutionProvider",
+        created=datetime.now(UTC),
+        sources=sources,
+        short=short or {},
+    )
 
 
 class PaddedAutoencoder(Autoencoder):

@@ -1,10 +1,10 @@
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import support
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,15 +23,7 @@ def by_source(sources: dict[str, Recordings]) -> BySource:
 
 
 def calibration(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Calibration:
-    return Calibration(
-        model="m",
-        version=1,
-        model_sha256="0",
-        provider="CPUExecutionProvider",
-        created=datetime.now(UTC),
-        sources=by_source(sources),
-        short=by_source(short or {}),
-    )
+    return support.calibration(by_source(sources), by_source(short or {}))
 
 
 def judge(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Judge:

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+import support
 
 from avizor_inference.calibration import BySource, Calibration
 from avizor_pipeline.job import pooled_sources
@@ -9,15 +9,7 @@ def calibration(whole: dict[str, int], short: dict[str, int]) -> Calibration:
     def recordings(counts: dict[str, int]) -> BySource:
         return {source: ((1.0,),) * count for source, count in counts.items()}
 
-    return Calibration(
-        model="m",
-        version=1,
-        model_sha256="0",
-        provider="CPUExecutionProvider",
-        created=datetime.now(UTC),
-        sources=recordings(whole),
-        short=recordings(short),
-    )
+    return support.calibration(recordings(whole), recordings(short))
 
 
 def test_whole_and_short_recordings_of_a_source_are_counted_apart() -> None:
