@@ -103,7 +103,8 @@ def tuning(models: Path, tmp_path: Path) -> Path:
 def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")
     arguments = [
-        "avizor_export.architectures.lenet:LeNet", "--set", "classes=3", "--name", "m", "--task", "classify",
+        "avizor_export.architectures.lenet:LeNet", "--set", "classes=3", "--weights-in-factory",
+        "--name", "m", "--task", "classify",
         "--input", "image:height=32,width=32,channels=1", "--labels", str(tmp_path / "labels.txt"),
         "--models", str(tmp_path / "models"),
     ]  # fmt: skip

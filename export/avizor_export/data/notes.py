@@ -41,9 +41,7 @@ class Notes:
         where = name_of(str(folder))
         if pattern and (unmatched := self.sources[DEFAULT_SOURCE]):
             if unmatched == self.sources.total():
-                raise ExportError(
-                    f"{where}: --source-pattern {pattern!r} matches none of the {unmatched} files' paths below it"
-                )
+                raise ExportError(f"{where}: --source-pattern {pattern!r} matches none of the paths of its {unmatched} files")
             _log.warning("%s: %d files do not match --source-pattern; their source is %r", where, unmatched, DEFAULT_SOURCE)
         if self.left_out.counts:
             _log.warning("%s: left out %s", where, self.left_out)

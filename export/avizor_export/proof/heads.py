@@ -128,4 +128,13 @@ def _small_constants(graph: onnx.GraphProto) -> dict[str, Floats]:
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             found[node.output[0]] = node.attribute[0].t
-    return {name: numpy_helper.to_array(each) for name, each in found.items() if np.prod(each.dims) <= _MOST_NUMBERS}
+    values = {name: _value(each) for name, each in found.items() if np.prod(each.dims) <= _MOST_NUMBERS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _value(tensor: onnx.TensorProto) -> Floats | None:
+    """The constant; None if its data does not fit its type or shape, of which ONNX Runtime says more."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError):
+        return None
