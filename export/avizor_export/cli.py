@@ -206,10 +206,13 @@ def describe_export(version: ModelVersion) -> None:
 
 
 def _least_alphas(calibration: Calibration) -> str:
-    """For which alpha the promise holds, source by source."""
-    least = {source: 1 / (1 + calibration.count(source, is_short=False)) for source in calibration.source_names}
-    named = ", ".join(f"{alpha:.2g} for {source}" for source, alpha in least.items())
-    return f"the false-alarm rate is promised from alpha {named} on (1 / (n + 1) of n recordings; 0.01 takes 99)"
+    """From which alpha on the promise holds, for the sources with the most and with the fewest recordings."""
+    counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
+    most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    named = f"alpha {1 / (counts[most] + 1):.2g} on"
+    if counts[most] != counts[fewest]:
+        named += f" for {most}, and from {1 / (counts[fewest] + 1):.2g} on for {fewest}"
+    return f"the false-alarm rate is promised from {named} (1 / (n + 1) of n recordings; 0.01 takes 99)"
 
 
 def _note_missing_taps(manifest: Manifest, source: str, left_out: Sequence[str]) -> None:

@@ -84,13 +84,16 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     (tmp_path / "mine.py").write_text(NET)
     for number in range(25):
         write_wav(tmp_path / "normal" / "fan" / f"{number}.wav", tone(1.0, seed=number))
+    for number in range(9):
+        write_wav(tmp_path / "normal" / "new" / f"{number}.wav", tone(1.0, seed=100 + number))
     result = avizor(
         "export", "mine:autoencoder", "--set", "latent=5", "--weights-in-factory", "--name", "fan", "--task", "reconstruct",
         "--input", "audio:sample_rate=8000,window_samples=4096,hop_samples=4096,n_fft=256,hop_length=240,n_mels=16",
         "--calibrate", "normal", "--fit-on", "normal", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "25 normal recordings (fan 25)" in result.stdout
+    assert "34 normal recordings (fan 25, new 9)" in result.stdout
+    assert "the false-alarm rate is promised from alpha 0.038 on for fan, and from 0.1 on for new" in result.stdout
     version = ModelRepository(tmp_path / "models").version("fan")
     calibration = version.calibration()
     assert calibration is not None
