@@ -68,6 +68,10 @@ class _ToTheEnd(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
+# A decoder, and what it reads from.
+_Decoder = tuple[soundfile.SoundFile, StreamFile]
+
+
 class AudioFile:
     """An audio file read in blocks of float32[frames, channels]; full scale is 1. Raises MediaError.
 
@@ -84,8 +88,9 @@ class AudioFile:
                 self._streams = sound_streams(self._source)
             except OSError as error:
                 raise MediaError(f"reading failed ({error.strerror})") from error
-            with self._decoder(self._streams[0])[0] as first:
-                self._rate, self._channels = int(first.samplerate), int(first.channels)
+            self._first: _Decoder | None = self._decoder(self._streams[0])
+            first = opened.enter_context(self._first[0])
+            self._rate, self._channels = int(first.samplerate), int(first.channels)
             if self._channels > MAX_CHANNELS:
                 raise MediaError(f"the audio file has {self._channels} channels; at most {MAX_CHANNELS} are read")
             if self._rate < MIN_SAMPLE_RATE:
@@ -106,7 +111,8 @@ class AudioFile:
         """The whole file, a block at a time."""
         read = 0
         for stream in self._streams:
-            for block in self._blocks_of(stream, read):
+            decoder, self._first = self._first or self._decoder(stream), None
+            for block in self._blocks_of(stream, decoder, read):
                 read += len(block)
                 yield block
         if read == 0:
@@ -114,8 +120,8 @@ class AudioFile:
         if _state(self._source) != self._before:
             raise MediaError("the file was changed while it was read; run again when it is finished", offset=read)
 
-    def _blocks_of(self, stream: Stream, before: int) -> Iterator[Samples]:
-        decoder, file = self._decoder(stream)
+    def _blocks_of(self, stream: Stream, opened: _Decoder, before: int) -> Iterator[Samples]:
+        decoder, file = opened
         frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self._channels)
         read = 0
         with decoder:
@@ -128,7 +134,7 @@ class AudioFile:
         if read < wanted:
             raise MediaError(f"the file ends after {before + read} of {before + wanted} frames", offset=before + read)
 
-    def _decoder(self, stream: Stream) -> tuple[soundfile.SoundFile, StreamFile]:
+    def _decoder(self, stream: Stream) -> _Decoder:
         file = StreamFile(self._source, stream)
         try:
             return _ToTheEnd(file), file

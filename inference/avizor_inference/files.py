@@ -72,9 +72,9 @@ def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None 
             open_folders.pop()
         elif path.name.startswith("."):
             _count(left_out, path)
-        elif not _can_be_seen(path):
+        elif (is_folder := _is_folder(path)) is None:
             yield path
-        elif path.is_dir():
+        elif is_folder:
             real = path.resolve()
             if real in above:
                 continue
@@ -100,13 +100,12 @@ def _count(left_out: LeftOut | None, path: Path) -> None:
         left_out.add(path)
 
 
-def _can_be_seen(path: Path) -> bool:
-    """Whether it can be told what lies at a path; a link that leads nowhere is told by its name."""
+def _is_folder(path: Path) -> bool | None:
+    """Whether a folder lies at a path; None where it cannot be told. A link that leads nowhere is told by its name: no."""
     try:
-        path.stat()
+        return stat.S_ISDIR(path.stat().st_mode)
     except OSError as error:
-        return error.errno in (errno.ENOENT, errno.ELOOP)
-    return True
+        return False if error.errno in (errno.ENOENT, errno.ELOOP) else None
 
 
 def open_file(path: Path) -> BinaryIO:

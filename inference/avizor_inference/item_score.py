@@ -13,6 +13,7 @@ of a recording, so that short recordings hide behind long ones. Order 8 was chos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isinf, isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +36,17 @@ class ItemScore:
     @classmethod
     def of(cls, scores: NDArray[np.floating]) -> ItemScore:
         """Of windows with these scores: float[n], >= 0. One that is infinite, or not a number, gives an infinite item."""
-        largest = float(np.nan_to_num(scores, nan=np.inf, posinf=np.inf).max(initial=0.0))
-        if largest == 0 or not np.isfinite(largest):
+        largest = float(scores.max(initial=0.0))
+        if isnan(largest):  # as it is where one of the scores is
+            largest = inf
+        if largest == 0 or isinf(largest):
             return cls(len(scores), largest, 0.0)
         return cls(len(scores), largest, float(np.sum((scores.astype(np.float64) / largest) ** ORDER)))
 
     def __add__(self, other: ItemScore) -> ItemScore:
         """The summary of both parts together."""
         largest = max(self.largest, other.largest)
-        if largest == 0 or not np.isfinite(largest):
+        if largest == 0 or isinf(largest):
             return ItemScore(self.windows + other.windows, largest, 0.0)
         powers = sum(part.powers * (part.largest / largest) ** ORDER for part in (self, other))
         return ItemScore(self.windows + other.windows, largest, powers)
@@ -56,6 +59,6 @@ class ItemScore:
         """
         if not self.windows:
             raise ValueError("an item without windows has no score")
-        if self.largest == 0 or not np.isfinite(self.largest):
+        if self.largest == 0 or isinf(self.largest):
             return self.largest
         return float(np.float32(self.largest * (self.powers / self.windows) ** (1 / ORDER)))

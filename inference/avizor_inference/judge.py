@@ -84,11 +84,14 @@ class Judge:
         Raises CalibrationError as `item_p_value` does.
         """
         pool, own = self._pool(is_short), self._own.get((source, is_short))
-        by_all = pool.window_p_values(scores)
         if own is None:
-            return by_all, [POOLED] * len(scores)
+            return pool.window_p_values(scores), [POOLED] * len(scores)
         by_own = own.window_p_values(scores)
-        goes_on = (by_own <= own.least) & (by_all < by_own)
+        is_extreme = by_own <= own.least
+        if not is_extreme.any():
+            return by_own, [source] * len(scores)
+        by_all = pool.window_p_values(scores)
+        goes_on = is_extreme & (by_all < by_own)
         return np.where(goes_on, by_all, by_own), [POOLED if each else source for each in goes_on]
 
     def count(self, *, is_short: bool = False) -> int:

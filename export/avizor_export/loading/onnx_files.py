@@ -12,6 +12,7 @@ from onnx import inliner, version_converter
 
 from avizor_inference.errors import ExportError
 from avizor_inference.graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
+from avizor_inference.reasons import one_line
 
 _NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:From|To) Version \S+ for (\w+)")
 
@@ -23,7 +24,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         model = standardised(model)
     except (OSError, DecodeError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"{path} is not a valid ONNX model: {' '.join(str(error).split())[:300]}; export it again") from error
+        raise ExportError(f"{path} is not a valid ONNX model: {one_line(error)}; export it again") from error
     if custom := sorted({(node.domain, node.op_type) for node in _nodes(model.graph) if node.domain not in STANDARD_DOMAINS}):
         named = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
         raise ExportError(f"{path} needs operators of {named}; export it again with standard operators only")

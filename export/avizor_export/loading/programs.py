@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from avizor_export.loading.program_file import HoldsCode, refuse_code
 from avizor_export.parity import BATCH_SIZES
 from avizor_inference.errors import ExportError
+from avizor_inference.reasons import one_line
 
 # torch takes 0 and 1 for special: a batch that it has found out to be free begins at 2, and takes 1 nevertheless.
 _LARGEST_LOWER_BOUND = 2
@@ -69,7 +70,7 @@ def load_program(path: Path) -> Program:
             "save the network with torch.export.save"
         ) from error
     except Exception as error:  # the reader's errors share no base class
-        why = " ".join(str(error).split())[:300]
+        why = one_line(error)
         raise ExportError(
             f"{path} is not an exported program that can be read: {why}; save it with torch.export.save"
         ) from error

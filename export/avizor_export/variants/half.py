@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from avizor_export.variants.network_part import cut, paste
 from avizor_inference.errors import ExportError
+from avizor_inference.reasons import one_line
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -25,7 +26,7 @@ def halve(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonValue]
     except ExportError:
         raise
     except Exception as error:  # the library's errors share no base class
-        raise ExportError(f"the network cannot be brought to float16: {' '.join(str(error).split())[:300]}") from error
+        raise ExportError(f"the network cannot be brought to float16: {one_line(error)}") from error
     settings: dict[str, JsonValue] = {
         "weights": "float16",
         "activations": "float16",

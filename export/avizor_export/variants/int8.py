@@ -24,6 +24,7 @@ from pydantic import JsonValue
 from avizor_export.serving.settings import TENSORRT, Target
 from avizor_export.variants.network_part import cut, detached, paste
 from avizor_inference.errors import ExportError
+from avizor_inference.reasons import one_line
 
 Items = NDArray[np.generic]
 
@@ -113,7 +114,7 @@ def _quantised(part: onnx.ModelProto, reader: _Reader, scheme: _Scheme) -> onnx.
                 },
             )
         except Exception as error:  # the library's errors share no base class
-            raise ExportError(f"the network cannot be quantised: {' '.join(str(error).split())[:300]}") from error
+            raise ExportError(f"the network cannot be quantised: {one_line(error)}") from error
         return onnx.load(path)
 
 

@@ -21,6 +21,7 @@ from avizor_export.variants.speed import compare_speed
 from avizor_inference.embedded import CPU
 from avizor_inference.errors import ExportError
 from avizor_inference.manifest import Manifest, Precision, Task
+from avizor_inference.reasons import one_line
 from avizor_inference.reports import VariantDifference, VariantReport
 
 Items = NDArray[np.generic]
@@ -96,7 +97,7 @@ def _check_loads(made: onnx.ModelProto, precision: Precision) -> None:
     try:
         onnxruntime_run(made)
     except Exception as error:  # the runtime's own exceptions share no base class of theirs
-        why = " ".join(str(error).split())[:300]
+        why = one_line(error)
         raise ExportError(f"ONNX Runtime cannot run the network in {precision} on this CPU: {why}; publish fp32") from error
 
 
