@@ -38,10 +38,10 @@ from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.request import ExportRequest
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.speed import BATCH_SIZES, one_thread, rates
-from avizor_inference.engines import open_engine
+from avizor_inference.engines.open import open_engine
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageFrontEnd, ImageInput
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 SPEC = "conv32x2bn pool conv64x2bn pool drop0.25 fc256 drop fc10"
 

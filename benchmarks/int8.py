@@ -33,8 +33,8 @@ from avizor_export.request import ExportRequest
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.speed import compare_speed
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import AudioInput, LogMelFrontEnd
-from avizor_inference.reports import SpeedComparison, VariantReport
+from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.repository.reports import SpeedComparison, VariantReport
 
 PROMISED = 2.5
 RATE = 8000

@@ -38,10 +38,10 @@ import promise_data as data
 from promise_data import Draw, Scores
 from scipy.stats import betabinom, binom, norm
 
-from avizor_inference.calibration import Calibration
-from avizor_inference.item_score import ORDER, ItemScore
-from avizor_inference.judge import Judge
-from avizor_inference.verdict import verdict
+from avizor_inference.anomaly.item_score import ORDER, ItemScore
+from avizor_inference.anomaly.judge import Judge
+from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.repository.calibration import Calibration
 
 ALPHAS = (0.1, 0.05, 0.01)
 CONFIDENCE = 0.99

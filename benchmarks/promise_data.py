@@ -23,9 +23,9 @@ from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.of_input import standardised
 from avizor_export.served import serve
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.engines import infer_rows
-from avizor_inference.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open import infer_rows
+from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
 
 # Scores of the windows of one recording.
 Scores = NDArray[np.float64]

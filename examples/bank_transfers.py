@@ -26,12 +26,12 @@ from avizor_export.data.real_data import recordings
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.request import ExportRequest
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.engines import infer_rows
-from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.judge import Judge
-from avizor_inference.repository import ModelVersion
-from avizor_inference.sources import SourceRule
+from avizor_inference.anomaly.judge import Judge
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open import infer_rows
+from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.sources import SourceRule
+from avizor_inference.repository.models import ModelVersion
 
 TRANSFER = TableInput(
     front_end=TableFrontEnd(

@@ -22,8 +22,8 @@ from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.request import ExportRequest
-from avizor_inference.inputs import ImageInput
-from avizor_inference.repository import ModelVersion
+from avizor_inference.items.inputs import ImageInput
+from avizor_inference.repository.models import ModelVersion
 
 LATENT = 8
 SPEC = f"conv16s2bn conv32s2bn fc128bn latent{LATENT}"

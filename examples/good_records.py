@@ -26,11 +26,11 @@ from avizor_export.calibrate import NormalRecording
 from avizor_export.cli import describe_export
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.request import ExportRequest
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.engines import infer_rows
-from avizor_inference.inputs import NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.judge import Judge
-from avizor_inference.repository import ModelVersion
+from avizor_inference.anomaly.judge import Judge
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open import infer_rows
+from avizor_inference.items.inputs import NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.repository.models import ModelVersion
 
 Rows = NDArray[np.float32]
 

@@ -27,8 +27,8 @@ from avizor_export.cli import describe_export
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.request import ExportRequest
-from avizor_inference.inputs import ImageFrontEnd, ImageInput
-from avizor_inference.repository import ModelVersion
+from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
+from avizor_inference.repository.models import ModelVersion
 
 Pixels = NDArray[np.uint8]  # [n, 32, 32, 1]
 

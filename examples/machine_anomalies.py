@@ -30,9 +30,9 @@ from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.of_input import standardised
 from avizor_export.request import ExportRequest
 from avizor_export.served import ServedModel, serve
-from avizor_inference.audio import windows_of
-from avizor_inference.inputs import AudioInput, LogMelFrontEnd
-from avizor_inference.item_score import ItemScore
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.items.audio import windows_of
+from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
 
 SOUND = AudioInput(
     sample_rate=SAMPLE_RATE,

@@ -25,8 +25,8 @@ from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.calibrate import NormalRecording
 from avizor_export.cli import describe_export
 from avizor_export.request import ExportRequest
-from avizor_inference.inputs import ImageInput
-from avizor_inference.repository import ModelVersion
+from avizor_inference.items.inputs import ImageInput
+from avizor_inference.repository.models import ModelVersion
 
 LATENT = 8
 SPEC = f"conv32bn conv64s2bn fc128bn fc64bn latent{LATENT}"

@@ -13,9 +13,9 @@ from torch import nn
 
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.engines import infer_rows
-from avizor_inference.repository import ModelVersion
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open import infer_rows
+from avizor_inference.repository.models import ModelVersion
 
 # Raw items [n, *item_shape] and the name of an output -> that output, float32[n, ...].
 Run = Callable[[NDArray[np.generic], str], NDArray[np.float32]]

@@ -25,8 +25,8 @@ from avizor_export.exporter import export_model
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.of_input import standardised
 from avizor_export.request import ExportRequest
-from avizor_inference.audio import windows_of
-from avizor_inference.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.items.audio import windows_of
+from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
 
 TEST_INDICES = range(5)
 NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")

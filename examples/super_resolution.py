@@ -21,8 +21,8 @@ from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.request import ExportRequest
-from avizor_inference.inputs import ImageInput
-from avizor_inference.repository import ModelVersion
+from avizor_inference.items.inputs import ImageInput
+from avizor_inference.repository.models import ModelVersion
 
 SPEC = "conv48k5bn conv48x2bn shuffle2"
 

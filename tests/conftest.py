@@ -20,7 +20,7 @@ from avizor_export.architectures.lenet import LeNet
 from avizor_export.calibrate import NormalRecording
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.inputs import ImageInput
+from avizor_inference.items.inputs import ImageInput
 
 
 def pytest_configure() -> None:

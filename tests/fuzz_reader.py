@@ -33,8 +33,8 @@ from avizor_export.loading.state_dicts import load_weights
 from avizor_export.loading.weights_files import read_weights
 from avizor_export.parity import compare, onnxruntime_run
 from avizor_inference.errors import AvizorError
-from avizor_inference.graph import read_graph
-from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.repository.onnx_graph import read_graph
 
 HUGE = 2**62
 VECTOR = TensorInput(name="features", item_shape=(4,))

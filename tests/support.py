@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from avizor_export.architectures.autoencoder import Autoencoder
-from avizor_inference.calibration import BySource, Calibration
-from avizor_inference.inputs import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.inputs import AudioInput, CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.repository.calibration import BySource, Calibration
 
 ROOT = Path(__file__).parent.parent
 # Real data, where there is some.

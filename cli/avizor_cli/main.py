@@ -11,8 +11,8 @@ import click
 
 from avizor_cli.stop_signals import clean_up_when_stopped
 from avizor_cli.warning_lines import WarningLines
+from avizor_inference.error_text import reason
 from avizor_inference.errors import AvizorError
-from avizor_inference.reasons import reason
 
 GROUP = "avizor.commands"
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.calibration import BySource, Calibration, Scores
-from avizor_inference.engine import Engine
+from avizor_inference.engines.base import Engine
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Precision
+from avizor_inference.repository.calibration import BySource, Calibration, Scores
+from avizor_inference.repository.manifest import Precision
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from avizor_export.description.table import difference, table
 from avizor_export.proof.constant import why_same
 from avizor_export.proof.differences import allowed
 from avizor_export.variants.variant import remarks
-from avizor_inference.calibration import Calibration
-from avizor_inference.inputs import AudioInput
-from avizor_inference.item_score import ItemScore
-from avizor_inference.manifest import Manifest
-from avizor_inference.repository import ModelVersion
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.items.inputs import AudioInput
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelVersion
 
 CARD_FILE = "card.md"
 CALIBRATION_PLOT = "card-calibration.png"

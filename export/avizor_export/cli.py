@@ -29,11 +29,11 @@ from avizor_export.serving.options import given, serving_options
 from avizor_export.variants.int8 import MOST_ITEMS
 from avizor_export.variants.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.variants.variant import remarks
-from avizor_inference.calibration import Calibration
-from avizor_inference.inputs import AudioInput, InputSpec
-from avizor_inference.manifest import Manifest, Precision, Task
-from avizor_inference.repository import ModelVersion
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.inputs import AudioInput, InputSpec
+from avizor_inference.items.sources import SourceRule
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.manifest import Manifest, Precision, Task
+from avizor_inference.repository.models import ModelVersion
 
 _path = click.Path(path_type=Path)
 

@@ -31,13 +31,13 @@ from avizor_export.variants.quality import METRIC_OF, measure
 from avizor_export.variants.variant import Guard, complaint, make_variant
 from avizor_export.verify import on_server
 from avizor_export.version_files import Made, calibrate_version, manifest_of, provenance_of, refuse_other_tensors, write_files
-from avizor_inference.check import check_model
-from avizor_inference.config import CONFIG_FILE
+from avizor_inference.checks.check import check_model
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.inputs import InputSpec, TensorSpec
-from avizor_inference.manifest import MODEL_FILE, Precision
-from avizor_inference.reports import ParityReport, ServerParity, ServerQuality
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.items.inputs import InputSpec, TensorSpec
+from avizor_inference.repository.manifest import MODEL_FILE, Precision
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality
+from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from avizor_export.proof.ranks import rank_correlation
 from avizor_export.proof.reference import Items, ItemsInfluenceError, Run, run_reference
 from avizor_export.served import ServedModel
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.inputs import InputSpec
-from avizor_inference.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
+from avizor_inference.items.inputs import InputSpec
+from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
 
 __all__ = ["BATCH_SIZES", "Items", "Run", "compare", "onnxruntime_run", "random_items", "rank_correlation", "torch_run"]
 

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from avizor_inference.config import CONFIG_FILE
 from avizor_inference.durable_files import sync_folder
 from avizor_inference.errors import ExportError, VersionRefused
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import CONFIG_FILE
 
 
 @dataclass(frozen=True)

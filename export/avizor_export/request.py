@@ -21,8 +21,8 @@ from avizor_export.serving.settings import ServingOptions, ServingSettings, publ
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.variant import check_variant_data
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
-from avizor_inference.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
+from avizor_inference.items.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
+from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 Items = NDArray[np.generic]
 

@@ -20,8 +20,8 @@ from avizor_export.proof.differences import LOGITS
 from avizor_export.proof.heads import are_probabilities, ends_in_softmax
 from avizor_export.taps import Taps, in_step, is_all_of
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import InputSpec, TableInput
-from avizor_inference.manifest import Task
+from avizor_inference.items.inputs import InputSpec, TableInput
+from avizor_inference.repository.manifest import Task
 
 Items = NDArray[np.generic]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tritonclient.utils import InferenceServerException
 
+from avizor_inference.engines.triton import triton_client
+from avizor_inference.engines.triton_address import triton_address
 from avizor_inference.errors import ExportError, SettingsError
-from avizor_inference.triton import triton_client
-from avizor_inference.triton_address import triton_address
 
 _TIMEOUT_S = 10.0
 

@@ -16,9 +16,9 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
+from avizor_inference.engines.triton import triton_client
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import MODEL_FILE
-from avizor_inference.triton import triton_client
+from avizor_inference.repository.manifest import MODEL_FILE
 
 TIMEOUT_S = 60.0
 _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable", re.IGNORECASE)

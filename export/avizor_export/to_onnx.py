@@ -19,7 +19,7 @@ from avizor_export.served import ServedModel
 from avizor_export.translation_errors import why_invalid, why_untranslated
 from avizor_export.weight_origins import name_folded, network_origins
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import MAX_IR_VERSION, OPSET, graph_of
+from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
 # Rewrites an exported program in place, to the same figures in fewer steps.
 Simplifier = Callable[[torch.onnx.ONNXProgram], None]

@@ -11,9 +11,9 @@ import tritonclient.grpc as triton
 
 from avizor_export.parity import Items, Run
 from avizor_export.temporary_model import TIMEOUT_S, temporary_model, temporary_name
-from avizor_inference.config import TRITON_TYPES, parse_config
-from avizor_inference.inputs import TensorSpec
-from avizor_inference.triton import triton_client
+from avizor_inference.engines.triton import triton_client
+from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.triton_config import TRITON_TYPES, parse_config
 
 
 @contextmanager

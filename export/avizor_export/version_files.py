@@ -17,17 +17,17 @@ from avizor_export.proof.optional import OPTIONAL
 from avizor_export.publish import Staging, earlier_digests, write_whole
 from avizor_export.request import ExportRequest
 from avizor_export.serving.next_config import name_to_keep, next_config
-from avizor_inference.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
-from avizor_inference.config import CONFIG_FILE, LABELS_FILE
 from avizor_inference.digests import digest_of, sha256_of_file
-from avizor_inference.embedded import CPU, EmbeddedEngine
+from avizor_inference.engines.embedded import CPU, EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
-from avizor_inference.graph import graph_of
-from avizor_inference.inputs import TensorInput, TensorSpec
-from avizor_inference.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
-from avizor_inference.reports import ParityReport, VariantReport
-from avizor_inference.repository import ModelRepository
-from avizor_inference.strict import describe
+from avizor_inference.items.inputs import TensorInput, TensorSpec
+from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
+from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.onnx_graph import graph_of
+from avizor_inference.repository.reports import ParityReport, VariantReport
+from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE
+from avizor_inference.strict_json import describe
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.check import check_model, remarks
-from avizor_inference.config import CONFIG_FILE, read_config
+from avizor_inference.checks.check import check_model, remarks
 from avizor_inference.errors import AvizorError
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
 
 _models_option = click.option(
     "--models", "folder", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Model repository."

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from avizor_inference.embedded import Device
-from avizor_inference.engines import EMBEDDED
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.files import name_of
-from avizor_inference.repository import ModelRepository
-from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
-from avizor_inference.strict import describe
+from avizor_inference.items.files import name_of
+from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.strict_json import describe
 from avizor_pipeline.ends import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
 from avizor_pipeline.job import Plan, check_models, plan, pooled_sources, run_job
 from avizor_pipeline.local import available_cores

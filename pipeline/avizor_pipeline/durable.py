@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avizor_inference.durable_files import sync_folder
+from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
-from avizor_inference.reasons import reason
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",

@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avizor_inference.calibration import Calibration
+from avizor_inference.anomaly.judge import require_alpha, under_calibrated
 from avizor_inference.errors import JobError, SettingsError, VersionRefused
-from avizor_inference.files import LeftOut
-from avizor_inference.judge import require_alpha, under_calibrated
-from avizor_inference.sources import DEFAULT_SOURCE
+from avizor_inference.items.files import LeftOut
+from avizor_inference.items.sources import DEFAULT_SOURCE
+from avizor_inference.repository.calibration import Calibration
 from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.output import claimed

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway, start_http_server
 
+from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import SettingsError
-from avizor_inference.reasons import one_line, reason
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.parts import Commit
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.files import name_of
-from avizor_inference.reasons import reason
-from avizor_inference.strict import describe
+from avizor_inference.items.files import name_of
+from avizor_inference.strict_json import describe
 from avizor_pipeline.durable import is_temporary, make_folder, write_text, writing
 from avizor_pipeline.listing import LISTING_FILE, changes_since, note_files
 from avizor_pipeline.lock import LOCK_FILE, job_lock

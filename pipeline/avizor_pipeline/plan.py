@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from avizor_inference.audio import AUDIO_SUFFIXES
 from avizor_inference.errors import JobError
-from avizor_inference.files import LeftOut, find_files, name_of, path_of
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.audio import AUDIO_SUFFIXES
+from avizor_inference.items.files import LeftOut, find_files, name_of, path_of
+from avizor_inference.items.sources import SourceRule
 from avizor_pipeline.settings import JobSettings
 
 # A shard is closed at whichever comes first: few enough files that progress is seen and little is done again after a stop,

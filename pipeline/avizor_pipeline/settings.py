@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from avizor_inference.digests import digest_of
-from avizor_inference.embedded import Device
-from avizor_inference.engines import EMBEDDED
-from avizor_inference.files import path_of
-from avizor_inference.strict import Strict
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.items.files import path_of
+from avizor_inference.strict_json import Strict
 
 
 class ChosenModel(Strict):

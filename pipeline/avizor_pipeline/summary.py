@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from avizor_inference.judge import recordings_needed
-from avizor_inference.sources import DEFAULT_SOURCE
+from avizor_inference.anomaly.judge import recordings_needed
+from avizor_inference.items.sources import DEFAULT_SOURCE
 from avizor_pipeline.job import Outcome
 from avizor_pipeline.settings import JobSettings
 

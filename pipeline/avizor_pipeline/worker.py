@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from avizor_inference.audio import Level, windows_of
-from avizor_inference.engine import Array, Engine
-from avizor_inference.engines import EMBEDDED
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.judge import recordings_needed
+from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.engines.base import Array, Engine
+from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import MediaError
-from avizor_inference.files import path_of
-from avizor_inference.item_score import ItemScore
-from avizor_inference.judge import recordings_needed
-from avizor_inference.verdict import verdict
-from avizor_inference.windows import Window
+from avizor_inference.items.audio import Level, windows_of
+from avizor_inference.items.files import path_of
+from avizor_inference.items.windows import Window
 from avizor_pipeline.models import Batcher, JobModel
 from avizor_pipeline.parts import Commit, PartWriter, SourceCount
 from avizor_pipeline.plan import Recording, Shard

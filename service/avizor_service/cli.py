@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.embedded import Device
-from avizor_inference.engines import EMBEDDED
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open import EMBEDDED
 from avizor_service.addresses import bare_host
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings

@@ -9,13 +9,13 @@ import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.audio import Level, windows_of
-from avizor_inference.engine import Array
+from avizor_inference.engines.base import Array
 from avizor_inference.errors import InvalidInput, MediaError
-from avizor_inference.images import decode_image
-from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
-from avizor_inference.rows import Value, encode_row
-from avizor_inference.windows import Window
+from avizor_inference.items.audio import Level, windows_of
+from avizor_inference.items.images import decode_image
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.items.table_rows import Value, encode_row
+from avizor_inference.items.windows import Window
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.calibration import Calibration
-from avizor_inference.engine import Engine, ModelSpec
+from avizor_inference.anomaly.judge import Judge
+from avizor_inference.engines.base import Engine, ModelSpec
 from avizor_inference.errors import CalibrationError, InvalidInput, VersionRefused
-from avizor_inference.inputs import AudioInput, ImageInput, TableInput, TensorSpec
-from avizor_inference.judge import Judge
-from avizor_inference.manifest import Manifest
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.items.inputs import AudioInput, ImageInput, TableInput, TensorSpec
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 _TASKS = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
 

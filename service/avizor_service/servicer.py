@@ -16,12 +16,12 @@ from google.rpc.status_pb2 import Status
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
-from avizor_inference.engine import Array, Engine
-from avizor_inference.engines import infer_rows
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.judge import recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.verdict import Verdict, verdict
+from avizor_inference.engines.base import Array, Engine
+from avizor_inference.engines.open import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
-from avizor_inference.item_score import ItemScore
-from avizor_inference.judge import recordings_needed, require_alpha, under_calibrated
-from avizor_inference.verdict import Verdict, verdict
 from avizor_service.items import Decoded, decode
 from avizor_service.metrics import Metrics
 from avizor_service.served import ServedModels, ServedVersion

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from avizor_inference.embedded import Device
-from avizor_inference.engines import EMBEDDED
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open import EMBEDDED
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from support import on_gpu
 
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.engine import Engine
-from avizor_inference.engines import infer_rows, open_engine
+from avizor_inference.engines.base import Engine
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open import infer_rows, open_engine
+from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import (
     BatchTooLarge,
     DeadlineExceeded,
@@ -24,8 +25,7 @@ from avizor_inference.errors import (
     SettingsError,
     UnknownOutput,
 )
-from avizor_inference.repository import ModelRepository
-from avizor_inference.triton import TritonEngine
+from avizor_inference.repository.models import ModelRepository
 
 
 @pytest.fixture(params=["embedded", "triton"])

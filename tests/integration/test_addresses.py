@@ -14,7 +14,7 @@ from integration.jobs import batch
 from support import tone, write_wav
 
 from avizor_export.server_address import check_server
-from avizor_inference.triton import TritonEngine
+from avizor_inference.engines.triton import TritonEngine
 from avizor_service.addresses import bare_host, with_port
 
 # Nothing listens there: what goes through it fails.

@@ -20,7 +20,7 @@ from support import SAMPLE_RATE, SOUND, PaddedAutoencoder, tone, write_wav
 from avizor_export.data.real_data import recordings
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.sources import SourceRule
 
 
 def query(sql: str) -> list[tuple[Any, ...]]:

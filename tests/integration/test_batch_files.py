@@ -13,8 +13,8 @@ from integration.jobs import batch
 from integration.test_batch import query
 from support import SAMPLE_RATE, tone, write_wav
 
-from avizor_inference.audio import AUDIO_SUFFIXES
-from avizor_inference.files import path_of
+from avizor_inference.items.audio import AUDIO_SUFFIXES
+from avizor_inference.items.files import path_of
 
 SECONDS = 3 * 4096 / SAMPLE_RATE
 

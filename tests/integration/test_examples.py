@@ -13,11 +13,11 @@ from sklearn.metrics import roc_auc_score
 from support import ROOT
 
 from avizor_export.data.table_data import read_table
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.engines import infer_rows
-from avizor_inference.inputs import TableInput
-from avizor_inference.manifest import Manifest
-from avizor_inference.repository import ModelRepository
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open import infer_rows
+from avizor_inference.items.inputs import TableInput
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelRepository
 
 EXAMPLES = ROOT / "examples"
 

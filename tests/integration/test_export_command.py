@@ -12,9 +12,9 @@ import torch
 from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_export.architectures.lenet import LeNet
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.inputs import AudioInput, CategoryColumn, TableFrontEnd, TableInput
-from avizor_inference.repository import ModelRepository
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.items.inputs import AudioInput, CategoryColumn, TableFrontEnd, TableInput
+from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 

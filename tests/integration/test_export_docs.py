@@ -19,7 +19,7 @@ from support import ROOT, tone, write_wav
 from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.cli import export
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.models import ModelRepository
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "export.md").read_text(encoding="utf-8")

@@ -31,9 +31,9 @@ from avizor.v1 import inference_pb2_grpc
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.inputs import ImageInput
-from avizor_inference.repository import ModelRepository
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.items.inputs import ImageInput
+from avizor_inference.repository.models import ModelRepository
 
 Stub = inference_pb2_grpc.InferenceServiceStub
 

@@ -22,11 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
-from avizor_inference.check import check_model
+from avizor_inference.checks.check import check_model
 from avizor_inference.digests import sha256_of_file
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.repository import ModelRepository
-from avizor_inference.triton import TritonEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.triton import TritonEngine
+from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 PUBLISHER = Path(__file__).parent.parent / "killed_publisher.py"

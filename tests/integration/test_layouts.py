@@ -20,10 +20,10 @@ from avizor_export.cli import export
 from avizor_export.front_ends.of_input import front_end
 from avizor_export.loading.input_description import parse_input
 from avizor_export.loading.trained import GivenWeights, Trained, load
-from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Manifest
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelRepository
 
 MEAN, STD = "0.485/0.456/0.406", "0.229/0.224/0.225"
 CLASSES = 5

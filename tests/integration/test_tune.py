@@ -34,12 +34,12 @@ from avizor_export.to_onnx import optimise
 from avizor_export.tuning.command import tune
 from avizor_export.tuning.points import Point
 from avizor_export.tuning.write import write_tuned
-from avizor_inference.check import check_model
-from avizor_inference.config import read_config
-from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.checks.check import check_model
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError
-from avizor_inference.repository import ModelRepository
-from avizor_inference.triton import TritonEngine
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import read_config
 from avizor_pipeline.models import choose
 
 AVIZOR = Path(sys.executable).with_name("avizor")

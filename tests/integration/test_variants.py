@@ -28,14 +28,14 @@ from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.request import ExportRequest
 from avizor_export.variants.quality import LabelledItems
 from avizor_export.variants.variant import remarks
-from avizor_inference.check import check_model
+from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as list_models
-from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
-from avizor_inference.graph import read_graph
-from avizor_inference.inputs import ImageInput, TensorInput
-from avizor_inference.manifest import Manifest, Precision
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.repository.manifest import Manifest, Precision
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.onnx_graph import read_graph
 
 SPEC = "conv8 pool conv16 pool fc10"
 IMAGE = ImageInput(height=32, width=32, channels=1)

@@ -18,10 +18,10 @@ from torchvision import models as torchvision_models
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
 from avizor_export.parity import rank_correlation
-from avizor_inference.check import check_model
+from avizor_inference.checks.check import check_model
 from avizor_inference.digests import sha256_of_file
-from avizor_inference.embedded import EmbeddedEngine
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 IMAGE = "image:height=32,width=32,channels=1,mean=0.5,std=0.5"
 SPEC = "conv8 pool conv16 pool fc10"

@@ -17,9 +17,9 @@ from avizor_export.loading.first_look import first_look
 from avizor_export.loading.reference import reference_of, reference_run
 from avizor_export.parity import onnxruntime_run
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import graph_of
-from avizor_inference.inputs import TensorInput
-from avizor_inference.manifest import Task
+from avizor_inference.items.inputs import TensorInput
+from avizor_inference.repository.manifest import Task
+from avizor_inference.repository.onnx_graph import graph_of
 
 WEIGHT = np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32)
 ROWS = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)

@@ -5,9 +5,9 @@ import pytest
 import soundfile
 from support import tone, write_wav
 
-from avizor_inference.audio import Level, Resampler, windows_of
 from avizor_inference.errors import MediaError
-from avizor_inference.windows import WindowFormat
+from avizor_inference.items.audio import Level, Resampler, windows_of
+from avizor_inference.items.windows import WindowFormat
 
 
 def test_windows_of_a_file_at_its_own_rate(tmp_path: Path) -> None:

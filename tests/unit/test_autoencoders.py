@@ -17,10 +17,10 @@ from avizor_export.description.describe import describe, layers_of_design
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageInput, InputSpec, TensorInput
-from avizor_inference.repository import ModelRepository
+from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.repository.models import ModelRepository
 
 STRIDED = "conv16s2bn conv32s2bn conv64s2bn latent24"
 

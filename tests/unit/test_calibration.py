@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from avizor_inference.calibration import Calibration
+from avizor_inference.repository.calibration import Calibration
 
 
 def calibration(**fields: Any) -> Calibration:

@@ -12,11 +12,11 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from avizor_inference.check import check_model, remarks
+from avizor_inference.checks.check import check_model, remarks
 from avizor_inference.cli import models as models_command
-from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.models import ModelRepository
 
 VARIANT = {
     "metric": "accuracy", "before": 0.98, "after": 0.97, "drop": 0.01, "max_drop": 1.0, "items": 100,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from avizor_export.architectures.catalogue import build
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.inputs import ImageInput, TensorInput
-from avizor_inference.manifest import Manifest
+from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.repository.manifest import Manifest
 
 VECTOR = TensorInput(name="x", item_shape=(6,))
 IMAGE = ImageInput(height=32, width=32, channels=1)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from avizor_inference.audio import AudioFile
 from avizor_inference.errors import MediaError
+from avizor_inference.items.audio import AudioFile
 
 RATE = 16000
 FRAMES = 48000

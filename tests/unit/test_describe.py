@@ -22,7 +22,7 @@ from avizor_export.request import ExportRequest
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
 from avizor_export.variants.network_part import cut
-from avizor_inference.inputs import TensorInput
+from avizor_inference.items.inputs import TensorInput
 
 
 @pytest.mark.parametrize(

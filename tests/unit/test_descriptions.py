@@ -9,8 +9,8 @@ from support import tone, write_wav
 from avizor_export.front_ends.remarks import remarks
 from avizor_export.loading.input_description import parse_input
 from avizor_inference.errors import AvizorError, ExportError, JobError, SettingsError
-from avizor_inference.inputs import AudioInput, ImageInput, TensorInput
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
+from avizor_inference.items.sources import SourceRule
 from avizor_pipeline import plan
 from avizor_pipeline.output import claimed, examine
 from avizor_pipeline.settings import JobSettings

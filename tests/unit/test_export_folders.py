@@ -15,8 +15,8 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.real_data import recordings, sample
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageInput
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.sources import SourceRule
 
 PIXELS = ImageInput(height=8, width=8, channels=3)
 

@@ -17,10 +17,10 @@ from avizor_export.request import ExportRequest, settled
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
 from avizor_export.variants.quality import LabelledItems
-from avizor_inference.check import check_version
+from avizor_inference.checks.check import check_version
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import TensorInput
-from avizor_inference.repository import ModelRepository
+from avizor_inference.items.inputs import TensorInput
+from avizor_inference.repository.models import ModelRepository
 
 VECTOR = TensorInput(name="features", item_shape=(6,))
 # A floor that float32 does not hold: the logarithm of silence is minus infinity.

@@ -16,7 +16,7 @@ from torch import nn
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.models import ModelRepository
 
 SPEC = "fc8 fc2"
 

@@ -2,7 +2,7 @@
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.loading.input_description import parse_input
-from avizor_inference.inputs import CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.inputs import CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 
 def test_images() -> None:

@@ -5,7 +5,7 @@ import torch
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.of_input import standardised
-from avizor_inference.inputs import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd
+from avizor_inference.items.inputs import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd
 
 
 def test_standardised_bands_have_mean_0_and_deviation_1() -> None:

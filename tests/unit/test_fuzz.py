@@ -32,13 +32,13 @@ from avizor_export.description.describe import layers_of_design, layers_of_file
 from avizor_export.loading.first_look import first_look
 from avizor_export.loading.input_description import parse_input
 from avizor_export.loading.weights_files import read_weights
-from avizor_inference.check import check_model
+from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as models_command
-from avizor_inference.config import parse_config
 from avizor_inference.digests import sha256_of_file
-from avizor_inference.embedded import EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, ExportError, RepositoryError, VersionRefused
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import parse_config
 
 READER = Path(__file__).parent.parent / "fuzz_reader.py"
 NONSENSE: tuple[Any, ...] = (

@@ -11,7 +11,7 @@ from support import ROOT
 
 from avizor_export.front_ends.of_input import front_end
 from avizor_export.loading.input_description import parse_input
-from avizor_inference.inputs import (
+from avizor_inference.items.inputs import (
     AudioInput,
     CategoryColumn,
     ImageFrontEnd,
@@ -22,7 +22,7 @@ from avizor_inference.inputs import (
     TableInput,
     TensorInput,
 )
-from avizor_inference.strict import Strict
+from avizor_inference.strict_json import Strict
 
 PAGE = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avizor_inference.item_score import ORDER, ItemScore
+from avizor_inference.anomaly.item_score import ORDER, ItemScore
 
 # As models give them: float32, from nothing to overflow.
 SCORES = st.lists(st.floats(0, 2.0**127, width=32, allow_subnormal=False), min_size=1, max_size=30)

@@ -8,11 +8,11 @@ import support
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avizor_inference.calibration import POOLED, BySource, Calibration
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.judge import Judge, recordings_needed, require_alpha
+from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import CalibrationError
-from avizor_inference.item_score import ItemScore
-from avizor_inference.judge import Judge, recordings_needed, require_alpha
-from avizor_inference.verdict import verdict
+from avizor_inference.repository.calibration import POOLED, BySource, Calibration
 
 Recordings = Sequence[Sequence[float]]
 ALPHAS = (0.5, 0.34, 0.25, 0.2, 0.1, 0.05)

@@ -17,7 +17,7 @@ from avizor_export.variants.half import halve, rounded_to_half
 from avizor_export.variants.int8 import quantise
 from avizor_export.variants.network_part import cut, paste
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import graph_of
+from avizor_inference.repository.onnx_graph import graph_of
 
 RNG = np.random.default_rng(0)
 ITEMS = RNG.normal(3, 2, (64, 8)).astype(np.float32)

@@ -15,10 +15,10 @@ from avizor_export.serving.next_config import NextConfig, exported_text, name_to
 from avizor_export.serving.settings import ServingOptions, ServingSettings, serving_of, with_options
 from avizor_export.tuning.points import Point
 from avizor_export.tuning.write import write_tuned
-from avizor_inference.config import parse_config
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Manifest
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import parse_config
 
 DIGESTS = {1: "1a" * 32}
 NEXT = {**DIGESTS, 2: "2b" * 32}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from avizor_export import parity
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.inputs import InputSpec, TensorInput
-from avizor_inference.reports import ParityReport
+from avizor_inference.items.inputs import InputSpec, TensorInput
+from avizor_inference.repository.reports import ParityReport
 
 VECTOR = TensorInput(name="features", item_shape=(6,))
 

@@ -1,6 +1,6 @@
 import support
 
-from avizor_inference.calibration import BySource, Calibration
+from avizor_inference.repository.calibration import BySource, Calibration
 from avizor_pipeline.job import pooled_sources
 from avizor_pipeline.parts import SourceCount
 

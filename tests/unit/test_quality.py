@@ -19,8 +19,8 @@ from avizor_export.data.held_out import read_held_out
 from avizor_export.data.real_data import sample
 from avizor_export.variants.quality import LabelledItems, beside_chance, by_chance, measure, quality, roc_auc
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
-from avizor_inference.manifest import Task
+from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.repository.manifest import Task
 
 VECTOR = TensorInput(name="features", item_shape=(2,))
 IMAGE = ImageInput(height=4, width=6, channels=1)

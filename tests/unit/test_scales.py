@@ -22,7 +22,7 @@ from avizor_export.request import ExportRequest
 from avizor_export.served import serve
 from avizor_export.to_onnx import to_onnx
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.inputs import ImageInput, TensorInput
+from avizor_inference.items.inputs import ImageInput, TensorInput
 
 IMAGE = ImageInput(height=64, width=64, channels=3)
 VECTOR = TensorInput(name="x", item_shape=(6,))

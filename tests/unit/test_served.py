@@ -18,8 +18,8 @@ from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_export.served import ServedModel, serve
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import TensorInput
-from avizor_inference.manifest import Task
+from avizor_inference.items.inputs import TensorInput
+from avizor_inference.repository.manifest import Task
 
 MAP = TensorInput(name="map", item_shape=(1, 8, 8))
 

@@ -21,9 +21,9 @@ from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.loading.input_description import parse_input
 from avizor_export.to_onnx import to_program
 from avizor_inference.errors import ExportError, InvalidInput
-from avizor_inference.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.rows import encode_row
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.table_rows import encode_row
 
 NAN = math.nan
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from avizor_inference.engines.triton_address import triton_address
 from avizor_inference.errors import SettingsError
-from avizor_inference.triton_address import triton_address
 
 
 @pytest.mark.parametrize(

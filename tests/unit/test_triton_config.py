@@ -12,11 +12,11 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, 
 
 from avizor_export.serving.settings import ServingSettings, serving_of
 from avizor_export.serving.triton_config import ENGINE_CACHE, config_text
+from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import Graph, GraphTensor
-from avizor_inference.inputs import TensorSpec
-from avizor_inference.manifest import Precision
-from avizor_inference.triton_rules import load_problems
+from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.manifest import Precision
+from avizor_inference.repository.onnx_graph import Graph, GraphTensor
 
 IMAGE = TensorSpec(name="image", dtype="uint8", item_shape=(32, 32, 1))
 PROBABILITIES = TensorSpec(name="probabilities", dtype="float32", item_shape=(10,))

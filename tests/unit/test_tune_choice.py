@@ -16,8 +16,8 @@ from avizor_export.tuning.load import run_load
 from avizor_export.tuning.measure import overridden
 from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.points import Measured, Point, Round, choose, table
-from avizor_inference.config import parse_config
 from avizor_inference.errors import ExportError
+from avizor_inference.repository.triton_config import parse_config
 
 
 def measured(batch: int, rate: float, p99_ms: float, calls: int = 500) -> Measured:

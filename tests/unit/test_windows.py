@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avizor_inference.windows import Window, Windower, WindowFormat
+from avizor_inference.items.windows import Window, Windower, WindowFormat
 
 
 def cut(samples: np.ndarray, window: int, hop: int, block: int) -> list[Window]:

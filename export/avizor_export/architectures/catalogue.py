@@ -16,8 +16,8 @@ from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.sizes import Shape
 from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.reasons import one_line
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std per channel, on the 0..1 scale
 

@@ -10,7 +10,7 @@ from annotated_types import MinLen
 from pydantic import ConfigDict, FiniteFloat, JsonValue, TypeAdapter
 
 from avizor_inference.errors import ExportError
-from avizor_inference.strict import describe
+from avizor_inference.strict_json import describe
 
 Figures = TypeVar("Figures")
 

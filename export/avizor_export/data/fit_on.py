@@ -16,9 +16,9 @@ from avizor_export.data.real_data import recordings
 from avizor_export.front_ends.of_input import Standardised, standardised
 from avizor_export.front_ends.table_scaling import fitted
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, NumberColumn, TableInput
-from avizor_inference.sources import SourceRule
-from avizor_inference.strict import Strict
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, NumberColumn, TableInput
+from avizor_inference.items.sources import SourceRule
+from avizor_inference.strict_json import Strict
 
 _CONSTANTS = ("mean", "std")
 # Raw values that go through the front end at once.

@@ -14,9 +14,9 @@ from avizor_export.data.real_data import recordings, require
 from avizor_export.data.table_data import is_table, read_table
 from avizor_export.variants.quality import NORMAL_LABELS, LabelledItems
 from avizor_inference.errors import ExportError
-from avizor_inference.files import name_of
-from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.files import name_of
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.items.sources import SourceRule
 
 LABEL_COLUMN = "label"
 

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avizor_inference.audio import Level
 from avizor_inference.errors import ExportError
-from avizor_inference.files import LeftOut, name_of
-from avizor_inference.sources import DEFAULT_SOURCE
+from avizor_inference.items.audio import Level
+from avizor_inference.items.files import LeftOut, name_of
+from avizor_inference.items.sources import DEFAULT_SOURCE
 
 _log = logging.getLogger(__name__)
 

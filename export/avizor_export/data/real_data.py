@@ -12,12 +12,12 @@ from avizor_export.calibrate import NormalRecording
 from avizor_export.data.arrays import open_array
 from avizor_export.data.notes import Notes
 from avizor_export.data.table_data import is_table, read_table
-from avizor_inference.audio import AUDIO_SUFFIXES, Level, windows_of
 from avizor_inference.errors import ExportError, MediaError
-from avizor_inference.files import find_files, name_of, open_file
-from avizor_inference.images import IMAGE_SUFFIXES, decode_image
-from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
-from avizor_inference.sources import DEFAULT_SOURCE, SourceRule
+from avizor_inference.items.audio import AUDIO_SUFFIXES, Level, windows_of
+from avizor_inference.items.files import find_files, name_of, open_file
+from avizor_inference.items.images import IMAGE_SUFFIXES, decode_image
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
 
 
 def recordings(

@@ -21,8 +21,8 @@ from avizor_export.description.table import difference, table
 from avizor_export.loading.programs import load_program
 from avizor_export.to_onnx import to_program
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import NAME_PATTERN
-from avizor_inference.repository import ModelRepository
+from avizor_inference.repository.manifest import NAME_PATTERN
+from avizor_inference.repository.models import ModelRepository
 
 
 def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Layer]:

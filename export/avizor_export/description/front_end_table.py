@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avizor_inference.inputs import AudioInput, CategoryColumn, ImageInput, InputSpec, NumberColumn, TableInput
+from avizor_inference.items.inputs import AudioInput, CategoryColumn, ImageInput, InputSpec, NumberColumn, TableInput
 
 Rows = list[tuple[str, ...]]
 

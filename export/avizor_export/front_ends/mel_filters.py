@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.inputs import LogMelFrontEnd
+from avizor_inference.items.inputs import LogMelFrontEnd
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.table_scaling import TableScaling
-from avizor_inference.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
 
 Standardised = TypeVar("Standardised", AudioInput, ImageInput)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from avizor_export.front_ends.fourier_stages import MOST_BLOCKS, best_split
 from avizor_export.front_ends.mel_filters import empty_bands
-from avizor_inference.inputs import AudioInput, ImageInput, InputSpec
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec
 
 # Points of the inner sum beyond which a transform takes several times an FFT's time.
 _MOST_POINTS = 256

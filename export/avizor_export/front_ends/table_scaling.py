@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avizor_inference.inputs import NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.inputs import NumberColumn, TableFrontEnd, TableInput
 
 # float32's own limits stand for "not clipped".
 _LEAST, _MOST = (float(bound) for bound in (np.finfo(np.float32).min, np.finfo(np.float32).max))

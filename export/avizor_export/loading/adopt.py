@@ -25,10 +25,10 @@ from avizor_export.proof.optional import or_left_out
 from avizor_export.served import enlargement, meanings
 from avizor_export.to_onnx import check_proto, strip_traces, to_program
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import OPSET, GraphTensor, graph_of
-from avizor_inference.inputs import InputSpec, TensorInput, TensorSpec
-from avizor_inference.manifest import Task
-from avizor_inference.strict import describe
+from avizor_inference.items.inputs import InputSpec, TensorInput, TensorSpec
+from avizor_inference.repository.manifest import Task
+from avizor_inference.repository.onnx_graph import OPSET, GraphTensor, graph_of
+from avizor_inference.strict_json import describe
 
 PREFIX = "network."
 

@@ -67,7 +67,7 @@ def _main(path: Path, limit_s: int) -> None:
     from onnx import version_converter
 
     from avizor_export.loading.onnx_files import standardised
-    from avizor_inference.graph import OPSET, STANDARD_DOMAINS, graph_of
+    from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
 
     try:
         model = onnx.load(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import AudioInput, ImageFrontEnd, ImageInput, InputSpec, LogMelFrontEnd, TensorInput
-from avizor_inference.strict import describe, refuse_duplicates, unknown_key
+from avizor_inference.items.inputs import AudioInput, ImageFrontEnd, ImageInput, InputSpec, LogMelFrontEnd, TensorInput
+from avizor_inference.strict_json import describe, refuse_duplicates, unknown_key
 
 _ADAPTER: TypeAdapter[InputSpec] = TypeAdapter(InputSpec)
 _MODALITIES = ("image", "audio", "table", "tensor")

@@ -10,9 +10,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import inliner, version_converter
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
-from avizor_inference.reasons import one_line
+from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
 
 _NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:From|To) Version \S+ for (\w+)")
 

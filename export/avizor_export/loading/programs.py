@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 
 from avizor_export.loading.program_file import HoldsCode, refuse_code
 from avizor_export.parity import BATCH_SIZES
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.reasons import one_line
 
 # torch takes 0 and 1 for special: a batch that it has found out to be free begins at 2, and takes 1 nevertheless.
 _LARGEST_LOWER_BOUND = 2

@@ -15,7 +15,7 @@ from avizor_export.proof.conditioning import Moved
 from avizor_export.proof.differences import STEP
 from avizor_export.proof.heads import step_of, with_logits
 from avizor_inference.errors import ExportError
-from avizor_inference.graph import graph_of
+from avizor_inference.repository.onnx_graph import graph_of
 
 
 @dataclass(frozen=True)

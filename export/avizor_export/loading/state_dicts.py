@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from avizor_export.loading.weights_files import WeightsFile
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.reasons import one_line
 
 _log = logging.getLogger(__name__)
 

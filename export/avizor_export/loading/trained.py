@@ -23,8 +23,8 @@ from avizor_export.loading.torchvision_weights import SCHEME, fitting, published
 from avizor_export.loading.variants import settings_for
 from avizor_export.loading.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import ImageInput, InputSpec, TensorInput
-from avizor_inference.manifest import Task
+from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.repository.manifest import Task
 
 _log = logging.getLogger(__name__)
 

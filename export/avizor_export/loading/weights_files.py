@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from avizor_export.loading.file_kinds import Kind, as_source, kind_of
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.reasons import one_line
 
 # How torch says that a pickle names something to be called, and what.
 _MORE_THAN_TENSORS = re.compile("Unsupported (global|class)|Trying to|Can only|not an allowed|disallowed", re.IGNORECASE)

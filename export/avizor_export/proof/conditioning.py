@@ -20,7 +20,7 @@ from avizor_export.front_ends.of_input import front_end
 from avizor_export.proof.differences import differences
 from avizor_export.proof.reference import Items, Run
 from avizor_export.served import ServedModel
-from avizor_inference.inputs import InputSpec
+from avizor_inference.items.inputs import InputSpec
 
 # Of the largest feature: 8 roundings of float32.
 MOVE = 1e-6

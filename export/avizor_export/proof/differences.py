@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.errors import ExportError
-from avizor_inference.reports import OutputDifference
+from avizor_inference.repository.reports import OutputDifference
 
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-3

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from avizor_export.front_ends.of_input import front_end
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import AudioInput, InputSpec, TableInput, TensorInput
+from avizor_inference.items.inputs import AudioInput, InputSpec, TableInput, TensorInput
 
 BATCH_SIZES = (1, 2, 3, 8)
 # Whole numbers of a tensor where no real item tells their range.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Task
+from avizor_inference.repository.manifest import Task
 
 OPTIONAL: dict[Task, tuple[str, ...]] = {"classify": ("embedding", "activations"), "reconstruct": ("embedding",)}
 

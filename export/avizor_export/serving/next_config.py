@@ -14,9 +14,9 @@ from avizor_export.serving.merge import merge
 from avizor_export.serving.setting_fields import SETTINGS, restore, restore_batching, settle
 from avizor_export.serving.settings import ServingOptions, ServingSettings, changes, serving_of, with_options
 from avizor_export.serving.triton_config import config_text
-from avizor_inference.config import CONFIG_FILE, digests_in, not_served, parse_config, serves_newest
 from avizor_inference.errors import AvizorError
-from avizor_inference.manifest import Manifest
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.triton_config import CONFIG_FILE, digests_in, not_served, parse_config, serves_newest
 
 _HEADER = "# Written by avizor, with fields that a person had set"
 

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.serving.settings import TENSORRT
-from avizor_inference.config import BATCH_PARAMETER, THREADS_PARAMETER
+from avizor_inference.repository.triton_config import BATCH_PARAMETER, THREADS_PARAMETER
 
 _POLICY = ("dynamic_batching", "default_queue_policy")
 _TIMEOUT = (*_POLICY, "default_timeout_microseconds")

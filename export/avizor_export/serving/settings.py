@@ -11,8 +11,8 @@ from typing import Literal, TypedDict, get_args
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from avizor_inference.config import CONFIG_FILE, call_batch_size, intra_op_threads, read_config
 from avizor_inference.errors import AvizorError, ExportError
+from avizor_inference.repository.triton_config import CONFIG_FILE, call_batch_size, intra_op_threads, read_config
 
 Target = Literal["auto", "cpu", "gpu", "tensorrt"]
 QueueTimeoutAction = Literal["reject", "delay"]

@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_export.serving.settings import KINDS, TENSORRT, ServingSettings
-from avizor_inference.config import (
+from avizor_inference.errors import ExportError
+from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.manifest import Precision
+from avizor_inference.repository.triton_config import (
     BATCH_PARAMETER,
     LABELS_FILE,
     THREADS_PARAMETER,
@@ -14,9 +17,6 @@ from avizor_inference.config import (
     digest_parameter,
     parse_config,
 )
-from avizor_inference.errors import ExportError
-from avizor_inference.inputs import TensorSpec
-from avizor_inference.manifest import Precision
 
 # Where TensorRT keeps the engines it builds: docker-compose.gpu.yml mounts a volume there, since /models is read-only.
 ENGINE_CACHE = "/var/cache/avizor-tensorrt"

@@ -22,12 +22,12 @@ from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench,
 from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.points import Measured, Point, choose, table
 from avizor_export.tuning.write import check_writable, differences, tuned, write_tuned
-from avizor_inference.embedded import Device
-from avizor_inference.engines import EMBEDDED
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import ExportError
-from avizor_inference.inputs import InputSpec
-from avizor_inference.repository import ModelRepository, ModelVersion
-from avizor_inference.sources import SourceRule
+from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.sources import SourceRule
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 _path = click.Path(path_type=Path)
 _RANDOM_ITEMS = 64

@@ -15,10 +15,10 @@ from avizor_export.parity import Items
 from avizor_export.temporary_model import TIMEOUT_S, temporary_model
 from avizor_export.tuning.load import Call, run_load
 from avizor_export.tuning.points import Measured, Point, Round
-from avizor_inference.config import BATCH_PARAMETER, THREADS_PARAMETER
-from avizor_inference.embedded import Device, EmbeddedEngine
-from avizor_inference.repository import ModelRepository, ModelVersion
-from avizor_inference.triton import TritonEngine
+from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.triton import TritonEngine
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.triton_config import BATCH_PARAMETER, THREADS_PARAMETER
 
 ROUNDS = 3
 _USUAL_SHAPES = "trt_profile_opt_shapes"

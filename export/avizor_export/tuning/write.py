@@ -15,9 +15,9 @@ from avizor_export.serving.next_config import exported_text, name_to_keep, writt
 from avizor_export.serving.settings import changes, serving_of
 from avizor_export.tuning.measure import apply_point, sets_instances
 from avizor_export.tuning.points import Point
-from avizor_inference.config import CONFIG_FILE, digest_of_version, digests_in, parse_config
 from avizor_inference.errors import ExportError
-from avizor_inference.repository import ModelRepository, ModelVersion
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.triton_config import CONFIG_FILE, digest_of_version, digests_in, parse_config
 
 _MEND = "; let this user write there, or give --dry-run"
 

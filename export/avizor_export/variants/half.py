@@ -10,8 +10,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from pydantic import JsonValue
 
 from avizor_export.variants.network_part import cut, paste
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.reasons import one_line
 
 _LARGEST = float(np.finfo(np.float16).max)
 

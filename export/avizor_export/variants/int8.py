@@ -23,8 +23,8 @@ from pydantic import JsonValue
 
 from avizor_export.serving.settings import TENSORRT, Target
 from avizor_export.variants.network_part import cut, detached, paste
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.reasons import one_line
 
 Items = NDArray[np.generic]
 

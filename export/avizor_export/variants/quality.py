@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avizor_export.parity import Run
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Task
+from avizor_inference.repository.manifest import Task
 
 Items = NDArray[np.generic]
 Metric = Literal["accuracy", "roc_auc"]

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from avizor_inference.reports import SpeedComparison
+from avizor_inference.repository.reports import SpeedComparison
 
 BATCH_SIZES = (1, 32)
 

@@ -18,11 +18,11 @@ from avizor_export.variants.half import halve, rounded_to_half
 from avizor_export.variants.int8 import FEWEST_ITEMS, quantise
 from avizor_export.variants.quality import METRIC_OF, OUTPUT_OF, LabelledItems, beside_chance, by_chance, measure, quality
 from avizor_export.variants.speed import compare_speed
-from avizor_inference.embedded import CPU
+from avizor_inference.engines.embedded import CPU
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-from avizor_inference.manifest import Manifest, Precision, Task
-from avizor_inference.reasons import one_line
-from avizor_inference.reports import VariantDifference, VariantReport
+from avizor_inference.repository.manifest import Manifest, Precision, Task
+from avizor_inference.repository.reports import VariantDifference, VariantReport
 
 Items = NDArray[np.generic]
 

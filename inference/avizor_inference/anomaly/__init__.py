@@ -1,0 +1,1 @@
+"""Anomalies: from reconstruction scores to p-values and verdicts."""

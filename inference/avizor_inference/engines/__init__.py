@@ -1,0 +1,1 @@
+"""Engines that run a repository's models, behind one interface."""

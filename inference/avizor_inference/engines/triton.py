@@ -1,0 +1,218 @@
+"""The Triton engine: a running NVIDIA Triton server, over gRPC."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import grpc
+import tritonclient.grpc as triton
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.utils import InferenceServerException
+
+from avizor_inference.engines.base import Array, ModelSpec, check_request
+from avizor_inference.errors import (
+    AvizorError,
+    DeadlineExceeded,
+    EngineError,
+    EngineUnavailable,
+    InvalidInput,
+    ModelNotFound,
+    VersionRefused,
+)
+from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.triton_config import TRITON_TYPES, digest_of_version
+
+# Metadata and configuration are small; a server that does not give them in this time is away.
+DESCRIBE_TIMEOUT_S = 10.0
+
+# What Triton says, with NOT_FOUND, of a model that it knows but has not loaded (yet, or any more).
+_NOT_LOADED = "has no available versions"
+
+_WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
+_DTYPES = {name: dtype for dtype, name in TRITON_TYPES.items()}
+
+_CHANNEL = [
+    # A recording's error map, or a batch of images, is larger than gRPC's 4 MiB.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # After a server was away, a channel of gRPC waits this long at most before it tries again (its default is 120 s).
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # http_proxy, which Docker sets in every container, is for the way out; a proxy does not know this host by its name.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def triton_client(address: str) -> triton.InferenceServerClient:
+    """A client of the Triton at `address` (host:port), as all of Avizor's are: without a proxy, for messages of any size."""
+    return triton.InferenceServerClient(address, channel_args=_CHANNEL)
+
+
+class TritonEngine:
+    """Runs models on the Triton server at `address` (host:port of its gRPC).
+
+    Requests are held against the model's configuration here, before they travel, by the rules of every engine. "The newest
+    version" is the newest that the server had loaded when the model was first used.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._client = triton_client(address)
+        self._specs: dict[tuple[str, int | None], ModelSpec] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def spec(self, model: str, version: int | None = None) -> ModelSpec:
+        """See Engine.spec. `sha256` is what the configuration says of the version; empty where it says nothing."""
+        if self._closed:
+            raise EngineUnavailable(f"the engine of Triton at {self.address} is closed")
+        if spec := self._specs.get((model, version)):
+            return spec
+        spec = self._describe(model, version)
+        with self._lock:
+            self._specs[model, spec.version] = self._specs[model, version] = spec
+        return spec
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """See Engine.infer."""
+        return self.submit(model, inputs, outputs, version=version, timeout_s=timeout_s).result()
+
+    def submit(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        version: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Future[dict[str, Array]]:
+        """See Engine.submit."""
+        started = time.monotonic()
+        spec = self.spec(model, version)
+        check_request(spec, inputs, outputs)
+        left = None if timeout_s is None else timeout_s - (time.monotonic() - started)
+        if left is not None and left <= 0:
+            raise DeadlineExceeded(f"the {timeout_s} s for model {model!r} were over before the work began")
+        future: Future[dict[str, Array]] = Future()
+        future.set_running_or_notify_cancel()
+
+        def finish(result: Any, error: InferenceServerException | None) -> None:
+            if error is not None:
+                self._specs.clear()  # the server may have come back with other versions
+                future.set_exception(self._translated(error, model))
+            else:
+                self._deliver(future, model, {name: result.as_numpy(name) for name in outputs})
+
+        self._client.async_infer(
+            model,
+            [_input(name, array) for name, array in inputs.items()],
+            finish,
+            model_version=str(spec.version),
+            outputs=[triton.InferRequestedOutput(name) for name in outputs],
+            client_timeout=left,
+        )
+        return future
+
+    def ready(self, timeout_s: float = 1.0) -> bool:
+        """See Engine.ready."""
+        if self._closed:
+            return False
+        try:
+            return bool(self._client.is_server_ready(client_timeout=timeout_s))
+        except InferenceServerException:
+            return False
+
+    def close(self) -> None:
+        """See Engine.close."""
+        if not self._closed:
+            self._closed = True
+            self._client.close()
+
+    def __enter__(self) -> TritonEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _deliver(self, future: Future[dict[str, Array]], model: str, answer: dict[str, Array | None]) -> None:
+        """An answer is whole or an error: from its response cache Triton answers with the outputs of an earlier request."""
+        found = {name: array for name, array in answer.items() if array is not None}
+        if len(found) == len(answer):
+            future.set_result(found)
+            return
+        missing = ", ".join(sorted(answer.keys() - found.keys()))
+        future.set_exception(
+            EngineError(
+                f"Triton at {self.address} answered for model {model!r} without {missing}; with response_cache in its config, "
+                "all clients have to ask for the same outputs"
+            )
+        )
+
+    def _describe(self, model: str, version: int | None) -> ModelSpec:
+        asked = "" if version is None else str(version)
+        try:
+            metadata = self._client.get_model_metadata(model, asked, client_timeout=DESCRIBE_TIMEOUT_S)
+            config = self._client.get_model_config(model, asked, client_timeout=DESCRIBE_TIMEOUT_S).config
+        except InferenceServerException as error:
+            raise self._translated(error, model) from error
+        loaded = [int(number) for number in metadata.versions]
+        number = max(loaded) if version is None else version
+        return _spec(config, model, number)
+
+    def _translated(self, error: InferenceServerException, model: str) -> AvizorError:
+        """One of our errors for one of Triton's; by its code, and by its words only where the code does not tell."""
+        code, text = str(error.status()).removeprefix("StatusCode."), error.message()
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+            return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
+        if code == grpc.StatusCode.UNAVAILABLE.name or _NOT_LOADED in text:
+            return EngineUnavailable(f"Triton at {self.address} is away, or has not loaded model {model!r}: {text}")
+        if code == grpc.StatusCode.NOT_FOUND.name:
+            return ModelNotFound(_not_found(text, model))
+        if code == grpc.StatusCode.INVALID_ARGUMENT.name:
+            return InvalidInput(f"Triton refused the request to model {model!r}: {text}")
+        return EngineError(f"Triton failed at model {model!r}: {code}: {text}")
+
+
+def _not_found(text: str, model: str) -> str:
+    """The words that every engine uses; Triton's own say which version it missed."""
+    _, version, rest = text.partition("' version ")
+    if version:
+        return f"model {model!r} has no version {rest.partition(' ')[0]} that Triton has loaded"
+    return f"no model {model!r} is loaded by Triton"
+
+
+def _input(name: str, array: Array) -> triton.InferInput:
+    tensor = triton.InferInput(name, list(array.shape), _WIRE_TYPES[str(array.dtype)])  # type: ignore[index]
+    tensor.set_data_from_numpy(array)
+    return tensor
+
+
+def _spec(config: ModelConfig, model: str, version: int) -> ModelSpec:
+    return ModelSpec(
+        name=model,
+        version=version,
+        inputs={tensor.name: _tensor(tensor, model) for tensor in config.input},
+        outputs={tensor.name: _tensor(tensor, model) for tensor in config.output},
+        max_batch_size=config.max_batch_size,
+        sha256=digest_of_version(config, version),
+    )
+
+
+def _tensor(tensor: Any, model: str) -> TensorSpec:
+    dtype = _DTYPES.get(DataType.Name(tensor.data_type))
+    if dtype is None or any(dim < 1 for dim in tensor.dims):
+        raise VersionRefused(
+            f"tensor {tensor.name!r} of model {model!r} has a type or free dimensions that Avizor does not serve"
+        )
+    return TensorSpec(name=tensor.name, dtype=dtype, item_shape=tuple(tensor.dims))

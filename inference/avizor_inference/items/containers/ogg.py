@@ -1,0 +1,97 @@
+"""Ogg pages: https://www.rfc-editor.org/rfc/rfc3533 (6)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from avizor_inference.errors import MediaError
+from avizor_inference.items.containers.stream import Stream, read_at
+
+_BEGIN, _END = 2, 4  # flags of a stream's first and last page
+_HEAD = struct.Struct("<4sBBqIIIB")
+_CHECKSUM = slice(22, 26)
+_NO_PACKET_ENDS = -1  # as the granule position of a page
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass(frozen=True)
+class _Page:
+    position: int
+    end: int
+    flags: int
+    granule: int  # samples up to the page's end
+    serial: int
+    number: int
+
+
+def ogg_streams(file: BinaryIO, size: int) -> list[Stream]:
+    """Each stream of a chain, which is what Ogg files in a row are: libsndfile reads the first alone. Raises MediaError.
+
+    A stream without its last page, or with pages missing or damaged, is refused: it is a part. libsndfile would pass over them.
+    """
+    streams: list[Stream] = []
+    last: _Page | None = None
+    start, heard = 0, 0
+    for page in _pages(file, size):
+        if last is None or last.flags & _END:
+            if not page.flags & _BEGIN:
+                raise MediaError(f"the OGG stream at byte {page.position} has no beginning: a part of the file is missing")
+            start, heard = page.position, 0
+        elif page.flags & _BEGIN and not last.flags & _BEGIN:
+            raise MediaError(f"the OGG stream before byte {page.position} has no last page: it was cut off, or never finished")
+        elif page.serial != last.serial:
+            raise MediaError("the OGG file holds several streams at once; extract the one of sound")
+        elif page.number != last.number + 1:
+            raise MediaError(f"pages of the OGG stream are missing before byte {page.position}")
+        if page.granule != _NO_PACKET_ENDS:
+            if page.granule < heard:
+                raise MediaError(f"the OGG stream runs backwards at byte {page.position}")
+            heard = page.granule
+        if page.flags & _END:
+            streams.append(Stream(start, page.end))
+        last = page
+    if last is None or not last.flags & _END:
+        raise MediaError("the OGG stream has no last page: the file was cut off, or never finished")
+    return streams
+
+
+def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
+    position = 0
+    while position < size:
+        head = read_at(file, position, _HEAD.size)
+        if not head.startswith(b"OggS"[: len(head)]):
+            if _is_padding(file, position):
+                return
+            raise MediaError(f"the OGG file is damaged at byte {position}: no page begins there")
+        if len(head) < _HEAD.size:
+            raise MediaError("the OGG file ends within a page: it was cut off")
+        _, _, flags, granule, serial, number, checksum, segments = _HEAD.unpack(head)
+        lacing = read_at(file, position + _HEAD.size, segments)
+        end = position + _HEAD.size + segments + sum(lacing)
+        if end > size:
+            raise MediaError("the OGG file ends within a page: it was cut off")
+        if _checksum(read_at(file, position, end - position)) != checksum:
+            raise MediaError(f"the OGG file is damaged at byte {position}: the checksum of a page is wrong")
+        yield _Page(position, end, flags, granule, serial, number)
+        position = end
+
+
+def _checksum(page: bytes) -> int:
+    """The CRC of a page, whose own field counts as 0: zlib's, but for the order of bits and what it begins and ends with."""
+    data = bytearray(page)
+    data[_CHECKSUM] = bytes(4)
+    mirrored = zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+def _is_padding(file: BinaryIO, position: int) -> bool:
+    """Whether nothing but zeros follows."""
+    file.seek(position)
+    while block := file.read(2**16):
+        if block.strip(b"\0"):
+            return False
+    return True

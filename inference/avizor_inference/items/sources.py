@@ -1,0 +1,42 @@
+"""Where a recording came from: the name under which calibration and metrics are kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from avizor_inference.errors import SettingsError
+from avizor_inference.items.files import name_of
+
+DEFAULT_SOURCE = "default"
+
+
+@dataclass(frozen=True)
+class SourceRule:
+    """Tells the source from a file's path relative to the dataset's folder, with `/` between its parts.
+
+    pattern: a regular expression searched in the path; its first group is the source. Without one the source is the first
+    folder of the path. A path that gives none is of the source `default`.
+    """
+
+    pattern: str = ""
+    _compiled: re.Pattern[str] | None = field(init=False, default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.pattern:
+            return
+        try:
+            compiled = re.compile(self.pattern)
+        except re.error as error:
+            raise SettingsError(f"source pattern {self.pattern!r} is not a regular expression: {error}") from error
+        if compiled.groups < 1:
+            raise SettingsError(f"source pattern {self.pattern!r} has no group; put the source in parentheses")
+        object.__setattr__(self, "_compiled", compiled)
+
+    def source_of(self, relative: PurePath) -> str:
+        """The source of the file at `relative`: valid Unicode, whatever the name on the disk (`files.name_of`)."""
+        if self._compiled:
+            match = self._compiled.search(relative.as_posix())
+            return name_of((match.group(1) if match else None) or DEFAULT_SOURCE)
+        return name_of(relative.parts[0]) if len(relative.parts) > 1 else DEFAULT_SOURCE

@@ -1,0 +1,98 @@
+"""What one published version means: the pydantic model of `manifest.json`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from avizor_inference.errors import VersionRefused
+from avizor_inference.items.inputs import InputSpec, TensorSpec
+from avizor_inference.repository.reports import ParityReport, VariantReport
+from avizor_inference.strict_json import Strict, describe
+
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+
+# A model's name is a folder's name, and travels in URLs and metric labels.
+LONGEST_NAME = 128
+NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}$"
+
+Task = Literal["classify", "reconstruct"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Provenance(Strict):
+    """Where the version comes from."""
+
+    factory: str
+    arguments: dict[str, JsonValue] = Field(
+        default_factory=dict, description="of the factory; or settings of the architecture, such as its layout"
+    )
+    weights_sha256: str | None = None
+    weights_key: str | None = Field(default=None, description="under which the weights were in their file; . is its top level")
+    parameters: int = Field(ge=0, description="trainable and fixed numbers in the torch module, front end excluded")
+    created: datetime
+    producers: dict[str, str] = Field(description="package -> version")
+
+    def built_with(self) -> str:
+        """The arguments as a person reads them; an empty text where there are none."""
+        return (
+            "with " + ", ".join(f"{name}={json.dumps(value)}" for name, value in self.arguments.items())
+            if self.arguments
+            else ""
+        )
+
+
+class Manifest(Strict):
+    """One published version of a model."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1)
+    task: Task
+    input: InputSpec
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] | None = None
+    front_end_digest: str | None = Field(default=None, description="sha256 of the front end's parameters; absent without one")
+    model_sha256: str
+    model_bytes: int
+    opset: int
+    ir_version: int
+    parity: ParityReport = Field(description="of the FP32 graph")
+    simplified: bool = Field(default=True, description="whether the exporter's optimiser went over the graph")
+    precision: Precision = Field(default="fp32", description="of the network; front end and error are always FP32")
+    variant: VariantReport | None = Field(default=None, description="absent where the precision is fp32")
+    evaluation: dict[str, JsonValue] = Field(default_factory=dict)
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _input_makes_a_tensor(self) -> Manifest:
+        try:
+            self.input.tensor()
+        except ValidationError as error:
+            raise ValueError(describe(error)) from error
+        return self
+
+    @model_validator(mode="after")
+    def _variants_are_reported(self) -> Manifest:
+        if (self.precision == "fp32") is not (self.variant is None):
+            raise ValueError(f"precision {self.precision} {'with' if self.variant else 'without'} a report on the variant")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read `manifest.json`. Raises VersionRefused naming each field that is wrong."""
+        try:
+            return cls.from_json(path.read_bytes())
+        except OSError as error:
+            raise VersionRefused(f"{path}: cannot be read ({error.strerror}); export the model again") from error
+        except ValueError as error:
+            raise VersionRefused(f"{path} is not a manifest: {describe(error)}; export the model again") from error
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return self.model_dump_json(indent=2) + "\n"

@@ -1,0 +1,102 @@
+"""Reading `config.pbtxt`, Triton's model configuration, with Triton's own protobuf schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_inference.errors import RepositoryError
+from avizor_inference.items.inputs import DType
+
+CONFIG_FILE = "config.pbtxt"
+LABELS_FILE = "labels.txt"
+
+# Parameters of config.pbtxt that carry what Triton has no field for. The digest's is one per version: DIGEST_PARAMETER_3.
+DIGEST_PARAMETER = "avizor_model_sha256"
+THREADS_PARAMETER = "intra_op_thread_count"
+BATCH_PARAMETER = "avizor_batch_size"
+_DIGITS = 9  # of the largest number in a parameter: each fits the integers of every engine
+
+# numpy's dtype name -> the name in config.pbtxt and (without TYPE_) on Triton's wire.
+TRITON_TYPES: dict[DType, str] = {
+    "uint8": "TYPE_UINT8",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+}
+
+
+def parse_config(text: str, where: str) -> ModelConfig:
+    """Parse the text of a config.pbtxt. Raises RepositoryError with the line that is wrong; `where` names the file."""
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
+        # Its text begins with them as `33:1 : `, which says little to whoever has not met it.
+        place, message = f"line {error.GetLine()}, column {error.GetColumn()}", str(error).partition(" : ")[2] or str(error)
+        raise RepositoryError(f"{where} is not a Triton model configuration: {place}: {message}") from error
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read a model's config.pbtxt. Raises RepositoryError if it cannot be read or parsed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RepositoryError(f"{path}: cannot be read ({error}); export the model again") from error
+    return parse_config(text, str(path))
+
+
+def digest_parameter(version: int) -> str:
+    """The parameter that carries the sha256 of one version's model.onnx."""
+    return f"{DIGEST_PARAMETER}_{version}"
+
+
+def digest_of_version(config: ModelConfig, version: int) -> str:
+    """sha256 that the config gives for a version's model.onnx; empty where it names none."""
+    key = digest_parameter(version)
+    return str(config.parameters[key].string_value) if key in config.parameters else ""
+
+
+def digests_in(config: ModelConfig) -> dict[int, str]:
+    """sha256 of model.onnx by version, of all versions that the config names."""
+    numbers = {key: key.removeprefix(f"{DIGEST_PARAMETER}_") for key in config.parameters}
+    return {int(number): config.parameters[key].string_value for key, number in numbers.items() if number.isdecimal()}
+
+
+def intra_op_threads(config: ModelConfig) -> int:
+    """Threads for one run of the model; 0 where the config leaves it to the engine."""
+    return _whole_number(config, THREADS_PARAMETER)
+
+
+def call_batch_size(config: ModelConfig) -> int:
+    """Items that a batch job puts into one call; 0 where the config leaves it to the job."""
+    return _whole_number(config, BATCH_PARAMETER)
+
+
+def preferred_batch_size(config: ModelConfig) -> int | None:
+    """The largest batch size at which a batch is run without waiting for more; None where the config prefers none."""
+    return max(config.dynamic_batching.preferred_batch_size, default=None)
+
+
+def serves_newest(config: ModelConfig, newest: int) -> bool:
+    """Whether Triton serves the newest version: it does unless version_policy names versions, and not this one."""
+    return not config.version_policy.HasField("specific") or newest in config.version_policy.specific.versions
+
+
+def not_served(version: int) -> str:
+    """What to tell of a newest version that version_policy leaves out."""
+    return f"version_policy does not serve version {version}, so Triton goes on with others; add it there to have it served"
+
+
+def _whole_number(config: ModelConfig, parameter: str) -> int:
+    text = config.parameters[parameter].string_value if parameter in config.parameters else ""
+    if text and not (text.isdecimal() and len(text) <= _DIGITS):
+        raise RepositoryError(f"{config.name}: parameter {parameter} is {text!r}; give a whole number")
+    return int(text or 0)
+
+
+def asks_for_gpu(config: ModelConfig) -> bool:
+    """True if an instance group names KIND_GPU (KIND_AUTO takes whatever is there)."""
+    return any(group.kind == group.KIND_GPU for group in config.instance_group)
