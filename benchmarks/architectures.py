@@ -35,9 +35,9 @@ from triton_server.server import TritonServer
 from avizor_export.architectures.catalogue import ARCHITECTURES, build
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
+from avizor_export.precision.quality import LabelledItems
+from avizor_export.precision.speed import BATCH_SIZES, one_thread, rates
 from avizor_export.request import ExportRequest
-from avizor_export.variants.quality import LabelledItems
-from avizor_export.variants.speed import BATCH_SIZES, one_thread, rates
 from avizor_inference.engines.open import open_engine
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageFrontEnd, ImageInput

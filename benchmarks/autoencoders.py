@@ -33,7 +33,7 @@ import odd_digits
 import super_resolution
 from handwritten_digits import Digits, bundled, mnist
 
-from avizor_export.front_ends.of_input import standardised
+from avizor_export.front_ends.build import standardised
 
 Figures = Mapping[str, float]
 # digits, an empty folder, the seed -> figures by name

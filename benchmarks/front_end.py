@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
-from avizor_export.to_onnx import to_program
-from avizor_export.variants.speed import one_thread
+from avizor_export.graph.to_onnx import to_program
+from avizor_export.precision.speed import one_thread
 from avizor_inference.items.inputs import LogMelFrontEnd
 
 # Windows and their seconds.

@@ -27,11 +27,11 @@ import spoken_digits
 from training import in_batches, train_classifier
 
 from avizor_export.exporter import export_model
+from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.front_ends.of_input import standardised
+from avizor_export.precision.quality import LabelledItems
+from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
-from avizor_export.variants.quality import LabelledItems
-from avizor_export.variants.speed import compare_speed
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
 from avizor_inference.repository.reports import SpeedComparison, VariantReport

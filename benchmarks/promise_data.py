@@ -20,9 +20,9 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.table_data import read_table
+from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.front_ends.of_input import standardised
-from avizor_export.served import serve
+from avizor_export.graph.wrapped import serve
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd

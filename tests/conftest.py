@@ -17,9 +17,9 @@ from triton_server.server import TritonServer
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.calibrate import NormalRecording
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.items.inputs import ImageInput
 
 

@@ -23,15 +23,15 @@ import torch
 from onnx import helper
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.real_data import sample
-from avizor_export.description.describe import layers_of_file
+from avizor_export.data.item_files import sample
+from avizor_export.description.cli import layers_of_file
 from avizor_export.description.table import table
-from avizor_export.loading.adopt import adopt, outputs_of, own_input
-from avizor_export.loading.programs import load_program
-from avizor_export.loading.reference import reference_run
-from avizor_export.loading.state_dicts import load_weights
-from avizor_export.loading.weights_files import read_weights
-from avizor_export.parity import compare, onnxruntime_run
+from avizor_export.networks.onnx_adoption import adopt, outputs_of, own_input
+from avizor_export.networks.pt2_program import load_program
+from avizor_export.networks.state_dicts import load_weights
+from avizor_export.networks.weights_files import read_weights
+from avizor_export.parity.compare import compare_runs, onnxruntime_run
+from avizor_export.parity.references import reference_run
 from avizor_inference.errors import AvizorError
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.onnx_graph import read_graph
@@ -155,7 +155,7 @@ def adopt_whole(path: Path) -> None:
     own_input(path)
     spec, proto = adopt(path, None, "classify")
     outputs_of(proto, spec)
-    compare(reference_run(proto), onnxruntime_run(proto), spec, None, "the reference")
+    compare_runs(reference_run(proto), onnxruntime_run(proto), spec, None, "the reference")
 
 
 def read_rows(path: Path) -> None:

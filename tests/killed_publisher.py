@@ -17,7 +17,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from avizor_export.publish import earlier_digests, publish, staging
+from avizor_export.publication.publish import earlier_digests, publish, staging
 from avizor_inference.repository.manifest import MANIFEST_FILE, Manifest
 from avizor_inference.repository.triton_config import CONFIG_FILE, digest_parameter, read_config
 

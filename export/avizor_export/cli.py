@@ -10,25 +10,25 @@ from typing import Any
 import click
 from pydantic import JsonValue
 
-from avizor_export.data.figures import read_evaluation, read_training
-from avizor_export.data.fit_on import fit_on as fitted_spec
+from avizor_export.data.fit_constants import fit_on as fitted_spec
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.real_data import recordings, sample
+from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
-from avizor_export.front_ends.remarks import remarks as front_end_remarks
-from avizor_export.loading.adopt import own_input
-from avizor_export.loading.first_look import first_look
-from avizor_export.loading.input_description import parse_input
-from avizor_export.loading.labels import read_labels
-from avizor_export.loading.trained import GivenWeights, Trained, load
-from avizor_export.parity import BATCH_SIZES
-from avizor_export.proof.optional import OPTIONAL
+from avizor_export.front_ends.warnings import remarks as front_end_remarks
+from avizor_export.graph.optional_outputs import OPTIONAL
+from avizor_export.networks.input_description import parse_input
+from avizor_export.networks.labels import read_labels
+from avizor_export.networks.onnx_adoption import own_input
+from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.open import GivenWeights, Trained, load
+from avizor_export.parity.compare import BATCH_SIZES
+from avizor_export.precision.guard import remarks
+from avizor_export.precision.int8 import MOST_ITEMS
+from avizor_export.precision.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.request import ExportRequest, check_labels
-from avizor_export.serving.options import given, serving_options
-from avizor_export.variants.int8 import MOST_ITEMS
-from avizor_export.variants.quality import METRIC_OF, LabelledItems, beside_chance
-from avizor_export.variants.variant import remarks
+from avizor_export.triton_config.cli_options import given, serving_options
 from avizor_inference.items.inputs import AudioInput, InputSpec
 from avizor_inference.items.sources import SourceRule
 from avizor_inference.repository.calibration import Calibration

@@ -12,25 +12,34 @@ import onnx
 import torch
 from torch import nn
 
-from avizor_export import parity
-from avizor_export.card import write_card
 from avizor_export.description.layers import parameters_of
-from avizor_export.loading.adopt import adopt, features_of, outputs_of
-from avizor_export.loading.first_look import first_look
-from avizor_export.loading.reference import Reference, reference_of
-from avizor_export.proof.conditioning import moved_graph, moved_torch
-from avizor_export.proof.constant import why_same
-from avizor_export.proof.heads import refuse_squashed
-from avizor_export.publish import publish, staging
+from avizor_export.graph.logits import refuse_squashed
+from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
+from avizor_export.graph.wrapped import ServedModel, meanings, serve
+from avizor_export.live_triton.address import parse_address
+from avizor_export.live_triton.verify import on_server
+from avizor_export.networks.onnx_adoption import adopt, features_of, outputs_of
+from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
+from avizor_export.parity.constant_outputs import why_same
+from avizor_export.parity.probe_items import random_items
+from avizor_export.parity.references import Reference, reference_of
+from avizor_export.parity.rounding import moved_graph, moved_torch
+from avizor_export.parity.soundness import Run
+from avizor_export.precision.guard import Guard, complaint, make_variant
+from avizor_export.precision.quality import METRIC_OF, measure
+from avizor_export.publication.files import (
+    Made,
+    calibrate_version,
+    manifest_of,
+    provenance_of,
+    refuse_other_tensors,
+    write_files,
+)
+from avizor_export.publication.model_card import write_card
+from avizor_export.publication.publish import publish, staging
 from avizor_export.request import ExportRequest, check_data, settled
-from avizor_export.served import ServedModel, meanings, serve
-from avizor_export.server_address import parse_address
-from avizor_export.serving.triton_config import config_text
-from avizor_export.to_onnx import Simplifier, optimise, to_onnx
-from avizor_export.variants.quality import METRIC_OF, measure
-from avizor_export.variants.variant import Guard, complaint, make_variant
-from avizor_export.verify import on_server
-from avizor_export.version_files import Made, calibrate_version, manifest_of, provenance_of, refuse_other_tensors, write_files
+from avizor_export.triton_config.text import config_text
 from avizor_inference.checks.check import check_model
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.items.inputs import InputSpec, TensorSpec
@@ -53,7 +62,7 @@ def export_model(
     simplify: what goes over the exported graph; a graph that it breaks is exported once more without it.
     """
     request = settled(request, models)
-    example = torch.from_numpy(parity.random_items(request.input, 2, real=request.real_items))
+    example = torch.from_numpy(random_items(request.input, 2, real=request.real_items))
     with serve(network, request.input, request.task, example, request.leave_out) as served:
         outputs = _outputs(served, example, request.input)
         check_data(request, outputs)
@@ -75,7 +84,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     request = replace(request, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(request, outputs)
-    example, parameters = parity.random_items(spec, 2, real=request.real_items), parameters_of(proto)
+    example, parameters = random_items(spec, 2, real=request.real_items), parameters_of(proto)
     if parameters > _MANY_PARAMETERS:
         _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
     reference = reference_of(proto, example)
@@ -97,7 +106,7 @@ def _proven(
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
     """The graph, how it was proven, and whether it was simplified: only if it gives the same as before."""
     name = f"torch {torch.__version__.partition('+')[0]}"
-    reference = Reference(parity.torch_run(served), name, moved=moved_torch(served))
+    reference = Reference(torch_run(served), name, moved=moved_torch(served))
     tensor = request.input.tensor().name
     proto = to_onnx(served, tensor, example, simplify)
     try:
@@ -119,7 +128,7 @@ def _measured(made: Made, request: ExportRequest) -> Made:
         made = _in_precision(made, request)
     if held_out is None:
         return made
-    reached = made.variant.after if made.variant else measure(parity.onnxruntime_run(made.proto), task, held_out)
+    reached = made.variant.after if made.variant else measure(onnxruntime_run(made.proto), task, held_out)
     figures = {METRIC_OF[task]: reached, "held_out_items": len(held_out.items)}
     return replace(made, evaluation={**made.evaluation, **figures})
 
@@ -141,10 +150,10 @@ def _in_precision(made: Made, request: ExportRequest) -> Made:
 def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference) -> ParityReport:
     refuse_squashed(proto)
 
-    def compare(found: parity.Run) -> ParityReport:
-        return parity.compare(reference.run, found, request.input, request.real_items, reference.name, reference.moved)
+    def compare(found: Run) -> ParityReport:
+        return compare_runs(reference.run, found, request.input, request.real_items, reference.name, reference.moved)
 
-    report = compare(parity.onnxruntime_run(proto))
+    report = compare(onnxruntime_run(proto))
     if "zeros" not in report.samples:
         _log.warning(
             "zeros are left out of the proof: they make maps that are constant, and a norm over such a map gives rounding, "
@@ -169,7 +178,7 @@ def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[Ten
 
 def _through_server(
     request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], precision: Precision
-) -> AbstractContextManager[parity.Run]:
+) -> AbstractContextManager[Run]:
     tensor = request.input.tensor()
     config = config_text(request.name, [tensor], outputs, request.settings, labels=False, digests={}, precision=precision)
     return on_server(parse_address(request.verify_with or ""), proto, config, tensor)

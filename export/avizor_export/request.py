@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from avizor_export.calibrate import NormalRecording
-from avizor_export.proof.items import refuse_front_end
-from avizor_export.proof.optional import check_left_out
-from avizor_export.served import MEANINGS
-from avizor_export.server_address import check_server, parse_address
-from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, with_options
-from avizor_export.variants.quality import LabelledItems
-from avizor_export.variants.variant import check_variant_data
+from avizor_export.graph.optional_outputs import check_left_out
+from avizor_export.graph.wrapped import MEANINGS
+from avizor_export.live_triton.address import check_server, parse_address
+from avizor_export.parity.probe_items import refuse_front_end
+from avizor_export.precision.guard import check_variant_data
+from avizor_export.precision.quality import LabelledItems
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, with_options
+from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task

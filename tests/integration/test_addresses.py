@@ -13,7 +13,7 @@ from integration.gateway import AVIZOR, gateway
 from integration.jobs import batch
 from support import tone, write_wav
 
-from avizor_export.server_address import check_server
+from avizor_export.live_triton.address import check_server
 from avizor_inference.engines.triton import TritonEngine
 from avizor_service.addresses import bare_host, with_port
 

@@ -17,7 +17,7 @@ import soundfile
 from integration.jobs import AVIZOR, batch, command, part_digests
 from support import SAMPLE_RATE, SOUND, PaddedAutoencoder, tone, write_wav
 
-from avizor_export.data.real_data import recordings
+from avizor_export.data.item_files import recordings
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.items.sources import SourceRule

@@ -70,7 +70,7 @@ def test_a_gateway_never_loads_torch(models: Path) -> None:
     assert "torch" not in loaded
 
 
-@pytest.mark.parametrize("module", ["avizor_inference.engines.embedded", "avizor_export.variants.speed"])
+@pytest.mark.parametrize("module", ["avizor_inference.engines.embedded", "avizor_export.precision.speed"])
 def test_onnx_runtime_reports_to_nobody(module: str, tmp_path: Path) -> None:
     bare = {"PATH": os.defpath, "HOME": str(tmp_path)}  # in CI it would keep quiet by itself
     subprocess.run([sys.executable, "-c", f"import {module}"], env=bare, check=True)

@@ -17,9 +17,9 @@ from torchvision import models as torchvision_models
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
-from avizor_export.front_ends.of_input import front_end
-from avizor_export.loading.input_description import parse_input
-from avizor_export.loading.trained import GivenWeights, Trained, load
+from avizor_export.front_ends.build import front_end
+from avizor_export.networks.input_description import parse_input
+from avizor_export.networks.open import GivenWeights, Trained, load
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
@@ -226,7 +226,7 @@ def test_other_scaling_than_torchvisions_weights_were_trained_with_is_warned_of(
     torch.save(torchvisions("resnet34", classes=1000).state_dict(), tmp_path / "published.pth")
     given = GivenWeights(f"torchvision:IMAGENET1K_V1={tmp_path / 'published.pth'}")
     load("resnet34", {}, given, parse_input("image:height=64,width=64,channels=3"), None, "classify")
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.loading.trained"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.networks.open"]
     assert said == f"torchvision trained these weights on images of mean {MEAN} and std {STD}; --input has others"
 
 

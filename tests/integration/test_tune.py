@@ -26,14 +26,14 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.cli import export
 from avizor_export.exporter import export_model
+from avizor_export.graph.to_onnx import optimise
+from avizor_export.live_triton.temporary_model import temporary_model, temporary_name
 from avizor_export.request import ExportRequest
-from avizor_export.serving.settings import ServingOptions, ServingSettings, published_settings, serving_of
-from avizor_export.serving.triton_config import config_text
-from avizor_export.temporary_model import temporary_model, temporary_name
-from avizor_export.to_onnx import optimise
-from avizor_export.tuning.command import tune
-from avizor_export.tuning.points import Point
-from avizor_export.tuning.write import write_tuned
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, serving_of
+from avizor_export.triton_config.text import config_text
+from avizor_export.tuning.candidates import Point
+from avizor_export.tuning.cli import tune
+from avizor_export.tuning.save import write_tuned
 from avizor_inference.checks.check import check_model
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine

@@ -14,7 +14,7 @@ from triton_server.server import TritonServer
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_export.serving.settings import ServingOptions
+from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, TensorInput
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.loading.adopt import adopt
-from avizor_export.loading.first_look import first_look
-from avizor_export.loading.reference import reference_of, reference_run
-from avizor_export.parity import onnxruntime_run
+from avizor_export.networks.onnx_adoption import adopt
+from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.parity.compare import onnxruntime_run
+from avizor_export.parity.references import reference_of, reference_run
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
 from avizor_inference.repository.manifest import Task

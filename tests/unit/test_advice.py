@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from avizor_export.exporter import adopt_model, export_model
-from avizor_export.loading.adopt import own_input
+from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput

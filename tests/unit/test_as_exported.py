@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_export.serving.as_exported import split_base, with_base
+from avizor_export.triton_config.as_exported import split_base, with_base
 
 TEXT = 'name: "m"  # so it is called\nmax_batch_size: 8\n'
 BASE = 'name: "m"\n# größer\n'

@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 import pytest
 from support import tone, write_wav
 
-from avizor_export.front_ends.remarks import remarks
-from avizor_export.loading.input_description import parse_input
+from avizor_export.front_ends.warnings import remarks
+from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import AvizorError, ExportError, JobError, SettingsError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.items.sources import SourceRule

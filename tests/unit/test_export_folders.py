@@ -13,7 +13,7 @@ from PIL import Image
 from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.real_data import recordings, sample
+from avizor_export.data.item_files import recordings, sample
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput
 from avizor_inference.items.sources import SourceRule

@@ -10,13 +10,13 @@ from onnx import numpy_helper
 from support import SOUND
 from torch import Tensor, nn
 
-from avizor_export import parity
 from avizor_export.exporter import export_model
-from avizor_export.loading.factories import load_network
+from avizor_export.graph.to_onnx import to_onnx
+from avizor_export.graph.wrapped import serve
+from avizor_export.networks.factories import load_network
+from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
+from avizor_export.precision.quality import LabelledItems
 from avizor_export.request import ExportRequest, settled
-from avizor_export.served import serve
-from avizor_export.to_onnx import to_onnx
-from avizor_export.variants.quality import LabelledItems
 from avizor_inference.checks.check import check_version
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
@@ -123,11 +123,11 @@ def test_parity_names_output_size_and_sample() -> None:
     network = nn.Linear(6, 2)
     served = serve(network, VECTOR, "classify", torch.randn(2, 6))
     proto = to_onnx(served, "features", torch.randn(2, 6))
-    reference = parity.torch_run(served)
-    assert parity.compare(reference, parity.onnxruntime_run(proto), VECTOR, None, "torch").passed
+    reference = torch_run(served)
+    assert compare_runs(reference, onnxruntime_run(proto), VECTOR, None, "torch").passed
     _change_a_weight(proto)
     with pytest.raises(ExportError, match=r"probabilities by up to 0\.\d+ on random"):
-        parity.compare(reference, parity.onnxruntime_run(proto), VECTOR, None, "torch")
+        compare_runs(reference, onnxruntime_run(proto), VECTOR, None, "torch")
 
 
 def _change_a_weight(proto: onnx.ModelProto) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.data.figures import read_evaluation, read_training
+from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_inference.errors import ExportError
 
 

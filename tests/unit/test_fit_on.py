@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from support import write_wav
 
-from avizor_export.data.fit_on import fit_on
-from avizor_export.front_ends.of_input import front_end
-from avizor_export.loading.input_description import parse_input
+from avizor_export.data.fit_constants import fit_on
+from avizor_export.front_ends.build import front_end
+from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TableInput
 

@@ -1,7 +1,7 @@
 """The front end as a card shows it."""
 
 from avizor_export.description.front_end_table import front_end_table
-from avizor_export.loading.input_description import parse_input
+from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.inputs import CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.front_ends.of_input import standardised
 from avizor_inference.items.inputs import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd
 
 

@@ -28,10 +28,10 @@ from click.testing import CliRunner
 from fuzz_reader import flipped
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.description.describe import layers_of_design, layers_of_file
-from avizor_export.loading.first_look import first_look
-from avizor_export.loading.input_description import parse_input
-from avizor_export.loading.weights_files import read_weights
+from avizor_export.description.cli import layers_of_design, layers_of_file
+from avizor_export.networks.input_description import parse_input
+from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.weights_files import read_weights
 from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as models_command
 from avizor_inference.digests import sha256_of_file
@@ -291,7 +291,7 @@ def test_the_first_look_ends_a_graph_that_does_not_end(tmp_path: Path) -> None:
 
 
 def test_the_first_look_says_the_same_when_processor_time_runs_out_first(tmp_path: Path) -> None:
-    busy = "from avizor_export.loading.first_look import _set_limits\n_set_limits(1)\nwhile True: pass"
+    busy = "from avizor_export.networks.onnx_sandbox import _set_limits\n_set_limits(1)\nwhile True: pass"
     assert subprocess.run([sys.executable, "-c", busy], check=False, timeout=60).returncode == -signal.SIGXCPU
     file = endless(tmp_path / "loop.onnx")
     killer = threading.Thread(target=signal_the_looker, args=(file, signal.SIGXCPU))

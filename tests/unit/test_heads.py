@@ -15,7 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor, nn
 
 from avizor_export.exporter import adopt_model, export_model
-from avizor_export.parity import onnxruntime_run
+from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput

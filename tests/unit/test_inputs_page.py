@@ -9,8 +9,8 @@ import pytest
 import torch
 from support import ROOT
 
-from avizor_export.front_ends.of_input import front_end
-from avizor_export.loading.input_description import parse_input
+from avizor_export.front_ends.build import front_end
+from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.inputs import (
     AudioInput,
     CategoryColumn,

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from avizor_export.exporter import export_model
-from avizor_export.loading.labels import read_labels
+from avizor_export.networks.labels import read_labels
 from avizor_export.request import ExportRequest
 from avizor_inference.checks.check import check_model
 from avizor_inference.errors import ExportError

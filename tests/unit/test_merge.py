@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_export.serving.merge import merge
+from avizor_export.triton_config.merge import merge
 
 BASE = """
     name: "m"

@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.loading.reference import reference_run
-from avizor_export.parity import onnxruntime_run
-from avizor_export.serving.settings import Target
-from avizor_export.to_onnx import check_proto
-from avizor_export.variants.half import halve, rounded_to_half
-from avizor_export.variants.int8 import quantise
-from avizor_export.variants.network_part import cut, paste
+from avizor_export.graph.to_onnx import check_proto
+from avizor_export.parity.compare import onnxruntime_run
+from avizor_export.parity.references import reference_run
+from avizor_export.precision.float16 import halve, rounded_to_half
+from avizor_export.precision.int8 import quantise
+from avizor_export.precision.subgraph import cut, paste
+from avizor_export.triton_config.settings import Target
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import graph_of
 

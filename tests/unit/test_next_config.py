@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_export.serving.as_exported import with_base
-from avizor_export.serving.next_config import NextConfig, exported_text, name_to_keep, next_config
-from avizor_export.serving.settings import ServingOptions, ServingSettings, serving_of, with_options
-from avizor_export.tuning.points import Point
-from avizor_export.tuning.write import write_tuned
+from avizor_export.triton_config.as_exported import with_base
+from avizor_export.triton_config.next_config import NextConfig, exported_text, name_to_keep, next_config
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
+from avizor_export.tuning.candidates import Point
+from avizor_export.tuning.save import write_tuned
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository

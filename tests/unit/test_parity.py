@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avizor_export import parity
+from avizor_export.parity.compare import compare_runs
+from avizor_export.parity.probe_items import random_items
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.items.inputs import InputSpec, TensorInput
 from avizor_inference.repository.reports import ParityReport
@@ -22,7 +23,7 @@ Run = Callable[[Items], Outputs]
 
 
 def compared(reference: Run, found: Run, spec: InputSpec = VECTOR) -> ParityReport:
-    return parity.compare(reference, found, spec, None, "the reference")
+    return compare_runs(reference, found, spec, None, "the reference")
 
 
 def autoencoder(error: float, wrong: Callable[[Items], Items] = lambda values: values) -> Run:
@@ -97,7 +98,7 @@ def test_zeros_are_left_out_only_where_the_reference_gives_rounding_on_them(
     right = classifier_of(network)
 
     def compare(moved: Callable[[Items], Run] | None) -> ParityReport:
-        return parity.compare(right, wrong, VECTOR, None, "the reference", moved)
+        return compare_runs(right, wrong, VECTOR, None, "the reference", moved)
 
     with pytest.raises(ParityError, match="on zeros"):
         compare(None)
@@ -154,7 +155,7 @@ def test_only_a_table_has_missing_values() -> None:
 def test_whole_numbers_are_drawn_from_the_range_of_the_real_ones() -> None:
     tokens = TensorInput(name="tokens", dtype="int64", item_shape=(4,))
     real = np.array([[0, 3, 49, 7]])
-    drawn = parity.random_items(tokens, 100, real=real)
+    drawn = random_items(tokens, 100, real=real)
     assert drawn.dtype == np.int64
     assert (drawn.min(), drawn.max()) == (0, 49)
-    assert parity.random_items(tokens, 100).max() > 49
+    assert random_items(tokens, 100).max() > 49

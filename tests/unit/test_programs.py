@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 from torch.export import Dim
 
-from avizor_export.description.describe import describe
-from avizor_export.loading.programs import check_items, load_program
+from avizor_export.description.cli import describe
+from avizor_export.networks.pt2_program import check_items, load_program
 from avizor_inference.errors import ExportError
 
 MARK = "ran"

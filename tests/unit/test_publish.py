@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.publish import publish, staging
+from avizor_export.publication.publish import publish, staging
 
 
 def stage(models: Path, text: str) -> Path:
@@ -36,7 +36,7 @@ def test_a_killed_publisher_leaves_nothing_that_counts(tmp_path: Path) -> None:
     script = """
         import sys, time
         from pathlib import Path
-        from avizor_export.publish import staging
+        from avizor_export.publication.publish import staging
         with staging(Path(sys.argv[1]), "m") as stage:
             (stage.version_folder / "model.onnx").write_text("half")
             print("staged", flush=True)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from avizor_export import parity
 from avizor_export.exporter import export_model
+from avizor_export.graph.to_onnx import to_onnx
+from avizor_export.graph.wrapped import serve
+from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
+from avizor_export.parity.probe_items import random_items
 from avizor_export.request import ExportRequest
-from avizor_export.served import serve
-from avizor_export.to_onnx import to_onnx
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.items.inputs import ImageInput, TensorInput
 
@@ -48,9 +49,9 @@ def large_resnet34() -> nn.Module:
 @lru_cache
 def exported() -> tuple[Run, onnx.ModelProto]:
     """What torch gives, and the graph."""
-    example = torch.from_numpy(parity.random_items(IMAGE, 2))
+    example = torch.from_numpy(random_items(IMAGE, 2))
     served = serve(large_resnet34(), IMAGE, "classify", example)
-    return parity.torch_run(served), to_onnx(served, "image", example)
+    return torch_run(served), to_onnx(served, "image", example)
 
 
 def test_maps_up_to_thousands_are_proven(tmp_path: Path) -> None:
@@ -88,14 +89,14 @@ def test_a_layer_that_is_a_little_wrong_is_seen_in_large_maps(layer: str, change
     (tensor,) = (tensor for tensor in wrong.graph.initializer if tensor.name == layer)
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(numpy_helper.to_array(tensor))), layer))
     with pytest.raises(ParityError, match="activations by up to"):
-        parity.compare(reference, parity.onnxruntime_run(wrong), IMAGE, None, "torch")
+        compare_runs(reference, onnxruntime_run(wrong), IMAGE, None, "torch")
 
 
 def test_items_in_another_order_are_seen_in_large_maps() -> None:
     reference, proto = exported()
-    run = parity.onnxruntime_run(proto)
+    run = onnxruntime_run(proto)
     with pytest.raises(ParityError, match="activations by up to"):
-        parity.compare(
+        compare_runs(
             reference,
             lambda items: {name: values[::-1] for name, values in run(items).items()},
             IMAGE,
@@ -144,7 +145,7 @@ def without_logits(run: Run) -> Run:
 
 
 def compared(reference: Run, found: Run) -> bool:
-    return parity.compare(reference, found, VECTOR, None, "the reference").passed
+    return compare_runs(reference, found, VECTOR, None, "the reference").passed
 
 
 def test_probabilities_are_judged_by_the_rounding_of_their_logits() -> None:

@@ -15,8 +15,8 @@ from torchvision.models import ConvNeXt, SwinTransformer, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from avizor_export.exporter import export_model
+from avizor_export.graph.wrapped import ServedModel, serve
 from avizor_export.request import ExportRequest
-from avizor_export.served import ServedModel, serve
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
 from avizor_inference.repository.manifest import Task

@@ -15,11 +15,11 @@ import torch
 from pydantic import ValidationError
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.real_data import recordings, sample
+from avizor_export.data.item_files import recordings, sample
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
-from avizor_export.loading.input_description import parse_input
-from avizor_export.to_onnx import to_program
+from avizor_export.graph.to_onnx import to_program
+from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.sources import SourceRule

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_export.serving.settings import ServingSettings
-from avizor_export.tuning import grid as tune_grid
-from avizor_export.tuning.grid import Grid, embedded_groups, triton_groups
-from avizor_export.tuning.load import run_load
+from avizor_export.triton_config.settings import ServingSettings
+from avizor_export.tuning import search_space
+from avizor_export.tuning.candidates import Measured, Point, Round, choose, table
+from avizor_export.tuning.load_generator import run_load
 from avizor_export.tuning.measure import overridden
 from avizor_export.tuning.plot import check_picture, plot
-from avizor_export.tuning.points import Measured, Point, Round, choose, table
+from avizor_export.tuning.search_space import Grid, embedded_groups, triton_groups
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.triton_config import parse_config
 
@@ -71,7 +71,7 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
 
 
 def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune_grid, "available_cores", lambda: 4)
+    monkeypatch.setattr(search_space, "available_cores", lambda: 4)
     groups = embedded_groups(Grid(), ServingSettings(max_batch_size=16))
     assert [{point.threads for point in group} for group in groups] == [{1}, {2}, {4}]
     assert {point.batch for group in groups for point in group} == {1, 8, 16}

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
-from avizor_export.loading.factories import load_network
-from avizor_export.loading.state_dicts import load_weights
-from avizor_export.loading.weights_files import read_weights
+from avizor_export.networks.factories import load_network
+from avizor_export.networks.state_dicts import load_weights
+from avizor_export.networks.weights_files import read_weights
 from avizor_inference.errors import ExportError
 
 
@@ -291,7 +291,7 @@ def test_a_file_that_holds_code_is_converted_by_the_command_that_is_said(tmp_pat
 
 def test_the_conversion_says_what_it_leaves_out(tmp_path: Path) -> None:
     content = {"model": network().state_dict(), "ema": np.ones(3)}
-    command = ["-m", "avizor_export.loading.trusted_file", str(saved(tmp_path, content)), str(tmp_path / "made.pt")]
+    command = ["-m", "avizor_export.networks.trusted_file", str(saved(tmp_path, content)), str(tmp_path / "made.pt")]
     process = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
     assert process.stderr == "left out: ema (a ndarray)\n"
 

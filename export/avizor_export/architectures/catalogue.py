@@ -9,11 +9,11 @@ from itertools import product
 import torch
 from torch import nn
 
-from avizor_export.architectures import published
+from avizor_export.architectures import torchvision_networks
 from avizor_export.architectures.autoencoder import Autoencoder
 from avizor_export.architectures.grammar import build_spec, reconstructs
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.architectures.sizes import Shape
+from avizor_export.architectures.map_sizes import Shape
 from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
 from avizor_inference.error_text import one_line
@@ -49,13 +49,15 @@ class Architecture:
 
 
 _IMAGENET_SHAPE = (3, 224, 224)
-_LAYOUT: Mapping[str, tuple[bool | str, ...]] = {"layout": published.LAYOUTS}
+_LAYOUT: Mapping[str, tuple[bool | str, ...]] = {"layout": torchvision_networks.LAYOUTS}
 ARCHITECTURES = {
     "lenet": Architecture(LeNet, (1, 32, 32), 10, 61_706, 16),
-    "alexnet": Architecture(published.alexnet, _IMAGENET_SHAPE, 1000, 61_100_840, 32, True, "AlexNet_Weights", choices=_LAYOUT),
+    "alexnet": Architecture(
+        torchvision_networks.alexnet, _IMAGENET_SHAPE, 1000, 61_100_840, 32, True, "AlexNet_Weights", choices=_LAYOUT
+    ),
     "zfnet": Architecture(ZFNet, _IMAGENET_SHAPE, 1000, 62_357_608, 16, True),
     "googlenet": Architecture(
-        published.googlenet,
+        torchvision_networks.googlenet,
         _IMAGENET_SHAPE,
         1000,
         6_624_904,
@@ -66,13 +68,21 @@ ARCHITECTURES = {
         choices={**_LAYOUT, "transform_input": (True, False)},
     ),
     "vgg16": Architecture(
-        published.vgg16, _IMAGENET_SHAPE, 1000, 138_357_544, 32, True, "VGG16_Weights", "VGG16_BN_Weights", choices=_LAYOUT
+        torchvision_networks.vgg16,
+        _IMAGENET_SHAPE,
+        1000,
+        138_357_544,
+        32,
+        True,
+        "VGG16_Weights",
+        "VGG16_BN_Weights",
+        choices=_LAYOUT,
     ),
     "resnet34": Architecture(
-        published.resnet34, _IMAGENET_SHAPE, 1000, 21_797_672, 32, False, "ResNet34_Weights", choices=_LAYOUT
+        torchvision_networks.resnet34, _IMAGENET_SHAPE, 1000, 21_797_672, 32, False, "ResNet34_Weights", choices=_LAYOUT
     ),
     "densenet121": Architecture(
-        published.densenet121, _IMAGENET_SHAPE, 1000, 7_978_856, 32, False, "DenseNet121_Weights", choices=_LAYOUT
+        torchvision_networks.densenet121, _IMAGENET_SHAPE, 1000, 7_978_856, 32, False, "DenseNet121_Weights", choices=_LAYOUT
     ),
 }
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from avizor_export.architectures.sizes import Shape, map_after
+from avizor_export.architectures.map_sizes import Shape, map_after
 
 GRAMMAR = """\
 A spec is words, each a layer or a few:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.sizes import Shape, flattened
+from avizor_export.architectures.map_sizes import Shape, flattened
 
 
 class LeNet(nn.Sequential):

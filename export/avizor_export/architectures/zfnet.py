@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from avizor_export.architectures.sizes import Shape, flattened
+from avizor_export.architectures.map_sizes import Shape, flattened
 
 
 class ZFNet(nn.Module):

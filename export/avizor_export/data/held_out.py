@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.data.arrays import read_arrays
-from avizor_export.data.notes import Notes
-from avizor_export.data.real_data import recordings, require
+from avizor_export.data.folder_notes import Notes
+from avizor_export.data.item_files import recordings, require
 from avizor_export.data.table_data import is_table, read_table
-from avizor_export.variants.quality import NORMAL_LABELS, LabelledItems
+from avizor_export.precision.quality import NORMAL_LABELS, LabelledItems
 from avizor_inference.errors import ExportError
 from avizor_inference.items.files import name_of
 from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput

@@ -14,9 +14,9 @@ import onnx_ir as ir
 
 from avizor_export.description.layer import Layer
 from avizor_export.description.operators import layer_of, other, product
-from avizor_export.description.reach import START, Reach, join
+from avizor_export.description.receptive_field import START, Reach, join
 from avizor_export.description.shapes import Shapes
-from avizor_export.description.stored import from_proto, with_stored_weights
+from avizor_export.description.stored_weights import from_proto, with_stored_weights
 from avizor_export.description.weights import Weight, Weights, name_of, norm_inside
 
 _JOINS = {"Add", "Concat", "Sum"}

@@ -9,7 +9,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from avizor_export.description.layer import Layer, Window
-from avizor_export.description.reach import Reach, grown, transposed
+from avizor_export.description.receptive_field import Reach, grown, transposed
 from avizor_export.description.shapes import Shapes
 from avizor_export.description.weights import Weight, name_of
 

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.description.sizes import MOST_NUMBERS, with_sizes
+from avizor_export.description.computed_sizes import MOST_NUMBERS, with_sizes
 
 # A prime number: what it divides has the batch in it.
 _BATCH = 1_000_003

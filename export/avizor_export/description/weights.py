@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from avizor_export.weight_origins import NETWORK, origins_of
+from avizor_export.graph.weight_names import NETWORK, origins_of
 
 # Shapes, axes and indices.
 _NO_WEIGHTS = {ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING}

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avizor_export.front_ends.compensated import CompensatedProduct, Product, constant
 from avizor_export.front_ends.fourier_stages import best_split, bins, inner_bins, inner_kernels, outer_matrix
 from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
-from avizor_export.front_ends.products import CompensatedProduct, Product, constant
 from avizor_inference.items.inputs import LogMelFrontEnd
 
 

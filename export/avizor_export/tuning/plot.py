@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from avizor_export.tuning.points import Measured, Point
+from avizor_export.tuning.candidates import Measured, Point
 from avizor_inference.errors import ExportError
 
 

@@ -1,0 +1,1 @@
+"""The exported graph: front end, network and outputs in one module, and its translation to ONNX."""

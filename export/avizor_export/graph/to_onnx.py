@@ -1,0 +1,122 @@
+"""From the served module to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from avizor_export.graph.optional_outputs import or_left_out
+from avizor_export.graph.translation_errors import why_invalid, why_untranslated
+from avizor_export.graph.weight_names import name_folded, network_origins
+from avizor_export.graph.wrapped import ServedModel
+from avizor_inference.errors import ExportError
+from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
+
+# Rewrites an exported program in place, to the same figures in fewer steps.
+Simplifier = Callable[[torch.onnx.ONNXProgram], None]
+
+
+def optimise(program: torch.onnx.ONNXProgram) -> None:
+    """The exporter's own optimiser: constants folded, batch norms folded into convolutions, needless nodes removed."""
+    with _quiet():
+        program.optimize()
+
+
+def to_onnx(model: ServedModel, input_name: str, example: Tensor, simplify: Simplifier | None = optimise) -> onnx.ModelProto:
+    """Export and check. example: raw items [batch >= 2, ...] (with a batch of 1 torch would freeze it).
+
+    simplify: None leaves the graph as torch translated it.
+    Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
+    """
+    program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
+    if simplify:
+        before = network_origins(program.model.graph)
+        simplify(program)
+        name_folded(program.model.graph, before)
+    proto = program.model_proto
+    strip_traces(proto)
+    check_proto(proto)
+    return proto
+
+
+def to_program(
+    module: nn.Module | ExportedProgram, example: Tensor, inputs: list[str], outputs: list[str], *, optimize: bool = True
+) -> torch.onnx.ONNXProgram:
+    """Translate to ONNX with a free batch. Raises ExportError if torch cannot."""
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=None if isinstance(module, ExportedProgram) else ({0: Dim("batch")},),
+                input_names=inputs,
+                output_names=outputs,
+                external_data=False,
+                optimize=optimize,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"torch cannot export the network: {why_untranslated(error)}") from error
+    assert program is not None  # only the other exporter returns None
+    return program
+
+
+def check_proto(proto: onnx.ModelProto) -> None:
+    """Raise ExportError unless the graph is valid ONNX and keeps to the contract of the model repository."""
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {why_invalid(error)}") from error
+    graph = graph_of(proto)
+    if graph.custom_domains:
+        raise ExportError(f"the network needs operators of {', '.join(graph.custom_domains)}; replace the layers that use them")
+    if graph.ir_version > MAX_IR_VERSION:
+        raise ExportError(f"torch wrote IR version {graph.ir_version}, over {MAX_IR_VERSION}; use a torch that is supported")
+    for tensor in (*graph.inputs, *graph.outputs):
+        if not tensor.dims or tensor.dims[0] is not None:
+            raise ExportError(
+                f"the batch dimension of {tensor.name} is frozen at {tensor.dims[:1]}; look in the network for a reshape or an "
+                "expand with a fixed batch size, and use x.shape[0] or -1 there"
+            )
+        if None in tensor.dims[1:]:
+            raise ExportError(
+                f"{tensor.name} has a size that depends on the data: {list(tensor.dims)}; only the batch may vary"
+                f"{or_left_out(tensor.name)}"
+            )
+
+
+def strip_traces(proto: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: they hold paths and source lines of the machine that exported, and change the digest."""
+    del proto.metadata_props[:]
+    graph = proto.graph
+    parts: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in parts:
+        del part.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the user what torch says of its own packages and deprecations, and the graph it prints where it gives up."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""Networks: every kind of argument that names a trained network, opened safely."""

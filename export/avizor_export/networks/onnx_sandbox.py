@@ -1,0 +1,130 @@
+"""The first look at an ONNX file from elsewhere: read, checked and run once, in a process of its own with limits.
+
+Checker, shape inference and ONNX Runtime are native code, and a graph may loop for ever or ask for more memory than there is.
+What happens to a process of its own is a message here. What is merely wrong with a file is left to `adopt`, which says it
+better.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from avizor_inference.errors import ExportError
+
+# Ten times what VGG16 takes for a batch on one slow core.
+LIMIT_S = 120
+# As many items as the largest batch of the parity check.
+_BATCH = 8
+# Those that graphs are mostly traced with.
+_OTHER_BATCHES = (1, 2, 3, 4, 16, 32, 64)
+_LEAST_MEMORY = 4 << 30
+
+
+def first_look(path: Path, limit_s: int = LIMIT_S) -> None:
+    """Raise ExportError if the file cannot be read, or takes down or keeps busy the process that looks at it."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ExportError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
+    _look(path.resolve(), limit_s, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache
+def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
+    """Once for each state of a file; what was raised is not kept."""
+    command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path), str(limit_s)]
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _endless(path, limit_s) from error
+    if process.returncode == -signal.SIGXCPU:  # with several threads at work it comes before the timeout
+        raise _endless(path, limit_s)
+    if process.returncode < 0:
+        how = signal.Signals(-process.returncode).name
+        raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ExportError(f"{path} cannot be run: {last[:300]}; export it again")
+
+
+def _endless(path: Path, limit_s: int) -> ExportError:
+    return ExportError(
+        f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or sizes that are not meant"
+    )
+
+
+def _main(path: Path, limit_s: int) -> None:
+    _set_limits(limit_s)
+    import numpy as np  # after the limits, as all that follows
+    import onnx
+    import onnxruntime as ort
+    from onnx import version_converter
+
+    from avizor_export.networks.onnx_files import standardised
+    from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+        model = standardised(model)
+        graph = graph_of(model)
+        if set(graph.opsets) - STANDARD_DOMAINS or len(graph.inputs) != 1:
+            return
+        (tensor,) = graph.inputs
+        if not tensor.dims or tensor.dims[0] is not None or any(dim is None or dim < 1 for dim in tensor.dims[1:]):
+            return
+        if graph.opset != OPSET:
+            model = version_converter.convert_version(model, OPSET)
+        onnx.shape_inference.infer_shapes(model, data_prop=True)
+        dtype = np.dtype(tensor.dtype)
+    except MemoryError:
+        raise
+    except Exception:  # the libraries' errors share no base class; adopt meets them again
+        return
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    item_shape = [dim or 1 for dim in tensor.dims[1:]]
+
+    def runs(batch: int) -> bool:
+        try:
+            session.run(None, {tensor.name: np.zeros((batch, *item_shape), dtype)})
+        except Exception:  # the runtime's own exceptions share no base class of theirs
+            return False
+        return True
+
+    try:
+        session.run(None, {tensor.name: np.zeros((_BATCH, *item_shape), dtype)})
+    except Exception as error:
+        if frozen := next(filter(runs, _OTHER_BATCHES), None):
+            raise RuntimeError(
+                f"it runs on a batch of {frozen} and not on one of {_BATCH}: a batch size is frozen inside, which "
+                "torch.onnx.export(..., dynamo=True) with dynamic_shapes leaves free"
+            ) from error
+        raise
+
+
+def _set_limits(limit_s: int) -> None:
+    """Half of this machine's memory, so that the other half is left to whoever asked; no core file; an end if they are gone."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = max(physical // 2, _LEAST_MEMORY)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # At the soft limit SIGXCPU tells why; where both are equal, the kernel sends SIGKILL, which tells nothing.
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 5))
+
+
+if __name__ == "__main__":
+    try:
+        _main(Path(sys.argv[1]), int(sys.argv[2]))
+    except MemoryError:
+        sys.exit("it needs more memory than half of this machine's")
+    except Exception as error:  # whatever the runtime raises
+        sys.exit(" ".join(f"{error}".split()))

@@ -1,0 +1,65 @@
+"""The items that a graph is proven on: zeros, random ones, rows without values, and real ones where there are any."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avizor_export.front_ends.build import front_end
+from avizor_inference.errors import ExportError
+from avizor_inference.items.inputs import AudioInput, InputSpec, TableInput, TensorInput
+
+BATCH_SIZES = (1, 2, 3, 8)
+# Whole numbers of a tensor where no real item tells their range.
+_LARGEST_RANDOM = 255
+
+Items = NDArray[np.generic]
+
+
+def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None = None) -> Items:
+    """Items of any value that the input may take: all of uint8; -1..1 for sound; a standard normal for the rest.
+
+    Whole numbers of a tensor, such as tokens, are drawn from the range of the real items, or else from 0 to 255.
+    """
+    rng, tensor = np.random.default_rng(seed), spec.tensor()
+    shape = (count, *tensor.item_shape)
+    if np.issubdtype(np.dtype(tensor.dtype), np.integer):
+        known = isinstance(spec, TensorInput) and real is not None and real.size
+        least, largest = (int(real.min()), int(real.max())) if known and real is not None else (0, _LARGEST_RANDOM)
+        return rng.integers(least, largest, shape, endpoint=True).astype(tensor.dtype)
+    if isinstance(spec, AudioInput):
+        return rng.uniform(-1, 1, shape).astype(tensor.dtype)
+    return rng.standard_normal(shape).astype(tensor.dtype)
+
+
+def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
+    """As many items of each kind as the largest batch has: raw items [8, *item_shape]."""
+    most, tensor = max(BATCH_SIZES), spec.tensor()
+    shape = (most, *tensor.item_shape)
+    kinds = {"zeros": np.zeros(shape, tensor.dtype), "random": random_items(spec, most, real=real)}
+    if isinstance(spec, TableInput):  # NaN is a value that is missing
+        kinds["missing"] = np.full(shape, np.nan, tensor.dtype)
+    if real is not None and len(real):
+        kinds["real"] = np.resize(real, shape).astype(tensor.dtype, copy=False)
+    return kinds
+
+
+def rows_of_batch(size: int) -> slice:
+    """Which of the 8 items a batch is made of: from the middle, so that each has had others before and after it."""
+    start = (max(BATCH_SIZES) - size + 1) // 2
+    return slice(start, start + size)
+
+
+def refuse_front_end(spec: InputSpec, real: Items | None) -> None:
+    """Raise ExportError if the front end gives NaN or infinity for an item of any kind."""
+    if isinstance(spec, TensorInput):
+        return
+    module = front_end(spec)
+    for kind, items in items_by_kind(spec, real).items():
+        with torch.inference_mode():
+            finite = torch.isfinite(module(torch.from_numpy(items))).all()
+        if not finite:
+            raise ExportError(
+                f"the front end gives NaN or infinity on {kind}; its floor, mean or std is too small or too large for float32"
+            )

@@ -1,0 +1,73 @@
+"""What an ONNX graph is compared with, where there is no torch module: another implementation of the same operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx.reference import ReferenceEvaluator
+
+from avizor_export.graph.logits import step_of, with_logits
+from avizor_export.parity.compare import Items, Run, onnxruntime_run
+from avizor_export.parity.rounding import Moved
+from avizor_export.parity.tolerances import STEP
+from avizor_inference.errors import ExportError
+from avizor_inference.repository.onnx_graph import graph_of
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How to run the network, what does it, what a user should know of that, and how to run it on features that are moved."""
+
+    run: Run
+    name: str
+    note: str = ""
+    moved: Moved | None = None
+
+
+def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
+    """The reference evaluator of the onnx package, or, where it fails on a graph that ONNX Runtime runs, the latter without
+    any of its optimisations: the evaluator has operators that it does not do right, such as a grouped ConvTranspose.
+
+    items: raw items to try it on. Raises ExportError where neither runs.
+    """
+    proto, step = with_logits(proto), step_of(proto.graph, "probabilities")
+    try:
+        run = reference_run(proto)
+        run(items)
+        return Reference(_with_step(run, step), f"the reference evaluator of onnx {version('onnx')}")
+    except ExportError as error:
+        plain = onnxruntime_run(proto, optimised=False)
+        try:
+            plain(items)
+        except ExportError:
+            raise error from None  # the graph is at fault, and the evaluator's words are the plainer
+        note = f"{error}; so the graph is compared with ONNX Runtime without its optimisations"
+        return Reference(_with_step(plain, step), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
+
+
+def _with_step(run: Run, step: float) -> Run:
+    """What quantises its probabilities itself, with the step by which they are judged."""
+    return (lambda items: {**run(items), STEP: np.full((len(items), 1), step)}) if step else run
+
+
+def reference_run(proto: onnx.ModelProto) -> Run:
+    """The graph on the reference evaluator of the onnx package, which shares no code with ONNX Runtime."""
+    try:
+        evaluator = ReferenceEvaluator(proto)
+    except Exception as error:  # the evaluator's errors share no base class
+        raise ExportError(f"the reference evaluator cannot load the graph: {error}") from error
+    names = [output.name for output in proto.graph.output]
+    (tensor,) = graph_of(proto).inputs
+
+    def run(items: Items) -> dict[str, Items]:
+        try:
+            values = evaluator.run(names, {tensor.name: items})
+        except Exception as error:
+            raise ExportError(f"the graph does not run on the reference evaluator: {error}") from error
+        return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+    return run

@@ -1,0 +1,126 @@
+"""How good a graph is on labelled held-out items: accuracy of a classifier, ROC AUC of an autoencoder's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avizor_export.parity.compare import Run
+from avizor_inference.errors import ExportError
+from avizor_inference.repository.manifest import Task
+
+Items = NDArray[np.generic]
+Metric = Literal["accuracy", "roc_auc"]
+
+# For each task: the metric, and the output it is computed from.
+METRIC_OF: dict[Task, Metric] = {"classify": "accuracy", "reconstruct": "roc_auc"}
+OUTPUT_OF: dict[Task, str] = {"classify": "probabilities", "reconstruct": "score"}
+
+# Labels, and names of folders, of what is no anomaly, in small letters; any other label is one.
+NORMAL_LABELS = ("normal", "good", "ok", "0", "false")
+
+
+@dataclass(frozen=True)
+class LabelledItems:
+    """Held-out raw items [n, *item_shape], and for each its class, int64[n]: an index, or of autoencoders 1 for an anomaly."""
+
+    items: Items
+    labels: NDArray[np.int64]
+
+    def check(self, task: Task, classes: int) -> None:
+        """Raise ExportError unless each item has a label that there is, and ROC AUC has something to tell apart."""
+        if len(self.items) != len(self.labels) or not len(self.items):
+            raise ExportError(f"{len(self.items)} held-out items with {len(self.labels)} labels; each item has one")
+        most = classes - 1 if task == "classify" else 1
+        if self.labels.min() < 0 or self.labels.max() > most:
+            raise ExportError(
+                f"labels of held-out items go from {self.labels.min()} to {self.labels.max()}; allowed: 0 to {most}"
+            )
+        if task == "reconstruct" and len(np.unique(self.labels)) < 2:
+            kind, names = "anomalies" if self.labels[0] else "normal", ", ".join(f"`{name}`" for name in NORMAL_LABELS[:-1])
+            raise ExportError(
+                f"held-out items are all {kind}, and ROC AUC needs some of both: those labelled {names} and "
+                f"`{NORMAL_LABELS[-1]}` are normal, those of any other label are anomalies"
+            )
+
+    def batches(self, size: int) -> Iterator[Items]:
+        """The items in order."""
+        for start in range(0, len(self.items), size):
+            yield np.ascontiguousarray(self.items[start : start + size])
+
+
+def measure(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32) -> float:
+    """The task's metric through `run`. Raises ExportError if an output is not finite."""
+    output = OUTPUT_OF[task]
+    return quality(task, np.concatenate([run(batch)[output] for batch in held_out.batches(batch_size)]), held_out.labels)
+
+
+def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
+    """The metric from probabilities [n, classes] or scores [n, 1]. Raises ExportError if one is not finite."""
+    if not np.isfinite(values).all():
+        raise ExportError(
+            f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision: publish fp32, or where "
+            "it is fp32 leave out items far beyond what the network was trained on"
+        )
+    if task == "classify":
+        return float(np.mean(values.argmax(axis=1) == labels))
+    return roc_auc(values[:, 0], labels == 1)
+
+
+def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """The metric without any skill, and two standard errors of it.
+
+    Of accuracy: by naming the most frequent class for each item. Of ROC AUC: by random scores (Mann and Whitney, 1947).
+    """
+    count = len(labels)
+    if task == "classify":
+        share = float(np.bincount(labels).max() / count)
+        return share, 2 * float(np.sqrt(share * (1 - share) / count))
+    anomalies = int(labels.sum())
+    return 0.5, 2 * float(np.sqrt((count + 1) / (12 * anomalies * (count - anomalies))))
+
+
+def beside_chance(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
+    """What is wrong where a metric is no better than chance, and what to do; None where it is better.
+
+    Far below it the network tells items apart, and the labels say the opposite of what it says.
+    """
+    metric, (chance, margin) = METRIC_OF[task], by_chance(task, labels)
+    if reached > chance + margin:
+        return None
+    without = "naming the most frequent class alone" if task == "classify" else "scores at random"
+    by = f"({chance:.4f} by {without}, {margin:.4f} to either side)"
+    is_autoencoder = task == "reconstruct"
+    if reached >= chance - margin:
+        also = "are those of the items" if is_autoencoder else "are in the order of the outputs"
+        return (
+            f"{metric} {reached:.4f} is what chance gives {by}; see whether the labels {also}, and the pre-processing "
+            "(--input) is that of training"
+        )
+    if is_autoencoder:
+        return (
+            f"{metric} {reached:.4f} is far below what chance gives {by}: normal items score higher than anomalies, and with "
+            f"the labels the other way round it would be {1 - reached:.4f}; see which items of --evaluate-on are normal (those "
+            f"named {', '.join(NORMAL_LABELS[:3])}, false, or the number 0), and whether the network was trained on normal ones"
+        )
+    return (
+        f"{metric} {reached:.4f} is below what chance gives {by}: the labels are not in the order of the outputs, or the "
+        "network names other classes than those that are frequent; put the lines of --labels into the order of training, and "
+        "see whether the pre-processing (--input) is that of training"
+    )
+
+
+def roc_auc(scores: Items, anomalies: NDArray[np.bool_]) -> float:
+    """Probability that a random anomaly scores above a random normal item, ties counting half.
+
+    By ranks (Mann and Whitney, 1947), ties sharing their mean rank: (sum of the anomalies' ranks - m (m + 1) / 2) / (m n), with
+    m anomalies and n normal items.
+    """
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    m, n = int(anomalies.sum()), int((~anomalies).sum())
+    return float((ranks[anomalies].sum() - m * (m + 1) / 2) / (m * n))

@@ -1,0 +1,161 @@
+"""The files of a version in the making: manifest.json, config.pbtxt, labels and calibration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+from pydantic import JsonValue, ValidationError
+
+from avizor_export.graph.optional_outputs import OPTIONAL
+from avizor_export.publication.publish import Staging, earlier_digests, write_whole
+from avizor_export.request import ExportRequest
+from avizor_export.triton_config.next_config import name_to_keep, next_config
+from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
+from avizor_inference.digests import digest_of, sha256_of_file
+from avizor_inference.engines.embedded import CPU, EmbeddedEngine
+from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.items.inputs import TensorInput, TensorSpec
+from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
+from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.onnx_graph import graph_of
+from avizor_inference.repository.reports import ParityReport, VariantReport
+from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE
+from avizor_inference.strict_json import describe
+
+
+@dataclass(frozen=True)
+class Made:
+    """A graph that was proven, and where it comes from.
+
+    proto: what is published; fp32: what it was made from, the same unless another precision was asked for.
+    """
+
+    proto: onnx.ModelProto
+    fp32: onnx.ModelProto
+    outputs: tuple[TensorSpec, ...]
+    parity: ParityReport
+    provenance: Provenance
+    evaluation: Mapping[str, JsonValue]
+    simplified: bool
+    variant: VariantReport | None = None
+
+
+def manifest_of(request: ExportRequest, stage: Staging, made: Made) -> Manifest:
+    """The manifest of the graph that lies in the staging folder. Raises ExportError if it cannot be written."""
+    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
+    front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
+    try:
+        return Manifest(
+            name=request.name,
+            version=stage.version,
+            task=request.task,
+            input=request.input,
+            outputs=made.outputs,
+            labels=tuple(request.labels) if request.labels is not None else None,
+            front_end_digest=front_end,
+            model_sha256=sha256_of_file(model_path),
+            model_bytes=model_path.stat().st_size,
+            opset=graph.opset,
+            ir_version=graph.ir_version,
+            parity=made.parity,
+            simplified=made.simplified,
+            precision=request.precision,
+            variant=made.variant,
+            evaluation=dict(made.evaluation),
+            provenance=made.provenance,
+        )
+    except ValidationError as error:
+        raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
+
+
+def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
+    """Where a version comes from: the request, its factory and weights, the packages that made it."""
+    return Provenance(
+        factory=factory,
+        arguments=dict(request.arguments),
+        weights_sha256=sha256_of_file(request.weights) if request.weights else None,
+        weights_key=request.weights_key,
+        parameters=parameters,
+        created=datetime.now(UTC),
+        producers={package: version(package) for package in ("avizor", "torch", "onnx", "onnxscript")},
+    )
+
+
+def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> tuple[str, ...]:
+    """manifest.json, and for the model as a whole config.pbtxt and labels; gives what a person should know of config.pbtxt.
+
+    The settings that are there are read here, under the name's lock: what `avizor tune` wrote meanwhile stays.
+    """
+    (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    before, kept_name = _config_before(models, manifest.name), name_to_keep(models / manifest.name)
+    digests = earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256}
+    earlier = _manifest_before(models, manifest)
+    config = next_config(before, earlier, manifest, request.options, digests, kept_name)
+    (stage.model_folder / CONFIG_FILE).write_text(config.text, encoding="utf-8")
+    if config.keep_before:
+        shutil.copyfile(models / manifest.name / CONFIG_FILE, stage.model_folder / kept_name)
+    if manifest.labels is not None:
+        (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
+    return config.notes
+
+
+def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
+    """A version keeps the inputs, outputs and labels of those before it: config.pbtxt is one for all."""
+    before = _manifest_before(models, manifest)
+    if before is None:
+        return
+
+    def outside(of: Manifest) -> object:
+        tensors = (of.input.tensor(), *of.outputs)
+        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], of.labels
+
+    if outside(before) != outside(manifest):
+        raise ExportError(
+            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels"
+            f"{_other_outputs(before, manifest)}; publish under another name"
+        )
+
+
+def _other_outputs(before: Manifest, manifest: Manifest) -> str:
+    """Where optional outputs are the whole difference, or a part of it: how to have the same."""
+    was, now = ({output.name for output in each.outputs} for each in (before, manifest))
+    more = [name for name in OPTIONAL[manifest.task] if name in now - was]
+    fewer = [name for name in OPTIONAL[manifest.task] if name in was - now]
+    text = f"; it has no {' and no '.join(more)}: {' '.join(f'--leave-out {name}' for name in more)}" if more else ""
+    return text + (f"; it has {' and '.join(fewer)}, which this one is without" if fewer else "")
+
+
+def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
+    """The manifest of the version before; None where there is none that any engine runs: this export is the mend then."""
+    try:
+        return ModelRepository(models).version(manifest.name).manifest if manifest.version > 1 else None
+    except VersionRefused:
+        return None
+
+
+def _config_before(models: Path, name: str) -> str | None:
+    path = models / name / CONFIG_FILE
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
+def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:
+    """Score normal recordings by the staged version, and write their calibration."""
+    with EmbeddedEngine(stage.root, device="cpu") as engine:
+        calibration = calibrate(engine, stage.name, normal, CPU, precision)
+    write_calibration(stage.version_folder, calibration)
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write the active calibration of a version folder, and a copy under its id that later ones do not replace."""
+    text = calibration.model_dump_json(indent=1) + "\n"
+    kept = folder / CALIBRATIONS_FOLDER / f"{calibration.id}.json"
+    kept.parent.mkdir(exist_ok=True)
+    write_whole(kept, text)
+    write_whole(folder / CALIBRATION_FILE, text)  # last: it may be in use

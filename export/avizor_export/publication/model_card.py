@@ -1,0 +1,216 @@
+"""card.md: what one version is, for people. Figures, layers and plots, beside the manifest that programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from pydantic import JsonValue
+
+from avizor_export.description.front_end_table import front_end_table
+from avizor_export.description.layers import layers_of
+from avizor_export.description.stored_weights import from_proto
+from avizor_export.description.table import difference, table
+from avizor_export.parity.constant_outputs import why_same
+from avizor_export.parity.tolerances import allowed
+from avizor_export.precision.guard import remarks
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.items.inputs import AudioInput
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.manifest import Manifest
+from avizor_inference.repository.models import ModelVersion
+
+CARD_FILE = "card.md"
+CALIBRATION_PLOT = "card-calibration.png"
+TRAINING_PLOT = "card-training.png"
+
+
+def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
+    """Write card.md and its plots into the version's folder. training: figures by epoch, empty where they are not known."""
+    manifest, calibration = version.manifest, version.calibration()
+    parts = [*_facts(manifest), *_front_end(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
+    if training:
+        _plot_training(version.folder / TRAINING_PLOT, training)
+        parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
+    if calibration:
+        _plot_calibration(version.folder / CALIBRATION_PLOT, calibration)
+        parts += [*_calibration(calibration), f"![scores of normal recordings]({CALIBRATION_PLOT})", ""]
+    parts += _layers(proto, manifest.provenance.parameters)
+    (version.folder / CARD_FILE).write_text("\n".join(parts), encoding="utf-8")
+
+
+def _facts(manifest: Manifest) -> Iterator[str]:
+    tensor, made = manifest.input.tensor(), manifest.provenance
+    yield from (f"# {manifest.name}, version {manifest.version}", "")
+    yield f"* task: {manifest.task}, on {manifest.input.modality}"
+    yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
+    if isinstance(manifest.input, AudioInput):
+        window, hop = (
+            f"{samples} samples ({samples / manifest.input.sample_rate:.4g} s)"
+            for samples in (manifest.input.window_samples, manifest.input.hop_samples)
+        )
+        yield f"* recordings are cut into windows of {window}, one every {hop}"
+    for output in manifest.outputs:
+        yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"
+    if manifest.labels:
+        shown = ", ".join(manifest.labels[:20])
+        yield f"* {len(manifest.labels)} labels: {shown}{', ...' if len(manifest.labels) > 20 else ''}"
+    size = f"{manifest.model_bytes / 1e6:.2f} MB"
+    yield f"* {made.parameters:,} parameters in {manifest.precision}, {size}, opset {manifest.opset}"
+    if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
+        yield "* not simplified: the exporter's optimiser changed what the graph gives"
+    yield f"* sha256 `{manifest.model_sha256}`"
+    built = f" {made.built_with()}" if made.arguments else ""
+    yield f"* made {made.created:%Y-%m-%d %H:%M} UTC from `{made.factory}`{built}" + (
+        f", weights sha256 `{made.weights_sha256}`" if made.weights_sha256 else ""
+    )
+    yield "* with " + ", ".join(f"{name} {number}" for name, number in made.producers.items())
+    yield ""
+
+
+def _front_end(manifest: Manifest) -> Iterator[str]:
+    if rows := front_end_table(manifest.input):
+        yield from ("## Front end", "", "Inside the graph, in FP32.", "", _row(*rows[0]), "|" + "---|" * len(rows[0]))
+        yield from (_row(*row) for row in rows[1:])
+        yield ""
+
+
+def _parity(manifest: Manifest) -> Iterator[str]:
+    report = manifest.parity
+    yield from ("## Parity", "")
+    batches, samples = ", ".join(map(str, report.batch_sizes)), ", ".join(report.samples)
+    yield f"Held against {report.compared_with} on batches of {batches} of {samples} items."
+    yield from ("", "| output | largest difference | seen on | allowed |", "|---|---:|---|---|")
+    for name, each in report.outputs.items():
+        yield f"| {name} | {each.largest_absolute:.1e} | {each.sample} | {allowed(name)} |"
+    if report.server:
+        for name, each in report.server.outputs.items():
+            yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} | the same |"
+    yield ""
+    if report.same_for_all:
+        yield from (f"Note: {why_same(report.same_for_all, 'real' in report.samples)}.", "")
+    for where, agreement in (("", report), ("Through the server: ", report.server)):
+        if agreement is None:
+            continue
+        if agreement.top1_agreement is not None:
+            yield from (f"{where}Most probable class the same on {agreement.top1_agreement:.1%} of the items.", "")
+        if agreement.rank_correlation is not None:
+            yield from (f"{where}Rank correlation of the scores {agreement.rank_correlation:.6f}.", "")
+
+
+def _precision(manifest: Manifest) -> Iterator[str]:
+    variant = manifest.variant
+    if variant is None:
+        return
+    yield from (f"## Precision: {manifest.precision}", "")
+    yield f"The network is in {manifest.precision}; front end, softmax and reconstruction error are in FP32. It was made from"
+    yield f"the FP32 graph of sha256 `{variant.fp32_sha256}` ({variant.fp32_bytes / 1e6:.2f} MB), whose parity is above."
+    metric = "ROC AUC" if variant.metric == "roc_auc" else variant.metric
+    yield from ("", f"On {variant.items} held-out items, {metric} went from {variant.before:.4f} to {variant.after:.4f}")
+    yield f"(a drop of up to {variant.max_drop:g} was allowed)."
+    if variant.server:
+        yield f"Through {variant.server.address} it is {variant.server.after:.4f}."
+    if variant.top1_agreement is not None:
+        yield f"The most probable class is the same on {variant.top1_agreement:.1%} of them."
+    if variant.rank_correlation is not None:
+        yield f"The rank correlation of the scores is {variant.rank_correlation:.4f}."
+    yield from ("", "| output | largest difference to FP32 | on item | rms / standard deviation |", "|---|---:|---:|---:|")
+    for name, output in variant.outputs.items():
+        share = "-" if output.share is None else f"{output.share:.3f}"
+        yield f"| {name} | {output.largest_absolute:.1e} | {output.item} | {share} |"
+    yield from ("", "| rows/s, one thread | fp32 | " + manifest.precision + " | ratio |", "|---|---:|---:|---:|")
+    for each in variant.speed:
+        yield (
+            f"| batch of {each.batch_size} | {each.before:,.0f} | {each.after:,.0f} "
+            f"| {each.ratio:.2f} ({each.lowest_ratio:.2f} to {each.highest_ratio:.2f}) |"
+        )
+    yield ""
+    for said in remarks(manifest):
+        yield from (f"Note: {said}.", "")
+    yield from ("| setting | value |", "|---|---|")
+    yield from _rows(variant.settings)
+    yield ""
+
+
+def _evaluation(manifest: Manifest) -> Iterator[str]:
+    if manifest.evaluation:
+        yield from ("## Evaluation", "", "| figure | value |", "|---|---|")
+        yield from _rows(manifest.evaluation)
+        yield ""
+
+
+def _calibration(calibration: Calibration) -> Iterator[str]:
+    yield from ("## Calibration", "")
+    sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
+    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
+    if short := sum(map(len, calibration.short.values())):
+        yield f"{short} of them are shorter than the model's window, and are kept apart."
+    yield ""
+
+
+def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
+    layers = layers_of(from_proto(proto))
+    rows = table(layers, parameters)
+    yield from ("## Layers", "")
+    yield _row(*rows[0])
+    yield "|---|---|---|---|---:|---:|---:|"
+    yield from (_row(*row) for row in rows[1:])
+    yield ""
+    if why := difference(layers, parameters):
+        yield from (why, "")
+
+
+def _rows(figures: Mapping[str, JsonValue], within: str = "") -> Iterator[str]:
+    """A row for each figure; one within an object is named after it: `roc_auc: bearing`."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{within}{name}: ")
+        else:
+            yield _row(within + name, _shown(value))
+
+
+def _shown(value: JsonValue) -> str:
+    """A figure as people write it."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)
+
+
+def _row(*cells: str) -> str:
+    """A row of a table. What comes from files and from users' figures stays in its cell."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"
+
+
+def _plot_training(path: Path, training: Mapping[str, Sequence[float]]) -> None:
+    from matplotlib.figure import Figure  # slow to import, and not every model has a plot
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    for name, values in training.items():
+        axes.plot(range(1, len(values) + 1), values, marker=".", label=name)  # a line of one epoch would not show
+    axes.set_xlabel("epoch")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def _plot_calibration(path: Path, calibration: Calibration) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    kept = [*calibration.sources.items(), *((f"{source}, short", each) for source, each in calibration.short.items())]
+    for label, recordings in kept[:10]:
+        scores = sorted(ItemScore.of(np.array(windows)).value for windows in recordings)
+        axes.plot(scores, [(rank + 1) / len(scores) for rank in range(len(scores))], label=label, drawstyle="steps-post")
+    axes.set_xlabel("score of a recording")
+    axes.set_ylabel("share of recordings")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=100)

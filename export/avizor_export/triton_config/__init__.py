@@ -1,0 +1,1 @@
+"""Triton's config.pbtxt: its settings, its text, and what a user changes in it."""

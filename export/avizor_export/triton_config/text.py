@@ -1,0 +1,196 @@
+"""Writing config.pbtxt: complete, so that the server infers nothing, and commented, since people read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from avizor_export.triton_config.settings import KINDS, TENSORRT, ServingSettings
+from avizor_inference.errors import ExportError
+from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.manifest import Precision
+from avizor_inference.repository.triton_config import (
+    BATCH_PARAMETER,
+    LABELS_FILE,
+    THREADS_PARAMETER,
+    TRITON_TYPES,
+    digest_parameter,
+    parse_config,
+)
+
+# Where TensorRT keeps the engines it builds: docker-compose.gpu.yml mounts a volume there, since /models is read-only.
+ENGINE_CACHE = "/var/cache/avizor-tensorrt"
+
+_TARGETS = {
+    "auto": "KIND_AUTO: a GPU where there is one, else the CPU.",
+    "cpu": "KIND_CPU: the CPU, also where there is a GPU.",
+    "gpu": "KIND_GPU: CUDA. A server without a GPU refuses the model.",
+    "tensorrt": "KIND_GPU: TensorRT, and CUDA for what it cannot run. A server without a GPU refuses the model.",
+}
+
+
+def config_text(
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    serving: ServingSettings,
+    labels: bool,
+    digests: Mapping[int, str],
+    precision: Precision = "fp32",
+) -> str:
+    """The text of config.pbtxt; parsed once against Triton's schema before it is given out.
+
+    digests: sha256 of model.onnx by version, of those there are and the one that comes. precision: that of the network, as in
+    the manifest: fp32, fp16 or int8.
+    """
+    parts = [
+        _head(name, serving),
+        f"input [\n{_tensors(inputs)}\n]",
+        f"output [\n{_tensors(outputs, LABELS_FILE if labels else '')}\n]",
+        f"# {_TARGETS[serving.target]}\ninstance_group [ {{ kind: {KINDS[serving.target]}, count: {serving.instances} }} ]",
+        *_accelerator(name, inputs, serving, digests, precision),
+        _batching(serving),
+        *_cache(serving),
+        *_threads(serving),
+        *_call_batch(serving),
+        _warmups(inputs, serving.max_batch_size),
+        *_digests(digests),
+    ]
+    text = "\n\n".join(parts) + "\n"
+    parse_config(text, "the configuration written by export")
+    return text
+
+
+def profile_shape(tensor: TensorSpec, batch_size: int) -> str:
+    """One tensor's shape as ONNX Runtime's TensorRT options want it: `image:8x32x32x1`. Raises ExportError."""
+    if set(tensor.name) & set(":,"):
+        raise ExportError(f"tensor {tensor.name!r}: TensorRT's profiles cannot name it; rename it, or choose the target gpu")
+    return f"{tensor.name}:{'x'.join(map(str, (batch_size, *tensor.item_shape)))}"
+
+
+def _head(name: str, serving: ServingSettings) -> str:
+    return f"""\
+# Written by `avizor export`. The server completes nothing by itself: what is here is all it knows.
+name: {json.dumps(name)}
+backend: "onnxruntime"
+max_batch_size: {serving.max_batch_size}"""
+
+
+def _accelerator(
+    name: str, inputs: Sequence[TensorSpec], serving: ServingSettings, digests: Mapping[int, str], precision: Precision
+) -> Iterator[str]:
+    if serving.target != TENSORRT:
+        return
+    lines = [
+        "# One engine for all batch sizes, fastest at the middle one.",
+        f'optimization {{ execution_accelerators {{ gpu_execution_accelerator [ {{\n  name: "{TENSORRT}"',
+        _option("precision_mode", precision.upper()),
+    ]
+    for bound, size in (("min", 1), ("opt", serving.usual_batch_size), ("max", serving.max_batch_size)):
+        lines.append(_option(f"trt_profile_{bound}_shapes", ",".join(profile_shape(tensor, size) for tensor in inputs)))
+    if digests:  # a model that is loaded for a moment, without one, leaves no engine behind
+        lines += [
+            "  # Building an engine takes minutes: it is kept. Its file's name does not tell weights apart: a folder for each.",
+            _option("trt_engine_cache_enable", "1"),
+            _option("trt_engine_cache_path", f"{ENGINE_CACHE}/{name}-{digests[max(digests)][:16]}"),
+        ]
+    yield "\n".join([*lines, "} ] } }"])
+
+
+def _option(key: str, value: str) -> str:
+    return f'  parameters {{ key: "{key}", value: {json.dumps(value)} }}'
+
+
+def _batching(serving: ServingSettings) -> str:
+    lines = [
+        "# Requests that arrive within the delay share one run of the model.",
+        "dynamic_batching {",
+        f"  max_queue_delay_microseconds: {serving.queue_delay_us}",
+    ]
+    if serving.preferred_batch_sizes:
+        lines += [
+            "  # So many items run at once, without waiting out the delay.",
+            f"  preferred_batch_size: [ {', '.join(map(str, serving.preferred_batch_sizes))} ]",
+        ]
+    return "\n".join([*lines, *_queue_policy(serving), "}"])
+
+
+def _queue_policy(serving: ServingSettings) -> Iterator[str]:
+    if not serving.max_queue_size and not serving.queue_timeout_ms:
+        return
+    yield "  default_queue_policy {"
+    if serving.max_queue_size:
+        yield "    # More waiting requests than this are turned away."
+        yield f"    max_queue_size: {serving.max_queue_size}"
+    if serving.queue_timeout_ms:
+        becomes = "turned away" if serving.queue_timeout_action == "reject" else "run last"
+        yield f"    # A request that waited longer is {becomes}."
+        yield f"    default_timeout_microseconds: {serving.queue_timeout_ms * 1000}"
+        yield f"    timeout_action: {serving.queue_timeout_action.upper()}"
+        if serving.allow_timeout_override:
+            yield "    # A request may bring a shorter timeout of its own."
+            yield "    allow_timeout_override: true"
+    yield "  }"
+
+
+def _cache(serving: ServingSettings) -> Iterator[str]:
+    if serving.response_cache:
+        yield """\
+# What was asked before is answered from the server's cache, if it has one (--cache-config), with the outputs that were asked
+# for then: all clients have to ask for the same outputs.
+response_cache { enable: true }"""
+
+
+def _threads(serving: ServingSettings) -> Iterator[str]:
+    if serving.intra_op_threads:
+        parameter = f'key: "{THREADS_PARAMETER}", value: {{ string_value: "{serving.intra_op_threads}" }}'
+        yield f"# Threads for one run of one instance on the CPU.\nparameters [ {{ {parameter} }} ]"
+
+
+def _call_batch(serving: ServingSettings) -> Iterator[str]:
+    if serving.call_batch_size:
+        parameter = f'key: "{BATCH_PARAMETER}", value: {{ string_value: "{serving.call_batch_size}" }}'
+        yield f"# Items that `avizor batch` puts into one call. Triton leaves it aside.\nparameters [ {{ {parameter} }} ]"
+
+
+def _digests(digests: Mapping[int, str]) -> Iterator[str]:
+    if digests:
+        yield "\n".join(
+            [
+                "# Digest of each version's model.onnx: whoever serves something else is found out.",
+                *(
+                    f'parameters [ {{ key: "{digest_parameter(version)}", value: {{ string_value: "{digest}" }} }} ]'
+                    for version, digest in sorted(digests.items())
+                ),
+            ]
+        )
+
+
+def _tensors(tensors: Sequence[TensorSpec], labels: str = "") -> str:
+    return ",\n".join(_tensor(tensor, labels if tensor.name == "probabilities" else "") for tensor in tensors)
+
+
+def _tensor(tensor: TensorSpec, labels: str) -> str:
+    fields = [f"name: {json.dumps(tensor.name)}", _type_and_dims(tensor)]
+    if labels:
+        fields.append(f'label_filename: "{labels}"')
+    return f"  {{ {', '.join(fields)} }}"
+
+
+def _type_and_dims(tensor: TensorSpec) -> str:
+    return f"data_type: {TRITON_TYPES[tensor.dtype]}, dims: [ {', '.join(map(str, tensor.item_shape))} ]"
+
+
+def _warmups(inputs: Sequence[TensorSpec], max_batch_size: int) -> str:
+    return f"""\
+# The first request finds memory allocated and kernels chosen: one run of a single item and one of a full batch.
+{_warmup(inputs, 1)}
+{_warmup(inputs, max_batch_size)}"""
+
+
+def _warmup(inputs: Sequence[TensorSpec], batch_size: int) -> str:
+    values = ", ".join(
+        f"inputs {{ key: {json.dumps(tensor.name)}, value: {{ {_type_and_dims(tensor)}, zero_data: true }} }}"
+        for tensor in inputs
+    )
+    return f'model_warmup [ {{ name: "batch of {batch_size}", batch_size: {batch_size}, {values} }} ]'
