@@ -23,7 +23,7 @@ from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import first_look
 from avizor_export.networks.open import GivenWeights, Trained, load
-from avizor_export.parity.compare import BATCH_SIZES
+from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_export.precision.guard import remarks
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.precision.quality import METRIC_OF, LabelledItems, beside_chance

@@ -13,12 +13,12 @@ from avizor_inference.errors import JobError, SettingsError, VersionRefused
 from avizor_inference.items.files import LeftOut
 from avizor_inference.items.sources import DEFAULT_SOURCE
 from avizor_inference.repository.calibration import Calibration
-from avizor_pipeline.local import run_shards
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
-from avizor_pipeline.output import claimed
-from avizor_pipeline.parts import Commit, SourceCount
 from avizor_pipeline.plan import Shard, shards
+from avizor_pipeline.runners.local import run_shards
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output import claimed
+from avizor_pipeline.sinks.parts import Commit, SourceCount
 
 
 @dataclass(frozen=True)

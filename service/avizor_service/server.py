@@ -23,11 +23,11 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.addresses import with_port
+from avizor_service.catalogue import ServedModels
+from avizor_service.metric_labels import KnownSources
 from avizor_service.metrics import Metrics
-from avizor_service.served import ServedModels
 from avizor_service.servicer import InferenceService, Pools, announce
 from avizor_service.settings import Settings
-from avizor_service.sources import KnownSources
 from avizor_service.tokens import TokenInterceptor, read_tokens
 
 _log = logging.getLogger(__name__)

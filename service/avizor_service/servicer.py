@@ -22,11 +22,11 @@ from avizor_inference.anomaly.verdict import Verdict, verdict
 from avizor_inference.engines.base import Array, Engine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
+from avizor_service.catalogue import ServedModels, ServedVersion
 from avizor_service.items import Decoded, decode
+from avizor_service.metric_labels import KnownSources
 from avizor_service.metrics import Metrics
-from avizor_service.served import ServedModels, ServedVersion
 from avizor_service.settings import Settings
-from avizor_service.sources import KnownSources
 from avizor_service.status import abort, status_of
 
 _log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from avizor_inference.errors import AvizorError, ExportError, JobError, Settings
 from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.items.sources import SourceRule
 from avizor_pipeline import plan
-from avizor_pipeline.output import claimed, examine
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.tables import TABLES
+from avizor_pipeline.sinks.output import claimed, examine
+from avizor_pipeline.sinks.tables import TABLES
 
 SECOND_AT_16K = "audio:sample_rate=16000,window_samples=16000,hop_samples=16000"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from integration.jobs import pushgateway
 
-from avizor_pipeline.ends import Ends, exit_code
-from avizor_pipeline.metrics import BatchMetrics
+from avizor_pipeline.cli.exit_status import Ends, exit_code
+from avizor_pipeline.reporting.metrics import BatchMetrics
 
 
 @pytest.mark.parametrize(

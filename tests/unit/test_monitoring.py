@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from avizor_pipeline.metrics import METRIC_NAMES as BATCH
+from avizor_pipeline.reporting.metrics import METRIC_NAMES as BATCH
 from avizor_service.metrics import METRIC_NAMES as GATEWAY
 
 MONITORING = ROOT / "monitoring"

@@ -2,7 +2,7 @@ import support
 
 from avizor_inference.repository.calibration import BySource, Calibration
 from avizor_pipeline.job import pooled_sources
-from avizor_pipeline.parts import SourceCount
+from avizor_pipeline.sinks.parts import SourceCount
 
 
 def calibration(whole: dict[str, int], short: dict[str, int]) -> Calibration:

@@ -22,8 +22,10 @@ from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped import enlargement, meanings
 from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
-from avizor_export.parity.compare import Items, onnxruntime_run, random_items
+from avizor_export.parity.compare import onnxruntime_run
+from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
+from avizor_export.parity.soundness import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TensorInput, TensorSpec
 from avizor_inference.repository.manifest import Task

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from avizor_export.networks.pt2_safety import HoldsCode, refuse_code
-from avizor_export.parity.compare import BATCH_SIZES
+from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.wrapped import ServedModel
 from avizor_export.parity.constant_outputs import same_for_all
-from avizor_export.parity.probe_items import BATCH_SIZES, items_by_kind, random_items, rows_of_batch
+from avizor_export.parity.probe_items import BATCH_SIZES, items_by_kind, rows_of_batch
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.parity.rounding import Moved, movement, own_shares
 from avizor_export.parity.soundness import Items, ItemsInfluenceError, Run, run_reference
@@ -33,8 +33,6 @@ from avizor_export.parity.tolerances import (
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.items.inputs import InputSpec
 from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
-
-__all__ = ["BATCH_SIZES", "Items", "Run", "compare", "onnxruntime_run", "random_items", "rank_correlation", "torch_run"]
 
 
 def torch_run(model: ServedModel) -> Run:

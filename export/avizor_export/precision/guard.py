@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from avizor_export.graph.to_onnx import check_proto, strip_traces
-from avizor_export.parity.compare import onnxruntime_run, rank_correlation
+from avizor_export.parity.compare import onnxruntime_run
+from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import halve, rounded_to_half
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
 from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, LabelledItems, beside_chance, by_chance, measure, quality

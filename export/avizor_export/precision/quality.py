@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.parity.compare import Run
+from avizor_export.parity.soundness import Run
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Task
 

@@ -15,7 +15,8 @@ import numpy as np
 from avizor_export.data.item_files import recordings
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.live_triton.temporary_model import temporary_name
-from avizor_export.parity.compare import Items, random_items
+from avizor_export.parity.probe_items import random_items
+from avizor_export.parity.soundness import Items
 from avizor_export.triton_config.settings import ServingSettings, serving_of
 from avizor_export.tuning.candidates import Measured, Point, choose, table
 from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench, measure, sets_instances, triton_bench

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.durable import give_name, temporary_name
 from avizor_pipeline.plan import Shard
+from avizor_pipeline.sinks.durable import give_name, temporary_name
 
 LISTING_FILE = "listing.parquet"
 

@@ -21,9 +21,9 @@ from avizor_inference.items.audio import Level, windows_of
 from avizor_inference.items.files import path_of
 from avizor_inference.items.windows import Window
 from avizor_pipeline.models import Batcher, JobModel
-from avizor_pipeline.parts import Commit, PartWriter, SourceCount
 from avizor_pipeline.plan import Recording, Shard
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.parts import Commit, PartWriter, SourceCount
 
 TOP_K = 3
 

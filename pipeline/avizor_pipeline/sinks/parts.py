@@ -15,8 +15,8 @@ from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, describe
-from avizor_pipeline.durable import give_name, make_folder, temporary_name, write_text, writing
-from avizor_pipeline.tables import TABLES
+from avizor_pipeline.sinks.durable import give_name, make_folder, temporary_name, write_text, writing
+from avizor_pipeline.sinks.tables import TABLES
 
 COMMITS = "commits"
 

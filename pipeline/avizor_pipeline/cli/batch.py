@@ -16,16 +16,16 @@ from avizor_inference.items.files import name_of
 from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import describe
-from avizor_pipeline.ends import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
+from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
 from avizor_pipeline.job import Plan, check_models, plan, pooled_sources, run_job
-from avizor_pipeline.local import available_cores
-from avizor_pipeline.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
-from avizor_pipeline.output import Finished, examine
-from avizor_pipeline.parts import Commit, SourceCount
-from avizor_pipeline.progress import progress
+from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
+from avizor_pipeline.reporting.progress import progress
+from avizor_pipeline.reporting.summary import source_notes, summary
+from avizor_pipeline.runners.local import available_cores
 from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
-from avizor_pipeline.summary import source_notes, summary
+from avizor_pipeline.sinks.output import Finished, examine
+from avizor_pipeline.sinks.parts import Commit, SourceCount
 
 _path = click.Path(path_type=Path)
 

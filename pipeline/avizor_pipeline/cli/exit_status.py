@@ -10,7 +10,7 @@ import click
 
 from avizor_inference.errors import SettingsError
 from avizor_inference.stop_signals import STOP_SIGNALS
-from avizor_pipeline.metrics import BatchMetrics, check_gateway
+from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -1,0 +1,1 @@
+"""`avizor batch` and what its exit codes mean."""

@@ -1,0 +1,1 @@
+"""What a job tells people and Prometheus: progress, summary, metrics."""

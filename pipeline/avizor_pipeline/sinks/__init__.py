@@ -1,0 +1,1 @@
+"""Sinks keep the rows of a job: Parquet parts, commit records, the folder that holds them."""

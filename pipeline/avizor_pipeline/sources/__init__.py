@@ -1,0 +1,1 @@
+"""Sources list what a job works on."""
