@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from avizor_export.graph.optional_outputs import check_left_out
@@ -20,11 +19,10 @@ from avizor_export.precision.guard import check_variant_data
 from avizor_export.precision.quality import LabelledItems
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, with_options
 from avizor_inference.anomaly.calibrate import NormalRecording
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
-
-Items = NDArray[np.generic]
 
 _log = logging.getLogger(__name__)
 

@@ -11,11 +11,12 @@ from functools import cached_property
 import numpy as np
 
 from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.base import Array, Engine
+from avizor_inference.arrays import Array, Samples
+from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open import open_engine
 from avizor_inference.errors import JobError
 from avizor_inference.items.inputs import AudioInput
-from avizor_inference.items.windows import Samples, WindowFormat
+from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import call_batch_size, preferred_batch_size

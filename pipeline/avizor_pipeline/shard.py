@@ -14,7 +14,8 @@ import numpy as np
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.judge import recordings_needed
 from avizor_inference.anomaly.verdict import verdict
-from avizor_inference.engines.base import Array, Engine
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level, windows_of

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.engines.base import Array
+from avizor_inference.arrays import Array
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level, windows_of
 from avizor_inference.items.images import decode_image

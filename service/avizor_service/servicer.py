@@ -19,7 +19,8 @@ from avizor.v1 import inference_pb2_grpc
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.judge import recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict, verdict
-from avizor_inference.engines.base import Array, Engine
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
 from avizor_service.catalogue import ServedModels, ServedVersion

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
-
-Array = NDArray[np.generic]
 
 
 def open_array(path: Path) -> Array:

@@ -13,14 +13,13 @@ from avizor_export.data.folder_notes import Notes
 from avizor_export.data.item_files import recordings, require
 from avizor_export.data.table_data import is_table, read_table
 from avizor_export.precision.quality import NORMAL_LABELS, LabelledItems
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.files import name_of
 from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.items.sources import SourceRule
 
 LABEL_COLUMN = "label"
-
-Items = NDArray[np.generic]
 
 
 def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:

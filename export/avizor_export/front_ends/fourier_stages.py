@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from avizor_inference.arrays import Floats
 
 # Frames are cut as so many slices side by side, each a node of the graph.
 MOST_BLOCKS = 32

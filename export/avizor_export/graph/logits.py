@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from avizor_export.parity.tolerances import LOGITS
+from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
 
 # They give what they are given, in another type or shape, or within bounds.
@@ -27,10 +28,8 @@ _MOST_NUMBERS = 100_000
 # How far the sum of a softmax is from 1: in float32, and in float16 over many classes.
 _SUM, _SUM_OF_SOFTMAX = 1e-4, 1e-2
 
-Floats = NDArray[np.generic]
 
-
-def are_probabilities(outputs: Floats, tolerance: float = _SUM) -> bool:
+def are_probabilities(outputs: Array, tolerance: float = _SUM) -> bool:
     """Whether outputs [n, classes] have been through a softmax already: none is negative, and each row sums to 1."""
     wide = outputs.astype(np.float64)
     return wide.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, rtol=0, atol=tolerance))
@@ -49,7 +48,7 @@ def made_of(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     return chain
 
 
-def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Floats]) -> bool:
+def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) -> bool:
     """Whether outputs [n, classes] are probabilities, or were before they were quantised, clipped or cast.
 
     values: by name what the graph gives for some items, of `name` and of every value in `passed_on(graph, name)`.
@@ -108,7 +107,7 @@ def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
     return whole
 
 
-def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Floats]) -> str | None:
+def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | None:
     """The name of the input that a node gives again; None where it does more."""
     if node.op_type in (*_PASSING, *_RESHAPING) or (node.op_type == "Concat" and len(node.input) == 1):
         return node.input[0]
@@ -123,7 +122,7 @@ def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Floats]) -> str | N
     return None
 
 
-def _small_constants(graph: onnx.GraphProto) -> dict[str, Floats]:
+def _small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
     found = {each.name: each for each in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
@@ -132,7 +131,7 @@ def _small_constants(graph: onnx.GraphProto) -> dict[str, Floats]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _value(tensor: onnx.TensorProto) -> Floats | None:
+def _value(tensor: onnx.TensorProto) -> Array | None:
     """The constant; None if its data does not fit its type or shape, of which ONNX Runtime says more."""
     try:
         return numpy_helper.to_array(tensor)

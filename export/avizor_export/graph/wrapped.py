@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avizor_export.front_ends.build import front_end
@@ -19,11 +17,10 @@ from avizor_export.graph.last_layers import last_linear_and_map
 from avizor_export.graph.logits import are_probabilities, ends_in_softmax
 from avizor_export.graph.taps import Taps, in_step, is_all_of
 from avizor_export.parity.tolerances import LOGITS
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TableInput
 from avizor_inference.repository.manifest import Task
-
-Items = NDArray[np.generic]
 
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",

@@ -10,7 +10,8 @@ import onnx
 import tritonclient.grpc as triton
 
 from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model, temporary_name
-from avizor_export.parity.soundness import Items, Run
+from avizor_export.parity.soundness import Run
+from avizor_inference.arrays import Items
 from avizor_inference.engines.triton import triton_client
 from avizor_inference.items.inputs import TensorSpec
 from avizor_inference.repository.triton_config import TRITON_TYPES, parse_config

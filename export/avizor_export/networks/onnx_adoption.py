@@ -25,7 +25,7 @@ from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inne
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
-from avizor_export.parity.soundness import Items
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TensorInput, TensorSpec
 from avizor_inference.repository.manifest import Task

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avizor_export.parity.tolerances import SQUARES, Items, differences
+from avizor_export.parity.tolerances import SQUARES, differences
+from avizor_inference.arrays import Items
 
 # Zeros, and rows without values, are 8 times the same item.
 _TELLING = ("random", "real")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from avizor_export.front_ends.build import front_end
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, InputSpec, TableInput, TensorInput
 
 BATCH_SIZES = (1, 2, 3, 8)
 # Whole numbers of a tensor where no real item tells their range.
 _LARGEST_RANDOM = 255
-
-Items = NDArray[np.generic]
 
 
 def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None = None) -> Items:

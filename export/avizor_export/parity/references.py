@@ -13,8 +13,9 @@ from onnx.reference import ReferenceEvaluator
 from avizor_export.graph.logits import step_of, with_logits
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.rounding import Moved
-from avizor_export.parity.soundness import Items, Run
+from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import STEP
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import graph_of
 

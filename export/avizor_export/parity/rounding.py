@@ -18,19 +18,19 @@ from torch import Tensor
 
 from avizor_export.front_ends.build import front_end
 from avizor_export.graph.wrapped import ServedModel
-from avizor_export.parity.soundness import Items, Run
+from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import differences
+from avizor_inference.arrays import Array, Items
 from avizor_inference.items.inputs import InputSpec
 
 # Of the largest feature: 8 roundings of float32.
 MOVE = 1e-6
 
-Floats = NDArray[np.floating[Any]]
 # float32[1, *feature shape] -> the reference, with that added to the features of every item.
-Moved = Callable[[Floats], Run]
+Moved = Callable[[Array], Run]
 
 
-def movement(spec: InputSpec, items: Items) -> Floats | None:
+def movement(spec: InputSpec, items: Items) -> Array | None:
     """A random movement of the features of these items, at most MOVE of the largest, or of 1 where all are 0.
 
     None where features are whole numbers, which do not round.
@@ -53,7 +53,7 @@ def own_shares(expected: Mapping[str, Items], moved: Mapping[str, Items]) -> dic
 def moved_torch(model: ServedModel) -> Moved:
     """A torch module whose features are moved."""
 
-    def moved(by: Floats) -> Run:
+    def moved(by: Array) -> Run:
         def add(_module: torch.nn.Module, _inputs: Any, features: Tensor) -> Tensor:
             return features + torch.from_numpy(by)
 
@@ -69,7 +69,7 @@ def moved_torch(model: ServedModel) -> Moved:
     return moved
 
 
-def moved_graph(proto: onnx.ModelProto, features: str, by: Floats) -> onnx.ModelProto:
+def moved_graph(proto: onnx.ModelProto, features: str, by: Array) -> onnx.ModelProto:
     """The graph with `by` added to the value named `features`, which one of its nodes makes."""
     graph = onnx.ModelProto()
     graph.CopyFrom(proto)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.parity.probe_items import BATCH_SIZES, rows_of_batch
 from avizor_export.parity.tolerances import LOGITS, differences
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-
-Items = NDArray[np.generic]
 
 
 class ItemsInfluenceError(ExportError):

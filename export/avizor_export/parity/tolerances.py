@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from avizor_inference.arrays import Floats, Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.reports import OutputDifference
 
@@ -33,8 +33,6 @@ LOGITS, STEP = "logits", "step"
 _LEAST_PROBABILITY = 1e-30
 SQUARES = ("score", "error_map")
 
-Items = NDArray[np.generic]
-Floats = NDArray[np.float64]
 Outputs = Mapping[str, Items]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from avizor_export.graph.to_onnx import check_proto, strip_traces
@@ -19,13 +18,12 @@ from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
 from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, LabelledItems, beside_chance, by_chance, measure, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
+from avizor_inference.arrays import Items
 from avizor_inference.engines.embedded import CPU
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest, Precision, Task
 from avizor_inference.repository.reports import VariantDifference, VariantReport
-
-Items = NDArray[np.generic]
 
 # Fewer held-out items cannot show a drop of 0.01.
 FEWEST_HELD_OUT = 100

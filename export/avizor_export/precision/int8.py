@@ -17,16 +17,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from pydantic import JsonValue
 
 from avizor_export.precision.subgraph import cut, detached, paste
 from avizor_export.triton_config.settings import TENSORRT, Target
+from avizor_inference.arrays import Items
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
-
-Items = NDArray[np.generic]
 
 # Fewer items than this do not show what values the activations take; more than this add time and hardly any new extreme.
 FEWEST_ITEMS = 32

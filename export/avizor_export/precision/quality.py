@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.parity.soundness import Run
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Task
 
-Items = NDArray[np.generic]
 Metric = Literal["accuracy", "roc_auc"]
 
 # For each task: the metric, and the output it is computed from.

@@ -16,13 +16,13 @@ from avizor_export.data.item_files import recordings
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.live_triton.temporary_model import temporary_name
 from avizor_export.parity.probe_items import random_items
-from avizor_export.parity.soundness import Items
 from avizor_export.triton_config.settings import ServingSettings, serving_of
 from avizor_export.tuning.candidates import Measured, Point, choose, table
 from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench, measure, sets_instances, triton_bench
 from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.save import check_writable, differences, tuned, write_tuned
 from avizor_export.tuning.search_space import Grid, Groups, Numbers, embedded_groups, triton_groups
+from avizor_inference.arrays import Items
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import ExportError

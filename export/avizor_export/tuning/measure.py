@@ -12,9 +12,9 @@ import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model
-from avizor_export.parity.soundness import Items
 from avizor_export.tuning.candidates import Measured, Point, Round
 from avizor_export.tuning.load_generator import Call, run_load
+from avizor_inference.arrays import Items
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion

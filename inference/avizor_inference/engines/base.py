@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from avizor_inference.arrays import Array
 from avizor_inference.errors import BatchTooLarge, InvalidInput, UnknownOutput
 from avizor_inference.items.inputs import TensorSpec
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Literal
 
 import onnxruntime as ort
 
-from avizor_inference.engines.base import Array, ModelSpec, check_request
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import ModelSpec, check_request
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, SettingsError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, intra_op_threads

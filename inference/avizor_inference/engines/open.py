@@ -8,7 +8,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from avizor_inference.engines.base import Array, Engine
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address

@@ -13,7 +13,8 @@ import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from avizor_inference.engines.base import Array, ModelSpec, check_request
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import ModelSpec, check_request
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
