@@ -22,7 +22,7 @@ from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.graph.wrapped import serve
+from avizor_export.graph.wrapped import wrap
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
@@ -85,7 +85,7 @@ def digits(data: Path, window_samples: int) -> tuple[list[Scores], list[Scores]]
     train_autoencoder(network, features, epochs=10, batch_size=64)
     whole: list[Scores] = []
     short: list[Scores] = []
-    with serve(network, sound, "reconstruct", waveforms[:2]) as served, torch.inference_mode():
+    with wrap(network, sound, "reconstruct", waveforms[:2]) as served, torch.inference_mode():
         for each in recordings:
             if each.index < 30:
                 path = data / f"{each.digit}_{each.speaker}_{each.index}.wav"

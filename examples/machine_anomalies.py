@@ -27,7 +27,7 @@ from avizor_export.cli import describe_export
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.graph.wrapped import ServedModel, serve
+from avizor_export.graph.wrapped import WrappedNetwork, wrap
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.anomaly.item_score import ItemScore
@@ -174,7 +174,7 @@ def train_and_export_detector(
     known = spectrograms(front_end, train)
     history = train_autoencoder(network, known, epochs=80, augment=random_crops(FRAMES), seed=seed)
 
-    served = serve(network, sound, "reconstruct", torch.from_numpy(test.windows[0]))
+    served = wrap(network, sound, "reconstruct", torch.from_numpy(test.windows[0]))
     auc = auc_by_fault(scores(_Only(served, "score"), test), test)
     baseline = baseline_auc(train, test)
     others = same_features_auc(known, in_windows(front_end, test), test, seed) if compare else {}
@@ -212,7 +212,7 @@ def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, mo
     print(f"classifier of {', '.join(kinds)}:")
     history = train_classifier(network, spectrograms(front_end, train), labels, epochs=12, augment=random_crops(FRAMES))
 
-    served = serve(network, sound, "classify", torch.from_numpy(test.windows[0]))
+    served = wrap(network, sound, "classify", torch.from_numpy(test.windows[0]))
     probabilities = _Only(served, "probabilities")
     guesses = [kinds[int(in_batches(probabilities, torch.from_numpy(each)).mean(dim=0).argmax())] for each in test.windows]
     accuracy = float(np.mean(np.array(guesses) == test.kind))
@@ -232,7 +232,7 @@ def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, mo
 class _Only(nn.Module):
     """One output of a served model."""
 
-    def __init__(self, served: ServedModel, name: str) -> None:
+    def __init__(self, served: WrappedNetwork, name: str) -> None:
         super().__init__()
         self._served, self._name = served, name
 

@@ -25,7 +25,7 @@ from onnx import helper
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample
 from avizor_export.description.cli import layers_of_file
-from avizor_export.description.table import table
+from avizor_export.description.table import layer_table
 from avizor_export.networks.onnx_adoption import adopt, outputs_of, own_input
 from avizor_export.networks.pt2_program import load_program
 from avizor_export.networks.state_dicts import load_weights
@@ -166,7 +166,7 @@ def read_rows(path: Path) -> None:
 READERS: dict[str, dict[str, Callable[[Path], object]]] = {
     ".onnx": {
         "read_graph": read_graph,
-        "describe": lambda path: table(layers_of_file(path)),
+        "describe": lambda path: layer_table(layers_of_file(path)),
         "adopt": adopt_whole,
         "adopt_autoencoder": lambda path: adopt(path, None, "reconstruct"),
     },

@@ -16,15 +16,15 @@ from avizor_export.data.item_files import recordings, sample
 from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
-from avizor_export.front_ends.warnings import remarks as front_end_remarks
+from avizor_export.front_ends.warnings import front_end_warnings as front_end_remarks
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import first_look
-from avizor_export.networks.open import GivenWeights, Trained, load
+from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_network
 from avizor_export.parity.probe_items import BATCH_SIZES
-from avizor_export.precision.guard import remarks
+from avizor_export.precision.guard import precision_warnings
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.precision.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.request import ExportRequest, check_labels
@@ -118,7 +118,7 @@ def export(
         check_labels(names)
     arguments = dict(_setting(text) for text in settings)
     spec = _input(input_text, fit_on) if input_text or fit_on else None
-    trained: Trained | None = None
+    trained: LoadedNetwork | None = None
     given_weights = GivenWeights(weights, weights_key, weights_in_factory)
     is_file = source.endswith((".pt2", ".onnx"))
     if task == "classify":
@@ -132,7 +132,7 @@ def export(
         spec = spec or own_input(Path(source))
     else:
         _refuse(output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
-        trained = load(source, arguments, given_weights, spec, names, task)
+        trained = open_network(source, arguments, given_weights, spec, names, task)
         spec, names = trained.input, trained.labels
     for said in front_end_remarks(spec):
         click.echo(f"Warning: {said}.", err=True)
@@ -259,7 +259,7 @@ def _describe_variant(manifest: Manifest) -> None:
             f"  {manifest.precision}: {speed.ratio:.2f} times fp32's rows/s at batch {speed.batch_size}, one thread "
             f"({speed.lowest_ratio:.2f} to {speed.highest_ratio:.2f})"
         )
-    for said in remarks(manifest):
+    for said in precision_warnings(manifest):
         click.echo(f"Warning: {said}.", err=True)
 
 

@@ -15,21 +15,21 @@ from torch import nn
 from avizor_export.description.layers import parameters_of
 from avizor_export.graph.logits import refuse_squashed
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
-from avizor_export.graph.wrapped import ServedModel, meanings, serve
+from avizor_export.graph.wrapped import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import on_server
-from avizor_export.networks.onnx_adoption import adopt, features_of, outputs_of
+from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
 from avizor_export.networks.onnx_sandbox import first_look
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.parity.constant_outputs import why_same
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
-from avizor_export.parity.rounding import moved_graph, moved_torch
+from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.guard import Guard, complaint, make_variant
-from avizor_export.precision.quality import METRIC_OF, measure
+from avizor_export.precision.guard import Guard, complaint, make_version
+from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
-    Made,
+    ProvenGraph,
     calibrate_version,
     manifest_of,
     provenance_of,
@@ -63,13 +63,15 @@ def export_model(
     """
     request = settled(request, models)
     example = torch.from_numpy(random_items(request.input, 2, real=request.real_items))
-    with serve(network, request.input, request.task, example, request.leave_out) as served:
+    with wrap(network, request.input, request.task, example, request.leave_out) as served:
         outputs = _outputs(served, example, request.input)
         check_data(request, outputs)
         proto, report, simplified = _proven(request, served, example, outputs, simplify)
     factory = request.factory or f"{type(network).__module__}:{type(network).__qualname__}"
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    made = Made(proto, proto, outputs, report, provenance_of(request, factory, parameters), request.evaluation, simplified)
+    made = ProvenGraph(
+        proto, proto, outputs, report, provenance_of(request, factory, parameters), request.evaluation, simplified
+    )
     return _publish(_measured(made, request), request, models)
 
 
@@ -90,23 +92,25 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     reference = reference_of(proto, example)
     if reference.note:
         _log.warning("%s", reference.note)
-    moved = replace(reference, moved=lambda by: reference_of(moved_graph(proto, features_of(spec), by), example).run)
-    report = _prove(request, proto, outputs, moved)
+    perturbed = replace(
+        reference, perturbed=lambda by: reference_of(perturbed_graph(proto, features_name(spec), by), example).run
+    )
+    report = _prove(request, proto, outputs, perturbed)
     provenance = provenance_of(request, path.name, parameters)
-    made = Made(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
+    made = ProvenGraph(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
     return _publish(_measured(made, request), request, models)
 
 
 def _proven(
     request: ExportRequest,
-    served: ServedModel,
+    served: WrappedNetwork,
     example: torch.Tensor,
     outputs: Sequence[TensorSpec],
     simplify: Simplifier | None,
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
     """The graph, how it was proven, and whether it was simplified: only if it gives the same as before."""
     name = f"torch {torch.__version__.partition('+')[0]}"
-    reference = Reference(torch_run(served), name, moved=moved_torch(served))
+    reference = Reference(torch_run(served), name, perturbed=perturbed_torch(served))
     tensor = request.input.tensor().name
     proto = to_onnx(served, tensor, example, simplify)
     try:
@@ -121,26 +125,26 @@ def _proven(
         raise ParityError(f"with the exporter's optimiser and without it, {error}") from error
 
 
-def _measured(made: Made, request: ExportRequest) -> Made:
+def _measured(made: ProvenGraph, request: ExportRequest) -> ProvenGraph:
     """In the precision that was asked for, with its figure on held-out items. Raises ExportError if it loses too much."""
     held_out, task = request.held_out, request.task
     if request.precision != "fp32":
         made = _in_precision(made, request)
     if held_out is None:
         return made
-    reached = made.variant.after if made.variant else measure(onnxruntime_run(made.proto), task, held_out)
+    reached = made.variant.after if made.variant else measure_quality(onnxruntime_run(made.proto), task, held_out)
     figures = {METRIC_OF[task]: reached, "held_out_items": len(held_out.items)}
     return replace(made, evaluation={**made.evaluation, **figures})
 
 
-def _in_precision(made: Made, request: ExportRequest) -> Made:
+def _in_precision(made: ProvenGraph, request: ExportRequest) -> ProvenGraph:
     held_out, precision = request.held_out, request.precision
     assert held_out is not None  # check_variant_data saw it
     guard = Guard(request.task, held_out, request.max_drop)
-    proto, report = make_variant(made.fp32, precision, request.real_items, guard, request.settings.target)
+    proto, report = make_version(made.fp32, precision, request.real_items, guard, request.settings.target)
     if request.verify_with is not None:
         with _through_server(request, proto, made.outputs, precision) as run:
-            reached = measure(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
+            reached = measure_quality(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
         report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=reached)})
         if not report.passed:
             raise ExportError(f"through {request.verify_with}, {complaint(precision, report, reached)}")
@@ -151,7 +155,7 @@ def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[Ten
     refuse_squashed(proto)
 
     def compare(found: Run) -> ParityReport:
-        return compare_runs(reference.run, found, request.input, request.real_items, reference.name, reference.moved)
+        return compare_runs(reference.run, found, request.input, request.real_items, reference.name, reference.perturbed)
 
     report = compare(onnxruntime_run(proto))
     if "zeros" not in report.samples:
@@ -184,7 +188,7 @@ def _through_server(
     return on_server(parse_address(request.verify_with or ""), proto, config, tensor)
 
 
-def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
+def _publish(made: ProvenGraph, request: ExportRequest, models: Path) -> ModelVersion:
     with staging(models, request.name) as stage:
         onnx.save(made.proto, stage.version_folder / MODEL_FILE)
         manifest = manifest_of(request, stage, made)
@@ -205,7 +209,7 @@ def _publish(made: Made, request: ExportRequest, models: Path) -> ModelVersion:
     return ModelVersion(request.name, manifest.version, folder)
 
 
-def _outputs(served: ServedModel, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
+def _outputs(served: WrappedNetwork, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
     with torch.inference_mode():
         shapes = {name: tuple(value.shape[1:]) for name, value in served.named(example).items()}
     meaning = meanings(shapes, spec)

@@ -17,9 +17,9 @@ from torchvision import models as torchvision_models
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
-from avizor_export.networks.open import GivenWeights, Trained, load
+from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_network
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
@@ -91,10 +91,10 @@ def published(folder: Path, size: int) -> np.ndarray:
         return engine.infer("made", {"image": pixels(size)}, ["probabilities"])["probabilities"]
 
 
-def loaded(design: str, size: int, weights: object, channels: int = 3, **settings: bool | str) -> Trained:
+def loaded(design: str, size: int, weights: object, channels: int = 3, **settings: bool | str) -> LoadedNetwork:
     spec = parse_input(f"image:height={size},width={size},channels={channels}")
     labels = [str(number) for number in range(CLASSES)]
-    found = load(design, settings, GivenWeights(str(weights)), spec, labels, "classify")
+    found = open_network(design, settings, GivenWeights(str(weights)), spec, labels, "classify")
     found.network.eval()
     return found
 
@@ -202,11 +202,11 @@ def test_a_map_as_large_as_the_pools_but_of_another_form_is_no_reason_to_leave_t
     assert "--set layout=torchvision" in str(result.exception)
 
 
-def of_torchvision(folder: Path, name: str, module: nn.Module, scaling: str, **settings: bool | str) -> Trained:
+def of_torchvision(folder: Path, name: str, module: nn.Module, scaling: str, **settings: bool | str) -> LoadedNetwork:
     torch.save(module.state_dict(), folder / "published.pth")
     given = GivenWeights(f"torchvision:IMAGENET1K_V1={folder / 'published.pth'}")
     spec = parse_input(f"image:height=64,width=64,channels=3,{scaling}")
-    found = load(name, settings, given, spec, None, "classify")
+    found = open_network(name, settings, given, spec, None, "classify")
     found.network.eval()
     return found
 
@@ -225,7 +225,7 @@ def test_other_scaling_than_torchvisions_weights_were_trained_with_is_warned_of(
 ) -> None:
     torch.save(torchvisions("resnet34", classes=1000).state_dict(), tmp_path / "published.pth")
     given = GivenWeights(f"torchvision:IMAGENET1K_V1={tmp_path / 'published.pth'}")
-    load("resnet34", {}, given, parse_input("image:height=64,width=64,channels=3"), None, "classify")
+    open_network("resnet34", {}, given, parse_input("image:height=64,width=64,channels=3"), None, "classify")
     (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.networks.open"]
     assert said == f"torchvision trained these weights on images of mean {MEAN} and std {STD}; --input has others"
 
@@ -237,7 +237,7 @@ def test_googlenets_published_weights_take_the_input_that_is_described(tmp_path:
     assert found.arguments == {"layout": "torchvision", "transform_input": transforms}
     items = torch.from_numpy(pixels(64))
     with torch.inference_mode():
-        given = torch.softmax(found.network(front_end(found.input)(items)), 1).numpy()
+        given = torch.softmax(found.network(build_front_end(found.input)(items)), 1).numpy()
     np.testing.assert_allclose(given, expected(module, 64), atol=1e-4)
 
 

@@ -31,7 +31,7 @@ from avizor_export.live_triton.temporary_model import temporary_model, temporary
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, serving_of
 from avizor_export.triton_config.text import config_text
-from avizor_export.tuning.candidates import Point
+from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.cli import tune
 from avizor_export.tuning.save import write_tuned
 from avizor_inference.checks.check import check_model
@@ -228,7 +228,7 @@ def test_an_export_keeps_what_was_tuned_while_it_ran(tuning: Path) -> None:
     models = tuning / "models"
 
     def tuned_meanwhile(program: torch.onnx.ONNXProgram) -> None:
-        write_tuned(models, ModelRepository(models).version("digits"), Point(2, 3, 1, 8, queue_delay_us=40))
+        write_tuned(models, ModelRepository(models).version("digits"), Candidate(2, 3, 1, 8, queue_delay_us=40))
         optimise(program)
 
     spec, labels = ModelRepository(models).version("digits").manifest.input, list("0123456789")
@@ -240,11 +240,11 @@ def test_an_export_keeps_what_was_tuned_while_it_ran(tuning: Path) -> None:
 
 
 def test_instances_measured_on_the_cpu_are_those_of_a_model_for_the_cpu(tuning: Path) -> None:
-    models, point = tuning / "models", Point(2, 1, 8, clients=2)
+    models, candidate = tuning / "models", Candidate(2, 1, 8, clients=2)
     served_as(models, "digits", models, "cpu", ServingSettings(target="cpu", preferred_batch_sizes=(4,)))
     for name, instances in (("cpu", 2), ("digits", 1)):
         before = published_settings(models, name)
-        write_tuned(models, ModelRepository(models).version(name), point)
+        write_tuned(models, ModelRepository(models).version(name), candidate)
         assert published_settings(models, name) == replace(before, instances=instances, intra_op_threads=1, call_batch_size=8)
 
 
@@ -272,11 +272,11 @@ def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.Monke
 def test_what_another_wrote_meanwhile_is_said_and_compared_with(tuning: Path) -> None:
     models = tuning / "models"
     version = ModelRepository(models).version("digits")
-    first = write_tuned(models, version, Point(1, 2, 8, clients=1))
+    first = write_tuned(models, version, Candidate(1, 2, 8, clients=1))
     assert (first.changed, first.moved) == (["intra_op_threads 0 -> 2", "call_batch_size 0 -> 8"], False)
-    second = write_tuned(models, version, Point(1, 1, 8, clients=1))
+    second = write_tuned(models, version, Candidate(1, 1, 8, clients=1))
     assert (second.changed, second.moved) == (["intra_op_threads 2 -> 1"], True)
-    third = write_tuned(models, ModelRepository(models).version("digits"), Point(1, 1, 8, clients=1))
+    third = write_tuned(models, ModelRepository(models).version("digits"), Candidate(1, 1, 8, clients=1))
     assert (third.changed, third.kept, third.moved) == ([], None, False)
 
 
@@ -317,7 +317,7 @@ def test_tune_on_a_live_triton_leaves_the_server_as_it_was(tuning: Path, server:
         assert served_models(client) == models
     (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
     assert published_settings(tuning / "models", "normal") == ServingSettings(max_batch_size=16, queue_delay_us=int(marked[3]))
-    assert "(4 of 4 points are)" in result.stdout
+    assert "(4 of 4 candidates are)" in result.stdout
 
 
 def test_a_model_is_loaded_for_a_moment_whatever_its_config_says_of_its_folder(models: Path, server: TritonServer) -> None:
@@ -369,7 +369,7 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
         (("digits", "--batch", "32"), "batch 32 is over the model's max_batch_size 16"),
         (
             ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),
-            "no point",
+            "no candidate",
         ),
         (("digits", "--engine", "triton://127.0.0.1:1"), r"no Triton answers at 127\.0\.0\.1:1: .*; it has to be up"),
         (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the embedded engine"),

@@ -24,7 +24,7 @@ from avizor_export.cli import export
 from avizor_export.description.layers import layers_of
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.precision.guard import remarks
+from avizor_export.precision.guard import precision_warnings
 from avizor_export.precision.quality import LabelledItems
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
@@ -201,7 +201,7 @@ def test_fp16(digits: nn.Module, tmp_path: Path) -> None:
     assert {each.data_type for each in proto.graph.initializer if each.name.startswith("network.")} == {TensorProto.FLOAT16}
     assert check_model(ModelRepository(tmp_path), "m") == []
     assert "fp16 is meant for GPUs" in (version.folder / "card.md").read_text()
-    assert "fp16 is meant for GPUs, and the target is cpu" in next(remarks(variant_of(manifest, "cpu")))
+    assert "fp16 is meant for GPUs, and the target is cpu" in next(precision_warnings(variant_of(manifest, "cpu")))
     assert reached(tmp_path, "m") == pytest.approx(manifest.variant.after, abs=0.01)
 
 
@@ -220,10 +220,12 @@ def test_int8_for_tensorrt(digits: nn.Module, tmp_path: Path) -> None:
     assert abs(variant.drop) <= 0.01
     assert (variant.settings["target"], variant.settings["activations"]) == ("tensorrt", "int8, symmetric, per tensor")
     assert check_model(ModelRepository(tmp_path), "m") == []
-    assert list(remarks(version.manifest)) == ["int8 is meant for GPUs; its speed was measured on a CPU and promises nothing"]
+    assert list(precision_warnings(version.manifest)) == [
+        "int8 is meant for GPUs; its speed was measured on a CPU and promises nothing"
+    ]
     assert read_graph(version.model_path).beyond_int8 == ()
-    assert "in float32 on CUDA" in next(remarks(variant_of(version.manifest, "gpu")))
-    off = next(remarks(variant_of(version.manifest, "cpu", share=0.4)))
+    assert "in float32 on CUDA" in next(precision_warnings(variant_of(version.manifest, "gpu")))
+    off = next(precision_warnings(variant_of(version.manifest, "cpu", share=0.4)))
     assert off.startswith("activations in int8 is off by 0.40 of its standard deviation")
 
 

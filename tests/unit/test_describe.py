@@ -19,8 +19,8 @@ from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layers import layers_of
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped import serve
-from avizor_export.precision.subgraph import cut
+from avizor_export.graph.wrapped import wrap
+from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
 from avizor_inference.items.inputs import TensorInput
 
@@ -143,7 +143,7 @@ STEPS = TensorInput(name="steps", item_shape=(5, 8))
 
 def exported(network: nn.Module, spec: TensorInput) -> onnx.ModelProto:
     example = torch.zeros(2, *spec.item_shape)
-    return onnx.shape_inference.infer_shapes(to_onnx(serve(network, spec, "classify", example), spec.name, example))
+    return onnx.shape_inference.infer_shapes(to_onnx(wrap(network, spec, "classify", example), spec.name, example))
 
 
 def test_a_published_model_has_a_row_for_every_weight_and_comes_before_an_architecture(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_network_that_is_made_smaller_has_its_folded_weights_as_well() -> No
     proto = exported(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3), Last()), STEPS)
     names = {each.name for each in proto.graph.initializer}
     assert {"network.0.weight", "network.2.weight"} <= names
-    assert [node.op_type for node in cut(proto).graph.node][:5] == ["MatMul", "Add", "Relu", "MatMul", "Add"]
+    assert [node.op_type for node in extract_subgraph(proto).graph.node][:5] == ["MatMul", "Add", "Relu", "MatMul", "Add"]
 
 
 class Last(nn.Module):

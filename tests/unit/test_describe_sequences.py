@@ -13,7 +13,7 @@ from avizor_export.description.cli import layers_of_file, layers_of_network
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
 from avizor_export.description.layers import layers_of, parameters_of
-from avizor_export.description.table import difference, table
+from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.onnx_adoption import adopt
 
@@ -42,7 +42,7 @@ def test_attention_is_counted_for_every_step(is_batch_first: bool) -> None:
     products = 2 * STEPS**2 * WIDTH
     assert work(layers, "linear") == linear
     assert work(layers, "product") == products
-    assert table(layers)[-1][5:] == (f"{linear + products:,}", "100.0%")
+    assert layer_table(layers)[-1][5:] == (f"{linear + products:,}", "100.0%")
 
 
 class Film(nn.Module):
@@ -111,7 +111,7 @@ def test_what_the_graph_does_not_tell_is_a_question_mark(tmp_path: Path) -> None
     ]
     constants = [weights("kernel", 4, 1, 3, 3), weights("weight", 4, 5)]
     layers = layers_of_file(saved(tmp_path / "free.onnx", [1, "height", 8], nodes, constants))
-    conv, _, linear, total = table(layers)[1:]
+    conv, _, linear, total = layer_table(layers)[1:]
     assert conv[2:] == ("4x?x6", "3x3", "36", "?", "?")
     assert linear[4:] == ("20", "20", "?")
     assert total[4:] == ("56", "over 20", "?")
@@ -188,7 +188,7 @@ def layer(parameters: int, again: int = 0, norm: str = "") -> Layer:
     ],
 )
 def test_only_causes_that_occur_are_named(layers: list[Layer], total: int, says: str) -> None:
-    assert difference(layers, total) == (
+    assert unexplained_parameters(layers, total) == (
         f"The layers of the graph hold {sum(each.parameters for each in layers):,} numbers, the network has {total:,} "
         f"parameters: {says}"
     )

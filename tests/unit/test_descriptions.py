@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 import pytest
 from support import tone, write_wav
 
-from avizor_export.front_ends.warnings import remarks
+from avizor_export.front_ends.warnings import front_end_warnings
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import AvizorError, ExportError, JobError, SettingsError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
@@ -108,7 +108,7 @@ def test_wrong_json_descriptions(tmp_path: Path, text: str, message: str) -> Non
     ],
 )
 def test_remarks_on_a_front_end(text: str, says: str | None) -> None:
-    found = list(remarks(parse_input(text)))
+    found = list(front_end_warnings(parse_input(text)))
     assert len(found) == (says is not None)
     assert says is None or says in found[0]
 

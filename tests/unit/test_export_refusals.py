@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped import serve
+from avizor_export.graph.wrapped import wrap
 from avizor_export.networks.factories import load_network
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.precision.quality import LabelledItems
@@ -121,7 +121,7 @@ def test_refused_with_the_reason_and_nothing_published(
 
 def test_parity_names_output_size_and_sample() -> None:
     network = nn.Linear(6, 2)
-    served = serve(network, VECTOR, "classify", torch.randn(2, 6))
+    served = wrap(network, VECTOR, "classify", torch.randn(2, 6))
     proto = to_onnx(served, "features", torch.randn(2, 6))
     reference = torch_run(served)
     assert compare_runs(reference, onnxruntime_run(proto), VECTOR, None, "torch").passed

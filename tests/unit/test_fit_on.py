@@ -11,7 +11,7 @@ from PIL import Image
 from support import write_wav
 
 from avizor_export.data.fit_constants import fit_on
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TableInput
@@ -40,7 +40,7 @@ def test_bands_of_sound(tmp_path: Path) -> None:
         write_wav(tmp_path / f"{number}.wav", sound, rate=8000)
     found = fit_on(tmp_path, parse_input(SOUND))
     assert isinstance(found, AudioInput)
-    bands = front_end(found)(torch.from_numpy(np.concatenate(sounds).reshape(-1, 2048)))[:, 0]
+    bands = build_front_end(found)(torch.from_numpy(np.concatenate(sounds).reshape(-1, 2048)))[:, 0]
     np.testing.assert_allclose(bands.mean(dim=(0, 2)), 0, atol=0.01)  # the files are of 16 bits
     np.testing.assert_allclose(bands.std(dim=(0, 2), correction=0), 1, atol=0.01)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import ROOT
 
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.inputs import (
     AudioInput,
@@ -48,7 +48,7 @@ def test_what_a_table_does(tmp_path: Path) -> None:
 
 def test_the_nearest_to_torchaudio_has_its_frames() -> None:
     spec = parse_input(blocks("Sound", "text")[1].strip())
-    assert front_end(spec)(torch.zeros(1, 16_000)).shape == (1, 1, 80, 1 + 16_000 // 160)
+    assert build_front_end(spec)(torch.zeros(1, 16_000)).shape == (1, 1, 80, 1 + 16_000 // 160)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_export.graph.to_onnx import check_proto
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.references import reference_run
-from avizor_export.precision.float16 import halve, rounded_to_half
+from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import quantise
-from avizor_export.precision.subgraph import cut, paste
+from avizor_export.precision.subgraph import extract_subgraph, replace_subgraph
 from avizor_export.triton_config.settings import Target
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import graph_of
@@ -74,7 +74,7 @@ def autoencoder() -> onnx.ModelProto:
 
 
 def test_the_network_is_what_lies_between_its_weights() -> None:
-    part = cut(autoencoder())
+    part = extract_subgraph(autoencoder())
     assert [node.op_type for node in part.graph.node] == ["Gemm", "Relu", "MatMul", "Mul", "Add"]
     assert [each.name for each in part.graph.input] == ["features"]
     assert [each.name for each in part.graph.output] == ["embedding", "reconstruction"]
@@ -83,7 +83,7 @@ def test_the_network_is_what_lies_between_its_weights() -> None:
 
 def test_put_back_unchanged_it_gives_the_same() -> None:
     proto = autoencoder()
-    whole = paste(proto, cut(proto))
+    whole = replace_subgraph(proto, extract_subgraph(proto))
     check_proto(whole)
     wanted, got = on_runtime(proto), on_runtime(whole)
     for name in wanted:
@@ -93,7 +93,7 @@ def test_put_back_unchanged_it_gives_the_same() -> None:
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_front_end_and_error_stay_in_fp32(precision: str) -> None:
     proto = autoencoder()
-    made, _ = quantise(proto, ITEMS, "auto") if precision == "int8" else halve(proto)
+    made, _ = quantise(proto, ITEMS, "auto") if precision == "int8" else to_float16(proto)
     check_proto(made)
     before, after = on_runtime(proto), on_runtime(made)
     np.testing.assert_array_equal(after["features"], before["features"])
@@ -165,7 +165,7 @@ def test_int8_for_tensorrt_is_signed_and_symmetric_and_leaves_biases() -> None:
 
 def test_roundings_to_half_are_those_of_float16() -> None:
     proto = autoencoder()
-    wanted, got = on_reference(halve(proto)[0]), on_runtime(rounded_to_half(proto))
+    wanted, got = on_reference(to_float16(proto)[0]), on_runtime(emulate_float16(proto))
     for name in ("embedding", "reconstruction"):
         largest = float(np.abs(wanted[name]).max())
         np.testing.assert_allclose(got[name], wanted[name], atol=2 * float(np.spacing(np.float16(largest))))
@@ -177,8 +177,8 @@ def test_an_overflow_of_float16_is_seen_although_the_runtime_hides_it() -> None:
         if tensor.name == "network.encoder.weight":
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(30_000), tensor.name))
     assert np.isfinite(on_runtime(proto)["score"]).all()
-    assert not np.isfinite(on_reference(halve(proto)[0])["score"]).all()
-    assert not np.isfinite(on_runtime(rounded_to_half(proto))["score"]).all()
+    assert not np.isfinite(on_reference(to_float16(proto)[0])["score"]).all()
+    assert not np.isfinite(on_runtime(emulate_float16(proto))["score"]).all()
 
 
 def test_a_graph_without_a_network_is_refused() -> None:
@@ -188,4 +188,4 @@ def test_a_graph_without_a_network_is_refused() -> None:
     for node in proto.graph.node:
         node.input[:] = [name.replace("network.", "") for name in node.input]
     with pytest.raises(ExportError, match="no weights of a network"):
-        cut(proto)
+        extract_subgraph(proto)

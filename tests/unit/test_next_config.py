@@ -13,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_export.triton_config.as_exported import with_base
 from avizor_export.triton_config.next_config import NextConfig, exported_text, name_to_keep, next_config
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
-from avizor_export.tuning.candidates import Point
+from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.save import write_tuned
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
@@ -354,14 +354,14 @@ def test_what_was_tuned_is_no_edit_and_an_edit_stays_one_after_tuning(models: Pa
     shutil.copytree(models / "digits", tmp_path / "digits")
     version, path = ModelRepository(tmp_path).version("digits"), tmp_path / "digits/config.pbtxt"
     edited = edit(path.read_text(), "backend:", "version_policy { all {} } backend:")
-    assert write_tuned(tmp_path, version, Point(1, 2, 8, clients=1)).kept is None
+    assert write_tuned(tmp_path, version, Candidate(1, 2, 8, clients=1)).kept is None
     tuned = serving_of(parse_config(path.read_text(), "tuned"))
     second = version.manifest.model_copy(update={"version": 2})
     result = next_config(path.read_text(), None, second, {}, NEXT, KEPT)
     wanted = exported_text(second, tuned, NEXT)
     assert result == NextConfig(with_base(wanted, wanted))
     path.write_text(edited)
-    assert write_tuned(tmp_path, version, Point(1, 2, 8, clients=1)).kept == path.with_name(KEPT)
+    assert write_tuned(tmp_path, version, Candidate(1, 2, 8, clients=1)).kept == path.with_name(KEPT)
     result = next_config(path.read_text(), None, second, {}, NEXT, "other")
     assert serving_of(parsed(result)) == tuned
     assert parsed(result).version_policy.HasField("all")

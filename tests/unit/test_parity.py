@@ -97,8 +97,8 @@ def test_zeros_are_left_out_only_where_the_reference_gives_rounding_on_them(
     wrong = classifier_of(lambda x: network(x) + 0.5 * (x == 0) * np.arange(3))
     right = classifier_of(network)
 
-    def compare(moved: Callable[[Items], Run] | None) -> ParityReport:
-        return compare_runs(right, wrong, VECTOR, None, "the reference", moved)
+    def compare(perturbed: Callable[[Items], Run] | None) -> ParityReport:
+        return compare_runs(right, wrong, VECTOR, None, "the reference", perturbed)
 
     with pytest.raises(ParityError, match="on zeros"):
         compare(None)

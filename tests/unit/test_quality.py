@@ -17,7 +17,7 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample
-from avizor_export.precision.quality import LabelledItems, beside_chance, by_chance, measure, quality, roc_auc
+from avizor_export.precision.quality import LabelledItems, beside_chance, by_chance, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
@@ -88,9 +88,9 @@ def test_measured_in_batches() -> None:
         sizes.append(len(items))
         return {"probabilities": np.concatenate([items < 5, items >= 5], axis=1), "score": items}
 
-    assert measure(run, "classify", held_out, batch_size=4) == 0.9  # the item 4 is taken for class 0
+    assert measure_quality(run, "classify", held_out, batch_size=4) == 0.9  # the item 4 is taken for class 0
     assert sizes == [4, 4, 2]
-    assert measure(run, "reconstruct", held_out) == 1.0
+    assert measure_quality(run, "reconstruct", held_out) == 1.0
 
 
 def test_scores_that_are_not_finite_are_no_quality() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped import serve
+from avizor_export.graph.wrapped import wrap
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.request import ExportRequest
@@ -50,7 +50,7 @@ def large_resnet34() -> nn.Module:
 def exported() -> tuple[Run, onnx.ModelProto]:
     """What torch gives, and the graph."""
     example = torch.from_numpy(random_items(IMAGE, 2))
-    served = serve(large_resnet34(), IMAGE, "classify", example)
+    served = wrap(large_resnet34(), IMAGE, "classify", example)
     return torch_run(served), to_onnx(served, "image", example)
 
 

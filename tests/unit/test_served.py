@@ -15,7 +15,7 @@ from torchvision.models import ConvNeXt, SwinTransformer, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from avizor_export.exporter import export_model
-from avizor_export.graph.wrapped import ServedModel, serve
+from avizor_export.graph.wrapped import WrappedNetwork, wrap
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
@@ -24,9 +24,9 @@ from avizor_inference.repository.manifest import Task
 MAP = TensorInput(name="map", item_shape=(1, 8, 8))
 
 
-def served(network: nn.Module, task: Task = "classify", spec: TensorInput = MAP) -> ServedModel:
+def served(network: nn.Module, task: Task = "classify", spec: TensorInput = MAP) -> WrappedNetwork:
     tensor = spec.tensor()
-    return serve(network, spec, task, torch.ones(2, *tensor.item_shape).to(getattr(torch, tensor.dtype)))
+    return wrap(network, spec, task, torch.ones(2, *tensor.item_shape).to(getattr(torch, tensor.dtype)))
 
 
 class Convolution(nn.Module):
@@ -251,7 +251,7 @@ def test_tokens_beyond_the_vocabulary() -> None:
     network = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(32, 3))
     spec = TensorInput(name="tokens", dtype="int64", item_shape=(4,))
     with pytest.raises(ExportError, match="give real items: whole numbers are drawn from their range"):
-        serve(network, spec, "classify", torch.full((2, 4), 200))
+        wrap(network, spec, "classify", torch.full((2, 4), 200))
 
 
 @pytest.mark.parametrize("fails", [False, True])

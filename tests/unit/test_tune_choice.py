@@ -1,4 +1,4 @@
-"""`avizor tune`: which points are measured, which one is chosen, and how the trade-off is shown."""
+"""`avizor tune`: which candidates are measured, which one is chosen, and how the trade-off is shown."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.triton_config.settings import ServingSettings
 from avizor_export.tuning import search_space
-from avizor_export.tuning.candidates import Measured, Point, Round, choose, table
+from avizor_export.tuning.candidates import Candidate, Measured, Round, candidate_table, choose
 from avizor_export.tuning.load_generator import run_load
-from avizor_export.tuning.measure import overridden
+from avizor_export.tuning.measure import with_candidate
 from avizor_export.tuning.plot import check_picture, plot
-from avizor_export.tuning.search_space import Grid, embedded_groups, triton_groups
+from avizor_export.tuning.search_space import SearchSpace, embedded_groups, triton_groups
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.triton_config import parse_config
 
 
 def measured(batch: int, rate: float, p99_ms: float, calls: int = 500) -> Measured:
     rounds = (Round(rate * 0.9, p99_ms * 1.5, calls), Round(rate, p99_ms, calls), Round(rate * 1.1, p99_ms * 0.5, calls))
-    return Measured(Point(instances=1, threads=1, batch=batch, clients=1), rounds)
+    return Measured(Candidate(instances=1, threads=1, batch=batch, clients=1), rounds)
 
 
 POINTS = [measured(1, 100, 1.0), measured(8, 960, 2.0), measured(16, 1000, 8.0), measured(32, 940, 1.5)]
@@ -30,36 +30,36 @@ POINTS = [measured(1, 100, 1.0), measured(8, 960, 2.0), measured(16, 1000, 8.0),
 
 def test_without_a_limit_latency_decides_among_the_fastest() -> None:
     choice = choose(POINTS, None)
-    assert choice.chosen.point.batch == 8
-    assert choice.reason == "the least p99 of the 2 points within 5% of the best, 1000 rows/s"
-    assert choose([POINTS[0], POINTS[2]], None).reason == "the best throughput, and no other point within 5% of it"
+    assert choice.chosen.candidate.batch == 8
+    assert choice.reason == "the least p99 of the 2 candidates within 5% of the best, 1000 rows/s"
+    assert choose([POINTS[0], POINTS[2]], None).reason == "the best throughput, and no other candidate within 5% of it"
 
 
 def test_with_a_limit_throughput_decides_among_those_within_it() -> None:
     choice = choose(POINTS, 1.5)
-    assert choice.chosen.point.batch == 32
-    assert choice.reason == "the highest throughput with a p99 within 1.5 ms (2 of 4 points are)"
-    assert choose(POINTS, 100).chosen.point.batch == 16
+    assert choice.chosen.candidate.batch == 32
+    assert choice.reason == "the highest throughput with a p99 within 1.5 ms (2 of 4 candidates are)"
+    assert choose(POINTS, 100).chosen.candidate.batch == 16
 
 
 def test_a_limit_that_no_point_keeps() -> None:
     with pytest.raises(
-        ExportError, match=r"no point has a p99 within 0\.5 ms; the least is 1\.00 ms \(instances 1, threads 1, batch 1"
+        ExportError, match=r"no candidate has a p99 within 0\.5 ms; the least is 1\.00 ms \(instances 1, threads 1, batch 1"
     ):
         choose(POINTS, 0.5)
 
 
 def test_the_table_marks_the_choice_and_shows_the_spread() -> None:
-    lines = list(table(POINTS, POINTS[1]))
+    lines = list(candidate_table(POINTS, POINTS[1]))
     assert [line[0] for line in lines] == [" ", " ", "*", " ", " "]
     assert "960 (864-1056)" in lines[2]
     assert "2.00 (1.00-3.00)" in lines[2]
     assert len({len(line) for line in lines}) == 1
-    assert "p99 of a round of fewer than 100 calls" in list(table([measured(1, 10, 1, calls=99)], POINTS[0]))[-1]
-    on_triton = Measured(Point(2, 0, 1, clients=8, queue_delay_us=500), POINTS[0].rounds)
-    assert list(table([on_triton], on_triton))[1].split()[:6] == ["*", "2", "auto", "500", "none", "8"]
-    preferring = Measured(Point(2, 0, 1, clients=8, queue_delay_us=500, preferred=(4, 8)), POINTS[0].rounds)
-    assert list(table([preferring], preferring))[1].split()[4:7] == ["4", "8", "8"]
+    assert "p99 of a round of fewer than 100 calls" in list(candidate_table([measured(1, 10, 1, calls=99)], POINTS[0]))[-1]
+    on_triton = Measured(Candidate(2, 0, 1, clients=8, queue_delay_us=500), POINTS[0].rounds)
+    assert list(candidate_table([on_triton], on_triton))[1].split()[:6] == ["*", "2", "auto", "500", "none", "8"]
+    preferring = Measured(Candidate(2, 0, 1, clients=8, queue_delay_us=500, preferred=(4, 8)), POINTS[0].rounds)
+    assert list(candidate_table([preferring], preferring))[1].split()[4:7] == ["4", "8", "8"]
 
 
 def test_the_plot_is_a_png(tmp_path: Path) -> None:
@@ -72,32 +72,34 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
 
 def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_space, "available_cores", lambda: 4)
-    groups = embedded_groups(Grid(), ServingSettings(max_batch_size=16))
-    assert [{point.threads for point in group} for group in groups] == [{1}, {2}, {4}]
-    assert {point.batch for group in groups for point in group} == {1, 8, 16}
-    assert all(point.instances * point.threads <= 4 for group in groups for point in group)
-    assert {point.instances for point in groups[0]} == {1, 2, 4}
+    groups = embedded_groups(SearchSpace(), ServingSettings(max_batch_size=16))
+    assert [{candidate.threads for candidate in group} for group in groups] == [{1}, {2}, {4}]
+    assert {candidate.batch for group in groups for candidate in group} == {1, 8, 16}
+    assert all(candidate.instances * candidate.threads <= 4 for group in groups for candidate in group)
+    assert {candidate.instances for candidate in groups[0]} == {1, 2, 4}
     with pytest.raises(ExportError, match="fit the 4 cores"):
-        embedded_groups(Grid(threads=(8,)), ServingSettings())
+        embedded_groups(SearchSpace(threads=(8,)), ServingSettings())
     with pytest.raises(ExportError, match="batch 32 is over the model's max_batch_size 16"):
-        embedded_groups(Grid(batch=(8, 32)), ServingSettings(max_batch_size=16))
+        embedded_groups(SearchSpace(batch=(8, 32)), ServingSettings(max_batch_size=16))
     with pytest.raises(ExportError, match="at least one row"):
-        embedded_groups(Grid(batch=(0, 32)), ServingSettings())
+        embedded_groups(SearchSpace(batch=(0, 32)), ServingSettings())
     with pytest.raises(ExportError, match="are for a Triton"):
-        embedded_groups(Grid(clients=(4,)), ServingSettings())
+        embedded_groups(SearchSpace(clients=(4,)), ServingSettings())
 
 
 def test_triton_points_keep_what_was_not_asked_for() -> None:
     now = ServingSettings(preferred_batch_sizes=(4, 8), intra_op_threads=3)
-    groups = triton_groups(Grid(queue_delay_us=(0, 100), clients=(2, 4)), now)
-    assert [[point.clients for point in group] for group in groups] == [[2, 4]] * 4
-    assert {(point.threads, point.preferred, point.batch) for group in groups for point in group} == {(3, (4, 8), 1)}
+    groups = triton_groups(SearchSpace(queue_delay_us=(0, 100), clients=(2, 4)), now)
+    assert [[candidate.clients for candidate in group] for group in groups] == [[2, 4]] * 4
+    assert {(candidate.threads, candidate.preferred, candidate.batch) for group in groups for candidate in group} == {
+        (3, (4, 8), 1)
+    }
     assert {(group[0].instances, group[0].queue_delay_us) for group in groups} == {(1, 0), (1, 100), (2, 0), (2, 100)}
 
 
 def test_preferred_sizes_that_are_given_are_tried_one_by_one() -> None:
     groups = triton_groups(
-        Grid(batch=(0, 8, 16), instances=(1,), queue_delay_us=(0,)), ServingSettings(preferred_batch_sizes=(4,))
+        SearchSpace(batch=(0, 8, 16), instances=(1,), queue_delay_us=(0,)), ServingSettings(preferred_batch_sizes=(4,))
     )
     assert [group[0].preferred for group in groups] == [(), (8,), (16,)]
 
@@ -111,11 +113,11 @@ def test_a_point_leaves_alone_what_was_not_measured() -> None:
           name: "tensorrt" parameters {{ key: "trt_profile_opt_shapes", value: "{shapes}" }} }} ] }} }}""",
         "the test",
     )
-    asked = overridden(config, Point(2, 0, 1, clients=8, queue_delay_us=500, preferred=(4, 8)))
+    asked = with_candidate(config, Candidate(2, 0, 1, clients=8, queue_delay_us=500, preferred=(4, 8)))
     assert list(asked.dynamic_batching.preferred_batch_size) == [8, 4]
     assert usual_shapes(asked) == shapes
     for preferred, size in (((2,), 2), ((), 16)):
-        changed = overridden(config, Point(2, 0, 1, clients=8, queue_delay_us=500, preferred=preferred))
+        changed = with_candidate(config, Candidate(2, 0, 1, clients=8, queue_delay_us=500, preferred=preferred))
         assert tuple(changed.dynamic_batching.preferred_batch_size) == preferred
         assert usual_shapes(changed) == f"image:{size}x32x32x1"
 
@@ -131,7 +133,7 @@ def usual_shapes(config: ModelConfig) -> str:
 )
 def test_calls_at_once_on_this_cpu_are_instances_of_a_model_for_the_cpu_alone(groups: str, counts: list[int]) -> None:
     config = parse_config(f"max_batch_size: 16 {groups}", "the test")
-    changed = overridden(config, Point(2, 1, 8, clients=2))
+    changed = with_candidate(config, Candidate(2, 1, 8, clients=2))
     assert [group.count for group in changed.instance_group] == counts
 
 

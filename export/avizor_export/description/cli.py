@@ -17,7 +17,7 @@ from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
 from avizor_export.description.layers import layers_of
 from avizor_export.description.stored_weights import loaded
-from avizor_export.description.table import difference, table
+from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.pt2_program import load_program
 from avizor_inference.errors import ExportError
@@ -137,7 +137,7 @@ def describe(
 
 def print_layers(layers: Sequence[Layer], total: int | None = None) -> None:
     """The table and the warnings."""
-    rows = table(layers, total)
+    rows = layer_table(layers, total)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
@@ -145,7 +145,7 @@ def print_layers(layers: Sequence[Layer], total: int | None = None) -> None:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
-    if why := difference(layers, total):
+    if why := unexplained_parameters(layers, total):
         click.echo(why)
     for warning in warnings_for(layers):
         click.echo(f"warning: {warning}")

@@ -10,7 +10,7 @@ _WHOLE = "all"
 _UNKNOWN = "?"
 
 
-def table(layers: Sequence[Layer], total: int | None = None) -> list[tuple[str, ...]]:
+def layer_table(layers: Sequence[Layer], total: int | None = None) -> list[tuple[str, ...]]:
     """The header first and the totals last. Shares are of all multiply-adds; a question mark is what the graph does not tell.
 
     total: parameters of the network where they are known; what its layers hold otherwise.
@@ -35,7 +35,7 @@ def table(layers: Sequence[Layer], total: int | None = None) -> list[tuple[str, 
     return [*rows, ("total", "", "", "", f"{numbers:,}", *whole)]
 
 
-def difference(layers: Sequence[Layer], total: int | None) -> str:
+def unexplained_parameters(layers: Sequence[Layer], total: int | None) -> str:
     """Why the rows do not add up to the total; empty where they do."""
     held = _held(layers)
     if total is None or held == total:

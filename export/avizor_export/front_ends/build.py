@@ -16,7 +16,7 @@ from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, Tab
 Standardised = TypeVar("Standardised", AudioInput, ImageInput)
 
 
-def front_end(spec: InputSpec) -> nn.Module:
+def build_front_end(spec: InputSpec) -> nn.Module:
     """The front end that an input description asks for; nothing at all for a model that takes its own tensor."""
     if isinstance(spec, ImageInput):
         return ImageScaling(spec.front_end)
@@ -33,7 +33,7 @@ def standardised(spec: Standardised, items: Iterable[Tensor]) -> Standardised:
     Raises ValueError if there are none, or if they are not finite.
     """
     plain = spec.front_end.model_copy(update={"mean": (0.0,), "std": (1.0,)})
-    scale, of_images = front_end(spec.model_copy(update={"front_end": plain})), isinstance(spec, ImageInput)
+    scale, of_images = build_front_end(spec.model_copy(update={"front_end": plain})), isinstance(spec, ImageInput)
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     with torch.inference_mode():
         for batch in items:

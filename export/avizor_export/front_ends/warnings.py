@@ -12,7 +12,7 @@ from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec
 _MOST_POINTS = 256
 
 
-def remarks(spec: InputSpec) -> Iterator[str]:
+def front_end_warnings(spec: InputSpec) -> Iterator[str]:
     """What whoever exports should know of the front end, each as a sentence without its full stop."""
     if isinstance(spec, ImageInput):
         yield from _off_scale(spec)

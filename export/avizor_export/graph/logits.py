@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from avizor_export.parity.tolerances import LOGITS

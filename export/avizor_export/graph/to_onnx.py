@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.translation_errors import why_invalid, why_untranslated
 from avizor_export.graph.weight_names import name_folded, network_origins
-from avizor_export.graph.wrapped import ServedModel
+from avizor_export.graph.wrapped import WrappedNetwork
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
@@ -31,7 +31,7 @@ def optimise(program: torch.onnx.ONNXProgram) -> None:
         program.optimize()
 
 
-def to_onnx(model: ServedModel, input_name: str, example: Tensor, simplify: Simplifier | None = optimise) -> onnx.ModelProto:
+def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: Simplifier | None = optimise) -> onnx.ModelProto:
     """Export and check. example: raw items [batch >= 2, ...] (with a batch of 1 torch would freeze it).
 
     simplify: None leaves the graph as torch translated it.

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.last_layers import last_linear_and_map
 from avizor_export.graph.logits import are_probabilities, ends_in_softmax
 from avizor_export.graph.taps import Taps, in_step, is_all_of
@@ -52,7 +52,7 @@ def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec) -> dict[str, 
     return texts
 
 
-class ServedModel(nn.Module):
+class WrappedNetwork(nn.Module):
     """Raw items in, a tuple of tensors out, named by `output_names`; each has the batch as its dimension 0.
 
     In a `with` statement, the network is as it was afterwards: in its own mode, and without the hooks of the taps.
@@ -101,7 +101,7 @@ class ServedModel(nn.Module):
 
     def __exit__(self, *exc: object) -> None:
         self._taps.keep(set())
-        give_back(self._modes)
+        restore_modes(self._modes)
 
     def _keep_taps_in_step(self, example: Tensor) -> None:
         """Take off the taps without a row for each item: what is folded into the batch, or a sequence that comes first.
@@ -123,7 +123,7 @@ class ServedModel(nn.Module):
         self._taps.keep({name for name in kept if not any(is_all_of(caught[name], each) for each in (example, returned))})
 
 
-class ServedClassifier(ServedModel):
+class WrappedClassifier(WrappedNetwork):
     """Gives `probabilities` [N, K] and, where the network has them, `embedding` [N, E] and `activations` [N, C, h, w]."""
 
     def __init__(self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool], example: Tensor) -> None:
@@ -149,7 +149,7 @@ class ServedClassifier(ServedModel):
         return (torch.softmax(logits, dim=1), *self._taps.take().values())
 
 
-class ServedAutoencoder(ServedModel):
+class WrappedAutoencoder(WrappedNetwork):
     """Gives `score` [N, 1], `error_map` and `reconstruction` [N, ...], and `embedding` [N, E] if it has an `encoder`.
 
     A network for super-resolution gives a `reconstruction` that is k times as high and wide as its features. It is compared
@@ -205,7 +205,7 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
     )
 
 
-def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor, leave_out: Collection[str] = ()) -> ServedModel:
+def wrap(network: nn.Module, spec: InputSpec, task: Task, example: Tensor, leave_out: Collection[str] = ()) -> WrappedNetwork:
     """Wrap a trained network, in eval mode. example: a batch of raw items. leave_out: outputs that are not tapped.
 
     Raises ExportError if the network does not fit the task.
@@ -220,22 +220,22 @@ def serve(network: nn.Module, spec: InputSpec, task: Task, example: Tensor, leav
         network.eval()
         if any(module.training for module in network.modules()):
             raise ExportError("a part of the network stays in training mode; its eval() has to switch every part")
-        kind = ServedClassifier if task == "classify" else ServedAutoencoder
-        served = kind(front_end(spec), network, modes, example).eval()
+        kind = WrappedClassifier if task == "classify" else WrappedAutoencoder
+        served = kind(build_front_end(spec), network, modes, example).eval()
         served.leave_out(leave_out)
         return served
     except BaseException:
-        give_back(modes)
+        restore_modes(modes)
         raise
 
 
-def give_back(modes: Mapping[nn.Module, bool]) -> None:
+def restore_modes(modes: Mapping[nn.Module, bool]) -> None:
     """Put each module into the mode that it had."""
     for module, training in modes.items():
         module.training = training
 
 
-def _run(model: ServedModel, example: Tensor) -> Tensor:
+def _run(model: WrappedNetwork, example: Tensor) -> Tensor:
     with torch.inference_mode():
         features = model.front_end(example)
         try:

@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.logits import has_softmax, passed_on, step_of
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
@@ -83,7 +83,7 @@ def own_input(path: Path) -> TensorInput:
     return _tensor_input(tensor, path)
 
 
-def features_of(spec: InputSpec) -> str:
+def features_name(spec: InputSpec) -> str:
     """The name of what the network takes, within the adopted graph: a node makes it, of the front end or else an Identity."""
     return PREFIX + spec.name if isinstance(spec, TensorInput) else _FEATURES
 
@@ -205,7 +205,7 @@ def _add_prefix(graph: onnx.GraphProto) -> None:
 
 
 def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own: TensorInput) -> onnx.ModelProto:
-    module, tensor = front_end(spec), spec.tensor()
+    module, tensor = build_front_end(spec), spec.tensor()
     example = torch.from_numpy(random_items(spec, 2))
     features = tuple(module(example).shape[1:])
     if features != own.item_shape or own.dtype != "float32":

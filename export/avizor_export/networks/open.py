@@ -14,7 +14,7 @@ from torch import nn
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, IMAGENET, build, build_autoencoder, check_choice, variants_of
 from avizor_export.architectures.grammar import is_spec, reconstructs
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.architecture_variants import settings_for
 from avizor_export.networks.factories import load_network
 from avizor_export.networks.misplaced_file import refuse_file
@@ -54,7 +54,7 @@ class GivenWeights:
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedNetwork:
     """A network with its trained weights, what it takes, and its labels where they are known.
 
     arguments: of the factory, or the settings of the architecture. weights_key: what of the file the weights are.
@@ -67,14 +67,14 @@ class Trained:
     weights_key: str | None = None
 
 
-def load(
+def open_network(
     source: str,
     arguments: Mapping[str, JsonValue],
     weights: GivenWeights,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
     task: Task,
-) -> Trained:
+) -> LoadedNetwork:
     """The network that `source` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
 
     spec, labels: may be absent where torchvision's weights are taken, which bring their own.
@@ -97,12 +97,12 @@ def load(
         if weights.file or arguments:
             raise ExportError("a .pt2 file has weights and arguments inside; leave out --weights and --set")
         program, dtype = load_program(Path(source)), spec.dtype if isinstance(spec, TensorInput) else "float32"
-        check_items(program, features_of(spec), dtype, Path(source))
-        return Trained(program, spec, labels)
+        check_items(program, feature_shape(spec), dtype, Path(source))
+        return LoadedNetwork(program, spec, labels)
     if designed:
         return _designed(source, arguments, weights, spec, labels)
     network, key = load_network(source, arguments, weights.file, weights.key, weights.in_factory)
-    return Trained(network, spec, labels, arguments, key)
+    return LoadedNetwork(network, spec, labels, arguments, key)
 
 
 def _missing(
@@ -137,7 +137,7 @@ def _of_torchvision(
     text: str,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
-) -> Trained:
+) -> LoadedNetwork:
     """With the weights that torchvision publishes: in the layout that they were trained in, whatever the size of the input."""
     batch_norm, settings, others = _settings(design, arguments)
     refuse_without(design, batch_norm)
@@ -153,9 +153,9 @@ def _of_torchvision(
         _log.warning(
             "torchvision trained these weights on images of mean %s and std %s; --input has others", *_shown(published.input)
         )
-    network = build(design, len(published.labels), features_of(spec), batch_norm=batch_norm, **settings)
+    network = build(design, len(published.labels), feature_shape(spec), batch_norm=batch_norm, **settings)
     load_weights(network, published.weights)
-    return Trained(network, spec, labels, _recorded(batch_norm, settings))
+    return LoadedNetwork(network, spec, labels, _recorded(batch_norm, settings))
 
 
 def _transforms(spec: InputSpec, own: ImageInput) -> bool:
@@ -182,12 +182,12 @@ def _shown(spec: ImageInput) -> tuple[str, str]:
     return mean, std
 
 
-def features_of(spec: InputSpec) -> tuple[int, ...]:
+def feature_shape(spec: InputSpec) -> tuple[int, ...]:
     """Shape of what the front end gives to the network for an item: channels, height, width, or the numbers of a row."""
     tensor = spec.tensor()
     items = torch.zeros(1, *tensor.item_shape, dtype=getattr(torch, tensor.dtype))
     with torch.inference_mode():
-        return tuple(front_end(spec)(items).shape[1:])
+        return tuple(build_front_end(spec)(items).shape[1:])
 
 
 def _designed(
@@ -196,11 +196,11 @@ def _designed(
     given: GivenWeights,
     spec: InputSpec,
     labels: Sequence[str] | None,
-) -> Trained:
+) -> LoadedNetwork:
     batch_norm, settings, _ = _settings(design, arguments)
     classes = len(labels or ())
     assert given.file is not None  # _missing saw it
-    shape = features_of(spec)
+    shape = feature_shape(spec)
     if reconstructs(design):
         network, weights = build_autoencoder(design, shape), read_weights(given.file)
     elif design not in ARCHITECTURES:
@@ -214,7 +214,7 @@ def _designed(
         network = build(design, classes, shape, batch_norm=batch_norm, **settings)
     _refuse_other_classes(network, weights, given.key)
     key = load_weights(network, weights, given.key)
-    return Trained(network, spec, labels, _recorded(batch_norm, settings), key)
+    return LoadedNetwork(network, spec, labels, _recorded(batch_norm, settings), key)
 
 
 def _recorded(batch_norm: bool, settings: Mapping[str, bool | str]) -> dict[str, JsonValue]:

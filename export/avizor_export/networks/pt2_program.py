@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from avizor_export.networks.pt2_safety import HoldsCode, refuse_code
+from avizor_export.networks.pt2_safety import UnsafeFile, check_no_code
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
@@ -61,10 +61,10 @@ def load_program(path: Path) -> Program:
     if not path.is_file():
         raise ExportError(f"{path} does not exist")
     try:
-        refuse_code(path)
+        check_no_code(path)
         with _quiet():
             program = Program(torch.export.load(path))
-    except HoldsCode as error:
+    except UnsafeFile as error:
         raise ExportError(
             f"{path} holds more than a network of standard operators, and loading it could run code from the file: {error}; "
             "save the network with torch.export.save"

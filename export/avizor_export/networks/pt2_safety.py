@@ -63,12 +63,12 @@ _ARITHMETIC = (ast.Compare, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.operator, as
 _SIZE_NODES = (*_ARITHMETIC, ast.Expression, ast.Load, ast.Subscript, ast.Tuple, ast.keyword)
 
 
-class HoldsCode(ValueError):
+class UnsafeFile(ValueError):
     """There is something in the file that is no tensor, operator or size; the message says what."""
 
 
-def refuse_code(path: Path) -> None:
-    """Raise HoldsCode unless all that is in the file is known.
+def check_no_code(path: Path) -> None:
+    """Raise UnsafeFile unless all that is in the file is known.
 
     Raises ValueError, or what torch and json raise, where it is not a program that can be read.
     """
@@ -78,7 +78,7 @@ def refuse_code(path: Path) -> None:
     archive = PT2ArchiveReader(str(path))
     members = set(archive.get_file_names())
     if other := sorted(name for name in members if not _MEMBERS.fullmatch(name)):
-        raise HoldsCode(f"it holds {other[0]!r}, which is no part of a program")
+        raise UnsafeFile(f"it holds {other[0]!r}, which is no part of a program")
     if _PROGRAM not in members:
         raise ValueError("it holds no program named 'model'")
     _refuse_pickle(archive, _SAMPLE_INPUTS)
@@ -94,7 +94,7 @@ def _check_payloads(archive: PT2ArchiveReader, folder: str, document: Mapping[st
     for name, payload in document["config"].items():
         file = payload["path_name"]
         if not _TENSOR_FILE.fullmatch(file):
-            raise HoldsCode(f"{name!r} is kept in {file!r} and is no tensor")
+            raise UnsafeFile(f"{name!r} is kept in {file!r} and is no tensor")
         if payload["use_pickle"]:
             _refuse_pickle(archive, folder + file)
 
@@ -107,7 +107,7 @@ def _refuse_pickle(archive: PT2ArchiveReader, name: str) -> None:
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged one would be read again without that protection
-        raise HoldsCode(f"{name} is a pickle of more than tensors") from error
+        raise UnsafeFile(f"{name} is a pickle of more than tensors") from error
 
 
 def _check(value: object, key: str) -> None:
@@ -142,7 +142,7 @@ def _check_text(text: str, key: str) -> None:
         allowed = bool(_PLAIN.fullmatch(text))
     if not allowed:
         what = "operator" if key in ("target", "as_operator") else key or "text"
-        raise HoldsCode(f"its {what} {text[:80]!r} is not one of a network's")
+        raise UnsafeFile(f"its {what} {text[:80]!r} is not one of a network's")
 
 
 def _is_operator(target: str) -> bool:

@@ -13,11 +13,11 @@ import onnx
 import onnxruntime as ort
 
 from avizor_export.graph.optional_outputs import or_left_out
-from avizor_export.graph.wrapped import ServedModel
+from avizor_export.graph.wrapped import WrappedNetwork
 from avizor_export.parity.constant_outputs import same_for_all
 from avizor_export.parity.probe_items import BATCH_SIZES, items_by_kind, rows_of_batch
 from avizor_export.parity.ranks import rank_correlation
-from avizor_export.parity.rounding import Moved, movement, own_shares
+from avizor_export.parity.rounding import Perturbed, own_deviation, perturbation
 from avizor_export.parity.soundness import ItemsInfluenceError, Run, run_reference
 from avizor_export.parity.tolerances import (
     ABSOLUTE_TOLERANCE,
@@ -25,7 +25,7 @@ from avizor_export.parity.tolerances import (
     ROOT_TOLERANCE,
     SCALE_TOLERANCE,
     allowed,
-    differences,
+    output_differences,
     root_noise,
     same_class,
     worse,
@@ -36,7 +36,7 @@ from avizor_inference.items.inputs import InputSpec
 from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
 
 
-def torch_run(model: ServedModel) -> Run:
+def torch_run(model: WrappedNetwork) -> Run:
     """The torch module as a reference."""
     return model.as_reference
 
@@ -63,14 +63,14 @@ def onnxruntime_run(proto: onnx.ModelProto, *, optimised: bool = True) -> Run:
 
 
 def compare_runs(
-    reference: Run, found: Run, spec: InputSpec, real: Items | None, compared_with: str, moved: Moved | None = None
+    reference: Run, found: Run, spec: InputSpec, real: Items | None, compared_with: str, perturbed: Perturbed | None = None
 ) -> ParityReport:
     """Compare every output on batches of 1, 2, 3 and 8 of zeros, random and (where given) real items; of a table also of
     rows without any value.
 
     real: raw items [n >= 1, *item_shape], repeated where there are fewer than 8. compared_with: what the reference is.
-    moved: the reference on features that are moved; if it is given, zeros are left out where that moves the reference itself by
-    as much as the graph differs from it.
+    perturbed: the reference on perturbed features. If it is given, zeros are left out where the perturbation changes the
+    reference by as much as the graph differs from it.
     Raises ExportError if the reference is not finite, is random, or lets items influence each other; ParityError if an output
     differs (which, by how much, on what), if the most probable class differs beyond a tie, or if scores rank items in another
     order.
@@ -79,7 +79,7 @@ def compare_runs(
     found_so_far, samples, expected = _Findings(), [], {}
     for kind, items in kinds.items():
         here = _findings(reference, found, items, kind)
-        if kind == _CONSTANT and moved and not here.agreed and _is_rounding(here, reference, spec, items, moved):
+        if kind == _CONSTANT and perturbed and not here.agreed and _is_rounding(here, reference, spec, items, perturbed):
             continue
         if here.refused:
             raise here.refused
@@ -108,12 +108,12 @@ def compare_runs(
     return report
 
 
-def _is_rounding(here: _Findings, reference: Run, spec: InputSpec, items: Items, moved: Moved) -> bool:
+def _is_rounding(here: _Findings, reference: Run, spec: InputSpec, items: Items, perturbed: Perturbed) -> bool:
     """Whether the reference itself goes as far on these items when its features move by a rounding."""
-    by = movement(spec, items)
+    by = perturbation(spec, items)
     if by is None:
         return False
-    shares = own_shares(reference(items), moved(by)(items))
+    shares = own_deviation(reference(items), perturbed(by)(items))
     if here.refused:  # what influences items in earnest shows on random ones
         return max(shares.values()) > 1
     return all((each.share_of_allowed or 0.0) <= max(1.0, _MOVES * shares[name]) for name, each in here.worst.items())
@@ -170,7 +170,7 @@ class _Findings:
 
     def add(self, expected: Mapping[str, Items], got: Mapping[str, Items], sample: str) -> None:
         """One batch."""
-        for name, difference in differences(expected, got, sample).items():
+        for name, difference in output_differences(expected, got, sample).items():
             self.worst[name] = worse(self.worst.get(name), difference)
         if "probabilities" in expected:
             self._agreed += same_class(expected, got)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avizor_export.parity.tolerances import SQUARES, differences
+from avizor_export.parity.tolerances import SQUARES, output_differences
 from avizor_inference.arrays import Items
 
 # Zeros, and rows without values, are 8 times the same item.
@@ -20,7 +20,7 @@ def same_for_all(expected: Mapping[str, Mapping[str, Items]]) -> tuple[str, ...]
         return ()
     every = {name: np.concatenate([outputs[name] for outputs in kinds]) for name in kinds[0]}
     first = {name: np.broadcast_to(values[:1], values.shape) for name, values in every.items()}
-    compared = differences(every, first, "")
+    compared = output_differences(every, first, "")
     return tuple(name for name, each in compared.items() if each.passed and name not in SQUARES)
 
 

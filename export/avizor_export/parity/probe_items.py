@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avizor_export.front_ends.build import front_end
+from avizor_export.front_ends.build import build_front_end
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, InputSpec, TableInput, TensorInput
@@ -53,7 +53,7 @@ def refuse_front_end(spec: InputSpec, real: Items | None) -> None:
     """Raise ExportError if the front end gives NaN or infinity for an item of any kind."""
     if isinstance(spec, TensorInput):
         return
-    module = front_end(spec)
+    module = build_front_end(spec)
     for kind, items in items_by_kind(spec, real).items():
         with torch.inference_mode():
             finite = torch.isfinite(module(torch.from_numpy(items))).all()

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from avizor_export.graph.logits import step_of, with_logits
 from avizor_export.parity.compare import onnxruntime_run
-from avizor_export.parity.rounding import Moved
+from avizor_export.parity.rounding import Perturbed
 from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import STEP
 from avizor_inference.arrays import Items
@@ -27,7 +27,7 @@ class Reference:
     run: Run
     name: str
     note: str = ""
-    moved: Moved | None = None
+    perturbed: Perturbed | None = None
 
 
 def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor
 
-from avizor_export.front_ends.build import front_end
-from avizor_export.graph.wrapped import ServedModel
+from avizor_export.front_ends.build import build_front_end
+from avizor_export.graph.wrapped import WrappedNetwork
 from avizor_export.parity.soundness import Run
-from avizor_export.parity.tolerances import differences
+from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Array, Items
 from avizor_inference.items.inputs import InputSpec
 
@@ -27,16 +26,16 @@ from avizor_inference.items.inputs import InputSpec
 MOVE = 1e-6
 
 # float32[1, *feature shape] -> the reference, with that added to the features of every item.
-Moved = Callable[[Array], Run]
+Perturbed = Callable[[Array], Run]
 
 
-def movement(spec: InputSpec, items: Items) -> Array | None:
+def perturbation(spec: InputSpec, items: Items) -> Array | None:
     """A random movement of the features of these items, at most MOVE of the largest, or of 1 where all are 0.
 
     None where features are whole numbers, which do not round.
     """
     with torch.inference_mode():
-        features = front_end(spec)(torch.from_numpy(items)).numpy()
+        features = build_front_end(spec)(torch.from_numpy(items)).numpy()
     if not np.issubdtype(features.dtype, np.floating):
         return None
     scale = float(np.abs(features).max(initial=0.0)) or 1.0
@@ -44,13 +43,13 @@ def movement(spec: InputSpec, items: Items) -> Array | None:
     return (scale * noise).astype(features.dtype)
 
 
-def own_shares(expected: Mapping[str, Items], moved: Mapping[str, Items]) -> dict[str, float]:
+def own_deviation(expected: Mapping[str, Items], perturbed: Mapping[str, Items]) -> dict[str, float]:
     """By how much each output moved with the features, as a share of what may differ."""
-    compared = differences(expected, moved, "")
+    compared = output_differences(expected, perturbed, "")
     return {name: difference.share_of_allowed or 0.0 for name, difference in compared.items()}
 
 
-def moved_torch(model: ServedModel) -> Moved:
+def perturbed_torch(model: WrappedNetwork) -> Perturbed:
     """A torch module whose features are moved."""
 
     def moved(by: Array) -> Run:
@@ -69,7 +68,7 @@ def moved_torch(model: ServedModel) -> Moved:
     return moved
 
 
-def moved_graph(proto: onnx.ModelProto, features: str, by: Array) -> onnx.ModelProto:
+def perturbed_graph(proto: onnx.ModelProto, features: str, by: Array) -> onnx.ModelProto:
     """The graph with `by` added to the value named `features`, which one of its nodes makes."""
     graph = onnx.ModelProto()
     graph.CopyFrom(proto)

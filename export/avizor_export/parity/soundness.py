@@ -8,7 +8,7 @@ import numpy as np
 
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.parity.probe_items import BATCH_SIZES, rows_of_batch
-from avizor_export.parity.tolerances import LOGITS, differences
+from avizor_export.parity.tolerances import LOGITS, output_differences
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 
@@ -72,7 +72,7 @@ def _neighbours_matter(reference: Run, items: Items) -> bool:
 
 
 def _first_difference(wanted: Mapping[str, Items], got: Mapping[str, Items]) -> str | None:
-    return next((name for name, each in differences(wanted, got, "").items() if not each.passed), None)
+    return next((name for name, each in output_differences(wanted, got, "").items() if not each.passed), None)
 
 
 def _refuse_non_finite(outputs: Mapping[str, Items], sample: str, kind: str) -> None:

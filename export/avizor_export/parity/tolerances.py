@@ -36,7 +36,7 @@ SQUARES = ("score", "error_map")
 Outputs = Mapping[str, Items]
 
 
-def differences(reference: Outputs, found: Outputs, sample: str) -> dict[str, OutputDifference]:
+def output_differences(reference: Outputs, found: Outputs, sample: str) -> dict[str, OutputDifference]:
     """Of each output [n, ...] by name. Raises ExportError if one has another shape than its reference."""
     largest_value = _largest_value(reference)
     logit_rounding, compared = _logit_rounding(reference), {}

@@ -9,20 +9,20 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from pydantic import JsonValue
 
-from avizor_export.precision.subgraph import cut, paste
+from avizor_export.precision.subgraph import extract_subgraph, replace_subgraph
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def halve(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonValue]]:
+def to_float16(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonValue]]:
     """The graph with its network in float16, and the settings used; the tensors that cross its border stay float32.
 
     Raises ExportError if the network cannot be converted.
     """
     try:
-        part = convert_float_to_float16(cut(proto), keep_io_types=True)
+        part = convert_float_to_float16(extract_subgraph(proto), keep_io_types=True)
     except ExportError:
         raise
     except Exception as error:  # the library's errors share no base class
@@ -33,17 +33,17 @@ def halve(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonValue]
         "measured": "on the CPU, rounded to float16 after each operator",
         "onnxruntime": ort.__version__,
     }
-    return paste(proto, part), settings
+    return replace_subgraph(proto, part), settings
 
 
-def rounded_to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+def emulate_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A graph for a CPU that gives what the halved one gives on a GPU: each value of the network is rounded to float16.
 
     ONNX Runtime has few float16 kernels for CPUs. Where it has none it computes in float32 and leaves out the roundings in
     between, so that an overflow, which is what float16 mostly suffers from, would not be seen. Here sums are float32 as well
     (as on tensor cores), and what comes out of each operator is rounded, to infinity above 65504.
     """
-    part = cut(proto)
+    part = extract_subgraph(proto)
     floats = _floats(part)
     for tensor in part.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
@@ -58,7 +58,7 @@ def rounded_to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
         nodes += [node, *(each for name, new in exact.items() for each in _rounding(new, name))]
     del part.graph.node[:]
     part.graph.node.extend(nodes)
-    return paste(proto, part)
+    return replace_subgraph(proto, part)
 
 
 def _rounding(name: str, rounded: str) -> list[onnx.NodeProto]:

@@ -13,9 +13,17 @@ from pydantic import JsonValue
 from avizor_export.graph.to_onnx import check_proto, strip_traces
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
-from avizor_export.precision.float16 import halve, rounded_to_half
+from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, LabelledItems, beside_chance, by_chance, measure, quality
+from avizor_export.precision.quality import (
+    METRIC_OF,
+    OUTPUT_OF,
+    LabelledItems,
+    beside_chance,
+    by_chance,
+    measure_quality,
+    quality,
+)
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
@@ -60,7 +68,7 @@ def check_variant_data(precision: Precision, items: Items | None, held_out: Labe
         )
 
 
-def make_variant(
+def make_version(
     proto: onnx.ModelProto, precision: Precision, items: Items | None, guard: Guard, target: Target
 ) -> tuple[onnx.ModelProto, VariantReport]:
     """The graph in another precision, and what that changed. items: real raw items, for the ranges of int8.
@@ -70,11 +78,11 @@ def make_variant(
     """
     check_variant_data(precision, items, guard.held_out)
     _check_there_is_skill(proto, precision, guard)
-    made, settings = quantise(proto, items, target) if precision == "int8" and items is not None else halve(proto)
+    made, settings = quantise(proto, items, target) if precision == "int8" and items is not None else to_float16(proto)
     strip_traces(made)
     check_proto(made)
     _check_loads(made, precision)
-    measured = rounded_to_half(proto) if precision == "fp16" else made
+    measured = emulate_float16(proto) if precision == "fp16" else made
     report = _report(proto, made, measured, {"target": target, **settings}, guard)
     if not report.passed:
         raise ExportError(complaint(precision, report, report.after))
@@ -84,7 +92,7 @@ def make_variant(
 def _check_there_is_skill(proto: onnx.ModelProto, precision: Precision, guard: Guard) -> None:
     """A network that has none, or one whose labels say the opposite, loses nothing by its metric whatever becomes of it."""
     held_out = guard.held_out
-    reached, (chance, _) = measure(onnxruntime_run(proto), guard.task, held_out), by_chance(guard.task, held_out.labels)
+    reached, (chance, _) = measure_quality(onnxruntime_run(proto), guard.task, held_out), by_chance(guard.task, held_out.labels)
     if reached <= chance:
         raise ExportError(
             f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network "
@@ -109,7 +117,7 @@ def complaint(precision: Precision, report: VariantReport, after: float) -> str:
     )
 
 
-def remarks(manifest: Manifest) -> Iterator[str]:
+def precision_warnings(manifest: Manifest) -> Iterator[str]:
     """What whoever exports a variant has to know: outputs that changed much, and that it may be no faster."""
     variant = manifest.variant
     if variant is None:

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from pydantic import JsonValue
 
-from avizor_export.precision.subgraph import cut, detached, paste
+from avizor_export.precision.subgraph import extract_subgraph, replace_subgraph, with_output_copies
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
 from avizor_inference.error_text import one_line
@@ -77,7 +77,7 @@ def quantise(proto: onnx.ModelProto, items: Items, target: Target) -> tuple[onnx
     """
     items = items[np.linspace(0, len(items) - 1, min(len(items), MOST_ITEMS)).astype(int)]
     scheme = _FOR_TENSORRT if target == TENSORRT else _FOR_CPU
-    part = cut(proto)
+    part = extract_subgraph(proto)
     reader = _Reader(proto, [value.name for value in part.graph.input], items)
     settings: dict[str, JsonValue] = {
         "format": "QDQ",
@@ -87,7 +87,7 @@ def quantise(proto: onnx.ModelProto, items: Items, target: Target) -> tuple[onnx
         "calibration_items": len(items),
         "onnxruntime": ort.__version__,
     }
-    return paste(proto, _quantised(detached(part), reader, scheme)), settings
+    return replace_subgraph(proto, _quantised(with_output_copies(part), reader, scheme)), settings
 
 
 def _quantised(part: onnx.ModelProto, reader: _Reader, scheme: _Scheme) -> onnx.ModelProto:

@@ -53,7 +53,7 @@ class LabelledItems:
             yield np.ascontiguousarray(self.items[start : start + size])
 
 
-def measure(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32) -> float:
+def measure_quality(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32) -> float:
     """The task's metric through `run`. Raises ExportError if an output is not finite."""
     output = OUTPUT_OF[task]
     return quality(task, np.concatenate([run(batch)[output] for batch in held_out.batches(batch_size)]), held_out.labels)

@@ -18,7 +18,7 @@ from avizor_inference.errors import ExportError
 WEIGHTS = "network."
 
 
-def cut(proto: onnx.ModelProto) -> onnx.ModelProto:
+def extract_subgraph(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The network as a graph of its own; inputs and outputs are the tensors that cross its border, under their own names.
 
     Raises ExportError if there is no weight in the graph, or a type that is not known at the border.
@@ -40,7 +40,7 @@ def cut(proto: onnx.ModelProto) -> onnx.ModelProto:
     return part
 
 
-def detached(part: onnx.ModelProto) -> onnx.ModelProto:
+def with_output_copies(part: onnx.ModelProto) -> onnx.ModelProto:
     """The part with each output that its own nodes use as well handed out through a copy, which no tool merges with them.
 
     onnxruntime.quantization gives what only a ReLU takes the range of what the ReLU gives: of an output before it, all negative
@@ -55,7 +55,7 @@ def detached(part: onnx.ModelProto) -> onnx.ModelProto:
     return part
 
 
-def paste(proto: onnx.ModelProto, part: onnx.ModelProto) -> onnx.ModelProto:
+def replace_subgraph(proto: onnx.ModelProto, part: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with its network replaced by `part`, which has the inputs and outputs that `cut` gave it."""
     inside, after = _split(proto.graph)
     outside = [index for index in range(len(proto.graph.node)) if index not in inside]

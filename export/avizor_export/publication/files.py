@@ -31,7 +31,7 @@ from avizor_inference.strict_json import describe
 
 
 @dataclass(frozen=True)
-class Made:
+class ProvenGraph:
     """A graph that was proven, and where it comes from.
 
     proto: what is published; fp32: what it was made from, the same unless another precision was asked for.
@@ -47,7 +47,7 @@ class Made:
     variant: VariantReport | None = None
 
 
-def manifest_of(request: ExportRequest, stage: Staging, made: Made) -> Manifest:
+def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Manifest:
     """The manifest of the graph that lies in the staging folder. Raises ExportError if it cannot be written."""
     model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
     front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)

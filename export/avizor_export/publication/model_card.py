@@ -12,10 +12,10 @@ from pydantic import JsonValue
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.layers import layers_of
 from avizor_export.description.stored_weights import from_proto
-from avizor_export.description.table import difference, table
+from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.parity.constant_outputs import why_same
 from avizor_export.parity.tolerances import allowed
-from avizor_export.precision.guard import remarks
+from avizor_export.precision.guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.items.inputs import AudioInput
 from avizor_inference.repository.calibration import Calibration
@@ -127,7 +127,7 @@ def _precision(manifest: Manifest) -> Iterator[str]:
             f"| {each.ratio:.2f} ({each.lowest_ratio:.2f} to {each.highest_ratio:.2f}) |"
         )
     yield ""
-    for said in remarks(manifest):
+    for said in precision_warnings(manifest):
         yield from (f"Note: {said}.", "")
     yield from ("| setting | value |", "|---|---|")
     yield from _rows(variant.settings)
@@ -152,13 +152,13 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
     layers = layers_of(from_proto(proto))
-    rows = table(layers, parameters)
+    rows = layer_table(layers, parameters)
     yield from ("## Layers", "")
     yield _row(*rows[0])
     yield "|---|---|---|---|---:|---:|---:|"
     yield from (_row(*row) for row in rows[1:])
     yield ""
-    if why := difference(layers, parameters):
+    if why := unexplained_parameters(layers, parameters):
         yield from (why, "")
 
 

@@ -1,4 +1,4 @@
-"""What `avizor tune` compares: points of serving a model under a load, what was measured at each, and the choice among them."""
+"""What `avizor tune` compares: candidate settings under a load, what was measured at each, and the choice among them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from statistics import median
 
 from avizor_inference.errors import ExportError
 
-# Points whose throughput is this near to the best are held to be as good: among them latency decides.
+# Candidates whose throughput is this near to the best are held to be as good: among them latency decides.
 NEAR_THE_BEST = 0.95
 # A 99th percentile of fewer calls is hardly more than their slowest.
 _CALLS_FOR_P99 = 100
 
 
 @dataclass(frozen=True)
-class Point:
+class Candidate:
     """One way to serve a model, under one load.
 
     instances: embedded, calls that run at once on one session; on Triton, instances of the model.
@@ -57,9 +57,9 @@ class Round:
 
 @dataclass(frozen=True)
 class Measured:
-    """A point and its rounds, which were interleaved with those of the other points."""
+    """A candidate and its rounds, which were interleaved with those of the other candidates."""
 
-    point: Point
+    candidate: Candidate
     rounds: tuple[Round, ...]
 
     @property
@@ -87,7 +87,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Choice:
-    """The point that was chosen, and why, for people."""
+    """The candidate that was chosen, and why, for people."""
 
     chosen: Measured
     reason: str
@@ -96,30 +96,30 @@ class Choice:
 def choose(measured: Sequence[Measured], max_p99_ms: float | None) -> Choice:
     """With a limit: the highest throughput whose p99 is within it. Without: the least p99 near the best throughput.
 
-    Raises ExportError if no point is within the limit.
+    Raises ExportError if no candidate is within the limit.
     """
     if max_p99_ms is None:
         best = max(each.rows_per_s for each in measured)
         near = [each for each in measured if each.rows_per_s >= NEAR_THE_BEST * best]
         chosen = min(near, key=lambda each: each.p99_ms)
         share = f"{1 - NEAR_THE_BEST:.0%}"
-        why = f"the least p99 of the {len(near)} points within {share} of the best, {best:.0f} rows/s"
-        return Choice(chosen, why if len(near) > 1 else f"the best throughput, and no other point within {share} of it")
+        why = f"the least p99 of the {len(near)} candidates within {share} of the best, {best:.0f} rows/s"
+        return Choice(chosen, why if len(near) > 1 else f"the best throughput, and no other candidate within {share} of it")
     within = [each for each in measured if each.p99_ms <= max_p99_ms]
     if not within:
         least = min(measured, key=lambda each: each.p99_ms)
         raise ExportError(
-            f"no point has a p99 within {max_p99_ms:g} ms; the least is {least.p99_ms:.2f} ms ({least.point}): allow more, or "
-            "make the model smaller"
+            f"no candidate has a p99 within {max_p99_ms:g} ms; the least is {least.p99_ms:.2f} ms ({least.candidate}): "
+            "allow more, or make the model smaller"
         )
     chosen = max(within, key=lambda each: each.rows_per_s)
-    share = f"{len(within)} of {len(measured)} points are"
+    share = f"{len(within)} of {len(measured)} candidates are"
     return Choice(chosen, f"the highest throughput with a p99 within {max_p99_ms:g} ms ({share})")
 
 
-def table(measured: Sequence[Measured], chosen: Measured) -> Iterator[str]:
-    """The trade-off as lines of text, the chosen point marked; medians, with the least and largest round in brackets."""
-    columns = _COLUMNS if measured[0].point.queue_delay_us is None else _TRITON_COLUMNS
+def candidate_table(measured: Sequence[Measured], chosen: Measured) -> Iterator[str]:
+    """The trade-off as lines of text, the chosen candidate marked; medians, with the least and largest round in brackets."""
+    columns = _COLUMNS if measured[0].candidate.queue_delay_us is None else _TRITON_COLUMNS
     rows = [tuple(columns)]
     rows += [tuple(cell(each) for cell in columns.values()) for each in measured]
     widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
@@ -142,15 +142,15 @@ def _latency(each: Measured) -> str:
 
 _Cell = Callable[[Measured], str]
 _INSTANCES: dict[str, _Cell] = {
-    "instances": lambda each: str(each.point.instances),
-    "threads": lambda each: str(each.point.threads or "auto"),
+    "instances": lambda each: str(each.candidate.instances),
+    "threads": lambda each: str(each.candidate.threads or "auto"),
 }
 _FIGURES: dict[str, _Cell] = {"rows/s": _rate, "p99 ms": _latency}
-_COLUMNS: dict[str, _Cell] = {**_INSTANCES, "batch": lambda each: str(each.point.batch), **_FIGURES}
+_COLUMNS: dict[str, _Cell] = {**_INSTANCES, "batch": lambda each: str(each.candidate.batch), **_FIGURES}
 _TRITON_COLUMNS: dict[str, _Cell] = {
     **_INSTANCES,
-    "delay us": lambda each: str(each.point.queue_delay_us),
-    "preferred": lambda each: each.point.preferred_text,
-    "clients": lambda each: str(each.point.clients),
+    "delay us": lambda each: str(each.candidate.queue_delay_us),
+    "preferred": lambda each: each.candidate.preferred_text,
+    "clients": lambda each: str(each.candidate.clients),
     **_FIGURES,
 }

@@ -17,11 +17,19 @@ from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.live_triton.temporary_model import temporary_name
 from avizor_export.parity.probe_items import random_items
 from avizor_export.triton_config.settings import ServingSettings, serving_of
-from avizor_export.tuning.candidates import Measured, Point, choose, table
-from avizor_export.tuning.measure import ROUNDS, Bench, Subject, embedded_bench, measure, sets_instances, triton_bench
+from avizor_export.tuning.candidates import Candidate, Measured, candidate_table, choose
+from avizor_export.tuning.measure import (
+    ROUNDS,
+    Bench,
+    Subject,
+    embedded_bench,
+    measure_candidates,
+    sets_instances,
+    triton_bench,
+)
 from avizor_export.tuning.plot import check_picture, plot
-from avizor_export.tuning.save import check_writable, differences, tuned, write_tuned
-from avizor_export.tuning.search_space import Grid, Groups, Numbers, embedded_groups, triton_groups
+from avizor_export.tuning.save import changed_fields, check_writable, tuned, write_tuned
+from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSpace, embedded_groups, triton_groups
 from avizor_inference.arrays import Items
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open import EMBEDDED
@@ -61,7 +69,9 @@ def _numbers(option: str, least: int, help_: str) -> Callable[[_Command], _Comma
 @_numbers("--clients", 1, "Triton: calls under way at once.")
 @click.option("--items", type=_path, help="Real items: a folder of audio, or a file as for export.  [random items]")
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True, help="Embedded.")
-@click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, show_default=True, help="For each point.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, show_default=True, help="For each candidate."
+)
 @click.option("--plot", "picture", type=_path, help="PNG of the trade-off.  [tune-MODEL.png]")
 @click.option("--dry-run", is_flag=True, help="Measure and choose, and leave config.pbtxt as it is.")
 def tune(
@@ -85,14 +95,14 @@ def tune(
     Embedded: batch size x threads x calls at once. On a Triton, where the model is loaded under a name of its own for the time:
     instances x queue delay, under several numbers of clients, each with calls of one row.
 
-    Chosen is the highest throughput with a p99 within --max-p99-ms; without a limit, the least p99 among the points within 5%
-    of the best throughput.
+    Chosen is the highest throughput with a p99 within --max-p99-ms; without a limit, the least p99 among the candidates
+    within 5% of the best throughput.
     """
     repository = ModelRepository(models)
     version = repository.version(model)
     version.verify()
     subject = Subject(version, _items(items, version.manifest.input))
-    grid, now = Grid(batch, threads, instances, queue_delay_us, clients), serving_of(version.config)
+    grid, now = SearchSpace(batch, threads, instances, queue_delay_us, clients), serving_of(version.config)
     if engine == EMBEDDED:
         groups, bench = embedded_groups(grid, now), embedded_bench(repository, subject, device)
     else:
@@ -103,28 +113,30 @@ def tune(
     if not dry_run:
         check_writable(models, model)
     choice = choose(measured := _measured(groups, bench, seconds, version), max_p99_ms)
-    for line in table(measured, choice.chosen):
+    for line in candidate_table(measured, choice.chosen):
         click.echo(line)
-    click.echo(f"\nchosen: {choice.chosen.point}: {choice.reason}")
-    point = choice.chosen.point
+    click.echo(f"\nchosen: {choice.chosen.candidate}: {choice.reason}")
+    candidate = choice.chosen.candidate
     try:
         if dry_run:
-            changed = differences(version.config, tuned(version.config, point))
+            changed = changed_fields(version.config, tuned(version.config, candidate))
             click.echo(f"config.pbtxt would have: {'; '.join(changed)}" if changed else _SAYS_SO)
         else:
-            _write(models, version, point)
+            _write(models, version, candidate)
     finally:  # where writing fails, the picture is what is left of the measurement
         plot(picture, f"{model} on {engine}", measured, choice.chosen, max_p99_ms)
         click.echo(f"plot: {picture}")
-    if not sets_instances(version.config, point):
+    if not sets_instances(version.config, candidate):
         click.echo(
             "its instances stay: calls at once on this CPU say nothing of a server's GPU; measure there with --engine "
             "triton://HOST:PORT, or export with --target cpu"
         )
 
 
-def _on_triton(engine: str, device: Device, grid: Grid, now: ServingSettings, subject: Subject) -> tuple[Groups, Bench]:
-    """Points and bench of a live server, which is asked whether it is there. Raises ExportError."""
+def _on_triton(
+    engine: str, device: Device, grid: SearchSpace, now: ServingSettings, subject: Subject
+) -> tuple[CandidateGroups, Bench]:
+    """Candidates and bench of a live server, which is asked whether it is there. Raises ExportError."""
     if device != "config":
         raise ExportError("--device is for the embedded engine; a Triton runs a model where its config.pbtxt says (--target)")
     groups = triton_groups(grid, now)
@@ -134,15 +146,17 @@ def _on_triton(engine: str, device: Device, grid: Grid, now: ServingSettings, su
     return groups, triton_bench(address, subject, name)
 
 
-def _measured(groups: Groups, bench: Bench, seconds: float, version: ModelVersion) -> list[Measured]:
-    points = sum(map(len, groups))
-    label = f"{version.name} version {version.version}: {points} points, {math.ceil(points * seconds)} s and what opening takes"
-    with click.progressbar(length=points * ROUNDS, label=label, file=sys.stderr) as bar:
-        return measure(groups, bench, seconds, lambda: bar.update(1))
+def _measured(groups: CandidateGroups, bench: Bench, seconds: float, version: ModelVersion) -> list[Measured]:
+    candidates = sum(map(len, groups))
+    label = (
+        f"{version.name} version {version.version}: {candidates} candidates, {math.ceil(candidates * seconds)} s plus loading"
+    )
+    with click.progressbar(length=candidates * ROUNDS, label=label, file=sys.stderr) as bar:
+        return measure_candidates(groups, bench, seconds, lambda: bar.update(1))
 
 
-def _write(models: Path, version: ModelVersion, point: Point) -> None:
-    written = write_tuned(models, version, point)
+def _write(models: Path, version: ModelVersion, candidate: Candidate) -> None:
+    written = write_tuned(models, version, candidate)
     if written.moved:
         click.echo("config.pbtxt was changed by somebody else during this; measured is the model as it was before that")
     if not written.changed:

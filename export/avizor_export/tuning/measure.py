@@ -1,4 +1,4 @@
-"""Measuring points: rounds of all of them in turn, so that whatever else the machine does falls on all alike."""
+"""Measuring candidates: rounds of all of them in turn, so that whatever else the machine does falls on all alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model
-from avizor_export.tuning.candidates import Measured, Point, Round
+from avizor_export.tuning.candidates import Candidate, Measured, Round
 from avizor_export.tuning.load_generator import Call, run_load
 from avizor_inference.arrays import Items
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
@@ -23,8 +23,8 @@ from avizor_inference.repository.triton_config import BATCH_PARAMETER, THREADS_P
 ROUNDS = 3
 _USUAL_SHAPES = "trt_profile_opt_shapes"
 
-# Opens the model as a point wants it, for all points that differ in nothing that is settled on opening; gives what calls it.
-Bench = Callable[[Point], AbstractContextManager[Callable[[Point], Call]]]
+# Opens the model for all candidates that need the same session; returns what calls it as a candidate wants it.
+Bench = Callable[[Candidate], AbstractContextManager[Callable[[Candidate], Call]]]
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,29 @@ class Subject:
         return self.version.manifest.input.tensor().name
 
 
-def measure(groups: Sequence[Sequence[Point]], bench: Bench, seconds: float, on_point: Callable[[], None]) -> list[Measured]:
-    """`seconds` for each point in all, in three rounds. groups: points that one opening serves."""
-    rounds: dict[Point, list[Round]] = {point: [] for group in groups for point in group}
+def measure_candidates(
+    groups: Sequence[Sequence[Candidate]], bench: Bench, seconds: float, on_candidate: Callable[[], None]
+) -> list[Measured]:
+    """`seconds` for each candidate in all, in three rounds. groups: candidates that one opening serves."""
+    rounds: dict[Candidate, list[Round]] = {candidate: [] for group in groups for candidate in group}
     for number in range(ROUNDS):
         for group in groups if number % 2 == 0 else list(reversed(groups)):
             with bench(group[0]) as call_for:
-                for point in group:
-                    rounds[point].append(run_load(call_for(point), point.clients, point.batch, seconds / ROUNDS))
-                    on_point()
-    return [Measured(point, tuple(of_point)) for point, of_point in rounds.items()]
+                for candidate in group:
+                    rounds[candidate].append(
+                        run_load(call_for(candidate), candidate.clients, candidate.batch, seconds / ROUNDS)
+                    )
+                    on_candidate()
+    return [Measured(candidate, tuple(results)) for candidate, results in rounds.items()]
 
 
 def embedded_bench(repository: ModelRepository, subject: Subject, device: Device) -> Bench:
     """The embedded engine, as batch jobs and the gateway use it: calls of `batch` rows."""
 
     @contextmanager
-    def opened(point: Point) -> Iterator[Callable[[Point], Call]]:
-        with EmbeddedEngine(repository, device=device, intra_op_threads=point.threads) as engine:
-            yield lambda point: _embedded_call(engine, subject, point.batch)
+    def opened(candidate: Candidate) -> Iterator[Callable[[Candidate], Call]]:
+        with EmbeddedEngine(repository, device=device, intra_op_threads=candidate.threads) as engine:
+            yield lambda candidate: _embedded_call(engine, subject, candidate.batch)
 
     return opened
 
@@ -73,9 +77,9 @@ def triton_bench(address: str, subject: Subject, name: str) -> Bench:
     model = subject.version.model_path.read_bytes()
 
     @contextmanager
-    def opened(point: Point) -> Iterator[Callable[[Point], Call]]:
+    def opened(candidate: Candidate) -> Iterator[Callable[[Candidate], Call]]:
         with (
-            temporary_model(address, model, overridden(subject.version.config, point), name),
+            temporary_model(address, model, with_candidate(subject.version.config, candidate), name),
             TritonEngine(address) as engine,
         ):
             yield lambda _: _triton_call(engine, subject, name)
@@ -83,33 +87,33 @@ def triton_bench(address: str, subject: Subject, name: str) -> Bench:
     return opened
 
 
-def overridden(config: ModelConfig, point: Point) -> ModelConfig:
-    """The configuration as a point wants it."""
+def with_candidate(config: ModelConfig, candidate: Candidate) -> ModelConfig:
+    """The configuration as a candidate wants it."""
     changed = ModelConfig()
     changed.CopyFrom(config)
-    apply_point(changed, point)
+    apply_candidate(changed, candidate)
     return changed
 
 
-def apply_point(config: ModelConfig, point: Point) -> None:
-    """Write a point's values into a configuration; nothing else in it is touched.
+def apply_candidate(config: ModelConfig, candidate: Candidate) -> None:
+    """Write a candidate's values into a configuration; nothing else in it is touched.
 
     What was measured embedded says nothing of a server's batches (a preferred size of 1 would end them), and of its instances
     only where they run on the CPU.
     """
-    if sets_instances(config, point):
+    if sets_instances(config, candidate):
         group = config.instance_group[0] if config.instance_group else config.instance_group.add()
-        group.count = point.instances
-    if point.threads:
-        config.parameters[THREADS_PARAMETER].string_value = str(point.threads)
+        group.count = candidate.instances
+    if candidate.threads:
+        config.parameters[THREADS_PARAMETER].string_value = str(candidate.threads)
     elif THREADS_PARAMETER in config.parameters:
         del config.parameters[THREADS_PARAMETER]
-    if point.queue_delay_us is None:
-        config.parameters[BATCH_PARAMETER].string_value = str(point.batch)
+    if candidate.queue_delay_us is None:
+        config.parameters[BATCH_PARAMETER].string_value = str(candidate.batch)
         return
-    config.dynamic_batching.max_queue_delay_microseconds = point.queue_delay_us
-    if set(config.dynamic_batching.preferred_batch_size) != set(point.preferred):
-        _set_preferred(config, point.preferred)
+    config.dynamic_batching.max_queue_delay_microseconds = candidate.queue_delay_us
+    if set(config.dynamic_batching.preferred_batch_size) != set(candidate.preferred):
+        _set_preferred(config, candidate.preferred)
 
 
 def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
@@ -121,11 +125,11 @@ def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
             accelerator.parameters[_USUAL_SHAPES] = re.sub(r":\d+x", f":{max(sizes, default=config.max_batch_size)}x", shapes)
 
 
-def sets_instances(config: ModelConfig, point: Point) -> bool:
-    """Whether the point's instances are those of a server: measured on one, or of a model that runs on the CPU alone."""
+def sets_instances(config: ModelConfig, candidate: Candidate) -> bool:
+    """Whether the candidate's instances are those of a server: measured on one, or of a model that runs on the CPU alone."""
     # Where config.pbtxt has no group, Triton takes what the machine has.
     on_cpu = bool(config.instance_group) and all(group.kind == group.KIND_CPU for group in config.instance_group)
-    return point.queue_delay_us is not None or on_cpu
+    return candidate.queue_delay_us is not None or on_cpu
 
 
 def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:

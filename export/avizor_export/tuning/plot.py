@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from avizor_export.tuning.candidates import Measured, Point
+from avizor_export.tuning.candidates import Candidate, Measured
 from avizor_inference.errors import ExportError
 
 
@@ -23,7 +23,7 @@ def check_picture(path: Path) -> None:
 
 
 def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured, max_p99_ms: float | None) -> None:
-    """Write a PNG. Bars are the least and the largest round; points along a line differ in batch size, or in clients.
+    """Write a PNG. Bars are the least and the largest round; candidates along a line differ in batch size, or in clients.
 
     Raises ExportError where the file cannot be written.
     """
@@ -33,22 +33,22 @@ def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured,
     axes = figure.subplots()
     lines: dict[str, list[Measured]] = {}
     for each in measured:
-        lines.setdefault(_line(each.point), []).append(each)
-    for name, points in lines.items():
-        rates, latencies = [each.rows_per_s for each in points], [each.p99_ms for each in points]
+        lines.setdefault(_line(each.candidate), []).append(each)
+    for name, candidates in lines.items():
+        rates, latencies = [each.rows_per_s for each in candidates], [each.p99_ms for each in candidates]
         axes.errorbar(
             rates,
             latencies,
-            xerr=_bars(rates, [each.spread for each in points]),
-            yerr=_bars(latencies, [each.p99_spread for each in points]),
+            xerr=_bars(rates, [each.spread for each in candidates]),
+            yerr=_bars(latencies, [each.p99_spread for each in candidates]),
             marker="o",
             markersize=4,
             linewidth=1,
             elinewidth=0.6,
             label=name,
         )
-        for each in points:
-            label = str(each.point.batch if each.point.queue_delay_us is None else each.point.clients)
+        for each in candidates:
+            label = str(each.candidate.batch if each.candidate.queue_delay_us is None else each.candidate.clients)
             axes.annotate(label, (each.rows_per_s, each.p99_ms), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
     axes.plot(chosen.rows_per_s, chosen.p99_ms, "o", markersize=14, fillstyle="none", color="black", label="chosen")
     if max_p99_ms is not None:
@@ -58,7 +58,9 @@ def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured,
         ticks(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "125" else "")
     axes.set_xlabel("rows per second")
     axes.set_ylabel("p99 of a call, ms")
-    axes.set_title(f"{title}; beside each point its {'batch' if measured[0].point.queue_delay_us is None else 'clients'}")
+    axes.set_title(
+        f"{title}; beside each candidate its {'batch' if measured[0].candidate.queue_delay_us is None else 'clients'}"
+    )
     axes.grid(visible=True, which="both", linewidth=0.3)
     axes.legend(fontsize="small")
     try:
@@ -67,10 +69,10 @@ def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured,
         raise ExportError(f"{path}: the plot cannot be written ({error.strerror})") from error
 
 
-def _line(point: Point) -> str:
-    parts = [f"{point.instances} x {point.threads or 'auto'} threads"]
-    if point.queue_delay_us is not None:
-        parts += [f"{point.queue_delay_us} us", *([f"preferred {point.preferred_text}"] if point.preferred else [])]
+def _line(candidate: Candidate) -> str:
+    parts = [f"{candidate.instances} x {candidate.threads or 'auto'} threads"]
+    if candidate.queue_delay_us is not None:
+        parts += [f"{candidate.queue_delay_us} us", *([f"preferred {candidate.preferred_text}"] if candidate.preferred else [])]
     return ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Writing a chosen point into config.pbtxt: as export would have written it where it did, else with every field as it was."""
+"""Writing a chosen candidate into config.pbtxt: as export would have written it, else with every field as it was."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_export.publication.publish import locked, write_whole
 from avizor_export.triton_config.next_config import exported_text, name_to_keep, written
 from avizor_export.triton_config.settings import changes, serving_of
-from avizor_export.tuning.candidates import Point
-from avizor_export.tuning.measure import apply_point, sets_instances
+from avizor_export.tuning.candidates import Candidate
+from avizor_export.tuning.measure import apply_candidate, sets_instances
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, digest_of_version, digests_in, parse_config
@@ -36,20 +36,20 @@ class Tuned:
     moved: bool = False
 
 
-def tuned(config: ModelConfig, point: Point) -> ModelConfig:
-    """A copy of the configuration with the point's values. Raises ExportError where they cannot be written into it."""
-    if len(config.instance_group) > 1 and sets_instances(config, point):
+def tuned(config: ModelConfig, candidate: Candidate) -> ModelConfig:
+    """A copy of the configuration with the candidate's values. Raises ExportError where they cannot be written into it."""
+    if len(config.instance_group) > 1 and sets_instances(config, candidate):
         raise ExportError(
             f"config.pbtxt of {config.name!r} has {len(config.instance_group)} instance groups; tune knows one: leave one, or "
             "set the counts by hand"
         )
     changed = ModelConfig()
     changed.CopyFrom(config)
-    apply_point(changed, point)
+    apply_candidate(changed, candidate)
     return changed
 
 
-def differences(before: ModelConfig, after: ModelConfig) -> list[str]:
+def changed_fields(before: ModelConfig, after: ModelConfig) -> list[str]:
     """The serving settings that differ, as `name before -> after`."""
     return [
         f"{name} {_shown(was)} -> {_shown(now)}" for name, (was, now) in changes(serving_of(before), serving_of(after)).items()
@@ -64,8 +64,8 @@ def check_writable(models: Path, name: str) -> None:
             raise ExportError(f"{folder} cannot be written{_MEND}")
 
 
-def write_tuned(models: Path, version: ModelVersion, point: Point) -> Tuned:
-    """Replace config.pbtxt by one with the point's values, in one step.
+def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tuned:
+    """Replace config.pbtxt by one with the candidate's values, in one step.
 
     A file that export would not have written so keeps all its fields, and is itself kept beside the new one, since its comments
     are lost. Raises ExportError if the model was published anew since `version` was read, or the file cannot be written.
@@ -77,8 +77,8 @@ def write_tuned(models: Path, version: ModelVersion, point: Point) -> Tuned:
         newest = ModelRepository(models).versions(version.name)[-1]
         if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
             raise ExportError(f"{version.name!r} was published anew while it was tuned; tune it again")
-        changed = tuned(config, point)
-        moved, differing = config != version.config, differences(config, changed)
+        changed = tuned(config, candidate)
+        moved, differing = config != version.config, changed_fields(config, changed)
         if not differing:
             return Tuned([], moved=moved)
         kept = path.with_name(name_to_keep(path.parent))

@@ -1,4 +1,4 @@
-"""Which points `avizor tune` measures: the values that were given, or else what is usual here."""
+"""Which candidates `avizor tune` measures: the values that were given, or else what is usual here."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import product
 
 from avizor_export.triton_config.settings import ServingSettings
-from avizor_export.tuning.candidates import Point
+from avizor_export.tuning.candidates import Candidate
 from avizor_inference.errors import ExportError
 
 Numbers = Sequence[int]
-# A point's group: those that one opening of the model serves.
-Groups = list[list[Point]]
+# A candidate's group: those that one opening of the model serves.
+CandidateGroups = list[list[Candidate]]
 
 _BATCHES = (1, 8, 32)
 _TRITON_INSTANCES = (1, 2)
@@ -22,7 +22,7 @@ _CLIENTS = (1, 8, 32)
 
 
 @dataclass(frozen=True)
-class Grid:
+class SearchSpace:
     """The values to try, each empty where they were not given."""
 
     batch: Numbers = ()
@@ -32,7 +32,7 @@ class Grid:
     clients: Numbers = ()
 
 
-def embedded_groups(grid: Grid, now: ServingSettings) -> Groups:
+def embedded_groups(grid: SearchSpace, now: ServingSettings) -> CandidateGroups:
     """Batch sizes up to the model's, and instances x threads that this machine has cores for. Raises ExportError if none is."""
     if grid.queue_delay_us or grid.clients:
         raise ExportError("--queue-delay-us and --clients are for a Triton (--engine triton://HOST:PORT)")
@@ -46,13 +46,13 @@ def embedded_groups(grid: Grid, now: ServingSettings) -> Groups:
     for each in threads:
         fitting = [count for count in instances if count * max(each, 1) <= cores]
         if fitting:
-            groups.append([Point(count, each, batch, clients=count) for count, batch in product(fitting, batches)])
+            groups.append([Candidate(count, each, batch, clients=count) for count, batch in product(fitting, batches)])
     if not groups:
         raise ExportError(f"no instances x threads of those given fit the {cores} cores here; give smaller ones")
     return groups
 
 
-def triton_groups(grid: Grid, now: ServingSettings) -> Groups:
+def triton_groups(grid: SearchSpace, now: ServingSettings) -> CandidateGroups:
     """Instances x queue delays (x threads x preferred batch sizes, if given), each under several numbers of clients."""
     _within(grid.batch, now.max_batch_size)
     preferred: list[tuple[int, ...]] = [(size,) if size else () for size in grid.batch]
@@ -64,7 +64,7 @@ def triton_groups(grid: Grid, now: ServingSettings) -> Groups:
     )
     clients = grid.clients or _CLIENTS
     return [
-        [Point(instances, threads, 1, callers, delay, sizes) for callers in clients]
+        [Candidate(instances, threads, 1, callers, delay, sizes) for callers in clients]
         for instances, threads, sizes, delay in ways
     ]
 
