@@ -22,7 +22,7 @@ def tree(kind: type[errors.AvizorError]) -> list[type[errors.AvizorError]]:
 
 def test_every_error_is_defined_in_the_one_file_and_drawn_there() -> None:
     for package in (avizor_pipeline, avizor_service):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     names = [
         kind.__name__ for kind in tree(errors.AvizorError) if kind.__module__.startswith(("avizor_pipeline", "avizor_service"))

@@ -40,7 +40,7 @@ from avizor_inference.errors import AvizorError, ExportError, RepositoryError, V
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import parse_config
 
-READER = Path(__file__).parent.parent / "fuzz_reader.py"
+READER = Path(__file__).parents[2] / "fuzz_reader.py"
 NONSENSE: tuple[Any, ...] = (
     None,
     True,
