@@ -20,7 +20,7 @@ _TASKS = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
 
 
 @dataclass(frozen=True)
-class ServedVersion:
+class OpenVersion:
     """One version, ready to be asked."""
 
     version: ModelVersion
@@ -53,15 +53,15 @@ class ServedVersion:
         return self.calibration
 
 
-class ServedModels:
+class Catalogue:
     """Opens versions when they are first asked for, and keeps them."""
 
     def __init__(self, repository: ModelRepository, engine: Engine) -> None:
         self._repository, self._engine = repository, engine
-        self._open: dict[tuple[str, int], ServedVersion] = {}
+        self._open: dict[tuple[str, int], OpenVersion] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, version: int = 0) -> ServedVersion:
+    def get(self, name: str, version: int = 0) -> OpenVersion:
         """A version, the newest for 0. Raises InvalidInput, ModelNotFound, VersionRefused, EngineUnavailable."""
         if not name:
             raise InvalidInput("name a model", field="model")
@@ -107,14 +107,14 @@ class ServedModels:
                 message.calibration.recordings[source] = calibration.recordings(source)
         return message
 
-    def _opened(self, found: ModelVersion) -> ServedVersion:
+    def _opened(self, found: ModelVersion) -> OpenVersion:
         spec = self._engine.spec(found.name, found.version)
         if spec.sha256 not in ("", found.manifest.model_sha256):
             raise VersionRefused(
                 f"the engine serves another {found.name!r} (sha256 {spec.sha256[:12]}...) than this gateway's repository holds "
                 f"({found.manifest.model_sha256[:12]}...); reload the model there, or mount the same repository"
             )
-        return ServedVersion(found, spec, found.calibration())
+        return OpenVersion(found, spec, found.calibration())
 
 
 def _describe_input(message: pb.Model, manifest: Manifest) -> None:

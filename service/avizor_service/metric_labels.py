@@ -5,7 +5,7 @@ from __future__ import annotations
 OTHER = "other"
 
 
-class KnownSources:
+class BoundedSources:
     """Folds every source that is not known into `other`."""
 
     def __init__(self, named: tuple[str, ...] = ()) -> None:
@@ -15,10 +15,10 @@ class KnownSources:
         """Know more, those of a calibration say."""
         self._known.update(sources)
 
-    def fold(self, source: str) -> str:
+    def label(self, source: str) -> str:
         """The source itself if it is known."""
         return source if source in self._known else OTHER
 
     def all(self) -> list[str]:
-        """Every value that `fold` can give."""
+        """Every value that `label` can give."""
         return sorted(self._known | {OTHER})

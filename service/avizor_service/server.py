@@ -23,8 +23,8 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.addresses import with_port
-from avizor_service.catalogue import ServedModels
-from avizor_service.metric_labels import KnownSources
+from avizor_service.catalogue import Catalogue
+from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import InferenceService, Pools, announce
 from avizor_service.settings import Settings
@@ -63,15 +63,15 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    metrics, sources = Metrics(), KnownSources(settings.sources)
+    metrics, sources = Metrics(), BoundedSources(settings.sources)
     repository = ModelRepository(settings.models)
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
         decoding = stack.enter_context(ThreadPoolExecutor(settings.decoders, "avizor-decode"))
         waiting = stack.enter_context(ThreadPoolExecutor(settings.max_in_flight, "avizor-wait"))
-        models = ServedModels(repository, engine)
-        announce(metrics, models, sources, settings.alpha)
-        service = InferenceService(settings, models, engine, metrics, sources, Pools(decoding, waiting))
+        catalogue = Catalogue(repository, engine)
+        announce(metrics, catalogue, sources, settings.alpha)
+        service = InferenceService(settings, catalogue, engine, metrics, sources, Pools(decoding, waiting))
         server, healthy = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)

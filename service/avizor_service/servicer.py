@@ -23,9 +23,9 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
-from avizor_service.catalogue import ServedModels, ServedVersion
+from avizor_service.catalogue import Catalogue, OpenVersion
 from avizor_service.items import Decoded, decode
-from avizor_service.metric_labels import KnownSources
+from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.settings import Settings
 from avizor_service.status import abort, status_of
@@ -68,13 +68,13 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     def __init__(
         self,
         settings: Settings,
-        models: ServedModels,
+        catalogue: Catalogue,
         engine: Engine,
         metrics: Metrics,
-        sources: KnownSources,
+        sources: BoundedSources,
         pools: Pools,
     ) -> None:
-        self._settings, self._models, self._engine = settings, models, engine
+        self._settings, self._catalogue, self._engine = settings, catalogue, engine
         self._metrics, self._sources, self._pools = metrics, sources, pools
         self._in_flight = 0
 
@@ -92,7 +92,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """See the contract."""
 
         async def work(call: _Call) -> pb.Model:
-            described = await self._blocking(self._models.describe, request.name, request.version)
+            described = await self._blocking(self._catalogue.describe, request.name, request.version)
             call.model = described.name
             return described
 
@@ -152,7 +152,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         return await self._serve("DetectAnomaly", context, work)
 
     def _list(self) -> list[pb.Model]:
-        return [self._models.describe(name) for name in self._models.names()]
+        return [self._catalogue.describe(name) for name in self._catalogue.names()]
 
     async def _serve(self, rpc: str, context: grpc.aio.ServicerContext, work: Callable[[_Call], Awaitable[Answer]]) -> Answer:
         """Admit a call, run it, count it, and end it with a status where it failed."""
@@ -186,8 +186,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         self._in_flight -= 1
         self._metrics.in_flight.dec()
 
-    async def _model(self, call: _Call, request: pb.ClassifyRequest | pb.DetectAnomalyRequest, task: str) -> ServedVersion:
-        model = await self._blocking(self._models.get, request.model, request.version)
+    async def _model(self, call: _Call, request: pb.ClassifyRequest | pb.DetectAnomalyRequest, task: str) -> OpenVersion:
+        model = await self._blocking(self._catalogue.get, request.model, request.version)
         call.model = model.version.name
         model.require(task)
         if not request.items:
@@ -199,7 +199,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         return model
 
     async def _infer(
-        self, model: ServedVersion, items: Sequence[pb.Item], output: str, context: grpc.aio.ServicerContext
+        self, model: OpenVersion, items: Sequence[pb.Item], output: str, context: grpc.aio.ServicerContext
     ) -> list[_Result | Status]:
         """Decode each item and run them all together; an item that is bad by itself gets a status."""
         loop = asyncio.get_running_loop()
@@ -216,13 +216,13 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         rows = iter(np.split(result, np.cumsum([len(each.rows) for each in good])[:-1]))
         return [_Result(each, next(rows)) if isinstance(each, Decoded) else each for each in decoded]
 
-    def _decode(self, item: pb.Item, model: ServedVersion, number: int) -> Decoded | Status:
+    def _decode(self, item: pb.Item, model: OpenVersion, number: int) -> Decoded | Status:
         try:
             return decode(item, model.manifest.input, self._settings.max_windows)
         except Exception as error:  # one bad item must not cost the others their answer
             return status_of(error, field=f"items[{number}]")
 
-    def _run(self, model: ServedVersion, rows: Array, output: str, timeout_s: float | None) -> Array:
+    def _run(self, model: OpenVersion, rows: Array, output: str, timeout_s: float | None) -> Array:
         (input_name,) = model.spec.inputs
         name, version = model.spec.name, model.spec.version
         answer = infer_rows(self._engine, name, {input_name: rows}, [output], version=version, timeout_s=timeout_s)
@@ -230,26 +230,26 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
 
     def _count(self, model: str, source: str, item: Verdict) -> None:
         """Count a verdict at the gateway's own alpha."""
-        folded = self._sources.fold(source)
+        label = self._sources.label(source)
         if item.p_value is None or item.not_judged(self._settings.alpha):
-            self._metrics.not_judged.labels(model, folded).inc()
+            self._metrics.not_judged.labels(model, label).inc()
             return
-        self._metrics.scored.labels(model, folded).inc()
+        self._metrics.scored.labels(model, label).inc()
         self._metrics.p_value.labels(model).observe(item.p_value)
         if item.is_anomaly(self._settings.alpha):
-            self._metrics.anomalies.labels(model, folded).inc()
+            self._metrics.anomalies.labels(model, label).inc()
 
     async def _blocking(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         """Run in a thread what waits for a disk or an engine."""
         return await asyncio.get_running_loop().run_in_executor(self._pools.waiting, work, *arguments)
 
 
-def announce(metrics: Metrics, models: ServedModels, sources: KnownSources, alpha: float) -> None:
+def announce(metrics: Metrics, catalogue: Catalogue, sources: BoundedSources, alpha: float) -> None:
     """Show every calibrated model's series from the start, at 0: a rate needs a first value to rise from.
 
     Raises CalibrationError where a calibration cannot support the gateway's alpha.
     """
-    calibrations = models.calibrations()
+    calibrations = catalogue.calibrations()
     for calibration in calibrations.values():
         require_alpha(calibration, alpha)  # raises, and says what would do
         sources.add(tuple(calibration.source_names))
