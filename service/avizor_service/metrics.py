@@ -1,4 +1,4 @@
-"""The gateway's metrics, declared once. A registry of its own, so that one process can hold several gateways."""
+"""The gateway's metrics, declared once, in a separate registry: one process can hold several gateways."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Metrics:
         )
 
 
-# Names as they are exposed, without the suffixes of histograms: what rules and dashboards may use.
-METRIC_NAMES = frozenset(
-    metric.name + ("_total" if metric.type == "counter" else "") for metric in Metrics().registry.collect()
-)
+def metric_names() -> frozenset[str]:
+    """Return the names as they are exposed, without the suffixes of histograms: what rules and dashboards may use."""
+    metrics = Metrics().registry.collect()
+    return frozenset(metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics)

@@ -8,7 +8,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
@@ -23,11 +22,16 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.addresses import with_port
+from avizor_service.anomaly_metrics import AnomalyMetrics
+from avizor_service.calls import Calls
 from avizor_service.catalogue import Catalogue
+from avizor_service.gateway import Gateway
+from avizor_service.inference import Inference
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
-from avizor_service.servicer import InferenceService, Pools, announce
+from avizor_service.servicer import InferenceService
 from avizor_service.settings import Settings
+from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
 
 _log = logging.getLogger(__name__)
@@ -63,26 +67,32 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    metrics, sources = Metrics(), BoundedSources(settings.sources)
-    repository = ModelRepository(settings.models)
+    metrics = Metrics()
     with contextlib.ExitStack() as stack:
+        repository = ModelRepository(settings.models)
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
-        decoding = stack.enter_context(ThreadPoolExecutor(settings.decoders, "avizor-decode"))
-        waiting = stack.enter_context(ThreadPoolExecutor(settings.max_in_flight, "avizor-wait"))
-        catalogue = Catalogue(repository, engine)
-        announce(metrics, catalogue, sources, settings.alpha)
-        service = InferenceService(settings, catalogue, engine, metrics, sources, Pools(decoding, waiting))
-        server, healthy = _server(settings, service, metrics)
+        threads = stack.enter_context(open_threads(settings.decoders, settings.max_in_flight))
+        gateway = _gateway(settings, repository, engine, threads, metrics)
+        service = InferenceService(gateway, Calls(metrics, settings.max_in_flight))
+        server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
         await server.start()
-        watching = asyncio.create_task(_watch(engine, settings, metrics, healthy))
+        watching = asyncio.create_task(_watch(engine, settings, metrics, health_service))
         started(Addresses(with_port(settings.host, port), with_port(settings.host, metrics_port)))
         await stop.wait()
         _log.info("stopping")
         watching.cancel()
-        await healthy.enter_graceful_shutdown()
+        await health_service.enter_graceful_shutdown()
         await server.stop(settings.grace_s)
+
+
+def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, threads: Threads, metrics: Metrics) -> Gateway:
+    catalogue = Catalogue(repository, engine)
+    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
+    anomaly_metrics.start(catalogue.calibrations())
+    inference = Inference(engine, threads, metrics, settings.max_windows)
+    return Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
 def _server(
@@ -92,10 +102,10 @@ def _server(
     limits = [("grpc.max_receive_message_length", settings.max_message_bytes), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(interceptors=interceptors, options=[*limits, *_KEEPALIVE, ("grpc.so_reuseport", 0)])
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    health_service = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    return server, healthy
+    return server, health_service
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:
@@ -136,7 +146,7 @@ def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitS
     return int(server.server_port)
 
 
-async def _watch(engine: Engine, settings: Settings, metrics: Metrics, healthy: health.aio.HealthServicer) -> None:
+async def _watch(engine: Engine, settings: Settings, metrics: Metrics, health_service: health.aio.HealthServicer) -> None:
     """Tell health checks and metrics whether the engine is there."""
     gauge = metrics.engine_up.labels(EMBEDDED if settings.engine == EMBEDDED else "triton")
     before: bool | None = None
@@ -147,6 +157,6 @@ async def _watch(engine: Engine, settings: Settings, metrics: Metrics, healthy: 
             _log.log(logging.INFO if up else logging.WARNING, "engine %s is %s", settings.engine, "up" if up else "away")
             status = health_pb2.HealthCheckResponse.SERVING if up else health_pb2.HealthCheckResponse.NOT_SERVING
             for name in ("", SERVICE):
-                await healthy.set(name, status)
+                await health_service.set(name, status)
             before = up
         await asyncio.sleep(WATCH_S)
