@@ -13,8 +13,9 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open import infer_rows
+from avizor_inference.items.decode import Item, decode_item
+from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
-from avizor_service.items import Decoded, decode
 from avizor_service.metrics import Metrics
 from avizor_service.threads import Threads
 
@@ -23,7 +24,7 @@ from avizor_service.threads import Threads
 class ItemResult:
     """One item, and each output of the model for it: [windows, *item_shape]."""
 
-    item: Decoded
+    item: Item
     outputs: Mapping[str, Array]
 
 
@@ -53,18 +54,18 @@ class Inference:
         Engine.infer raises.
         """
         decoded = await asyncio.gather(*(self._threads.decode(self._decode, item, model) for item in items))
-        good = [item for item in decoded if isinstance(item, Decoded)]
-        self._metrics.clipped.labels(model.version.name).inc(sum(item.clipped for item in good))
+        good = [item for item in decoded if isinstance(item, Item)]
+        self._metrics.clipped.labels(model.version.name).inc(sum(item.level.beyond > 0 for item in good))
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
         together = np.concatenate([item.rows for item in good])
         result = await self._threads.wait_for(self._infer, model, together, outputs, time_remaining_s())
         shares = iter(_split(result, [len(item.rows) for item in good]))
-        return [ItemResult(item, next(shares)) if isinstance(item, Decoded) else item for item in decoded]
+        return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
 
-    def _decode(self, item: pb.Item, model: OpenVersion) -> Decoded | BadItem:
+    def _decode(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
         try:
-            return decode(item, model.manifest.input, self._max_windows)
+            return decode_item(wire.content(item), model.manifest.input, self._max_windows)
         except Exception as error:
             return BadItem(error)
 

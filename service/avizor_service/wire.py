@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
+from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
-from avizor_inference.items.inputs import AudioInput, ImageInput, TableInput, TensorSpec
+from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
+from avizor_inference.errors import InvalidInput
+from avizor_inference.items.decode import Content, ImageFile, SoundFile, Span, TableRow, TensorBytes
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput, TensorSpec
+from avizor_inference.items.table_rows import Value
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest, Task
 from avizor_inference.repository.models import ModelVersion
 
 _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
+
+
+def content(item: pb.Item) -> Content:
+    """Return what an item holds. Raises InvalidInput if it holds nothing, or a row with a list or an object in it."""
+    kind = item.WhichOneof("content")
+    if kind == "image":
+        return ImageFile(item.image)
+    if kind == "audio":
+        return SoundFile(item.audio)
+    if kind == "row":
+        return TableRow(_values(item.row))
+    if kind == "tensor":
+        return TensorBytes(item.tensor.dtype, tuple(item.tensor.shape), item.tensor.data)
+    raise InvalidInput("the item holds nothing; send an image, audio, a row or a tensor", field="content")
+
+
+def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
+    """Return the spans of an item's windows in seconds. All zero for what is not a sound."""
+    return [_span(span, spec.sample_rate) if span and isinstance(spec, AudioInput) else pb.Span() for span in spans]
 
 
 def model_message(model: ModelVersion, versions: Sequence[int], calibration: Calibration | None) -> pb.Model:
@@ -41,10 +64,9 @@ def model_message(model: ModelVersion, versions: Sequence[int], calibration: Cal
 
 def classification_message(probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int) -> pb.Classification:
     """Return the k most probable classes of an item and of each of its windows. probabilities: float32[windows, labels]."""
-    mean = probabilities.astype(np.float64).mean(axis=0)
-    message = pb.Classification(classes=_classes(mean, labels, k))
+    message = pb.Classification(classes=_classes(top_k(MeanProbabilities.of(probabilities).value, labels, k)))
     for span, row in zip(spans, probabilities, strict=True):
-        message.windows.append(pb.ClassifiedWindow(span=span, classes=_classes(row, labels, k)))
+        message.windows.append(pb.ClassifiedWindow(span=span, classes=_classes(top_k(row, labels, k))))
     return message
 
 
@@ -85,6 +107,19 @@ def _tensor(spec: TensorSpec) -> pb.TensorSpec:
     return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.item_shape, meaning=spec.meaning)
 
 
-def _classes(probabilities: Array, labels: Sequence[str], k: int) -> list[pb.ClassProbability]:
-    best = np.argsort(-probabilities, kind="stable")[:k]
-    return [pb.ClassProbability(label=labels[index], probability=float(probabilities[index])) for index in best]
+def _classes(best: Iterable[ClassProbability]) -> list[pb.ClassProbability]:
+    return [pb.ClassProbability(label=label, probability=probability) for label, probability in best]
+
+
+def _span(span: Span, sample_rate: int) -> pb.Span:
+    return pb.Span(channel=span.channel, start_s=span.start_sample / sample_rate, end_s=span.end_sample / sample_rate)
+
+
+def _values(row: Struct) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for name, value in row.fields.items():
+        kind = value.WhichOneof("kind")
+        if kind in ("list_value", "struct_value"):
+            raise InvalidInput(f"column {name!r} holds a list or an object; give a number or a name", field=f"row.{name}")
+        values[name] = None if kind in (None, "null_value") else getattr(value, kind)
+    return values

@@ -26,5 +26,6 @@ async def classify(gateway: Gateway, request: pb.ClassifyRequest, call: Call) ->
         if isinstance(result, BadItem):
             answer.items.append(pb.Classification(error=item_status(result.error, number)))
         else:
-            answer.items.append(wire.classification_message(result.outputs[_OUTPUT], result.item.spans, labels, k))
+            spans = wire.span_messages(result.item.spans, model.manifest.input)
+            answer.items.append(wire.classification_message(result.outputs[_OUTPUT], spans, labels, k))
     return answer

@@ -38,7 +38,8 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
             answer.items.append(pb.Verdict(error=item_status(error, number)))
             continue
         p_values, _ = judge.window_p_values(item.source, scores, is_short=result.item.is_short)
-        answer.items.append(wire.verdict_message(judged, alpha, result.item.spans, scores, p_values))
+        spans = wire.span_messages(result.item.spans, model.manifest.input)
+        answer.items.append(wire.verdict_message(judged, alpha, spans, scores, p_values))
     return answer
 
 
