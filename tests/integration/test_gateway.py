@@ -20,7 +20,7 @@ from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository
 
 
-def test_list_and_get(stub: Stub, models: Path) -> None:
+def test_models_are_listed_and_found_by_name(stub: Stub, models: Path) -> None:
     listed = stub.ListModels(pb.ListModelsRequest()).models
     assert [model.name for model in listed] == ["digits", "kinds", "normal", "transfers"]
     digits, kinds, autoencoder, table = listed
@@ -39,7 +39,7 @@ def test_list_and_get(stub: Stub, models: Path) -> None:
     assert (one.task, one.version, list(one.versions), one.max_batch_size) == (pb.TASK_CLASSIFY, 1, [1], 16)
 
 
-def test_classify_images_as_the_engine_does(stub: Stub, models: Path) -> None:
+def test_images_are_classified_as_by_the_engine(stub: Stub, models: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (20, 32, 32)).astype(np.uint8)
     with EmbeddedEngine(models) as engine:
         rows = [engine.infer("digits", {"image": p[None, ..., None]}, ["probabilities"])["probabilities"][0] for p in pixels]
@@ -66,7 +66,7 @@ def test_images_of_any_kind_and_size_are_brought_to_the_models(stub: Stub) -> No
     assert len(set(found)) == 1
 
 
-def test_classify_sound_by_window_and_whole(stub: Stub) -> None:
+def test_sound_is_classified_by_window_and_as_a_whole(stub: Stub) -> None:
     samples = tone(1.3)
     request = pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=wav(samples)), pb.Item(audio=wav(samples, kind="FLAC"))])
     first, second = stub.Classify(request).items
@@ -77,7 +77,7 @@ def test_classify_sound_by_window_and_whole(stub: Stub) -> None:
     assert len(first.classes) == 1
 
 
-def test_raw_tensors(stub: Stub) -> None:
+def test_a_raw_tensor_is_answered_like_the_image_that_it_holds(stub: Stub) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (32, 32, 1)).astype(np.uint8)
     tensor = pb.Tensor(dtype="uint8", shape=[32, 32, 1], data=pixels.tobytes())
     items = [pb.Item(tensor=tensor), pb.Item(image=png(pixels[..., 0]))]
@@ -85,7 +85,7 @@ def test_raw_tensors(stub: Stub) -> None:
     assert raw == encoded
 
 
-def test_health_and_reflection_as_a_generic_client_uses_them(served: Gateway) -> None:
+def test_a_generic_client_can_use_health_and_reflection(served: Gateway) -> None:
     with grpc.insecure_channel(served.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for service in ("", "avizor.v1.InferenceService"):

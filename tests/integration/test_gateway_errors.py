@@ -87,7 +87,7 @@ def test_images_that_are_not_of_the_contract_are_refused(stub: Stub) -> None:
         ("GetModel", pb.GetModelRequest(name="nothing"), "NOT_FOUND", "no model 'nothing'", ""),
     ],
 )
-def test_errors_of_a_whole_call(
+def test_a_bad_call_ends_with_a_code_a_message_and_the_field(
     served: Gateway, stub: Stub, rpc: str, request_: object, code: str, message: str, field: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
@@ -102,7 +102,7 @@ def test_errors_of_a_whole_call(
         assert violation.field_violations[0].field == field
 
 
-def test_deadline(stub: Stub) -> None:
+def test_a_call_past_its_deadline_is_ended(stub: Stub) -> None:
     items = [pb.Item(audio=wav(tone(10.0)))] * 50
     with pytest.raises(grpc.RpcError) as caught:
         stub.Classify(pb.ClassifyRequest(model="kinds", items=items), timeout=0.05)

@@ -52,7 +52,7 @@ def test_a_full_gateway_turns_calls_away_and_says_when_to_come_back(models: Path
         assert running.metrics()['avizor_rejected_total{reason="full"}'] == 3
 
 
-def test_tokens(models: Path, tmp_path: Path) -> None:
+def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text('# who may call\n"Bearer sesame" "ali";\n"Bearer other-one" "baba";\n')
     with gateway(models, "--alpha", 0.05, "--tokens", tokens) as running, grpc.insecure_channel(running.address) as channel:
@@ -99,7 +99,7 @@ def test_a_gateway_that_cannot_work_does_not_start(models: Path, options: list[s
         ),
     ],
 )
-def test_a_taken_port_is_said_to_be_taken(models: Path, option: str, message: str) -> None:
+def test_a_taken_port_is_reported(models: Path, option: str, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = {"--port": "0", "--metrics-port": "0", option: str(port)}

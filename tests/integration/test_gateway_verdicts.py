@@ -25,7 +25,7 @@ def row(**values: float | str | None) -> pb.Item:
     return item
 
 
-def test_rows_of_a_table_by_name(stub: Stub, models: Path) -> None:
+def test_a_row_is_read_by_the_names_of_its_columns(stub: Stub, models: Path) -> None:
     items = [row(country="FR", amount=120.5, hour=3), row(amount=None, country="XX"), row(hour=True)]
     answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=items))
     records = np.array([[120.5, 3, 1], [np.nan] * 3, [np.nan, 1, np.nan]], np.float32)
@@ -49,7 +49,7 @@ def test_rows_of_a_table_by_name(stub: Stub, models: Path) -> None:
         (pb.Item(image=b""), "the model takes row"),
     ],
 )
-def test_rows_that_do_not_fit_cost_the_others_nothing(stub: Stub, item: pb.Item, says: str) -> None:
+def test_a_row_that_does_not_fit_does_not_cost_the_others_their_answer(stub: Stub, item: pb.Item, says: str) -> None:
     bad, good = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=[item, row(hour=1)])).items
     assert says in bad.error.message
     assert good.score > 0
@@ -60,7 +60,7 @@ def test_a_number_whose_square_no_float32_holds_is_an_anomaly(stub: Stub) -> Non
     assert (verdict.score, verdict.is_anomaly) == (math.inf, True)
 
 
-def test_verdicts_and_what_the_metrics_count(served: Gateway, stub: Stub) -> None:
+def test_the_metrics_count_verdicts_by_source(served: Gateway, stub: Stub) -> None:
     before = served.metrics()
     items = [pb.Item(source="a", audio=normal()), pb.Item(source="a", audio=odd()), pb.Item(source="who?", audio=odd())]
     answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=items))
