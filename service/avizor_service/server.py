@@ -99,7 +99,7 @@ def _server(
     settings: Settings, service: InferenceService, metrics: Metrics
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     interceptors = [TokenInterceptor(read_tokens(settings.tokens), metrics)] if settings.tokens else []
-    limits = [("grpc.max_receive_message_length", settings.max_message_bytes), ("grpc.max_send_message_length", -1)]
+    limits = [("grpc.max_receive_message_length", settings.max_message_mib << 20), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(interceptors=interceptors, options=[*limits, *_KEEPALIVE, ("grpc.so_reuseport", 0)])
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
     health_service = health.aio.HealthServicer()
