@@ -1,4 +1,4 @@
-"""A gateway from its settings to its end: engine, gRPC server, health, reflection, metrics, clean shutdown."""
+"""A gateway from start to clean shutdown: it opens the engine and serves gRPC, health, reflection and metrics."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _log = logging.getLogger(__name__)
 
 SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
-# How often the engine is asked whether it is there.
+# Seconds between two looks at whether the engine is up, and the longest that one look waits.
 WATCH_S = 1.0
 
-# Streams and connections that idle behind a load balancer are kept; a client that pings too often is not cut off for it.
+# Keeps idle streams and connections open behind a load balancer, and does not cut off a client that pings often.
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -58,10 +58,10 @@ class Addresses:
 
 
 async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then take no new calls, and give those under way `grace_s` seconds.
+    """Serve until SIGTERM or SIGINT; then take no new calls, and give running calls `grace_s` seconds.
 
-    Raises AvizorError before serving where the settings do not work: a repository or token file that cannot be used, an alpha
-    that a calibration cannot support, a port that is taken.
+    started: is called once the gateway listens. Raises AvizorError before that if it cannot serve with these settings: a
+    repository or token file that cannot be used, an alpha that a calibration cannot support, a port that is taken.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -112,16 +112,16 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     address = with_port(settings.host, settings.port)
     try:
         port = server.add_insecure_port(address)
-    except RuntimeError as error:  # which does not say why
-        why = _why_not(settings.host, settings.port)
+    except RuntimeError as error:  # it does not say why
+        why = _why_not_free(settings.host, settings.port)
         raise SettingsError(
             f"cannot listen on {address}: {why}; stop the other process or choose another --port or --host"
         ) from error
     return int(port)
 
 
-def _why_not(host: str, port: int) -> str:
-    """Why nothing can listen there, in the system's words."""
+def _why_not_free(host: str, port: int) -> str:
+    """Return why nothing can listen on the port, in the words of the operating system."""
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family) as probe:
@@ -147,7 +147,7 @@ def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitS
 
 
 async def _watch(engine: Engine, settings: Settings, metrics: Metrics, health_service: health.aio.HealthServicer) -> None:
-    """Tell health checks and metrics whether the engine is there."""
+    """Tell health checks and metrics again and again whether the engine is up."""
     gauge = metrics.engine_up.labels(EMBEDDED if settings.engine == EMBEDDED else "triton")
     before: bool | None = None
     while True:
