@@ -1,4 +1,4 @@
-"""Translation between the messages of avizor.v1 and values. No gRPC and no part of the gateway: a client may use it too."""
+"""Translation between the messages of avizor.v1 and values. Imports no gRPC and no other part: a client may use it too."""
 
 from __future__ import annotations
 
