@@ -6,13 +6,12 @@ docs/targets.md gives the reason of each default.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from avizor_inference.errors import AvizorError, ExportError
-from avizor_inference.repository.triton_config import CONFIG_FILE, call_batch_size, intra_op_threads, read_config
+from avizor_inference.errors import ExportError
+from avizor_inference.repository.triton_config import call_batch_size, intra_op_threads
 
 Target = Literal["auto", "cpu", "gpu", "tensorrt"]
 QueueTimeoutAction = Literal["reject", "delay"]
@@ -138,19 +137,16 @@ def serving_of(config: ModelConfig) -> ServingSettings:
     )
 
 
-def published_settings(models: Path, name: str) -> ServingSettings:
-    """The settings of the versions that are published; the defaults where there are none, or none that can be read."""
-    try:
-        return serving_of(read_config(models / name / CONFIG_FILE))
-    except AvizorError:
-        return ServingSettings()
-
-
 def changes(before: ServingSettings, after: ServingSettings) -> dict[str, tuple[object, object]]:
     """The settings that differ, by name, each with its value before and after."""
     names = (field.name for field in fields(ServingSettings))
     both = {name: (getattr(before, name), getattr(after, name)) for name in names}
     return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def shown(value: object) -> str:
+    """Return a setting's value as messages show it."""
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _target(config: ModelConfig) -> Target:

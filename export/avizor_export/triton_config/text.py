@@ -70,7 +70,7 @@ def profile_shape(tensor: TensorSpec, batch_size: int) -> str:
 
 def _head(name: str, serving: ServingSettings) -> str:
     return f"""\
-# Written by `avizor export`. The server completes nothing by itself: what is here is all it knows.
+# Triton adds nothing to this configuration: it is complete.
 name: {json.dumps(name)}
 backend: "onnxruntime"
 max_batch_size: {serving.max_batch_size}"""
