@@ -105,8 +105,8 @@ class Overrides:
             wanted, actual = getattr(settings, name), getattr(effective, name)
             if wanted != actual:
                 raise ExportError(
-                    f"{self.path} sets {name} to {shown(actual)}, so that {shown(wanted)} would have no effect: take it out there, or do not "
-                    "ask for another value"
+                    f"{self.path} sets {name} to {shown(actual)}, so that {shown(wanted)} would have no effect: take it out "
+                    "there, or do not ask for another value"
                 )
 
 

@@ -75,9 +75,10 @@ def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tu
         if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
             raise ExportError(f"{version.name!r} was published again while it was tuned; tune it again")
         text = tuned_config(models, version, config, candidate)
+        tuned = Tuned(changed_fields(config, text), config != version.config)  # which reads the file if it was not read yet
         if text != before:
             write_whole(path, text)
-    return Tuned(changed_fields(config, text), config != version.config)
+    return tuned
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of
 from avizor_export.triton_config.text import config_text
 from avizor_export.tuning.candidates import Candidate
+from avizor_export.tuning.measure import with_candidate
 from avizor_export.tuning.save import check_writable, write_tuned
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
@@ -81,6 +82,13 @@ def test_what_tune_chose_stays_for_the_next_version(repository: Path) -> None:
     wanted = replace(SETTINGS, instances=1, intra_op_threads=2, call_batch_size=8)
     assert published_settings(repository, "digits") == wanted
     assert expected(repository, queue_delay_us=7) == replace(wanted, queue_delay_us=7)
+
+
+@pytest.mark.parametrize("candidate", [CANDIDATE, Candidate(3, 1, 1, 8, queue_delay_us=40, preferred=(16,))])
+def test_what_tune_writes_is_what_it_measured(repository: Path, candidate: Candidate) -> None:
+    measured = serving_of(with_candidate(read_config(repository / "digits/config.pbtxt"), candidate))
+    tune(repository, candidate)
+    assert serving_of(read_config(repository / "digits/config.pbtxt")) == measured
 
 
 def expected(repository: Path, **options: object) -> ServingSettings:
@@ -200,7 +208,7 @@ def test_a_file_that_avizor_did_not_generate_is_refused_with_what_it_has_beyond(
     with pytest.raises(ExportError) as raised:
         published_settings(repository, "digits")
     message = str(raised.value)
-    assert "config.pbtxt is not one that this avizor generated (the end: '# As exported" not in message
+    assert "config.pbtxt is not one that this avizor generated (line " in message
     assert "'# As exported, to tell edits by: eNqNVE1P' instead of ''" in message
     assert "or delete the file, which forgets its settings: give them again (target cpu, " in message
     assert "undo" not in message
