@@ -91,7 +91,7 @@ def _accelerator(
         lines.append(_option(f"trt_profile_{bound}_shapes", ",".join(profile_shape(tensor, size) for tensor in inputs)))
     if digests:  # a model that is loaded temporarily has none, and leaves no engine behind
         lines += [
-            "  # Building an engine takes minutes, so it is kept. Its file name does not depend on the weights: a folder for each.",
+            "  # Building an engine takes minutes, so it is kept. Its file name ignores the weights: one folder for each.",
             _option("trt_engine_cache_enable", "1"),
             _option("trt_engine_cache_path", f"{ENGINE_CACHE}/{name}-{digests[max(digests)][:16]}"),
         ]

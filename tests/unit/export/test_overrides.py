@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
@@ -191,6 +193,14 @@ def test_an_option_that_the_overrides_would_hide_is_refused_and_otherwise_the_ov
 def test_an_override_that_agrees_with_an_option_is_not_in_its_way() -> None:
     group = "instance_group [ { kind: KIND_GPU, count: 2, gpus: [ 1 ] } ]"
     assert parse_config(merged_text(group, {"instances", "target"}), "merged").instance_group[0].gpus == [1]
+
+
+def test_the_examples_in_the_docs_are_accepted() -> None:
+    policy, profiles = re.findall(r"^```\n(.*?)^```$", (ROOT / "docs/targets.md").read_text(), re.MULTILINE | re.DOTALL)
+    config = merged(policy)
+    assert config.version_policy.HasField("all")
+    assert list(config.model_warmup) == []
+    assert not any(key.startswith("trt_profile") for key in accelerator_parameters(merged(profiles)))
 
 
 def test_a_model_without_the_file_has_no_overrides(tmp_path: Path) -> None:
