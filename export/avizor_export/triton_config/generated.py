@@ -100,7 +100,7 @@ def _why_not_generated(models: Path, name: str, text: str, settings: ServingSett
         problem, undo = "is generated, and was edited", ", and undo it here"
     try:
         known = settings or serving_of(parse_config(text, str(path)))
-        differing = "; ".join(islice(_changed_lines(models, name, text, known), _MOST_CHANGES))
+        differing = "; ".join(islice(_changed_lines(models, name, text, known), _MOST_CHANGES)) or "only comments differ"
     except AvizorError as error:
         known, differing = settings or ServingSettings(), str(error)
     set_here = ", ".join(f"{setting} {shown(value)}" for setting, (_, value) in changes(ServingSettings(), known).items())
@@ -123,10 +123,11 @@ def _changed_lines(models: Path, name: str, text: str, settings: ServingSettings
 
 
 def _differences(generated: str, actual: str) -> Iterator[str]:
-    """Yield what became of lines, without the two above the fields: the digest differs whenever another line does."""
-    before = generated.splitlines()[2:]
-    numbered = [(n, line) for n, line in enumerate(actual.splitlines(), 1) if not line.startswith((_FIRST_LINE, _SETTINGS))]
+    """Yield what became of lines. Not of those above the fields, nor of comments if avizor did not generate the actual text."""
+    ignored: str | tuple[str, str] = (_FIRST_LINE, _SETTINGS) if actual.startswith(_FIRST_LINE) else "#"
+    numbered = [(n, line) for n, line in enumerate(actual.splitlines(), 1) if not line.lstrip().startswith(ignored)]
     after = [line for _, line in numbered]
+    before = [line for line in generated.splitlines() if not line.lstrip().startswith(ignored)]
     for change, start, end, now_start, now_end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if change == "equal":
             continue

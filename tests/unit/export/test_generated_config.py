@@ -200,16 +200,21 @@ def test_an_edit_is_refused_also_where_no_version_is_left_to_compare_with(reposi
         published_settings(repository, "digits")
 
 
-def test_a_file_that_avizor_did_not_generate_is_refused_with_what_it_has_beyond(repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "difference"), [("# As exported: eNqN", "only comments differ"), (POLICY, f"'{POLICY}' instead of ''")]
+)
+def test_a_file_that_avizor_did_not_generate_is_refused_with_its_own_fields(
+    repository: Path, more: str, difference: str
+) -> None:
     manifest, path = manifest_of(repository), repository / "digits/config.pbtxt"
     digests = {1: manifest.model_sha256}
     text = config_text("digits", [manifest.input.tensor()], manifest.outputs, SETTINGS, labels=True, digests=digests)
-    path.write_text(text + "# As exported, to tell edits by: eNqNVE1P\n")
+    path.write_text(f"{text}{more}\n")
     with pytest.raises(ExportError) as raised:
         published_settings(repository, "digits")
     message = str(raised.value)
-    assert "config.pbtxt is not one that this avizor generated (line " in message
-    assert "'# As exported, to tell edits by: eNqNVE1P' instead of ''" in message
+    assert "config.pbtxt is not one that this avizor generated (" in message
+    assert f"{difference})" in message
     assert "or delete the file, which forgets its settings: give them again (target cpu, " in message
     assert "undo" not in message
 
