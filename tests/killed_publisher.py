@@ -1,10 +1,11 @@
-"""A process that publishes a version as often as it is told to, and each time dies where it is told to; torch is not loaded.
+"""A process that publishes or tunes as often as it is told to, and each time dies where it is told to; torch is not loaded.
 
     python killed_publisher.py SOURCE MODELS
 
-SOURCE: a published version's folder, whose files are published as the next version of the same name. For each number k on
-standard input a child begins to publish, and kills itself just before the k-th event of its that Python audits (opening a file,
-making, renaming or removing a file or folder, ...); 0 lets it finish. The answer is how it ended: 0, or -9 if it was killed.
+SOURCE: a published version's folder, whose files are published as the next version of the same name. For each line `publish K`
+or `tune K` on standard input a child begins to do so, and kills itself just before the K-th event that Python audits in it
+(opening a file, making, renaming or removing a file or folder, ...); 0 lets it finish. `tune` writes one thread more than
+before into config.pbtxt. The answer is how the child ended: 0, or -9 if it was killed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import signal
 import sys
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from avizor_export.publication.publish import earlier_digests, publish, staging
+from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.overrides import read_overrides
+from avizor_export.tuning.candidates import Candidate
+from avizor_export.tuning.save import write_tuned
 from avizor_inference.repository.manifest import MANIFEST_FILE, Manifest
-from avizor_inference.repository.triton_config import CONFIG_FILE, digest_parameter, read_config
+from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import CONFIG_FILE
 
 
 def die_at(number: int) -> None:
@@ -43,12 +47,17 @@ def publish_next(source: Path, models: Path) -> None:
         manifest = manifest.model_copy(update={"version": stage.version})
         (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json())
         digests = earlier_digests(models, manifest.name) | {stage.version: manifest.model_sha256}
-        config = read_config(source.parent / CONFIG_FILE)
-        for version, digest in digests.items():
-            config.parameters[digest_parameter(version)].string_value = digest
-        (stage.model_folder / CONFIG_FILE).write_text(text_format.MessageToString(config))
+        settings, overrides = published_settings(models, manifest.name), read_overrides(models / manifest.name)
+        (stage.model_folder / CONFIG_FILE).write_text(generated_config(manifest, settings, digests, overrides))
         (stage.model_folder / "labels.txt").write_text("\n".join(manifest.labels or ()) + "\n")
         publish(stage, models)
+
+
+def tune_again(source: Path, models: Path) -> None:
+    """Write a candidate into config.pbtxt, as `avizor tune` does with the one that it chose."""
+    version = ModelRepository(models).version(source.parent.name)
+    threads = published_settings(models, version.name).intra_op_threads
+    write_tuned(models, version, Candidate(instances=1, threads=threads + 1, batch=8, clients=1))
 
 
 def main() -> None:
@@ -56,9 +65,10 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            if int(line):
-                die_at(int(line))
-            publish_next(source, models)
+            what, number = line.split()
+            if int(number):
+                die_at(int(number))
+            {"publish": publish_next, "tune": tune_again}[what](source, models)
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 

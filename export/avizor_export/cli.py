@@ -28,7 +28,7 @@ from avizor_export.precision.guard import precision_warnings
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.precision.quality import METRIC_OF, LabelledItems, beside_chance
 from avizor_export.request import ExportRequest, check_labels
-from avizor_export.triton_config.cli_options import given, serving_options
+from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_inference.items.inputs import AudioInput, InputSpec
 from avizor_inference.items.sources import SourceRule
 from avizor_inference.repository.calibration import Calibration
@@ -151,7 +151,7 @@ def export(
         max_drop=max_drop,
         leave_out=leave_out,
         verify_with=verify_with,
-        serving=given(serving),
+        serving=chosen_options(serving),
         factory=Path(source).name if is_file else source,
         arguments=trained.arguments if trained else {},
         weights=Path(source) if is_file else given_weights.file,

@@ -39,6 +39,7 @@ from avizor_export.publication.files import (
 from avizor_export.publication.model_card import write_card
 from avizor_export.publication.publish import publish, staging
 from avizor_export.request import ExportRequest, check_data, settled
+from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_export.triton_config.text import config_text
 from avizor_inference.checks.check import check_model
 from avizor_inference.errors import ExportError, ParityError
@@ -198,10 +199,10 @@ def _publish(made: ProvenGraph, request: ExportRequest, models: Path) -> ModelVe
             calibrate_version(stage, request.normal, request.precision)
         problems = check_model(ModelRepository(stage.root), request.name)
         if problems:
-            path = models / request.name / CONFIG_FILE
-            edited = path.is_file() and any(CONFIG_FILE in problem for problem in problems)
-            mend = f". Edits of {path} are kept: mend it, or delete it and give the options again" if edited else ""
-            raise ExportError(f"the version that was made does not pass its own check: {'; '.join(problems)}{mend}")
+            path = models / request.name / OVERRIDES_FILE
+            is_ours = not (path.is_file() and any(CONFIG_FILE in problem for problem in problems))
+            remedy = "" if is_ours else f". {path} is merged over the configuration: correct it, or delete it"
+            raise ExportError(f"the version that was made does not pass its own check: {'; '.join(problems)}{remedy}")
         write_card(ModelVersion(request.name, manifest.version, stage.version_folder), made.fp32, request.training)
         folder = publish(stage, models)
     for note in notes:

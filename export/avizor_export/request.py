@@ -17,7 +17,8 @@ from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.guard import check_variant_data
 from avizor_export.precision.quality import LabelledItems
-from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, with_options
+from avizor_export.triton_config.generated import expected_settings
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, with_options
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
@@ -43,7 +44,8 @@ class ExportRequest:
         loses more than max_drop of accuracy or ROC AUC. int8 takes the ranges of its activations from `real_items`.
     leave_out: optional outputs (`embedding`, `activations`) that the version is to be without.
     serving: how it is to be served, where not as the version before, or by the defaults. max_batch_size: one of these.
-    published: settings of the version before as the work began, for proofs through a server; found out by the export.
+    published: settings that the version will be served with, overrides included, as far as is known when the work begins; for
+        proofs through a server. Set by the export.
     factory, arguments, weights, weights_key: where the network comes from, for the manifest: what made it and with what, the
         file of its weights, and which of several sets in the file they are.
     """
@@ -81,17 +83,19 @@ class ExportRequest:
 
 
 def settled(request: ExportRequest, models: Path) -> ExportRequest:
-    """The request, with the settings of versions before.
+    """Return the request with the settings that it will be served with.
 
-    Raises ExportError for a name, items or settings that cannot be, and for a server to verify with that is not there.
+    Raises ExportError for a name, items, settings or overrides that are not valid, for a config.pbtxt that was edited, and for
+    a server to verify with that is not reachable.
     """
     _check_name(request.name)
     check_left_out(request.leave_out, request.task)
     _check_input(request)
     if request.verify_with is not None:
         check_server(parse_address(request.verify_with))
-    request = replace(request, published=published_settings(models, request.name))
-    _warn_of_full_batch(request.input.tensor(), request.settings.max_batch_size)
+    tensor = request.input.tensor()
+    request = replace(request, published=expected_settings(models, request.name, tensor, request.options))
+    _warn_of_full_batch(tensor, request.settings.max_batch_size)
     return request
 
 

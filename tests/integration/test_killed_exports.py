@@ -1,4 +1,4 @@
-"""Whoever exports may be killed at any instant, and several may export at once: readers see whole versions and nothing else."""
+"""An export or tune may be killed at any instant, and several may run at once: readers see whole versions and nothing else."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ from onnx import TensorProto, helper, numpy_helper
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
+from avizor_export.triton_config.generated import published_settings
+from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.checks.check import check_model
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import read_config
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 PUBLISHER = Path(__file__).parent.parent / "killed_publisher.py"
 KILLED = -signal.SIGKILL
+OVERRIDES = "version_policy { all {} }  # Ana wants both\n"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
 
 
@@ -45,11 +49,11 @@ def publisher(source: Path, models: Path) -> Iterator[subprocess.Popen[str]]:
     assert process.returncode == 0
 
 
-def publish(process: subprocess.Popen[str], kill_at: int = 0) -> int:
-    """Publish and die at an event; how it ended. 0: do not die."""
+def publish(process: subprocess.Popen[str], kill_at: int = 0, what: str = "publish") -> int:
+    """Publish (or tune) and die at an event; return how it ended. 0: do not die."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(f"{kill_at}\n")
+    process.stdin.write(f"{what} {kill_at}\n")
     process.stdin.flush()
     return int(process.stdout.readline())
 
@@ -61,6 +65,7 @@ def visible(models: Path) -> list[str]:
     repository = ModelRepository(models)
     assert check_model(repository, "digits") == []
     assert repository.names() == ["digits"]
+    published_settings(models, "digits")  # raises unless config.pbtxt is whole
     return [f"digits/{version}" for version in repository.versions("digits")]
 
 
@@ -73,7 +78,7 @@ def infer(models: Path) -> None:
 def rubbish(models: Path) -> set[str]:
     """What lies beside and in a repository of the model `digits` and does not belong there."""
     files = {path.name for folder in (models.parent, models, models / "digits") for path in folder.iterdir()}
-    known = {"models", "digits", ".avizor-lock-digits", "config.pbtxt", "labels.txt"}
+    known = {"models", "digits", ".avizor-lock-digits", "config.pbtxt", OVERRIDES_FILE, "labels.txt"}
     return {name for name in files - known if not name.isdecimal()}
 
 
@@ -93,6 +98,7 @@ def test_killed_at_every_event(models: Path, tmp_path: Path, published: int, pla
                 blocker.touch()  # a file of that name: nothing can be staged there
             for _ in range(published):
                 assert publish(process) == 0
+                (repository / "digits" / OVERRIDES_FILE).write_text(OVERRIDES)
             ended = publish(process, event)
             left = visible(repository)
             assert left in (before, [*before, f"digits/{published + 1}"]), f"killed at event {event}"
@@ -102,11 +108,35 @@ def test_killed_at_every_event(models: Path, tmp_path: Path, published: int, pla
             assert publish(process) == 0
             assert visible(repository) == [*left, f"digits/{len(left) + 1}"]
             assert rubbish(repository) <= ({blocker.name} if blocker.is_file() else set())
+            for _ in range(published):
+                assert (repository / "digits" / OVERRIDES_FILE).read_text() == OVERRIDES
+                assert read_config(repository / "digits" / "config.pbtxt").version_policy.HasField("all")
             if ended == 0:
                 break
     assert ended == 0, "it never ran through"
     assert event > 40, "it was not killed often enough to say anything"
     assert len(seen) == 2, "the killed ones left the old state or the new one"
+
+
+def test_a_tune_that_is_killed_at_any_event_leaves_the_old_config_or_the_new_one(models: Path, tmp_path: Path) -> None:
+    repository, seen = tmp_path / "models", set()
+    with publisher(models / "digits" / "1", repository) as process:
+        assert publish(process) == 0
+        (repository / "digits" / OVERRIDES_FILE).write_text(OVERRIDES)
+        for event in range(1, 1000):
+            before = published_settings(repository, "digits").intra_op_threads
+            ended = publish(process, event, "tune")
+            assert visible(repository) == ["digits/1"]
+            after = published_settings(repository, "digits").intra_op_threads
+            seen.add(after - before)
+            if after > before:
+                assert read_config(repository / "digits" / "config.pbtxt").version_policy.HasField("all")
+            if ended == 0:
+                break
+    assert ended == 0, "it never ran through"
+    assert event > 10, "it was not killed often enough to say anything"
+    assert seen == {0, 1}, "the killed ones left the old config or the new one"
+    assert rubbish(repository) == set()
 
 
 def test_triton_starts_over_what_killed_exports_left(models: Path, tmp_path: Path, triton_install: TritonInstall) -> None:

@@ -24,13 +24,13 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.cli import export
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import optimise
 from avizor_export.live_triton.temporary_model import temporary_model, temporary_name
 from avizor_export.request import ExportRequest
-from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, serving_of
-from avizor_export.triton_config.text import config_text
+from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.cli import tune
 from avizor_export.tuning.save import write_tuned
@@ -66,15 +66,13 @@ def served_as(models: Path, source: str, folder: Path, name: str, serving: Servi
     shutil.copytree(models / source, folder / name)
     manifest_path = folder / name / "1" / "manifest.json"
     manifest_path.write_text(manifest_path.read_text().replace(f'"name": "{source}"', f'"name": "{name}"', 1))
+    write_config(folder, name, serving)
+
+
+def write_config(folder: Path, name: str, serving: ServingSettings) -> None:
+    """Write config.pbtxt of a model as export does."""
     manifest = ModelRepository(folder).version(name).manifest
-    text = config_text(
-        name,
-        [manifest.input.tensor()],
-        manifest.outputs,
-        serving,
-        labels=manifest.labels is not None,
-        digests={1: manifest.model_sha256},
-    )
+    text = generated_config(manifest, serving, {1: manifest.model_sha256}, read_overrides(folder / name))
     (folder / name / "config.pbtxt").write_text(text)
 
 
@@ -98,61 +96,6 @@ def tuning(models: Path, tmp_path: Path) -> Path:
     served_as(models, "digits", tmp_path / "models", "digits", ServingSettings(max_batch_size=16, queue_delay_us=300))
     shutil.copytree(models / "normal", tmp_path / "models" / "normal")
     return tmp_path
-
-
-def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(tmp_path: Path) -> None:
-    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
-    arguments = [
-        "avizor_export.architectures.lenet:LeNet", "--set", "classes=3", "--weights-in-factory",
-        "--name", "m", "--task", "classify",
-        "--input", "image:height=32,width=32,channels=1", "--labels", str(tmp_path / "labels.txt"),
-        "--models", str(tmp_path / "models"),
-    ]  # fmt: skip
-    options = [
-        "--target", "cpu", "--max-batch-size", "16", "--preferred-batch-size", "8", "--preferred-batch-size", "4",
-        "--instances", "2", "--queue-delay-us", "0", "--max-queue-size", "50", "--queue-timeout-ms", "20",
-        "--queue-timeout-action", "delay", "--response-cache", "--threads", "1",
-    ]  # fmt: skip
-    wanted = ServingSettings(
-        target="cpu",
-        max_batch_size=16,
-        preferred_batch_sizes=(4, 8),
-        instances=2,
-        queue_delay_us=0,
-        max_queue_size=50,
-        queue_timeout_ms=20,
-        queue_timeout_action="delay",
-        response_cache=True,
-        intra_op_threads=1,
-    )
-    CliRunner().invoke(export, [*arguments, *options], catch_exceptions=False)
-    assert serving_of(read_config(tmp_path / "models/m/config.pbtxt")) == wanted
-    with pytest.raises(ExportError, match="preferred batch size 8 is over the largest, max_batch_size 6"):
-        export.main([*arguments, "--max-batch-size", "6", "--preferred-batch-size", "8"], standalone_mode=False)
-    assert ModelRepository(tmp_path / "models").versions("m") == [1]
-    # What a person writes into the file is kept like what options wrote; a size that no longer fits goes.
-    path = tmp_path / "models/m/config.pbtxt"
-    edited = path.read_text().replace("max_batch_size: 16", "max_batch_size: 16\nversion_policy { all {} }", 1)
-    path.write_text(edited)
-    CliRunner().invoke(export, [*arguments, "--no-response-cache", "--max-batch-size", "6"], catch_exceptions=False)
-    assert ModelRepository(tmp_path / "models").versions("m") == [1, 2]
-    smaller = replace(wanted, response_cache=False, max_batch_size=6, preferred_batch_sizes=(4,))
-    assert published_settings(tmp_path / "models", "m") == smaller
-    assert read_config(path).version_policy.HasField("all")
-    assert (tmp_path / "models/m/config.pbtxt.edited-1").read_text() == edited
-    assert check_model(ModelRepository(tmp_path / "models"), "m") == []
-    # An edit that no version can be served with is named, and with it the file to mend.
-    merged = path.read_text()
-    path.write_text(merged.replace("max_batch_size: 6", 'max_batch_size: 6 platform: "nonsense"', 1))
-    message = r"platform is 'nonsense'.*models/m/config\.pbtxt are kept: mend it, or delete it"
-    with pytest.raises(ExportError, match=message):
-        export.main(arguments, standalone_mode=False)
-    # A config that cannot be read does not stand in the way of the export that mends it.
-    (tmp_path / "models/m/config.pbtxt").write_text("nonsense {")
-    CliRunner().invoke(export, arguments, catch_exceptions=False)
-    assert published_settings(tmp_path / "models", "m") == ServingSettings()
-    assert (tmp_path / "models/m/config.pbtxt.edited-2").read_text() == "nonsense {"
-    assert check_model(ModelRepository(tmp_path / "models"), "m") == []
 
 
 def test_every_variant_is_loaded_by_triton_as_it_was_written_and_answers(variants: Path, server: TritonServer) -> None:
@@ -214,7 +157,6 @@ def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.Mo
     assert "its instances stay" in result.stdout
     after = (tuning / "models/digits/config.pbtxt").read_text()
     assert "# Requests that arrive within the delay" in after
-    assert not (tuning / "models/digits/config.pbtxt.edited-1").exists()
     assert check_model(ModelRepository(tuning / "models"), "digits") == []
 
     # A batch job fills what was tuned.
@@ -248,20 +190,21 @@ def test_instances_measured_on_the_cpu_are_those_of_a_model_for_the_cpu(tuning: 
         assert published_settings(models, name) == replace(before, instances=instances, intra_op_threads=1, call_batch_size=8)
 
 
-def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_overrides_set_stays(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tuning)
     path = tuning / "models/digits/config.pbtxt"
-    edited = path.read_text().replace("dynamic_batching {", "dynamic_batching {  # two lanes\n  priority_levels: 2", 1)
-    edited = edited.replace("max_queue_delay", "default_priority_level: 1\n  max_queue_delay", 1)
-    path.write_text(edited + 'parameters [ { key: "enable_mem_arena", value: { string_value: "0" } } ]\n')
-    before, text = read_config(path), path.read_text()
+    path.with_name(OVERRIDES_FILE).write_text(
+        "dynamic_batching { priority_levels: 2, default_priority_level: 1 }\n"
+        'parameters { key: "enable_mem_arena", value: { string_value: "0" } }\n'
+    )
+    write_config(tuning / "models", "digits", ServingSettings(max_batch_size=16))
+    before = read_config(path)
     np.save("items.npy", np.zeros((3, 32, 32, 1), np.uint8))
     arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--items", "items.npy"]
-    result = CliRunner().invoke(tune, arguments, catch_exceptions=False)
+    CliRunner().invoke(tune, arguments, catch_exceptions=False)
     assert (tuning / "tune-digits.png").exists()
-    assert "it had been edited" in result.stdout
-    assert (tuning / "models/digits/config.pbtxt.edited-1").read_text() == text
     after = read_config(path)
+    assert after.dynamic_batching.priority_levels == 2
     assert after.parameters["avizor_batch_size"].string_value == "4"
     assert after.parameters["intra_op_thread_count"].string_value == "1"
     del after.parameters["avizor_batch_size"]
@@ -269,15 +212,28 @@ def test_what_was_edited_by_hand_is_kept(tuning: Path, monkeypatch: pytest.Monke
     assert after == before
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_could_not_be_written_is_not_measured(tuning: Path, more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tuning)
+    folder = tuning / "models/digits"
+    arguments = ["digits", "--seconds", "3600", "--batch", "4", "--threads", "1,2", "--instances", "1", *more]
+    (folder / OVERRIDES_FILE).write_text('parameters { key: "intra_op_thread_count", value: { string_value: "1" } }')
+    with pytest.raises(ExportError, match="sets intra_op_threads to 1, so that 2 would have no effect"):
+        tune.main(arguments, standalone_mode=False)
+    (folder / "config.pbtxt").write_text((folder / "config.pbtxt").read_text() + "# by hand\n")
+    with pytest.raises(ExportError, match=r"was edited \(line 32: '# by hand' instead of ''\)"):
+        tune.main(arguments, standalone_mode=False)
+
+
 def test_what_another_wrote_meanwhile_is_said_and_compared_with(tuning: Path) -> None:
     models = tuning / "models"
     version = ModelRepository(models).version("digits")
     first = write_tuned(models, version, Candidate(1, 2, 8, clients=1))
-    assert (first.changed, first.moved) == (["intra_op_threads 0 -> 2", "call_batch_size 0 -> 8"], False)
+    assert (first.changed, first.changed_meanwhile) == (["intra_op_threads 0 -> 2", "call_batch_size 0 -> 8"], False)
     second = write_tuned(models, version, Candidate(1, 1, 8, clients=1))
-    assert (second.changed, second.moved) == (["intra_op_threads 2 -> 1"], True)
+    assert (second.changed, second.changed_meanwhile) == (["intra_op_threads 2 -> 1"], True)
     third = write_tuned(models, ModelRepository(models).version("digits"), Candidate(1, 1, 8, clients=1))
-    assert (third.changed, third.kept, third.moved) == ([], None, False)
+    assert (third.changed, third.changed_meanwhile) == ([], False)
 
 
 def test_a_repository_that_cannot_be_written_is_found_before_the_measurement(

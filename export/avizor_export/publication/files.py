@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,11 +10,14 @@ from pathlib import Path
 
 import onnx
 from pydantic import JsonValue, ValidationError
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.publication.publish import Staging, earlier_digests, write_whole
 from avizor_export.request import ExportRequest
-from avizor_export.triton_config.next_config import name_to_keep, next_config
+from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.overrides import read_overrides
+from avizor_export.triton_config.settings import ServingSettings, with_options
 from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import CPU, EmbeddedEngine
@@ -26,7 +28,7 @@ from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Mani
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.onnx_graph import graph_of
 from avizor_inference.repository.reports import ParityReport, VariantReport
-from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE
+from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, not_served, parse_config, serves_newest
 from avizor_inference.strict_json import describe
 
 
@@ -89,21 +91,31 @@ def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Prov
 
 
 def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> tuple[str, ...]:
-    """manifest.json, and for the model as a whole config.pbtxt and labels; gives what a person should know of config.pbtxt.
+    """Write manifest.json, and for the model as a whole config.pbtxt and labels. Return notes on config.pbtxt for the user.
 
-    The settings that are there are read here, under the name's lock: what `avizor tune` wrote meanwhile stays.
+    The settings of the version before are read here, under the name's lock, so that what `avizor tune` wrote meanwhile stays.
+    Raises ExportError if config.pbtxt was edited or config.overrides.pbtxt does not fit.
     """
     (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    before, kept_name = _config_before(models, manifest.name), name_to_keep(models / manifest.name)
     digests = earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256}
-    earlier = _manifest_before(models, manifest)
-    config = next_config(before, earlier, manifest, request.options, digests, kept_name)
-    (stage.model_folder / CONFIG_FILE).write_text(config.text, encoding="utf-8")
-    if config.keep_before:
-        shutil.copyfile(models / manifest.name / CONFIG_FILE, stage.model_folder / kept_name)
+    published = published_settings(models, manifest.name)
+    settings, overrides = with_options(published, request.options), read_overrides(models / manifest.name)
+    text = generated_config(manifest, settings, digests, overrides, asked=request.options)
+    (stage.model_folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     if manifest.labels is not None:
         (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
-    return config.notes
+    return tuple(_config_notes(published, settings, request, parse_config(text, CONFIG_FILE), manifest.version))
+
+
+def _config_notes(
+    published: ServingSettings, settings: ServingSettings, request: ExportRequest, config: ModelConfig, version: int
+) -> Iterator[str]:
+    dropped = sorted(set(published.preferred_batch_sizes) - set(settings.preferred_batch_sizes))
+    if dropped and "preferred_batch_sizes" not in request.options:
+        sizes = ", ".join(map(str, dropped))
+        yield f"preferred batch sizes over the new max_batch_size {settings.max_batch_size} were dropped: {sizes}"
+    if not serves_newest(config, version):
+        yield f"{CONFIG_FILE}: {not_served(version)}"
 
 
 def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
@@ -138,11 +150,6 @@ def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
         return ModelRepository(models).version(manifest.name).manifest if manifest.version > 1 else None
     except VersionRefused:
         return None
-
-
-def _config_before(models: Path, name: str) -> str | None:
-    path = models / name / CONFIG_FILE
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:

@@ -22,7 +22,6 @@ from pathlib import Path
 from avizor_inference.durable_files import sync_folder, write_text
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.repository.triton_config import CONFIG_FILE
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ def publish(stage: Staging, models: Path) -> Path:
     if not target.is_dir():
         stage.model_folder.rename(target)
     else:
-        files = [path for path in stage.model_folder.iterdir() if path != stage.version_folder]
-        for path in sorted(files, key=lambda path: path.name == CONFIG_FILE):  # after the file that keeps the one before
+        for path in [path for path in stage.model_folder.iterdir() if path != stage.version_folder]:
             os.replace(path, target / path.name)  # each whole or not at all
         sync_folder(target)
         stage.version_folder.rename(target / str(stage.version))

@@ -1,1 +1,1 @@
-"""Triton's config.pbtxt: its settings, its text, and what a user changes in it."""
+"""Triton's config.pbtxt: its settings, its generated text, and the user's overrides."""

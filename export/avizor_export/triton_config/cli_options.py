@@ -1,4 +1,4 @@
-"""The options of `avizor export` that settle how a model is served, in one place."""
+"""The options of `avizor export` that set how a model is served."""
 
 from __future__ import annotations
 
@@ -9,33 +9,77 @@ import click
 
 from avizor_export.triton_config.settings import QueueTimeoutAction, ServingOptions, ServingSettings, Target
 
-_usual = ServingSettings()
+_default = ServingSettings()
 _positive, _from_zero = click.IntRange(min=1), click.IntRange(min=0)
 
-# Every default is None: what is not given stays as the model's config.pbtxt has it.
+# Every value is None by default: what is not asked for stays as the version before has it. Shown is that of a first version.
 _OPTIONS = (
-    click.option("--target", type=click.Choice(get_args(Target)), help="auto: a GPU where there is one."),
-    click.option("--max-batch-size", type=_positive, help=f"Most items in one run.  [{_usual.max_batch_size}]"),
+    click.option(
+        "--target",
+        type=click.Choice(get_args(Target)),
+        show_default=_default.target,
+        help="Device to serve on; auto is a GPU if the server has one, else the CPU.",
+    ),
+    click.option(
+        "--max-batch-size",
+        type=_positive,
+        show_default=str(_default.max_batch_size),
+        help="Most items in one run of the model.",
+    ),
     click.option(
         "--preferred-batch-size",
         "preferred_batch_sizes",
         type=_from_zero,
         multiple=True,
-        help="Run at this size at once; 0: none.",
+        help="Batch size to run without waiting for more items; may be given several times. 0 removes them.",
     ),
-    click.option("--instances", type=_positive, help=f"Copies of the model side by side.  [{_usual.instances}]"),
-    click.option("--queue-delay-us", type=_from_zero, help=f"Longest wait for company in a batch.  [{_usual.queue_delay_us}]"),
-    click.option("--max-queue-size", type=_from_zero, help="Requests that may wait; more are turned away.  [0: no limit]"),
-    click.option("--queue-timeout-ms", type=_from_zero, help="How long a request may wait.  [0: no limit]"),
-    click.option("--queue-timeout-action", type=click.Choice(get_args(QueueTimeoutAction)), help="What becomes of it then."),
+    click.option(
+        "--instances", type=_positive, show_default=str(_default.instances), help="Copies of the model that run side by side."
+    ),
+    click.option(
+        "--queue-delay-us",
+        type=_from_zero,
+        show_default=str(_default.queue_delay_us),
+        help="How long a request may wait for others to share a batch with, in microseconds.",
+    ),
+    click.option(
+        "--max-queue-size",
+        type=_from_zero,
+        show_default="0, no limit",
+        help="Requests that may wait; more are rejected.",
+    ),
+    click.option(
+        "--queue-timeout-ms",
+        type=_from_zero,
+        show_default="0, no limit",
+        help="How long a request may wait, in milliseconds.",
+    ),
+    click.option(
+        "--queue-timeout-action",
+        type=click.Choice(get_args(QueueTimeoutAction)),
+        show_default=_default.queue_timeout_action,
+        help="What happens to a request that waited longer: reject it, or run it after all others.",
+    ),
     click.option(
         "--timeout-override/--no-timeout-override",
         "allow_timeout_override",
         default=None,
-        help="Let a request bring a shorter timeout of its own.  [yes]",
+        show_default="timeout-override",
+        help="Let a request set a shorter timeout.",
     ),
-    click.option("--response-cache/--no-response-cache", default=None, help="Answer a seen input from the server's cache."),
-    click.option("--threads", "intra_op_threads", type=_from_zero, help="Threads of one run on the CPU.  [0: one a core]"),
+    click.option(
+        "--response-cache/--no-response-cache",
+        default=None,
+        show_default="no-response-cache",
+        help="Answer an input that was seen before from the server's cache.",
+    ),
+    click.option(
+        "--threads",
+        "intra_op_threads",
+        type=_from_zero,
+        show_default="0, one for each core",
+        help="Threads of one run on the CPU.",
+    ),
 )
 
 
@@ -46,6 +90,6 @@ def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def given(options: dict[str, Any]) -> ServingOptions:
-    """Those of the options that were given."""
-    return cast(ServingOptions, {key: value for key, value in options.items() if value not in (None, ())})
+def chosen_options(values: dict[str, Any]) -> ServingOptions:
+    """Return the values of the options that the user gave, out of those of all serving options."""
+    return cast(ServingOptions, {key: value for key, value in values.items() if value not in (None, ())})

@@ -1,18 +1,17 @@
-"""How a model is to be served: the target, and the settings of `config.pbtxt` that are a matter of load and not of the model.
+"""The settings of `config.pbtxt` that depend on the target and the load, not on the model.
 
-docs/targets.md gives the reason of each default.
+docs/targets.md explains each default.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from avizor_inference.errors import AvizorError, ExportError
-from avizor_inference.repository.triton_config import CONFIG_FILE, call_batch_size, intra_op_threads, read_config
+from avizor_inference.errors import ExportError
+from avizor_inference.repository.triton_config import call_batch_size, intra_op_threads
 
 Target = Literal["auto", "cpu", "gpu", "tensorrt"]
 QueueTimeoutAction = Literal["reject", "delay"]
@@ -24,20 +23,20 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """What `config.pbtxt` says of serving. Raises ExportError, with the value, where one makes no sense.
+    """How a model is served. Raises ExportError, with the value, if one is not valid.
 
-    target: `auto` takes a GPU where there is one, else the CPU; `gpu` is CUDA; `tensorrt` is a GPU through TensorRT.
+    target: `auto` is a GPU if the server has one, else the CPU; `gpu` is CUDA; `tensorrt` is a GPU through TensorRT.
     max_batch_size: most items in one run.
-    preferred_batch_sizes: sizes at which a batch is run without waiting for more; none is a full batch alone.
-    instances: copies of the model that run side by side (on each GPU, where there are several).
-    queue_delay_us: microseconds that a request waits at most for others to share a run with.
-    max_queue_size: requests that may wait; more are turned away. 0 is without limit.
-    queue_timeout_ms: milliseconds that a request may wait; 0 is without limit.
-    queue_timeout_action: what becomes of a request that waited longer: turned away, or run after all others.
-    allow_timeout_override: whether a request may bring a shorter timeout of its own.
-    response_cache: whether the server may answer an input that it has seen from its cache.
-    intra_op_threads: threads for one run on the CPU; 0 is as many as there are cores.
-    call_batch_size: items that `avizor batch` puts into one call; 0 leaves it to that.
+    preferred_batch_sizes: sizes at which a batch is run without waiting for more; if there are none, only a full batch is.
+    instances: copies of the model that run side by side (on each GPU, if there are several).
+    queue_delay_us: longest time that a request waits for others to share a run with, in microseconds.
+    max_queue_size: requests that may wait; more are rejected. 0 is no limit.
+    queue_timeout_ms: longest time that a request may wait, in milliseconds; 0 is no limit.
+    queue_timeout_action: what happens to a request that waited longer: it is rejected, or run after all others.
+    allow_timeout_override: whether a request may set a shorter timeout.
+    response_cache: whether the server may answer an input that it has seen before from its cache.
+    intra_op_threads: threads of one run on the CPU; 0 is one for each core.
+    call_batch_size: items that `avizor batch` puts into one call; 0 leaves the choice to it.
     """
 
     target: Target = "auto"
@@ -72,14 +71,14 @@ class ServingSettings:
 
     @property
     def usual_batch_size(self) -> int:
-        """The batch that is expected most: the largest that is preferred, else the largest of all."""
+        """Return the batch size that is expected most: the largest preferred one, else max_batch_size."""
         return max(self.preferred_batch_sizes, default=self.max_batch_size)
 
 
 class ServingOptions(TypedDict, total=False):
-    """Settings that were asked for, named as in ServingSettings; all others stay as they are.
+    """Settings that a user asks for, named as in ServingSettings; all others stay as they are.
 
-    preferred_batch_sizes: in any order; 0 is none.
+    preferred_batch_sizes: in any order; 0 removes them.
     """
 
     target: Target
@@ -96,9 +95,9 @@ class ServingOptions(TypedDict, total=False):
 
 
 def with_options(settings: ServingSettings, options: ServingOptions) -> ServingSettings:
-    """The settings with those that were asked for. Raises ExportError where these do not fit each other.
+    """Return the settings with the options applied. Raises ExportError if they do not fit each other.
 
-    Preferred batch sizes that nobody asks for now give way to a smaller max_batch_size.
+    Preferred batch sizes that are not among the options are dropped if they are over a smaller max_batch_size.
     """
     most = options.get("max_batch_size", settings.max_batch_size)
     sizes = [size for size in settings.preferred_batch_sizes if size <= most]
@@ -108,14 +107,14 @@ def with_options(settings: ServingSettings, options: ServingOptions) -> ServingS
     override = "--timeout-override" if options.get("allow_timeout_override") else "--no-timeout-override"
     for name, option in (("queue_timeout_action", "--queue-timeout-action"), ("allow_timeout_override", override)):
         if name in options and not changed.queue_timeout_ms:
-            raise ExportError(f"{option} says nothing where requests have no timeout: give --queue-timeout-ms too")
+            raise ExportError(f"{option} has no effect without --queue-timeout-ms: give --queue-timeout-ms too")
     return changed
 
 
 def serving_of(config: ModelConfig) -> ServingSettings:
-    """The settings that a configuration holds. What it says beyond them, and of the model, is left aside.
+    """Return the settings in a configuration; its other fields are ignored.
 
-    Raises ExportError or RepositoryError for values that make no sense.
+    Raises ExportError or RepositoryError for values that are not valid.
     """
     batching = config.dynamic_batching
     policy = batching.default_queue_policy
@@ -127,7 +126,7 @@ def serving_of(config: ModelConfig) -> ServingSettings:
         instances=sum(group.count or 1 for group in config.instance_group) or 1,
         queue_delay_us=batching.max_queue_delay_microseconds,
         max_queue_size=policy.max_queue_size,
-        queue_timeout_ms=-(-policy.default_timeout_microseconds // 1000),  # up: a shorter one is not none
+        queue_timeout_ms=-(-policy.default_timeout_microseconds // 1000),  # rounded up: 0 would be no timeout
         queue_timeout_action="delay" if policy.timeout_action == ModelQueuePolicy.DELAY else "reject",
         allow_timeout_override=(
             policy.allow_timeout_override if policy.default_timeout_microseconds else usual.allow_timeout_override
@@ -138,19 +137,16 @@ def serving_of(config: ModelConfig) -> ServingSettings:
     )
 
 
-def published_settings(models: Path, name: str) -> ServingSettings:
-    """The settings of the versions that are published; the defaults where there are none, or none that can be read."""
-    try:
-        return serving_of(read_config(models / name / CONFIG_FILE))
-    except AvizorError:
-        return ServingSettings()
-
-
 def changes(before: ServingSettings, after: ServingSettings) -> dict[str, tuple[object, object]]:
-    """The settings that differ, by name, each with its value before and after."""
+    """Return the settings that differ, by name, each with its value before and after."""
     names = (field.name for field in fields(ServingSettings))
     both = {name: (getattr(before, name), getattr(after, name)) for name in names}
     return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def shown(value: object) -> str:
+    """Return a setting's value as messages show it."""
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _target(config: ModelConfig) -> Target:
@@ -165,7 +161,7 @@ def _target(config: ModelConfig) -> Target:
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ExportError(f"{name} is {value!r}; it is one of {', '.join(choices)}")
+        raise ExportError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
 
 
 def _at_least(name: str, value: object, least: int) -> None:

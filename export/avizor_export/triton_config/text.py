@@ -1,4 +1,4 @@
-"""Writing config.pbtxt: complete, so that the server infers nothing, and commented, since people read it."""
+"""The fields of config.pbtxt as text: complete, so that the server adds nothing, and with comments for people."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from avizor_inference.repository.triton_config import (
     parse_config,
 )
 
-# Where TensorRT keeps the engines it builds: docker-compose.gpu.yml mounts a volume there, since /models is read-only.
+# Where TensorRT keeps the engines that it builds: docker-compose.gpu.yml mounts a volume there, since /models is read-only.
 ENGINE_CACHE = "/var/cache/avizor-tensorrt"
 
 _TARGETS = {
-    "auto": "KIND_AUTO: a GPU where there is one, else the CPU.",
-    "cpu": "KIND_CPU: the CPU, also where there is a GPU.",
+    "auto": "KIND_AUTO: a GPU if the server has one, else the CPU.",
+    "cpu": "KIND_CPU: the CPU, even if the server has a GPU.",
     "gpu": "KIND_GPU: CUDA. A server without a GPU refuses the model.",
     "tensorrt": "KIND_GPU: TensorRT, and CUDA for what it cannot run. A server without a GPU refuses the model.",
 }
@@ -38,10 +38,11 @@ def config_text(
     digests: Mapping[int, str],
     precision: Precision = "fp32",
 ) -> str:
-    """The text of config.pbtxt; parsed once against Triton's schema before it is given out.
+    """Return the fields of a config.pbtxt as text, which Triton's schema accepts.
 
-    digests: sha256 of model.onnx by version, of those there are and the one that comes. precision: that of the network, as in
-    the manifest: fp32, fp16 or int8.
+    Its paragraphs, separated by blank lines, each hold whole fields. digests: sha256 of model.onnx by version, of the versions
+    that exist and the next one. precision: that of the network, as in the manifest. Raises ExportError for a tensor that
+    TensorRT's profiles cannot name.
     """
     parts = [
         _head(name, serving),
@@ -62,7 +63,7 @@ def config_text(
 
 
 def profile_shape(tensor: TensorSpec, batch_size: int) -> str:
-    """One tensor's shape as ONNX Runtime's TensorRT options want it: `image:8x32x32x1`. Raises ExportError."""
+    """Return a tensor's shape in the form of ONNX Runtime's TensorRT options, `image:8x32x32x1`. Raises ExportError."""
     if set(tensor.name) & set(":,"):
         raise ExportError(f"tensor {tensor.name!r}: TensorRT's profiles cannot name it; rename it, or choose the target gpu")
     return f"{tensor.name}:{'x'.join(map(str, (batch_size, *tensor.item_shape)))}"
@@ -70,7 +71,7 @@ def profile_shape(tensor: TensorSpec, batch_size: int) -> str:
 
 def _head(name: str, serving: ServingSettings) -> str:
     return f"""\
-# Written by `avizor export`. The server completes nothing by itself: what is here is all it knows.
+# Triton adds nothing to this configuration: it is complete.
 name: {json.dumps(name)}
 backend: "onnxruntime"
 max_batch_size: {serving.max_batch_size}"""
@@ -88,9 +89,9 @@ def _accelerator(
     ]
     for bound, size in (("min", 1), ("opt", serving.usual_batch_size), ("max", serving.max_batch_size)):
         lines.append(_option(f"trt_profile_{bound}_shapes", ",".join(profile_shape(tensor, size) for tensor in inputs)))
-    if digests:  # a model that is loaded for a moment, without one, leaves no engine behind
+    if digests:  # a model that is loaded temporarily has none, and leaves no engine behind
         lines += [
-            "  # Building an engine takes minutes: it is kept. Its file's name does not tell weights apart: a folder for each.",
+            "  # Building an engine takes minutes, so it is kept. Its file name ignores the weights: one folder for each.",
             _option("trt_engine_cache_enable", "1"),
             _option("trt_engine_cache_path", f"{ENGINE_CACHE}/{name}-{digests[max(digests)][:16]}"),
         ]
@@ -109,7 +110,7 @@ def _batching(serving: ServingSettings) -> str:
     ]
     if serving.preferred_batch_sizes:
         lines += [
-            "  # So many items run at once, without waiting out the delay.",
+            "  # A batch of such a size runs at once, without waiting for the delay to end.",
             f"  preferred_batch_size: [ {', '.join(map(str, serving.preferred_batch_sizes))} ]",
         ]
     return "\n".join([*lines, *_queue_policy(serving), "}"])
@@ -120,15 +121,15 @@ def _queue_policy(serving: ServingSettings) -> Iterator[str]:
         return
     yield "  default_queue_policy {"
     if serving.max_queue_size:
-        yield "    # More waiting requests than this are turned away."
+        yield "    # If more requests than this wait, new ones are rejected."
         yield f"    max_queue_size: {serving.max_queue_size}"
     if serving.queue_timeout_ms:
-        becomes = "turned away" if serving.queue_timeout_action == "reject" else "run last"
-        yield f"    # A request that waited longer is {becomes}."
+        action = "rejected" if serving.queue_timeout_action == "reject" else "run last"
+        yield f"    # A request that waited longer is {action}."
         yield f"    default_timeout_microseconds: {serving.queue_timeout_ms * 1000}"
         yield f"    timeout_action: {serving.queue_timeout_action.upper()}"
         if serving.allow_timeout_override:
-            yield "    # A request may bring a shorter timeout of its own."
+            yield "    # A request may set a shorter timeout."
             yield "    allow_timeout_override: true"
     yield "  }"
 
@@ -136,8 +137,8 @@ def _queue_policy(serving: ServingSettings) -> Iterator[str]:
 def _cache(serving: ServingSettings) -> Iterator[str]:
     if serving.response_cache:
         yield """\
-# What was asked before is answered from the server's cache, if it has one (--cache-config), with the outputs that were asked
-# for then: all clients have to ask for the same outputs.
+# An input that was seen before is answered from the server's cache, if it has one (--cache-config), with the outputs that were
+# requested then: all clients have to request the same outputs.
 response_cache { enable: true }"""
 
 
@@ -150,14 +151,14 @@ def _threads(serving: ServingSettings) -> Iterator[str]:
 def _call_batch(serving: ServingSettings) -> Iterator[str]:
     if serving.call_batch_size:
         parameter = f'key: "{BATCH_PARAMETER}", value: {{ string_value: "{serving.call_batch_size}" }}'
-        yield f"# Items that `avizor batch` puts into one call. Triton leaves it aside.\nparameters [ {{ {parameter} }} ]"
+        yield f"# Items that `avizor batch` puts into one call. Triton ignores it.\nparameters [ {{ {parameter} }} ]"
 
 
 def _digests(digests: Mapping[int, str]) -> Iterator[str]:
     if digests:
         yield "\n".join(
             [
-                "# Digest of each version's model.onnx: whoever serves something else is found out.",
+                "# Digest of each version's model.onnx: clients notice a server that serves something else.",
                 *(
                     f'parameters [ {{ key: "{digest_parameter(version)}", value: {{ string_value: "{digest}" }} }} ]'
                     for version, digest in sorted(digests.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from avizor_export.tuning.measure import (
     triton_bench,
 )
 from avizor_export.tuning.plot import check_picture, plot
-from avizor_export.tuning.save import changed_fields, check_writable, tuned, write_tuned
+from avizor_export.tuning.save import changed_fields, check_writable, tuned_config, write_tuned
 from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSpace, embedded_groups, triton_groups
 from avizor_inference.arrays import Items
 from avizor_inference.engines.embedded import Device
@@ -108,7 +108,8 @@ def tune(
     else:
         groups, bench = _on_triton(engine, device, grid, now, subject)
     # What cannot be written in the end is not measured.
-    tuned(version.config, groups[0][0])
+    for candidate in chain.from_iterable(groups):
+        tuned_config(models, version, version.config, candidate)
     check_picture(picture := picture or Path(f"tune-{model}.png"))
     if not dry_run:
         check_writable(models, model)
@@ -119,7 +120,7 @@ def tune(
     candidate = choice.chosen.candidate
     try:
         if dry_run:
-            changed = changed_fields(version.config, tuned(version.config, candidate))
+            changed = changed_fields(version.config, tuned_config(models, version, version.config, candidate))
             click.echo(f"config.pbtxt would have: {'; '.join(changed)}" if changed else _SAYS_SO)
         else:
             _write(models, version, candidate)
@@ -157,14 +158,12 @@ def _measured(groups: CandidateGroups, bench: Bench, seconds: float, version: Mo
 
 def _write(models: Path, version: ModelVersion, candidate: Candidate) -> None:
     written = write_tuned(models, version, candidate)
-    if written.moved:
+    if written.changed_meanwhile:
         click.echo("config.pbtxt was changed by somebody else during this; measured is the model as it was before that")
     if not written.changed:
         click.echo(_SAYS_SO)
         return
     click.echo(f"config.pbtxt: {'; '.join(written.changed)}")
-    if written.kept:
-        click.echo(f"it had been edited: its other fields stay, and as it was, with its comments, it is {written.kept}")
     click.echo("a Triton that serves the model takes this when it loads it again")
 
 

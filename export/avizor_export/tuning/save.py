@@ -1,74 +1,71 @@
-"""Writing a chosen candidate into config.pbtxt: as export would have written it, else with every field as it was."""
+"""Writing a chosen candidate into config.pbtxt: generated again with its values, and with the overrides merged over it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.publication.publish import locked, write_whole
-from avizor_export.triton_config.next_config import exported_text, name_to_keep, written
-from avizor_export.triton_config.settings import changes, serving_of
+from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.overrides import read_overrides
+from avizor_export.triton_config.settings import changes, serving_of, shown
 from avizor_export.tuning.candidates import Candidate
-from avizor_export.tuning.measure import apply_candidate, sets_instances
+from avizor_export.tuning.measure import sets_instances
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, digest_of_version, digests_in, parse_config
 
-_MEND = "; let this user write there, or give --dry-run"
+_REMEDY = "; let this user write there, or give --dry-run"
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What became of config.pbtxt.
+    """What changed in config.pbtxt.
 
-    changed: the settings that differ, as from `differences`; nothing was written where there are none.
-    kept: where the file before is kept, if it had been edited.
-    moved: whether the file was changed by somebody else since the version was read.
+    changed: the serving settings that differ, as from `changed_fields`.
+    changed_meanwhile: whether the file was changed by somebody else since the version was read.
     """
 
     changed: list[str]
-    kept: Path | None = None
-    moved: bool = False
+    changed_meanwhile: bool = False
 
 
-def tuned(config: ModelConfig, candidate: Candidate) -> ModelConfig:
-    """A copy of the configuration with the candidate's values. Raises ExportError where they cannot be written into it."""
-    if len(config.instance_group) > 1 and sets_instances(config, candidate):
-        raise ExportError(
-            f"config.pbtxt of {config.name!r} has {len(config.instance_group)} instance groups; tune knows one: leave one, or "
-            "set the counts by hand"
-        )
-    changed = ModelConfig()
-    changed.CopyFrom(config)
-    apply_candidate(changed, candidate)
-    return changed
+def tuned_config(models: Path, version: ModelVersion, config: ModelConfig, candidate: Candidate) -> str:
+    """Return the text of config.pbtxt with the candidate's values. config: the configuration of the version as it is now.
+
+    Raises ExportError if the file was edited, or if config.overrides.pbtxt sets what the candidate is to set.
+    """
+    values = _values_of(config, candidate)
+    settings = replace(published_settings(models, version.name), **values)
+    overrides = read_overrides(models / version.name)
+    return generated_config(version.manifest, settings, digests_in(config), overrides, asked=values)
 
 
-def changed_fields(before: ModelConfig, after: ModelConfig) -> list[str]:
-    """The serving settings that differ, as `name before -> after`."""
-    return [
-        f"{name} {_shown(was)} -> {_shown(now)}" for name, (was, now) in changes(serving_of(before), serving_of(after)).items()
-    ]
+def changed_fields(before: ModelConfig, after: str) -> list[str]:
+    """Return the serving settings that differ, as `name before -> after`. after: the text of a config.pbtxt."""
+    differing = changes(serving_of(before), serving_of(parse_config(after, CONFIG_FILE)))
+    return [f"{name} {shown(was)} -> {shown(now)}" for name, (was, now) in differing.items()]
 
 
 def check_writable(models: Path, name: str) -> None:
-    """Raise ExportError where config.pbtxt of a model could not be replaced."""
+    """Raise ExportError if config.pbtxt of a model cannot be replaced."""
     with _writing(models, name):
         folder = models / name
         if not os.access(folder, os.W_OK):
-            raise ExportError(f"{folder} cannot be written{_MEND}")
+            raise ExportError(f"{folder} cannot be written{_REMEDY}")
 
 
 def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tuned:
     """Replace config.pbtxt by one with the candidate's values, in one step.
 
-    A file that export would not have written so keeps all its fields, and is itself kept beside the new one, since its comments
-    are lost. Raises ExportError if the model was published anew since `version` was read, or the file cannot be written.
+    Raises ExportError if the model was published again since `version` was read, if the file cannot be written, or as
+    `tuned_config` does.
     """
     path = models / version.name / CONFIG_FILE
     with _writing(models, version.name):
@@ -76,17 +73,12 @@ def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tu
         config = parse_config(before, str(path))
         newest = ModelRepository(models).versions(version.name)[-1]
         if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
-            raise ExportError(f"{version.name!r} was published anew while it was tuned; tune it again")
-        changed = tuned(config, candidate)
-        moved, differing = config != version.config, changed_fields(config, changed)
-        if not differing:
-            return Tuned([], moved=moved)
-        kept = path.with_name(name_to_keep(path.parent))
-        text, lost = written(changed, _as_exported(version, changed), before, _as_exported(version, config), kept.name)
-        if lost:
-            write_whole(kept, before)
-        write_whole(path, text)
-    return Tuned(differing, kept if lost else None, moved)
+            raise ExportError(f"{version.name!r} was published again while it was tuned; tune it again")
+        text = tuned_config(models, version, config, candidate)
+        tuned = Tuned(changed_fields(config, text), config != version.config)  # which reads the file if it was not read yet
+        if text != before:
+            write_whole(path, text)
+    return tuned
 
 
 @contextmanager
@@ -97,13 +89,14 @@ def _writing(models: Path, name: str) -> Iterator[None]:
             yield
     except OSError as error:
         where = error.filename or models / name
-        raise ExportError(f"{where} cannot be written ({error.strerror or error}){_MEND}") from error
+        raise ExportError(f"{where} cannot be written ({error.strerror or error}){_REMEDY}") from error
 
 
-def _as_exported(version: ModelVersion, config: ModelConfig) -> str:
-    """What export writes for this version and the settings in the configuration."""
-    return exported_text(version.manifest, serving_of(config), digests_in(config))
-
-
-def _shown(value: object) -> str:
-    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+def _values_of(config: ModelConfig, candidate: Candidate) -> dict[str, Any]:
+    """Return the settings that a candidate stands for, by name: the same as `apply_candidate` writes to measure them."""
+    values: dict[str, Any] = {"intra_op_threads": candidate.threads}
+    if sets_instances(config, candidate):
+        values["instances"] = candidate.instances
+    if candidate.queue_delay_us is None:
+        return {**values, "call_batch_size": candidate.batch}
+    return {**values, "queue_delay_us": candidate.queue_delay_us, "preferred_batch_sizes": candidate.preferred}

@@ -68,12 +68,11 @@ def test_publications_of_one_name_wait_for_each_other(tmp_path: Path) -> None:
     assert sorted(texts) == sorted(name + str(number) for name in "abc" for number in range(10))
 
 
-def test_the_config_before_is_kept_before_it_is_replaced(tmp_path: Path) -> None:
-    stage(tmp_path, "first")
-    (tmp_path / "m" / "config.pbtxt.edited-1" / "in the way").mkdir(parents=True)
-    with staging(tmp_path, "m") as staged:
-        for name in ("config.pbtxt", "config.pbtxt.edited-1"):
-            (staged.model_folder / name).write_text("second")
-        with pytest.raises(IsADirectoryError):
-            publish(staged, tmp_path)
-    assert (tmp_path / "m" / "config.pbtxt").read_text() == "first"
+def test_overrides_that_are_there_before_the_first_version_or_between_two_stay(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    overrides = tmp_path / "m" / "config.overrides.pbtxt"
+    overrides.write_text("mine")
+    assert stage(tmp_path, "first") == tmp_path / "m" / "1"
+    assert stage(tmp_path, "second") == tmp_path / "m" / "2"
+    assert (tmp_path / "m" / "config.pbtxt").read_text() == "second"
+    assert overrides.read_text() == "mine"

@@ -1,4 +1,4 @@
-"""config.pbtxt for each target and setting: parsed by Triton's schema, read back, readable, and held against the load rules."""
+"""config.pbtxt for each target and setting: parsed by Triton's schema, read back, readable, and checked by the load rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from support import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
-from avizor_export.triton_config.settings import ServingSettings, serving_of
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
 from avizor_export.triton_config.text import ENGINE_CACHE, config_text
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import ExportError
@@ -132,13 +132,13 @@ def test_the_stack_keeps_engines_where_the_config_says() -> None:
 
 def test_it_can_be_read_by_people() -> None:
     plain, full = text(ServingSettings()), text(EVERYTHING)
-    assert "# KIND_AUTO: a GPU where there is one, else the CPU." in plain
+    assert "# KIND_AUTO: a GPU if the server has one, else the CPU." in plain
     for absent in ("default_queue_policy", "response_cache", "optimization", "preferred_batch_size", "intra_op"):
         assert absent not in plain
     for why in (
         "# KIND_GPU: TensorRT",
         "# One engine for all batch sizes",
-        "# More waiting requests",
+        "# If more requests than this wait",
         "is run last",
         "--cache-config",
     ):
@@ -149,7 +149,7 @@ def test_it_can_be_read_by_people() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"target": "tpu"}, "target is 'tpu'; it is one of auto, cpu, gpu, tensorrt"),
+        ({"target": "tpu"}, "target is 'tpu'; choose one of auto, cpu, gpu, tensorrt"),
         ({"max_batch_size": 0}, "max_batch_size is 0"),
         ({"max_batch_size": 2**31}, "max_batch_size is 2147483648; give a whole number from 1 to 2147483647"),
         ({"instances": 0}, "instances is 0; give a whole number from 1 to 2147483647"),
@@ -157,7 +157,7 @@ def test_it_can_be_read_by_people() -> None:
         ({"queue_delay_us": -1}, "queue_delay_us is -1"),
         ({"max_queue_size": -5}, "max_queue_size is -5"),
         ({"queue_timeout_ms": -1}, "queue_timeout_ms is -1"),
-        ({"queue_timeout_action": "drop"}, "queue_timeout_action is 'drop'; it is one of reject, delay"),
+        ({"queue_timeout_action": "drop"}, "queue_timeout_action is 'drop'; choose one of reject, delay"),
         ({"intra_op_threads": -2}, "intra_op_threads is -2"),
         ({"call_batch_size": -1}, "call_batch_size is -1"),
         ({"preferred_batch_sizes": (8, 65)}, "preferred batch size 65 is over the largest, max_batch_size 64"),
@@ -165,9 +165,32 @@ def test_it_can_be_read_by_people() -> None:
         ({"preferred_batch_sizes": (8, 4)}, "have to differ and ascend"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named_with_its_value(values: dict[str, Any], message: str) -> None:
+def test_a_setting_that_is_not_valid_is_named_with_its_value(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ExportError, match=message.replace("(", r"\(")):
         ServingSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ServingOptions(preferred_batch_sizes=(65,)), "preferred batch size 65 is over the largest, max_batch_size 64"),
+        (ServingOptions(queue_timeout_action="delay"), "^--queue-timeout-action has no effect without --queue-timeout-ms"),
+        (ServingOptions(allow_timeout_override=False), "^--no-timeout-override has no effect"),
+        (ServingOptions(allow_timeout_override=True), "^--timeout-override has no effect"),
+        (ServingOptions(queue_timeout_action="delay", queue_timeout_ms=0), "give --queue-timeout-ms too"),
+    ],
+)
+def test_options_that_do_not_fit(options: ServingOptions, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        with_options(ServingSettings(), options)
+    usual = ServingSettings(queue_timeout_ms=3)
+    assert with_options(usual, ServingOptions(queue_timeout_action="delay")).queue_timeout_action == "delay"
+
+
+def test_preferred_sizes_give_way_to_a_smaller_largest_batch_and_zero_removes_them() -> None:
+    before = ServingSettings(preferred_batch_sizes=(4, 8))
+    assert with_options(before, ServingOptions(max_batch_size=6)).preferred_batch_sizes == (4,)
+    assert with_options(before, ServingOptions(preferred_batch_sizes=(0,))).preferred_batch_sizes == ()
 
 
 def test_a_tensor_that_tensorrts_profiles_cannot_name() -> None:
