@@ -20,7 +20,7 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.judge import recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict, verdict
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine
+from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.errors import CalibrationError, GatewayFull, InvalidInput
 from avizor_service.catalogue import ServedModels, ServedVersion
@@ -225,7 +225,9 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     def _run(self, model: ServedVersion, rows: Array, output: str, timeout_s: float | None) -> Array:
         (input_name,) = model.spec.inputs
         name, version = model.spec.name, model.spec.version
-        answer = infer_rows(self._engine, name, {input_name: rows}, [output], version=version, timeout_s=timeout_s)
+        answer = infer_rows(
+            self._engine, InferRequest(name, {input_name: rows}, [output], version=version, timeout_s=timeout_s)
+        )
         return answer[output]
 
     def _count(self, model: str, source: str, item: Verdict) -> None:

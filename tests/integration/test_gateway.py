@@ -31,6 +31,7 @@ from avizor.v1 import inference_pb2_grpc
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.items.inputs import ImageInput
 from avizor_inference.repository.models import ModelRepository
@@ -97,7 +98,10 @@ def test_list_and_get(stub: Stub, models: Path) -> None:
 def test_classify_images_as_the_engine_does(stub: Stub, models: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (20, 32, 32)).astype(np.uint8)
     with EmbeddedEngine(models) as engine:
-        rows = [engine.infer("digits", {"image": p[None, ..., None]}, ["probabilities"])["probabilities"][0] for p in pixels]
+        rows = [
+            engine.infer(InferRequest("digits", {"image": p[None, ..., None]}, ["probabilities"]))["probabilities"][0]
+            for p in pixels
+        ]
     items = [pb.Item(image=png(each)) for each in pixels]  # more than one batch of the model
     answer = stub.Classify(pb.ClassifyRequest(model="digits", items=items, top_k=10))
     assert answer.version == 1
@@ -152,7 +156,7 @@ def test_rows_of_a_table_by_name(stub: Stub, models: Path) -> None:
     answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=items))
     records = np.array([[120.5, 3, 1], [np.nan] * 3, [np.nan, 1, np.nan]], np.float32)
     with EmbeddedEngine(models) as engine:
-        scores = engine.infer("transfers", {"record": records}, ["score"])["score"][:, 0]
+        scores = engine.infer(InferRequest("transfers", {"record": records}, ["score"]))["score"][:, 0]
     assert [item.score for item in answer.items] == pytest.approx(scores.tolist(), rel=1e-4)
     # The raw tensor is the same row, NaN for what is missing.
     raw = pb.Item(source="a", tensor=pb.Tensor(dtype="float32", shape=[3], data=records[1].tobytes()))

@@ -6,7 +6,6 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 import onnxruntime as ort
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import ModelSpec, check_request
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, SettingsError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, intra_op_threads
@@ -42,7 +41,7 @@ class _Loaded:
     session: ort.InferenceSession
 
 
-class EmbeddedEngine:
+class EmbeddedEngine(Engine):
     """Runs a repository's models on ONNX Runtime, honouring each model's config.pbtxt where it applies in one process.
 
     That is max_batch_size, the kind of its instance_group and intra_op_thread_count. Batching, queues, the response cache,
@@ -70,57 +69,20 @@ class EmbeddedEngine:
         """See Engine.spec."""
         return self._load(model, version).spec
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, Array]:
-        """See Engine.infer. Only the nodes that the named outputs need are run."""
-        loaded = self._load(model, version)
-        check_request(loaded.spec, inputs, outputs)
-        return self._run(loaded, inputs, outputs, time.monotonic(), timeout_s)
+    def infer(self, request: InferRequest) -> dict[str, Array]:
+        """See Engine.infer. Only the nodes that the named outputs need are run.
 
-    def submit(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Future[dict[str, Array]]:
-        """See Engine.submit. Runs in a thread of the engine's own; time spent waiting for one counts."""
-        loaded = self._load(model, version)
-        check_request(loaded.spec, inputs, outputs)
-        return self._pool.submit(self._run, loaded, inputs, outputs, time.monotonic(), timeout_s)
+        Runs in the caller's thread: a batch worker has one core, where a second thread would only compete with its caller.
+        """
+        return _run(self._checked(request), request, time.monotonic())
+
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        """See Engine.submit. Runs in a thread of the engine's pool; time spent waiting for one counts."""
+        return self._pool.submit(_run, self._checked(request), request, time.monotonic())
 
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready."""
         return not self._closed
-
-    def _run(
-        self,
-        loaded: _Loaded,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        started: float,
-        timeout_s: float | None,
-    ) -> dict[str, Array]:
-        model = loaded.spec.name
-        options = ort.RunOptions()
-        options.only_execute_path_to_fetches = True
-        with _Deadline(options, started, timeout_s, model):
-            try:
-                results = loaded.session.run(list(outputs), dict(inputs), options)
-            except Exception as error:  # the runtime's own exceptions share no base class of theirs
-                if options.terminate:
-                    raise DeadlineExceeded(f"model {model!r} gave no answer within {timeout_s} s") from error
-                raise EngineError(f"ONNX Runtime failed at model {model!r}: {error}") from error
-        return dict(zip(outputs, results, strict=True))
 
     def close(self) -> None:
         """See Engine.close."""
@@ -129,11 +91,11 @@ class EmbeddedEngine:
             self._loaded.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __enter__(self) -> EmbeddedEngine:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def _checked(self, request: InferRequest) -> _Loaded:
+        """Return the model, loaded, after a check of the request. The deadline does not cover the load at first use."""
+        loaded = self._load(request.model, request.version)
+        check_request(loaded.spec, request)
+        return loaded
 
     def _load(self, model: str, version: int | None) -> _Loaded:
         if self._closed:
@@ -168,16 +130,28 @@ class EmbeddedEngine:
         return _Loaded(spec, session)
 
 
+def _run(loaded: _Loaded, request: InferRequest, started: float) -> dict[str, Array]:
+    model = loaded.spec.name
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    with _Deadline(options, started, request):
+        try:
+            results = loaded.session.run(list(request.outputs), dict(request.inputs), options)
+        except Exception as error:  # the runtime's own exceptions have no common base class
+            if options.terminate:
+                raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
+            raise EngineError(f"ONNX Runtime failed at model {model!r}: {error}") from error
+    return dict(zip(request.outputs, results, strict=True))
+
+
 class _Deadline:
     """Ends a run that is still going `timeout_s` after `started`."""
 
-    def __init__(self, options: ort.RunOptions, started: float, timeout_s: float | None, model: str) -> None:
+    def __init__(self, options: ort.RunOptions, started: float, request: InferRequest) -> None:
         self._timer: threading.Timer | None = None
-        if timeout_s is None:
+        left = seconds_left(request, started)
+        if left is None:
             return
-        left = timeout_s - (time.monotonic() - started)
-        if left <= 0:
-            raise DeadlineExceeded(f"the {timeout_s} s for model {model!r} were over before the work began")
         self._timer = threading.Timer(left, lambda: setattr(options, "terminate", True))
         self._timer.daemon = True
 

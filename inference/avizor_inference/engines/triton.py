@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import ModelSpec, check_request
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
@@ -52,7 +51,7 @@ def triton_client(address: str) -> triton.InferenceServerClient:
     return triton.InferenceServerClient(address, channel_args=_CHANNEL)
 
 
-class TritonEngine:
+class TritonEngine(Engine):
     """Runs models on the Triton server at `address` (host:port of its gRPC).
 
     Requests are held against the model's configuration here, before they travel, by the rules of every engine. "The newest
@@ -77,34 +76,13 @@ class TritonEngine:
             self._specs[model, spec.version] = self._specs[model, version] = spec
         return spec
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, Array]:
-        """See Engine.infer."""
-        return self.submit(model, inputs, outputs, version=version, timeout_s=timeout_s).result()
-
-    def submit(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Future[dict[str, Array]]:
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit."""
         started = time.monotonic()
-        spec = self.spec(model, version)
-        check_request(spec, inputs, outputs)
-        left = None if timeout_s is None else timeout_s - (time.monotonic() - started)
-        if left is not None and left <= 0:
-            raise DeadlineExceeded(f"the {timeout_s} s for model {model!r} were over before the work began")
+        model, outputs = request.model, request.outputs
+        spec = self.spec(model, request.version)
+        check_request(spec, request)
+        left = seconds_left(request, started)
         future: Future[dict[str, Array]] = Future()
         future.set_running_or_notify_cancel()
 
@@ -117,7 +95,7 @@ class TritonEngine:
 
         self._client.async_infer(
             model,
-            [_input(name, array) for name, array in inputs.items()],
+            [_input(name, array) for name, array in request.inputs.items()],
             finish,
             model_version=str(spec.version),
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
@@ -139,12 +117,6 @@ class TritonEngine:
         if not self._closed:
             self._closed = True
             self._client.close()
-
-    def __enter__(self) -> TritonEngine:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _deliver(self, future: Future[dict[str, Array]], model: str, answer: dict[str, Array | None]) -> None:
         """An answer is whole or an error: from its response cache Triton answers with the outputs of an earlier request."""

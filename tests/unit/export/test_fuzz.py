@@ -35,6 +35,7 @@ from avizor_export.networks.weights_files import read_weights
 from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as models_command
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, ExportError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
@@ -73,7 +74,7 @@ def look(folder: Path, name: str) -> list[str]:
         try:
             spec = engine.spec(name)
             tensor = next(iter(spec.inputs.values()))
-            engine.infer(name, {tensor.name: np.zeros((1, *tensor.item_shape), tensor.dtype)}, list(spec.outputs))
+            engine.infer(InferRequest(name, {tensor.name: np.zeros((1, *tensor.item_shape), tensor.dtype)}, list(spec.outputs)))
         except AvizorError as error:
             assert str(error)
     return problems

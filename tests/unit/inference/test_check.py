@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from avizor_inference.checks.check import check_model, remarks
 from avizor_inference.cli import models as models_command
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
@@ -93,7 +94,7 @@ def test_a_changed_model_is_found_and_refused(copy: Path, damage: Callable[[Path
     damage(copy / "digits" / "1" / "model.onnx")
     assert check_model(ModelRepository(copy), "digits")
     with EmbeddedEngine(copy) as engine, pytest.raises(VersionRefused, match=r"model\.onnx"):
-        engine.infer("digits", {"image": np.zeros((1, 32, 32, 1), np.uint8)}, ["probabilities"])
+        engine.infer(InferRequest("digits", {"image": np.zeros((1, 32, 32, 1), np.uint8)}, ["probabilities"]))
 
 
 def test_a_file_that_is_no_onnx_is_refused_even_with_its_digest(copy: Path) -> None:
