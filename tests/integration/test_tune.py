@@ -397,7 +397,7 @@ def test_what_cannot_be_tuned_changes_nothing(
 def test_without_a_gpu_the_message_is_all_that_is_said(tuning: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         EmbeddedEngine(tuning / "models", device="cuda") as engine,
-        pytest.raises(SettingsError, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; mend .* --device cpu"),
+        pytest.raises(SettingsError, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; fix .* --device cpu"),
     ):
         engine.spec("digits")
     assert capfd.readouterr().err == ""

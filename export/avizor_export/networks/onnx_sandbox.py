@@ -63,10 +63,10 @@ def _main(path: Path, limit_s: int) -> None:
     _set_limits(limit_s)
     import numpy as np  # after the limits, as all that follows
     import onnx
-    import onnxruntime as ort
     from onnx import version_converter
 
     from avizor_export.networks.onnx_files import standardised
+    from avizor_inference.engines.ort_session import open_session
     from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
 
     try:
@@ -87,10 +87,7 @@ def _main(path: Path, limit_s: int) -> None:
         raise
     except Exception:  # the libraries' errors share no base class; adopt meets them again
         return
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), "it", threads=1)
     item_shape = [dim or 1 for dim in tensor.dims[1:]]
 
     def runs(batch: int) -> bool:

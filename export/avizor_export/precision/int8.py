@@ -23,6 +23,7 @@ from pydantic import JsonValue
 from avizor_export.precision.subgraph import extract_subgraph, replace_subgraph, with_output_copies
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
+from avizor_inference.engines.ort_session import open_session
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 
@@ -134,7 +135,7 @@ def _network_inputs(proto: onnx.ModelProto, names: list[str], items: Items) -> I
     (given,) = (value.name for value in proto.graph.input)
     inner = [name for name in names if name != given]
     before.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    session = ort.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"]) if inner else None
+    session = open_session(before.SerializeToString(), "the graph before quantisation") if inner else None
     for start in range(0, len(items), _BATCH):
         batch = {given: np.ascontiguousarray(items[start : start + _BATCH])}
         values = dict(zip(inner, session.run(inner, batch), strict=True)) if session else {}

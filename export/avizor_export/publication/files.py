@@ -18,7 +18,8 @@ from avizor_export.request import ExportRequest
 from avizor_export.triton_config.next_config import name_to_keep, next_config
 from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
-from avizor_inference.engines.embedded import CPU, EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.items.inputs import TensorInput, TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
