@@ -15,6 +15,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 
 # Ten times what VGG16 takes for a batch on one slow core.
@@ -50,7 +51,7 @@ def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
         raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
     if process.returncode:
         last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ExportError(f"{path} cannot be run: {last[:300]}; export it again")
+        raise ExportError(f"{path} cannot be run: {shortened(last)}; export it again")
 
 
 def _endless(path: Path, limit_s: int) -> ExportError:
@@ -124,4 +125,4 @@ if __name__ == "__main__":
     except MemoryError:
         sys.exit("it needs more memory than half of this machine's")
     except Exception as error:  # whatever the runtime raises
-        sys.exit(" ".join(f"{error}".split()))
+        sys.exit(one_line(error))

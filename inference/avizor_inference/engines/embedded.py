@@ -15,6 +15,7 @@ import onnxruntime as ort
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.engines.ort_session import has_gpu, open_session
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, intra_op_threads
@@ -128,7 +129,7 @@ def _run(loaded: _Loaded, request: InferRequest, started: float) -> dict[str, Ar
         except Exception as error:  # the runtime's own exceptions have no common base class
             if options.terminate:
                 raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
-            raise EngineError(f"ONNX Runtime failed at model {model!r}: {error}") from error
+            raise EngineError(f"ONNX Runtime failed at model {model!r}: {one_line(error)}") from error
     return dict(zip(request.outputs, results, strict=True))
 
 

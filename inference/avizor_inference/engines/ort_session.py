@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import EngineError, SettingsError
 
 CPU = "CPUExecutionProvider"
@@ -36,7 +37,7 @@ def open_session(
     try:
         session = ort.InferenceSession(graph, options, providers=[CUDA, CPU] if on_gpu else [CPU])
     except Exception as error:  # the runtime's own exceptions have no common base class
-        raise EngineError(f"ONNX Runtime cannot load {what}: {error}") from error
+        raise EngineError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from error
     if on_gpu and CUDA not in session.get_providers():
         raise SettingsError(f"{what} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}")
     return session
