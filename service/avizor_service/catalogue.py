@@ -9,8 +9,8 @@ from functools import cached_property
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.base import Engine, ModelSpec
-from avizor_inference.errors import CalibrationError, InvalidInput, VersionRefused
+from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
+from avizor_inference.errors import CalibrationError, InvalidInput
 from avizor_inference.items.inputs import AudioInput, ImageInput, TableInput, TensorSpec
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
@@ -109,11 +109,7 @@ class ServedModels:
 
     def _opened(self, found: ModelVersion) -> ServedVersion:
         spec = self._engine.spec(found.name, found.version)
-        if spec.sha256 not in ("", found.manifest.model_sha256):
-            raise VersionRefused(
-                f"the engine serves another {found.name!r} (sha256 {spec.sha256[:12]}...) than this gateway's repository holds "
-                f"({found.manifest.model_sha256[:12]}...); reload the model there, or mount the same repository"
-            )
+        check_same_digest(spec, found)
         return ServedVersion(found, spec, found.calibration())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from support import on_gpu
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows, open_engine
 from avizor_inference.engines.triton import TritonEngine
@@ -26,6 +27,7 @@ from avizor_inference.errors import (
     ModelNotFound,
     SettingsError,
     UnknownOutput,
+    VersionRefused,
 )
 from avizor_inference.repository.models import ModelRepository
 
@@ -191,6 +193,14 @@ def test_several_requests_in_flight(engine: Engine) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(BatchTooLarge):
         engine.submit(InferRequest("digits", {"image": images(17)}, ["probabilities"]))
+
+
+def test_an_engine_that_serves_another_model_is_noticed(engine: Engine, models: Path) -> None:
+    digits = ModelRepository(models).version("digits")
+    check_same_digest(engine.spec("digits"), digits)
+    check_same_digest(replace(engine.spec("normal"), sha256=""), digits)
+    with pytest.raises(VersionRefused, match="the engine serves another 'digits' version 1"):
+        check_same_digest(engine.spec("normal"), digits)
 
 
 @pytest.mark.parametrize("rows", [1, 16, 17, 100])

@@ -12,8 +12,9 @@ from typing import Self
 import numpy as np
 
 from avizor_inference.arrays import Array
-from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, InvalidInput, UnknownOutput
+from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, InvalidInput, UnknownOutput, VersionRefused
 from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.models import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,16 @@ def check_request(spec: ModelSpec, request: InferRequest) -> int:
             field=next(iter(sizes)),
         )
     return batch
+
+
+def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
+    """Raise VersionRefused if the engine serves another model.onnx than the repository has; unknown digests pass."""
+    expected = version.manifest.model_sha256
+    if spec.sha256 not in ("", expected):
+        raise VersionRefused(
+            f"the engine serves another {version.name!r} version {version.version} (sha256 {spec.sha256[:12]}...) than "
+            f"{version.folder} ({expected[:12]}...); reload the model there, or use the repository that the engine serves"
+        )
 
 
 def seconds_left(request: InferRequest, started: float) -> float | None:
