@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from avizor_export.graph.quiet_libraries import quiet
-from avizor_export.networks.pt2_safety import UnsafeFile, check_no_code
+from avizor_export.networks.pt2_safety import check_no_code
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, UnsafeFile
 
 # torch takes 0 and 1 for special: a batch that it has found out to be free begins at 2, and takes 1 nevertheless.
 _LARGEST_LOWER_BOUND = 2

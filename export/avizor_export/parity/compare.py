@@ -17,7 +17,7 @@ from avizor_export.parity.constant_outputs import same_for_all
 from avizor_export.parity.probe_items import BATCH_SIZES, items_by_kind, rows_of_batch
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.parity.rounding import Perturbed, own_deviation, perturbation
-from avizor_export.parity.soundness import ItemsInfluenceError, Run, run_reference
+from avizor_export.parity.soundness import Run, run_reference
 from avizor_export.parity.tolerances import (
     ABSOLUTE_TOLERANCE,
     RELATIVE_TOLERANCE,
@@ -31,7 +31,7 @@ from avizor_export.parity.tolerances import (
 )
 from avizor_inference.arrays import Items
 from avizor_inference.engines.ort_session import open_session
-from avizor_inference.errors import EngineError, ExportError, ParityError
+from avizor_inference.errors import EngineError, ExportError, ItemsInfluenceError, ParityError
 from avizor_inference.items.inputs import InputSpec
 from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
 
