@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.checks.check import check_model, remarks
+from avizor_inference.checks.check import check_model, model_notes
 from avizor_inference.errors import AvizorError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
@@ -49,7 +49,7 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
         problems = check_model(repository, name)
         wrong += bool(problems)
         click.echo(_printable(f"{name}: {'ok' if not problems else 'WRONG'}"))
-        for line in problems or [f"note: {remark}" for remark in remarks(repository, name)]:
+        for line in problems or [f"note: {note}" for note in model_notes(repository, name)]:
             click.echo(f"  {_printable(line)}")
     if wrong:
         sys.exit(1)

@@ -32,7 +32,7 @@ def refuse_duplicates(text: bytes) -> None:
     json.loads(text, object_pairs_hook=_refuse_duplicates)
 
 
-def describe(error: ValueError) -> str:
+def validation_message(error: ValueError) -> str:
     """An error of pydantic in one line: `field.path: what is wrong`, for the first five fields; of another kind its text."""
     if not isinstance(error, ValidationError):
         return str(error)

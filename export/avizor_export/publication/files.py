@@ -28,7 +28,7 @@ from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.onnx_graph import graph_of
 from avizor_inference.repository.reports import ParityReport, VariantReport
 from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE
-from avizor_inference.strict_json import describe
+from avizor_inference.strict_json import validation_message
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Ma
             provenance=made.provenance,
         )
     except ValidationError as error:
-        raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
+        raise ExportError(f"the manifest cannot be written: {validation_message(error)}") from error
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:

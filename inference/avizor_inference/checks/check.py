@@ -49,7 +49,7 @@ def check_version(version: ModelVersion) -> list[str]:
     return [f"{where}: {problem}" for problem in problems]
 
 
-def remarks(repository: ModelRepository, name: str) -> list[str]:
+def model_notes(repository: ModelRepository, name: str) -> list[str]:
     """What is not wrong with a model, but may not be meant. Raises RepositoryError or VersionRefused where it is unusable."""
     newest = repository.version(name)
     if serves_newest(newest.config, newest.version):

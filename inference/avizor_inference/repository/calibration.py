@@ -16,7 +16,7 @@ from avizor_inference.digests import digest_of
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.sources import DEFAULT_SOURCE
 from avizor_inference.repository.manifest import Manifest, Precision
-from avizor_inference.strict_json import Strict, describe
+from avizor_inference.strict_json import Strict, validation_message
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATIONS_FOLDER = "calibrations"
@@ -77,7 +77,7 @@ class Calibration(Strict):
         try:
             calibration = cls.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
-            why = describe(error) if isinstance(error, ValueError) else str(error)
+            why = validation_message(error) if isinstance(error, ValueError) else str(error)
             raise VersionRefused(f"{path} is not a calibration: {why}; export the model again with --calibrate") from error
         if calibration.model_sha256 != manifest.model_sha256:
             raise VersionRefused(

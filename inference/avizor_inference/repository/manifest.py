@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.inputs import InputSpec, TensorSpec
 from avizor_inference.repository.reports import ParityReport, VariantReport
-from avizor_inference.strict_json import Strict, describe
+from avizor_inference.strict_json import Strict, validation_message
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -74,7 +74,7 @@ class Manifest(Strict):
         try:
             self.input.tensor()
         except ValidationError as error:
-            raise ValueError(describe(error)) from error
+            raise ValueError(validation_message(error)) from error
         return self
 
     @model_validator(mode="after")
@@ -91,7 +91,7 @@ class Manifest(Strict):
         except OSError as error:
             raise VersionRefused(f"{path}: cannot be read ({error.strerror}); export the model again") from error
         except ValueError as error:
-            raise VersionRefused(f"{path} is not a manifest: {describe(error)}; export the model again") from error
+            raise VersionRefused(f"{path} is not a manifest: {validation_message(error)}; export the model again") from error
 
     def to_json(self) -> str:
         """The file's text."""
