@@ -173,7 +173,7 @@ def test_oversize_batch_is_refused(engine: Engine) -> None:
 
 
 def test_unknown_model_and_version(engine: Engine) -> None:
-    with pytest.raises(ModelNotFound, match="no model 'nothing'"):
+    with pytest.raises(ModelNotFound, match="no model named 'nothing'"):
         engine.infer(InferRequest("nothing", {"image": images(1)}, ["probabilities"]))
     with pytest.raises(ModelNotFound, match="no version 7"):
         engine.spec("digits", 7)

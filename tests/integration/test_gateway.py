@@ -310,7 +310,7 @@ IMAGE = pb.Item(image=png(np.zeros((32, 32), np.uint8)))
 @pytest.mark.parametrize(
     ("rpc", "request_", "code", "message", "field"),
     [
-        ("Classify", pb.ClassifyRequest(model="nothing", items=[IMAGE]), "NOT_FOUND", "no model 'nothing'", ""),
+        ("Classify", pb.ClassifyRequest(model="nothing", items=[IMAGE]), "NOT_FOUND", "no model named 'nothing'", ""),
         ("Classify", pb.ClassifyRequest(model="digits", version=9, items=[IMAGE]), "NOT_FOUND", "no version 9", ""),
         ("Classify", pb.ClassifyRequest(model="digits", version=-1, items=[IMAGE]), "INVALID_ARGUMENT", "below 0", "version"),
         ("Classify", pb.ClassifyRequest(items=[IMAGE]), "INVALID_ARGUMENT", "name a model", "model"),
@@ -333,7 +333,7 @@ IMAGE = pb.Item(image=png(np.zeros((32, 32), np.uint8)))
             "999",
             "",
         ),
-        ("GetModel", pb.GetModelRequest(name="nothing"), "NOT_FOUND", "no model 'nothing'", ""),
+        ("GetModel", pb.GetModelRequest(name="nothing"), "NOT_FOUND", "no model named 'nothing'", ""),
     ],
 )
 def test_errors_of_a_whole_call(

@@ -368,7 +368,7 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nobody",), "no model 'nobody'"),
+        (("nobody",), "no model named 'nobody'"),
         (("digits", "--batch", "32"), "batch 32 is over the model's max_batch_size 16"),
         (
             ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),

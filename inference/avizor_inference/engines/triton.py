@@ -162,7 +162,7 @@ def _not_found(text: str, model: str) -> str:
     _, version, rest = text.partition("' version ")
     if version:
         return f"model {model!r} has no version {rest.partition(' ')[0]} that Triton has loaded"
-    return f"no model {model!r} is loaded by Triton"
+    return f"no model named {model!r} is loaded by Triton"
 
 
 def _input(name: str, array: Array) -> triton.InferInput:

@@ -95,7 +95,7 @@ class ModelRepository:
         """Version numbers of a model, ascending. Raises ModelNotFound."""
         if name not in self.names():
             known = ", ".join(self.names()) or "none"
-            raise ModelNotFound(f"no model {name!r}; there: {known}")
+            raise ModelNotFound(f"no model named {name!r}. Available: {known}")
         return sorted(int(path.name) for path in _folders(self.root / name) if re.fullmatch(VERSION_PATTERN, path.name))
 
     def version(self, name: str, version: int | None = None) -> ModelVersion:
@@ -104,7 +104,7 @@ class ModelRepository:
         if not versions:
             raise ModelNotFound(f"model {name!r} has no version; export it again")
         if version is not None and version not in versions:
-            raise ModelNotFound(f"model {name!r} has no version {version}; there: {', '.join(map(str, versions))}")
+            raise ModelNotFound(f"model {name!r} has no version {version}. Available: {', '.join(map(str, versions))}")
         number = versions[-1] if version is None else version
         return ModelVersion(name, number, self.root / name / str(number))
 
