@@ -248,7 +248,11 @@ def test_engines_agree(models: Path, triton_address: str) -> None:
 
 @pytest.mark.parametrize("name", ["tensorrt", "http://host:8000", "triton://", "triton://host:port", "triton://::1"])
 def test_unknown_engines_are_refused(models: Path, name: str) -> None:
-    message = "is no server; write triton://HOST:PORT" if "triton" in name else "not known; use 'ort', or 'triton://HOST:8001'"
+    message = (
+        "is not a server address; write triton://HOST:PORT"
+        if "triton" in name
+        else "not known; use 'ort', or 'triton://HOST:8001'"
+    )
     with pytest.raises(SettingsError, match=message):
         open_engine(name, ModelRepository(models))
 

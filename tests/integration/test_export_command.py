@@ -169,7 +169,7 @@ def test_warnings_of_every_part_come_as_the_commands_own_lines(tmp_path: Path) -
         "Warning: rows.csv: column 'country': 50.0% of the rows are of no category that the model has ('XX'), and 0.0% are "
         "missing."
     )
-    assert error.startswith("Error: 'nowhere' is no server; write triton://HOST:PORT")
+    assert error.startswith("Error: 'nowhere' is not a server address; write triton://HOST:PORT")
 
 
 def test_check_exits_with_1_and_names_the_fault(tmp_path: Path, models: Path) -> None:

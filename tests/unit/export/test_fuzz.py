@@ -134,7 +134,7 @@ def test_manifests_and_calibrations(models: Path, tmp_path: Path, name: str, fil
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.replace('"opset": 18', '"opset": 18, "opset": 18'), "'opset' stands twice"),
+        (lambda s: s.replace('"opset": 18', '"opset": 18, "opset": 18'), "'opset' is repeated"),
         (lambda s: s.replace('"opset": 18', '"opset": NaN'), "opset"),
         (lambda s: s.replace('"largest_absolute": ', '"largest_absolute": NaN, "was": ', 1), "finite number"),
         (lambda s: s.replace('"evaluation": {}', '"evaluation": ' + '{"a":' * 5000 + "0" + "}" * 5000), "is not a manifest"),

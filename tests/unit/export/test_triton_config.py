@@ -193,7 +193,7 @@ def test_a_tensor_that_tensorrts_profiles_cannot_name() -> None:
             "trt_dla_core is 'one'",
         ),
         ('"trt_profile_opt_shapes"', '"trt_engine_cache_prefix"', "give all of trt_profile_min_shapes, trt_profile_opt_shapes"),
-        ("image:32x32x32x1", "image:16x32x32x1", "batches 1, 16 and 16; wanted are 1 to max_batch_size 32"),
+        ("image:32x32x32x1", "image:16x32x32x1", "batches 1, 16 and 16; they have to span 1 to max_batch_size 32"),
         ("image:1x32x32x1", "image:2x32x32x1", "batches 2, 16 and 32"),
         ("image:16x32x32x1", "image:64x32x32x1", "batches 1, 64 and 32"),
         ("image:16x32x32x1", "image:16x32x32", "do not give image with the dims of the model"),
