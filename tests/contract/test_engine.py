@@ -111,14 +111,14 @@ def test_score_is_the_mean_of_the_error_map(engine: Engine) -> None:
 
 
 def test_missing_values_of_a_row_are_filled(engine: Engine) -> None:
-    """NaN travels; it is what the description fills in that counts, and no category that none was given."""
+    """NaN reaches the graph, which fills it by the description; an unknown category is not an error."""
     rows = np.array([[np.nan, np.nan, 1], [50, 12, 1], [50, 12, np.nan], [50, 12, 7]], np.float32)
     answers = engine.infer(InferRequest("transfers", {"record": rows}, ["reconstruction", "score"]))
-    found = answers["reconstruction"]
+    filled = answers["reconstruction"]
     assert np.isfinite(answers["score"]).all()
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found[2], found[3], rtol=1e-5, atol=1e-5)
-    assert np.abs(found[1] - found[2]).max() > 1e-3
+    np.testing.assert_allclose(filled[0], filled[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(filled[2], filled[3], rtol=1e-5, atol=1e-5)
+    assert np.abs(filled[1] - filled[2]).max() > 1e-3
 
 
 def test_many_threads_get_their_own_answers(engine: Engine) -> None:
@@ -189,8 +189,8 @@ def test_several_requests_in_flight(engine: Engine) -> None:
     items = images(12)
     expected = probabilities(engine, items)
     futures = [engine.submit(InferRequest("digits", {"image": items[i : i + 1]}, ["probabilities"])) for i in range(12)]
-    found = np.concatenate([future.result(timeout=30)["probabilities"] for future in futures])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    answers = np.concatenate([future.result(timeout=30)["probabilities"] for future in futures])
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
     with pytest.raises(BatchTooLarge):
         engine.submit(InferRequest("digits", {"image": images(17)}, ["probabilities"]))
 
@@ -206,11 +206,11 @@ def test_an_engine_that_serves_another_model_is_noticed(engine: Engine, models: 
 @pytest.mark.parametrize("rows", [1, 16, 17, 100])
 def test_any_number_of_rows_in_chunks(engine: Engine, rows: int) -> None:
     items = images(rows)
-    found = infer_rows(engine, InferRequest("digits", {"image": items}, ["probabilities", "embedding"]))
+    answers = infer_rows(engine, InferRequest("digits", {"image": items}, ["probabilities", "embedding"]))
     alone = engine.infer(InferRequest("digits", {"image": items[-1:]}, ["probabilities", "embedding"]))
-    assert found["probabilities"].shape == (rows, 10)
+    assert answers["probabilities"].shape == (rows, 10)
     for name, values in alone.items():
-        np.testing.assert_allclose(found[name][-1:], values, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(answers[name][-1:], values, rtol=1e-5, atol=1e-5)
 
 
 def test_ready_until_closed(engine: Engine) -> None:

@@ -100,10 +100,10 @@ class EmbeddedEngine(Engine):
         if loaded := self._loaded.get((model, version)):
             return loaded
         with self._lock:
-            found = self.repository.version(model, version)
-            loaded = self._loaded.get((model, found.version)) or self._open(found)
+            wanted = self.repository.version(model, version)
+            loaded = self._loaded.get((model, wanted.version)) or self._open(wanted)
             # Under both keys: "the newest" keeps its first meaning until the engine is closed.
-            self._loaded[model, found.version] = self._loaded[model, version] = loaded
+            self._loaded[model, wanted.version] = self._loaded[model, version] = loaded
             return loaded
 
     def _open(self, version: ModelVersion) -> _Loaded:
