@@ -38,6 +38,7 @@ from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.precision.quality import LabelledItems
 from avizor_export.precision.speed import BATCH_SIZES, one_thread, rates
 from avizor_export.request import ExportRequest
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.open import open_engine
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
@@ -151,7 +152,7 @@ def engines_differ(models: Path, names: list[str], items: NDArray[np.uint8]) -> 
         for name in names:
             spec = embedded.spec(name)
             images, outputs = shrunk(items[:32], spec.inputs["image"].item_shape[0]), list(spec.outputs)
-            one, other = (engine.infer(name, {"image": images}, outputs) for engine in (embedded, triton))
+            one, other = (engine.infer(InferRequest(name, {"image": images}, outputs)) for engine in (embedded, triton))
             found[name] = max(float(np.abs(one[output] - other[output]).max()) for output in outputs)
     return found
 

@@ -23,6 +23,7 @@ from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped import wrap
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
@@ -54,7 +55,8 @@ def machine_sounds(folder: Path) -> tuple[list[Scores], list[Scores]]:
     windows = [*calibration.windows, *test.windows]
     with EmbeddedEngine(folder / "models") as engine:
         scores = [
-            infer_rows(engine, "machine-sound", {"waveform": each}, ["score"])["score"][:, 0].astype(float) for each in windows
+            infer_rows(engine, InferRequest("machine-sound", {"waveform": each}, ["score"]))["score"][:, 0].astype(float)
+            for each in windows
         ]
     faulty = [*calibration.faulty, *test.faulty]
     normal = [each for each, is_faulty in zip(scores, faulty, strict=True) if not is_faulty]
@@ -69,7 +71,7 @@ def bank_rows(folder: Path) -> list[Scores]:
     test = read_table(folder / "transfers" / "test.csv", bank_transfers.TRANSFER)
     rows.append(test.rows()[np.array(test.texts("kind")) == transfers.CORRECT])
     with EmbeddedEngine(folder / "models") as engine:
-        scores = infer_rows(engine, "bank-transfers", {"record": np.concatenate(rows)}, ["score"])["score"]
+        scores = infer_rows(engine, InferRequest("bank-transfers", {"record": np.concatenate(rows)}, ["score"]))["score"]
     return [row.astype(float) for row in scores]
 
 

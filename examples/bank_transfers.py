@@ -27,6 +27,7 @@ from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.judge import Judge
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
@@ -106,7 +107,7 @@ def flagged(version: ModelVersion, data: Path) -> dict[str, float]:
     calibration = version.calibration()
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:
-        scores = infer_rows(engine, version.name, {"record": rows}, ["score"])["score"][:, 0]
+        scores = infer_rows(engine, InferRequest(version.name, {"record": rows}, ["score"]))["score"][:, 0]
     judge = Judge(calibration)
     pairs = zip(accounts, scores.tolist(), strict=True)
     p_values = np.array([judge.item_p_value(account, score).value for account, score in pairs])

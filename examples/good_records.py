@@ -27,6 +27,7 @@ from avizor_export.front_ends.table_scaling import TableScaling, fitted
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.anomaly.judge import Judge
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.inputs import NumberColumn, TableFrontEnd, TableInput
@@ -93,7 +94,7 @@ def flagged(version: ModelVersion, rows: Rows, alpha: float) -> float:
     calibration = version.calibration()
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:
-        scores = infer_rows(engine, version.name, {"record": rows}, ["score"])["score"][:, 0]
+        scores = infer_rows(engine, InferRequest(version.name, {"record": rows}, ["score"]))["score"][:, 0]
     p_values, _ = Judge(calibration).window_p_values("benign", scores)
     return float((p_values <= alpha).mean())
 

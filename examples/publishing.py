@@ -13,6 +13,7 @@ from torch import nn
 
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.repository.models import ModelVersion
@@ -32,7 +33,7 @@ def publish_measured(
             tensor = request.input.tensor().name
 
             def run(items: NDArray[np.generic], output: str) -> NDArray[np.float32]:
-                return infer_rows(engine, request.name, {tensor: items}, [output])[output].astype(np.float32)
+                return infer_rows(engine, InferRequest(request.name, {tensor: items}, [output]))[output].astype(np.float32)
 
             figures = dict(measure(run))
     return export_model(network, replace(request, evaluation={**request.evaluation, **figures}), models), figures

@@ -32,6 +32,7 @@ from avizor_export.networks.state_dicts import load_weights
 from avizor_export.networks.weights_files import read_weights
 from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.references import reference_run
+from avizor_inference.error_text import shortened
 from avizor_inference.errors import AvizorError
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.onnx_graph import read_graph
@@ -197,7 +198,7 @@ def main() -> None:
                     outcome = f"refused: {error}"
                 except BaseException as error:
                     outcome = f"FAULT: {type(error).__name__}: {error}"
-                print(" ".join(outcome.split())[:300].encode("ascii", "replace").decode(), flush=True)
+                print(shortened(outcome).encode("ascii", "replace").decode(), flush=True)
             case.unlink()
 
 

@@ -1,4 +1,4 @@
-"""`avizor COMMAND`: finds each component's sub-command through entry points, so that a part that is absent is not missed."""
+"""`avizor COMMAND`: finds the sub-commands of the installed components through entry points."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def _commands() -> dict[str, EntryPoint]:
 
 
 def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
-    """Stands in for a command whose extra is not installed: listed, and says what to install."""
-    extras = {"batch": "pipeline", "describe": "export", "health": "service", "serve": "service", "tune": "export"}
-    extra = extras.get(entry.name, entry.name)
+    """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
+    extra = entry.module.partition(".")[0].removeprefix("avizor_")  # a package is named for its extra
     message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
 
     def fail(**_: object) -> None:
         raise click.ClickException(message)
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(entry.name, callback=fail, help=f"({message})", context_settings=settings)
+    short = f"Not installed: needs avizor[{extra}]."
+    return click.Command(entry.name, callback=fail, help=f"({message})", short_help=short, context_settings=settings)
 
 
 @click.group(cls=_Components, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("avizor"), prog_name="avizor")
 def avizor() -> None:
-    """Take trained CNN classifiers and autoencoders from PyTorch to production, and be told when something looks wrong."""
+    """Take trained CNN classifiers and autoencoders from PyTorch to production, and flag what looks wrong."""
 
 
 def main() -> None:
-    """Entry point. What went wrong is shown as one line, exit code 1. Wrong usage is 2, Ctrl-C 130, SIGTERM 143, SIGHUP 129."""
+    """Run the command. Exit code: 1 and one line for an error, 2 for wrong usage, 130 for Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     clean_up_when_stopped()
     lines = logging.StreamHandler()
     lines.setFormatter(WarningLines())
@@ -69,9 +69,9 @@ def main() -> None:
     except AvizorError as error:
         _fail(str(error))
     except MemoryError as error:
-        _fail(f"not enough memory ({error}); a size is larger than it was meant to be, or this machine is too small")
+        _fail(f"not enough memory ({error}); check the sizes that were given, or use a machine with more memory")
     except OSError as error:
-        _fail(f"{error.filename or 'a file or a connection'}: {reason(error)}; put that right, and run the command again")
+        _fail(f"{error.filename or 'a file or a connection'}: {reason(error)}; fix that, and run the command again")
 
 
 def _fail(message: str) -> NoReturn:

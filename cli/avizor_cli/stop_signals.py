@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and the end of a terminal all end a command in one way: cleaning up, with exit code 128 + the signal."""
+"""Ctrl-C, SIGTERM and a closed terminal end a command alike: it cleans up, and its exit code is 128 + the signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _stopped_at: float | None = None
 
 
 def clean_up_when_stopped() -> None:
-    """From now on the first of these signals raises SystemExit, and a second one ends the process at once."""
+    """Let the first of these signals raise SystemExit from now on, and a second one end the process at once."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup, or a shell's `&`, had it
             signal.signal(number, _stop)

@@ -1,4 +1,4 @@
-"""What the packages log, as the lines that a command writes itself: `Warning: ....`"""
+"""Log messages of the packages, in the form of a command's own lines: `Warning: ....`"""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 
 
 class WarningLines(logging.Formatter):
-    """`Warning: MESSAGE.`; the logger is named where it is not one of Avizor's."""
+    """Formats `Warning: MESSAGE.`, with the name of the logger if it is not one of Avizor's."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """One line, before the traceback if there is one."""
+        """Return one line, which comes before the traceback if there is one."""
         source = "" if record.name.startswith("avizor_") else f"{record.name}: "
         return f"{record.levelname.capitalize()}: {source}{record.message.removesuffix('.')}."

@@ -1,4 +1,4 @@
-"""`avizor models`: list a repository, check it."""
+"""`avizor models`: list the models of a repository, or check them."""
 
 from __future__ import annotations
 
@@ -8,68 +8,85 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.checks.check import check_model, remarks
+from avizor_inference.checks.check import check_model, model_notes
 from avizor_inference.errors import AvizorError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
 
-_models_option = click.option(
-    "--models", "folder", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Model repository."
-)
-
-
+_FOLDER = click.Path(path_type=Path)
+_MODELS_EXAMPLES = """\b
+Examples:
+  avizor models
+  avizor models --models /srv/models check
+"""
+_CHECK_EXAMPLES = """\b
+Examples:
+  avizor models check
+  avizor models check --models /srv/models digits pumps
+"""
 _COLUMNS = ("name", "task", "input", "versions", "precision", "size", "sha256", "parity", "calibration")
 _WIDEST = 60  # characters of one cell
 
 
-@click.group(invoke_without_command=True)
-@_models_option
+@click.group(
+    invoke_without_command=True,
+    short_help="List the models of a repository, or check them.",
+    epilog=_MODELS_EXAMPLES,
+)
+@click.option(
+    "--models", "folder", type=_FOLDER, metavar="FOLDER", default=Path("models"), show_default=True, help="Model repository."
+)
 @click.pass_context
 def models(context: click.Context, folder: Path) -> None:
     """List the models of a repository, or `check` that their files agree. Exit code 1 if a model is unusable.
 
-    The list takes a quick look at each newest version: whether its files can be read, and model.onnx is as long as it was.
+    The list takes a quick look at the newest version of each model: can its files be read, and has model.onnx the right size?
     """
     context.obj = folder
     if context.invoked_subcommand is None and not _list(ModelRepository(folder)):
         sys.exit(1)
 
 
-@models.command()
-@click.option("--models", "folder", type=click.Path(path_type=Path), default=None, help="Model repository.")
+@models.command(short_help="Verify all files of the models.", epilog=_CHECK_EXAMPLES)
+@click.option(
+    "--models", "folder", type=_FOLDER, metavar="FOLDER", show_default="that of `avizor models`", help="Model repository."
+)
 @click.argument("names", nargs=-1)
 @click.pass_obj
 def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> None:
-    """Verify digest, manifest, labels, calibration, and config.pbtxt against the graph. Exit code 1 if anything is wrong."""
+    """Verify digest, manifest, labels, calibration and config.pbtxt of the models called NAMES, of all models by default.
+
+    Each is compared with the graph. Exit code 1 if anything is wrong.
+    """
     repository = ModelRepository(folder or group_folder)
     wrong = 0
     if not (names := names or tuple(repository.names())):
-        _say_empty(repository)
+        _print_empty(repository)
     for name in names:
         problems = check_model(repository, name)
         wrong += bool(problems)
         click.echo(_printable(f"{name}: {'ok' if not problems else 'WRONG'}"))
-        for line in problems or [f"note: {remark}" for remark in remarks(repository, name)]:
+        for line in problems or [f"note: {note}" for note in model_notes(repository, name)]:
             click.echo(f"  {_printable(line)}")
     if wrong:
         sys.exit(1)
 
 
-def _say_empty(repository: ModelRepository) -> None:
+def _print_empty(repository: ModelRepository) -> None:
     click.echo(_printable(f"no models in {repository.root}"))
 
 
 def _list(repository: ModelRepository) -> bool:
-    """Print the table; False if a model is unusable."""
+    """Print the table. Return False if a model is unusable."""
     names = repository.names()
     if not names:
-        _say_empty(repository)
+        _print_empty(repository)
         return True
     rows: list[tuple[str, ...]] = [_COLUMNS]
     broken = []
     for name in names:
         try:
-            rows.append(_describe(repository.version(name), repository.versions(name)))
+            rows.append(_row(repository.version(name), repository.versions(name)))
         except AvizorError as error:
             rows.append((name, "UNUSABLE", *["-"] * (len(_COLUMNS) - 2)))
             broken.append(f"{name}: {error}")
@@ -82,8 +99,8 @@ def _list(repository: ModelRepository) -> bool:
     return not broken
 
 
-def _describe(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
-    """One row. Raises RepositoryError if files are missing, cannot be read, or model.onnx was cut short."""
+def _row(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
+    """Return one row. Raises RepositoryError if files are missing or cannot be read, or model.onnx has another size."""
     version.verify_size()
     read_config(version.folder.parent / CONFIG_FILE)
     manifest = version.manifest
@@ -104,7 +121,7 @@ def _describe(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
 
 
 def age(created: datetime, now: datetime | None = None) -> str:
-    """How long ago, in the largest unit that fits: `3 days old`. A time without a zone is taken for UTC."""
+    """Return how long ago that was, in the largest unit that fits: `3 days old`. A time without a zone is read as UTC."""
     created = created if created.tzinfo else created.replace(tzinfo=UTC)
     minutes = int(((now or datetime.now(UTC)) - created).total_seconds() // 60)
     for unit, length in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
@@ -120,5 +137,5 @@ def _cell(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Names come from folders and files: line breaks, terminal codes and what no terminal can show are not passed on."""
+    """Replace line breaks, terminal codes and other unprintable characters: names come from folders and files."""
     return "".join(character if character.isprintable() else "?" for character in text)

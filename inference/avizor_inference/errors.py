@@ -1,27 +1,29 @@
-"""The one error tree of Avizor. It knows nothing of transports: servers map it to status codes in one table of theirs.
+"""The one error tree of Avizor. It does not know gRPC or exit codes: each server and command maps it in one table.
 
     AvizorError
     ├── RepositoryError            a model repository, or one model in it, cannot be used
     │   ├── ModelNotFound          no model, or no version, of that name
     │   └── VersionRefused         a version whose files do not agree with its manifest or with each other
-    ├── SettingsError              what the person who starts a command asks for cannot be had: an option, an address, a folder
+    ├── SettingsError              a command cannot do what its options ask for: an address, a folder, a device
     │   └── TokenFileError         a file of tokens that cannot be used
-    ├── RequestError               the caller's request cannot be served as it stands
+    ├── RequestError               the caller's request is wrong
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
     │   └── BatchTooLarge          more items than the model's max_batch_size
-    ├── EngineError                the engine failed at a request that was in order
-    │   ├── EngineUnavailable      the engine is away, or was closed
+    ├── EngineError                the engine failed at a valid request
+    │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   └── DeadlineExceeded       there was no answer in time
-    ├── GatewayFull                as many calls are under way as the gateway takes at once
-    ├── CalibrationError           a p-value that the calibration at hand cannot support
+    ├── GatewayFull                the gateway already runs as many calls as it accepts at once
+    ├── CalibrationError           a p-value that the calibration cannot support
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DatasetError               a dataset that cannot be listed
     ├── JobError                   a batch job that cannot start or go on
-    └── ExportError                a model that cannot be exported as asked
-        └── ParityError            a graph that does not give what its reference gives
+    └── ExportError                a model that cannot be exported as requested
+        ├── ItemsInfluenceError    a network whose result for an item depends on the other items of its batch
+        ├── ParityError            a graph whose results differ from those of its reference
+        └── UnsafeFile             a file that could run code when it is loaded
 
-Each message says what was wrong and how to mend it; `str(error)` is fit to be shown to whoever made the request.
+Each message says what is wrong and how to fix it. `str(error)` may be shown to the person who made the request.
 """
 
 
@@ -34,23 +36,23 @@ class RepositoryError(AvizorError):
 
 
 class ModelNotFound(RepositoryError):
-    """No model, or no version of it, under that name."""
+    """No model, or no version of it, has that name."""
 
 
 class VersionRefused(RepositoryError):
-    """A version whose files do not agree with its manifest, or with each other."""
+    """A version's files do not agree with its manifest, or with each other."""
 
 
 class SettingsError(AvizorError):
-    """What the person who starts a command asks for cannot be had: an option, an address, a folder."""
+    """A command cannot do what its options ask for: an address, a folder, a device."""
 
 
 class TokenFileError(SettingsError):
-    """A file of tokens that cannot be used."""
+    """A file of tokens cannot be used."""
 
 
 class RequestError(AvizorError):
-    """The caller's request cannot be served as it stands; `field` names the part that is wrong."""
+    """The caller's request is wrong; `field` names the part that is."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -62,19 +64,19 @@ class InvalidInput(RequestError):
 
 
 class UnknownOutput(RequestError):
-    """An output that the model does not have."""
+    """The model does not have that output."""
 
 
 class BatchTooLarge(RequestError):
-    """More items in one request than the model's max_batch_size."""
+    """A request has more items than the model's max_batch_size."""
 
 
 class EngineError(AvizorError):
-    """The engine failed at a request that was in order."""
+    """The engine failed at a valid request."""
 
 
 class EngineUnavailable(EngineError):
-    """The engine is away, or was closed."""
+    """The engine cannot be reached, or was closed."""
 
 
 class DeadlineExceeded(EngineError):
@@ -82,15 +84,15 @@ class DeadlineExceeded(EngineError):
 
 
 class GatewayFull(AvizorError):
-    """As many calls are under way as the gateway takes at once."""
+    """The gateway already runs as many calls as it accepts at once."""
 
 
 class CalibrationError(AvizorError):
-    """A p-value that the calibration at hand cannot support."""
+    """The calibration cannot support a p-value."""
 
 
 class MediaError(AvizorError):
-    """A file or a stream that cannot be decoded; `offset` is the first sample that could not be read."""
+    """A file or a stream cannot be decoded; `offset` is the first sample that could not be read."""
 
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(message)
@@ -102,12 +104,20 @@ class DatasetError(AvizorError):
 
 
 class JobError(AvizorError):
-    """A batch job that cannot start or go on."""
+    """A batch job cannot start or go on."""
 
 
 class ExportError(AvizorError):
-    """A model that cannot be exported as asked."""
+    """A model cannot be exported as requested."""
+
+
+class ItemsInfluenceError(ExportError):
+    """A network's result for an item depends on the other items of its batch."""
 
 
 class ParityError(ExportError):
-    """A graph that does not give what its reference gives."""
+    """A graph's results differ from those of its reference."""
+
+
+class UnsafeFile(ExportError):
+    """A file could run code when it is loaded; the message names what in it is not a tensor, operator or size."""

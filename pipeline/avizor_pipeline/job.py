@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.anomaly.judge import require_alpha, under_calibrated
-from avizor_inference.errors import JobError, SettingsError, VersionRefused
+from avizor_inference.engines.base import check_same_digest
+from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.files import LeftOut
 from avizor_inference.items.sources import DEFAULT_SOURCE
 from avizor_inference.repository.calibration import Calibration
@@ -86,12 +87,7 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     models = open_models(settings)
     with open_job_engine(settings) as engine:
         for model in models:
-            served = engine.spec(model.name, model.choice.version).sha256
-            if served not in ("", model.choice.sha256):
-                raise VersionRefused(
-                    f"{settings.engine} serves another {model.name!r} (sha256 {served[:12]}...) than {settings.repository} "
-                    f"holds ({model.choice.sha256[:12]}...); reload it there, or name the repository it serves"
-                )
+            check_same_digest(engine.spec(model.name, model.choice.version), model.version)
             if model.calibration:
                 require_alpha(model.calibration, settings.alpha)
     return models

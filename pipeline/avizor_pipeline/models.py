@@ -12,7 +12,7 @@ import numpy as np
 
 from avizor_inference.anomaly.judge import Judge
 from avizor_inference.arrays import Array, Samples
-from avizor_inference.engines.base import Engine
+from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.open import open_engine
 from avizor_inference.errors import JobError
 from avizor_inference.items.inputs import AudioInput
@@ -133,9 +133,9 @@ class Batcher:
         name, version, outputs = self._model.name, self._model.choice.version, [self._model.output]
         inputs = {self._input: self._batch[: len(takers)]}
         if self._in_flight == 1:
-            _deliver(self._engine.infer(name, inputs, outputs, version=version), takers)
+            _deliver(self._engine.infer(InferRequest(name, inputs, outputs, version=version)), takers)
             return
-        self._under_way.append((self._engine.submit(name, inputs, outputs, version=version), self._batch, takers))
+        self._under_way.append((self._engine.submit(InferRequest(name, inputs, outputs, version=version)), self._batch, takers))
         if not self._free:
             self._collect()
         self._batch = self._free.pop()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.base import Engine, ModelSpec
-from avizor_inference.errors import CalibrationError, VersionRefused
+from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
+from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -77,10 +77,6 @@ class Catalogue:
         return {name: calibration for name, calibration in by_name.items() if calibration is not None}
 
     def _opened(self, version: ModelVersion) -> OpenVersion:
-        spec, own_digest = self._engine.spec(version.name, version.version), version.manifest.model_sha256
-        if spec.sha256 not in ("", own_digest):
-            raise VersionRefused(
-                f"the engine serves another {version.name!r} (sha256 {spec.sha256[:12]}...) than this gateway's repository has "
-                f"({own_digest[:12]}...); reload the model there, or mount the same repository"
-            )
+        spec = self._engine.spec(version.name, version.version)
+        check_same_digest(spec, version)
         return OpenVersion(version, spec, version.calibration())

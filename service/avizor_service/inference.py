@@ -11,7 +11,7 @@ import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine
+from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.decode import Item, decode_item
 from avizor_service import wire
@@ -71,8 +71,8 @@ class Inference:
 
     def _infer(self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None) -> dict[str, Array]:
         (input_name,) = model.spec.inputs
-        name, version = model.spec.name, model.spec.version
-        return infer_rows(self._engine, name, {input_name: rows}, outputs, version=version, timeout_s=timeout_s)
+        request = InferRequest(model.spec.name, {input_name: rows}, outputs, model.spec.version, timeout_s)
+        return infer_rows(self._engine, request)
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from support import on_gpu
 
-from avizor_inference.engines.base import Engine
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows, open_engine
 from avizor_inference.engines.triton import TritonEngine
@@ -24,22 +27,46 @@ from avizor_inference.errors import (
     ModelNotFound,
     SettingsError,
     UnknownOutput,
+    VersionRefused,
 )
 from avizor_inference.repository.models import ModelRepository
 
 
-@pytest.fixture(params=["embedded", "triton"])
+class Wrapper(Engine):
+    """The least that an engine around another one has to define."""
+
+    def __init__(self, inner: Engine) -> None:
+        self._inner = inner
+
+    def spec(self, model: str, version: int | None = None) -> ModelSpec:
+        return self._inner.spec(model, version)
+
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        return self._inner.submit(request)
+
+    def ready(self, timeout_s: float = 1.0) -> bool:
+        return self._inner.ready(timeout_s)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.fixture(params=["embedded", "triton", "wrapped"])
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
-    if request.param == "embedded":
-        made: Engine = EmbeddedEngine(models, device="cuda" if on_gpu() else "cpu")
+    if request.param == "triton":
+        tested: Engine = TritonEngine(request.getfixturevalue("triton_address"))
     else:
-        made = TritonEngine(request.getfixturevalue("triton_address"))
-    with made:
-        yield made
+        tested = EmbeddedEngine(models, device="cuda" if on_gpu() else "cpu")
+    with Wrapper(tested) if request.param == "wrapped" else tested as opened:
+        yield opened
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 1)).astype(np.uint8)
+
+
+def probabilities(engine: Engine, items: np.ndarray) -> np.ndarray:
+    return engine.infer(InferRequest("digits", {"image": items}, ["probabilities"]))["probabilities"]
 
 
 def test_spec_names_tensors_and_batch(engine: Engine) -> None:
@@ -54,7 +81,7 @@ def test_spec_names_tensors_and_batch(engine: Engine) -> None:
 def test_answers_are_the_graphs(engine: Engine, models: Path, batch: int) -> None:
     """Against onnx's own reference evaluator, which shares no code with any engine."""
     items = images(batch)
-    answers = engine.infer("digits", {"image": items}, ["probabilities", "embedding"])
+    answers = engine.infer(InferRequest("digits", {"image": items}, ["probabilities", "embedding"]))
     reference = ReferenceEvaluator(onnx.load(models / "digits" / "1" / "model.onnx"))
     expected = reference.run(["probabilities", "embedding"], {"image": items})
     assert list(answers) == ["probabilities", "embedding"]
@@ -65,43 +92,43 @@ def test_answers_are_the_graphs(engine: Engine, models: Path, batch: int) -> Non
 
 def test_items_of_a_batch_do_not_touch_each_other(engine: Engine) -> None:
     items = images(5)
-    together = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]
-    alone = [engine.infer("digits", {"image": items[i : i + 1]}, ["probabilities"])["probabilities"][0] for i in range(5)]
+    together = probabilities(engine, items)
+    alone = [probabilities(engine, items[i : i + 1])[0] for i in range(5)]
     np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
 
 
 def test_outputs_come_in_the_order_asked_for_and_no_others(engine: Engine) -> None:
-    answers = engine.infer("normal", {"waveform": np.zeros((2, 4096), np.float32)}, ["embedding", "score"])
+    answers = engine.infer(InferRequest("normal", {"waveform": np.zeros((2, 4096), np.float32)}, ["embedding", "score"]))
     assert list(answers) == ["embedding", "score"]
     assert answers["score"].shape == (2, 1)
 
 
 def test_score_is_the_mean_of_the_error_map(engine: Engine) -> None:
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 4096)).astype(np.float32)
-    answers = engine.infer("normal", {"waveform": sound}, ["score", "error_map", "reconstruction"])
+    answers = engine.infer(InferRequest("normal", {"waveform": sound}, ["score", "error_map", "reconstruction"]))
     np.testing.assert_allclose(answers["score"][:, 0], answers["error_map"].mean(axis=(1, 2, 3)), rtol=1e-5)
     assert answers["reconstruction"].shape == answers["error_map"].shape
 
 
 def test_missing_values_of_a_row_are_filled(engine: Engine) -> None:
-    """NaN travels; it is what the description fills in that counts, and no category that none was given."""
+    """NaN reaches the graph, which fills it by the description; an unknown category is not an error."""
     rows = np.array([[np.nan, np.nan, 1], [50, 12, 1], [50, 12, np.nan], [50, 12, 7]], np.float32)
-    answers = engine.infer("transfers", {"record": rows}, ["reconstruction", "score"])
-    found = answers["reconstruction"]
+    answers = engine.infer(InferRequest("transfers", {"record": rows}, ["reconstruction", "score"]))
+    filled = answers["reconstruction"]
     assert np.isfinite(answers["score"]).all()
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found[2], found[3], rtol=1e-5, atol=1e-5)
-    assert np.abs(found[1] - found[2]).max() > 1e-3
+    np.testing.assert_allclose(filled[0], filled[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(filled[2], filled[3], rtol=1e-5, atol=1e-5)
+    assert np.abs(filled[1] - filled[2]).max() > 1e-3
 
 
 def test_many_threads_get_their_own_answers(engine: Engine) -> None:
     items = images(8)
-    expected = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]
+    expected = probabilities(engine, items)
     wrong: list[int] = []
 
     def ask(index: int) -> None:
         for _ in range(20):
-            answer = engine.infer("digits", {"image": items[index : index + 1]}, ["probabilities"])["probabilities"][0]
+            answer = probabilities(engine, items[index : index + 1])[0]
             if not np.allclose(answer, expected[index], atol=1e-5):
                 wrong.append(index)
 
@@ -128,54 +155,62 @@ def test_many_threads_get_their_own_answers(engine: Engine) -> None:
 )
 def test_wrong_inputs_are_named(engine: Engine, inputs: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        engine.infer("digits", inputs, ["probabilities"])
+        engine.infer(InferRequest("digits", inputs, ["probabilities"]))
     assert message in str(caught.value)
     assert caught.value.field in {"image", "picture", "extra"}
 
 
 def test_unknown_output_is_named(engine: Engine) -> None:
     with pytest.raises(UnknownOutput, match="no output 'logits'; it has probabilities, embedding, activations"):
-        engine.infer("digits", {"image": images(1)}, ["logits"])
-    with pytest.raises(UnknownOutput, match="no output was asked for"):
-        engine.infer("digits", {"image": images(1)}, [])
+        engine.infer(InferRequest("digits", {"image": images(1)}, ["logits"]))
+    with pytest.raises(UnknownOutput, match="no output was requested"):
+        engine.infer(InferRequest("digits", {"image": images(1)}, []))
 
 
 def test_oversize_batch_is_refused(engine: Engine) -> None:
     with pytest.raises(BatchTooLarge, match="a batch of 17 is over the 16"):
-        engine.infer("digits", {"image": images(17)}, ["probabilities"])
+        engine.infer(InferRequest("digits", {"image": images(17)}, ["probabilities"]))
 
 
 def test_unknown_model_and_version(engine: Engine) -> None:
-    with pytest.raises(ModelNotFound, match="no model 'nothing'"):
-        engine.infer("nothing", {"image": images(1)}, ["probabilities"])
+    with pytest.raises(ModelNotFound, match="no model named 'nothing'"):
+        engine.infer(InferRequest("nothing", {"image": images(1)}, ["probabilities"]))
     with pytest.raises(ModelNotFound, match="no version 7"):
         engine.spec("digits", 7)
 
 
 def test_deadline(engine: Engine) -> None:
     with pytest.raises(DeadlineExceeded):
-        engine.infer("digits", {"image": images(16)}, ["probabilities"], timeout_s=1e-9)
-    assert engine.infer("digits", {"image": images(1)}, ["probabilities"], timeout_s=30.0)
+        engine.infer(InferRequest("digits", {"image": images(16)}, ["probabilities"], timeout_s=1e-9))
+    assert engine.infer(InferRequest("digits", {"image": images(1)}, ["probabilities"], timeout_s=30.0))
 
 
 def test_several_requests_in_flight(engine: Engine) -> None:
     items = images(12)
-    expected = engine.infer("digits", {"image": items}, ["probabilities"])["probabilities"]
-    futures = [engine.submit("digits", {"image": items[i : i + 1]}, ["probabilities"]) for i in range(12)]
-    found = np.concatenate([future.result(timeout=30)["probabilities"] for future in futures])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    expected = probabilities(engine, items)
+    futures = [engine.submit(InferRequest("digits", {"image": items[i : i + 1]}, ["probabilities"])) for i in range(12)]
+    answers = np.concatenate([future.result(timeout=30)["probabilities"] for future in futures])
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
     with pytest.raises(BatchTooLarge):
-        engine.submit("digits", {"image": images(17)}, ["probabilities"])
+        engine.submit(InferRequest("digits", {"image": images(17)}, ["probabilities"]))
+
+
+def test_an_engine_that_serves_another_model_is_noticed(engine: Engine, models: Path) -> None:
+    digits = ModelRepository(models).version("digits")
+    check_same_digest(engine.spec("digits"), digits)
+    check_same_digest(replace(engine.spec("normal"), sha256=""), digits)
+    with pytest.raises(VersionRefused, match="the engine serves another 'digits' version 1"):
+        check_same_digest(engine.spec("normal"), digits)
 
 
 @pytest.mark.parametrize("rows", [1, 16, 17, 100])
 def test_any_number_of_rows_in_chunks(engine: Engine, rows: int) -> None:
     items = images(rows)
-    found = infer_rows(engine, "digits", {"image": items}, ["probabilities", "embedding"])
-    alone = engine.infer("digits", {"image": items[-1:]}, ["probabilities", "embedding"])
-    assert found["probabilities"].shape == (rows, 10)
+    answers = infer_rows(engine, InferRequest("digits", {"image": items}, ["probabilities", "embedding"]))
+    alone = engine.infer(InferRequest("digits", {"image": items[-1:]}, ["probabilities", "embedding"]))
+    assert answers["probabilities"].shape == (rows, 10)
     for name, values in alone.items():
-        np.testing.assert_allclose(found[name][-1:], values, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(answers[name][-1:], values, rtol=1e-5, atol=1e-5)
 
 
 def test_ready_until_closed(engine: Engine) -> None:
@@ -185,10 +220,10 @@ def test_ready_until_closed(engine: Engine) -> None:
 
 
 def test_closed_engine_is_unavailable(engine: Engine) -> None:
-    engine.infer("digits", {"image": images(1)}, ["probabilities"])
+    engine.infer(InferRequest("digits", {"image": images(1)}, ["probabilities"]))
     engine.close()
     with pytest.raises(EngineUnavailable):
-        engine.infer("digits", {"image": images(1)}, ["probabilities"])
+        engine.infer(InferRequest("digits", {"image": images(1)}, ["probabilities"]))
 
 
 def test_engines_agree(models: Path, triton_address: str) -> None:
@@ -206,14 +241,18 @@ def test_engines_agree(models: Path, triton_address: str) -> None:
             values = rng.uniform(-0.9, 0.9, (16, *tensor.item_shape))
             items = (values * 100 + 100 if tensor.dtype == "uint8" else values).astype(tensor.dtype)
             outputs = list(spec.outputs)
-            one, other = (engine.infer(name, {input_name: items}, outputs) for engine in (embedded, triton))
+            one, other = (engine.infer(InferRequest(name, {input_name: items}, outputs)) for engine in (embedded, triton))
             for output in outputs:
                 np.testing.assert_allclose(one[output], other[output], rtol=1e-5, atol=1e-5, err_msg=f"{name} {output}")
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "http://host:8000", "triton://", "triton://host:port", "triton://::1"])
 def test_unknown_engines_are_refused(models: Path, name: str) -> None:
-    message = "is no server; write triton://HOST:PORT" if "triton" in name else "not known; use 'ort', or 'triton://HOST:8001'"
+    message = (
+        "is not a server address; write triton://HOST:PORT"
+        if "triton" in name
+        else "not known; use 'ort', or 'triton://HOST:8001'"
+    )
     with pytest.raises(SettingsError, match=message):
         open_engine(name, ModelRepository(models))
 
@@ -222,4 +261,4 @@ def test_a_server_that_is_not_there() -> None:
     with TritonEngine("127.0.0.1:1") as engine:
         assert not engine.ready(timeout_s=0.2)
         with pytest.raises(EngineUnavailable, match="is away"):
-            engine.infer("digits", {"image": images(1)}, ["probabilities"])
+            engine.infer(InferRequest("digits", {"image": images(1)}, ["probabilities"]))

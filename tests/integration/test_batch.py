@@ -207,7 +207,7 @@ def test_a_killed_job_is_resumed_to_the_same_bytes(models: Path, tmp_path: Path)
         (["--alpha", "0.001"], "needs at least 999 normal recordings and the calibration of 'normal' has 60"),
         (["--alpha", "2"], "--alpha 2 is not between 0 and 1"),
         (["--model", "digits"], "model 'digits' takes image, and this job streams audio; use avizor serve"),
-        (["--model", "nothing"], "no model 'nothing'"),
+        (["--model", "nothing"], "no model named 'nothing'"),
         (["--model", "kinds"], "a model is named twice"),
         (["--device", "cuda"], "asks for a GPU"),
         (["--source-pattern", "("], "not a regular expression"),

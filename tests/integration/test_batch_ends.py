@@ -107,7 +107,7 @@ def taken_port() -> str:
         ("nowhere", [], 1, "nowhere does not exist"),
         ("empty", [], 1, "no audio files"),
         ("few", ["--models", "nowhere"], 1, "is not a folder"),
-        ("few", ["--model", "gone"], 1, "no model 'gone'"),
+        ("few", ["--model", "gone"], 1, "no model named 'gone'"),
         ("few", ["--alpha", "0.001"], 1, "needs at least 999 normal recordings"),
         ("few", ["--alpha", "7"], 1, "--alpha 7 is not between 0 and 1"),
         ("few", ["--engine", "triton://127.0.0.1:1"], 1, "is away"),
@@ -147,7 +147,7 @@ def test_a_push_that_fails_does_not_hide_why_the_job_failed(few: Path, models: P
     result = batch(few, models, tmp_path / "out", "--model", "gone", "--pushgateway", "127.0.0.1:1")
     assert result.returncode == 1
     assert "Warning: exit code 1 could not be pushed to 127.0.0.1:1" in result.stderr
-    assert "no model 'gone'" in result.stderr
+    assert "no model named 'gone'" in result.stderr
     assert one_sentence(result.stderr)
     for address in ("127.0.0.1:port", "ftp://host:9091", ":9091"):
         result = batch(few, models, tmp_path / "out", "--pushgateway", address)

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from support import ROOT
 
 from avizor_export.data.table_data import read_table
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.open import infer_rows
 from avizor_inference.items.inputs import TableInput
@@ -116,7 +117,7 @@ def test_bank_transfers(tmp_path: Path) -> None:
     assert isinstance(spec, TableInput)
     test = read_table(tmp_path / "data" / "test.csv", spec)
     with EmbeddedEngine(tmp_path / "models") as engine:
-        scores = infer_rows(engine, "bank-transfers", {"record": test.rows()}, ["score"])["score"][:, 0]
+        scores = infer_rows(engine, InferRequest("bank-transfers", {"record": test.rows()}, ["score"]))["score"][:, 0]
     is_fraud = [kind != "correct" for kind in test.texts("kind")]
     assert figures["roc_auc"] == pytest.approx(roc_auc_score(is_fraud, scores), abs=1e-9)
     flagged = re.search(r"correct +(\d+\.\d)%", printed)

@@ -12,6 +12,7 @@ import torch
 from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_export.architectures.lenet import LeNet
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.items.inputs import AudioInput, CategoryColumn, TableFrontEnd, TableInput
 from avizor_inference.repository.models import ModelRepository
@@ -67,7 +68,7 @@ def test_an_image_classifier(tmp_path: Path) -> None:
     assert manifest.evaluation == {"test_accuracy": 0.5}
     assert manifest.provenance.parameters == sum(p.numel() for p in network.parameters())
     with EmbeddedEngine(tmp_path / "models") as engine:
-        found = engine.infer("winds", {"image": items}, ["probabilities"])["probabilities"]
+        found = engine.infer(InferRequest("winds", {"image": items}, ["probabilities"]))["probabilities"]
     network.eval()
     with torch.inference_mode():
         scaled = (torch.from_numpy(items).permute(0, 3, 1, 2) / 255 + 0.5) / 0.25
@@ -168,7 +169,7 @@ def test_warnings_of_every_part_come_as_the_commands_own_lines(tmp_path: Path) -
         "Warning: rows.csv: column 'country': 50.0% of the rows are of no category that the model has ('XX'), and 0.0% are "
         "missing."
     )
-    assert error.startswith("Error: 'nowhere' is no server; write triton://HOST:PORT")
+    assert error.startswith("Error: 'nowhere' is not a server address; write triton://HOST:PORT")
 
 
 def test_check_exits_with_1_and_names_the_fault(tmp_path: Path, models: Path) -> None:

@@ -16,6 +16,7 @@ from integration.gateway import AVIZOR, Gateway, Stub, png, wav
 from support import tone
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository
 
@@ -42,7 +43,10 @@ def test_models_are_listed_and_found_by_name(stub: Stub, models: Path) -> None:
 def test_images_are_classified_as_by_the_engine(stub: Stub, models: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (20, 32, 32)).astype(np.uint8)
     with EmbeddedEngine(models) as engine:
-        rows = [engine.infer("digits", {"image": p[None, ..., None]}, ["probabilities"])["probabilities"][0] for p in pixels]
+        rows = [
+            engine.infer(InferRequest("digits", {"image": p[None, ..., None]}, ["probabilities"]))["probabilities"][0]
+            for p in pixels
+        ]
     items = [pb.Item(image=png(each)) for each in pixels]  # more than one batch of the model
     answer = stub.Classify(pb.ClassifyRequest(model="digits", items=items, top_k=10))
     assert answer.version == 1

@@ -15,6 +15,7 @@ from integration.gateway import Gateway, Stub, normal, odd, wav
 from support import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 
 
@@ -30,7 +31,7 @@ def test_a_row_is_read_by_the_names_of_its_columns(stub: Stub, models: Path) -> 
     answer = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="transfers", items=items))
     records = np.array([[120.5, 3, 1], [np.nan] * 3, [np.nan, 1, np.nan]], np.float32)
     with EmbeddedEngine(models) as engine:
-        scores = engine.infer("transfers", {"record": records}, ["score"])["score"][:, 0]
+        scores = engine.infer(InferRequest("transfers", {"record": records}, ["score"]))["score"][:, 0]
     assert [item.score for item in answer.items] == pytest.approx(scores.tolist(), rel=1e-4)
     # The raw tensor is the same row, NaN for what is missing.
     raw = pb.Item(source="a", tensor=pb.Tensor(dtype="float32", shape=[3], data=records[1].tobytes()))

@@ -26,6 +26,7 @@ from avizor_export.triton_config.generated import published_settings
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.checks.check import check_model
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository
@@ -71,7 +72,7 @@ def visible(models: Path) -> list[str]:
 
 def infer(models: Path) -> None:
     with EmbeddedEngine(models) as engine:
-        probabilities = engine.infer("digits", {"image": IMAGES}, ["probabilities"])["probabilities"]
+        probabilities = engine.infer(InferRequest("digits", {"image": IMAGES}, ["probabilities"]))["probabilities"]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
@@ -202,7 +203,7 @@ def published_by(models: Path, name: str) -> dict[str, int]:
 
 def run(models: Path, name: str, version: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     with EmbeddedEngine(models) as engine:
-        return engine.infer(name, {"x": rows}, ["probabilities"], version=version)["probabilities"]
+        return engine.infer(InferRequest(name, {"x": rows}, ["probabilities"], version=version))["probabilities"]
 
 
 def test_real_exports_killed_and_at_once(tmp_path: Path) -> None:

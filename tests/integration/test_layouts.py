@@ -20,6 +20,7 @@ from avizor_export.cli import export
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_network
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest
@@ -88,7 +89,7 @@ def expected(network: nn.Module, size: int, channels: int = 3) -> np.ndarray:
 
 def published(folder: Path, size: int) -> np.ndarray:
     with EmbeddedEngine(folder / "models") as engine:
-        return engine.infer("made", {"image": pixels(size)}, ["probabilities"])["probabilities"]
+        return engine.infer(InferRequest("made", {"image": pixels(size)}, ["probabilities"]))["probabilities"]
 
 
 def loaded(design: str, size: int, weights: object, channels: int = 3, **settings: bool | str) -> LoadedNetwork:

@@ -35,6 +35,7 @@ from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.cli import tune
 from avizor_export.tuning.save import write_tuned
 from avizor_inference.checks.check import check_model
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError
@@ -112,15 +113,15 @@ def test_every_variant_is_loaded_by_triton_as_it_was_written_and_answers(variant
             # On a server without a GPU KIND_AUTO has become KIND_CPU; a full batch is what Triton prefers by itself.
             preferred = serving.preferred_batch_sizes or (serving.max_batch_size,)
             assert serving_of(loaded) == replace(serving, target="cpu", preferred_batch_sizes=preferred)
-            found = engine.infer(name, {"image": items}, ["probabilities"])["probabilities"]
-            expected = embedded.infer(name, {"image": items}, ["probabilities"])["probabilities"]
+            found = engine.infer(InferRequest(name, {"image": items}, ["probabilities"]))["probabilities"]
+            expected = embedded.infer(InferRequest(name, {"image": items}, ["probabilities"]))["probabilities"]
             np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_full_queue_turns_requests_away(server: TritonServer) -> None:
     items = np.zeros((64, 32, 32, 1), np.uint8)
     with TritonEngine(server.grpc_url) as engine, ThreadPoolExecutor(64) as pool:
-        futures = [pool.submit(engine.infer, "queue", {"image": items}, ["activations"]) for _ in range(64)]
+        futures = [pool.submit(engine.infer, InferRequest("queue", {"image": items}, ["activations"])) for _ in range(64)]
         errors = [error for future in futures if (error := future.exception())]
     assert 0 < len(errors) < 64
     assert all("maximum queue size" in str(error) for error in errors)
@@ -129,10 +130,12 @@ def test_a_full_queue_turns_requests_away(server: TritonServer) -> None:
 def test_a_cached_answer_is_given_again_and_never_with_outputs_of_another_request(server: TritonServer) -> None:
     items = np.full((1, 32, 32, 1), 77, np.uint8)
     with TritonEngine(server.grpc_url) as engine:
-        first, again = (engine.infer("cached", {"image": items}, ["probabilities"])["probabilities"] for _ in range(2))
+        first, again = (
+            engine.infer(InferRequest("cached", {"image": items}, ["probabilities"]))["probabilities"] for _ in range(2)
+        )
         np.testing.assert_array_equal(first, again)
         with pytest.raises(EngineError, match="without embedding; with response_cache in its config, all clients have to ask"):
-            engine.infer("cached", {"image": items}, ["embedding"])
+            engine.infer(InferRequest("cached", {"image": items}, ["embedding"]))
     metrics = urllib.request.urlopen(server.metrics_url).read().decode()
     hits = next(line for line in metrics.splitlines() if line.startswith('nv_cache_num_hits_per_model{model="cached"'))
     assert float(hits.rsplit(" ", 1)[1]) >= 1
@@ -321,7 +324,7 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nobody",), "no model 'nobody'"),
+        (("nobody",), "no model named 'nobody'"),
         (("digits", "--batch", "32"), "batch 32 is over the model's max_batch_size 16"),
         (
             ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),
@@ -350,7 +353,7 @@ def test_what_cannot_be_tuned_changes_nothing(
 def test_without_a_gpu_the_message_is_all_that_is_said(tuning: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         EmbeddedEngine(tuning / "models", device="cuda") as engine,
-        pytest.raises(SettingsError, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; mend .* --device cpu"),
+        pytest.raises(SettingsError, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; fix .* --device cpu"),
     ):
         engine.spec("digits")
     assert capfd.readouterr().err == ""

@@ -30,6 +30,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as list_models
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.items.inputs import ImageInput, TensorInput
@@ -150,7 +151,10 @@ def test_int8_by_the_command_with_folders_of_images(digits: nn.Module, tmp_path:
 def reached(models: Path, name: str) -> float:
     """Accuracy through the embedded engine."""
     with EmbeddedEngine(models, device="cpu") as engine:
-        found = [engine.infer(name, {"image": batch}, ["probabilities"])["probabilities"] for batch in HELD_OUT.batches(32)]
+        found = [
+            engine.infer(InferRequest(name, {"image": batch}, ["probabilities"]))["probabilities"]
+            for batch in HELD_OUT.batches(32)
+        ]
     return float((np.concatenate(found).argmax(axis=1) == HELD_OUT.labels).mean())
 
 

@@ -83,8 +83,8 @@ class Untouched(nn.Module):
     ("address", "message"),
     [
         ("triton://127.0.0.1:1", r"no Triton answers at 127\.0\.0\.1:1: .*; it has to be up"),
-        ("localhost:8001", "is no server; write triton://HOST:PORT"),
-        ("triton://::1", r"is no server; write triton://HOST:PORT .* IPv6 address as triton://\[::1\]:8001"),
+        ("localhost:8001", "is not a server address; write triton://HOST:PORT"),
+        ("triton://::1", r"is not a server address; write triton://HOST:PORT .* IPv6 address as triton://\[::1\]:8001"),
     ],
 )
 def test_no_server_is_noticed_before_the_long_work(tmp_path: Path, address: str, message: str) -> None:

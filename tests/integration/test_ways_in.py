@@ -20,6 +20,7 @@ from avizor_export.cli import export
 from avizor_export.parity.ranks import rank_correlation
 from avizor_inference.checks.check import check_model
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
@@ -60,7 +61,7 @@ def trained(folder: Path, design: str = SPEC) -> tuple[nn.Module, Path]:
 
 def probabilities(folder: Path, pixels: np.ndarray) -> np.ndarray:
     with EmbeddedEngine(folder / "models") as engine:
-        return engine.infer("made", {"image": pixels}, ["probabilities"])["probabilities"]
+        return engine.infer(InferRequest("made", {"image": pixels}, ["probabilities"]))["probabilities"]
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
@@ -256,7 +257,7 @@ def test_an_onnx_file_that_ends_in_a_softmax_gets_no_second_one(tmp_path: Path) 
     path = onnx_file(tmp_path, nn.Sequential(network, nn.Softmax(1)), torch.rand(2, 1, 32, 32))
     run(tmp_path, path, "--task", "classify", "--labels", labels(tmp_path))
     with EmbeddedEngine(tmp_path / "models") as engine:
-        found = engine.infer("made", {"pixels": scaled().numpy()}, ["probabilities"])["probabilities"]
+        found = engine.infer(InferRequest("made", {"pixels": scaled().numpy()}, ["probabilities"]))["probabilities"]
     np.testing.assert_allclose(found, expected(network), atol=1e-5)
 
 
@@ -267,7 +268,7 @@ def test_an_autoencoder_from_an_onnx_file_gets_its_error(tmp_path: Path) -> None
     run(tmp_path, path, "--task", "reconstruct")
     rows = torch.rand(5, 6)
     with EmbeddedEngine(tmp_path / "models") as engine:
-        found = engine.infer("made", {"pixels": rows.numpy()}, ["score", "error_map", "reconstruction"])
+        found = engine.infer(InferRequest("made", {"pixels": rows.numpy()}, ["score", "error_map", "reconstruction"]))
     with torch.inference_mode():
         error = (rows - network(rows)) ** 2
     np.testing.assert_allclose(found["error_map"], error.numpy(), atol=1e-6)

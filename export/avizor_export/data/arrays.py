@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from avizor_inference.arrays import Array
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 
 
@@ -44,5 +45,4 @@ def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
 
 def _damaged(path: Path, error: Exception) -> ExportError:
     """For any exception: numpy, zipfile, zlib and the tokenizer of Python, which reads headers, each raise their own."""
-    why = " ".join(str(error).split())[:200] or type(error).__name__
-    return ExportError(f"{path} is not a {path.suffix} file that can be read: {why}; write it again")
+    return ExportError(f"{path} is not a {path.suffix} file that can be read: {one_line(error)}; write it again")

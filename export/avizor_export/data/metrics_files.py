@@ -10,7 +10,7 @@ from annotated_types import MinLen
 from pydantic import ConfigDict, FiniteFloat, JsonValue, TypeAdapter
 
 from avizor_inference.errors import ExportError
-from avizor_inference.strict_json import describe
+from avizor_inference.strict_json import validation_message
 
 Figures = TypeVar("Figures")
 
@@ -38,4 +38,4 @@ def _read(path: Path, adapter: TypeAdapter[Figures], what: str) -> Figures:
     except RecursionError as error:
         raise ExportError(f"{path} has to hold {what}: it is nested too deep") from error
     except ValueError as error:
-        raise ExportError(f"{path} has to hold {what}: {describe(error)}") from error
+        raise ExportError(f"{path} has to hold {what}: {validation_message(error)}") from error

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -15,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from avizor_export.graph.optional_outputs import or_left_out
+from avizor_export.graph.quiet_libraries import quiet
 from avizor_export.graph.translation_errors import why_invalid, why_untranslated
 from avizor_export.graph.weight_names import name_folded, network_origins
 from avizor_export.graph.wrapped import WrappedNetwork
@@ -27,7 +24,7 @@ Simplifier = Callable[[torch.onnx.ONNXProgram], None]
 
 def optimise(program: torch.onnx.ONNXProgram) -> None:
     """The exporter's own optimiser: constants folded, batch norms folded into convolutions, needless nodes removed."""
-    with _quiet():
+    with quiet("torch.onnx"):
         program.optimize()
 
 
@@ -52,7 +49,7 @@ def to_program(
     module: nn.Module | ExportedProgram, example: Tensor, inputs: list[str], outputs: list[str], *, optimize: bool = True
 ) -> torch.onnx.ONNXProgram:
     """Translate to ONNX with a free batch. Raises ExportError if torch cannot."""
-    with _quiet():
+    with quiet("torch.onnx"):
         try:
             program = torch.onnx.export(
                 module,
@@ -106,17 +103,3 @@ def strip_traces(proto: onnx.ModelProto) -> None:
         del part.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep from the user what torch says of its own packages and deprecations, and the graph it prints where it gives up."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

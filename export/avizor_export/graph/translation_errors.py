@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from avizor_inference.error_text import one_line, shortened
+
 _UNKNOWN = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 _MISSING = re.compile(r"No Op registered for (\w+) with domain_version of (\d+)")
 _DATA_DEPENDENT = re.compile("data-dependent|Could not (guard|extract)", re.IGNORECASE)
 # As in a traceback: the file, the line, and the code.
 _PLACE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(\S[^\n]*)')
-_MOST_CHARACTERS = 500
 
 
 def why_untranslated(error: BaseException) -> str:
@@ -21,12 +22,12 @@ def why_untranslated(error: BaseException) -> str:
         return f"ONNX has no operator for {name}; write the layer that calls it with operators of torch"
     if _DATA_DEPENDENT.search(f"{type(first).__name__} {text}"):
         place = _PLACE.search(text)
-        where = f"{place[1]}, line {place[2]}: `{place[3].strip()}`" if place else _short(text)
+        where = f"{place[1]}, line {place[2]}: `{place[3].strip()}`" if place else shortened(text)
         return (
             f"its course or its sizes depend on the values of the items ({where}), and one graph has to serve all; compute "
             "both ways and choose by torch.where, item by item"
         )
-    return _short(text) or type(first).__name__
+    return one_line(first)
 
 
 def why_invalid(error: BaseException) -> str:
@@ -40,7 +41,3 @@ def _first_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:_MOST_CHARACTERS]

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, ImageFrontEnd, ImageInput, InputSpec, LogMelFrontEnd, TensorInput
-from avizor_inference.strict_json import describe, refuse_duplicates, unknown_key
+from avizor_inference.strict_json import refuse_duplicates, unknown_key, validation_message
 
 _ADAPTER: TypeAdapter[InputSpec] = TypeAdapter(InputSpec)
 _MODALITIES = ("image", "audio", "table", "tensor")
@@ -40,7 +40,7 @@ def parse_input(text: str) -> InputSpec:
     except OSError as error:
         raise ExportError(f"{text}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise ExportError(f"input description {text!r}: {describe(error)}") from error
+        raise ExportError(f"input description {text!r}: {validation_message(error)}") from error
 
 
 def _fields(text: str) -> dict[str, object]:

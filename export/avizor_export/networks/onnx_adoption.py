@@ -30,7 +30,7 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TensorInput, TensorSpec
 from avizor_inference.repository.manifest import Task
 from avizor_inference.repository.onnx_graph import OPSET, GraphTensor, graph_of
-from avizor_inference.strict_json import describe
+from avizor_inference.strict_json import validation_message
 
 PREFIX = "network."
 
@@ -102,7 +102,7 @@ def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
         own.tensor()
     except ValidationError as error:
         mend = "export it again as float32" if "float16" in tensor.dtype else "export it again"
-        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {describe(error)}; {mend}") from error
+        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {validation_message(error)}; {mend}") from error
     return own
 
 
@@ -115,7 +115,8 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
             specs.append(TensorSpec.model_validate(fields))
         except ValidationError as error:
             raise ExportError(
-                f"output {each.name!r} cannot be served: {describe(error)}; export the model again{or_left_out(each.name)}"
+                f"output {each.name!r} cannot be served: {validation_message(error)}; export the model again"
+                f"{or_left_out(each.name)}"
             ) from error
     meaning = meanings({each.name: each.item_shape for each in specs}, spec)
     if "probabilities" in meaning and step_of(proto.graph, "probabilities"):

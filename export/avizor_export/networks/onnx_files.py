@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import inliner, version_converter
 
-from avizor_inference.error_text import one_line
+from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
 
@@ -65,11 +65,11 @@ def _modern(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 def _why(error: RuntimeError) -> str:
     """Why there is no conversion: the converter's own words begin with a place in its source."""
-    said = str(error)
-    if named := _NO_CONVERSION.search(said):
+    text = str(error)
+    if named := _NO_CONVERSION.search(text):
         return f", in which {named.group(1) or named.group(2)} is not as in {OPSET}"
-    reason = said.rpartition("` failed: ")[2].strip().rstrip(".")
-    return f" and cannot be converted to {OPSET}: {reason[:300]}"
+    reason = text.rpartition("` failed: ")[2].strip().rstrip(".")
+    return f" and cannot be converted to {OPSET}: {shortened(reason)}"
 
 
 def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

@@ -15,6 +15,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 
 # Ten times what VGG16 takes for a batch on one slow core.
@@ -50,7 +51,7 @@ def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
         raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
     if process.returncode:
         last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ExportError(f"{path} cannot be run: {last[:300]}; export it again")
+        raise ExportError(f"{path} cannot be run: {shortened(last)}; export it again")
 
 
 def _endless(path: Path, limit_s: int) -> ExportError:
@@ -63,10 +64,10 @@ def _main(path: Path, limit_s: int) -> None:
     _set_limits(limit_s)
     import numpy as np  # after the limits, as all that follows
     import onnx
-    import onnxruntime as ort
     from onnx import version_converter
 
     from avizor_export.networks.onnx_files import standardised
+    from avizor_inference.engines.ort_session import open_session
     from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
 
     try:
@@ -87,10 +88,7 @@ def _main(path: Path, limit_s: int) -> None:
         raise
     except Exception:  # the libraries' errors share no base class; adopt meets them again
         return
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), "it", threads=1)
     item_shape = [dim or 1 for dim in tensor.dims[1:]]
 
     def runs(batch: int) -> bool:
@@ -127,4 +125,4 @@ if __name__ == "__main__":
     except MemoryError:
         sys.exit("it needs more memory than half of this machine's")
     except Exception as error:  # whatever the runtime raises
-        sys.exit(" ".join(f"{error}".split()))
+        sys.exit(one_line(error))

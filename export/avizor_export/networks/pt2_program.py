@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from avizor_export.networks.pt2_safety import UnsafeFile, check_no_code
+from avizor_export.graph.quiet_libraries import quiet
+from avizor_export.networks.pt2_safety import check_no_code
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, UnsafeFile
 
 # torch takes 0 and 1 for special: a batch that it has found out to be free begins at 2, and takes 1 nevertheless.
 _LARGEST_LOWER_BOUND = 2
@@ -62,7 +61,7 @@ def load_program(path: Path) -> Program:
         raise ExportError(f"{path} does not exist")
     try:
         check_no_code(path)
-        with _quiet():
+        with quiet("torch.export"):  # which writes a traceback to the log if it cannot read a file
             program = Program(torch.export.load(path))
     except UnsafeFile as error:
         raise ExportError(
@@ -122,15 +121,3 @@ def _is_training(node: torch.fx.Node) -> bool:
         if argument.name in ("training", "train"):
             return (node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)) is True
     return False
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Of a file that it cannot read torch writes a traceback to the log."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch.export.pt2_archive._package import PT2ArchiveReader
 
+from avizor_inference.errors import UnsafeFile
+
 _PROGRAM = "models/model.json"
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 # Folder, its list of tensors, and the one pickle that older versions wrote in place of both.
@@ -61,10 +63,6 @@ _SIZE_ATTRIBUTES = frozenset({"size", "stride", "storage_offset", "dtype", "devi
 _SYMBOL = re.compile(r"[a-z]{1,3}\d+|L|args|true|false|True|False|oo|int_oo|inf|nan")
 _ARITHMETIC = (ast.Compare, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
 _SIZE_NODES = (*_ARITHMETIC, ast.Expression, ast.Load, ast.Subscript, ast.Tuple, ast.keyword)
-
-
-class UnsafeFile(ValueError):
-    """There is something in the file that is no tensor, operator or size; the message says what."""
 
 
 def check_no_code(path: Path) -> None:

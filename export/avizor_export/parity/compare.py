@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.wrapped import WrappedNetwork
@@ -18,7 +17,7 @@ from avizor_export.parity.constant_outputs import same_for_all
 from avizor_export.parity.probe_items import BATCH_SIZES, items_by_kind, rows_of_batch
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.parity.rounding import Perturbed, own_deviation, perturbation
-from avizor_export.parity.soundness import ItemsInfluenceError, Run, run_reference
+from avizor_export.parity.soundness import Run, run_reference
 from avizor_export.parity.tolerances import (
     ABSOLUTE_TOLERANCE,
     RELATIVE_TOLERANCE,
@@ -31,7 +30,8 @@ from avizor_export.parity.tolerances import (
     worse,
 )
 from avizor_inference.arrays import Items
-from avizor_inference.errors import ExportError, ParityError
+from avizor_inference.engines.ort_session import open_session
+from avizor_inference.errors import EngineError, ExportError, ItemsInfluenceError, ParityError
 from avizor_inference.items.inputs import InputSpec
 from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
 
@@ -43,20 +43,17 @@ def torch_run(model: WrappedNetwork) -> Run:
 
 def onnxruntime_run(proto: onnx.ModelProto, *, optimised: bool = True) -> Run:
     """A graph on ONNX Runtime, on the CPU. optimised: as an engine runs it; or each node as it is written."""
-    options = ort.SessionOptions()
-    if not optimised:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own exceptions share no base class of theirs
-        raise ExportError(f"ONNX Runtime cannot load the graph: {error}") from error
+        session = open_session(proto.SerializeToString(), "the graph", optimised=optimised)
+    except EngineError as error:
+        raise ExportError(str(error)) from error
     names = [output.name for output in session.get_outputs()]
     (tensor,) = session.get_inputs()
 
     def run(items: Items) -> dict[str, Items]:
         try:
             return dict(zip(names, session.run(names, {tensor.name: items}), strict=True))
-        except Exception as error:
+        except Exception as error:  # the runtime's own exceptions have no common base class
             raise ExportError(f"ONNX Runtime cannot run the graph on {len(items)} items: {error}") from error
 
     return run

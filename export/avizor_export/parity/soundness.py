@@ -10,12 +10,7 @@ from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.parity.probe_items import BATCH_SIZES, rows_of_batch
 from avizor_export.parity.tolerances import LOGITS, output_differences
 from avizor_inference.arrays import Items
-from avizor_inference.errors import ExportError
-
-
-class ItemsInfluenceError(ExportError):
-    """What an item gets depends on the batch that it is in."""
-
+from avizor_inference.errors import ExportError, ItemsInfluenceError
 
 # Raw items [n, *item_shape] -> each output by name, [n, ...].
 Run = Callable[[Items], dict[str, Items]]

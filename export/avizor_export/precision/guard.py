@@ -27,7 +27,7 @@ from avizor_export.precision.quality import (
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
-from avizor_inference.engines.embedded import CPU
+from avizor_inference.engines.ort_session import CPU
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Manifest, Precision, Task

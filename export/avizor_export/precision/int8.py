@@ -7,9 +7,7 @@ all that it takes. What was measured for that choice is in docs/decisions/0009.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +18,11 @@ import onnxruntime as ort
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from pydantic import JsonValue
 
+from avizor_export.graph.quiet_libraries import quiet
 from avizor_export.precision.subgraph import extract_subgraph, replace_subgraph, with_output_copies
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
+from avizor_inference.engines.ort_session import open_session
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 
@@ -91,7 +91,7 @@ def quantise(proto: onnx.ModelProto, items: Items, target: Target) -> tuple[onnx
 
 
 def _quantised(part: onnx.ModelProto, reader: _Reader, scheme: _Scheme) -> onnx.ModelProto:
-    with TemporaryDirectory() as folder, _quiet():
+    with TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "quantised.onnx"
         try:
             quantize_static(
@@ -134,19 +134,8 @@ def _network_inputs(proto: onnx.ModelProto, names: list[str], items: Items) -> I
     (given,) = (value.name for value in proto.graph.input)
     inner = [name for name in names if name != given]
     before.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    session = ort.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"]) if inner else None
+    session = open_session(before.SerializeToString(), "the graph before quantisation") if inner else None
     for start in range(0, len(items), _BATCH):
         batch = {given: np.ascontiguousarray(items[start : start + _BATCH])}
         values = dict(zip(inner, session.run(inner, batch), strict=True)) if session else {}
         yield {name: values[name] if name in values else batch[name] for name in names}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's advice, which goes to the root logger, from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from avizor_inference.engines.ort_session import open_session
 from avizor_inference.repository.reports import SpeedComparison
 
 BATCH_SIZES = (1, 32)
@@ -36,10 +36,7 @@ def compare_speed(
 
 def one_thread(proto: onnx.ModelProto) -> Any:
     """A session of ONNX Runtime on one thread of the CPU."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(proto.SerializeToString(), "the graph", threads=1)
 
 
 def rates(

@@ -20,7 +20,8 @@ from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import ServingSettings, with_options
 from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
-from avizor_inference.engines.embedded import CPU, EmbeddedEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.items.inputs import TensorInput, TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
@@ -29,7 +30,7 @@ from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.onnx_graph import graph_of
 from avizor_inference.repository.reports import ParityReport, VariantReport
 from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, not_served, parse_config, serves_newest
-from avizor_inference.strict_json import describe
+from avizor_inference.strict_json import validation_message
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Ma
             provenance=made.provenance,
         )
     except ValidationError as error:
-        raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
+        raise ExportError(f"the manifest cannot be written: {validation_message(error)}") from error
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:

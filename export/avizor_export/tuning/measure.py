@@ -15,6 +15,7 @@ from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model
 from avizor_export.tuning.candidates import Candidate, Measured, Round
 from avizor_export.tuning.load_generator import Call, run_load
 from avizor_inference.arrays import Items
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -135,9 +136,9 @@ def sets_instances(config: ModelConfig, candidate: Candidate) -> bool:
 def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:
     name, version = subject.version.name, subject.version.version
     inputs = {subject.input: np.resize(subject.items, (batch, *subject.items.shape[1:]))}
-    return lambda: engine.infer(name, inputs, [subject.output], version=version)
+    return lambda: engine.infer(InferRequest(name, inputs, [subject.output], version=version))
 
 
 def _triton_call(engine: TritonEngine, subject: Subject, name: str) -> Call:
     items = cycle([{subject.input: item[None]} for item in subject.items])
-    return lambda: engine.infer(name, next(items), [subject.output], timeout_s=TIMEOUT_S)
+    return lambda: engine.infer(InferRequest(name, next(items), [subject.output], timeout_s=TIMEOUT_S))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.engines.base import Engine
+from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
 from avizor_inference.repository.manifest import Precision
@@ -39,7 +39,7 @@ def calibrate(
         scores: list[float] = []
         for start in range(0, len(recording.windows), spec.max_batch_size):
             batch = np.ascontiguousarray(recording.windows[start : start + spec.max_batch_size])
-            scores += engine.infer(model, {input_name: batch}, ["score"])["score"][:, 0].tolist()
+            scores += engine.infer(InferRequest(model, {input_name: batch}, ["score"]))["score"][:, 0].tolist()
         if not np.isfinite(scores).all():
             number = sum(len(items) for sources in kept.values() for items in sources.values())
             raise ExportError(

@@ -1,1 +1,1 @@
-"""Checks of a version's files against each other and against what Triton and TensorRT load."""
+"""Checks that a version's files agree with each other, and that Triton and TensorRT can load them."""

@@ -1,4 +1,4 @@
-"""`avizor models check`: whether the files of a version agree with each other, so that any engine will load them."""
+"""`avizor models check`: do the files of a version agree with each other, so that any engine can load them?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from avizor_inference.repository.triton_config import (
 
 
 def check_model(repository: ModelRepository, name: str) -> list[str]:
-    """Everything that is wrong with a model and its versions, each line naming file, fault and mend; empty if sound."""
+    """Return all problems of a model and its versions, one line each: the file, what is wrong, what to do."""
     try:
         repository.version(name)
         versions = repository.versions(name)
@@ -37,7 +37,7 @@ def check_model(repository: ModelRepository, name: str) -> list[str]:
 
 
 def check_version(version: ModelVersion) -> list[str]:
-    """Everything that is wrong with one version."""
+    """Return all problems of one version, one line each."""
     try:
         version.verify()
         manifest, config, graph = version.manifest, version.config, read_graph(version.model_path)
@@ -49,8 +49,8 @@ def check_version(version: ModelVersion) -> list[str]:
     return [f"{where}: {problem}" for problem in problems]
 
 
-def remarks(repository: ModelRepository, name: str) -> list[str]:
-    """What is not wrong with a model, but may not be meant. Raises RepositoryError or VersionRefused where it is unusable."""
+def model_notes(repository: ModelRepository, name: str) -> list[str]:
+    """Return notes on what is valid but may be a mistake. Raises RepositoryError, VersionRefused if the model is unusable."""
     newest = repository.version(name)
     if serves_newest(newest.config, newest.version):
         return []
@@ -67,7 +67,7 @@ def _check_graph(graph: Graph) -> Iterator[str]:
     for domain in graph.repeated_domains:
         yield f"model.onnx: names the operator set of {domain} twice, which tools refuse; export again"
     if graph.external_data:
-        yield "model.onnx: weights lie in files of their own; they belong inside"
+        yield "model.onnx: the weights are in separate files; they belong inside"
     for tensor in (*graph.inputs, *graph.outputs):
         if not tensor.dims or tensor.dims[0] is not None:
             yield f"model.onnx: dimension 0 of {tensor.name} is {tensor.dims[:1]}; it is the batch and has to be free"
@@ -84,8 +84,8 @@ def _check_manifest(manifest: Manifest, graph: Graph) -> Iterator[str]:
     yield from (f"manifest.json: {problem}" for problem in report_problems(manifest))
 
 
-def _compare(where: str, kind: str, declared: Sequence[TensorSpec], found: Iterable[GraphTensor]) -> Iterator[str]:
-    graph = {tensor.name: tensor for tensor in found}
+def _compare(where: str, kind: str, declared: Sequence[TensorSpec], actual: Iterable[GraphTensor]) -> Iterator[str]:
+    graph = {tensor.name: tensor for tensor in actual}
     for spec in declared:
         tensor = graph.pop(spec.name, None)
         if tensor is None:
@@ -113,13 +113,15 @@ def _check_config(version: ModelVersion, config: ModelConfig, graph: Graph) -> I
     yield from _compare_config("output", config.output, graph.outputs)
     yield from _check_labels(version, config)
     yield from (f"config.pbtxt: {problem}" for problem in load_problems(config, graph))
-    if _is_served(version, config):  # versions share a config, which may have been for another target when this one was made
+    if _is_served(
+        version, config
+    ):  # versions share one config, which may have been for another target when this version was exported
         yield from (f"config.pbtxt: {problem}" for problem in precision_problems(config, version.manifest.precision))
         yield from quantisation_problems(config, graph)
 
 
 def _is_served(version: ModelVersion, config: ModelConfig) -> bool:
-    """Whether the version policy serves it: the newest one, unless the policy says otherwise."""
+    """Return whether the version policy serves this version: by default it serves the newest."""
     policy = config.version_policy
     if policy.HasField("specific"):
         return version.version in set(policy.specific.versions)
@@ -127,7 +129,7 @@ def _is_served(version: ModelVersion, config: ModelConfig) -> bool:
     return bool(policy.HasField("all")) or len(newer) < max(1, policy.latest.num_versions)
 
 
-def _compare_config(kind: str, declared: Iterable[object], found: Iterable[GraphTensor]) -> Iterator[str]:
+def _compare_config(kind: str, declared: Iterable[object], actual: Iterable[GraphTensor]) -> Iterator[str]:
     names = {triton: dtype for dtype, triton in TRITON_TYPES.items()}
     specs = []
     for tensor in declared:
@@ -137,7 +139,7 @@ def _compare_config(kind: str, declared: Iterable[object], found: Iterable[Graph
             yield f"config.pbtxt: {kind} {tensor.name} has a type or dimensions that are not supported"  # type: ignore[attr-defined]
             continue
         specs.append(TensorSpec(name=tensor.name, dtype=dtype, item_shape=dims))  # type: ignore[attr-defined]
-    yield from _compare("config.pbtxt", kind, specs, found)
+    yield from _compare("config.pbtxt", kind, specs, actual)
 
 
 def _check_labels(version: ModelVersion, config: ModelConfig) -> Iterator[str]:
@@ -155,7 +157,7 @@ def _check_labels(version: ModelVersion, config: ModelConfig) -> Iterator[str]:
 
 
 def _lines(path: Path) -> list[str] | None:
-    """As Triton reads them: only a line feed ends a line, and a label may hold any other character."""
+    """Read lines like Triton: only a line feed ends a line, so a label may contain any other character."""
     try:
         return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError):

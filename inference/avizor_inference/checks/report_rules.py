@@ -1,4 +1,4 @@
-"""Whether the reports in a manifest bear out their own verdict: a figure may have been changed, or left out."""
+"""Do the reports in a manifest support their own result? A number may have been changed or removed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.reports import Agreement, ParityReport, VariantReport
 
 _ROUNDING = 1e-6
-# The largest scale by which export allows for the rounding of logits.
+# The largest scale with which export tolerates the rounding of logits.
 _LARGEST_LOGIT = 1e4
 
 
 def report_problems(manifest: Manifest) -> Iterator[str]:
-    """What contradicts itself, or is not there."""
+    """Yield what is contradictory or missing, one line each."""
     parity, variant = manifest.parity, manifest.variant
     names = [output.name for output in manifest.outputs]
     yield from _of_agreement(parity, parity, names, "the parity report")
@@ -33,25 +33,25 @@ def report_problems(manifest: Manifest) -> Iterator[str]:
             yield f"{manifest.precision} lost more {variant.metric} than its max_drop; export again"
 
 
-def _of_agreement(found: Agreement, report: ParityReport, names: list[str], what: str) -> Iterator[str]:
+def _of_agreement(agreement: Agreement, report: ParityReport, names: list[str], what: str) -> Iterator[str]:
     for name in names:
-        if name not in found.outputs:
+        if name not in agreement.outputs:
             yield f"{what} says nothing of {name}; export again"
-    for name, output in found.outputs.items():
+    for name, output in agreement.outputs.items():
         if not output.passed:
             continue
         if output.share_of_allowed is not None and not 0 <= output.share_of_allowed <= 1:
             yield f"in {what}, {name} passed, and its difference is {output.share_of_allowed:g} times what is allowed"
-        # Of no other output is it known how large its values are, and with them what is allowed.
-        most = report.absolute_tolerance + report.relative_tolerance
+        # The range of values, and with it the largest difference allowed, is known for this output only.
+        allowed = report.absolute_tolerance + report.relative_tolerance
         if report.scale_tolerance is not None:
-            most += report.scale_tolerance * _LARGEST_LOGIT
-        if name == "probabilities" and not 0 <= output.largest_absolute <= most * (1 + _ROUNDING):
+            allowed += report.scale_tolerance * _LARGEST_LOGIT
+        if name == "probabilities" and not 0 <= output.largest_absolute <= allowed * (1 + _ROUNDING):
             yield f"in {what}, {name} passed, and its difference of {output.largest_absolute:g} is over what is allowed"
 
 
 def _of_variant(variant: VariantReport) -> Iterator[str]:
-    if not all(0 <= figure <= 1 for figure in (variant.before, variant.after)):
+    if not all(0 <= value <= 1 for value in (variant.before, variant.after)):
         yield f"{variant.metric} goes from {variant.before:g} to {variant.after:g}; it is between 0 and 1"
     elif abs(variant.before - variant.after - variant.drop) > _ROUNDING:
         yield f"drop is {variant.drop:g}, and before - after is {variant.before - variant.after:g}"

@@ -1,7 +1,7 @@
-"""What the ONNX Runtime backend asks of the execution accelerators in a config, above all of TensorRT's parameters.
+"""What the ONNX Runtime backend requires of the execution accelerators in a config, above all of TensorRT's parameters.
 
 From ModelState::LoadModel in onnxruntime_backend (src/onnxruntime.cc), which refuses names it does not know, and from ONNX
-Runtime's TensorRT execution provider, which refuses profiles that leave out an input or a batch size.
+Runtime's TensorRT execution provider, which refuses profiles without an input or a batch size.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _TEXTS = (
 
 
 def accelerator_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
-    """What is wrong with the execution accelerators, one line each."""
+    """Yield what is wrong with the execution accelerators, one line each."""
     accelerators = config.optimization.execution_accelerators
     for accelerator in accelerators.cpu_execution_accelerator:
         yield from _known(accelerator.name, _CPU_ACCELERATORS, "cpu_execution_accelerator")
@@ -70,17 +70,17 @@ def accelerator_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
 
 
 def quantisation_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
-    """Why TensorRT would run less of a quantised graph in int8 than it seems: it knows no zero points and no uint8 or int32."""
+    """Yield why TensorRT would run only parts of a quantised graph in int8: it has no zero points, no uint8 and no int32."""
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     if graph.beyond_int8 and any(accelerator.name == "tensorrt" for accelerator in accelerators):
-        found = ", ".join(graph.beyond_int8)
-        yield f"TensorRT takes signed int8 about zero, and model.onnx has {found}; export again with --int8 --target tensorrt"
+        others = ", ".join(graph.beyond_int8)
+        yield f"TensorRT takes signed int8 about zero, and model.onnx has {others}; export again with --int8 --target tensorrt"
 
 
 def precision_problems(config: ModelConfig, precision: Precision) -> Iterator[str]:
-    """Why TensorRT cannot build a version of this precision: int8 needs both a quantised graph, or a table of ranges, and INT8.
+    """Yield why TensorRT cannot build this version: int8 needs INT8, and either a quantised graph or a table of ranges.
 
-    Between FP32, FP16 and BF16 whoever edits the config may choose.
+    FP32, FP16 and BF16 are a free choice in the config.
     """
     for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
         mode = accelerator.parameters.get("precision_mode", "FP32")
@@ -109,25 +109,25 @@ def _values(parameters: Mapping[str, str]) -> Iterator[str]:
 
 
 def _profiles(parameters: Mapping[str, str], config: ModelConfig, graph: Graph) -> Iterator[str]:
-    """One profile has to cover every input at every batch size, or else sessions or requests fail."""
-    given = [key for key in _PROFILES if key in parameters]
-    if not given:
+    """Check that one profile covers every input at every batch size; otherwise sessions or requests fail."""
+    profiles = [key for key in _PROFILES if key in parameters]
+    if not profiles:
         return
-    if len(given) < len(_PROFILES):
-        yield f"tensorrt has {', '.join(given)}; give all of {', '.join(_PROFILES)}, or none"
+    if len(profiles) < len(_PROFILES):
+        yield f"tensorrt has {', '.join(profiles)}; give all of {', '.join(_PROFILES)}, or none"
         return
     shapes = [_shapes(parameters[key]) for key in _PROFILES]
     for tensor in graph.inputs:
-        least, usual, most = (shape.get(tensor.name, ()) for shape in shapes)
-        if any(len(shape) != len(tensor.dims) or shape[1:] != tensor.dims[1:] for shape in (least, usual, most)):
-            yield f"tensorrt's profiles do not give {tensor.name} with the dims of the model, each as {tensor.name}:NxDIMS"
-        elif least[0] > 1 or not least[0] <= usual[0] <= most[0] or most[0] < config.max_batch_size:
-            batches = f"{least[0]}, {usual[0]} and {most[0]}"
-            yield f"tensorrt's profiles have batches {batches}; wanted are 1 to max_batch_size {config.max_batch_size}"
+        minimum, optimum, maximum = (shape.get(tensor.name, ()) for shape in shapes)
+        if any(len(shape) != len(tensor.dims) or shape[1:] != tensor.dims[1:] for shape in (minimum, optimum, maximum)):
+            yield f"tensorrt's profiles do not have {tensor.name} with the dims of the model, each as {tensor.name}:NxDIMS"
+        elif minimum[0] > 1 or not minimum[0] <= optimum[0] <= maximum[0] or maximum[0] < config.max_batch_size:
+            batches = f"{minimum[0]}, {optimum[0]} and {maximum[0]}"
+            yield f"tensorrt's profiles have batches {batches}; they have to span 1 to max_batch_size {config.max_batch_size}"
 
 
 def _shapes(text: str) -> dict[str, tuple[int, ...]]:
-    """`image:1x32x32x1,other:1x5` -> the shape of each; what is not of that form is left out."""
+    """Return the shapes in `image:1x32x32x1,other:1x5` by name; parts that are not of that form are ignored."""
     shapes: dict[str, tuple[int, ...]] = {}
     for part in text.split(","):
         name, _, dims = part.rpartition(":")
@@ -138,7 +138,7 @@ def _shapes(text: str) -> dict[str, tuple[int, ...]]:
 
 
 def _cache(parameters: Mapping[str, str], config: ModelConfig) -> Iterator[str]:
-    """Cached engines are found by file name, inputs and nodes of the model, and not by its weights."""
+    """Check the engine cache: TensorRT finds engines by file name, inputs and nodes of the model, not by its weights."""
     if parameters.get("trt_engine_cache_enable", "0").lower() not in ("1", "true"):
         return
     if not parameters.get("trt_engine_cache_path"):
@@ -146,4 +146,4 @@ def _cache(parameters: Mapping[str, str], config: ModelConfig) -> Iterator[str]:
     policy = config.version_policy
     several = policy.WhichOneof("policy_choice") == "all" or policy.latest.num_versions > 1 or len(policy.specific.versions) > 1
     if several:
-        yield "version_policy serves several versions, which would share TensorRT's cached engines; serve one, or cache none"
+        yield "version_policy serves several versions, which would share TensorRT's engines; serve one, or disable the cache"

@@ -1,7 +1,7 @@
-"""What NVIDIA's own ONNX Runtime backend asks of a config and a graph before it loads them.
+"""What NVIDIA's ONNX Runtime backend requires of a config and a graph before it loads them.
 
-The Triton that tests run has a backend in Python in its place, so what the C++ one would refuse is held against the files here.
-The rules are those of triton-inference-server/onnxruntime_backend (src/onnxruntime.cc, ValidateInputs and ValidateOutputs;
+The Triton in the tests has a Python backend instead, so the rules of the C++ backend are checked on the files here. They are
+those of triton-inference-server/onnxruntime_backend (src/onnxruntime.cc, ValidateInputs and ValidateOutputs;
 src/onnxruntime_utils.cc, CompareDimsSupported) and of core's model_config_utils.cc. Names, types and fixed dimensions are
 compared in check.py for every engine alike.
 """
@@ -17,14 +17,14 @@ from avizor_inference.errors import RepositoryError
 from avizor_inference.repository.onnx_graph import Graph
 from avizor_inference.repository.triton_config import call_batch_size, intra_op_threads
 
-# What ONNX Runtime 1.30.0, inside the Triton of the stack, was found to read. Its own limits are higher than those of the
-# contract in graph.py, and are asked of files that were not written by this version of export.
+# What ONNX Runtime 1.30.0, inside the Triton of the stack, can read; found by trying. The limits are higher than those of the
+# contract in onnx_graph.py, and hold for files that another version of export wrote.
 RUNTIME_MAX_OPSET = 26
 RUNTIME_MAX_IR_VERSION = 13
 
 
 def load_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
-    """Why the C++ backend would not load these, one line each."""
+    """Yield why the C++ backend would not load these, one line each."""
     yield from _runtime(graph)
     yield from _ranks(config, graph)
     yield from _batching(config)
@@ -41,9 +41,9 @@ def _runtime(graph: Graph) -> Iterator[str]:
 
 
 def _ranks(config: ModelConfig, graph: Graph) -> Iterator[str]:
-    """With batching each tensor has the batch in front and at least one dimension of its own: Triton forbids rank 0 items."""
+    """Check the ranks: after the batch each tensor has at least one dimension, since Triton forbids items of rank 0."""
     if len(config.input) != len(graph.inputs):
-        yield f"{len(config.input)} inputs; the backend wants all {len(graph.inputs)} of the model"
+        yield f"{len(config.input)} inputs; the backend needs all {len(graph.inputs)} of the model"
     batch = 1 if config.max_batch_size > 0 else 0
     ranks = {tensor.name: len(tensor.dims) for tensor in (*graph.inputs, *graph.outputs)}
     for tensor in (*config.input, *config.output):
@@ -77,7 +77,7 @@ def _instances(config: ModelConfig) -> Iterator[str]:
         if group.count < 0:
             yield f"instance_group has count {group.count}"
         if group.gpus and group.kind == group.KIND_CPU:
-            yield "instance_group is KIND_CPU and names gpus; leave them out, or say KIND_GPU"
+            yield "instance_group is KIND_CPU and names gpus; remove them, or use KIND_GPU"
     for number in (intra_op_threads, call_batch_size):
         try:
             number(config)
@@ -89,4 +89,4 @@ def _files(config: ModelConfig) -> Iterator[str]:
     if config.default_model_filename not in ("", "model.onnx"):
         yield f"default_model_filename is {config.default_model_filename!r}; versions hold model.onnx"
     if config.platform not in ("", "onnxruntime_onnx"):
-        yield f"platform is {config.platform!r}; leave it out, or say onnxruntime_onnx"
+        yield f"platform is {config.platform!r}; remove it, or use onnxruntime_onnx"

@@ -1,22 +1,28 @@
-"""The seam: what an engine is. Everything above it (batch, gateway, export's own checks) knows this and nothing below."""
+"""What an engine is. The batch job, the gateway and export's checks know this interface, and nothing below it."""
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Self
 
 import numpy as np
 
 from avizor_inference.arrays import Array
-from avizor_inference.errors import BatchTooLarge, InvalidInput, UnknownOutput
+from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, InvalidInput, UnknownOutput, VersionRefused
 from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.repository.models import ModelVersion
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What an engine serves under one name: tensors by name, each with the shape of one item, and the largest batch."""
+    """What an engine serves under one name: tensors by name, each with the shape of one item, and the largest batch.
+
+    sha256: of the version's model.onnx; empty if the engine does not know it.
+    """
 
     name: str
     version: int
@@ -26,57 +32,72 @@ class ModelSpec:
     sha256: str
 
 
-class Engine(Protocol):
-    """Runs the models of a repository. Safe to call from several threads. Close it, or use it as a context manager."""
+@dataclass(frozen=True, eq=False)
+class InferRequest:
+    """One batch for one model.
 
+    inputs: arrays of shape [batch, *item_shape] by name, one for each input of the model.
+    outputs: names of the wanted outputs, at least one; only they are computed and returned.
+    version: None means the newest.
+    timeout_s: longest time until the answer, in seconds, time in queues included; None sets no limit.
+    """
+
+    model: str
+    inputs: Mapping[str, Array]
+    outputs: Sequence[str]
+    version: int | None = None
+    timeout_s: float | None = None
+
+
+class Engine(ABC):
+    """Runs the models of a repository. Safe to call from several threads. Close it, or use it as a context manager.
+
+    An engine that wraps another one implements the four abstract methods; the rest follows from them.
+    """
+
+    @abstractmethod
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
-        """What `model` takes and gives; the newest version unless one is named. Raises ModelNotFound, VersionRefused."""
+        """Return the tensors and limits of `model`, of its newest version by default.
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, Array]:
-        """Run one batch: arrays of shape [batch, *item_shape] in, the named outputs out, in the order of the batch.
-
-        Raises InvalidInput, UnknownOutput, BatchTooLarge for a request that is wrong, ModelNotFound, VersionRefused,
-        DeadlineExceeded if there is no answer within `timeout_s` seconds, EngineUnavailable if the engine is away.
+        Raises ModelNotFound, VersionRefused, EngineUnavailable.
         """
 
-    def submit(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Future[dict[str, Array]]:
-        """Like infer, without waiting, so that several requests may be in flight.
+    @abstractmethod
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        """Start one batch without waiting for it, so that several requests can run at once.
 
-        What is wrong with the request itself is raised here; what goes wrong later, by the future's result().
+        A request that is wrong in itself raises here, as in infer. Later failures are raised by the future's result().
         """
 
+    @abstractmethod
     def ready(self, timeout_s: float = 1.0) -> bool:
-        """Whether a request would be taken now."""
+        """Return whether a request would be accepted now."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Let go of every model. Calls after this raise EngineUnavailable."""
+        """Release every model. Later calls raise EngineUnavailable."""
 
-    def __enter__(self) -> Engine: ...
+    def infer(self, request: InferRequest) -> dict[str, Array]:
+        """Run one batch. Return the requested outputs by name, in that order; rows are in the order of the batch.
 
-    def __exit__(self, *exc: object) -> None: ...
+        Raises InvalidInput, UnknownOutput, BatchTooLarge for a wrong request, ModelNotFound, VersionRefused,
+        DeadlineExceeded if there is no answer within `timeout_s` seconds, EngineUnavailable if the engine cannot be reached.
+        """
+        return self.submit(request).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
-def check_request(spec: ModelSpec, inputs: Mapping[str, Array], outputs: Sequence[str]) -> int:
-    """Hold a request against what the model takes; return the batch size. Every engine refuses by these same rules.
+def check_request(spec: ModelSpec, request: InferRequest) -> int:
+    """Compare a request with what the model takes; return the batch size. Every engine refuses by these same rules.
 
     Raises InvalidInput, UnknownOutput or BatchTooLarge with a message that names the tensor and what it should be.
     """
+    inputs, outputs = request.inputs, request.outputs
     for name in inputs:
         if name not in spec.inputs:
             raise InvalidInput(f"model {spec.name!r} has no input {name!r}; it takes {_names(spec.inputs)}", field=name)
@@ -84,7 +105,7 @@ def check_request(spec: ModelSpec, inputs: Mapping[str, Array], outputs: Sequenc
         if name not in inputs:
             raise InvalidInput(f"input {name!r} of model {spec.name!r} is missing", field=name)
     if not outputs:
-        raise UnknownOutput(f"no output was asked for; model {spec.name!r} has {_names(spec.outputs)}", field="outputs")
+        raise UnknownOutput(f"no output was requested; model {spec.name!r} has {_names(spec.outputs)}", field="outputs")
     for name in outputs:
         if name not in spec.outputs:
             raise UnknownOutput(f"model {spec.name!r} has no output {name!r}; it has {_names(spec.outputs)}", field=name)
@@ -98,6 +119,29 @@ def check_request(spec: ModelSpec, inputs: Mapping[str, Array], outputs: Sequenc
             field=next(iter(sizes)),
         )
     return batch
+
+
+def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
+    """Raise VersionRefused if the engine serves another model.onnx than the repository has; unknown digests pass."""
+    expected = version.manifest.model_sha256
+    if spec.sha256 not in ("", expected):
+        raise VersionRefused(
+            f"the engine serves another {version.name!r} version {version.version} (sha256 {spec.sha256[:12]}...) than "
+            f"{version.folder} ({expected[:12]}...); reload the model there, or use the repository that the engine serves"
+        )
+
+
+def seconds_left(request: InferRequest, started: float) -> float | None:
+    """Return what is left of the request's timeout, in seconds; None without one. started: time.monotonic() at its arrival.
+
+    Raises DeadlineExceeded if nothing is left.
+    """
+    if request.timeout_s is None:
+        return None
+    left = request.timeout_s - (time.monotonic() - started)
+    if left <= 0:
+        raise DeadlineExceeded(f"the deadline of {request.timeout_s} s passed before model {request.model!r} started")
+    return left
 
 
 def _check_tensor(expected: TensorSpec, array: Array) -> int:

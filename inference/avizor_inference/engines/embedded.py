@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +13,16 @@ from typing import Literal
 import onnxruntime as ort
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import ModelSpec, check_request
-from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, SettingsError, VersionRefused
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
+from avizor_inference.engines.ort_session import has_gpu, open_session
+from avizor_inference.error_text import one_line
+from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, intra_op_threads
 
 Device = Literal["config", "cpu", "cuda"]
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-_WITHOUT_GPU = "mend the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
-
-# ONNX Runtime's names of the types that are served.
+# Names of the supported element types: ONNX Runtime's, numpy's.
 _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int32)": "int32",
@@ -42,16 +38,16 @@ class _Loaded:
     session: ort.InferenceSession
 
 
-class EmbeddedEngine:
-    """Runs a repository's models on ONNX Runtime, honouring each model's config.pbtxt where it applies in one process.
+class EmbeddedEngine(Engine):
+    """Runs a repository's models on ONNX Runtime, and follows each model's config.pbtxt where it applies to one process.
 
     That is max_batch_size, the kind of its instance_group and intra_op_thread_count. Batching, queues, the response cache,
-    instance counts and execution accelerators are the server's: a model for TensorRT runs on CUDA here.
+    instance counts and execution accelerators concern a server only: a model for TensorRT runs on CUDA here.
 
-    "The newest version" is settled when a model is first used; a new engine sees what was published since.
+    "The newest version" is fixed when a model is first used; only a new engine sees versions that were published later.
 
-    device: `config` takes what instance_group says (KIND_GPU asks for CUDA; KIND_AUTO takes CUDA where there is a GPU),
-        `cpu` and `cuda` overrule it. CUDA that cannot be had is an error, never a silent fall back to the CPU.
+    device: `config` follows instance_group (KIND_GPU needs CUDA, KIND_AUTO uses CUDA if there is a GPU); `cpu` and `cuda`
+        override it. Without a usable GPU `cuda` is an error; it never falls back to the CPU silently.
     intra_op_threads: threads for one run; None takes the config's `intra_op_thread_count`, 0 lets ONNX Runtime choose.
     """
 
@@ -70,57 +66,20 @@ class EmbeddedEngine:
         """See Engine.spec."""
         return self._load(model, version).spec
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, Array]:
-        """See Engine.infer. Only the nodes that the named outputs need are run."""
-        loaded = self._load(model, version)
-        check_request(loaded.spec, inputs, outputs)
-        return self._run(loaded, inputs, outputs, time.monotonic(), timeout_s)
+    def infer(self, request: InferRequest) -> dict[str, Array]:
+        """See Engine.infer. Only the nodes that the named outputs need are run.
 
-    def submit(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Future[dict[str, Array]]:
-        """See Engine.submit. Runs in a thread of the engine's own; time spent waiting for one counts."""
-        loaded = self._load(model, version)
-        check_request(loaded.spec, inputs, outputs)
-        return self._pool.submit(self._run, loaded, inputs, outputs, time.monotonic(), timeout_s)
+        Runs in the caller's thread: a batch worker has one core, where a second thread would only compete with its caller.
+        """
+        return _run(self._checked(request), request, time.monotonic())
+
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        """See Engine.submit. Runs in a thread of the engine's pool; time spent waiting for one counts."""
+        return self._pool.submit(_run, self._checked(request), request, time.monotonic())
 
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready."""
         return not self._closed
-
-    def _run(
-        self,
-        loaded: _Loaded,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        started: float,
-        timeout_s: float | None,
-    ) -> dict[str, Array]:
-        model = loaded.spec.name
-        options = ort.RunOptions()
-        options.only_execute_path_to_fetches = True
-        with _Deadline(options, started, timeout_s, model):
-            try:
-                results = loaded.session.run(list(outputs), dict(inputs), options)
-            except Exception as error:  # the runtime's own exceptions share no base class of theirs
-                if options.terminate:
-                    raise DeadlineExceeded(f"model {model!r} gave no answer within {timeout_s} s") from error
-                raise EngineError(f"ONNX Runtime failed at model {model!r}: {error}") from error
-        return dict(zip(outputs, results, strict=True))
 
     def close(self) -> None:
         """See Engine.close."""
@@ -129,11 +88,11 @@ class EmbeddedEngine:
             self._loaded.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __enter__(self) -> EmbeddedEngine:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def _checked(self, request: InferRequest) -> _Loaded:
+        """Return the model, loaded, after a check of the request. The deadline does not cover the load at first use."""
+        loaded = self._load(request.model, request.version)
+        check_request(loaded.spec, request)
+        return loaded
 
     def _load(self, model: str, version: int | None) -> _Loaded:
         if self._closed:
@@ -141,43 +100,47 @@ class EmbeddedEngine:
         if loaded := self._loaded.get((model, version)):
             return loaded
         with self._lock:
-            found = self.repository.version(model, version)
-            loaded = self._loaded.get((model, found.version)) or self._open(found)
-            # Under both keys: what "the newest" meant at first use it means until the engine is closed.
-            self._loaded[model, found.version] = self._loaded[model, version] = loaded
+            wanted = self.repository.version(model, version)
+            loaded = self._loaded.get((model, wanted.version)) or self._open(wanted)
+            # Under both keys: "the newest" keeps its first meaning until the engine is closed.
+            self._loaded[model, wanted.version] = self._loaded[model, version] = loaded
             return loaded
 
     def _open(self, version: ModelVersion) -> _Loaded:
         version.verify()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = intra_op_threads(version.config) if self._threads is None else self._threads
-        options.log_severity_level = 3  # errors only: the runtime's warnings speak to its own developers
-        providers = _providers(self._device, version)
-        if providers[0] == CUDA and not _has_nvidia_driver():
-            raise SettingsError(f"model {version.name!r} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
+        threads = intra_op_threads(version.config) if self._threads is None else self._threads
+        on_gpu = _wants_gpu(self._device, version)
         try:
-            session = ort.InferenceSession(version.model_path, options, providers=providers)
-        except Exception as error:
-            raise VersionRefused(f"ONNX Runtime cannot load {version.model_path}: {error}") from error
-        if providers[0] not in session.get_providers():
-            raise SettingsError(
-                f"model {version.name!r} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}"
-            )
+            session = open_session(version.model_path, f"model {version.name!r}", on_gpu=on_gpu, threads=threads)
+        except EngineError as error:
+            raise VersionRefused(str(error)) from error
         spec = _spec(version)
-        _hold_against(version, spec, session)
+        _check_manifest(version, spec, session)
         return _Loaded(spec, session)
+
+
+def _run(loaded: _Loaded, request: InferRequest, started: float) -> dict[str, Array]:
+    model = loaded.spec.name
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    with _Deadline(options, started, request):
+        try:
+            results = loaded.session.run(list(request.outputs), dict(request.inputs), options)
+        except Exception as error:  # the runtime's own exceptions have no common base class
+            if options.terminate:
+                raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
+            raise EngineError(f"ONNX Runtime failed at model {model!r}: {one_line(error)}") from error
+    return dict(zip(request.outputs, results, strict=True))
 
 
 class _Deadline:
     """Ends a run that is still going `timeout_s` after `started`."""
 
-    def __init__(self, options: ort.RunOptions, started: float, timeout_s: float | None, model: str) -> None:
+    def __init__(self, options: ort.RunOptions, started: float, request: InferRequest) -> None:
         self._timer: threading.Timer | None = None
-        if timeout_s is None:
+        left = seconds_left(request, started)
+        if left is None:
             return
-        left = timeout_s - (time.monotonic() - started)
-        if left <= 0:
-            raise DeadlineExceeded(f"the {timeout_s} s for model {model!r} were over before the work began")
         self._timer = threading.Timer(left, lambda: setattr(options, "terminate", True))
         self._timer.daemon = True
 
@@ -190,40 +153,29 @@ class _Deadline:
             self._timer.cancel()
 
 
-def _providers(device: Device, version: ModelVersion) -> list[str]:
-    automatic = device == "config" and CUDA in ort.get_available_providers() and Path("/dev/nvidiactl").exists()
-    gpu = device == "cuda" or automatic or (device == "config" and asks_for_gpu(version.config))
-    return [CUDA, CPU] if gpu else [CPU]
+def _wants_gpu(device: Device, version: ModelVersion) -> bool:
+    return device == "cuda" or (device == "config" and (has_gpu() or asks_for_gpu(version.config)))
 
 
-def _has_nvidia_driver() -> bool:
-    """Whether CUDA's library of the driver is there; asked before ONNX Runtime, which logs at length that it is not."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
+def _check_manifest(version: ModelVersion, spec: ModelSpec, session: ort.InferenceSession) -> None:
+    """Raise VersionRefused unless the manifest has the inputs and outputs of the graph.
 
-
-def _hold_against(version: ModelVersion, spec: ModelSpec, session: ort.InferenceSession) -> None:
-    """Raise VersionRefused unless what the manifest says of inputs and outputs is what the graph has.
-
-    The digest covers the graph alone; who decodes and cuts items would trust the manifest's sizes.
+    The digest covers the graph alone, while items are decoded and cut to the sizes in the manifest.
     """
     declared = {tensor.name: tensor for tensor in (*spec.inputs.values(), *spec.outputs.values())}
-    found = {node.name: node for node in (*session.get_inputs(), *session.get_outputs())}
-    if declared.keys() != found.keys():
-        names = ", ".join(sorted(declared.keys() ^ found.keys()))
+    actual = {node.name: node for node in (*session.get_inputs(), *session.get_outputs())}
+    if declared.keys() != actual.keys():
+        names = ", ".join(sorted(declared.keys() ^ actual.keys()))
         raise VersionRefused(f"{version.folder}: manifest and model.onnx differ in inputs or outputs: {names}; export it again")
     for name, tensor in declared.items():
-        dims = [dim if isinstance(dim, int) else None for dim in found[name].shape[1:]]
+        dims = [dim if isinstance(dim, int) else None for dim in actual[name].shape[1:]]
         same = len(dims) == len(tensor.item_shape) and all(
             dim in (None, size) for dim, size in zip(dims, tensor.item_shape, strict=True)
         )
-        if not same or _DTYPES.get(found[name].type) != tensor.dtype:
+        if not same or _DTYPES.get(actual[name].type) != tensor.dtype:
             raise VersionRefused(
                 f"{version.folder}: {name} is {tensor.dtype}{list(tensor.item_shape)} in the manifest and "
-                f"{found[name].type}{dims} in model.onnx; export it again"
+                f"{actual[name].type}{dims} in model.onnx; export it again"
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import ModelSpec, check_request
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
@@ -27,10 +26,10 @@ from avizor_inference.errors import (
 from avizor_inference.items.inputs import TensorSpec
 from avizor_inference.repository.triton_config import TRITON_TYPES, digest_of_version
 
-# Metadata and configuration are small; a server that does not give them in this time is away.
+# Metadata and configuration are small: a server that does not send them in this time counts as away.
 DESCRIBE_TIMEOUT_S = 10.0
 
-# What Triton says, with NOT_FOUND, of a model that it knows but has not loaded (yet, or any more).
+# Part of what Triton answers, with NOT_FOUND, about a model that it knows but has not loaded (yet, or any more).
 _NOT_LOADED = "has no available versions"
 
 _WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
@@ -40,23 +39,23 @@ _CHANNEL = [
     # A recording's error map, or a batch of images, is larger than gRPC's 4 MiB.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # After a server was away, a channel of gRPC waits this long at most before it tries again (its default is 120 s).
+    # Longest wait of a gRPC channel before it tries a server again that was away (its default is 120 s).
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # http_proxy, which Docker sets in every container, is for the way out; a proxy does not know this host by its name.
+    # Docker sets http_proxy in every container; such a proxy is for the way out and cannot resolve this host's name.
     ("grpc.enable_http_proxy", 0),
 ]
 
 
 def triton_client(address: str) -> triton.InferenceServerClient:
-    """A client of the Triton at `address` (host:port), as all of Avizor's are: without a proxy, for messages of any size."""
+    """Return a client of the Triton at `address` (host:port), with Avizor's options: no proxy, messages of any size."""
     return triton.InferenceServerClient(address, channel_args=_CHANNEL)
 
 
-class TritonEngine:
+class TritonEngine(Engine):
     """Runs models on the Triton server at `address` (host:port of its gRPC).
 
-    Requests are held against the model's configuration here, before they travel, by the rules of every engine. "The newest
-    version" is the newest that the server had loaded when the model was first used.
+    Requests are compared with the model's configuration here, before they are sent, by the rules of every engine. "The newest
+    version" is the newest one that the server had loaded when the model was first used.
     """
 
     def __init__(self, address: str) -> None:
@@ -67,7 +66,7 @@ class TritonEngine:
         self._closed = False
 
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
-        """See Engine.spec. `sha256` is what the configuration says of the version; empty where it says nothing."""
+        """See Engine.spec. `sha256` comes from the model's configuration."""
         if self._closed:
             raise EngineUnavailable(f"the engine of Triton at {self.address} is closed")
         if spec := self._specs.get((model, version)):
@@ -77,34 +76,13 @@ class TritonEngine:
             self._specs[model, spec.version] = self._specs[model, version] = spec
         return spec
 
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, Array]:
-        """See Engine.infer."""
-        return self.submit(model, inputs, outputs, version=version, timeout_s=timeout_s).result()
-
-    def submit(
-        self,
-        model: str,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str],
-        *,
-        version: int | None = None,
-        timeout_s: float | None = None,
-    ) -> Future[dict[str, Array]]:
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit."""
         started = time.monotonic()
-        spec = self.spec(model, version)
-        check_request(spec, inputs, outputs)
-        left = None if timeout_s is None else timeout_s - (time.monotonic() - started)
-        if left is not None and left <= 0:
-            raise DeadlineExceeded(f"the {timeout_s} s for model {model!r} were over before the work began")
+        model, outputs = request.model, request.outputs
+        spec = self.spec(model, request.version)
+        check_request(spec, request)
+        left = seconds_left(request, started)
         future: Future[dict[str, Array]] = Future()
         future.set_running_or_notify_cancel()
 
@@ -117,7 +95,7 @@ class TritonEngine:
 
         self._client.async_infer(
             model,
-            [_input(name, array) for name, array in inputs.items()],
+            [_input(name, array) for name, array in request.inputs.items()],
             finish,
             model_version=str(spec.version),
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
@@ -140,19 +118,13 @@ class TritonEngine:
             self._closed = True
             self._client.close()
 
-    def __enter__(self) -> TritonEngine:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def _deliver(self, future: Future[dict[str, Array]], model: str, answer: dict[str, Array | None]) -> None:
-        """An answer is whole or an error: from its response cache Triton answers with the outputs of an earlier request."""
-        found = {name: array for name, array in answer.items() if array is not None}
-        if len(found) == len(answer):
-            future.set_result(found)
+        """Set the answer, or an error if it is incomplete: Triton's response cache can return an earlier request's outputs."""
+        complete = {name: array for name, array in answer.items() if array is not None}
+        if len(complete) == len(answer):
+            future.set_result(complete)
             return
-        missing = ", ".join(sorted(answer.keys() - found.keys()))
+        missing = ", ".join(sorted(answer.keys() - complete.keys()))
         future.set_exception(
             EngineError(
                 f"Triton at {self.address} answered for model {model!r} without {missing}; with response_cache in its config, "
@@ -161,10 +133,10 @@ class TritonEngine:
         )
 
     def _describe(self, model: str, version: int | None) -> ModelSpec:
-        asked = "" if version is None else str(version)
+        wanted = "" if version is None else str(version)
         try:
-            metadata = self._client.get_model_metadata(model, asked, client_timeout=DESCRIBE_TIMEOUT_S)
-            config = self._client.get_model_config(model, asked, client_timeout=DESCRIBE_TIMEOUT_S).config
+            metadata = self._client.get_model_metadata(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
+            config = self._client.get_model_config(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S).config
         except InferenceServerException as error:
             raise self._translated(error, model) from error
         loaded = [int(number) for number in metadata.versions]
@@ -172,7 +144,7 @@ class TritonEngine:
         return _spec(config, model, number)
 
     def _translated(self, error: InferenceServerException, model: str) -> AvizorError:
-        """One of our errors for one of Triton's; by its code, and by its words only where the code does not tell."""
+        """Return our error for one of Triton's, by its code; by its text only where the code is ambiguous."""
         code, text = str(error.status()).removeprefix("StatusCode."), error.message()
         if code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
@@ -186,11 +158,11 @@ class TritonEngine:
 
 
 def _not_found(text: str, model: str) -> str:
-    """The words that every engine uses; Triton's own say which version it missed."""
+    """Return the message that every engine uses. The missing version is in Triton's text."""
     _, version, rest = text.partition("' version ")
     if version:
         return f"model {model!r} has no version {rest.partition(' ')[0]} that Triton has loaded"
-    return f"no model {model!r} is loaded by Triton"
+    return f"no model named {model!r} is loaded by Triton"
 
 
 def _input(name: str, array: Array) -> triton.InferInput:

@@ -1,7 +1,7 @@
-"""Scores of normal recordings that a model was not trained on: what new recordings are compared with (judge.py).
+"""Scores of normal recordings that a model was not trained on: new recordings are compared with them (judge.py).
 
-The file keeps the score of every window. Recordings are kept apart by source, and so are those that were shorter than the
-model's window and had to be filled up with zeros.
+The file contains the score of every window, by source. Recordings that are shorter than the model's window, and therefore are
+filled up with zeros, are in a separate list.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from avizor_inference.digests import digest_of
+from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.sources import DEFAULT_SOURCE
 from avizor_inference.repository.manifest import Manifest, Precision
-from avizor_inference.strict_json import Strict, describe
+from avizor_inference.strict_json import Strict, validation_message
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATIONS_FOLDER = "calibrations"
 
-# Stands for all sources together.
+# All sources together.
 POOLED = "*"
 
-# Of one recording: the scores of all its windows, of all its channels; mean squared error, >= 0.
+# Scores of one recording, for all windows of all channels: mean squared error, >= 0.
 Scores = tuple[float, ...]
 BySource = dict[str, tuple[Scores, ...]]
 
 
 class Calibration(Strict):
-    """`calibration.json`: scores of normal recordings, per source, by one version of a model on one kind of provider.
+    """`calibration.json`: scores of normal recordings by source, from one version of a model on one kind of provider.
 
-    sources: recordings of at least one window; images, rows and tensors too. short: recordings that are shorter than a window.
+    sources: recordings of at least one window, and images, rows and tensors. short: recordings shorter than a window.
     """
 
     schema_version: int = Field(default=2)
@@ -51,7 +52,7 @@ class Calibration(Strict):
         if schema_version != 2:
             raise ValueError(
                 f"schema_version is {schema_version}, and this release reads 2: in version 1 each channel counted as a "
-                "recording, and short recordings were not kept apart"
+                "recording, and short recordings were not separate; export the model again with --calibrate"
             )
         return schema_version
 
@@ -73,11 +74,11 @@ class Calibration(Strict):
 
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Calibration:
-        """Read a calibration and hold it against the version it lies beside. Raises VersionRefused."""
+        """Read a calibration and compare it with the manifest beside it. Raises VersionRefused if they differ."""
         try:
             calibration = cls.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
-            why = describe(error) if isinstance(error, ValueError) else str(error)
+            why = validation_message(error) if isinstance(error, ValueError) else reason(error)
             raise VersionRefused(f"{path} is not a calibration: {why}; export the model again with --calibrate") from error
         if calibration.model_sha256 != manifest.model_sha256:
             raise VersionRefused(
@@ -93,28 +94,28 @@ class Calibration(Strict):
 
     @cached_property
     def id(self) -> str:
-        """Names the calibration: the first 12 hex digits of its digest."""
+        """Name of the calibration: the first 12 hex digits of its digest."""
         return digest_of(self)[:12]
 
     @property
     def source_names(self) -> list[str]:
-        """The sources that have recordings here, sorted."""
+        """The sources that have recordings, sorted."""
         return sorted({*self.sources, *self.short})
 
     @property
     def tells_sources_apart(self) -> bool:
-        """Whether recordings were kept by source. Those of a flat folder are all of the source `default` and stand for any."""
+        """Whether recordings have sources. Those of a flat folder all have the source `default` and are used for any source."""
         return self.source_names != [DEFAULT_SOURCE]
 
     def of_kind(self, is_short: bool) -> BySource:
-        """The recordings that are shorter than a window, or those that are not."""
+        """Return the recordings that are shorter than a window, or those that are not."""
         return self.short if is_short else self.sources
 
     def count(self, source: str = POOLED, *, is_short: bool) -> int:
-        """How many recordings of a kind stand behind a source, or behind all of them together."""
-        kept = self.of_kind(is_short)
-        return sum(map(len, kept.values())) if source == POOLED else len(kept.get(source, ()))
+        """Return the number of recordings of one kind, from one source or from all sources together."""
+        by_source = self.of_kind(is_short)
+        return sum(map(len, by_source.values())) if source == POOLED else len(by_source.get(source, ()))
 
     def recordings(self, source: str = POOLED) -> int:
-        """How many recordings of both kinds stand behind a source, or behind all of them together."""
+        """Return the number of recordings of both kinds, from one source or from all sources together."""
         return self.count(source, is_short=False) + self.count(source, is_short=True)

@@ -1,4 +1,4 @@
-"""What one published version means: the pydantic model of `manifest.json`."""
+"""The description of one published version: the pydantic model of `manifest.json`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
+from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.inputs import InputSpec, TensorSpec
 from avizor_inference.repository.reports import ParityReport, VariantReport
-from avizor_inference.strict_json import Strict, describe
+from avizor_inference.strict_json import Strict, validation_message
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 
-# A model's name is a folder's name, and travels in URLs and metric labels.
+# A model's name is the name of a folder, and part of URLs and metric labels.
 LONGEST_NAME = 128
 NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}$"
 
@@ -30,16 +31,16 @@ class Provenance(Strict):
 
     factory: str
     arguments: dict[str, JsonValue] = Field(
-        default_factory=dict, description="of the factory; or settings of the architecture, such as its layout"
+        default_factory=dict, description="arguments of the factory, or settings of the architecture such as its layout"
     )
     weights_sha256: str | None = None
-    weights_key: str | None = Field(default=None, description="under which the weights were in their file; . is its top level")
+    weights_key: str | None = Field(default=None, description="key of the weights in their file; . is its top level")
     parameters: int = Field(ge=0, description="trainable and fixed numbers in the torch module, front end excluded")
     created: datetime
     producers: dict[str, str] = Field(description="package -> version")
 
     def built_with(self) -> str:
-        """The arguments as a person reads them; an empty text where there are none."""
+        """Return the arguments as text for people; empty if there are none."""
         return (
             "with " + ", ".join(f"{name}={json.dumps(value)}" for name, value in self.arguments.items())
             if self.arguments
@@ -63,9 +64,9 @@ class Manifest(Strict):
     opset: int
     ir_version: int
     parity: ParityReport = Field(description="of the FP32 graph")
-    simplified: bool = Field(default=True, description="whether the exporter's optimiser went over the graph")
+    simplified: bool = Field(default=True, description="whether the exporter's optimiser was applied to the graph")
     precision: Precision = Field(default="fp32", description="of the network; front end and error are always FP32")
-    variant: VariantReport | None = Field(default=None, description="absent where the precision is fp32")
+    variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32")
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
     provenance: Provenance
 
@@ -74,7 +75,7 @@ class Manifest(Strict):
         try:
             self.input.tensor()
         except ValidationError as error:
-            raise ValueError(describe(error)) from error
+            raise ValueError(validation_message(error)) from error
         return self
 
     @model_validator(mode="after")
@@ -85,14 +86,14 @@ class Manifest(Strict):
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read `manifest.json`. Raises VersionRefused naming each field that is wrong."""
+        """Read `manifest.json`. Raises VersionRefused with the name of each wrong field."""
         try:
             return cls.from_json(path.read_bytes())
         except OSError as error:
-            raise VersionRefused(f"{path}: cannot be read ({error.strerror}); export the model again") from error
+            raise VersionRefused(f"{path}: cannot be read ({reason(error)}); export the model again") from error
         except ValueError as error:
-            raise VersionRefused(f"{path} is not a manifest: {describe(error)}; export the model again") from error
+            raise VersionRefused(f"{path} is not a manifest: {validation_message(error)}; export the model again") from error
 
     def to_json(self) -> str:
-        """The file's text."""
+        """Return the text of the file."""
         return self.model_dump_json(indent=2) + "\n"

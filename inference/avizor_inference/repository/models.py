@@ -1,4 +1,4 @@
-"""The model repository as a reader sees it: which models, which versions, and one version's verified files."""
+"""Reading a model repository: its models, their versions, and the verified files of a version."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.error_text import reason
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
 from avizor_inference.repository.calibration import CALIBRATION_FILE, Calibration
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
 
-# A version folder's name; as many digits as every engine's integers hold.
+# A version folder's name. Every engine's integers can hold that many digits.
 VERSION_PATTERN = r"[1-9][0-9]{0,17}"
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version on disk: `folder` holds model.onnx and manifest.json, its parent config.pbtxt."""
+    """One version on disk: `folder` contains model.onnx and manifest.json, its parent config.pbtxt."""
 
     name: str
     version: int
@@ -34,18 +35,18 @@ class ModelVersion:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest. Raises VersionRefused if it is broken or speaks of another model or version."""
+        """The manifest. Raises VersionRefused if it is broken or belongs to another model or version."""
         manifest = Manifest.read(self.folder / MANIFEST_FILE)
         if (manifest.name, manifest.version) != (self.name, self.version):
             raise VersionRefused(
-                f"{self.folder}: the manifest is of {manifest.name} version {manifest.version}; "
-                "a version folder was copied or renamed: put it back, or export the model again"
+                f"{self.folder}: the manifest belongs to {manifest.name} version {manifest.version}; "
+                "a version folder was copied or renamed: move it back, or export the model again"
             )
         return manifest
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The model's Triton configuration."""
+        """The model's Triton configuration. Raises RepositoryError if it cannot be read."""
         return read_config(self.folder.parent / CONFIG_FILE)
 
     def verify(self) -> None:
@@ -53,58 +54,58 @@ class ModelVersion:
         if not self.model_path.is_file():
             raise VersionRefused(f"{self.model_path} is missing; export the model again")
         try:
-            found = sha256_of_file(self.model_path)
+            actual = sha256_of_file(self.model_path)
         except OSError as error:
-            raise VersionRefused(f"{self.model_path}: cannot be read ({error.strerror}); mend its permissions") from error
-        if found != self.manifest.model_sha256:
+            raise VersionRefused(f"{self.model_path}: cannot be read ({reason(error)}); fix its permissions") from error
+        if actual != self.manifest.model_sha256:
             raise VersionRefused(
-                f"{self.model_path} is not the file its manifest describes (sha256 {found[:12]}..., manifest "
+                f"{self.model_path} is not the file its manifest describes (sha256 {actual[:12]}..., manifest "
                 f"{self.manifest.model_sha256[:12]}...); it was changed or cut short: restore it, or export the model again"
             )
 
     def verify_size(self) -> None:
-        """A quick look, which reads none of it: raise VersionRefused unless model.onnx is as long as its manifest says."""
+        """Raise VersionRefused unless model.onnx has the size in its manifest: a quick check, without reading the file."""
         if not self.model_path.is_file():
             raise VersionRefused(f"{self.model_path} is missing; export the model again")
-        found = self.model_path.stat().st_size
-        if found != self.manifest.model_bytes:
+        actual = self.model_path.stat().st_size
+        if actual != self.manifest.model_bytes:
             raise VersionRefused(
-                f"{self.model_path} has {found} bytes, by its manifest {self.manifest.model_bytes}; it was changed or cut "
+                f"{self.model_path} has {actual} bytes, in its manifest {self.manifest.model_bytes}; it was changed or cut "
                 "short: restore it, or export the model again"
             )
 
     def calibration(self) -> Calibration | None:
-        """The active calibration, read anew at each call (it may be replaced while serving); None where there is none."""
+        """Return the active calibration, None without one. Reads the file at each call, since it may be replaced meanwhile."""
         path = self.folder / CALIBRATION_FILE
         return Calibration.read(path, self.manifest) if path.exists() else None
 
 
 class ModelRepository:
-    """A folder of models in Triton's layout, `<name>/<version>/model.onnx`. Read only; nothing is kept between calls."""
+    """A folder of models in Triton's layout, `<name>/<version>/model.onnx`. Only reads, and keeps nothing between calls."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
-            raise RepositoryError(f"{self.root} is not a folder; `avizor export --models {self.root} ...` makes one")
+            raise RepositoryError(f"{self.root} is not a folder; `avizor export --models {self.root} ...` creates one")
 
     def names(self) -> list[str]:
-        """Names of the models, sorted. Folders whose name begins with a dot belong to a publication under way."""
+        """Return the names of the models, sorted. A folder whose name begins with a dot belongs to a running publication."""
         return sorted(path.name for path in _folders(self.root) if not path.name.startswith("."))
 
     def versions(self, name: str) -> list[int]:
-        """Version numbers of a model, ascending. Raises ModelNotFound."""
+        """Return the version numbers of a model, ascending. Raises ModelNotFound."""
         if name not in self.names():
             known = ", ".join(self.names()) or "none"
-            raise ModelNotFound(f"no model {name!r}; there: {known}")
+            raise ModelNotFound(f"no model named {name!r}. Available: {known}")
         return sorted(int(path.name) for path in _folders(self.root / name) if re.fullmatch(VERSION_PATTERN, path.name))
 
     def version(self, name: str, version: int | None = None) -> ModelVersion:
-        """One version, the newest unless a number is given. Raises ModelNotFound; nothing is verified yet."""
+        """Return one version, by default the newest, not yet verified. Raises ModelNotFound."""
         versions = self.versions(name)
         if not versions:
             raise ModelNotFound(f"model {name!r} has no version; export it again")
         if version is not None and version not in versions:
-            raise ModelNotFound(f"model {name!r} has no version {version}; there: {', '.join(map(str, versions))}")
+            raise ModelNotFound(f"model {name!r} has no version {version}. Available: {', '.join(map(str, versions))}")
         number = versions[-1] if version is None else version
         return ModelVersion(name, number, self.root / name / str(number))
 
@@ -113,4 +114,4 @@ def _folders(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.is_dir()]
     except OSError as error:
-        raise RepositoryError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from error
+        raise RepositoryError(f"{folder}: cannot be read ({reason(error)}); fix its permissions") from error

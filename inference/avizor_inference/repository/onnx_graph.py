@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: inputs, outputs, operator sets, IR version. The weights are not looked at."""
+"""The outside of an ONNX file: inputs, outputs, operator sets, IR version. The weights are not read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import VersionRefused
 
-# The limits of the contract: readable by the oldest runtime that is supported, Triton's included.
+# Limits of the contract: the oldest supported runtime, Triton's included, can read such files.
 OPSET = 18
 MAX_IR_VERSION = 10
 
@@ -22,7 +23,7 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 @dataclass(frozen=True)
 class GraphTensor:
-    """An input or output: element type by numpy's name; dimensions, None where free (unnamed ones included)."""
+    """An input or output. dtype: numpy's name of the element type. dims: None for a free dimension, named or not."""
 
     name: str
     dtype: str
@@ -37,9 +38,9 @@ class Graph:
     outputs: tuple[GraphTensor, ...]
     ir_version: int
     opsets: dict[str, int]  # domain -> version
-    external_data: bool  # weights in files of their own
-    repeated_domains: tuple[str, ...] = ()  # operator domains that are named more than once
-    beyond_int8: tuple[str, ...] = ()  # kinds of quantised tensors besides signed int8 about zero, e.g. "uint8"
+    external_data: bool  # weights in separate files
+    repeated_domains: tuple[str, ...] = ()  # operator domains that appear more than once
+    beyond_int8: tuple[str, ...] = ()  # kinds of quantised tensors other than signed int8 with zero point 0, e.g. "uint8"
 
     @property
     def opset(self) -> int:
@@ -57,11 +58,12 @@ def read_graph(path: Path) -> Graph:
     try:
         return graph_of(onnx.load(path, load_external_data=False))
     except (OSError, DecodeError, ValueError) as error:
-        raise VersionRefused(f"{path} is not an ONNX model that can be read ({error}); export the model again") from error
+        why = one_line(error)
+        raise VersionRefused(f"{path} is not an ONNX model that can be read ({why}); export the model again") from error
 
 
 def graph_of(model: onnx.ModelProto) -> Graph:
-    """The outside of a model in memory."""
+    """Return the outside of a model in memory."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return Graph(
         inputs=tuple(_tensors(value for value in model.graph.input if value.name not in constants)),
@@ -86,16 +88,16 @@ def _repeated(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _beyond_int8(graph: onnx.GraphProto) -> Iterable[str]:
-    """The types that QuantizeLinear and DequantizeLinear go to and from, other than int8 with 0 as its zero point."""
+    """Yield the quantised types of QuantizeLinear and DequantizeLinear, other than int8 with zero point 0."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.attribute}
     for node in graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
         zero = constants.get(node.input[2]) if len(node.input) > 2 else None
-        # Without a zero point a value becomes uint8; what is already quantised is what it is.
-        given = zero or (constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None)
-        dtype = _dtype(given.data_type) if given else "uint8" if node.op_type == "QuantizeLinear" else "int8"
+        # Without a zero point QuantizeLinear returns uint8; a quantised constant shows its own type.
+        typed = zero or (constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None)
+        dtype = _dtype(typed.data_type) if typed else "uint8" if node.op_type == "QuantizeLinear" else "int8"
         if dtype != "int8":
             yield dtype
         elif zero and onnx.numpy_helper.to_array(zero).any():

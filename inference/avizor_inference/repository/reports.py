@@ -1,4 +1,4 @@
-"""How a version was proven: parity with the reference, and what another precision changed."""
+"""Reports of the checks at export: parity with the reference, and the effects of another precision."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import Field, JsonValue
 
 from avizor_inference.strict_json import Strict
 
-# Scores that are nearly equal may change places; more than that is another model.
+# Scores that are nearly equal may change places. Below this it is another model.
 LEAST_RANK_CORRELATION = 0.99
 
 
 class OutputDifference(Strict):
-    """Largest difference between torch and ONNX Runtime seen in one output, and the sample that showed it.
+    """Largest difference between the reference and ONNX Runtime in one output, and the sample that had it.
 
-    share_of_allowed: the largest share of what is allowed; up to 1 passes.
+    share_of_allowed: the largest difference as a share of the allowed one; up to 1 passes.
     """
 
     largest_absolute: float
@@ -26,10 +26,10 @@ class OutputDifference(Strict):
 
 
 class Agreement(Strict):
-    """What was compared, and how far it agreed.
+    """What was compared, and how well it agreed.
 
-    top1_agreement: share of items with the same most probable class, ties aside (classifiers).
-    rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    top1_agreement: share of items with the same most probable class, ignoring ties (classifiers).
+    rank_correlation: Spearman's, of the scores (autoencoders); absent if too few items have different scores.
     """
 
     batch_sizes: tuple[int, ...] = ()
@@ -39,7 +39,7 @@ class Agreement(Strict):
 
     @property
     def agreed(self) -> bool:
-        """True if every output agreed on every sample, and with it classes and order."""
+        """Whether every output agreed on every sample, and with them the classes and the order of the scores."""
         same_class = self.top1_agreement is None or self.top1_agreement == 1
         same_order = self.rank_correlation is None or self.rank_correlation >= LEAST_RANK_CORRELATION
         return same_class and same_order and all(output.passed for output in self.outputs.values())
@@ -48,25 +48,25 @@ class Agreement(Strict):
 class ServerParity(Agreement):
     """The same comparison through a live server, before the version was published.
 
-    batch_sizes: rows in a call; larger batches go in calls of the server's max_batch_size.
+    batch_sizes: rows in a call. Larger batches are sent in calls of the server's max_batch_size.
     """
 
     address: str
 
 
 class ParityReport(Agreement):
-    """Same inputs through the reference and through the exported graph: |onnx - reference| <= atol + rtol * |reference| +
+    """Comparison of the reference and the exported graph on the same inputs: |onnx - reference| <= atol + rtol * |reference| +
     scale_tolerance * the item's largest |reference|.
 
-    The same holds for logarithms of probabilities, whose scale is the item's largest logit (up to 10,000); that much of a
-    probability is added to what is allowed of it, too. Of `score` and `error_map` the roots are compared:
+    The same holds for logarithms of probabilities, whose scale is the item's largest logit (up to 10,000). That share of a
+    probability is added to its allowed difference, too. Of `score` and `error_map` the roots are compared:
     |root(onnx) - root(reference)| <= root_tolerance * v + rtol / 2 * root(reference), where v is the item's largest value of
     reconstruction plus that of the error.
 
     compared_with: the torch module, or the reference evaluator of the onnx package.
-    scale_tolerance: absent where no share of the item's largest value was allowed.
-    same_for_all: outputs that are the same for all random and real items, which agree whatever the graph does.
-    root_tolerance: absent where `score` and `error_map` were compared as other values are.
+    scale_tolerance: absent if no share of the item's largest value was allowed.
+    same_for_all: outputs that are the same for all random and real items, so that their agreement proves nothing.
+    root_tolerance: absent if `score` and `error_map` were compared like other values.
     """
 
     compared_with: str = "torch"
@@ -80,15 +80,15 @@ class ParityReport(Agreement):
 
     @property
     def passed(self) -> bool:
-        """True if all agreed, through the server as well where there was one."""
+        """Whether all agreed, also through the server if there was one."""
         return self.agreed and (self.server is None or self.server.agreed)
 
 
 class VariantDifference(Strict):
-    """Difference of one output to that of the FP32 graph: the largest, and the held-out item that showed it, counted from 0.
+    """Largest difference of one output from that of the FP32 graph, and the held-out item that had it, counted from 0.
 
-    share: root mean square of the difference over the standard deviation of the FP32 output, of all elements of all items;
-        absent where that does not vary, and in versions made before it was measured.
+    share: root mean square of the difference, divided by the standard deviation of the FP32 output, over all elements of all
+        items; absent if that output does not vary, and in versions older than this field.
     """
 
     largest_absolute: float
@@ -97,9 +97,9 @@ class VariantDifference(Strict):
 
 
 class SpeedComparison(Strict):
-    """Rows a second before and after, on one thread of the CPU that exported: medians of interleaved runs.
+    """Rows a second before and after, on one thread of the exporting machine's CPU: medians of interleaved runs.
 
-    ratio: median over the runs of after / before, with the least and the largest of them.
+    ratio: median of after / before over the runs; lowest_ratio and highest_ratio are its extremes.
     """
 
     batch_size: int
@@ -111,19 +111,19 @@ class SpeedComparison(Strict):
 
 
 class ServerQuality(Strict):
-    """The metric measured once more through a live server, before the version was published."""
+    """The metric, measured again through a live server before the version was published."""
 
     address: str
     after: float
 
 
 class VariantReport(Strict):
-    """What another precision changed against the FP32 graph, which was proven first; refused if it lost too much.
+    """Comparison of another precision with the FP32 graph, which was proven first. It is refused if it loses too much.
 
-    metric: accuracy, or ROC AUC of the scores, of `items` held-out items; drop = before - after.
-    provider: ONNX Runtime execution provider of all these figures.
+    metric: accuracy, or ROC AUC of the scores, on `items` held-out items; drop = before - after.
+    provider: ONNX Runtime execution provider of all these numbers.
     top1_agreement: share of items with the same most probable class (classifiers).
-    rank_correlation: Spearman's, of the scores (autoencoders); absent where too few items have different scores.
+    rank_correlation: Spearman's, of the scores (autoencoders); absent if too few items have different scores.
     """
 
     metric: Literal["accuracy", "roc_auc"]
@@ -144,6 +144,6 @@ class VariantReport(Strict):
 
     @property
     def passed(self) -> bool:
-        """True if the drop is allowed, through the server as well where there was one."""
+        """Whether the drop is allowed, also through the server if there was one."""
         worst = min(self.after, self.server.after) if self.server else self.after
         return self.before - worst <= self.max_drop + 1e-9  # 0.98 - 0.97 is a little over 0.01

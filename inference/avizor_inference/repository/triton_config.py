@@ -7,17 +7,18 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import RepositoryError
 from avizor_inference.items.inputs import DType
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
 
-# Parameters of config.pbtxt that carry what Triton has no field for. The digest's is one per version: DIGEST_PARAMETER_3.
+# Parameters of config.pbtxt for values that Triton has no field for. There is one digest per version: DIGEST_PARAMETER_3.
 DIGEST_PARAMETER = "avizor_model_sha256"
 THREADS_PARAMETER = "intra_op_thread_count"
 BATCH_PARAMETER = "avizor_batch_size"
-_DIGITS = 9  # of the largest number in a parameter: each fits the integers of every engine
+_DIGITS = 9  # of the largest number in a parameter: every engine's integers can hold it
 
 # numpy's dtype name -> the name in config.pbtxt and (without TYPE_) on Triton's wire.
 TRITON_TYPES: dict[DType, str] = {
@@ -30,11 +31,11 @@ TRITON_TYPES: dict[DType, str] = {
 
 
 def parse_config(text: str, where: str) -> ModelConfig:
-    """Parse the text of a config.pbtxt. Raises RepositoryError with the line that is wrong; `where` names the file."""
+    """Parse the text of a config.pbtxt. Raises RepositoryError with the wrong line; `where` names the file in it."""
     try:
         return text_format.Parse(text, ModelConfig())
     except text_format.ParseError as error:
-        # Its text begins with them as `33:1 : `, which says little to whoever has not met it.
+        # Its text begins with line and column as `33:1 : `, which not every reader understands.
         place, message = f"line {error.GetLine()}, column {error.GetColumn()}", str(error).partition(" : ")[2] or str(error)
         raise RepositoryError(f"{where} is not a Triton model configuration: {place}: {message}") from error
 
@@ -44,50 +45,51 @@ def read_config(path: Path) -> ModelConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RepositoryError(f"{path}: cannot be read ({error}); export the model again") from error
+        why = reason(error) if isinstance(error, OSError) else one_line(error)
+        raise RepositoryError(f"{path}: cannot be read ({why}); export the model again") from error
     return parse_config(text, str(path))
 
 
 def digest_parameter(version: int) -> str:
-    """The parameter that carries the sha256 of one version's model.onnx."""
+    """Return the name of the parameter with the sha256 of one version's model.onnx."""
     return f"{DIGEST_PARAMETER}_{version}"
 
 
 def digest_of_version(config: ModelConfig, version: int) -> str:
-    """sha256 that the config gives for a version's model.onnx; empty where it names none."""
+    """Return the config's sha256 of a version's model.onnx; empty if it has none."""
     key = digest_parameter(version)
     return str(config.parameters[key].string_value) if key in config.parameters else ""
 
 
 def digests_in(config: ModelConfig) -> dict[int, str]:
-    """sha256 of model.onnx by version, of all versions that the config names."""
+    """Return the sha256 of model.onnx by version, for all versions in the config."""
     numbers = {key: key.removeprefix(f"{DIGEST_PARAMETER}_") for key in config.parameters}
     return {int(number): config.parameters[key].string_value for key, number in numbers.items() if number.isdecimal()}
 
 
 def intra_op_threads(config: ModelConfig) -> int:
-    """Threads for one run of the model; 0 where the config leaves it to the engine."""
+    """Return the threads for one run of the model; 0 if the config leaves them to the engine."""
     return _whole_number(config, THREADS_PARAMETER)
 
 
 def call_batch_size(config: ModelConfig) -> int:
-    """Items that a batch job puts into one call; 0 where the config leaves it to the job."""
+    """Return the number of items in one call of a batch job; 0 if the config leaves it to the job."""
     return _whole_number(config, BATCH_PARAMETER)
 
 
 def preferred_batch_size(config: ModelConfig) -> int | None:
-    """The largest batch size at which a batch is run without waiting for more; None where the config prefers none."""
+    """Return the largest batch size that runs without waiting for more items; None if the config prefers none."""
     return max(config.dynamic_batching.preferred_batch_size, default=None)
 
 
 def serves_newest(config: ModelConfig, newest: int) -> bool:
-    """Whether Triton serves the newest version: it does unless version_policy names versions, and not this one."""
+    """Return whether Triton serves the newest version: yes, unless version_policy lists other versions only."""
     return not config.version_policy.HasField("specific") or newest in config.version_policy.specific.versions
 
 
 def not_served(version: int) -> str:
-    """What to tell of a newest version that version_policy leaves out."""
-    return f"version_policy does not serve version {version}, so Triton goes on with others; add it there to have it served"
+    """Return the message for a newest version that version_policy leaves out."""
+    return f"version_policy does not serve version {version}, so Triton serves older ones; add it there to serve it"
 
 
 def _whole_number(config: ModelConfig, parameter: str) -> int:
@@ -98,5 +100,5 @@ def _whole_number(config: ModelConfig, parameter: str) -> int:
 
 
 def asks_for_gpu(config: ModelConfig) -> bool:
-    """True if an instance group names KIND_GPU (KIND_AUTO takes whatever is there)."""
+    """Return whether an instance group has KIND_GPU. (KIND_AUTO uses a GPU only if there is one.)"""
     return any(group.kind == group.KIND_GPU for group in config.instance_group)

@@ -15,7 +15,7 @@ from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.files import name_of
 from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
 from avizor_inference.repository.models import ModelRepository
-from avizor_inference.strict_json import describe
+from avizor_inference.strict_json import validation_message
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
 from avizor_pipeline.job import Plan, check_models, plan, pooled_sources, run_job
 from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
@@ -160,7 +160,7 @@ def _settings(
             device=device,
         )
     except ValidationError as error:
-        raise SettingsError(describe(error)) from error
+        raise SettingsError(validation_message(error)) from error
     open_models(settings)
     return settings
 

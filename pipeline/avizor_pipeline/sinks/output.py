@@ -18,7 +18,7 @@ from avizor_inference.durable_files import is_temporary, make_folder, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.files import name_of
-from avizor_inference.strict_json import describe
+from avizor_inference.strict_json import validation_message
 from avizor_pipeline.plan import shards
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.durable import writing
@@ -136,7 +136,7 @@ def _settings_of(out: Path) -> JobSettings | None:
             return None
         if any(each["loc"] == ("rows_format",) for each in error.errors()):
             raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error
-        raise SettingsError(f"{path} cannot be read: {describe(error)}; choose another --out") from error
+        raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({reason(error)}); choose another --out") from error
 

@@ -15,7 +15,7 @@ from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.durable_files import give_name, make_folder, temporary_name, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
-from avizor_inference.strict_json import Strict, describe
+from avizor_inference.strict_json import Strict, validation_message
 from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.tables import TABLES
 
@@ -153,7 +153,7 @@ def read_commit(out: Path, shard: str) -> Commit | str:
     try:
         commit = Commit.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        return f"{path} cannot be read: {describe(error)}"
+        return f"{path} cannot be read: {validation_message(error)}"
     except OSError as error:
         raise JobError(f"{path} cannot be read ({reason(error)}); put that right, or choose another --out") from error
     if commit.shard != shard or commit.sha256.keys() != {

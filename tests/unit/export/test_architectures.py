@@ -15,6 +15,7 @@ from avizor_export.architectures.map_sizes import Shape
 from avizor_export.architectures.zfnet import ZFNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput
@@ -122,7 +123,7 @@ def test_a_spec_trains_exports_and_runs(tmp_path: Path) -> None:
     export_model(network, ExportRequest("spec", "classify", image, labels=["a", "b", "c"]), tmp_path)
     with EmbeddedEngine(tmp_path) as engine:
         pixels = torch.randint(0, 256, (4, 16, 20, 1), dtype=torch.uint8).numpy()
-        assert engine.infer("spec", {"image": pixels}, ["probabilities"])["probabilities"].shape == (4, 3)
+        assert engine.infer(InferRequest("spec", {"image": pixels}, ["probabilities"]))["probabilities"].shape == (4, 3)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from avizor_export.description.cli import describe, layers_of_design
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
@@ -154,7 +155,7 @@ def enlarged(tmp_path: Path) -> Path:
 def test_a_larger_reconstruction_is_scored_by_the_means_of_its_blocks(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 2)).astype(np.uint8)
     with EmbeddedEngine(enlarged(tmp_path)) as engine:
-        found = engine.infer("large", {"image": pixels}, ["score", "error_map", "reconstruction"])
+        found = engine.infer(InferRequest("large", {"image": pixels}, ["score", "error_map", "reconstruction"]))
     meaning = {each.name: each.meaning for each in ModelRepository(tmp_path).version("large").manifest.outputs}
     assert meaning["error_map"].endswith("; the reconstruction is averaged over 2 x 2 pixels first")
     assert meaning["reconstruction"].endswith(", 2 times as high and wide")
@@ -184,7 +185,7 @@ def test_an_adopted_file_that_enlarges_is_scored_alike(tmp_path: Path) -> None:
     assert shapes == {"score": (1,), "error_map": (1, 4, 5), "reconstruction": (1, 12, 15)}
     with EmbeddedEngine(tmp_path / "models") as engine:
         items = np.random.default_rng(0).standard_normal((2, 1, 4, 5)).astype(np.float32)
-        assert np.abs(engine.infer("large", {"x": items}, ["error_map"])["error_map"]).max() < 1e-10
+        assert np.abs(engine.infer(InferRequest("large", {"x": items}, ["error_map"]))["error_map"]).max() < 1e-10
 
 
 class Stretched(nn.Module):

@@ -35,6 +35,7 @@ from avizor_export.networks.weights_files import read_weights
 from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as models_command
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, ExportError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
@@ -73,7 +74,7 @@ def look(folder: Path, name: str) -> list[str]:
         try:
             spec = engine.spec(name)
             tensor = next(iter(spec.inputs.values()))
-            engine.infer(name, {tensor.name: np.zeros((1, *tensor.item_shape), tensor.dtype)}, list(spec.outputs))
+            engine.infer(InferRequest(name, {tensor.name: np.zeros((1, *tensor.item_shape), tensor.dtype)}, list(spec.outputs)))
         except AvizorError as error:
             assert str(error)
     return problems
@@ -133,7 +134,7 @@ def test_manifests_and_calibrations(models: Path, tmp_path: Path, name: str, fil
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.replace('"opset": 18', '"opset": 18, "opset": 18'), "'opset' stands twice"),
+        (lambda s: s.replace('"opset": 18', '"opset": 18, "opset": 18'), "'opset' is repeated"),
         (lambda s: s.replace('"opset": 18', '"opset": NaN'), "opset"),
         (lambda s: s.replace('"largest_absolute": ', '"largest_absolute": NaN, "was": ', 1), "finite number"),
         (lambda s: s.replace('"evaluation": {}', '"evaluation": ' + '{"a":' * 5000 + "0" + "}" * 5000), "is not a manifest"),

@@ -12,8 +12,9 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from avizor_inference.checks.check import check_model, remarks
+from avizor_inference.checks.check import check_model, model_notes
 from avizor_inference.cli import models as models_command
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
@@ -93,7 +94,7 @@ def test_a_changed_model_is_found_and_refused(copy: Path, damage: Callable[[Path
     damage(copy / "digits" / "1" / "model.onnx")
     assert check_model(ModelRepository(copy), "digits")
     with EmbeddedEngine(copy) as engine, pytest.raises(VersionRefused, match=r"model\.onnx"):
-        engine.infer("digits", {"image": np.zeros((1, 32, 32, 1), np.uint8)}, ["probabilities"])
+        engine.infer(InferRequest("digits", {"image": np.zeros((1, 32, 32, 1), np.uint8)}, ["probabilities"]))
 
 
 def test_a_file_that_is_no_onnx_is_refused_even_with_its_digest(copy: Path) -> None:
@@ -183,9 +184,9 @@ def test_the_precision_that_tensorrt_is_asked_for_is_held_against_that_of_the_ve
 
 def test_a_newest_version_that_the_policy_leaves_out_is_noted_and_not_wrong(copy: Path) -> None:
     repository, path = ModelRepository(copy), copy / "digits/config.pbtxt"
-    assert remarks(repository, "digits") == []
+    assert model_notes(repository, "digits") == []
     edit(path, lambda text: text + "version_policy { specific { versions: [ 1 ] } }")
-    assert remarks(repository, "digits") == []
+    assert model_notes(repository, "digits") == []
     edit(path, lambda text: text.replace("versions: [ 1 ]", "versions: [ 2 ]"))
     assert check_model(repository, "digits") == []
     result = CliRunner().invoke(models_command, ["check", "digits", "--models", str(copy)])

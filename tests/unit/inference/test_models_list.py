@@ -74,7 +74,7 @@ def cut_short(model: Path) -> None:
     [
         (without_config, "config.pbtxt: cannot be read"),
         (without_graph, "model.onnx is missing; export the model again"),
-        (cut_short, r"model.onnx has [0-9]+ bytes, by its manifest [0-9]+; .* export the model again"),
+        (cut_short, r"model.onnx has [0-9]+ bytes, in its manifest [0-9]+; .* export the model again"),
     ],
 )
 def test_what_no_engine_would_load_is_not_listed_as_sound(

@@ -31,5 +31,5 @@ def test_addresses(text: str, address: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_with_how_to_write_it(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"is no server; write triton://HOST:PORT .* as triton://\[::1\]:8001"):
+    with pytest.raises(SettingsError, match=r"is not a server address; write triton://HOST:PORT .* as triton://\[::1\]:8001"):
         triton_address(text)

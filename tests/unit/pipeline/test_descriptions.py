@@ -86,7 +86,7 @@ def test_wrong_input_descriptions_name_the_field(text: str, message: str) -> Non
         ),
         ('{"modality": "tensor", "item_shape": [3], "colour": 1}', "tensor: unknown key 'colour'$"),
         ("[1]", "Input should be an object"),
-        ('{"modality": "tensor", "item_shape": [3], "item_shape": [4]}', "'item_shape' stands twice"),
+        ('{"modality": "tensor", "item_shape": [3], "item_shape": [4]}', "'item_shape' is repeated"),
     ],
 )
 def test_wrong_json_descriptions(tmp_path: Path, text: str, message: str) -> None:

@@ -13,6 +13,7 @@ import soundfile
 from support import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import DeadlineExceeded, MediaError, UnknownOutput
 from avizor_inference.repository.models import ModelRepository
@@ -56,7 +57,7 @@ def test_each_item_gets_its_windows_of_every_output(engine: EmbeddedEngine, mode
         assert isinstance(result, ItemResult)
         rows = result.item.rows
         assert len(rows) == len(result.item.spans) == windows
-        alone = engine.infer("normal", {"waveform": rows}, ["score", "embedding"])
+        alone = engine.infer(InferRequest("normal", {"waveform": rows}, ["score", "embedding"]))
         for name, values in alone.items():
             np.testing.assert_allclose(result.outputs[name], values, rtol=1e-4, atol=1e-6)
 

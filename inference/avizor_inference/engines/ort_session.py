@@ -1,0 +1,57 @@
+"""Opening ONNX Runtime sessions: the one place that sets their options and providers."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import onnxruntime as ort
+
+from avizor_inference.error_text import one_line
+from avizor_inference.errors import EngineError, SettingsError
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+_WITHOUT_GPU = "fix the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
+_ERRORS_ONLY = 3  # the runtime's warnings are meant for its own developers
+
+
+def open_session(
+    graph: Path | bytes, what: str, *, on_gpu: bool = False, threads: int = 0, optimised: bool = True
+) -> ort.InferenceSession:
+    """Open a session on a model file, or on the bytes of one.
+
+    what: names the graph in messages. threads: for one run; 0 lets ONNX Runtime choose. optimised: False runs each node as it
+    is written.
+    Raises EngineError if ONNX Runtime cannot load the graph, SettingsError if there is no GPU for `on_gpu`: that never falls
+    back to the CPU silently.
+    """
+    if on_gpu and not _has_nvidia_driver():
+        raise SettingsError(f"{what} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(graph, options, providers=[CUDA, CPU] if on_gpu else [CPU])
+    except Exception as error:  # the runtime's own exceptions have no common base class
+        raise EngineError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from error
+    if on_gpu and CUDA not in session.get_providers():
+        raise SettingsError(f"{what} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}")
+    return session
+
+
+def has_gpu() -> bool:
+    """Return whether ONNX Runtime was built for CUDA and this machine has an NVIDIA GPU."""
+    return CUDA in ort.get_available_providers() and Path("/dev/nvidiactl").exists()
+
+
+def _has_nvidia_driver() -> bool:
+    """Return whether the driver's CUDA library is there; asked first, because ONNX Runtime logs at length if it is not."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
