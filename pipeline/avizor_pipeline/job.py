@@ -2,83 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from avizor_inference.anomaly.judge import require_alpha, under_calibrated
-from avizor_inference.errors import JobError, SettingsError, VersionRefused
-from avizor_inference.items.files import LeftOut
-from avizor_inference.items.sources import DEFAULT_SOURCE
-from avizor_inference.repository.calibration import Calibration
+from avizor_inference.anomaly.judge import require_alpha
+from avizor_inference.errors import JobError, VersionRefused
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
-from avizor_pipeline.plan import Shard, shards
+from avizor_pipeline.outcome import Outcome, pooled_sources
+from avizor_pipeline.plan import Plan
 from avizor_pipeline.runners.local import run_shards
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.shards import Shard, shards
 from avizor_pipeline.sinks.output import claimed
-from avizor_pipeline.sinks.parts import Commit, SourceCount
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What there is to do, counted without keeping it."""
-
-    files: int
-    bytes: int
-    shard_ids: frozenset[str]
-    left_out: LeftOut = field(default_factory=LeftOut)  # files that are not read
-    sources: Counter[str] = field(default_factory=Counter)  # files of each
-
-
-@dataclass
-class Outcome:
-    """What a job came to, over all of its shards."""
-
-    files: int = 0
-    windows: int = 0
-    dead_letters: int = 0
-    clipped: int = 0  # files with samples beyond full scale
-    peak: float = 0.0  # largest magnitude in them
-    left_out: LeftOut = field(default_factory=LeftOut)
-    labels: dict[str, Counter[str]] = field(default_factory=dict)  # model -> label -> recordings
-    sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)  # model -> source -> counts
-    # model with a calibration -> source judged by all sources together -> recordings of its own there, 0 if never calibrated
-    pooled: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def add(self, commit: Commit) -> None:
-        """Count one shard."""
-        self.files += commit.files
-        self.windows += commit.windows
-        self.dead_letters += commit.dead_letters
-        self.clipped += commit.clipped
-        self.peak = max(self.peak, commit.peak)
-        for model, labels in commit.labels.items():
-            self.labels.setdefault(model, Counter()).update(labels)
-        for model, sources in commit.sources.items():
-            counted = self.sources.setdefault(model, {})
-            for source, count in sources.items():
-                counted[source] = counted.get(source, SourceCount()) + count
-
-
-def plan(settings: JobSettings) -> Plan:
-    """Count the files and shards. Raises JobError if there are none, SettingsError if a source pattern matches none."""
-    files, size, ids, left_out, sources = 0, 0, set(), LeftOut(), Counter[str]()
-    for shard in shards(settings, left_out):
-        files += len(shard.recordings)
-        sources.update(recording.source for recording in shard.recordings)
-        size += sum(recording.size for recording in shard.recordings)
-        ids.add(shard.id)
-    if not files:
-        found = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no audio files in {', '.join(settings.roots)}{found}")
-    if settings.source_pattern and set(sources) == {DEFAULT_SOURCE}:
-        raise SettingsError(
-            f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "
-            f"below {', '.join(settings.roots)}"
-        )
-    return Plan(files, size, frozenset(ids), left_out, sources)
+from avizor_pipeline.sinks.parts import Commit
 
 
 def check_models(settings: JobSettings) -> list[JobModel]:
@@ -122,16 +59,6 @@ def run_job(settings: JobSettings, out: Path, planned: Plan, workers: int, on_co
         if model.calibration:
             outcome.pooled[model.name] = pooled_sources(model.calibration, outcome.sources[model.name], settings.alpha)
     return outcome
-
-
-def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float) -> dict[str, int]:
-    """Sources of the job whose own recordings cannot support alpha, with their number."""
-    whole = [source for source, count in sources.items() if count.recordings > count.short]
-    short = [source for source, count in sources.items() if count.short]
-    few_short = under_calibrated(calibration, short, alpha, is_short=True)
-    return under_calibrated(calibration, whole, alpha) | {
-        f"{source}, shorter than a window": count for source, count in few_short.items()
-    }
 
 
 def _each_commit(

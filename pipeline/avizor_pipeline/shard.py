@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,12 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level, windows_of
 from avizor_inference.items.files import path_of
 from avizor_inference.items.windows import Window
-from avizor_pipeline.models import Batcher, JobModel
-from avizor_pipeline.plan import Recording, Shard
+from avizor_pipeline.batching import Batcher
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.rows import classified, count_by_source, dead_letter, window_row
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.shards import Recording, Shard
 from avizor_pipeline.sinks.parts import Commit, PartWriter, SourceCount
-
-TOP_K = 3
 
 # A server is kept busy while this worker decodes.
 REMOTE_BATCHES_IN_FLIGHT = 4
@@ -99,7 +99,7 @@ class _ShardPass:
                         self._worker.batchers[model.name].add(window.samples, taker)
         except MediaError as error:
             self._unread.add(recording.uri)
-            self._writer.add("dead_letters", _dead_letter(recording, error))
+            self._writer.add("dead_letters", dead_letter(recording, error))
 
     def finish(self) -> Commit:
         """Run what is left in the batches, judge the recordings, write and commit."""
@@ -113,7 +113,7 @@ class _ShardPass:
                 self._writer.add("recordings", row)
             labels[model.name] = Counter(row["label"] for row in rows if row.get("label"))
             short = {uri for (name, uri), heard in self._heard.items() if name == model.name and heard.is_short}
-            sources[model.name] = _count_by_source(rows, short)
+            sources[model.name] = count_by_source(rows, short)
         loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
         counts = self._writer.counts
         commit = Commit(
@@ -135,10 +135,10 @@ class _ShardPass:
         heard = self._heard[model.name, recording.uri]
         heard.windows += 1
         heard.is_short = window.length < model.format.window
-        row = _window_row(model, recording, window)
+        row = window_row(model, recording, window)
         if model.labels:
             heard.probabilities = heard.probabilities + result.astype(np.float64)
-            row |= _classified(model.labels, result)
+            row |= classified(model.labels, result)
         else:
             heard.score += ItemScore.of(result)
             row |= self._judged(model, recording.source, result, heard.is_short)
@@ -175,49 +175,3 @@ class _ShardPass:
         if reason := judged.not_judged(alpha):
             return row | {"not_judged": reason}
         return row | {"p_value": judged.p_value, "is_anomaly": judged.is_anomaly(alpha), "judged_by": judged.judged_by}
-
-
-def _window_row(model: JobModel, recording: Recording, window: Window) -> dict[str, Any]:
-    end = window.start_sample + window.length
-    return {
-        "uri": recording.uri,
-        "source": recording.source,
-        "channel": window.channel,
-        "start_sample": window.start_sample,
-        "end_sample": end,
-        "start_s": window.start_sample / model.format.sample_rate,
-        "end_s": end / model.format.sample_rate,
-        "model": model.name,
-        "model_version": model.choice.version,
-    }
-
-
-def _classified(labels: tuple[str, ...], probabilities: Array) -> dict[str, Any]:
-    best = np.argsort(-probabilities, kind="stable")[:TOP_K]
-    top = [{"label": labels[index], "probability": float(probabilities[index])} for index in best]
-    return {**top[0], "top_k": top}
-
-
-def _dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
-    return {
-        "uri": recording.uri,
-        "source": recording.source,
-        "offset": error.offset,
-        "stage": "decode",
-        "error_class": type(error).__name__,
-        "message": str(error),
-    }
-
-
-def _count_by_source(rows: Sequence[dict[str, Any]], short: Container[str]) -> dict[str, SourceCount]:
-    """short: uris of recordings shorter than the model's window."""
-    counts: dict[str, SourceCount] = {}
-    for row in rows:
-        one = SourceCount(
-            recordings=1,
-            anomalies=int(bool(row.get("is_anomaly"))),
-            not_judged=int("not_judged" in row),
-            short=int(row["uri"] in short),
-        )
-        counts[row["source"]] = counts.get(row["source"], SourceCount()) + one
-    return dict(sorted(counts.items()))

@@ -17,8 +17,10 @@ from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import describe
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
-from avizor_pipeline.job import Plan, check_models, plan, pooled_sources, run_job
+from avizor_pipeline.job import check_models, run_job
 from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
+from avizor_pipeline.outcome import pooled_sources
+from avizor_pipeline.plan import Plan, plan
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.reporting.progress import progress
 from avizor_pipeline.reporting.summary import source_notes, summary

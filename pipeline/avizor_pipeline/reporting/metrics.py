@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway
 
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import SettingsError
-from avizor_pipeline.job import Outcome
+from avizor_pipeline.outcome import Outcome
 from avizor_pipeline.sinks.parts import Commit
 
 PUSH_TIMEOUT_S = 10.0

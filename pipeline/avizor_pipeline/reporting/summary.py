@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avizor_inference.anomaly.judge import recordings_needed
 from avizor_inference.items.sources import DEFAULT_SOURCE
-from avizor_pipeline.job import Outcome
+from avizor_pipeline.outcome import Outcome
 from avizor_pipeline.settings import JobSettings
 
 _FLAT = (

@@ -20,9 +20,9 @@ from pathlib import Path
 from avizor_inference.errors import JobError
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.models import open_job_engine, open_models
-from avizor_pipeline.plan import Shard
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shard import Worker
+from avizor_pipeline.shards import Shard
 from avizor_pipeline.sinks.lock import hold_as_worker
 from avizor_pipeline.sinks.parts import Commit
 

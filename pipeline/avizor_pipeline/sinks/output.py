@@ -18,8 +18,8 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.files import name_of
 from avizor_inference.strict_json import describe
-from avizor_pipeline.plan import shards
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.shards import shards
 from avizor_pipeline.sinks.durable import is_temporary, make_folder, write_text, writing
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.parts import COMMITS, Commit, commit_path, flaw, read_commit

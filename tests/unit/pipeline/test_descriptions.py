@@ -11,7 +11,7 @@ from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import AvizorError, ExportError, JobError, SettingsError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
 from avizor_inference.items.sources import SourceRule
-from avizor_pipeline import plan
+from avizor_pipeline import shards as sharding
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output import claimed, examine
 from avizor_pipeline.sinks.tables import TABLES
@@ -128,30 +128,30 @@ def settings(*roots: Path, **changes: object) -> JobSettings:
 
 
 def test_shards_are_the_same_each_time_and_cover_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "SHARD_FILES", 4)
+    monkeypatch.setattr(sharding, "SHARD_FILES", 4)
     paths = [write_wav(tmp_path / f"{n % 3}" / f"{n}.wav", tone(0.1)) for n in range(10)]
-    first, second = list(plan.shards(settings(tmp_path))), list(plan.shards(settings(tmp_path)))
+    first, second = list(sharding.shards(settings(tmp_path))), list(sharding.shards(settings(tmp_path)))
     assert first == second
     assert [len(shard.recordings) for shard in first] == [4, 4, 2]
     assert sorted(each.uri for shard in first for each in shard.recordings) == sorted(map(str, paths))
     assert {each.source for shard in first for each in shard.recordings} == {"0", "1", "2"}
-    other = list(plan.shards(settings(tmp_path, alpha=0.5)))
+    other = list(sharding.shards(settings(tmp_path, alpha=0.5)))
     assert not {shard.id for shard in first} & {shard.id for shard in other}
     write_wav(paths[0], tone(0.2))
-    changed = list(plan.shards(settings(tmp_path)))
+    changed = list(sharding.shards(settings(tmp_path)))
     assert [a.id == b.id for a, b in zip(first, changed, strict=True)].count(False) == 1
 
 
 def test_large_files_close_a_shard_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "SHARD_BYTES", 3000)
+    monkeypatch.setattr(sharding, "SHARD_BYTES", 3000)
     for n in range(4):
         write_wav(tmp_path / f"{n}.wav", tone(0.1))  # 1,644 bytes each
-    assert [len(shard.recordings) for shard in plan.shards(settings(tmp_path))] == [2, 2]
+    assert [len(shard.recordings) for shard in sharding.shards(settings(tmp_path))] == [2, 2]
 
 
 def test_roots(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="does not exist"):
-        list(plan.shards(settings(tmp_path / "gone")))
+        list(sharding.shards(settings(tmp_path / "gone")))
     with pytest.raises(ValueError, match="counted twice"):
         settings(tmp_path, tmp_path / "below")
 
