@@ -21,10 +21,10 @@ from avizor_inference.items.files import name_of
 from avizor_inference.strict_json import describe
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shards import shards
-from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.parts import COMMITS, Commit, commit_path, flaw, read_commit
 from avizor_pipeline.sinks.tables import TABLES
+from avizor_pipeline.sinks.writing import writing
 from avizor_pipeline.sources.listing import LISTING_FILE, changes_since, note_files
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from avizor_inference.durable_files import give_name, make_folder, temporary_nam
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, describe
-from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.tables import TABLES
+from avizor_pipeline.sinks.writing import writing
 
 COMMITS = "commits"
 
