@@ -1,71 +1,71 @@
-"""Batches of windows, collected across files."""
+"""Batches of rows for one model, collected across files."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from avizor_inference.arrays import Array, Samples
+from avizor_inference.arrays import Array, Items
 from avizor_inference.engines.base import Engine
 from avizor_pipeline.models import JobModel
 
-# Called with one window's result.
-Taker = Callable[[Array], None]
+Key = TypeVar("Key")
 
 
-class Batcher:
-    """Collects windows for one model, across files, and runs it whenever a batch is full.
+class Batcher(Generic[Key]):
+    """Collects rows for one model and runs it whenever a batch is full.
 
-    in_flight: batches that may be under way at once. 1 runs each where it stands, which is right for an engine in this very
-    process: a second thread would only fight for the core.
+    in_flight: batches that may run at once. With 1, each batch runs in the caller's thread, which suits an engine in this
+    process: a second thread would only compete for the core.
     """
 
-    def __init__(self, engine: Engine, model: JobModel, batch_size: int, in_flight: int) -> None:
+    def __init__(self, engine: Engine, model: JobModel, in_flight: int) -> None:
         spec = engine.spec(model.name, model.choice.version)
         (self._input,) = spec.inputs
         self._engine, self._model, self._in_flight = engine, model, in_flight
-        shape = (min(batch_size, spec.max_batch_size), model.format.window)
-        self._free = [np.empty(shape, dtype=np.float32) for _ in range(in_flight)]
-        self._batch = self._free.pop()
-        self._takers: list[Taker] = []
-        self._under_way: deque[tuple[Future[dict[str, Array]], Array, list[Taker]]] = deque()
+        self._batch_size = min(model.choice.batch_size, spec.max_batch_size)
+        self._keys: list[Key] = []
+        self._rows: list[Items] = []
+        self._running: deque[tuple[list[Key], Future[dict[str, Array]]]] = deque()
 
-    def add(self, samples: Samples, taker: Taker) -> None:
-        """Take float32[window]; `taker` is called with its result, in order, once its batch has run."""
-        self._batch[len(self._takers)] = samples
-        self._takers.append(taker)
-        if len(self._takers) == len(self._batch):
-            self._run()
+    def push(self, key: Key, row: Items) -> Iterator[tuple[Key, Array]]:
+        """Take in one row of the model's tensor, [*item_shape], and yield the results that are ready, in the order of the rows.
 
-    def flush(self) -> None:
-        """Run what has been collected, and wait for all that is under way."""
-        if self._takers:
-            self._run()
-        while self._under_way:
-            self._collect()
+        A result is the key of a row and its part of the output. Nothing happens until the iterator is consumed. The row is
+        kept, not copied, until its batch starts. Raises EngineError.
+        """
+        self._keys.append(key)
+        self._rows.append(row)
+        if len(self._rows) == self._batch_size:
+            yield from self._run()
 
-    def _run(self) -> None:
-        takers, self._takers = self._takers, []
+    def finish(self) -> Iterator[tuple[Key, Array]]:
+        """Run what is left and yield all results that are missing. Then the batcher is empty and can be used again."""
+        if self._rows:
+            yield from self._run()
+        while self._running:
+            yield from self._collect()
+
+    def _run(self) -> Iterator[tuple[Key, Array]]:
+        keys, inputs = self._keys, {self._input: np.stack(self._rows)}
+        self._keys, self._rows = [], []
         name, version, outputs = self._model.name, self._model.choice.version, [self._model.output]
-        inputs = {self._input: self._batch[: len(takers)]}
         if self._in_flight == 1:
-            _deliver(self._engine.infer(name, inputs, outputs, version=version), takers)
+            yield from _pair(keys, self._engine.infer(name, inputs, outputs, version=version))
             return
-        self._under_way.append((self._engine.submit(name, inputs, outputs, version=version), self._batch, takers))
-        if not self._free:
-            self._collect()
-        self._batch = self._free.pop()
+        self._running.append((keys, self._engine.submit(name, inputs, outputs, version=version)))
+        if len(self._running) == self._in_flight:
+            yield from self._collect()
 
-    def _collect(self) -> None:
-        future, batch, takers = self._under_way.popleft()
-        _deliver(future.result(), takers)
-        self._free.append(batch)
+    def _collect(self) -> Iterator[tuple[Key, Array]]:
+        keys, future = self._running.popleft()
+        return _pair(keys, future.result())
 
 
-def _deliver(answer: dict[str, Array], takers: list[Taker]) -> None:
+def _pair(keys: list[Key], answer: dict[str, Array]) -> Iterator[tuple[Key, Array]]:
     (results,) = answer.values()
-    for taker, result in zip(takers, results, strict=True):
-        taker(result)
+    return zip(keys, results, strict=True)

@@ -14,21 +14,23 @@ from avizor_pipeline.sinks.parts import Commit, SourceCount
 
 @dataclass
 class Outcome:
-    """What a job came to, over all of its shards."""
+    """The totals of a job, over all shards that were added.
 
+    left_out: what the dataset holds and the job did not read. clipped: files with samples beyond full scale. peak: largest
+    magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
+    """
+
+    left_out: LeftOut = field(default_factory=LeftOut)
     files: int = 0
     windows: int = 0
     dead_letters: int = 0
-    clipped: int = 0  # files with samples beyond full scale
-    peak: float = 0.0  # largest magnitude in them
-    left_out: LeftOut = field(default_factory=LeftOut)
-    labels: dict[str, Counter[str]] = field(default_factory=dict)  # model -> label -> recordings
-    sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)  # model -> source -> counts
-    # model with a calibration -> source judged by all sources together -> recordings of its own there, 0 if never calibrated
-    pooled: dict[str, dict[str, int]] = field(default_factory=dict)
+    clipped: int = 0
+    peak: float = 0.0
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
 
     def add(self, commit: Commit) -> None:
-        """Count one shard."""
+        """Add one shard."""
         self.files += commit.files
         self.windows += commit.windows
         self.dead_letters += commit.dead_letters
@@ -37,13 +39,16 @@ class Outcome:
         for model, labels in commit.labels.items():
             self.labels.setdefault(model, Counter()).update(labels)
         for model, sources in commit.sources.items():
-            counted = self.sources.setdefault(model, {})
+            totals = self.sources.setdefault(model, {})
             for source, count in sources.items():
-                counted[source] = counted.get(source, SourceCount()) + count
+                totals[source] = totals.get(source, SourceCount()) + count
 
 
 def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float) -> dict[str, int]:
-    """Sources of the job whose own recordings cannot support alpha, with their number."""
+    """Return the sources of a job that all sources together judge, with the number of calibration items of each.
+
+    These are the sources whose own items are too few for alpha; the number is 0 for one that was never calibrated.
+    """
     whole = [source for source, count in sources.items() if count.recordings > count.short]
     short = [source for source, count in sources.items() if count.short]
     few_short = under_calibrated(calibration, short, alpha, is_short=True)

@@ -10,30 +10,38 @@ from avizor_inference.items.files import LeftOut
 from avizor_inference.items.sources import DEFAULT_SOURCE
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shards import shards
+from avizor_pipeline.sources.open import open_source
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to do, counted without keeping it."""
+    """The size of a job. It holds the ids of the shards, not their entries.
+
+    left_out: what the dataset holds and the job does not read. sources: number of files of each source.
+    """
 
     files: int
     bytes: int
     shard_ids: frozenset[str]
-    left_out: LeftOut = field(default_factory=LeftOut)  # files that are not read
-    sources: Counter[str] = field(default_factory=Counter)  # files of each
+    left_out: LeftOut = field(default_factory=LeftOut)
+    sources: Counter[str] = field(default_factory=Counter)
 
 
-def plan(settings: JobSettings) -> Plan:
-    """Count the files and shards. Raises JobError if there are none, SettingsError if a source pattern matches none."""
+def plan_job(settings: JobSettings) -> Plan:
+    """Count the files and shards of a job.
+
+    Raises DatasetError if the dataset cannot be listed, JobError if it is empty, SettingsError if the source pattern matches
+    no file.
+    """
     files, size, ids, left_out, sources = 0, 0, set(), LeftOut(), Counter[str]()
-    for shard in shards(settings, left_out):
-        files += len(shard.recordings)
-        sources.update(recording.source for recording in shard.recordings)
-        size += sum(recording.size for recording in shard.recordings)
+    for shard in shards(settings, open_source(settings).list(left_out)):
+        files += len(shard.entries)
+        size += sum(entry.size for entry in shard.entries)
+        sources.update(entry.source for entry in shard.entries)
         ids.add(shard.id)
     if not files:
-        found = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no audio files in {', '.join(settings.roots)}{found}")
+        others = f"; left out: {left_out}" if left_out.counts else ""
+        raise JobError(f"no audio files in {', '.join(settings.roots)}{others}")
     if settings.source_pattern and set(sources) == {DEFAULT_SOURCE}:
         raise SettingsError(
             f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "

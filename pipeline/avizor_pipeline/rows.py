@@ -1,50 +1,95 @@
-"""The rows of the tables."""
+"""The rows of the tables, and how they are counted."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from typing import Any
 
-import numpy as np
-
+from avizor_inference.anomaly.judge import Judge, recordings_needed
+from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
+from avizor_inference.classify import top_k
 from avizor_inference.errors import MediaError
-from avizor_inference.items.windows import Window
+from avizor_inference.items.audio import Level
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.decode import Span
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.shards import Recording
 from avizor_pipeline.sinks.parts import SourceCount
 
 TOP_K = 3
 
+# Column -> value. Columns that are left out are null.
+TableRow = dict[str, Any]
 
-def window_row(model: JobModel, recording: Recording, window: Window) -> dict[str, Any]:
-    """Return what every row of `windows` says, whatever the model."""
-    end = window.start_sample + window.length
+
+def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
+    """Return the columns that every row of `windows` has."""
     return {
-        "uri": recording.uri,
-        "source": recording.source,
-        "channel": window.channel,
-        "start_sample": window.start_sample,
-        "end_sample": end,
-        "start_s": window.start_sample / model.format.sample_rate,
-        "end_s": end / model.format.sample_rate,
+        "uri": entry.uri,
+        "source": entry.source,
+        "channel": span.channel,
+        "start_sample": span.start_sample,
+        "end_sample": span.end_sample,
+        "start_s": span.start_sample / model.spec.sample_rate,
+        "end_s": span.end_sample / model.spec.sample_rate,
         "model": model.name,
         "model_version": model.choice.version,
     }
 
 
-def classified(labels: tuple[str, ...], probabilities: Array) -> dict[str, Any]:
-    """Return the columns of a classifier. probabilities: float[classes]."""
-    best = np.argsort(-probabilities, kind="stable")[:TOP_K]
-    top = [{"label": labels[index], "probability": float(probabilities[index])} for index in best]
+def class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
+    """Return the columns of a classifier's window. probabilities: float32[classes]."""
+    top = [best._asdict() for best in top_k(probabilities, labels, TOP_K)]
     return {**top[0], "top_k": top}
 
 
-def dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
+def score_columns(score: Array, judge: Judge | None, source: str, alpha: float, *, is_short: bool) -> TableRow:
+    """Return the columns of an autoencoder's window; without p-value if the calibration cannot support alpha.
+
+    score: float32[1]. is_short: whether the item is shorter than the model's window.
+    """
+    row: TableRow = {"score": float(score[0])}
+    if judge is None or judge.count(is_short=is_short) < recordings_needed(alpha):
+        return row
+    (p_value,), (judged_by,) = judge.window_p_values(source, score, is_short=is_short)
+    return row | {"p_value": float(p_value), "is_anomaly": bool(p_value <= alpha), "judged_by": judged_by}
+
+
+def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> TableRow:
+    """Return the columns that every row of `recordings` has. windows: their number, over all channels."""
+    return {
+        "uri": entry.uri,
+        "source": entry.source,
+        "model": model.name,
+        "windows": windows,
+        "peak": level.peak,
+        "clipped": level.share_beyond,
+    }
+
+
+def mean_class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
+    """Return the columns of a classifier's item. probabilities: mean over the windows, float64[classes]."""
+    (best,) = top_k(probabilities, labels, 1)
+    return best._asdict()
+
+
+def verdict_columns(verdict: Verdict, alpha: float) -> TableRow:
+    """Return the columns of an item that was judged by a calibration, or why it was not."""
+    if reason := verdict.not_judged(alpha):
+        return {"score": verdict.score, "not_judged": reason}
+    return {
+        "score": verdict.score,
+        "p_value": verdict.p_value,
+        "is_anomaly": verdict.is_anomaly(alpha),
+        "judged_by": verdict.judged_by,
+    }
+
+
+def dead_letter(entry: Entry, error: MediaError) -> TableRow:
     """Return the row of a file that could not be read."""
     return {
-        "uri": recording.uri,
-        "source": recording.source,
+        "uri": entry.uri,
+        "source": entry.source,
         "offset": error.offset,
         "stage": "decode",
         "error_class": type(error).__name__,
@@ -52,8 +97,8 @@ def dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
     }
 
 
-def count_by_source(rows: Sequence[dict[str, Any]], short: Container[str]) -> dict[str, SourceCount]:
-    """Count the rows of one model by source. short: uris of recordings shorter than the model's window."""
+def count_by_source(rows: Sequence[TableRow], short: Container[str]) -> dict[str, SourceCount]:
+    """Count the items of one model by source. short: uris of the items that are shorter than the model's window."""
     counts: dict[str, SourceCount] = {}
     for row in rows:
         one = SourceCount(

@@ -125,7 +125,7 @@ def test_a_source_pattern_that_matches_nothing_is_refused_and_one_that_misses_so
     result = batch(data, models, tmp_path / "out", "--source-pattern", "^(a)/")
     assert result.returncode == 0, result.stderr
     assert "8 files do not match --source-pattern; their source is 'default'" in result.stdout
-    assert "files that lie in the folder itself" in result.stdout
+    assert "files in the folder itself" in result.stdout
 
 
 def test_sources_with_too_few_recordings_are_judged_together_and_the_summary_says_so(models: Path, tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_a_second_job_on_one_output_is_refused(
     process.send_signal(signal.SIGCONT)
     for result in (dry, second):
         assert result.returncode == 1
-        assert f"another job is at work in {out} (process {process.pid} on {socket.gethostname()}, since 2" in result.stderr
+        assert f"another job is running in {out} (process {process.pid} on {socket.gethostname()}, since 2" in result.stderr
         assert one_sentence(result.stderr)
     assert sink.codes == [1]
     _, error = process.communicate(timeout=120)
