@@ -14,7 +14,6 @@ import click
 from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.sources import DEFAULT_SOURCE
-from avizor_inference.option_groups import option_group
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
 from avizor_pipeline.job import check_models, run_job
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
@@ -31,49 +30,18 @@ from avizor_pipeline.sinks.parts import SourceCount
 
 _path = click.Path(path_type=Path)
 
-_JOB = option_group(
-    "Job",
-    click.option("--models", "repository", type=_path, default=Path("models"), help="Model repository."),
-    click.option("--model", "models", multiple=True, required=True, help="Model to run; repeat it for several."),
-    click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed."),
-    click.option("--alpha", type=float, default=0.01, help="Promised share of false alarms, 0 to 1."),
-    click.option(
-        "--source-pattern",
-        default="",
-        metavar="REGEX",
-        show_default="first folder of its path",
-        help="Regular expression whose first group in a file's path is its source.",
-    ),
-    click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop."),
-)
-_ENGINE = option_group(
-    "Engine",
-    click.option("--engine", default=EMBEDDED, help="`ort`, embedded in each worker, or triton://HOST:8001."),
-    click.option(
-        "--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the embedded engine."
-    ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
-        help="Windows in one run of a model.",
-    ),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        default=available_cores,
-        show_default="one for each core",
-        help="Worker processes.",
-    ),
-)
-_MONITORING = option_group(
-    "Monitoring",
-    click.option("--metrics-port", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."),
-    click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push the end of the job to."),
-    click.option("--push-job", default=DEFAULT_JOB, metavar="NAME", help="Name of the job at the Pushgateway."),
-)
+_GROUPS = {
+    "Job": ("repository", "models", "out", "alpha", "source_pattern", "dry_run"),
+    "Engine": ("engine", "device", "batch_size", "workers"),
+    "Monitoring": ("metrics_port", "pushgateway", "push_job"),
+}
 
-_EXIT_CODES = """\b
+_EPILOG = """\b
+Examples:
+  avizor batch sounds --model machine-sound --out results --alpha 0.05
+  avizor batch sounds --model machine-sound --out results --alpha 0.05 --dry-run
+
+\b
 Exit codes, each of which is pushed if there is a Pushgateway:
   0    all rows are there
   1    failed
@@ -85,17 +53,48 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 
 @click.command(
     cls=PushedCommand,
+    groups=_GROUPS,
     short_help="Run models over a dataset, into Parquet tables.",
-    examples=(
-        "avizor batch sounds --model machine-sound --out results --alpha 0.05",
-        "avizor batch sounds --model machine-sound --out results --alpha 0.05 --dry-run",
-    ),
-    epilog=_EXIT_CODES,
+    epilog=_EPILOG,
+    context_settings={"show_default": True},
 )
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-@_JOB
-@_ENGINE
-@_MONITORING
+@click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
+@click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
+@click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
+@click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
+@click.option(
+    "--source-pattern",
+    metavar="REGEX",
+    default="",
+    show_default="first folder of its path",
+    help="Regular expression whose first group in a file's path is its source.",
+)
+@click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
+@click.option(
+    "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
+)
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
+@click.option(
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
+    help="Windows in one run of a model.",
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=available_cores,
+    show_default="one for each core",
+    help="Worker processes.",
+)
+@click.option(
+    "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
+)
+@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push the end of the job to.")
+@click.option("--push-job", metavar="NAME", default=DEFAULT_JOB, help="Name of the job at the Pushgateway.")
 def batch(
     out: Path, workers: int, metrics_port: int | None, pushgateway: str | None, push_job: str, dry_run: bool, **request: Any
 ) -> None:
