@@ -87,6 +87,7 @@ def test_a_terminal_that_goes_away_ends_a_job_and_that_is_pushed(
     assert gone(started)
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_time_after_the_start_is_pushed(
     few_recordings: Path, models: Path, sink: Sink, tmp_path: Path, number: signal.Signals
