@@ -41,6 +41,10 @@ test: $(STAMP) ## All tests but the slow ones, on every core
 test-slow: $(STAMP) ## The tests that train real models to their promised figures
 	$(BIN)/python -m pytest -m slow
 
+.PHONY: test-kill
+test-kill: $(STAMP) ## The tests that stop a process at every moment of its life
+	$(BIN)/python -m pytest -m kill
+
 .PHONY: test-stack
 test-stack: $(STAMP) ## The compose stack for real: needs a Docker engine
 	$(BIN)/python -m pytest -m stack -s tests/stack

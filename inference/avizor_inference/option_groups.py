@@ -26,8 +26,9 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group, then one for the other options."""
-        records = {parameter.name: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
-        shown = {name: record for name, record in records.items() if record is not None}  # None: an argument, or hidden
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        records = {option.name: option.get_help_record(ctx) for option in options}
+        shown = {name: record for name, record in records.items() if record is not None}  # None: a hidden option
         sections = {heading: [shown.pop(name) for name in names if name in shown] for heading, names in self.groups.items()}
         for heading, rows in (sections | {OTHER: list(shown.values())}).items():
             if rows:

@@ -1,4 +1,4 @@
-"""What a batch job is asked to do. It crosses to worker processes and is written to job.json, so it is plain data."""
+"""What decides the rows of a job. It is sent to worker processes and written to job.json, so it is plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avizor_inference.strict_json import Strict
 
 
 class ChosenModel(Strict):
-    """One model of the job, pinned to the version, the calibration and the batch size that were there when it began."""
+    """One model of the job, pinned to the version, the calibration and the batch size it had when the job began."""
 
     name: str
     version: int
@@ -21,14 +21,16 @@ class ChosenModel(Strict):
     batch_size: int = Field(default=32, ge=1, description="windows in one run")
 
 
-# Of the rows and of what they mean. A job whose rows are of another one cannot be gone on with.
+# Version of the rows and their meaning. A job with another version cannot be resumed.
 ROWS_FORMAT = 2
 
 
 class JobSettings(Strict):
-    """Everything that decides what the rows are. Two jobs with equal settings over equal files give equal rows.
+    """Everything that decides what the rows are. Two jobs with equal settings over equal files have equal rows.
 
-    rows_format: ROWS_FORMAT of the version of Avizor that began the job; it has no default, so that a file without it is told.
+    rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
+    noticed.
+    roots: folders or files, as `files.name_of` writes names.
     """
 
     rows_format: int
@@ -47,7 +49,7 @@ class JobSettings(Strict):
         for index, path in enumerate(paths):
             for other in paths[:index] + paths[index + 1 :]:
                 if path == other or other in path.parents:
-                    raise ValueError(f"{roots[index]} lies within {other}: its files would be counted twice")
+                    raise ValueError(f"{roots[index]} is within {other}, so its files would be counted twice; leave it out")
         return roots
 
     @property

@@ -1,223 +1,143 @@
-"""One shard from files to committed parts: decode, window, infer in batches across files, judge, write."""
+"""One shard from files to committed parts: decode, cut into windows, infer in batches across files, judge, write."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import recordings_needed
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.classify import MeanProbabilities
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import Level, windows_of
-from avizor_inference.items.files import path_of
-from avizor_inference.items.windows import Window
-from avizor_pipeline.models import Batcher, JobModel
-from avizor_pipeline.plan import Recording, Shard
-from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.parts import Commit, PartWriter, SourceCount
-
-TOP_K = 3
-
-# A server is kept busy while this worker decodes.
-REMOTE_BATCHES_IN_FLIGHT = 4
+from avizor_inference.items.audio import Level
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.decode import stream_rows
+from avizor_pipeline.context import JobContext, RowKey
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.rows import (
+    TableRow,
+    class_columns,
+    count_by_source,
+    dead_letter,
+    item_row,
+    mean_class_columns,
+    score_columns,
+    verdict_columns,
+    window_row,
+)
+from avizor_pipeline.shards import Shard
+from avizor_pipeline.sinks.parts import Commit, PartWriter
 
 
 @dataclass
-class _Heard:
-    """What one model said of one recording so far, over all windows and channels. It does not grow with the recording."""
+class ItemTotals:
+    """What one model says about one item so far, over all windows and channels. It does not grow with the item.
+
+    score: of an autoencoder. probabilities: of a classifier. is_short: whether the item is shorter than the model's window.
+    """
 
     score: ItemScore = field(default_factory=ItemScore)
-    probabilities: Array = field(default_factory=lambda: np.zeros(()))  # sum over the windows, float64[classes]
-    windows: int = 0
-    is_short: bool = False  # shorter than the model's window, and filled up
-
-
-class Worker:
-    """Works off shards one after another with engines that stay open."""
-
-    def __init__(self, settings: JobSettings, out: Path, engine: Engine, models: Sequence[JobModel]) -> None:
-        self._settings, self._out, self._models = settings, out, models
-        in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
-        self._batchers = {model.name: Batcher(engine, model, model.choice.batch_size, in_flight) for model in models}
-
-    def run(self, shard: Shard) -> Commit:
-        """Process a shard and commit it."""
-        pass_ = _ShardPass(self, shard)
-        for recording in shard.recordings:
-            pass_.read(recording)
-        return pass_.finish()
-
-    def writer(self, shard: Shard) -> PartWriter:
-        """A writer for the shard's parts."""
-        return PartWriter(self._out, shard.id)
+    probabilities: MeanProbabilities = field(default_factory=MeanProbabilities)
+    is_short: bool = False
 
     @property
-    def batchers(self) -> dict[str, Batcher]:
-        """The batcher of each model; empty between shards."""
-        return self._batchers
-
-    @property
-    def alpha(self) -> float:
-        """Promised share of false alarms."""
-        return self._settings.alpha
-
-    @property
-    def models(self) -> Sequence[JobModel]:
-        """The job's models, in its order."""
-        return self._models
+    def windows(self) -> int:
+        """Number of windows."""
+        return self.score.windows or self.probabilities.windows
 
 
-class _ShardPass:
-    """The state of one shard while it is worked off."""
+class ShardRun:
+    """Processes one shard. Call `run` once."""
 
-    def __init__(self, worker: Worker, shard: Shard) -> None:
-        self._worker, self._shard = worker, shard
-        self._writer = worker.writer(shard)
-        self._formats = list({model.format: None for model in worker.models})
-        self._heard: dict[tuple[str, str], _Heard] = defaultdict(_Heard)  # by model and uri
-        self._unread: set[str] = set()
+    def __init__(self, context: JobContext, shard: Shard) -> None:
+        self._context, self._shard = context, shard
+        self._alpha = context.settings.alpha
+        self._writer = PartWriter(context.out, shard.id)
+        self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
         self._levels: dict[str, Level] = {}  # by uri
+        self._unread: set[str] = set()  # uris
 
-    def read(self, recording: Recording) -> None:
+    def run(self) -> Commit:
+        """Process the shard, write its parts and commit it. Raises JobError, EngineError."""
+        for entry in self._shard.entries:
+            self._read(entry)
+        for model in self._context.models:
+            for key, result in self._context.batchers[model.name].finish():
+                self._take(model, key, result)
+        return self._commit()
+
+    def _read(self, entry: Entry) -> None:
         """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
-        level = self._levels[recording.uri] = Level()
+        level = self._levels[entry.uri] = Level()
+        models = self._context.models
         try:
-            for format, window in windows_of(path_of(recording.uri), self._formats, level):
-                for model in self._worker.models:
-                    if model.format == format:
-                        taker = partial(self._take, model, recording, window)
-                        self._worker.batchers[model.name].add(window.samples, taker)
+            content = self._context.source.open(entry)
+            for place, row in stream_rows(content, [model.spec for model in models], level):
+                model, span = models[place], row.span
+                assert span is not None  # every model of a job takes sound
+                for key, result in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
+                    self._take(model, key, result)
         except MediaError as error:
-            self._unread.add(recording.uri)
-            self._writer.add("dead_letters", _dead_letter(recording, error))
+            self._unread.add(entry.uri)
+            self._writer.add("dead_letters", dead_letter(entry, error))
 
-    def finish(self) -> Commit:
-        """Run what is left in the batches, judge the recordings, write and commit."""
-        for batcher in self._worker.batchers.values():
-            batcher.flush()
-        labels: dict[str, Counter[str]] = {}
-        sources: dict[str, dict[str, SourceCount]] = {}
-        for model in self._worker.models:
-            rows = [self._recording_row(model, each) for each in self._shard.recordings if each.uri not in self._unread]
+    def _take(self, model: JobModel, key: RowKey, result: Array) -> None:
+        """Add one window's result to its item, and its row to the table."""
+        totals = self._totals[model.name, key.entry.uri]
+        totals.is_short = key.span.length < model.spec.window_samples
+        row = window_row(model, key.entry, key.span)
+        if model.labels:
+            totals.probabilities += MeanProbabilities.of(result[None])
+            row |= class_columns(model.labels, result)
+        else:
+            totals.score += ItemScore.of(result)
+            judge = self._context.judges.get(model.name)
+            row |= score_columns(result, judge, key.entry.source, self._alpha, is_short=totals.is_short)
+            if "p_value" in row:
+                row["calibration_id"] = model.choice.calibration_id
+        self._writer.add("windows", row)
+
+    def _commit(self) -> Commit:
+        labels: dict[str, dict[str, int]] = {}
+        sources = {}
+        for model in self._context.models:
+            rows = list(self._item_rows(model))
             for row in rows:
                 self._writer.add("recordings", row)
-            labels[model.name] = Counter(row["label"] for row in rows if row.get("label"))
-            short = {uri for (name, uri), heard in self._heard.items() if name == model.name and heard.is_short}
-            sources[model.name] = _count_by_source(rows, short)
+            labels[model.name] = dict(sorted(Counter(row["label"] for row in rows if row.get("label")).items()))
+            short = {uri for (name, uri), totals in self._totals.items() if name == model.name and totals.is_short}
+            sources[model.name] = count_by_source(rows, short)
         loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
         counts = self._writer.counts
         commit = Commit(
             shard=self._shard.id,
-            files=len(self._shard.recordings),
+            files=len(self._shard.entries),
             windows=counts["windows"],
             dead_letters=counts["dead_letters"],
             clipped=len(loud),
             peak=max((level.peak for level in loud), default=0.0),
             rows=counts,
             sha256=self._writer.close(),
-            labels={model: dict(sorted(counter.items())) for model, counter in labels.items()},
+            labels=labels,
             sources=sources,
         )
         self._writer.commit(commit)
         return commit
 
-    def _take(self, model: JobModel, recording: Recording, window: Window, result: Array) -> None:
-        heard = self._heard[model.name, recording.uri]
-        heard.windows += 1
-        heard.is_short = window.length < model.format.window
-        row = _window_row(model, recording, window)
-        if model.labels:
-            heard.probabilities = heard.probabilities + result.astype(np.float64)
-            row |= _classified(model.labels, result)
-        else:
-            heard.score += ItemScore.of(result)
-            row |= self._judged(model, recording.source, result, heard.is_short)
-        self._writer.add("windows", row)
-
-    def _judged(self, model: JobModel, source: str, score: Array, is_short: bool) -> dict[str, Any]:
-        """Columns of a window. score: float32[1]."""
-        row: dict[str, Any] = {"score": float(score[0])}
-        alpha, judge = self._worker.alpha, model.judge
-        if judge is None or judge.count(is_short=is_short) < recordings_needed(alpha):
-            return row
-        (p_value,), (judged_by,) = judge.window_p_values(source, score, is_short=is_short)
-        return row | {
-            "p_value": float(p_value),
-            "is_anomaly": bool(p_value <= alpha),
-            "judged_by": judged_by,
-            "calibration_id": model.choice.calibration_id,
-        }
-
-    def _recording_row(self, model: JobModel, recording: Recording) -> dict[str, Any]:
-        heard = self._heard[model.name, recording.uri]
-        row: dict[str, Any] = {"uri": recording.uri, "source": recording.source, "model": model.name, "windows": heard.windows}
-        level = self._levels[recording.uri]
-        row |= {"peak": level.peak, "clipped": level.share_beyond}
-        if model.labels:
-            mean = heard.probabilities / heard.windows
-            best = int(np.argmax(mean))
-            return row | {"label": model.labels[best], "probability": float(mean[best])}
-        if model.judge is None:
-            return row | {"score": heard.score.value}
-        alpha = self._worker.alpha
-        judged = verdict(model.judge, recording.source, heard.score, is_short=heard.is_short)
-        row["score"] = judged.score
-        if reason := judged.not_judged(alpha):
-            return row | {"not_judged": reason}
-        return row | {"p_value": judged.p_value, "is_anomaly": judged.is_anomaly(alpha), "judged_by": judged.judged_by}
-
-
-def _window_row(model: JobModel, recording: Recording, window: Window) -> dict[str, Any]:
-    end = window.start_sample + window.length
-    return {
-        "uri": recording.uri,
-        "source": recording.source,
-        "channel": window.channel,
-        "start_sample": window.start_sample,
-        "end_sample": end,
-        "start_s": window.start_sample / model.format.sample_rate,
-        "end_s": end / model.format.sample_rate,
-        "model": model.name,
-        "model_version": model.choice.version,
-    }
-
-
-def _classified(labels: tuple[str, ...], probabilities: Array) -> dict[str, Any]:
-    best = np.argsort(-probabilities, kind="stable")[:TOP_K]
-    top = [{"label": labels[index], "probability": float(probabilities[index])} for index in best]
-    return {**top[0], "top_k": top}
-
-
-def _dead_letter(recording: Recording, error: MediaError) -> dict[str, Any]:
-    return {
-        "uri": recording.uri,
-        "source": recording.source,
-        "offset": error.offset,
-        "stage": "decode",
-        "error_class": type(error).__name__,
-        "message": str(error),
-    }
-
-
-def _count_by_source(rows: Sequence[dict[str, Any]], short: Container[str]) -> dict[str, SourceCount]:
-    """short: uris of recordings shorter than the model's window."""
-    counts: dict[str, SourceCount] = {}
-    for row in rows:
-        one = SourceCount(
-            recordings=1,
-            anomalies=int(bool(row.get("is_anomaly"))),
-            not_judged=int("not_judged" in row),
-            short=int(row["uri"] in short),
-        )
-        counts[row["source"]] = counts.get(row["source"], SourceCount()) + one
-    return dict(sorted(counts.items()))
+    def _item_rows(self, model: JobModel) -> Iterator[TableRow]:
+        """Yield a row for each item that was read to its end."""
+        judge = self._context.judges.get(model.name)
+        for entry in self._shard.entries:
+            if entry.uri in self._unread:
+                continue
+            totals = self._totals[model.name, entry.uri]
+            row = item_row(model, entry, totals.windows, self._levels[entry.uri])
+            if model.labels:
+                row |= mean_class_columns(model.labels, totals.probabilities.value)
+            elif judge is None:
+                row |= {"score": totals.score.value}
+            else:
+                row |= verdict_columns(verdict(judge, entry.source, totals.score, is_short=totals.is_short), self._alpha)
+            yield row

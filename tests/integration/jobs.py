@@ -1,4 +1,4 @@
-"""Batch jobs in processes of their own, and a Pushgateway that keeps what they push, for tests."""
+"""Batch jobs as separate processes, and a Pushgateway that keeps what they push, for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import psutil
 
 from avizor_inference.digests import sha256_of_file
@@ -56,6 +58,33 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return not alive
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Start a command in a separate process group."""
+    return subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for_first_shard(out: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the first shard is there, and not the last."""
+    assert eventually(lambda: committed(out) > 0 or process.poll() is not None)
+    assert 0 < committed(out) < 7, "the job had not begun or was over"
+
+
+def files_below(folder: Path) -> list[tuple[str, int, int]]:
+    return sorted((str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def one_sentence(text: str) -> bool:
+    """Whether a log ends in one line of error, with no traceback before it."""
+    return text.rstrip().splitlines()[-1].startswith("Error: ") and "Traceback" not in text
+
+
+def query(sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(sql).fetchall()
 
 
 @dataclass

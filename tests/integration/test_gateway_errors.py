@@ -61,7 +61,7 @@ def test_images_that_are_not_of_the_contract_are_refused(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("rpc", "request_", "code", "message", "field"),
     [
-        ("Classify", pb.ClassifyRequest(model="nothing", items=[IMAGE]), "NOT_FOUND", "no model 'nothing'", ""),
+        ("Classify", pb.ClassifyRequest(model="nothing", items=[IMAGE]), "NOT_FOUND", "no model named 'nothing'", ""),
         ("Classify", pb.ClassifyRequest(model="digits", version=9, items=[IMAGE]), "NOT_FOUND", "no version 9", ""),
         ("Classify", pb.ClassifyRequest(model="digits", version=-1, items=[IMAGE]), "INVALID_ARGUMENT", "below 0", "version"),
         ("Classify", pb.ClassifyRequest(items=[IMAGE]), "INVALID_ARGUMENT", "name a model", "model"),
@@ -84,7 +84,7 @@ def test_images_that_are_not_of_the_contract_are_refused(stub: Stub) -> None:
             "999",
             "",
         ),
-        ("GetModel", pb.GetModelRequest(name="nothing"), "NOT_FOUND", "no model 'nothing'", ""),
+        ("GetModel", pb.GetModelRequest(name="nothing"), "NOT_FOUND", "no model named 'nothing'", ""),
     ],
 )
 def test_a_bad_call_ends_with_a_code_a_message_and_the_field(

@@ -1,1 +1,1 @@
-"""`avizor batch` and what its exit codes mean."""
+"""`avizor batch`, and the exit codes of a job."""

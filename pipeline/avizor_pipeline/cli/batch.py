@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
-from pydantic import ValidationError
 
-from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open import EMBEDDED
-from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.items.files import name_of
-from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
-from avizor_inference.repository.models import ModelRepository
-from avizor_inference.strict_json import validation_message
-from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, Ends, PushedCommand
-from avizor_pipeline.job import Plan, check_models, plan, pooled_sources, run_job
-from avizor_pipeline.models import USUAL_BATCH_SIZE, choose, open_models
+from avizor_inference.errors import JobError
+from avizor_inference.items.sources import DEFAULT_SOURCE
+from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
+from avizor_pipeline.job import check_models, run_job
+from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
+from avizor_pipeline.outcome import Outcome, pooled_sources
+from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
-from avizor_pipeline.reporting.progress import progress
-from avizor_pipeline.reporting.summary import source_notes, summary
-from avizor_pipeline.runners.local import available_cores
-from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
+from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.reporting.summary import source_notes, summary_lines
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.local import LocalRunner, available_cores
+from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output import Finished, examine
-from avizor_pipeline.sinks.parts import Commit, SourceCount
+from avizor_pipeline.sinks.parts import SourceCount
 
 _path = click.Path(path_type=Path)
 
-_EXIT_CODES = """\b
-Exit codes, each of which is pushed where there is a Pushgateway:
+_GROUPS = {
+    "Job": ("repository", "models", "out", "alpha", "source_pattern", "dry_run"),
+    "Engine": ("engine", "device", "batch_size", "workers"),
+    "Monitoring": ("metrics_port", "pushgateway", "push_job"),
+}
+
+_EPILOG = """\b
+Examples:
+  avizor batch sounds --model machine-sound --out results --alpha 0.05
+  avizor batch sounds --model machine-sound --out results --alpha 0.05 --dry-run
+
+\b
+Exit codes, each of which is pushed if there is a Pushgateway:
   0    all rows are there
   1    failed
   2    wrong usage
@@ -39,148 +51,131 @@ Exit codes, each of which is pushed where there is a Pushgateway:
 """
 
 
-@click.command(cls=PushedCommand, epilog=_EXIT_CODES)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--models", "repository", type=_path, default=Path("models"), show_default=True, help="Model repository.")
-@click.option("--model", "names", multiple=True, required=True, help="Model to run; repeat it for several.")
+@click.command(
+    cls=PushedCommand,
+    groups=_GROUPS,
+    short_help="Run models over a dataset, into Parquet tables.",
+    epilog=_EPILOG,
+    context_settings={"show_default": True},
+)
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
+@click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
 @click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
-@click.option("--engine", default=EMBEDDED, show_default=True, help="`ort`, embedded, or triton://HOST:8001.")
-@click.option("--alpha", type=float, default=0.01, show_default=True, help="Promised share of false alarms.")
-@click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
+@click.option(
+    "--source-pattern",
+    metavar="REGEX",
+    default="",
+    show_default="first folder of its path",
+    help="Regular expression whose first group in a file's path is its source.",
+)
+@click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
+@click.option(
+    "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
+)
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
 @click.option(
     "--batch-size",
+    metavar="N",
     type=click.IntRange(min=1),
-    help="Windows in one run of a model.  [what `avizor tune` wrote into its config, else the largest that the config prefers, "
-    f"else {USUAL_BATCH_SIZE}]",
+    show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
+    help="Windows in one run of a model.",
 )
-@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", show_default=True)
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve the job's metrics here while it runs.")
-@click.option("--pushgateway", metavar="HOST:PORT", help="Push how the job ends to this Pushgateway.")
-@click.option("--push-job", default=DEFAULT_JOB, show_default=True, help="Name of the job there.")
-@click.option("--dry-run", is_flag=True, help="Make the checks of a run, say what it would do, and stop.")
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=available_cores,
+    show_default="one for each core",
+    help="Worker processes.",
+)
+@click.option(
+    "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
+)
+@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push the end of the job to.")
+@click.option("--push-job", metavar="NAME", default=DEFAULT_JOB, help="Name of the job at the Pushgateway.")
 def batch(
-    sources: tuple[str, ...],
-    repository: Path,
-    names: tuple[str, ...],
-    out: Path,
-    engine: str,
-    alpha: float,
-    source_pattern: str,
-    workers: int | None,
-    batch_size: int | None,
-    device: Device,
-    metrics_port: int | None,
-    pushgateway: str | None,
-    push_job: str,
-    dry_run: bool,
+    out: Path, workers: int, metrics_port: int | None, pushgateway: str | None, push_job: str, dry_run: bool, **request: Any
 ) -> None:
-    """Stream the audio files of SOURCE (folders or files) through models, in bounded memory.
+    """Run models over the audio files of DATASET (folders or files), in bounded memory.
 
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
-    a file is the first folder of its path below SOURCE. The same command goes on with a job that was stopped.
+    a file is the first folder of its path below DATASET. To resume a job that was stopped, run the same command again.
     """
-
-    def settings() -> JobSettings:
-        return _settings(sources, repository, names, engine, alpha, source_pattern, batch_size, device)
-
     if pushgateway is not None:
         check_gateway(pushgateway)
     metrics = BatchMetrics()
     if dry_run:
-        with metrics.served(metrics_port):
-            _dry_run(settings(), out)
+        with metrics.http_server(metrics_port):
+            _dry_run(JobRequest(**request), out)
         return
-    with Ends(metrics, pushgateway, push_job) as ends:
-        with metrics.served(metrics_port):
-            code = _run(settings(), out, workers or available_cores(), metrics)
-        problem = ends.push(code)
+    with PushedEnd(metrics, pushgateway, push_job) as end:
+        with metrics.http_server(metrics_port):
+            code = _run(JobRequest(**request), out, workers, metrics)
+        problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
     sys.exit(code)
 
 
-def _dry_run(settings: JobSettings, out: Path) -> None:
-    planned = plan(settings)
+def _dry_run(request: JobRequest, out: Path) -> None:
+    settings, _ = _prepare(request)
+    plan = plan_job(settings)
     models = check_models(settings)
-    _say(planned, settings, examine(out, settings, planned.shard_ids))
-    heard = {source: SourceCount(recordings=count) for source, count in planned.sources.items()}
+    _print_header(plan, settings.source_pattern)
+    _print_finished(examine(out, settings, plan.shard_ids), settings)
+    counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
         if model.calibration:
-            for note in source_notes(pooled_sources(model.calibration, heard, settings.alpha), settings.alpha):
+            for note in source_notes(pooled_sources(model.calibration, counts, settings.alpha), settings.alpha):
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _run(settings: JobSettings, out: Path, workers: int, metrics: BatchMetrics) -> int:
+def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
-    planned = plan(settings)
-    _header(planned, settings.source_pattern)
-    metrics.plan(planned.files)
+    settings, models = _prepare(request)
+    plan = plan_job(settings)
+    _print_header(plan, settings.source_pattern)
+    metrics.set_planned(plan.files)
     started = time.monotonic()
-    with progress(planned.files) as advance:
-
-        def on_commit(commit: Commit) -> None:
+    outcome = Outcome(plan.left_out)
+    with (
+        show_progress(plan.files) as advance,
+        closing(run_job(settings, out, plan, LocalRunner(workers))) as commits,
+    ):
+        for commit in commits:
+            outcome.add(commit)
             advance(commit.files)
             metrics.count(commit)
-
-        outcome = run_job(settings, out, planned, workers, on_commit)
-    metrics.judge(outcome)
-    for line in summary(outcome, settings, out, time.monotonic() - started):
+    metrics.set_verdicts(outcome, models)
+    for line in summary_lines(outcome, models, settings.alpha, out, time.monotonic() - started):
         click.echo(line)
     if sys.stdout is not None:  # it may be closed
-        sys.stdout.flush()  # a disk that is full is found here, and not when nothing can be pushed any more
+        sys.stdout.flush()  # a full disk is noticed here, before success is pushed
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
-def _settings(
-    sources: tuple[str, ...],
-    repository: Path,
-    names: tuple[str, ...],
-    engine: str,
-    alpha: float,
-    source_pattern: str,
-    batch_size: int | None,
-    device: Device,
-) -> JobSettings:
-    if len(set(names)) != len(names):
-        raise SettingsError("a model is named twice; name each once")
-    if not 0 < alpha < 1:
-        raise SettingsError(f"--alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
-    SourceRule(source_pattern)
-    models = ModelRepository(repository)
-    try:
-        settings = JobSettings(
-            rows_format=ROWS_FORMAT,
-            roots=tuple(map(name_of, sources)),
-            repository=str(repository),
-            models=tuple(choose(models, name, batch_size) for name in names),
-            alpha=alpha,
-            source_pattern=source_pattern,
-            engine=engine,
-            device=device,
-        )
-    except ValidationError as error:
-        raise SettingsError(validation_message(error)) from error
-    open_models(settings)
-    return settings
+def _prepare(request: JobRequest) -> tuple[JobSettings, Sequence[JobModel]]:
+    settings = request.to_settings()
+    return settings, open_models(settings)
 
 
-def _header(planned: Plan, pattern: str) -> None:
-    """Say what there is to do, and what a user might not expect of it."""
-    click.echo(f"{planned.files} files, {planned.bytes / 1e6:.1f} MB, in {len(planned.shard_ids)} shards")
-    if planned.left_out.counts:
-        click.echo(f"left out: {planned.left_out}")
-    if pattern and (unmatched := planned.sources[DEFAULT_SOURCE]):
+def _print_header(plan: Plan, pattern: str) -> None:
+    """Print what there is to do, and what a user may not expect."""
+    click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards")
+    if plan.left_out.counts:
+        click.echo(f"left out: {plan.left_out}")
+    if pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}")
     click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
 
 
-def _say(planned: Plan, settings: JobSettings, finished: Finished) -> None:
-    _header(planned, settings.source_pattern)
+def _print_finished(finished: Finished, settings: JobSettings) -> None:
     if finished.commits:
         click.echo(f"  {len(finished.commits)} shards are finished")
-    for flaw in finished.flaws.values():
-        click.echo(f"  {flaw}: its files would be done again")
+    for damage in finished.damage.values():
+        click.echo(f"  {damage}: its files would be done again")
     for choice in settings.models:
         calibration = choice.calibration_id or "none"
         click.echo(f"  {choice.name} version {choice.version}, calibration {calibration}, batches of {choice.batch_size}")

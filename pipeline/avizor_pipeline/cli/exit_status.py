@@ -1,4 +1,4 @@
-"""How a job ends: its exit codes, and that every end is pushed, whatever it is."""
+"""How a job ends: its exit codes, and that every end is pushed to the Pushgateway, whatever it is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 import click
 
 from avizor_inference.errors import SettingsError
+from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 
@@ -21,60 +22,60 @@ _GATEWAY, _JOB = "--pushgateway", "--push-job"
 DEFAULT_JOB = "avizor-batch"
 
 
-class Ends:
-    """Tells the Pushgateway how a job ended, if there is one.
+class PushedEnd:
+    """Pushes how a job ends, if there is a Pushgateway.
 
-    Used as a context over the whole job. Whatever is raised within is pushed and goes on: an error with exit code 1, a signal
-    (SystemExit, see avizor_cli) with its own. That a push failed never hides why the job did.
+    Used as a context around the whole job. Whatever is raised inside is pushed and raised again: an error with exit code 1, a
+    signal (SystemExit, see avizor_cli) with its own. A push that fails never hides why the job failed.
     """
 
     def __init__(self, metrics: BatchMetrics, gateway: str | None, job: str) -> None:
         self._metrics, self._gateway, self._job = metrics, gateway, job
 
     def push(self, code: int) -> str:
-        """Push that the job has ended with this exit code, now; return why that failed, or nothing."""
+        """Push that the job ends now with this exit code; return why that failed, or ""."""
         self._metrics.finish(code)
         return self._metrics.push(self._gateway, self._job) if self._gateway else ""
 
-    def __enter__(self) -> Ends:
+    def __enter__(self) -> PushedEnd:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
-            # Its success has been told: a signal that comes as the process ends is too late to change that.
+            # Success has been pushed. A signal that arrives while the process ends is too late to change that.
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             return
         code = exit_code(error)
-        stopped = code > _EXIT_SIGNAL
-        with suppress(OSError):  # a terminal that is gone
-            if stopped:
+        was_stopped = code > _EXIT_SIGNAL
+        with suppress(OSError):  # the terminal may be gone
+            if was_stopped:
                 name = signal.Signals(code - _EXIT_SIGNAL).name
                 click.echo(f"\nstopped by {name}; finished shards are kept: run the same command again to go on", err=True)
         problem = self.push(code)
         with suppress(OSError):
             _warn(self._gateway, code, problem)
-        if stopped:  # also where a terminal that is gone has raised something since
+        if was_stopped:  # also if the missing terminal has raised another error since
             raise SystemExit(code) from None
 
 
-class PushedCommand(click.Command):
-    """A command whose wrong usage is pushed as well, as far as the command line says where."""
+class PushedCommand(GroupedCommand):
+    """A command that also pushes wrong usage, if the command line says where to."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click.Command."""
-        given = list(args)
+        arguments = list(args)  # click empties its own list
         try:
             return super().parse_args(ctx, args)
         except click.UsageError:
-            gateway = _value(given, _GATEWAY)
-            if gateway and "--dry-run" not in given:
-                _push_wrong_usage(gateway, _value(given, _JOB) or DEFAULT_JOB)
+            gateway = _value(arguments, _GATEWAY)
+            if gateway and "--dry-run" not in arguments:
+                _push_wrong_usage(gateway, _value(arguments, _JOB) or DEFAULT_JOB)
             raise
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of a job that ends with this error: that of a signal if it was stopped, else 1."""
+    """Return the exit code of a job that ends with this error: that of a signal if one stopped it, else 1."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt):
@@ -88,7 +89,7 @@ def exit_code(error: BaseException) -> int:
 def _push_wrong_usage(gateway: str, job: str) -> None:
     with suppress(SettingsError):
         check_gateway(gateway)
-        _warn(gateway, EXIT_USAGE, Ends(BatchMetrics(), gateway, job).push(EXIT_USAGE))
+        _warn(gateway, EXIT_USAGE, PushedEnd(BatchMetrics(), gateway, job).push(EXIT_USAGE))
 
 
 def _warn(gateway: str | None, code: int, problem: str) -> None:
@@ -96,10 +97,10 @@ def _warn(gateway: str | None, code: int, problem: str) -> None:
         click.echo(f"Warning: exit code {code} could not be pushed to {gateway}: {problem}.", err=True)
 
 
-def _value(args: Sequence[str], option: str) -> str:
-    """The option's value on a command line that could not be parsed; nothing if it is not there."""
-    for index, argument in enumerate(args):
+def _value(arguments: Sequence[str], option: str) -> str:
+    """Return an option's value on a command line that could not be parsed; "" if it is not there."""
+    for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == option:
-            return value if equals else " ".join(args[index + 1 : index + 2])
+            return value if equals else " ".join(arguments[index + 1 : index + 2])
     return ""

@@ -1,11 +1,11 @@
-"""A batch job's metrics: scraped while it runs, where a port is given, and its outcome pushed to a Pushgateway."""
+"""A batch job's metrics: scraped while it runs if it has a port, and pushed to a Pushgateway when it ends."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -14,14 +14,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway
 
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import SettingsError
-from avizor_pipeline.job import Outcome
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.outcome import Outcome
 from avizor_pipeline.sinks.parts import Commit
 
 PUSH_TIMEOUT_S = 10.0
 
 
 class BatchMetrics:
-    """Counters and gauges of one job; a registry of its own."""
+    """Counters and gauges of one job, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -50,42 +51,41 @@ class BatchMetrics:
             "avizor_batch_anomalies", "Recordings flagged at the job's alpha.", ["model", "source"], registry=self.registry
         )
 
-    def plan(self, files: int) -> None:
-        """Note how much there is to do."""
+    def set_planned(self, files: int) -> None:
+        """Set the number of files of the job."""
         self._planned.set(files)
 
     def count(self, commit: Commit) -> None:
-        """Count one shard."""
+        """Add one shard."""
         self._files.inc(commit.files)
         self._windows.inc(commit.windows)
         self._dead.inc(commit.dead_letters)
 
     def finish(self, exit_code: int) -> None:
-        """Note how and when it ended."""
+        """Set how the job ended, and that it ended now."""
         self._exit_code.set(exit_code)
         self._finished.set(time.time())
 
-    def judge(self, outcome: Outcome) -> None:
-        """Note what was flagged."""
-        for model, sources in outcome.sources.items():
-            if model in outcome.pooled:  # only what was judged by a calibration
-                for source, count in sources.items():
-                    self._judged.labels(model, source).set(count.recordings - count.not_judged)
-                    self._not_judged.labels(model, source).set(count.not_judged)
-                    self._flagged.labels(model, source).set(count.anomalies)
+    def set_verdicts(self, outcome: Outcome, models: Sequence[JobModel]) -> None:
+        """Set what each model with a calibration judged and flagged."""
+        for model in models:
+            for source, count in outcome.sources[model.name].items() if model.calibration else ():
+                self._judged.labels(model.name, source).set(count.recordings - count.not_judged)
+                self._not_judged.labels(model.name, source).set(count.not_judged)
+                self._flagged.labels(model.name, source).set(count.anomalies)
 
     def push(self, gateway: str, job: str) -> str:
-        """Push to the Pushgateway at `gateway` as `job`; return why that failed and what to do, or nothing."""
-        failed = [f"no answer within {PUSH_TIMEOUT_S:g} s; see whether a Pushgateway listens there"]
+        """Push to the Pushgateway at `gateway` as `job`; return why that failed and what to do, or ""."""
+        problem = [f"no answer within {PUSH_TIMEOUT_S:g} s; check that a Pushgateway is running there"]
 
-        def try_it() -> None:
-            failed[:] = [self._push(gateway, job)]
+        def push() -> None:
+            problem[:] = [self._push(gateway, job)]
 
-        # A thread, since the time limit of a connection is that of each read: an answer may drip for ever.
-        pushing = threading.Thread(target=try_it, daemon=True)
+        # A thread, because the timeout of a connection is that of each read: a slow answer could take for ever.
+        pushing = threading.Thread(target=push, daemon=True)
         pushing.start()
         pushing.join(PUSH_TIMEOUT_S)
-        return failed[0]
+        return problem[0]
 
     def _push(self, gateway: str, job: str) -> str:
         try:
@@ -94,14 +94,14 @@ class BatchMetrics:
             return f"it answered {error.code} {error.reason}; see its log"
         except OSError as error:
             cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
-            return f"{reason(cause)}; see whether a Pushgateway listens there"
+            return f"{reason(cause)}; check that a Pushgateway is running there"
         except (ValueError, HTTPException) as error:
-            return f"what listens there is no Pushgateway ({one_line(error)}); give its HOST:PORT"
+            return f"what answers there is not a Pushgateway ({one_line(error)}); give its HOST:PORT"
         return ""
 
     @contextlib.contextmanager
-    def served(self, port: int | None) -> Iterator[None]:
-        """Serve /metrics on this port of 127.0.0.1 while the job runs; nothing without a port."""
+    def http_server(self, port: int | None) -> Iterator[None]:
+        """Serve /metrics on this port of 127.0.0.1 while the context is open, if it is not None. Raises SettingsError."""
         if port is None:
             yield
             return
@@ -121,17 +121,18 @@ class BatchMetrics:
 
 
 def check_gateway(address: str) -> None:
-    """Raise SettingsError unless `address` can be that of a Pushgateway: HOST:PORT, or a URL. Does not ask it."""
+    """Raise SettingsError unless `address` is a well-formed HOST:PORT or URL. Does not connect to it."""
     try:
         url = urlsplit(address if "://" in address else f"http://{address}")
         well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.netloc.endswith(":")
-    except ValueError:  # a port that is not a number, a bracket that is not closed
+    except ValueError:  # a port that is not a number, or a bracket that is not closed
         well_formed = False
     if not well_formed:
         raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
 
 
-# Names as they are exposed: what rules and dashboards may use.
-METRIC_NAMES = frozenset(
-    metric.name + ("_total" if metric.type == "counter" else "") for metric in BatchMetrics().registry.collect()
-)
+def metric_names() -> frozenset[str]:
+    """Return the names as they are exposed: those that rules and dashboards may use."""
+    return frozenset(
+        metric.name + ("_total" if metric.type == "counter" else "") for metric in BatchMetrics().registry.collect()
+    )

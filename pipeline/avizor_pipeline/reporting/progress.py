@@ -10,30 +10,30 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-# Seconds between lines where there is no terminal.
+# Seconds between lines if there is no terminal.
 LINE_EVERY_S = 10.0
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} clips/s" if speed else "- clips/s")
+        return Text(f"{speed:.0f} items/s" if speed else "- items/s")
 
 
 @contextmanager
-def progress(files: int) -> Iterator[Callable[[int], None]]:
-    """Show progress over `files` clips; the function that is given advances it."""
+def show_progress(items: int) -> Iterator[Callable[[int], None]]:
+    """Show progress over this number of items on standard error; the yielded function takes how many more are finished."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(files)
+        yield _lines(items)
         return
     columns = (TextColumn("avizor batch"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("batch", total=files)
+        task = bar.add_task("batch", total=items)
         yield lambda count: bar.advance(task, count)
 
 
-def _lines(files: int) -> Callable[[int], None]:
+def _lines(items: int) -> Callable[[int], None]:
     console = Console(stderr=True, highlight=False)
     started = last = time.monotonic()
     done = 0
@@ -42,10 +42,10 @@ def _lines(files: int) -> Callable[[int], None]:
         nonlocal done, last
         done += count
         now = time.monotonic()
-        if now - last < LINE_EVERY_S and done < files:
+        if now - last < LINE_EVERY_S and done < items:
             return
         last = now
         rate = done / max(now - started, 1e-9)
-        console.print(f"avizor batch: {done}/{files} clips, {rate:.0f} clips/s, {(files - done) / rate:.0f} s left")
+        console.print(f"avizor batch: {done}/{items} items, {rate:.0f} items/s, {(items - done) / rate:.0f} s left")
 
     return advance

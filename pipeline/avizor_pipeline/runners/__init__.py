@@ -1,1 +1,1 @@
-"""Runners work off the shards of a job: in processes of this machine."""
+"""Runners process the shards of a job: in processes of this machine."""

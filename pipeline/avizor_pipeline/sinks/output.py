@@ -1,4 +1,4 @@
-"""A job's output folder: whether it can be used, whose it is, and which shards in it are as they were finished."""
+"""A job's output folder: whether it can be used, which job it belongs to, and which of its shards are finished and intact."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.files import name_of
 from avizor_inference.strict_json import validation_message
-from avizor_pipeline.plan import shards
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
-from avizor_pipeline.sinks.parts import COMMITS, Commit, commit_path, flaw, read_commit
+from avizor_pipeline.sinks.parts import COMMITS, Commit, commit_path, find_damage, read_commit
 from avizor_pipeline.sinks.tables import TABLES
-from avizor_pipeline.sources.listing import LISTING_FILE, changes_since, note_files
+from avizor_pipeline.sinks.writing import writing
+from avizor_pipeline.sources.listing import LISTING_FILE, changes_since, write_listing
+from avizor_pipeline.sources.open import open_source
 
 _log = logging.getLogger(__name__)
 
 JOB_FILE = "job.json"
 
-# Threads that read parts, to see whether they are what was written.
+# Threads that read parts, to compare them with their digests.
 _READERS = 4
 
 _SHARD = re.compile(r"[0-9a-f]{16}")
@@ -39,14 +39,17 @@ _SHARD = re.compile(r"[0-9a-f]{16}")
 
 @dataclass
 class Finished:
-    """What earlier runs have finished: shards that are as they were written, and those that have to be done again."""
+    """The shards that earlier runs have finished.
+
+    commits: of the shards that are intact. damage: for each shard that has to be done again, what is wrong with its files.
+    """
 
     commits: list[Commit] = field(default_factory=list)
-    flaws: dict[str, str] = field(default_factory=dict)  # shard -> what is wrong with its files
+    damage: dict[str, str] = field(default_factory=dict)
 
 
 def examine(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
-    """Make every check of `claimed`, and change nothing. planned: ids of the shards. Raises SettingsError, JobError."""
+    """Make every check of `claimed` without changing anything. planned: ids of the shards. Raises SettingsError, JobError."""
     _check_folder(out, settings)
     with job_lock(out, make=False):
         return _finished(out, settings, planned)
@@ -54,22 +57,23 @@ def examine(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finish
 
 @contextmanager
 def claimed(out: Path, settings: JobSettings, planned: frozenset[str]) -> Iterator[Finished]:
-    """Hold `out` for this job: made or found, locked, freed of what earlier runs left undone.
+    """Hold `out` for this job: make it if it is missing, lock it, remove what earlier runs left unfinished.
 
-    Raises SettingsError where it cannot be used or belongs to something else, JobError where another job is at work in it.
+    planned: ids of the shards. Raises SettingsError if it cannot be used or belongs to something else, JobError if another job
+    is running in it or if its shards are of other files.
     """
     _check_folder(out, settings)
     with writing(out):
         make_folder(out)
     with job_lock(out):
-        _check_folder(out, settings)  # once more: another job may have begun and ended meanwhile
+        _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
         finished = _finished(out, settings, planned)
         with writing(out):
             _begin(out, settings, finished)
         try:
             yield finished
         finally:
-            with suppress(OSError):  # the next run clears as well
+            with suppress(OSError):  # the next run does it, too
                 _clear(out)
 
 
@@ -80,15 +84,15 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
             _log.warning("%s was damaged, and is written anew; the finished shards are of this job", path)
         write_text(path, settings.model_dump_json(indent=2) + "\n")
     for table in TABLES:
-        make_folder(out / table)  # a reader finds each of them, without parts if there are no rows
-    for shard in finished.flaws:
+        make_folder(out / table)  # readers find every folder, empty if there are no rows
+    for shard in finished.damage:
         commit_path(out, shard).unlink()
-    if finished.flaws:
-        first = next(iter(finished.flaws.values()))
-        _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.flaws))
+    if finished.damage:
+        first = next(iter(finished.damage.values()))
+        _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.damage))
     _clear(out)
-    if not finished.commits and not finished.flaws:
-        note_files(out, shards(settings))
+    if not finished.commits and not finished.damage:
+        write_listing(out, open_source(settings).list())
 
 
 def _check_folder(out: Path, settings: JobSettings) -> None:
@@ -101,16 +105,16 @@ def _check_folder(out: Path, settings: JobSettings) -> None:
         return
     if not (out / JOB_FILE).exists():
         raise SettingsError(f"{out} is not empty and holds no job of avizor; choose another --out")
-    found = _settings_of(out)
-    if found is not None and found != settings:
-        names = [name for name in JobSettings.model_fields if getattr(found, name) != getattr(settings, name)]
+    existing = _settings_of(out)
+    if existing is not None and existing != settings:
+        names = [name for name in JobSettings.model_fields if getattr(existing, name) != getattr(settings, name)]
         raise SettingsError(
             f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start anew"
         )
 
 
 def _listed(out: Path) -> set[str]:
-    """What lies in the folder, besides what a job leaves that was killed as it began."""
+    """Return the names in the folder, without those that a job leaves that was killed as it began."""
     try:
         paths = list(out.iterdir()) if out.exists() else []
     except OSError as error:
@@ -119,9 +123,9 @@ def _listed(out: Path) -> set[str]:
 
 
 def _settings_of(out: Path) -> JobSettings | None:
-    """What the job there was asked to do; None if the file is absent, or was lost by the disk.
+    """Return the settings of the job in the folder; None if the file is absent or was lost by the disk.
 
-    Raises SettingsError for a file of another version, or of another program.
+    Raises SettingsError for a file of another version or of another program.
     """
     path = out / JOB_FILE
     if path.exists() and not path.is_file():
@@ -134,7 +138,7 @@ def _settings_of(out: Path) -> JobSettings | None:
         torn = error.errors()[0]["type"] == "json_invalid"
         if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
             return None
-        if any(each["loc"] == ("rows_format",) for each in error.errors()):
+        if any(detail["loc"] == ("rows_format",) for detail in error.errors()):
             raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:
@@ -142,8 +146,11 @@ def _settings_of(out: Path) -> JobSettings | None:
 
 
 def _check_writable(out: Path) -> None:
-    """Raise SettingsError unless the folder, or the first one above it that exists, takes new files. Leaves none."""
-    place = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
+    """Raise SettingsError unless new files can be written in the folder, or in the first one above it that exists.
+
+    Leaves no file.
+    """
+    place = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
     below = [place / name for name in (COMMITS, *TABLES)] if place == out else []
     try:
         if not place.is_dir():
@@ -158,36 +165,36 @@ def _check_writable(out: Path) -> None:
 
 
 def _finished(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
-    """Read the commits, and hold every part against them. Raises JobError if a shard is not one of the planned."""
-    found = {path.stem: read_commit(out, path.stem) for path in sorted((out / COMMITS).glob("*.json"))}
-    commits = [each for each in found.values() if isinstance(each, Commit)]
-    if found.keys() - planned:
+    """Read the commits, and compare every part with its commit. Raises JobError if a shard is not one of the planned."""
+    records = {path.stem: read_commit(out, path.stem) for path in sorted((out / COMMITS).glob("*.json"))}
+    if records.keys() - planned:
         raise JobError(_other_files(out, settings))
-    finished = Finished(flaws={shard: each for shard, each in found.items() if isinstance(each, str)})
-    for commit, wrong in zip(commits, _flaws(out, commits), strict=True):
-        if wrong:
-            finished.flaws[commit.shard] = wrong
+    commits = [record for record in records.values() if isinstance(record, Commit)]
+    finished = Finished(damage={shard: record for shard, record in records.items() if isinstance(record, str)})
+    for commit, damage in zip(commits, _find_damage(out, commits), strict=True):
+        if damage:
+            finished.damage[commit.shard] = damage
         else:
             finished.commits.append(commit)
     return finished
 
 
 def _other_files(out: Path, settings: JobSettings) -> str:
-    """What is said where finished shards are of files that are not these."""
-    changes = changes_since(out, shards(settings)) or "the files are the same, but cut into other shards,"
+    """Return the message for finished shards that hold other files than those of the dataset."""
+    changes = changes_since(out, open_source(settings).list()) or "the files are the same, but cut into other shards,"
     return f"{changes} since the job in {out} began; its rows would be doubled or lost: choose another --out"
 
 
-def _flaws(out: Path, commits: Sequence[Commit]) -> list[str]:
+def _find_damage(out: Path, commits: Sequence[Commit]) -> list[str]:
     pool = ThreadPoolExecutor(_READERS)
     try:
-        return list(pool.map(lambda commit: flaw(out, commit), commits))
+        return list(pool.map(lambda commit: find_damage(out, commit), commits))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _clear(out: Path) -> None:
-    """Remove unfinished files, and parts of shards that were not committed: rows that do not count."""
+    """Remove unfinished files, and parts of shards without a commit: their rows do not count."""
     committed = {path.stem for path in (out / COMMITS).glob("*.json")}
     for folder in (out, *(out / name for name in (COMMITS, *TABLES))):
         for path in folder.iterdir() if folder.is_dir() else ():

@@ -1,4 +1,7 @@
-"""A shard's files: Parquet parts under temporary names, flushed, renamed, and last the commit record that makes them count."""
+"""A shard's files. Parquet parts are written under temporary names, flushed and renamed; last comes the commit record.
+
+Only a shard with a commit record counts.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ from avizor_inference.durable_files import give_name, make_folder, temporary_nam
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
-from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.tables import TABLES
+from avizor_pipeline.sinks.writing import writing
 
 COMMITS = "commits"
 
-# Rows held before they are written out as one row group.
+# Rows in memory before they are written as one row group.
 ROW_GROUP = 16384
 
 
 class SourceCount(Strict):
-    """What one model said of one source.
+    """Counts of one model and one source. `recordings` counts items; the name is that of the commit records on disk.
 
-    short: recordings shorter than the model's window. anomalies, not_judged: 0 for a classifier.
+    short: items shorter than the model's window. anomalies, not_judged: 0 for a classifier.
     """
 
     recordings: int = 0
@@ -37,7 +40,7 @@ class SourceCount(Strict):
     short: int = 0
 
     def __add__(self, other: SourceCount) -> SourceCount:
-        """Both together."""
+        """Return the counts of both together."""
         return SourceCount(
             recordings=self.recordings + other.recordings,
             anomalies=self.anomalies + other.anomalies,
@@ -47,30 +50,35 @@ class SourceCount(Strict):
 
 
 class Commit(Strict):
-    """The record of a finished shard: what lies where, and the figures of the job's summary."""
+    """The record of a finished shard: its parts with their digests, and the numbers of the job's summary.
+
+    clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. rows: by table.
+    sha256: by path below the output folder. labels: model -> label -> items. sources: model -> source -> counts.
+    digest: of all of the above, in the file; a record that was altered is not used.
+    """
 
     shard: str
     files: int
     windows: int
     dead_letters: int
-    clipped: int = 0  # files with samples beyond full scale, which were clipped
-    peak: float = 0.0  # largest magnitude in them
-    rows: dict[str, int]  # table -> rows
-    sha256: dict[str, str]  # path below the output folder -> digest
-    labels: dict[str, dict[str, int]]  # model -> label -> recordings
-    sources: dict[str, dict[str, SourceCount]]  # model -> source -> counts
-    digest: str = ""  # of all of the above, in the file: the figures of a record that was altered are not believed
+    clipped: int = 0
+    peak: float = 0.0
+    rows: dict[str, int]
+    sha256: dict[str, str]
+    labels: dict[str, dict[str, int]]
+    sources: dict[str, dict[str, SourceCount]]
+    digest: str = ""
 
     @property
     def own_digest(self) -> str:
-        """What `digest` has to be."""
+        """The value that `digest` must have."""
         return digest_of(self.model_copy(update={"digest": ""}))
 
 
 class PartWriter:
-    """Writes the rows of one shard. Leaves nothing that counts unless `commit` was reached.
+    """Writes the rows of one shard. Nothing counts before `commit`.
 
-    Every method raises JobError where the disk does not take what is written.
+    Every method raises JobError if the disk refuses what is written.
     """
 
     def __init__(self, out: Path, shard: str) -> None:
@@ -88,7 +96,7 @@ class PartWriter:
             self._flush(table)
 
     def close(self) -> dict[str, str]:
-        """Finish the parts and give them their names; return their digests by path. A table without rows has no part."""
+        """Finish the parts under their final names; return their digests by path. A table without rows has no part."""
         digests = {}
         for table in TABLES:
             if self.counts[table]:
@@ -120,7 +128,7 @@ class PartWriter:
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:
-        """Let go of the parts where one cannot be written: a full disk gets its space back."""
+        """Remove all unfinished parts if one cannot be written, which frees space on a full disk."""
         try:
             with writing(path):
                 yield
@@ -128,7 +136,7 @@ class PartWriter:
             for writer in self._writers.values():
                 with suppress(OSError):
                     writer.close()
-                writer.is_open = False  # or it is closed again when it is collected, and the error shown as a traceback
+                writer.is_open = False  # else it is closed again when it is collected, which shows the error as a traceback
             for temporary in self._temporary.values():
                 with suppress(OSError):
                     temporary.unlink()
@@ -136,17 +144,17 @@ class PartWriter:
 
 
 def part_path(out: Path, table: str, shard: str) -> Path:
-    """Where a shard's rows of one table lie."""
+    """Return the file of a shard's rows of one table."""
     return out / table / f"{shard}.parquet"
 
 
 def commit_path(out: Path, shard: str) -> Path:
-    """Where a shard's commit record lies."""
+    """Return the file of a shard's commit record."""
     return out / COMMITS / f"{shard}.json"
 
 
 def read_commit(out: Path, shard: str) -> Commit | str:
-    """The record of a finished shard, or what is wrong with it. Raises JobError where the disk does not give it."""
+    """Return the record of a finished shard, or what is wrong with it. Raises JobError if it cannot be read now."""
     path = commit_path(out, shard)
     if not path.is_file():
         return f"{path} is not a file"
@@ -155,7 +163,7 @@ def read_commit(out: Path, shard: str) -> Commit | str:
     except ValidationError as error:
         return f"{path} cannot be read: {validation_message(error)}"
     except OSError as error:
-        raise JobError(f"{path} cannot be read ({reason(error)}); put that right, or choose another --out") from error
+        raise JobError(f"{path} cannot be read ({reason(error)}); make it readable, or choose another --out") from error
     if commit.shard != shard or commit.sha256.keys() != {
         f"{table}/{shard}.parquet" for table in TABLES if commit.rows.get(table)
     }:
@@ -165,11 +173,11 @@ def read_commit(out: Path, shard: str) -> Commit | str:
     return commit
 
 
-def flaw(out: Path, commit: Commit) -> str:
-    """What is wrong with a finished shard's parts; nothing where each is, byte for byte, what was committed."""
+def find_damage(out: Path, commit: Commit) -> str:
+    """Return what is wrong with a finished shard's parts; "" if each is, byte for byte, what was committed."""
     for name, digest in commit.sha256.items():
         try:
-            if (out / name).exists() and not (out / name).is_file():  # a pipe would be waited for
+            if (out / name).exists() and not (out / name).is_file():  # reading a pipe would wait for ever
                 return f"{out / name} is not a file"
             if sha256_of_file(out / name) != digest:
                 return f"{out / name} is not what was written"

@@ -1,4 +1,4 @@
-"""The tables a job writes: one row per window and model, one per recording and model, one per file that could not be read."""
+"""The tables that a job writes: a row for each window and model, for each item and model, for each file it could not read."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ WINDOWS = pa.schema(
         ("probability", pa.float32()),
         ("top_k", _TOP_K),
         ("score", pa.float32()),  # mean squared reconstruction error, >= 0
-        ("p_value", pa.float64()),  # null where it was not judged
+        ("p_value", pa.float64()),  # null if the window was not judged
         ("is_anomaly", pa.bool_()),
-        ("judged_by", pa.string()),  # the source whose recordings gave the p-value; `*`: those of all sources
+        ("judged_by", pa.string()),  # the source whose calibration items gave the p-value; `*`: those of all sources
         ("calibration_id", pa.string()),
     ]
 )
@@ -35,14 +35,14 @@ RECORDINGS = pa.schema(
         ("model", pa.string()),
         ("windows", pa.int32()),
         ("peak", pa.float32()),  # largest magnitude of the file's samples; full scale is 1
-        ("clipped", pa.float64()),  # share of its samples that are beyond full scale, 0 to 1
+        ("clipped", pa.float64()),  # share of its samples beyond full scale, 0 to 1
         ("label", pa.string()),
         ("probability", pa.float32()),  # mean over the windows
         ("score", pa.float32()),  # power mean of order 8 over the windows of all channels
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
         ("judged_by", pa.string()),
-        ("not_judged", pa.string()),  # why there is no p-value, although there is a calibration
+        ("not_judged", pa.string()),  # why there is no p-value although there is a calibration
     ]
 )
 

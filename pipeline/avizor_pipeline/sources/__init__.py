@@ -1,1 +1,1 @@
-"""Sources list what a job works on."""
+"""Sources list what a job works on, and open it."""

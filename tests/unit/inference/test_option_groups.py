@@ -21,6 +21,7 @@ def test_options_are_shown_in_the_order_of_their_groups_and_the_rest_last() -> N
     shown = CliRunner().invoke(command, ["--help"]).output
     words = [word for word in shown.split() if word.endswith(":") or word.startswith("--")]
     assert words == ["Usage:", "Second:", "--second", "First:", "--first", "options:", "--loose", "--help"]
+    assert shown.count("PLACE") == 1  # in the usage line, not among the options
 
 
 def test_a_group_of_a_parameter_that_does_not_exist_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from integration.jobs import pushgateway
 
-from avizor_pipeline.cli.exit_status import Ends, exit_code
+from avizor_pipeline.cli.exit_status import PushedEnd, exit_code
 from avizor_pipeline.reporting.metrics import BatchMetrics
 
 
@@ -20,7 +20,7 @@ from avizor_pipeline.reporting.metrics import BatchMetrics
     ],
 )
 def test_whatever_is_raised_is_pushed_and_goes_on(error: BaseException, code: int) -> None:
-    with pushgateway() as sink, pytest.raises((type(error), SystemExit)), Ends(BatchMetrics(), sink.address, "night"):
+    with pushgateway() as sink, pytest.raises((type(error), SystemExit)), PushedEnd(BatchMetrics(), sink.address, "night"):
         raise error
     assert (sink.codes, sink.paths) == ([code], ["/metrics/job/night"])
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a power failure; and what is said where they cannot be written."""
+"""The error of a job that cannot write a file: what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _REMEDIES = {
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",
-    errno.EIO: "look after the disk",
+    errno.EIO: "check the disk",
 }
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says where `path` cannot be written into a JobError that says what to do."""
+    """Turn an OSError inside into a JobError that says why `path` cannot be written and what to do."""
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "put that right")
+        remedy = _REMEDIES.get(error.errno or 0, "correct that")
         raise JobError(
             f"{path} cannot be written ({reason(error)}); finished shards are kept: {remedy}, and run the same command again "
             "to go on"

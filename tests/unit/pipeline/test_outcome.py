@@ -1,7 +1,7 @@
 import support
 
 from avizor_inference.repository.calibration import BySource, Calibration
-from avizor_pipeline.job import pooled_sources
+from avizor_pipeline.outcome import pooled_sources
 from avizor_pipeline.sinks.parts import SourceCount
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from integration.jobs import batch
-from integration.test_batch import query
+from integration.jobs import batch, query
 from support import SAMPLE_RATE, tone, write_wav
 
 from avizor_inference.items.audio import AUDIO_SUFFIXES

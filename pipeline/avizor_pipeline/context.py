@@ -1,0 +1,57 @@
+"""What a worker opens once and uses for every shard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from avizor_inference.anomaly.judge import Judge
+from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.decode import Span
+from avizor_pipeline.batching import Batcher
+from avizor_pipeline.models import JobModel, open_job_engine, open_models
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sources.base import Source
+from avizor_pipeline.sources.open import open_source
+
+# With a server, so many batches run while this worker decodes.
+REMOTE_BATCHES_IN_FLIGHT = 4
+
+
+class RowKey(NamedTuple):
+    """Which part of which file a row of a model's tensor is."""
+
+    entry: Entry
+    span: Span
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """A job as one worker sees it.
+
+    batchers: one for each model, by name; they are empty between shards. judges: one for each model that has a calibration.
+    """
+
+    settings: JobSettings
+    out: Path
+    source: Source
+    models: Sequence[JobModel]
+    batchers: Mapping[str, Batcher[RowKey]]
+    judges: Mapping[str, Judge]
+
+
+def open_context(settings: JobSettings, out: Path) -> JobContext:
+    """Open the engine and the models of a job in this process. Raises AvizorError if one cannot be used."""
+    engine, models = open_job_engine(settings), open_models(settings)
+    in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
+    return JobContext(
+        settings,
+        out,
+        open_source(settings),
+        models,
+        batchers={model.name: Batcher(engine, model, in_flight) for model in models},
+        judges={model.name: Judge(model.calibration) for model in models if model.calibration},
+    )

@@ -1,0 +1,57 @@
+"""What a job came to, added up over its shards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from avizor_inference.anomaly.judge import under_calibrated
+from avizor_inference.items.files import LeftOut
+from avizor_inference.repository.calibration import Calibration
+from avizor_pipeline.sinks.parts import Commit, SourceCount
+
+
+@dataclass
+class Outcome:
+    """The totals of a job, over all shards that were added.
+
+    left_out: what the dataset holds and the job did not read. clipped: files with samples beyond full scale. peak: largest
+    magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
+    """
+
+    left_out: LeftOut = field(default_factory=LeftOut)
+    files: int = 0
+    windows: int = 0
+    dead_letters: int = 0
+    clipped: int = 0
+    peak: float = 0.0
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
+
+    def add(self, commit: Commit) -> None:
+        """Add one shard."""
+        self.files += commit.files
+        self.windows += commit.windows
+        self.dead_letters += commit.dead_letters
+        self.clipped += commit.clipped
+        self.peak = max(self.peak, commit.peak)
+        for model, labels in commit.labels.items():
+            self.labels.setdefault(model, Counter()).update(labels)
+        for model, sources in commit.sources.items():
+            totals = self.sources.setdefault(model, {})
+            for source, count in sources.items():
+                totals[source] = totals.get(source, SourceCount()) + count
+
+
+def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float) -> dict[str, int]:
+    """Return the sources of a job that all sources together judge, with the number of calibration items of each.
+
+    These are the sources whose own items are too few for alpha; the number is 0 for one that was never calibrated.
+    """
+    whole = [source for source, count in sources.items() if count.recordings > count.short]
+    short = [source for source, count in sources.items() if count.short]
+    few_short = under_calibrated(calibration, short, alpha, is_short=True)
+    return under_calibrated(calibration, whole, alpha) | {
+        f"{source}, shorter than a window": count for source, count in few_short.items()
+    }

@@ -1,0 +1,111 @@
+"""The rows of the tables, and how they are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+from avizor_inference.anomaly.judge import Judge, recordings_needed
+from avizor_inference.anomaly.verdict import Verdict
+from avizor_inference.arrays import Array
+from avizor_inference.classify import top_k
+from avizor_inference.errors import MediaError
+from avizor_inference.items.audio import Level
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.decode import Span
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.sinks.parts import SourceCount
+
+TOP_K = 3
+
+# Column -> value. Columns that are left out are null.
+TableRow = dict[str, Any]
+
+
+def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
+    """Return the columns that every row of `windows` has."""
+    return {
+        "uri": entry.uri,
+        "source": entry.source,
+        "channel": span.channel,
+        "start_sample": span.start_sample,
+        "end_sample": span.end_sample,
+        "start_s": span.start_sample / model.spec.sample_rate,
+        "end_s": span.end_sample / model.spec.sample_rate,
+        "model": model.name,
+        "model_version": model.choice.version,
+    }
+
+
+def class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
+    """Return the columns of a classifier's window. probabilities: float32[classes]."""
+    top = [best._asdict() for best in top_k(probabilities, labels, TOP_K)]
+    return {**top[0], "top_k": top}
+
+
+def score_columns(score: Array, judge: Judge | None, source: str, alpha: float, *, is_short: bool) -> TableRow:
+    """Return the columns of an autoencoder's window; without p-value if the calibration cannot support alpha.
+
+    score: float32[1]. is_short: whether the item is shorter than the model's window.
+    """
+    row: TableRow = {"score": float(score[0])}
+    if judge is None or judge.count(is_short=is_short) < recordings_needed(alpha):
+        return row
+    (p_value,), (judged_by,) = judge.window_p_values(source, score, is_short=is_short)
+    return row | {"p_value": float(p_value), "is_anomaly": bool(p_value <= alpha), "judged_by": judged_by}
+
+
+def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> TableRow:
+    """Return the columns that every row of `recordings` has. windows: their number, over all channels."""
+    return {
+        "uri": entry.uri,
+        "source": entry.source,
+        "model": model.name,
+        "windows": windows,
+        "peak": level.peak,
+        "clipped": level.share_beyond,
+    }
+
+
+def mean_class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
+    """Return the columns of a classifier's item. probabilities: mean over the windows, float64[classes]."""
+    (best,) = top_k(probabilities, labels, 1)
+    return best._asdict()
+
+
+def verdict_columns(verdict: Verdict, alpha: float) -> TableRow:
+    """Return the columns of an item that was judged by a calibration, or why it was not."""
+    if reason := verdict.not_judged(alpha):
+        return {"score": verdict.score, "not_judged": reason}
+    return {
+        "score": verdict.score,
+        "p_value": verdict.p_value,
+        "is_anomaly": verdict.is_anomaly(alpha),
+        "judged_by": verdict.judged_by,
+    }
+
+
+def dead_letter(entry: Entry, error: MediaError) -> TableRow:
+    """Return the row of a file that could not be read."""
+    return {
+        "uri": entry.uri,
+        "source": entry.source,
+        "offset": error.offset,
+        "stage": "decode",
+        "error_class": type(error).__name__,
+        "message": str(error),
+    }
+
+
+def count_by_source(rows: Sequence[TableRow], short: Container[str]) -> dict[str, SourceCount]:
+    """Count the items of one model by source. short: uris of the items that are shorter than the model's window."""
+    counts: dict[str, SourceCount] = {}
+    for row in rows:
+        one = SourceCount(
+            recordings=1,
+            anomalies=int(bool(row.get("is_anomaly"))),
+            not_judged=int("not_judged" in row),
+            short=int(row["uri"] in short),
+        )
+        counts[row["source"]] = counts.get(row["source"], SourceCount()) + one
+    return dict(sorted(counts.items()))

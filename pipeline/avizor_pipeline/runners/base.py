@@ -1,0 +1,21 @@
+"""What a runner is. The job knows this interface, and nothing of where its workers are."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.shards import Shard
+from avizor_pipeline.sinks.parts import Commit
+
+
+class Runner(Protocol):
+    """Processes shards, each with `shard.ShardRun` in a context that a worker opens with `context.open_context`."""
+
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
+        """Yield the commit of each shard when it is finished, in any order. Closing the generator ends all workers at once.
+
+        Raises JobError if a worker dies, and what a worker raises. What is committed stays.
+        """

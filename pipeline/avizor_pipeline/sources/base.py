@@ -1,0 +1,20 @@
+"""What a source of items is. The job knows this interface, and nothing of what is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.decode import Content
+from avizor_inference.items.files import LeftOut
+
+
+class Source(Protocol):
+    """A dataset that can be listed again and again, also by other processes, and whose entries can be opened."""
+
+    def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
+        """Yield the entries, each time in the same order. Count in `left_out` what is not read. Raises DatasetError."""
+
+    def open(self, entry: Entry) -> Content:
+        """Return the content of an entry for `decode.stream_rows`. Raises MediaError."""

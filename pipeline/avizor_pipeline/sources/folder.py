@@ -1,0 +1,26 @@
+"""Folders of audio files, and single audio files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from avizor_inference.items.dataset import SUFFIXES, Entry, list_dataset
+from avizor_inference.items.decode import Content, SoundFile
+from avizor_inference.items.files import LeftOut, path_of
+from avizor_inference.items.sources import SourceRule
+
+
+class FolderSource:
+    """The audio files below each root (a folder, or one file), named as `files.name_of` writes names."""
+
+    def __init__(self, roots: Sequence[str], source_pattern: str = "") -> None:
+        self._roots = [path_of(root) for root in roots]
+        self._rule = SourceRule(source_pattern)
+
+    def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
+        """See Source."""
+        return list_dataset(self._roots, SUFFIXES["audio"], self._rule, left_out)
+
+    def open(self, entry: Entry) -> Content:
+        """See Source."""
+        return SoundFile(entry.path)

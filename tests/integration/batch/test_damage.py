@@ -1,0 +1,126 @@
+"""Results and inputs that are changed from outside: damaged shards are done again, missing files are reported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from integration.jobs import Sink, batch, command, eventually, files_below, part_digests, start
+
+
+def truncate(out: Path) -> None:
+    part = sorted((out / "windows").iterdir())[0]
+    os.truncate(part, part.stat().st_size // 2)
+
+
+def remove(out: Path) -> None:
+    sorted((out / "recordings").iterdir())[0].unlink()
+
+
+def alter(out: Path) -> None:
+    part = sorted((out / "windows").iterdir())[0]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    times = part.stat()
+    part.write_bytes(content)
+    os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def empty_commit(out: Path) -> None:
+    os.truncate(sorted((out / "commits").iterdir())[0], 0)
+
+
+def swap_commits(out: Path) -> None:
+    first, second = sorted((out / "commits").iterdir())[:2]
+    shutil.copy(first, second)
+
+
+def alter_figures(out: Path) -> None:
+    record = sorted((out / "commits").iterdir())[0]
+    record.write_text(record.read_text().replace('"files":64', '"files":63'))
+
+
+def part_is_a_pipe(out: Path) -> None:
+    part = sorted((out / "windows").iterdir())[0]
+    part.unlink()
+    os.mkfifo(part)
+
+
+def commit_is_a_pipe(out: Path) -> None:
+    record = sorted((out / "commits").iterdir())[0]
+    record.unlink()
+    os.mkfifo(record)
+
+
+@pytest.fixture(scope="module")
+def finished(many_recordings: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "out"
+    assert batch(many_recordings, models, out).returncode == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "is not what was written"),
+        (remove, "cannot be read (no such file or directory)"),
+        (alter, "is not what was written"),
+        (empty_commit, "cannot be read"),
+        (swap_commits, "is not the record of its shard"),
+        (alter_figures, ".json is not what was written"),
+        (part_is_a_pipe, ".parquet is not a file"),
+        (commit_is_a_pipe, ".json is not a file"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_shard_that_was_damaged_after_its_commit_is_found_and_done_again(
+    finished: Path, many_recordings: Path, models: Path, whole_run: dict[str, str], damage: Callable[[Path], None], message: str
+) -> None:
+    damage(finished)
+    before = files_below(finished)
+    dry = batch(many_recordings, models, finished, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert files_below(finished) == before
+    assert "6 shards are finished" in dry.stdout
+    assert f"{message}" in dry.stdout
+    assert "its files would be done again" in dry.stdout
+    again = batch(many_recordings, models, finished)
+    assert again.returncode == 0, again.stderr
+    assert message in again.stderr
+    assert "the files of damaged shards are done again (1 shards)" in again.stderr
+    assert "400 files" in again.stdout
+    assert part_digests(finished) == whole_run
+
+
+def test_what_dead_runs_left_is_cleared(finished: Path, many_recordings: Path, models: Path, whole_run: dict[str, str]) -> None:
+    shutil.copy(next((finished / "windows").iterdir()), finished / "windows" / "0123456789abcdef.parquet")
+    (finished / "windows" / ".0123456789abcdef.tmp").write_text("half")
+    (finished / "windows" / "notes.txt").write_text("mine")
+    (finished / "job.json").write_bytes(b"")
+    again = batch(many_recordings, models, finished)
+    assert again.returncode == 0, again.stderr
+    assert "job.json was damaged, and is written anew" in again.stderr
+    assert part_digests(finished) == whole_run
+    assert not list(finished.rglob("*.tmp"))
+    assert (finished / "windows" / "notes.txt").read_text() == "mine"
+
+
+def test_files_that_vanish_while_a_job_runs_are_not_lost_in_silence(
+    many_recordings: Path, models: Path, sink: Sink, tmp_path: Path
+) -> None:
+    data, out = Path(shutil.copytree(many_recordings, tmp_path / "data")), tmp_path / "out"
+    away = sorted(path for path in data.rglob("*.wav"))[-1]
+    process = start(*command(data, models, out, "--pushgateway", sink.address, "--workers", "1"))
+    assert eventually((out / "listing.parquet").exists)
+    away.rename(tmp_path / "away.wav")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1, error
+    assert "files were moved, changed or removed while the job ran: 1 of its 7 shards are not done" in error
+    assert sink.codes == [1]
+    (tmp_path / "away.wav").rename(away)
+    again = batch(data, models, out)
+    assert again.returncode == 0, again.stderr
+    assert "400 files" in again.stdout

@@ -1,0 +1,26 @@
+"""items/sources.py: which source a file is of."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+import pytest
+
+from avizor_inference.errors import SettingsError
+from avizor_inference.items.sources import SourceRule
+
+
+def test_without_a_pattern_the_source_is_the_first_folder() -> None:
+    assert SourceRule().source_of(PurePath("fan-1/normal/1.wav")) == "fan-1"
+    assert SourceRule().source_of(PurePath("1.wav")) == "default"
+
+
+def test_with_a_pattern_the_source_is_its_first_group() -> None:
+    assert SourceRule(r"_([a-z]+)_").source_of(PurePath("3_theo_12.wav")) == "theo"
+    assert SourceRule(r"_([a-z]+)_").source_of(PurePath("other.wav")) == "default"
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("(", "not a regular expression"), ("abc", "has no group")])
+def test_a_pattern_that_cannot_tell_a_source_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SourceRule(pattern)

@@ -1,0 +1,31 @@
+"""Settings, entries and shards for the unit tests of the batch job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from avizor_inference.items.dataset import Entry
+from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
+from avizor_pipeline.sinks.parts import Commit, PartWriter
+
+
+def settings(*roots: Path, **changes: Any) -> JobSettings:
+    """Settings of a job without models."""
+    return JobSettings(rows_format=ROWS_FORMAT, roots=tuple(map(str, roots)), repository="models", models=(), **changes)
+
+
+def entry(name: str, source: str = "a", size: int = 1000, modified_ns: int = 1) -> Entry:
+    return Entry(name, Path(name), source, size, modified_ns)
+
+
+def write_shard(out: Path, shard: str, windows: int = 3) -> Commit:
+    """Commit a shard with this number of rows in `windows`."""
+    writer = PartWriter(out, shard)
+    for number in range(windows):
+        writer.add("windows", {"uri": f"{number}.wav", "source": "a", "model": "normal"})
+    commit = Commit(
+        shard=shard, files=1, windows=windows, dead_letters=0, rows=writer.counts, sha256=writer.close(), labels={}, sources={}
+    )
+    writer.commit(commit)
+    return commit

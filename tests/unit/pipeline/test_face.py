@@ -1,0 +1,41 @@
+"""A job from Python, with what `avizor_pipeline` exports and nothing else of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from support import SAMPLE_RATE, tone, write_wav
+
+import avizor_pipeline
+from avizor_pipeline import TABLES, JobRequest, LocalRunner, Outcome, plan_job, run_job
+
+
+def test_a_job_runs_from_python_and_is_resumed(models: Path, tmp_path: Path) -> None:
+    for seed in range(3):
+        write_wav(tmp_path / "data" / "a" / f"{seed}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=seed))
+    (tmp_path / "data" / "a" / "broken.wav").write_text("no sound")
+    settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models, alpha=0.05).to_settings()
+    plan = plan_job(settings)
+    assert plan.files == 4
+    for _ in range(2):
+        outcome = Outcome(plan.left_out)
+        for commit in run_job(settings, tmp_path / "out", plan, LocalRunner(workers=1)):
+            outcome.add(commit)
+        assert (outcome.files, outcome.windows, outcome.dead_letters) == (4, 18, 1)
+    (part,) = (tmp_path / "out" / "recordings").iterdir()
+    table = pq.read_table(part)
+    assert table.schema.equals(TABLES["recordings"])
+    assert table.column("model").to_pylist() == ["kinds"] * 3 + ["normal"] * 3
+
+
+def test_every_name_of_the_face_can_be_imported() -> None:
+    assert {name for name in avizor_pipeline.__all__ if getattr(avizor_pipeline, name, None) is None} == set()
+
+
+def test_importing_the_face_loads_nothing_heavy() -> None:
+    code = "import sys, avizor_pipeline; print(*{'pyarrow', 'onnxruntime', 'numpy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []

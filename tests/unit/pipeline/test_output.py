@@ -1,0 +1,122 @@
+"""sinks/output.py: which folders a job can use, and what it does with what it finds in its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from unit.pipeline.jobs import settings, write_shard
+
+from avizor_inference.errors import AvizorError, JobError, SettingsError
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output import claimed, examine
+from avizor_pipeline.sinks.tables import TABLES
+
+SHARD, OTHER = "0123456789abcdef", "fedcba9876543210"
+
+
+def claim(out: Path, job: JobSettings) -> None:
+    """Claim as a run does and examine as a dry run does; both refuse alike."""
+    refusals = []
+    for check in (lambda: examine(out, job, frozenset()), lambda: claimed(out, job, frozenset()).__enter__()):
+        try:
+            check()
+            refusals.append("")
+        except AvizorError as error:
+            refusals.append(f"{type(error).__name__}: {error}")
+    assert refusals[0] == refusals[1]
+    if refusals[0]:
+        raise SettingsError(refusals[0])
+
+
+def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    job = settings(tmp_path / "data")
+    claim(tmp_path / "out", job)
+    claim(tmp_path / "out", job)
+    with pytest.raises(SettingsError, match=r"a job with other alpha; choose another --out"):
+        claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SettingsError, match="is not empty"):
+        claim(tmp_path / "mine", job)
+    (tmp_path / "out" / "job.json").write_text(json.dumps({"rows_format": 2, "roots": 3}))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        claim(tmp_path / "out", job)
+
+
+def test_a_job_file_that_the_disk_lost_is_written_anew_only_where_nothing_else_lies(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    job = settings(tmp_path / "data")
+    claim(tmp_path / "out", job)
+    (tmp_path / "out" / "job.json").write_bytes(b"")
+    claim(tmp_path / "out", job)
+    assert JobSettings.model_validate_json((tmp_path / "out" / "job.json").read_bytes()) == job
+    (tmp_path / "out" / "job.json").write_bytes(bytes(100))
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        claim(tmp_path / "out", job)
+
+
+def test_what_a_job_leaves_that_was_killed_as_it_began_is_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "job.lock").touch()
+    (tmp_path / "out" / ".job.json.0123abcd.tmp").write_text("{")
+    claim(tmp_path / "out", settings(tmp_path / "data"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"job.json", "job.lock", "listing.parquet", *TABLES}
+
+
+def test_folders_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    job = settings(tmp_path / "data")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out, message in (
+        (tmp_path / "file", "file is not a folder; choose another --out"),
+        (tmp_path / "file" / "below", "file is not a folder; choose another --out"),
+        (tmp_path / "link", "link is not a folder"),
+        (tmp_path / ("x" * 300), "cannot be written .file name too long.; choose another --out"),
+        (Path("/proc/x"), "/proc/x cannot be written .no such file or directory.; choose another --out"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            claim(out, job)
+
+
+def test_shards_that_are_intact_are_finished_and_damaged_ones_are_not(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    job, out = settings(tmp_path / "data"), tmp_path / "out"
+    claim(out, job)
+    intact = write_shard(out, SHARD)
+    write_shard(out, OTHER)
+    part = out / "windows" / f"{OTHER}.parquet"
+    os.truncate(part, part.stat().st_size // 2)
+    finished = examine(out, job, frozenset({SHARD, OTHER}))
+    assert [commit.shard for commit in finished.commits] == [SHARD]
+    assert finished.commits[0].sha256 == intact.sha256
+    assert finished.damage == {OTHER: f"{part} is not what was written"}
+    with claimed(out, job, frozenset({SHARD, OTHER})):
+        assert sorted(path.stem for path in (out / "commits").iterdir()) == [SHARD]
+        assert sorted(path.stem for path in (out / "windows").iterdir()) == [SHARD]
+
+
+def test_rows_without_a_commit_are_removed_and_foreign_files_are_not(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    out = tmp_path / "out"
+    claim(out, settings(tmp_path / "data"))
+    left = [f"{SHARD}.parquet", f".{OTHER}.parquet.0123.tmp", "notes.txt"]
+    for name in left:
+        (out / "windows" / name).write_text("x")
+    claim(out, settings(tmp_path / "data"))
+    assert [path.name for path in (out / "windows").iterdir()] == ["notes.txt"]
+
+
+def test_finished_shards_of_other_files_are_refused_with_what_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    out = tmp_path / "out"
+    claim(out, settings(tmp_path / "data"))
+    write_shard(out, SHARD)
+    (tmp_path / "data" / "1.wav").touch()
+    with pytest.raises(JobError, match=r"1 file is new since the job in .* began; its rows would be doubled or lost"):
+        examine(out, settings(tmp_path / "data"), frozenset({OTHER}))

@@ -1,0 +1,92 @@
+"""sinks/parts.py: a shard counts when its commit record is there, and only as long as its parts are what was written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from unit.pipeline.jobs import write_shard
+
+from avizor_inference.errors import JobError
+from avizor_pipeline.sinks.parts import ROW_GROUP, Commit, PartWriter, SourceCount, find_damage, read_commit
+
+SHARD = "0123456789abcdef"
+
+
+def names(out: Path) -> list[str]:
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+
+
+def test_parts_have_their_names_when_they_are_closed_and_the_commit_comes_last(tmp_path: Path) -> None:
+    writer = PartWriter(tmp_path, SHARD)
+    for number in range(ROW_GROUP + 1):
+        writer.add("windows", {"uri": f"{number}.wav"})
+    assert [Path(name).suffix for name in names(tmp_path)] == [".tmp"]  # a row group is already out of memory
+    digests = writer.close()
+    assert names(tmp_path) == list(digests) == [f"windows/{SHARD}.parquet"]  # a table without rows has no part
+    part = pq.ParquetFile(tmp_path / "windows" / f"{SHARD}.parquet")
+    assert [part.metadata.row_group(number).num_rows for number in range(part.num_row_groups)] == [ROW_GROUP, 1]
+    commit = Commit(
+        shard=SHARD, files=1, windows=1, dead_letters=0, rows=writer.counts, sha256=digests, labels={}, sources={}
+    )  # fmt: skip
+    writer.commit(commit)
+    assert names(tmp_path) == [f"commits/{SHARD}.json", f"windows/{SHARD}.parquet"]
+
+
+def test_a_commit_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = write_shard(tmp_path, SHARD)
+    read = read_commit(tmp_path, SHARD)
+    assert isinstance(read, Commit)
+    assert read.model_copy(update={"digest": ""}) == written
+    assert find_damage(tmp_path, read) == ""
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda record: record.write_text(record.read_text().replace('"files":1', '"files":2')), "is not what was written"),
+        (lambda record: os.truncate(record, 10), "cannot be read"),
+        (lambda record: record.rename(record.with_name("fedcba9876543210.json")), "is not a file"),
+        (
+            lambda record: record.write_text(record.read_text().replace(SHARD, "fedcba9876543210")),
+            "not the record of its shard",
+        ),
+    ],
+    ids=["altered", "cut", "moved", "of another shard"],
+)
+def test_a_record_that_is_not_as_it_was_written_is_not_used(tmp_path: Path, damage: object, message: str) -> None:
+    write_shard(tmp_path, SHARD)
+    damage(tmp_path / "commits" / f"{SHARD}.json")  # type: ignore[operator]
+    problem = read_commit(tmp_path, SHARD)
+    assert isinstance(problem, str)
+    assert message in problem
+
+
+def test_a_part_that_is_altered_or_missing_is_damage(tmp_path: Path) -> None:
+    commit = write_shard(tmp_path, SHARD)
+    part = tmp_path / "windows" / f"{SHARD}.parquet"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    assert find_damage(tmp_path, commit) == f"{part} is not what was written"
+    part.unlink()
+    assert find_damage(tmp_path, commit) == f"{part} cannot be read (no such file or directory)"
+    os.mkfifo(part)
+    assert find_damage(tmp_path, commit) == f"{part} is not a file"
+
+
+def test_a_part_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "recordings").write_text("in the way of a folder")
+    writer = PartWriter(tmp_path, SHARD)
+    writer.add("windows", {"uri": "1.wav"})
+    writer.add("recordings", {"uri": "1.wav"})
+    with pytest.raises(JobError, match=r"cannot be written .*; finished shards are kept"):
+        writer.close()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_counts_of_a_source_add_up() -> None:
+    both = SourceCount(recordings=3, anomalies=1, short=1) + SourceCount(recordings=2, not_judged=1)
+    assert both == SourceCount(recordings=5, anomalies=1, not_judged=1, short=1)

@@ -1,0 +1,85 @@
+"""rows.py: what each row says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import calibration
+from unit.pipeline.jobs import entry
+
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.judge import Judge
+from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.errors import MediaError
+from avizor_inference.items.decode import Span
+from avizor_pipeline.models import open_models
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.rows import (
+    TableRow,
+    class_columns,
+    count_by_source,
+    dead_letter,
+    score_columns,
+    verdict_columns,
+    window_row,
+)
+from avizor_pipeline.sinks.parts import SourceCount
+
+JUDGE = Judge(calibration({"a": tuple((float(score),) for score in range(1, 20))}))  # 19 items with scores 1 to 19
+
+
+def test_a_window_has_its_place_in_samples_and_in_seconds(models: Path) -> None:
+    (model,) = open_models(JobRequest(("data",), ("kinds",), models).to_settings())
+    row = window_row(model, entry("a/1.wav"), Span(channel=1, start_sample=4000, length=4096))
+    assert row == {
+        "uri": "a/1.wav", "source": "a", "channel": 1, "start_sample": 4000, "end_sample": 8096, "start_s": 0.5,
+        "end_s": 1.012, "model": "kinds", "model_version": 1,
+    }  # fmt: skip
+
+
+def test_a_classifier_names_its_best_class_and_the_three_best() -> None:
+    columns = class_columns(["w", "x", "y", "z"], np.array([0.25, 0.5, 0.0, 0.25], np.float32))
+    assert (columns["label"], columns["probability"]) == ("x", 0.5)
+    assert [each["label"] for each in columns["top_k"]] == ["x", "w", "z"]
+
+
+def test_a_window_has_a_p_value_only_if_the_calibration_supports_alpha() -> None:
+    score = np.array([30.0], np.float32)
+    judged = score_columns(score, JUDGE, "a", 0.05, is_short=False)
+    assert judged == {"score": 30.0, "p_value": pytest.approx(1 / 20), "is_anomaly": True, "judged_by": "a"}
+    for columns in (
+        score_columns(score, None, "a", 0.05, is_short=False),
+        score_columns(score, JUDGE, "a", 0.04, is_short=False),  # needs 24 items
+        score_columns(score, JUDGE, "a", 0.05, is_short=True),  # the calibration has no short ones
+    ):
+        assert columns == {"score": 30.0}
+
+
+def test_an_item_that_cannot_be_judged_says_why() -> None:
+    item = ItemScore.of(np.array([30.0], np.float32))
+    judged = verdict_columns(verdict(JUDGE, "a", item), 0.05)
+    assert (judged["is_anomaly"], judged["judged_by"]) == (True, "a")
+    short = verdict_columns(verdict(JUDGE, "a", item, is_short=True), 0.05)
+    assert short.keys() == {"score", "not_judged"}
+    assert "shorter than the model's window" in short["not_judged"]
+
+
+def test_a_dead_letter_says_where_reading_failed() -> None:
+    row = dead_letter(entry("a/1.wav"), MediaError("the file was cut off", offset=7))
+    assert (row["uri"], row["offset"], row["stage"]) == ("a/1.wav", 7, "decode")
+    assert (row["error_class"], row["message"]) == ("MediaError", "the file was cut off")
+
+
+def test_items_are_counted_by_source() -> None:
+    rows: list[TableRow] = [
+        {"uri": "1", "source": "b", "is_anomaly": True},
+        {"uri": "2", "source": "a", "not_judged": "too few"},
+        {"uri": "3", "source": "b", "is_anomaly": False},
+    ]
+    counts = count_by_source(rows, short={"2"})
+    assert list(counts.items()) == [
+        ("a", SourceCount(recordings=1, not_judged=1, short=1)),
+        ("b", SourceCount(recordings=2, anomalies=1)),
+    ]

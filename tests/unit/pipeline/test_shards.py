@@ -1,0 +1,43 @@
+"""shards.py: the same files and settings give the same shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unit.pipeline.jobs import entry, settings
+
+from avizor_pipeline.shards import SHARD_BYTES, SHARD_FILES, shards
+
+
+def test_shards_are_the_same_each_time_and_hold_every_entry_once_in_order() -> None:
+    entries = [entry(f"{number}.wav") for number in range(2 * SHARD_FILES + 3)]
+    first, second = list(shards(settings(), entries)), list(shards(settings(), iter(entries)))
+    assert first == second
+    assert [len(shard.entries) for shard in first] == [SHARD_FILES, SHARD_FILES, 3]
+    assert [each for shard in first for each in shard.entries] == entries
+    assert len({shard.id for shard in first}) == 3
+
+
+def test_large_files_fill_a_shard_early() -> None:
+    entries = [entry(f"{number}.wav", size=SHARD_BYTES // 2) for number in range(4)]
+    assert [len(shard.entries) for shard in shards(settings(), entries)] == [2, 2]
+
+
+def test_a_file_that_changes_changes_the_id_of_its_shard_alone() -> None:
+    entries = [entry(f"{number}.wav") for number in range(2 * SHARD_FILES)]
+    before = [shard.id for shard in shards(settings(), entries)]
+    for change in ({"size": 1001}, {"modified_ns": 2}):
+        after = [shard.id for shard in shards(settings(), [entry("0.wav", **change), *entries[1:]])]  # type: ignore[arg-type]
+        assert after[0] != before[0]
+        assert after[1] == before[1]
+
+
+def test_other_settings_give_other_ids() -> None:
+    entries = [entry("1.wav")]
+    ids = {shard.id for alpha in (0.01, 0.05) for shard in shards(settings(alpha=alpha), entries)}
+    ids |= {shard.id for shard in shards(settings(Path("data")), entries)}
+    assert len(ids) == 3
+
+
+def test_no_entries_are_no_shards() -> None:
+    assert list(shards(settings(), [])) == []

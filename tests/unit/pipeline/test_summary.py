@@ -1,0 +1,84 @@
+"""reporting/: the summary, the metrics and the progress of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from avizor_pipeline.models import JobModel, open_models
+from avizor_pipeline.outcome import Outcome
+from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.reporting.summary import summary_lines
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.sinks.parts import Commit, SourceCount
+
+OUT = Path("results")
+
+
+@pytest.fixture
+def opened(models: Path) -> Sequence[JobModel]:
+    return open_models(JobRequest(("data",), ("kinds", "normal"), models).to_settings())
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    """Two shards, with three files of the calibrated source `a` and one of `c`."""
+    outcome = Outcome()
+    for shard, source, flagged in (("1", "a", 1), ("2", "a", 0), ("3", "a", 0), ("4", "c", 1)):
+        outcome.add(
+            Commit(
+                shard=shard, files=1, windows=6, dead_letters=0, rows={}, sha256={},
+                labels={"kinds": {"low": 1}, "normal": {}},
+                sources={
+                    "kinds": {source: SourceCount(recordings=1)},
+                    "normal": {source: SourceCount(recordings=1, anomalies=flagged)},
+                },
+            )
+        )  # fmt: skip
+    return outcome
+
+
+def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[JobModel], outcome: Outcome) -> None:
+    assert list(summary_lines(outcome, opened, 0.05, OUT, seconds=2.0)) == [
+        "4 files, 24 window rows in 2.0 s (2 items/s)",
+        "kinds: low 4",
+        "normal: recordings flagged at a promised false-alarm rate of 5.00%",
+        "  a: 1 of 3",
+        "  c: 1 of 1",
+        "  Note: c never calibrated: judged by all other sources together, and the promise does not hold there",
+        "results in results: windows/, recordings/",
+    ]
+
+
+def test_the_summary_counts_what_was_not_read_not_judged_or_clipped(opened: Sequence[JobModel]) -> None:
+    outcome = Outcome(files=5, dead_letters=2, clipped=1, peak=8.04)
+    outcome.left_out.add(Path("notes.txt"))
+    outcome.sources = {"normal": {"a": SourceCount(recordings=3, not_judged=1, short=1)}}
+    text = "\n".join(summary_lines(outcome, opened[1:], 0.05, OUT, seconds=0.0))
+    assert "  a: 0 of 3; 1 of them not judged" in text
+    assert "see the column not_judged in results/recordings" in text
+    assert "1 file holds samples beyond full scale, up to 8.04: clipped to -1..1" in text
+    assert "left out: 1 .txt" in text
+    assert "2 files could not be read: see results/dead_letters/*.parquet" in text
+    assert text.endswith("results in results: windows/, recordings/, dead_letters/")
+
+
+def test_verdicts_are_metrics_of_models_with_a_calibration_alone(opened: Sequence[JobModel], outcome: Outcome) -> None:
+    metrics = BatchMetrics()
+    metrics.set_verdicts(outcome, opened)
+    value = metrics.registry.get_sample_value
+    assert value("avizor_batch_recordings", {"model": "normal", "source": "a"}) == 3
+    assert value("avizor_batch_anomalies", {"model": "normal", "source": "c"}) == 1
+    assert value("avizor_batch_recordings", {"model": "kinds", "source": "a"}) is None
+
+
+def test_progress_in_a_log_ends_with_all_items(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress(3) as advance:
+        advance(1)
+        advance(2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("avizor batch: 3/3 items, ")
+    assert "items/s" in line
