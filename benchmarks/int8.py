@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import spoken_digits
 from training import in_batches, train_classifier
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.precision.quality import LabelledItems
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from avizor_export.data.fit_constants import fit_on as fitted_spec
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
@@ -26,7 +27,7 @@ from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_networ
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_export.precision.guard import precision_warnings
 from avizor_export.precision.int8 import MOST_ITEMS
-from avizor_export.precision.quality import METRIC_OF, LabelledItems, beside_chance
+from avizor_export.precision.quality import METRIC_OF, beside_chance
 from avizor_export.request import ExportRequest, check_labels
 from avizor_export.triton_config.cli_options import given, serving_options
 from avizor_inference.items.inputs import AudioInput, InputSpec

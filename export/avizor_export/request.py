@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import JsonValue
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.graph.optional_outputs import check_left_out
 from avizor_export.graph.wrapped import MEANINGS
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.guard import check_variant_data
-from avizor_export.precision.quality import LabelledItems
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, published_settings, with_options
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items

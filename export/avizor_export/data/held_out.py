@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from avizor_export.data.arrays import read_arrays
 from avizor_export.data.folder_notes import Notes
 from avizor_export.data.item_files import recordings, require
+from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.data.table_data import is_table, read_table
-from avizor_export.precision.quality import NORMAL_LABELS, LabelledItems
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.files import name_of

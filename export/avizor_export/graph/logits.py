@@ -12,9 +12,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.parity.tolerances import LOGITS
 from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
+
+# Name of what goes into the softmax, float[n, classes]: references return it beside their outputs, as the scale by which
+# probabilities are compared.
+LOGITS = "logits"
 
 # They give what they are given, in another type or shape, or within bounds.
 _PASSING = ("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear")

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.last_layers import last_linear_and_map
-from avizor_export.graph.logits import are_probabilities, ends_in_softmax
+from avizor_export.graph.logits import LOGITS, are_probabilities, ends_in_softmax
 from avizor_export.graph.taps import Taps, in_step, is_all_of
-from avizor_export.parity.tolerances import LOGITS
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TableInput

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avizor_export.graph.logits import LOGITS
 from avizor_inference.arrays import Floats, Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.reports import OutputDifference
@@ -26,9 +27,9 @@ SCALE_TOLERANCE = 1e-5
 ROOT_TOLERANCE = SCALE_TOLERANCE
 # Logits of 10,000 reach it. Beyond that float32 does not tell classes apart, and a wrong graph would pass.
 LARGEST_LOGIT_ROUNDING = 0.1
-# What a reference may give besides its outputs, and is not compared: the scale of the probabilities, float[n, classes], and
-# the step to which the file itself rounds them, float[n, 1].
-LOGITS, STEP = "logits", "step"
+# What a reference may return besides its outputs and LOGITS, and is not compared: the step to which the file itself rounds its
+# probabilities, float[n, 1].
+STEP = "step"
 # Rarer classes are not told apart: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
 SQUARES = ("score", "error_map")

@@ -10,20 +10,13 @@ import numpy as np
 import onnx
 from pydantic import JsonValue
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.graph.to_onnx import check_proto, strip_traces
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import (
-    METRIC_OF,
-    OUTPUT_OF,
-    LabelledItems,
-    beside_chance,
-    by_chance,
-    measure_quality,
-    quality,
-)
+from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, beside_chance, by_chance, measure_quality, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items

@@ -17,7 +17,8 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample
-from avizor_export.precision.quality import LabelledItems, beside_chance, by_chance, measure_quality, quality, roc_auc
+from avizor_export.data.labelled_items import LabelledItems
+from avizor_export.precision.quality import beside_chance, by_chance, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
