@@ -21,10 +21,10 @@ from sklearn.metrics import roc_auc_score
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
 from avizor_export.data.item_files import recordings
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.judge import Judge
 from avizor_inference.engines.embedded import EmbeddedEngine

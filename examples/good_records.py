@@ -22,8 +22,8 @@ from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
 from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.anomaly.judge import Judge

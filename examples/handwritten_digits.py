@@ -23,9 +23,9 @@ from torch import Tensor
 from training import in_batches, train_classifier
 
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.cli import describe_export
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
+from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
 from avizor_inference.repository.models import ModelVersion

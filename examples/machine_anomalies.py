@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from training import in_batches, random_crops, train_autoencoder, train_classifier
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.cli import describe_export
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped import WrappedNetwork, wrap
+from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.anomaly.item_score import ItemScore

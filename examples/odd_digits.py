@@ -22,7 +22,7 @@ from publishing import Figures, Run, publish_measured
 from training import train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
+from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.items.inputs import ImageInput

@@ -20,10 +20,10 @@ from torch import Tensor
 from training import in_batches, train_classifier
 
 from avizor_export.architectures.catalogue import build
-from avizor_export.cli import describe_export
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.build import standardised
 from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.items.audio import windows_of
 from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd

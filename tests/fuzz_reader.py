@@ -24,8 +24,8 @@ from onnx import helper
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample
-from avizor_export.description.cli import layers_of_file
 from avizor_export.description.table import layer_table
+from avizor_export.description.targets import layers_of_file
 from avizor_export.networks.onnx_adoption import adopt, outputs_of, own_input
 from avizor_export.networks.pt2_program import load_program
 from avizor_export.networks.state_dicts import load_weights

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.description.cli import describe, layers_of_design
+from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
+from avizor_export.description.targets import layers_of_design
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.engines.embedded import EmbeddedEngine

@@ -28,7 +28,7 @@ from click.testing import CliRunner
 from fuzz_reader import flipped
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.description.cli import layers_of_design, layers_of_file
+from avizor_export.description.targets import layers_of_design, layers_of_file
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.onnx_sandbox import first_look
 from avizor_export.networks.weights_files import read_weights
