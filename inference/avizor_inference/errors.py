@@ -14,7 +14,7 @@
     │   ├── EngineUnavailable      the engine is away, or was closed
     │   └── DeadlineExceeded       there was no answer in time
     ├── GatewayFull                as many calls are under way as the gateway takes at once
-    ├── CalibrationError           a p-value that the calibration at hand cannot support
+    ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as asked
@@ -85,7 +85,7 @@ class GatewayFull(AvizorError):
 
 
 class CalibrationError(AvizorError):
-    """A p-value that the calibration at hand cannot support."""
+    """A calibration that cannot be made from these recordings, or that cannot support a p-value."""
 
 
 class MediaError(AvizorError):

@@ -19,7 +19,7 @@ from avizor_export.triton_config.next_config import name_to_keep, next_config
 from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import CPU, EmbeddedEngine
-from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
 from avizor_inference.items.inputs import TensorInput, TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
@@ -146,9 +146,12 @@ def _config_before(models: Path, name: str) -> str | None:
 
 
 def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:
-    """Score normal recordings by the staged version, and write their calibration."""
+    """Score normal recordings by the staged version, and write their calibration. Raises ExportError if that fails."""
     with EmbeddedEngine(stage.root, device="cpu") as engine:
-        calibration = calibrate(engine, stage.name, normal, CPU, precision)
+        try:
+            calibration = calibrate(engine, stage.name, normal, CPU, precision)
+        except CalibrationError as error:
+            raise ExportError(str(error)) from error
     write_calibration(stage.version_folder, calibration)
 
 
