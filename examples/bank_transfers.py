@@ -23,7 +23,8 @@ from training import in_batches, train_autoencoder
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.item_files import recordings
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.judge import Judge
@@ -64,7 +65,7 @@ def make(folder: Path, seed: int) -> None:
 def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     rows = read_table(data / "train.csv", TRANSFER).rows()
-    spec = fitted(TRANSFER, rows)
+    spec = fit_constants(TRANSFER, [torch.from_numpy(rows)])
     features = in_batches(TableScaling(spec.front_end), torch.from_numpy(rows))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, tuple(features.shape[1:]))

@@ -22,7 +22,8 @@ from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
@@ -62,7 +63,7 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Figures
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     records = read(seed)
     columns = tuple(NumberColumn(name=name, lower=0) for name in records.columns)
-    spec = fitted(TableInput(front_end=TableFrontEnd(columns=columns)), records.train)
+    spec = fit_constants(TableInput(front_end=TableFrontEnd(columns=columns)), [torch.from_numpy(records.train)])
     scaling = TableScaling(spec.front_end)
     features = in_batches(scaling, torch.from_numpy(records.train))
     torch.manual_seed(seed)

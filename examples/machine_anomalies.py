@@ -24,7 +24,7 @@ from training import in_batches, random_crops, train_autoencoder, train_classifi
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.exporter import export_model
-from avizor_export.front_ends.build import standardised
+from avizor_export.front_ends.constants import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped import WrappedNetwork, wrap
 from avizor_export.report import describe_export
@@ -250,7 +250,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     train, calibration, test = make_and_read(arguments.data, arguments.seed)
-    sound = standardised(SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
+    sound = fit_constants(SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
     train_and_export_classifier(train, test, sound, arguments.models)
     train_and_export_detector(train, calibration, test, sound, arguments.models, compare=arguments.compare)
 

@@ -21,7 +21,7 @@ from training import in_batches, train_classifier
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.exporter import export_model
-from avizor_export.front_ends.build import standardised
+from avizor_export.front_ends.constants import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.report import describe_export
 from avizor_export.request import ExportRequest
@@ -98,7 +98,7 @@ def main() -> None:
     print(f"{len(train)} recordings to train, {len(test)} to test, {len({each.speaker for each in recordings})} speakers")
 
     waveforms = torch.from_numpy(np.concatenate([recording.windows[:1] for recording in train]))
-    sound = standardised(SOUND, waveforms.split(256))
+    sound = fit_constants(SOUND, waveforms.split(256))
     front_end = LogMel(sound.front_end, sound.sample_rate)
     torch.manual_seed(0)
     network = build(NETWORK, 10, (1, sound.front_end.n_mels, sound.front_end.frames(sound.window_samples)))

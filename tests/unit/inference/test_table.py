@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import recordings, sample
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
@@ -77,7 +78,7 @@ def test_constants_from_training_rows() -> None:
     rng = np.random.default_rng(0)
     rows = np.stack([rng.lognormal(3, 1, 500), rng.integers(0, 3, 500), rng.uniform(0, 24, 500)], axis=1).astype(np.float32)
     rows[::10, 0] = NAN
-    found = fitted(SPEC, rows)
+    found = fit_constants(SPEC, [torch.from_numpy(rows)])
     numbers = TableScaling(found.front_end)(torch.from_numpy(rows))[:, :2]
     np.testing.assert_allclose(numbers.mean(dim=0), 0, atol=1e-4)
     np.testing.assert_allclose(numbers.std(dim=0, correction=0), 1, atol=1e-4)
@@ -88,7 +89,9 @@ def test_constants_from_training_rows() -> None:
 
 def test_a_fill_that_is_not_given_is_the_median() -> None:
     rows = np.array([[1], [NAN], [2], [9]], np.float32)
-    (column,) = fitted(TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),))), rows).front_end.columns
+    (column,) = fit_constants(
+        TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),))), [torch.from_numpy(rows)]
+    ).front_end.columns
     assert isinstance(column, NumberColumn)
     assert (column.fill, column.mean) == (2.0, 3.5)
 
@@ -97,21 +100,21 @@ def test_large_numbers_that_change_little_are_standardised() -> None:
     """Seconds since 1970 over an hour: float32 keeps them to 128 seconds, which is still a change."""
     spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="time"),)))
     rows = np.linspace(1.7e9, 1.7e9 + 3600, 500).astype(np.float32)[:, None]
-    found = TableScaling(fitted(spec, rows).front_end)(torch.from_numpy(rows))
+    found = TableScaling(fit_constants(spec, [torch.from_numpy(rows)]).front_end)(torch.from_numpy(rows))
     assert float(found.std()) == pytest.approx(1, abs=0.05)
 
 
 def test_a_column_that_never_changes_or_has_no_value() -> None:
     rows = np.array([[5, 0, 3], [5, 1, 3]], np.float32)
-    hour = fitted(SPEC, rows).front_end.columns[2]
+    hour = fit_constants(SPEC, [torch.from_numpy(rows)]).front_end.columns[2]
     assert isinstance(hour, NumberColumn)
     assert (hour.mean, hour.std) == (3.0, 1.0)
     rows[:, 0] = NAN
     with pytest.raises(ValueError, match="'amount' has no value in 2 rows"):
-        fitted(SPEC, rows)
+        fit_constants(SPEC, [torch.from_numpy(rows)])
     rows[:, 0] = 1, math.inf
     with pytest.raises(ValueError, match="'amount' holds numbers that are not finite"):
-        fitted(SPEC, rows)
+        fit_constants(SPEC, [torch.from_numpy(rows)])
 
 
 def test_a_row_of_named_values() -> None:
