@@ -21,17 +21,17 @@ from scipy.stats import betabinom
 from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.front_ends.constants import fit_constants
-from avizor_export.front_ends.table_scaling import TableScaling
-from avizor_export.report import describe_export
-from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
-from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open import infer_rows
-from avizor_inference.items.inputs import NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build_autoencoder, build_front_end, describe_export, fit_constants
+from avizor_inference import (
+    EmbeddedEngine,
+    Judge,
+    ModelVersion,
+    NormalRecording,
+    NumberColumn,
+    TableFrontEnd,
+    TableInput,
+    infer_rows,
+)
 
 Rows = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Figures
     records = read(seed)
     columns = tuple(NumberColumn(name=name, lower=0) for name in records.columns)
     spec = fit_constants(TableInput(front_end=TableFrontEnd(columns=columns)), [torch.from_numpy(records.train)])
-    scaling = TableScaling(spec.front_end)
+    scaling = build_front_end(spec)
     features = in_batches(scaling, torch.from_numpy(records.train))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, tuple(features.shape[1:]))

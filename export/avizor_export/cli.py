@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from avizor_export.data.fit_constants import fit_on as fitted_spec
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
@@ -139,8 +139,8 @@ def export(
         task=task,
         input=spec,
         labels=names,
-        real_items=sample(real, spec, MOST_ITEMS if precision == "int8" else max(BATCH_SIZES)) if real else None,
-        normal=recordings(calibrate, spec, rule, source_column) if calibrate else None,
+        real_items=sample_items(real, spec, MOST_ITEMS if precision == "int8" else max(BATCH_SIZES)) if real else None,
+        normal=read_recordings(calibrate, spec, rule, source_column) if calibrate else None,
         evaluation=read_evaluation(evaluation) if evaluation else {},
         training=read_training(training) if training else {},
         held_out=read_held_out(evaluate_on, spec, names if task == "classify" else None) if evaluate_on else None,

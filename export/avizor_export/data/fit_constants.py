@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avizor_export.data.item_files import recordings
+from avizor_export.data.item_files import read_recordings
 from avizor_export.front_ends.constants import Scaled, fit_constants
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
@@ -30,8 +30,8 @@ def fit_on(path: Path, spec: InputSpec) -> InputSpec:
     """Return the same description, with the constants that it leaves out taken from the training data at `path`.
 
     Mean and std: of images per channel, of sound per mel band, of each number of a table, there also the fill (the median).
-    What the description gives stays. path: as `item_files.recordings` takes it. Raises ExportError if nothing is left out, if
-    there is nothing to fit, or if the data cannot be read.
+    What the description gives stays. path: as `read_recordings` takes it.
+    Raises ExportError if nothing is left out, if there is nothing to fit, or if the data cannot be read.
     """
     try:
         if isinstance(spec, TableInput):
@@ -56,7 +56,7 @@ def _fit_table(path: Path, spec: TableInput) -> TableInput:
     if not numbers:
         raise ExportError("a table without columns of numbers has no constants to fit; leave out --fit-on")
     _refuse_complete(numbers)
-    rows = [torch.from_numpy(recording.windows) for recording in recordings(path, spec, SourceRule(""))]
+    rows = [torch.from_numpy(recording.windows) for recording in read_recordings(path, spec, SourceRule(""))]
     if not rows:
         raise ExportError(f"{path} holds no rows")
     fitted = fit_constants(spec, rows)
@@ -79,7 +79,7 @@ def _batches(path: Path, spec: ImageInput | AudioInput) -> Iterator[Tensor]:
     """Yield raw items as tensors [n, *item_shape] of about _BATCH_VALUES values."""
     size = max(1, _BATCH_VALUES // math.prod(spec.tensor().item_shape))
     buffered: list[Items] = []
-    for recording in recordings(path, spec, SourceRule("")):
+    for recording in read_recordings(path, spec, SourceRule("")):
         for first in range(0, len(recording.windows), size):
             buffered.append(recording.windows[first : first + size])
             if sum(map(len, buffered)) >= size:

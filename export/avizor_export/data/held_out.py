@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from avizor_export.data.arrays import read_arrays
 from avizor_export.data.folder_notes import Notes
-from avizor_export.data.item_files import recordings, require
+from avizor_export.data.item_files import read_recordings, require
 from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.arrays import Items
@@ -54,7 +54,7 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
         if folder.name.startswith(".") or not folder.is_dir():
             notes.left_out.add(folder)
             continue
-        for recording in recordings(folder, spec, SourceRule(""), notes=notes):
+        for recording in read_recordings(folder, spec, SourceRule(""), notes=notes):
             parts.append(recording.windows)
             labels += [name_of(folder.name)] * len(recording.windows)
     notes.tell(path)

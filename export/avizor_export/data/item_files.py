@@ -20,7 +20,7 @@ from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, Tab
 from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
 
 
-def recordings(
+def read_recordings(
     path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "", notes: Notes | None = None
 ) -> Iterator[NormalRecording]:
     """Recordings below `path`, with their sources: audio files cut into windows, images, or rows or items of a file one by one.
@@ -49,7 +49,7 @@ def recordings(
         )
 
 
-def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
+def sample_items(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
     """At most so many raw items [n, *item_shape], spread evenly over what lies below `path`. Raises ExportError."""
     require(path)
     if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
@@ -66,7 +66,7 @@ def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
         items = _items(path, spec)
         parts = [np.array(items[spread(len(items), most)])] if len(items) else []
     else:
-        parts = [recording.windows for recording in recordings(path, spec, SourceRule(""))]
+        parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""))]
     if not parts:
         raise ExportError(f"{path} holds no items")
     items = np.concatenate(parts)

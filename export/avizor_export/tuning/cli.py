@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from avizor_export.data.item_files import recordings
+from avizor_export.data.item_files import read_recordings
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.live_triton.temporary_model import temporary_name
 from avizor_export.parity.probe_items import random_items
@@ -171,4 +171,4 @@ def _write(models: Path, version: ModelVersion, candidate: Candidate) -> None:
 def _items(path: Path | None, spec: InputSpec) -> Items:
     if path is None:
         return random_items(spec, _RANDOM_ITEMS)
-    return np.concatenate([recording.windows for recording in islice(recordings(path, spec, SourceRule("")), _RECORDINGS)])
+    return np.concatenate([recording.windows for recording in islice(read_recordings(path, spec, SourceRule("")), _RECORDINGS)])

@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.constants import fit_constants
 from avizor_export.front_ends.table_scaling import TableScaling
@@ -158,14 +158,14 @@ def test_rows_of_a_file_by_their_names(tmp_path: Path) -> None:
     table = pa.table({"amount": [99, None, 12.5], "country": ["ES", "XX", "IT"], "hour": pa.array([18, None, 7], pa.int64())})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), ROWS)
-    found = list(recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
+    found = list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
     assert [recording.source for recording in found] == ["north", "south", "default"]
     np.testing.assert_array_equal(np.concatenate([recording.windows for recording in found]), ROWS)
 
 
 def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("amount,country,hour,branch\n99,ES,18,007\n")
-    assert [recording.source for recording in recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
+    assert [recording.source for recording in read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
 
 
 @pytest.mark.parametrize(
@@ -244,13 +244,13 @@ def test_a_file_in_another_encoding(tmp_path: Path, text: str) -> None:
 def test_a_suffix_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "ROWS.CSV").write_text(CSV)
     np.testing.assert_array_equal(
-        np.concatenate([recording.windows for recording in recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
+        np.concatenate([recording.windows for recording in read_recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
     )
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.npy"])
 def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
-    for read in (lambda path: sample(path, SPEC, 8), lambda path: list(recordings(path, SPEC, SourceRule()))):
+    for read in (lambda path: sample_items(path, SPEC, 8), lambda path: list(read_recordings(path, SPEC, SourceRule()))):
         with pytest.raises(ExportError, match=f"{name} does not exist"):
             read(tmp_path / name)
     with pytest.raises(ExportError, match=f"{name} does not exist"):
@@ -260,7 +260,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
 def test_a_column_of_sources_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(CSV)
     with pytest.raises(ExportError, match="no column 'office'; it has hour, country, branch, amount"):
-        list(recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "office"))
+        list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "office"))
 
 
 def test_the_description_on_the_command_line(tmp_path: Path) -> None:
