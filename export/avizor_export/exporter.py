@@ -19,7 +19,7 @@ from avizor_export.graph.wrapped import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import on_server
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
-from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.parity.constant_outputs import why_same
 from avizor_export.parity.probe_items import random_items
@@ -81,7 +81,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     The input description is that of the raw items; a TensorInput has to be the graph's own tensor. output: see adopt.adopt.
     """
     request = settled(request, models)
-    first_look(path)
+    check_in_sandbox(path)
     spec, proto = adopt(path, request.input, request.task, output, request.real_items, request.leave_out)
     request = replace(request, input=spec, weights=path)
     outputs = outputs_of(proto, spec)

@@ -26,7 +26,7 @@ _OTHER_BATCHES = (1, 2, 3, 4, 16, 32, 64)
 _LEAST_MEMORY = 4 << 30
 
 
-def first_look(path: Path, limit_s: int = LIMIT_S) -> None:
+def check_in_sandbox(path: Path, limit_s: int = LIMIT_S) -> None:
     """Raise ExportError if the file cannot be read, or takes down or keeps busy the process that looks at it."""
     try:
         state = path.stat()

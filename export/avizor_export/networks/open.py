@@ -68,45 +68,45 @@ class LoadedNetwork:
 
 
 def open_network(
-    source: str,
+    name: str,
     arguments: Mapping[str, JsonValue],
     weights: GivenWeights,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
     task: Task,
 ) -> LoadedNetwork:
-    """The network that `source` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
+    """The network that `name` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
 
     spec, labels: may be absent where torchvision's weights are taken, which bring their own.
     """
-    designed = source in ARCHITECTURES or (is_spec(source) and ":" not in source)
-    is_program = source.endswith(".pt2")
+    designed = name in ARCHITECTURES or (is_spec(name) and ":" not in name)
+    is_program = name.endswith(".pt2")
     if designed:
-        _refuse_other_task(source, task)
+        _refuse_other_task(name, task)
     elif not is_program:
-        refuse_file(source)
+        refuse_file(name)
     _refuse_idle(weights, is_factory=not designed and not is_program)
     if weights.of_torchvision:
-        return _of_torchvision(source, arguments, weights.text or "", spec, labels)
+        return _of_torchvision(name, arguments, weights.text or "", spec, labels)
     if designed:
-        _check_settings(source, arguments, labels)
-    if missing := _missing(source, weights, spec, labels, designed):
+        _check_settings(name, arguments, labels)
+    if missing := _missing(name, weights, spec, labels, designed):
         raise ExportError("; ".join(missing))
     assert spec is not None
     if is_program:
         if weights.file or arguments:
             raise ExportError("a .pt2 file has weights and arguments inside; leave out --weights and --set")
-        program, dtype = load_program(Path(source)), spec.dtype if isinstance(spec, TensorInput) else "float32"
-        check_items(program, feature_shape(spec), dtype, Path(source))
+        program, dtype = load_program(Path(name)), spec.dtype if isinstance(spec, TensorInput) else "float32"
+        check_items(program, feature_shape(spec), dtype, Path(name))
         return LoadedNetwork(program, spec, labels)
     if designed:
-        return _designed(source, arguments, weights, spec, labels)
-    network, key = load_network(source, arguments, weights.file, weights.key, weights.in_factory)
+        return _designed(name, arguments, weights, spec, labels)
+    network, key = load_network(name, arguments, weights.file, weights.key, weights.in_factory)
     return LoadedNetwork(network, spec, labels, arguments, key)
 
 
 def _missing(
-    source: str,
+    name: str,
     weights: GivenWeights,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
@@ -116,10 +116,10 @@ def _missing(
     missing = []
     if spec is None:
         missing.append("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
-    if designed and not reconstructs(source) and not labels:
+    if designed and not reconstructs(name) and not labels:
         missing.append("give --labels, a text file of one label a line in the order of the outputs")
     if designed and weights.file is None:
-        missing.append(f"give the trained weights of {source!r} with --weights: without them it has learnt nothing")
+        missing.append(f"give the trained weights of {name!r} with --weights: without them it has learnt nothing")
     return missing
 
 

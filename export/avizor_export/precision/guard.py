@@ -16,7 +16,7 @@ from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, beside_chance, by_chance, measure_quality, quality
+from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, by_chance, chance_warning, measure_quality, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
@@ -89,7 +89,7 @@ def _check_there_is_skill(proto: onnx.ModelProto, precision: Precision, guard: G
     if reached <= chance:
         raise ExportError(
             f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network "
-            f"without any skill: {beside_chance(guard.task, reached, held_out.labels)}; or publish fp32"
+            f"without any skill: {chance_warning(guard.task, reached, held_out.labels)}; or publish fp32"
         )
 
 

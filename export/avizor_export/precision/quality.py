@@ -51,7 +51,7 @@ def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
     return 0.5, 2 * float(np.sqrt((count + 1) / (12 * anomalies * (count - anomalies))))
 
 
-def beside_chance(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
+def chance_warning(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
     """What is wrong where a metric is no better than chance, and what to do; None where it is better.
 
     Far below it the network tells items apart, and the labels say the opposite of what it says.

@@ -18,7 +18,7 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample_items
 from avizor_export.data.labelled_items import LabelledItems
-from avizor_export.precision.quality import beside_chance, by_chance, measure_quality, quality, roc_auc
+from avizor_export.precision.quality import by_chance, chance_warning, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
@@ -71,14 +71,14 @@ TEN = np.array([*range(10)] * 20)
 def test_far_below_chance_is_said_to_be_the_labels_and_near_it_to_be_chance(
     task: Task, reached: float, labels: np.ndarray, says: str
 ) -> None:
-    said = beside_chance(task, reached, labels)
+    said = chance_warning(task, reached, labels)
     assert said is not None
     assert re.search(says, said)
 
 
 @pytest.mark.parametrize(("task", "reached", "labels"), [("reconstruct", 0.7, HALF), ("classify", 0.2, TEN)])
 def test_nothing_is_said_of_what_is_better_than_chance(task: Task, reached: float, labels: np.ndarray) -> None:
-    assert beside_chance(task, reached, labels) is None
+    assert chance_warning(task, reached, labels) is None
 
 
 def test_measured_in_batches() -> None:
