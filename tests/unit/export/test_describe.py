@@ -229,7 +229,7 @@ def test_a_published_model_is_described_without_its_front_end(models: Path) -> N
 
 def test_what_is_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(describe, ["resnet99", "--models", str(tmp_path / "none")])
-    assert "is no architecture" in str(result.exception)
+    assert "is not an architecture" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["gone.onnx", "gone.pt2"])
