@@ -146,7 +146,7 @@ def test_a_calibration_from_a_flat_folder_stands_for_every_source(data: Path, tm
     for seed in range(19):
         write_wav(tmp_path / "flat" / f"{seed}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=seed))
     normal = list(read_recordings(tmp_path / "flat", SOUND, SourceRule()))
-    request = ExportRequest("flat", "reconstruct", SOUND, normal=normal, max_batch_size=16)
+    request = ExportRequest("flat", "reconstruct", SOUND, normal=normal, serving={"max_batch_size": 16})
     export_model(PaddedAutoencoder(), request, tmp_path / "models")
     out, model = tmp_path / "out", ("--models", str(tmp_path / "models"), "--model", "flat", "--alpha", "0.05")
     arguments = [str(AVIZOR), "batch", str(data), *model, "--out", str(out)]

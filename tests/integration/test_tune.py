@@ -144,7 +144,7 @@ def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(
     # An edit that no version can be served with is named, and with it the file to mend.
     merged = path.read_text()
     path.write_text(merged.replace("max_batch_size: 6", 'max_batch_size: 6 platform: "nonsense"', 1))
-    message = r"platform is 'nonsense'.*models/m/config\.pbtxt are kept: mend it, or delete it"
+    message = r"platform is 'nonsense'.*models/m/config\.pbtxt are kept: fix it, or delete it"
     with pytest.raises(ExportError, match=message):
         export.main(arguments, standalone_mode=False)
     # A config that cannot be read does not stand in the way of the export that mends it.

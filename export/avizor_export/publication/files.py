@@ -47,9 +47,9 @@ class ProvenGraph:
     variant: VariantReport | None = None
 
 
-def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Manifest:
-    """The manifest of the graph that lies in the staging folder. Raises ExportError if it cannot be written."""
-    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
+def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> Manifest:
+    """Return the manifest of the graph in the staging folder. Raises ExportError if it is not valid."""
+    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(proven.proto)
     front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
     try:
         return Manifest(
@@ -57,19 +57,19 @@ def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Ma
             version=stage.version,
             task=request.task,
             input=request.input,
-            outputs=made.outputs,
+            outputs=proven.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
             front_end_digest=front_end,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
             opset=graph.opset,
             ir_version=graph.ir_version,
-            parity=made.parity,
-            simplified=made.simplified,
+            parity=proven.parity,
+            simplified=proven.simplified,
             precision=request.precision,
-            variant=made.variant,
-            evaluation=dict(made.evaluation),
-            provenance=made.provenance,
+            variant=proven.variant,
+            evaluation=dict(proven.evaluation),
+            provenance=proven.provenance,
         )
     except ValidationError as error:
         raise ExportError(f"the manifest cannot be written: {describe(error)}") from error
@@ -97,7 +97,7 @@ def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, mode
     before, kept_name = _config_before(models, manifest.name), name_to_keep(models / manifest.name)
     digests = earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256}
     earlier = _manifest_before(models, manifest)
-    config = next_config(before, earlier, manifest, request.options, digests, kept_name)
+    config = next_config(before, earlier, manifest, request.serving, digests, kept_name)
     (stage.model_folder / CONFIG_FILE).write_text(config.text, encoding="utf-8")
     if config.keep_before:
         shutil.copyfile(models / manifest.name / CONFIG_FILE, stage.model_folder / kept_name)

@@ -16,7 +16,7 @@ from avizor_export.graph.to_onnx import to_onnx
 from avizor_export.graph.wrapped import wrap
 from avizor_export.networks.factories import load_network
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
-from avizor_export.request import ExportRequest, settled
+from avizor_export.request import ExportRequest, resolve
 from avizor_inference.checks.check import check_version
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
@@ -140,9 +140,9 @@ def _change_a_weight(proto: onnx.ModelProto) -> None:
 
 def test_a_full_batch_that_no_request_can_carry_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     most = 2**31 // 24  # six numbers of four bytes
-    settled(ExportRequest("m", "reconstruct", VECTOR, max_batch_size=most), tmp_path)
+    resolve(ExportRequest("m", "reconstruct", VECTOR, serving={"max_batch_size": most}), tmp_path)
     assert not caplog.messages
-    settled(ExportRequest("m", "reconstruct", VECTOR, max_batch_size=10**9), tmp_path)
+    resolve(ExportRequest("m", "reconstruct", VECTOR, serving={"max_batch_size": 10**9}), tmp_path)
     (said,) = caplog.messages
     assert f"max_batch_size 1000000000 is more than a request can carry (2 GiB: {most} items of features)" in said
 
