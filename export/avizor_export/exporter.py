@@ -13,20 +13,20 @@ import torch
 from torch import nn
 
 from avizor_export.description.layers import parameters_of
-from avizor_export.graph.logits import refuse_squashed
+from avizor_export.graph.logits import check_ends_in_logits
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrapped import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
-from avizor_export.live_triton.verify import on_server
+from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
-from avizor_export.parity.constant_outputs import why_same
+from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.guard import Guard, complaint, make_version
+from avizor_export.precision.guard import Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -158,7 +158,7 @@ def _convert(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
             metric = measure_quality(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
         report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=metric)})
         if not report.passed:
-            raise ExportError(f"through {request.verify_with}, {complaint(precision, report, metric)}")
+            raise ExportError(f"through {request.verify_with}, {refusal_message(precision, report, metric)}")
     return replace(graph, proto=proto, variant=report)
 
 
@@ -166,7 +166,7 @@ def _prove(
     request: ResolvedRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference
 ) -> ParityReport:
     """Compare the graph with its reference, on ONNX Runtime and through the server if one is named. Raises ExportError."""
-    refuse_squashed(proto)
+    check_ends_in_logits(proto)
 
     def compare(run: Run) -> ParityReport:
         return compare_runs(reference.run, run, request.input, request.real_items, reference.name, reference.perturbed)
@@ -195,7 +195,7 @@ def _warn_of_weak_proof(report: ParityReport) -> None:
             report.compared_with,
         )
     if report.same_for_all:
-        _log.warning("%s", why_same(report.same_for_all, "real" in report.samples))
+        _log.warning("%s", constant_outputs_warning(report.same_for_all, "real" in report.samples))
 
 
 def _through_server(
@@ -203,7 +203,7 @@ def _through_server(
 ) -> AbstractContextManager[Run]:
     tensor = request.input.tensor()
     config = config_text(request.name, [tensor], outputs, request.settings, labels=False, digests={}, precision=precision)
-    return on_server(parse_address(request.verify_with or ""), proto, config, tensor)
+    return run_on_server(parse_address(request.verify_with or ""), proto, config, tensor)
 
 
 def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> ModelVersion:

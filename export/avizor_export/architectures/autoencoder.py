@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.grammar import Token, layer_of, of_word, parse_words, refuse_maps
+from avizor_export.architectures.grammar import Token, layer_of_word, of_word, parse_words, refuse_maps
 
 
 class Autoencoder(nn.Module):
@@ -142,9 +142,13 @@ def _pair(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int,
         return [_linear(shape[0], token.size(), batch_norm="bn" in token.options)], (token.size(),)
     if token.kind.endswith("pool"):
         _, stride, _ = _window(token)
-        return [_plain(layer_of(token), nn.Upsample(scale_factor=stride))], (shape[0], shape[1] // stride, shape[2] // stride)
+        return [_plain(layer_of_word(token), nn.Upsample(scale_factor=stride))], (
+            shape[0],
+            shape[1] // stride,
+            shape[2] // stride,
+        )
     if token.kind == "drop":
-        return [_plain(layer_of(token))], shape
+        return [_plain(layer_of_word(token))], shape
     raise ValueError(f"{token.text!r} has no mirror image; an autoencoder is made of conv, pool, fc and drop")
 
 

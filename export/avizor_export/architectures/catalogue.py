@@ -122,10 +122,10 @@ def check_choice(choices: Mapping[str, tuple[bool | str, ...]], name: str, value
     if name not in choices:
         raise ValueError(f"there is no setting {name}; leave it out")
     if not any(value is each or (isinstance(each, str) and value == each) for each in choices[name]):
-        raise ValueError(f"{name} is {value!r}; write {' or '.join(f'{name}={spelt(each)}' for each in choices[name])}")
+        raise ValueError(f"{name} is {value!r}; write {' or '.join(f'{name}={option_text(each)}' for each in choices[name])}")
 
 
-def spelt(value: bool | str) -> str:
+def option_text(value: bool | str) -> str:
     """A setting's value as --set takes it."""
     return str(value).lower() if isinstance(value, bool) else value
 

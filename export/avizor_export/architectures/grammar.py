@@ -214,7 +214,7 @@ def map_layers(tokens: Sequence[Token], channels: int) -> nn.Sequential:
             layers += of_word(token, _convolutions(token, channels))
             channels = token.size()
         else:
-            layers += of_word(token, [layer_of(token)])
+            layers += of_word(token, [layer_of_word(token)])
     return nn.Sequential(*layers)
 
 
@@ -232,7 +232,7 @@ def _convolutions(token: Token, inputs: int) -> list[nn.Module]:
     return layers
 
 
-def layer_of(token: Token) -> nn.Module:
+def layer_of_word(token: Token) -> nn.Module:
     """The layer of a word that has no weights: a pool, a normalisation, dropout."""
     if token.kind == "drop":
         return _dropout(token)

@@ -36,7 +36,7 @@ class Notes:
             if self._loud_files <= _NAMED:
                 self._loud.append(f"{name_of(str(path))} ({level.share_beyond:.2%} of its samples)")
 
-    def tell(self, folder: Path, pattern: str = "") -> None:
+    def warn(self, folder: Path, pattern: str = "") -> None:
         """Warn of what was noted. pattern: that of the sources; raises ExportError if it matched nothing."""
         where = name_of(str(folder))
         if pattern and (unmatched := self.sources[DEFAULT_SOURCE]):

@@ -29,7 +29,7 @@ def read_recordings(
     notes: where what was left out or clipped is collected; without it, it is told at the end.
     Raises ExportError: calibration data that cannot be read is not left out silently.
     """
-    require(path)
+    check_exists(path)
     if path.suffix == ".npy":
         for item in _items(path, spec):
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
@@ -40,7 +40,7 @@ def read_recordings(
             own.sources[source] += 1
             yield _recording_of(file, spec, source, own)
         if notes is None:
-            own.tell(path, rule.pattern)
+            own.warn(path, rule.pattern)
     elif isinstance(spec, TableInput) and is_table(path):
         yield from _rows(path, spec, source_column)
     else:
@@ -51,35 +51,35 @@ def read_recordings(
 
 def sample_items(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
     """At most so many raw items [n, *item_shape], spread evenly over what lies below `path`. Raises ExportError."""
-    require(path)
+    check_exists(path)
     if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         notes = Notes()
         files = list(files_below(path, spec, notes))
         each = -(-most // max(1, len(files)))
         parts = [
-            windows[spread(len(windows), each)]
-            for place in spread(len(files), most)
+            windows[evenly_spaced(len(windows), each)]
+            for place in evenly_spaced(len(files), most)
             for windows in [_recording_of(files[place], spec, DEFAULT_SOURCE, notes).windows]
         ]
-        notes.tell(path)
+        notes.warn(path)
     elif path.suffix == ".npy":
         items = _items(path, spec)
-        parts = [np.array(items[spread(len(items), most)])] if len(items) else []
+        parts = [np.array(items[evenly_spaced(len(items), most)])] if len(items) else []
     else:
         parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""))]
     if not parts:
         raise ExportError(f"{path} holds no items")
     items = np.concatenate(parts)
-    return items[spread(len(items), most)]
+    return items[evenly_spaced(len(items), most)]
 
 
-def require(path: Path) -> None:
+def check_exists(path: Path) -> None:
     """Raise ExportError for a path that is not there, before anything is said of its kind."""
     if not path.exists():
         raise ExportError(f"{path} does not exist")
 
 
-def spread(count: int, most: int) -> NDArray[np.int64]:
+def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
     """Places of at most `most` among `count` things, evenly spread; the first and the last are among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
 

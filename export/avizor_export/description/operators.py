@@ -26,7 +26,7 @@ _POINTWISE = {
 }
 
 
-def layer_of(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer | None, Reach]:
+def layer_of_node(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer | None, Reach]:
     """The layer that a node is, and what depends on it; None for a node that is no layer of its own."""
     kind = node.op_type
     if kind in ("Conv", "ConvTranspose") and weights:

@@ -11,7 +11,7 @@ from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.architectures.grammar import reconstructs, words_of
 from avizor_export.description.layer import Layer
 from avizor_export.description.layers import layers_of
-from avizor_export.description.stored_weights import loaded
+from avizor_export.description.stored_weights import load_model
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.pt2_program import load_program
 from avizor_inference.errors import ExportError
@@ -46,7 +46,7 @@ def layers_of_file(path: Path) -> list[Layer]:
     if not path.exists():
         raise ExportError(f"{path} does not exist")
     try:
-        model = loaded(path)
+        model = load_model(path)
         if not len(model.graph):
             raise ValueError("it has no nodes")
         return layers_of(model)
@@ -57,7 +57,7 @@ def layers_of_file(path: Path) -> list[Layer]:
 def layers_of_program(path: Path) -> list[Layer]:
     """Layers of an exported program, a .pt2 file. Raises ExportError if it cannot be read, or has a size that is free."""
     program = load_program(path)
-    (tensor,) = program.taken()
+    (tensor,) = program.input_tensors()
     sizes = tuple(tensor.shape[1:])
     if not all(isinstance(size, int) for size in sizes):
         raise ExportError(f"{path} takes items of any {list(sizes)}; export it for one size to see what its layers do")

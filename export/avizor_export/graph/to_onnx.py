@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.translation_errors import why_invalid, why_untranslated
-from avizor_export.graph.weight_names import name_folded, network_origins
+from avizor_export.graph.weight_names import network_origins, rename_folded_weights
 from avizor_export.graph.wrapped import WrappedNetwork
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
@@ -41,7 +41,7 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
     if simplify:
         before = network_origins(program.model.graph)
         simplify(program)
-        name_folded(program.model.graph, before)
+        rename_folded_weights(program.model.graph, before)
     proto = program.model_proto
     strip_traces(proto)
     check_proto(proto)

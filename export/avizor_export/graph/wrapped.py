@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.last_layers import last_linear_and_map
-from avizor_export.graph.logits import LOGITS, are_probabilities, ends_in_softmax
-from avizor_export.graph.taps import Taps, in_step, is_all_of
+from avizor_export.graph.logits import LOGITS, are_probabilities, softmax_error
+from avizor_export.graph.taps import Taps, is_view_of, names_with_a_row_per_item
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TableInput
@@ -118,8 +118,8 @@ class WrappedNetwork(nn.Module):
                     f"the network takes a batch of {sizes[0]} and not one of {len(other)}; look for a reshape or an expand "
                     f"with a fixed batch size, and use x.shape[0] or -1 there, or for a norm over the batch: {error}"
                 ) from error
-        kept = in_step(caught, self._taps.take(), sizes)
-        self._taps.keep({name for name in kept if not any(is_all_of(caught[name], each) for each in (example, returned))})
+        kept = names_with_a_row_per_item(caught, self._taps.take(), sizes)
+        self._taps.keep({name for name in kept if not any(is_view_of(caught[name], each) for each in (example, returned))})
 
 
 class WrappedClassifier(WrappedNetwork):
@@ -133,7 +133,7 @@ class WrappedClassifier(WrappedNetwork):
                 f"the network gives {list(logits.shape)} for a batch of {len(example)}; a classifier gives [batch, classes]"
             )
         if are_probabilities(logits.numpy()):
-            raise ends_in_softmax()
+            raise softmax_error()
         self._own_outputs = ("probabilities",)
         linear, last_map = last_linear_and_map(network, lambda: _run(self, example))
         if linear is not None:
@@ -160,7 +160,7 @@ class WrappedAutoencoder(WrappedNetwork):
         with torch.inference_mode():
             features = front_end(example)
         reconstruction = _run(self, example)
-        if is_all_of(reconstruction, features):
+        if is_view_of(reconstruction, features):
             raise ExportError("the network gives back what it takes as it is; its error would be 0 on everything")
         self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
         self._own_outputs = ("score", "error_map", "reconstruction")

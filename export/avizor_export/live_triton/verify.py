@@ -18,7 +18,7 @@ from avizor_inference.repository.triton_config import TRITON_TYPES, parse_config
 
 
 @contextmanager
-def on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorSpec) -> Iterator[Run]:
+def run_on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorSpec) -> Iterator[Run]:
     """Load the graph on a Triton for the time of the block; gives how to run it. Raises ExportError.
 
     More items than the configuration's max_batch_size go in several calls.

@@ -40,7 +40,7 @@ def load_network(
         return network, load_weights(network, read_weights(weights), key)
     count = sum(value.numel() for value in network.state_dict().values() if isinstance(value, Tensor) and not is_lazy(value))
     if count and not weights_in_factory:
-        if not _gives_again(network, factory, arguments):
+        if not _returns_same_weights(network, factory, arguments):
             raise ExportError(
                 f"{factory!r} gives a network whose {count:,} numbers are others each time: random, of a network that "
                 "was never trained; give the trained ones with --weights, or add --weights-in-factory to publish these"
@@ -53,7 +53,7 @@ def load_network(
     return network, None
 
 
-def _gives_again(network: nn.Module, factory: str, arguments: Mapping[str, object]) -> bool:
+def _returns_same_weights(network: nn.Module, factory: str, arguments: Mapping[str, object]) -> bool:
     """Whether the factory gives the same weights again when chance is another. It is called a second time for that."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
@@ -72,7 +72,7 @@ def _gives_again(network: nn.Module, factory: str, arguments: Mapping[str, objec
 
 
 def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
-    target = _imported(factory)
+    target = _import_factory(factory)
     try:
         network = target(**arguments)
     except (Exception, SystemExit) as error:  # the user's own code
@@ -84,7 +84,7 @@ def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
     return network
 
 
-def _imported(factory: str) -> Callable[..., object]:
+def _import_factory(factory: str) -> Callable[..., object]:
     module_name, _, attribute = factory.partition(":")
     if "/" in module_name or module_name.endswith(".py"):
         raise ExportError(
@@ -95,12 +95,12 @@ def _imported(factory: str) -> Callable[..., object]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look in the folder it is called from
     try:
-        found: Callable[..., object] = attrgetter(attribute)(importlib.import_module(module_name))
+        target: Callable[..., object] = attrgetter(attribute)(importlib.import_module(module_name))
     except (ImportError, AttributeError) as error:
         raise ExportError(f"cannot import {factory!r}: {error}; it has to be importable from here or installed") from error
     except (Exception, SystemExit) as error:  # the user's own code
         raise ExportError(f"cannot import {factory!r}: it fails with {type(error).__name__}: {error}") from error
-    return found
+    return target
 
 
 def _as_module(file: PurePath, attribute: str) -> str:

@@ -66,7 +66,7 @@ def _of_archive(path: Path) -> Kind:
     return Kind.KERAS if any(name.endswith(".weights.h5") for name in names) else Kind.UNKNOWN
 
 
-def as_source(path: Path, kind: Kind) -> str:
+def how_to_export(path: Path, kind: Kind) -> str:
     """What to do with a file that is no weights file, to have it exported."""
     if kind == Kind.FOLDER:
         return "name a file in it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from avizor_export.networks.file_kinds import Kind, as_source, kind_of
+from avizor_export.networks.file_kinds import Kind, how_to_export, kind_of
 from avizor_export.networks.weights_files import read_weights
 from avizor_inference.errors import ExportError
 
@@ -39,7 +39,9 @@ def refuse_file(network: str) -> None:
         raise ExportError(f"{network} does not exist, and {rule}; weights are given with --weights")
     kind = kind_of(path)
     if kind not in _WEIGHTS:
-        raise ExportError(f"{network} {kind.value}; {rule}" + ("" if kind == Kind.UNKNOWN else f"; {as_source(path, kind)}"))
+        raise ExportError(
+            f"{network} {kind.value}; {rule}" + ("" if kind == Kind.UNKNOWN else f"; {how_to_export(path, kind)}")
+        )
     try:
         read_weights(path)
     except ExportError as error:

@@ -17,7 +17,7 @@ from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.build import build_front_end
-from avizor_export.graph.logits import has_softmax, passed_on, step_of
+from avizor_export.graph.logits import has_softmax, passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped import enlargement, meanings
@@ -118,7 +118,7 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
                 f"output {each.name!r} cannot be served: {describe(error)}; export the model again{or_left_out(each.name)}"
             ) from error
     meaning = meanings({each.name: each.item_shape for each in specs}, spec)
-    if "probabilities" in meaning and step_of(proto.graph, "probabilities"):
+    if "probabilities" in meaning and quantisation_step(proto.graph, "probabilities"):
         meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
     return tuple(each.model_copy(update={"meaning": meaning[each.name]}) for each in specs)
 
@@ -260,14 +260,14 @@ def _finish(
 
 
 def _values(proto: onnx.ModelProto, items: Items, task: Task, chosen: str) -> dict[str, Items]:
-    """What the graph gives for two items, and of a classifier what its chosen output is made of (`passed_on`).
+    """What the graph gives for two items, and of a classifier what its chosen output is made of (`passed_on_values`).
 
     Raises ExportError where it does not run, or gives sizes that depend on the items.
     """
     outputs = {value.name for value in proto.graph.output}
     whole = onnx.ModelProto()
     whole.CopyFrom(proto)
-    inner = passed_on(proto.graph, chosen) if task == "classify" else []
+    inner = passed_on_values(proto.graph, chosen) if task == "classify" else []
     whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in outputs)
     try:
         run = onnxruntime_run(whole)

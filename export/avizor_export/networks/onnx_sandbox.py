@@ -32,19 +32,19 @@ def check_in_sandbox(path: Path, limit_s: int = LIMIT_S) -> None:
         state = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ExportError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
-    _look(path.resolve(), limit_s, state.st_size, state.st_mtime_ns)
+    _check_once(path.resolve(), limit_s, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache
-def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
+def _check_once(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
     """Once for each state of a file; what was raised is not kept."""
     command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path), str(limit_s)]
     try:
         process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise _endless(path, limit_s) from error
+        raise _time_limit_error(path, limit_s) from error
     if process.returncode == -signal.SIGXCPU:  # with several threads at work it comes before the timeout
-        raise _endless(path, limit_s)
+        raise _time_limit_error(path, limit_s)
     if process.returncode < 0:
         how = signal.Signals(-process.returncode).name
         raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
@@ -53,7 +53,7 @@ def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
         raise ExportError(f"{path} cannot be run: {last[:300]}; export it again")
 
 
-def _endless(path: Path, limit_s: int) -> ExportError:
+def _time_limit_error(path: Path, limit_s: int) -> ExportError:
     return ExportError(
         f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or sizes that are not meant"
     )
@@ -66,13 +66,13 @@ def _main(path: Path, limit_s: int) -> None:
     import onnxruntime as ort
     from onnx import version_converter
 
-    from avizor_export.networks.onnx_files import standardised
+    from avizor_export.networks.onnx_files import without_dialects
     from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
 
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-        model = standardised(model)
+        model = without_dialects(model)
         graph = graph_of(model)
         if set(graph.opsets) - STANDARD_DOMAINS or len(graph.inputs) != 1:
             return

@@ -20,7 +20,7 @@ from avizor_export.networks.factories import load_network
 from avizor_export.networks.misplaced_file import refuse_file
 from avizor_export.networks.pt2_program import check_items, load_program
 from avizor_export.networks.state_dicts import load_weights, nearest
-from avizor_export.networks.torchvision_weights import SCHEME, fitting, published_weights, refuse_without
+from avizor_export.networks.torchvision_weights import SCHEME, check_has_weights, published_weights, without_auxiliary_heads
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
@@ -140,7 +140,7 @@ def _of_torchvision(
 ) -> LoadedNetwork:
     """With the weights that torchvision publishes: in the layout that they were trained in, whatever the size of the input."""
     batch_norm, settings, others = _settings(design, arguments)
-    refuse_without(design, batch_norm)
+    check_has_weights(design, batch_norm)
     if others:
         raise ExportError(f"torchvision's weights have their own classes; leave out --set {', '.join(others)}")
     published = published_weights(design, text, batch_norm)
@@ -207,7 +207,7 @@ def _designed(
         network, weights = build(design, classes, shape, batch_norm=batch_norm), read_weights(given.file)
     else:
         variants, file = variants_of(design, classes, shape, batch_norm), read_weights(given.file)
-        weights = fitting(file, design)
+        weights = without_auxiliary_heads(file, design)
         if len(weights.tensors) < len(file.tensors):
             _log.warning("%s: its auxiliary heads, aux1 and aux2, are left out; only training needs them", given.file)
         settings = dict(settings_for(design, variants, settings, weights, given.key))

@@ -16,7 +16,7 @@ from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, by_chance, chance_warning, measure_quality, quality
+from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, chance_level, chance_warning, measure_quality, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
@@ -78,14 +78,17 @@ def make_version(
     measured = emulate_float16(proto) if precision == "fp16" else made
     report = _report(proto, made, measured, {"target": target, **settings}, guard)
     if not report.passed:
-        raise ExportError(complaint(precision, report, report.after))
+        raise ExportError(refusal_message(precision, report, report.after))
     return made, report
 
 
 def _check_there_is_skill(proto: onnx.ModelProto, precision: Precision, guard: Guard) -> None:
     """A network that has none, or one whose labels say the opposite, loses nothing by its metric whatever becomes of it."""
     held_out = guard.held_out
-    reached, (chance, _) = measure_quality(onnxruntime_run(proto), guard.task, held_out), by_chance(guard.task, held_out.labels)
+    reached, (chance, _) = (
+        measure_quality(onnxruntime_run(proto), guard.task, held_out),
+        chance_level(guard.task, held_out.labels),
+    )
     if reached <= chance:
         raise ExportError(
             f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network "
@@ -101,7 +104,7 @@ def _check_loads(made: onnx.ModelProto, precision: Precision) -> None:
         raise ExportError(f"ONNX Runtime cannot run the network in {precision} on this CPU: {why}; publish fp32") from error
 
 
-def complaint(precision: Precision, report: VariantReport, after: float) -> str:
+def refusal_message(precision: Precision, report: VariantReport, after: float) -> str:
     """Why a variant is refused."""
     return (
         f"{precision} loses {report.before - after:.4f} of {report.metric} ({report.before:.4f} to {after:.4f} on "

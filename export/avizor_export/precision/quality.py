@@ -38,7 +38,7 @@ def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
     return roc_auc(values[:, 0], labels == 1)
 
 
-def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
+def chance_level(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
     """The metric without any skill, and two standard errors of it.
 
     Of accuracy: by naming the most frequent class for each item. Of ROC AUC: by random scores (Mann and Whitney, 1947).
@@ -56,7 +56,7 @@ def chance_warning(task: Task, reached: float, labels: NDArray[np.int64]) -> str
 
     Far below it the network tells items apart, and the labels say the opposite of what it says.
     """
-    metric, (chance, margin) = METRIC_OF[task], by_chance(task, labels)
+    metric, (chance, margin) = METRIC_OF[task], chance_level(task, labels)
     if reached > chance + margin:
         return None
     without = "naming the most frequent class alone" if task == "classify" else "scores at random"

@@ -11,9 +11,9 @@ from pydantic import JsonValue
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.layers import layers_of
-from avizor_export.description.stored_weights import from_proto
+from avizor_export.description.stored_weights import model_from_proto
 from avizor_export.description.table import layer_table, unexplained_parameters
-from avizor_export.parity.constant_outputs import why_same
+from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed
 from avizor_export.precision.guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
@@ -90,7 +90,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
             yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} | the same |"
     yield ""
     if report.same_for_all:
-        yield from (f"Note: {why_same(report.same_for_all, 'real' in report.samples)}.", "")
+        yield from (f"Note: {constant_outputs_warning(report.same_for_all, 'real' in report.samples)}.", "")
     for where, agreement in (("", report), ("Through the server: ", report.server)):
         if agreement is None:
             continue
@@ -151,7 +151,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
 
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
-    layers = layers_of(from_proto(proto))
+    layers = layers_of(model_from_proto(proto))
     rows = layer_table(layers, parameters)
     yield from ("## Layers", "")
     yield _row(*rows[0])

@@ -18,7 +18,7 @@ from support import SAMPLE_RATE, SOUND, tone, write_wav
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample_items
 from avizor_export.data.labelled_items import LabelledItems
-from avizor_export.precision.quality import by_chance, chance_warning, measure_quality, quality, roc_auc
+from avizor_export.precision.quality import chance_level, chance_warning, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
@@ -39,11 +39,11 @@ def test_roc_auc_is_scikit_learns(ties: bool) -> None:
 def test_what_chance_gives_is_what_random_answers_give() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(200) < 0.1).astype(np.int64)
-    chance, margin = by_chance("reconstruct", labels)
+    chance, margin = chance_level("reconstruct", labels)
     found = [roc_auc(rng.standard_normal(200), labels == 1) for _ in range(2000)]
     assert np.mean(found) == pytest.approx(chance, abs=0.005)
     assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
-    chance, margin = by_chance("classify", labels)
+    chance, margin = chance_level("classify", labels)
     found = [np.mean(rng.random(200) >= 1 - np.mean(labels == 0)) for _ in range(2000)]
     assert np.mean(found) == pytest.approx(chance, abs=0.005)
     assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
