@@ -40,7 +40,7 @@ from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.items.inputs import AudioInput, InputSpec
 from avizor_inference.items.sources import SourceRule
-from avizor_inference.option_groups import GroupedCommand, option_group
+from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
 
@@ -60,87 +60,81 @@ def _parse_settings(context: click.Context, parameter: click.Parameter, texts: S
 
 
 _path = click.Path(path_type=Path)
-_INPUT = option_group(
-    "Input",
-    click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True, help="What the network does."),
-    click.option("--input", metavar="SPEC", help="Raw item: a JSON file, or as image:height=32,width=32,channels=1,mean=0.5."),
-    click.option("--labels", type=_path, help="Text file with one label a line, in the order of the outputs (classify)."),
-    click.option("--weights", metavar="FILE", help="State dict, checkpoint, or torchvision:IMAGENET1K_V1[=FILE]."),
-    click.option("--weights-key", metavar="KEY", help="Set of weights to take from a file with several, such as ema."),
-    click.option("--weights-in-factory", is_flag=True, help="Trust the weights that the factory itself loads."),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="KEY=JSON",
-        callback=_parse_settings,
-        help="Argument of the factory or architecture.",
-    ),
-    click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several."),
-    click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them."),
-)
-_PROOF = option_group(
-    "Proof",
-    click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy."),
-    click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well."),
-    click.option(
-        "--evaluate-on",
-        type=_path,
-        help="Labelled held-out data to measure on: a folder with one for each class (good, ...), a table, or .npz.",
-    ),
-    click.option("--evaluation", type=_path, help="JSON file of metrics measured on held-out data, for the manifest."),
-    click.option("--training", type=_path, help="JSON file of lists of numbers by epoch, to plot in the model card."),
-)
-_CALIBRATION = option_group(
-    "Calibration (reconstruct)",
-    click.option("--calibrate", type=_path, help="Normal data not trained on: a folder, .csv, .parquet or .npy."),
-    click.option(
-        "--source-pattern",
-        default="",
-        show_default=False,
-        help="Regular expression whose first group in a file's path is its source.",
-    ),
-    click.option(
-        "--source-column", default="", show_default=False, help="Column of --calibrate's table that names each row's source."
-    ),
-)
-_PRECISION = option_group(
-    "Precision",
-    click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT."),
-    click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs."),
-    click.option(
-        "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
-    ),
-)
-_RESULT = option_group(
-    "Output",
-    click.option("--name", required=True, help="Model name to publish under."),
-    click.option("--models", type=_path, default=Path("models"), help="Model repository, created if it does not exist."),
-    click.option(
-        "--leave-out",
-        multiple=True,
-        type=click.Choice(OPTIONAL["classify"]),
-        help="Optional output to publish without; may be repeated.",
-    ),
-)
+
+_GROUPS = {
+    "Output": ("name", "models", "leave_out"),
+    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "output", "fit_on"),
+    "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
+    "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
+    "Precision": ("int8", "fp16", "max_drop"),
+    "Serving (kept from the version before, unless given)": tuple(ServingOptions.__annotations__),
+}
+
+_EXAMPLES = """\b
+Examples:
+  avizor export mynet:net --weights net.pt --name digits --task classify \\
+    --input image:height=32,width=32,channels=1 --labels labels.txt --items images/
+  avizor export pumps.onnx --name pumps --task reconstruct --calibrate normal/
+"""
 
 
 @click.command(
     cls=GroupedCommand,
     short_help="Export a trained network to a Triton model repository.",
-    examples=(
-        "avizor export mynet:net --weights net.pt --name digits --task classify \\",
-        "  --input image:height=32,width=32,channels=1 --labels labels.txt --items images/",
-        "avizor export pumps.onnx --name pumps --task reconstruct --calibrate normal/",
-    ),
+    groups=_GROUPS,
+    context_settings={"show_default": True},
+    epilog=_EXAMPLES,
 )
 @click.argument("network")
-@_RESULT
-@_INPUT
-@_PROOF
-@_CALIBRATION
-@_PRECISION
-@option_group("Serving (kept from the version before, unless given)", serving_options)
+@click.option("--name", required=True, help="Model name to publish under.")
+@click.option("--models", type=_path, default=Path("models"), help="Model repository, created if it does not exist.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    type=click.Choice(OPTIONAL["classify"]),
+    help="Optional output to publish without; may be repeated.",
+)
+@click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True, help="What the network does.")
+@click.option("--input", metavar="SPEC", help="Raw item: a JSON file, or as image:height=32,width=32,channels=1,mean=0.5.")
+@click.option("--labels", type=_path, help="Text file with one label a line, in the order of the outputs (classify).")
+@click.option("--weights", metavar="FILE", help="State dict, checkpoint, or torchvision:IMAGENET1K_V1[=FILE].")
+@click.option("--weights-key", metavar="KEY", help="Set of weights to take from a file with several, such as ema.")
+@click.option("--weights-in-factory", is_flag=True, help="Trust the weights that the factory itself loads.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=JSON",
+    callback=_parse_settings,
+    help="Argument of the factory or architecture.",
+)
+@click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
+@click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
+@click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
+@click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well.")
+@click.option(
+    "--evaluate-on",
+    type=_path,
+    help="Labelled held-out data to measure on: a folder with one for each class (good, ...), a table, or .npz.",
+)
+@click.option("--evaluation", type=_path, help="JSON file of metrics measured on held-out data, for the manifest.")
+@click.option("--training", type=_path, help="JSON file of lists of numbers by epoch, to plot in the model card.")
+@click.option("--calibrate", type=_path, help="Normal data not trained on: a folder, .csv, .parquet or .npy.")
+@click.option(
+    "--source-pattern",
+    default="",
+    show_default=False,
+    help="Regular expression whose first group in a file's path is its source.",
+)
+@click.option(
+    "--source-column", default="", show_default=False, help="Column of --calibrate's table that names each row's source."
+)
+@click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
+@click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
+@click.option(
+    "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
+)
+@serving_options
 def export(**options: Any) -> None:
     """Export NETWORK to a Triton model repository.
 

@@ -18,39 +18,42 @@ from avizor_export.description.layer import Layer
 from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.description.targets import layers_of_design, layers_of_file, layers_of_program
 from avizor_inference.errors import ExportError
-from avizor_inference.option_groups import GroupedCommand, option_group
+from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.repository.manifest import NAME_PATTERN
 from avizor_inference.repository.models import ModelRepository
 
 _positive = click.IntRange(min=1)
 
+_GROUPS = {
+    "Published models": ("models",),
+    "Architectures and specs": ("classes", "channels", "size", "height", "width", "columns", "batch_norm", "layout"),
+}
+
+_EXAMPLES = """\b
+Examples:
+  avizor describe "conv32x2 pool conv64x2 pool fc256 fc10" --size 32 --channels 1
+  avizor describe digits --models models
+"""
+
 
 @click.command(
     cls=GroupedCommand,
     short_help="Print a network layer by layer.",
-    epilog="\b\n" + GRAMMAR.replace("\n\n", "\n\n\b\n"),
-    examples=(
-        'avizor describe "conv32x2 pool conv64x2 pool fc256 fc10" --size 32 --channels 1',
-        "avizor describe digits --models models",
-    ),
+    epilog=_EXAMPLES + "\n\b\n" + GRAMMAR.replace("\n\n", "\n\n\b\n"),
+    groups=_GROUPS,
+    context_settings={"show_default": True},
 )
 @click.argument("target")
-@option_group(
-    "Published models",
-    click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Model repository."),
-)
-@option_group(
-    "Architectures and specs",
-    click.option("--classes", type=_positive, show_default="as published, or as the spec says", help="Number of classes."),
-    click.option("--channels", type=_positive, show_default="as published; 3 for a spec", help="Channels of the input."),
-    click.option("--size", type=_positive, show_default="as published; 32 for a spec", help="Height and width in pixels."),
-    click.option("--height", type=_positive, help="Height in pixels, instead of --size."),
-    click.option("--width", type=_positive, help="Width in pixels, instead of --size."),
-    click.option("--columns", type=_positive, help="Numbers of a table row, for a spec that begins with fc."),
-    click.option("--batch-norm", is_flag=True, help="Show the variant with batch norm (alexnet, zfnet, vgg16)."),
-    click.option(
-        "--layout", type=click.Choice(LAYOUTS), show_default="adapted", help="Layout of an architecture of torchvision's."
-    ),
+@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Model repository.")
+@click.option("--classes", type=_positive, show_default="as published, or as the spec says", help="Number of classes.")
+@click.option("--channels", type=_positive, show_default="as published; 3 for a spec", help="Channels of the input.")
+@click.option("--size", type=_positive, show_default="as published; 32 for a spec", help="Height and width in pixels.")
+@click.option("--height", type=_positive, help="Height in pixels, instead of --size.")
+@click.option("--width", type=_positive, help="Width in pixels, instead of --size.")
+@click.option("--columns", type=_positive, help="Numbers of a table row, for a spec that begins with fc.")
+@click.option("--batch-norm", is_flag=True, help="Show the variant with batch norm (alexnet, zfnet, vgg16).")
+@click.option(
+    "--layout", type=click.Choice(LAYOUTS), show_default="adapted", help="Layout of an architecture of torchvision's."
 )
 def describe(target: str, models: Path, **options: Any) -> None:
     """Print TARGET layer by layer: output, receptive field, parameters, multiply-adds and their share.

@@ -37,7 +37,7 @@ from avizor_inference.engines.open import EMBEDDED
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec
 from avizor_inference.items.sources import SourceRule
-from avizor_inference.option_groups import GroupedCommand, option_group
+from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 _path = click.Path(path_type=Path)
@@ -59,41 +59,40 @@ def _numbers(option: str, minimum: int, help_: str) -> Callable[[_Command], _Com
     return click.option(option, callback=parse, metavar="N,N,...", help=help_)
 
 
+_GROUPS = {
+    "Measurement": ("models", "engine", "items", "device", "seconds"),
+    "Candidates": ("batch", "threads", "instances", "queue_delay_us", "clients"),
+    "Choice": ("max_p99_ms", "picture", "dry_run"),
+}
+
+_EXAMPLES = """\b
+Examples:
+  avizor tune digits --models models --max-p99-ms 20
+  avizor tune digits --engine triton://localhost:8001 --clients 1,16 --dry-run
+"""
+
+
 @click.command(
     cls=GroupedCommand,
     short_help="Measure a model here and write its best settings.",
-    examples=(
-        "avizor tune digits --models models --max-p99-ms 20",
-        "avizor tune digits --engine triton://localhost:8001 --clients 1,16 --dry-run",
-    ),
+    groups=_GROUPS,
+    context_settings={"show_default": True},
+    epilog=_EXAMPLES,
 )
 @click.argument("model")
-@option_group(
-    "Measurement",
-    click.option("--models", type=_path, default=Path("models"), help="Model repository."),
-    click.option("--engine", metavar="ENGINE", default=EMBEDDED, help="`ort` (embedded), or triton://HOST:PORT."),
-    click.option("--items", type=_path, help="Real items to send: a folder, .csv, .parquet or .npy; else random ones."),
-    click.option(
-        "--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the embedded engine."
-    ),
-    click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, help="Seconds for each candidate."),
-)
-@option_group(
-    "Candidates",
-    _numbers("--batch", 0, "Rows of a call; on Triton preferred batch sizes, 0 for none."),
-    _numbers("--threads", 0, "Threads of one run; 0 is one for each core."),
-    _numbers("--instances", 1, "Calls at once on one session; on Triton instances of the model."),
-    _numbers("--queue-delay-us", 0, "Triton: microseconds that a request waits for others to share a batch with."),
-    _numbers("--clients", 1, "Triton: calls under way at once."),
-)
-@option_group(
-    "Choice",
-    click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Highest acceptable p99 latency, in ms."),
-    click.option(
-        "--plot", "picture", type=_path, show_default="tune-MODEL.png", help="PNG of throughput against p99 to write."
-    ),
-    click.option("--dry-run", is_flag=True, help="Measure and choose, but do not change config.pbtxt."),
-)
+@click.option("--models", type=_path, default=Path("models"), help="Model repository.")
+@click.option("--engine", metavar="ENGINE", default=EMBEDDED, help="`ort` (embedded), or triton://HOST:PORT.")
+@click.option("--items", type=_path, help="Real items to send: a folder, .csv, .parquet or .npy; else random ones.")
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the embedded engine.")
+@click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, help="Seconds for each candidate.")
+@_numbers("--batch", 0, "Rows of a call; on Triton preferred batch sizes, 0 for none.")
+@_numbers("--threads", 0, "Threads of one run; 0 is one for each core.")
+@_numbers("--instances", 1, "Calls at once on one session; on Triton instances of the model.")
+@_numbers("--queue-delay-us", 0, "Triton: microseconds that a request waits for others to share a batch with.")
+@_numbers("--clients", 1, "Triton: calls under way at once.")
+@click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Highest acceptable p99 latency, in ms.")
+@click.option("--plot", "picture", type=_path, show_default="tune-MODEL.png", help="PNG of throughput against p99 to write.")
+@click.option("--dry-run", is_flag=True, help="Measure and choose, but do not change config.pbtxt.")
 def tune(**options: Any) -> None:
     """Measure MODEL here, show throughput against p99, and write the best settings into its config.pbtxt.
 

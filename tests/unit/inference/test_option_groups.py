@@ -1,53 +1,29 @@
-"""Help of commands with groups of options."""
+"""option_groups.py: help texts with the options under headings."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
+import pytest
 from click.testing import CliRunner
 
-from avizor_inference.option_groups import GroupedCommand, option_group
+from avizor_inference.option_groups import GroupedCommand
 
 
-def both(command: Any) -> Any:
-    return click.option("--third", help="Third.")(click.option("--fourth", help="Fourth.")(command))
+def test_options_are_shown_in_the_order_of_their_groups_and_the_rest_last() -> None:
+    @click.command(cls=GroupedCommand, groups={"Second": ["second"], "First": ["first"]})
+    @click.argument("place")
+    @click.option("--first", help="One.")
+    @click.option("--loose", help="Three.")
+    @click.option("--second", help="Two.")
+    @click.option("--hidden", hidden=True)
+    def command(**_options: str) -> None: ...
+
+    shown = CliRunner().invoke(command, ["--help"]).output
+    words = [word for word in shown.split() if word.endswith(":") or word.startswith("--")]
+    assert words == ["Usage:", "Second:", "--second", "First:", "--first", "options:", "--loose", "--help"]
+    assert "PLACE" not in shown.partition("Second:")[2]
 
 
-@click.command(cls=GroupedCommand, examples=["cook --first 2", "cook --second --third x"], epilog="Good luck.")
-@click.argument("dish", required=False)
-@option_group(
-    "Numbers",
-    click.option("--first", type=int, default=7, help="First of all."),
-    click.option("--second", is_flag=True, help="Second."),
-)
-@option_group("Words", both)
-@click.option("--alone", help="In no group.")
-def cook(**options: object) -> None:
-    """Cook."""
-    click.echo(repr(sorted(options.items())))
-
-
-def test_options_are_printed_under_the_title_of_their_group_and_others_last() -> None:
-    lines = [line.strip() for line in CliRunner().invoke(cook, ["--help"]).output.splitlines() if line.strip()]
-    shown = [line.split("  ")[0] for line in lines[2:]]
-    assert shown == [
-        *("Numbers:", "--first INTEGER", "--second"),
-        *("Words:", "--third TEXT", "--fourth TEXT"),
-        *("Other options:", "--alone TEXT", "--help"),
-        *("Examples:", "cook --first 2", "cook --second --third x"),
-        "Good luck.",
-    ]
-    assert "--first INTEGER  First of all.  [default: 7]" in lines
-
-
-def test_options_of_a_group_work_as_others_do() -> None:
-    result = CliRunner().invoke(cook, ["--third", "x", "--second"])
-    expected = {"first": 7, "second": True, "third": "x", "fourth": None, "alone": None, "dish": None}
-    assert result.output.strip() == repr(sorted(expected.items()))
-
-
-def test_a_command_without_groups_looks_as_ever() -> None:
-    plain = click.Command("plain", params=[click.Option(["--one"], help="One.")])
-    same = GroupedCommand("plain", params=[click.Option(["--one"], help="One.")])
-    assert CliRunner().invoke(same, ["--help"]).output == CliRunner().invoke(plain, ["--help"]).output
+def test_a_group_of_a_parameter_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no parameters \['absent'\]"):
+        click.command(cls=GroupedCommand, groups={"Group": ["absent"]})(lambda: None)
