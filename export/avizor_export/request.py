@@ -178,4 +178,4 @@ def _check_items(request: ExportRequest, items: Items | None, which: str) -> Non
     if wrong.any():
         number = int(wrong.reshape(len(items), -1).any(axis=1).argmax())
         what = "infinity" if is_table else "NaN or infinity"
-        raise ExportError(f"{which} item {number} holds {what}; mend it or leave it out")
+        raise ExportError(f"{which} item {number} holds {what}; fix it or leave it out")

@@ -50,7 +50,7 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
     parts: list[Items] = []
     labels: list[str] = []
     notes = Notes()
-    for folder in sorted(path.iterdir(), key=lambda each: each.name):
+    for folder in sorted(path.iterdir(), key=lambda path: path.name):
         if folder.name.startswith(".") or not folder.is_dir():
             notes.left_out.add(folder)
             continue

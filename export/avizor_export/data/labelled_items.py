@@ -12,7 +12,7 @@ from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Task
 
-# Labels, and names of folders, of what is no anomaly, in small letters; any other label is one.
+# Labels, and names of folders, of normal items, in small letters; any other label is an anomaly.
 NORMAL_LABELS = ("normal", "good", "ok", "0", "false")
 
 
@@ -40,6 +40,6 @@ class LabelledItems:
             )
 
     def batches(self, size: int) -> Iterator[Items]:
-        """The items in order."""
+        """Yield the items in order."""
         for start in range(0, len(self.items), size):
             yield np.ascontiguousarray(self.items[start : start + size])

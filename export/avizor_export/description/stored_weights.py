@@ -27,7 +27,7 @@ def load_model(path: Path) -> ir.Model:
 
 
 def model_from_proto(proto: onnx.ModelProto) -> ir.Model:
-    """The model, with dense tensors in place of sparse ones, which the reader does not know."""
+    """The model, with dense tensors instead of sparse ones, which the reader does not know."""
     if any(graph.sparse_initializer or _sparse_constants(graph) for graph in _graphs(proto.graph)):
         whole = onnx.ModelProto()
         whole.CopyFrom(proto)

@@ -50,12 +50,12 @@ class TableScaling(nn.Module):
         self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
 
     def forward(self, record: Tensor) -> Tensor:
-        """Numbers first, then categories."""
+        """Compute the features: numbers first, then categories."""
         parts = []
         if len(self.places):
             parts.append(self._numbers(record[:, self.places]))
         if len(self.codes):
-            # NaN equals nothing, so a missing name is no name.
+            # NaN equals nothing, so that a missing name has only zeros.
             parts.append((record[:, self.category_places] == self.codes).float())
         return torch.cat(parts, dim=1)
 

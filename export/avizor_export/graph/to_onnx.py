@@ -1,4 +1,4 @@
-"""From the served module to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
+"""From the wrapped network to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from avizor_export.graph.wrapped import WrappedNetwork
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
-# Rewrites an exported program in place, to the same figures in fewer steps.
+# Rewrites an exported program in place, to the same outputs with fewer nodes.
 Simplifier = Callable[[torch.onnx.ONNXProgram], None]
 
 

@@ -27,7 +27,7 @@ MEANINGS = {
     "activations": "last feature map before pooling, for class activation maps",
     "score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
     "error_map": "squared reconstruction error per element of the front end's output, >= 0",
-    "reconstruction": "the front end's output as the autoencoder gives it back",
+    "reconstruction": "the front end's output as the autoencoder reconstructs it",
 }
 
 
@@ -161,7 +161,7 @@ class WrappedAutoencoder(WrappedNetwork):
             features = front_end(example)
         reconstruction = _run(self, example)
         if is_view_of(reconstruction, features):
-            raise ExportError("the network gives back what it takes as it is; its error would be 0 on everything")
+            raise ExportError("the network returns its input unchanged; its error would be 0 on everything")
         self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
         self._own_outputs = ("score", "error_map", "reconstruction")
         encoder = getattr(network, "encoder", None)
@@ -198,8 +198,8 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
         if high % height == 0 and high // height == wide / width:
             return high // height
     raise ExportError(
-        f"the network gives {list(reconstruction)} for features of {list(features)}; an autoencoder gives back the shape it "
-        "was given (a size that its strides do not divide is the usual reason), super-resolution so many times the height and "
+        f"the network gives {list(reconstruction)} for features of {list(features)}; an autoencoder returns the shape of "
+        "its input (a size that its strides do not divide is the usual reason), super-resolution so many times the height and "
         "width"
     )
 

@@ -77,7 +77,7 @@ def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
         network = target(**arguments)
     except (Exception, SystemExit) as error:  # the user's own code
         raise ExportError(f"{factory!r} failed with {type(error).__name__}: {error}") from error
-    # Of a compiled module the one within: the export translates it in a way of its own, and reads values of its layers.
+    # Of a compiled module the one within: the export translates it differently, and reads values of its layers.
     network = getattr(network, "_orig_mod", network)
     if not isinstance(network, nn.Module):
         raise ExportError(f"{factory!r} returned a {type(network).__name__}; it has to return a torch module")
@@ -91,7 +91,7 @@ def _import_factory(factory: str) -> Callable[..., object]:
             f"{factory!r} names a file, not a module; {_as_module(PurePath(module_name), attribute or 'factory')}"
         )
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ExportError(f"{factory!r} is no architecture, spec or file, and not a factory; write package.module:factory")
+        raise ExportError(f"{factory!r} is not an architecture, a spec, a file or a factory; write package.module:factory")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look in the folder it is called from
     try:
@@ -110,5 +110,5 @@ def _as_module(file: PurePath, attribute: str) -> str:
     if all(part.isidentifier() for part in parts):
         return f"write {'.'.join(parts)}:{attribute}"
     if not file.name.isidentifier():
-        return f"rename it, as {file.name!r} is no name of a module, and write package.module:{attribute}"
+        return f"rename it, as {file.name!r} is not the name of a module, and write package.module:{attribute}"
     return f"go to the folder {file.parent}, and write {file.name}:{attribute}"

@@ -67,7 +67,7 @@ def _of_archive(path: Path) -> Kind:
 
 
 def how_to_export(path: Path, kind: Kind) -> str:
-    """What to do with a file that is no weights file, to have it exported."""
+    """Return what to do with a file that does not hold weights, to have it exported."""
     if kind == Kind.FOLDER:
         return "name a file in it"
     if kind == Kind.LFS:

@@ -54,7 +54,7 @@ def adopt(
     spec: None takes the graph's own tensor; a TensorInput has to be that. output: name of the logits, probabilities or
     reconstruction, where the graph has several outputs. real: raw items, which tell the range of whole numbers.
     leave_out: names of optional outputs that are not kept.
-    Raises ExportError saying what is wrong with the file and how to mend it.
+    Raises ExportError saying what is wrong with the file and how to fix it.
     """
     network = read_onnx(path)
     tensor, outputs = _outside(network, path)
@@ -92,7 +92,7 @@ def _check_own(given: TensorInput, own: TensorInput, path: Path) -> None:
     if given != own:
         raise ExportError(
             f"{path} takes {own.name}, {own.dtype}{list(own.item_shape)}, and by --input it is {given.name}, {given.dtype}"
-            f"{list(given.item_shape)}; leave out --input, or mend it"
+            f"{list(given.item_shape)}; leave out --input, or fix it"
         )
 
 
@@ -101,8 +101,8 @@ def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
         own = TensorInput.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
         own.tensor()
     except ValidationError as error:
-        mend = "export it again as float32" if "float16" in tensor.dtype else "export it again"
-        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {describe(error)}; {mend}") from error
+        remedy = "export it again as float32" if "float16" in tensor.dtype else "export it again"
+        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {describe(error)}; {remedy}") from error
     return own
 
 

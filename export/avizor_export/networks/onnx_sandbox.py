@@ -1,8 +1,8 @@
-"""The first look at an ONNX file from elsewhere: read, checked and run once, in a process of its own with limits.
+"""A check of an ONNX file from elsewhere: it is read, checked and run once, in a separate process with limits.
 
 Checker, shape inference and ONNX Runtime are native code, and a graph may loop for ever or ask for more memory than there is.
-What happens to a process of its own is a message here. What is merely wrong with a file is left to `adopt`, which says it
-better.
+If that process crashes, the user gets an error message instead. Ordinary faults of a file are left to `adopt`, whose messages
+are better.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _main(path: Path, limit_s: int) -> None:
 
 
 def _set_limits(limit_s: int) -> None:
-    """Half of this machine's memory, so that the other half is left to whoever asked; no core file; an end if they are gone."""
+    """Allow half of this machine's memory, so that the caller has the other half, no core file, and limited CPU time."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     memory = max(physical // 2, _LEAST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

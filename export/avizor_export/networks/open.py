@@ -255,7 +255,9 @@ def _check_settings(design: str, arguments: Mapping[str, JsonValue], labels: Seq
         return
     classes = others["classes"]
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise ExportError(f"--set classes={json.dumps(classes)} is no number of classes; leave it out, as the labels tell it")
+        raise ExportError(
+            f"--set classes={json.dumps(classes)} is not a number of classes; leave it out, as the labels tell it"
+        )
     if labels and classes != len(labels):
         raise ExportError(f"--set classes={classes}, and there are {len(labels)} labels; leave it out, as the labels tell it")
 

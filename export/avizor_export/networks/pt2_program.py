@@ -97,7 +97,7 @@ def check_items(program: Program, item_shape: Sequence[int], dtype: str, path: P
         return
     sizes = ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in limits)
     raise ExportError(
-        f"{path} takes {wanted}[{sizes}] for an item, and by --input it is given {dtype}{list(item_shape)}; mend the input "
+        f"{path} takes {wanted}[{sizes}] for an item, and by --input it is given {dtype}{list(item_shape)}; fix the input "
         "description, or export the program for that"
     )
 

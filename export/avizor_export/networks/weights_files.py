@@ -133,7 +133,7 @@ def _unnamed(content: object, name: str = "", depth: int = 0) -> Iterator[tuple[
 def _without_tensors(content: Mapping[object, object]) -> str:
     for name, value in content.items():
         if not isinstance(name, str):
-            return f"{name!r} (a {type(name).__name__}) is no name of a parameter"
+            return f"{name!r} (a {type(name).__name__}) is not the name of a parameter"
         return f"{name!r} is a {type(value).__name__} and no tensor"
     return "it holds nothing"
 

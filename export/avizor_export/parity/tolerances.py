@@ -1,4 +1,4 @@
-"""How far an output may be from its reference: each is held to a scale of its own.
+"""How far an output may be from its reference: each is compared on its own scale.
 
 * Values: |found - reference| <= 1e-4 + 1e-3 |reference| + 1e-5 of the item's largest value. The last is rounding: an element
   near 0 of a map up to 1000 is a difference of sums of that size, and two implementations add these up in another order.
@@ -154,9 +154,9 @@ def _largest_value(reference: Outputs) -> Floats:
     return np.sum([values.max(axis=1, initial=0.0) for values in wide], axis=0) if wide else np.zeros(1)
 
 
-def _for_each(figures: Floats, of: Floats) -> Floats:
+def _for_each(numbers: Floats, of: Floats) -> Floats:
     """float64[n], or float64[1] for all alike, in the dimensions of `of` [n, ...]."""
-    return figures.reshape(-1, *[1] * (of.ndim - 1))
+    return numbers.reshape(-1, *[1] * (of.ndim - 1))
 
 
 def _by_item(values: Items) -> Floats:

@@ -32,7 +32,7 @@ FEWEST_HELD_OUT = 100
 # Sound networks in int8 were seen at up to 0.03, those that had lost their negative values at 0.4 and 0.5.
 LARGE_SHARE = 0.2
 _BATCH = 32
-# In place of a difference that is not finite; its square is.
+# Stands for a difference that is not finite; its square is.
 _FAR = 1e150
 
 
@@ -114,7 +114,7 @@ def refusal_message(precision: Precision, report: VariantReport, after: float) -
 
 
 def precision_warnings(manifest: Manifest) -> Iterator[str]:
-    """What whoever exports a variant has to know: outputs that changed much, and that it may be no faster."""
+    """Yield warnings about a variant: outputs that changed much, and a speed that is not higher."""
     variant = manifest.variant
     if variant is None:
         return
@@ -148,7 +148,7 @@ def _on_speed(precision: Precision, variant: VariantReport) -> str | None:
 def _report(
     before: onnx.ModelProto, after: onnx.ModelProto, measured: onnx.ModelProto, settings: dict[str, JsonValue], guard: Guard
 ) -> VariantReport:
-    """measured: what gives `after`'s figures on this CPU."""
+    """Compare the graphs. measured: what computes `after`'s outputs on this CPU."""
     held_out = guard.held_out
     comparison = _Comparison(guard.task)
     for start, wanted, got in _both(before, measured, held_out):

@@ -1,4 +1,4 @@
-"""The files of a version in the making: manifest.json, config.pbtxt, labels and calibration."""
+"""The files of a version that is being made: manifest.json, config.pbtxt, labels and calibration."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
-    """Where a version comes from: the request, its factory and weights, the packages that made it."""
+    """Return where a version comes from: the request, its factory and weights, the packages that made it."""
     return Provenance(
         factory=factory,
         arguments=dict(request.arguments),
@@ -133,7 +133,7 @@ def _other_outputs(before: Manifest, manifest: Manifest) -> str:
 
 
 def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
-    """The manifest of the version before; None where there is none that any engine runs: this export is the mend then."""
+    """Return the manifest of the version before; None if no usable version exists, which this export then replaces."""
     try:
         return ModelRepository(models).version(manifest.name).manifest if manifest.version > 1 else None
     except VersionRefused:

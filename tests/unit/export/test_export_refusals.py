@@ -91,7 +91,7 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
         (nn.Linear(6, 2), {"name": "a" * 129}, "'a+' is not a model name; .* 128 at most"),
         (nn.Linear(5, 2), {}, r"failed on the front end's output of shape \[2, 6\]"),
         (nn.Sequential(nn.Linear(6, 2), nn.Softmax(dim=1)), {}, "ends in a softmax; let it return logits"),
-        (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder gives back the shape"),
+        (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder returns the shape"),
         (nn.Linear(6, 6), {"task": "reconstruct"}, "labels are for classifiers"),
         (nn.Unflatten(1, (2, 3)), {}, r"a classifier gives \[batch, classes\]"),
         (Frozen(), {}, "takes a batch of 2 and not one of 3; look for a reshape or an expand with a fixed batch size"),

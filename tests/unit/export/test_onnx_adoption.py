@@ -200,7 +200,7 @@ def test_an_opset_that_cannot_be_converted_is_named_with_the_way_out(
              TensorInput(name="x", dtype="float64", item_shape=(4,))]
 )  # fmt: skip
 def test_an_input_description_of_another_tensor_is_refused(tmp_path: Path, spec: TensorInput) -> None:
-    with pytest.raises(ExportError, match=r"takes x, float32\[4\], and by --input it is .*; leave out --input, or mend it"):
+    with pytest.raises(ExportError, match=r"takes x, float32\[4\], and by --input it is .*; leave out --input, or fix it"):
         adopted(tmp_path, model([product()]), spec)
     adopted(tmp_path, model([product()]), TensorInput(name="x", item_shape=(4,)))
 

@@ -175,10 +175,10 @@ def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path
         ("amount,country,hour\n", "has no rows"),
         (
             "amount,country,hour\n1,ES,3\nmuch,ES,3\n",
-            "column 'amount' holds 'much' in row 2, which is no number; .* NA, N/A, .*",
+            "column 'amount' holds 'much' in row 2, which is not a number; .* NA, N/A, .*",
         ),
         ('amount,country,hour\n"1.234,5",ES,3\n', "'amount' holds '1.234,5' in row 1; write decimals with a point"),
-        ("amount,country,hour\n1,ES,2024-05-01\n", "'hour' holds '2024-05-01' in row 1, which is no number"),
+        ("amount,country,hour\n1,ES,2024-05-01\n", "'hour' holds '2024-05-01' in row 1, which is not a number"),
         ("amount,country,hour\n1,ES,3\ninf,ES,3\n", "'amount' holds an infinite number in row 2"),
         ("amount,country,hour\n-1e300,ES,3\n", r"'amount' holds -1e\+300, more than float32 holds in row 1"),
         ("amount,country,hour,amount\n1,ES,3,4\n", "has more than one column 'amount'; leave one of them out"),
@@ -219,7 +219,7 @@ def test_a_column_whose_kind_shows_late(tmp_path: Path) -> None:
 def test_dates_and_booleans_of_a_parquet_file(tmp_path: Path) -> None:
     days = pa.array([18000], pa.date32())
     pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": days}), tmp_path / "rows.parquet")
-    with pytest.raises(ExportError, match=r"column 'hour' is of type date32\[day\], and no number"):
+    with pytest.raises(ExportError, match=r"column 'hour' is of type date32\[day\], not of numbers"):
         read_table(tmp_path / "rows.parquet", SPEC).rows()
     pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": ["7"]}), tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), [[1, 0, 7]])
