@@ -33,9 +33,9 @@ from triton_server.install import install
 from triton_server.server import TritonServer
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, build
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.precision.quality import LabelledItems
 from avizor_export.precision.speed import BATCH_SIZES, one_thread, rates
 from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest

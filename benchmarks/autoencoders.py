@@ -33,7 +33,7 @@ import odd_digits
 import super_resolution
 from handwritten_digits import Digits, bundled, mnist
 
-from avizor_export.front_ends.build import standardised
+from avizor_export.front_ends.constants import fit_constants
 
 Figures = Mapping[str, float]
 # digits, an empty folder, the seed -> figures by name
@@ -63,7 +63,7 @@ class Task:
 def _machines(_digits: Digits, folder: Path, seed: int) -> Figures:
     train, calibration, test = machine_anomalies.make_and_read(folder / "sounds", seed)
     waveforms = torch.from_numpy(np.concatenate(train.windows))
-    sound = standardised(machine_anomalies.SOUND, [waveforms])
+    sound = fit_constants(machine_anomalies.SOUND, [waveforms])
     return machine_anomalies.train_and_export_detector(
         train, calibration, test, sound, folder / "models", compare=True, seed=seed
     )

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import spoken_digits
 from training import in_batches, train_classifier
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
-from avizor_export.front_ends.build import standardised
+from avizor_export.front_ends.constants import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.precision.quality import LabelledItems
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
@@ -96,7 +96,7 @@ def has_vnni() -> bool:
 def trained(sounds: Sounds, epochs: int) -> tuple[nn.Module, AudioInput]:
     """ResNet-18 with one channel, and the input description with its standardisation."""
     windows = torch.from_numpy(sounds.train)
-    sound = standardised(SOUND, torch.split(windows, 256))
+    sound = fit_constants(SOUND, torch.split(windows, 256))
     torch.manual_seed(0)
     network = resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)

@@ -20,7 +20,7 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.build import standardised
+from avizor_export.front_ends.constants import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped import wrap
 from avizor_inference.engines.base import InferRequest
@@ -50,7 +50,7 @@ def draw_from(recordings: Sequence[Scores]) -> Draw:
 def machine_sounds(folder: Path) -> tuple[list[Scores], list[Scores]]:
     """Normal and faulty recordings of the example's machines, which its model was not trained on."""
     train, calibration, test = machine_anomalies.make_and_read(folder / "sounds", 0)
-    sound = standardised(machine_anomalies.SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
+    sound = fit_constants(machine_anomalies.SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
     machine_anomalies.train_and_export_detector(train, calibration, test, sound, folder / "models")
     windows = [*calibration.windows, *test.windows]
     with EmbeddedEngine(folder / "models") as engine:
@@ -80,7 +80,7 @@ def digits(data: Path, window_samples: int) -> tuple[list[Scores], list[Scores]]
     sound = AudioInput(sample_rate=8000, window_samples=window_samples, hop_samples=window_samples, front_end=_DIGIT_FRONT_END)
     recordings = spoken_digits.read(data, sound)
     waveforms = torch.from_numpy(np.concatenate([each.windows for each in recordings if each.index >= 30]))
-    sound = standardised(sound, waveforms.split(256))
+    sound = fit_constants(sound, waveforms.split(256))
     features = in_batches(LogMel(sound.front_end, sound.sample_rate), waveforms)
     torch.manual_seed(0)
     network = build_autoencoder("conv16s2bn conv32s2bn latent24", tuple(features.shape[1:]))

@@ -20,19 +20,27 @@ from publishing import Figures, Run, publish_measured
 from sklearn.metrics import roc_auc_score
 from training import in_batches, train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
-from avizor_export.data.item_files import recordings
-from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.table_scaling import TableScaling, fitted
-from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.base import InferRequest
-from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open import infer_rows
-from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.items.sources import SourceRule
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import (
+    ExportRequest,
+    build_autoencoder,
+    build_front_end,
+    describe_export,
+    fit_constants,
+    read_recordings,
+    read_table,
+)
+from avizor_inference import (
+    CategoryColumn,
+    EmbeddedEngine,
+    InferRequest,
+    Judge,
+    ModelVersion,
+    NumberColumn,
+    SourceRule,
+    TableFrontEnd,
+    TableInput,
+    infer_rows,
+)
 
 TRANSFER = TableInput(
     front_end=TableFrontEnd(
@@ -65,8 +73,8 @@ def make(folder: Path, seed: int) -> None:
 def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     rows = read_table(data / "train.csv", TRANSFER).rows()
-    spec = fitted(TRANSFER, rows)
-    features = in_batches(TableScaling(spec.front_end), torch.from_numpy(rows))
+    spec = fit_constants(TRANSFER, [torch.from_numpy(rows)])
+    features = in_batches(build_front_end(spec), torch.from_numpy(rows))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, tuple(features.shape[1:]))
     history = train_autoencoder(network, features, epochs=30, seed=seed)
@@ -76,7 +84,7 @@ def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVers
         training=history,
         input=spec,
         real_items=read_table(data / "test.csv", spec).rows()[-64:],
-        normal=recordings(data / "calibration.csv", spec, SourceRule(), "account"),
+        normal=read_recordings(data / "calibration.csv", spec, SourceRule(), "account"),
     )
     return publish_measured(network, request, models, lambda run: measure(run, spec, rows, data))
 
@@ -89,7 +97,7 @@ def measure(run: Run, spec: TableInput, train: NDArray[np.float32], data: Path) 
     """
     test = read_table(data / "test.csv", spec)
     rows, kinds = test.rows(), np.array(test.texts("kind"))
-    scaling = TableScaling(spec.front_end)
+    scaling = build_front_end(spec)
     known, new = (in_batches(scaling, torch.from_numpy(part)) for part in (train, rows))
     fraud, error = kinds != transfers.CORRECT, run(rows, "score")[:, 0]
     figures = areas("", fraud, error)

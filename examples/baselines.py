@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from training import in_batches, train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
+from avizor_export import build_autoencoder
 
 Errors = NDArray[np.float32]  # [n], mean squared error of each item
 

@@ -19,7 +19,7 @@ from machine_anomalies import RECORDINGS
 from machine_sounds import generate
 from scipy.stats import betabinom
 
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference import ModelRepository
 
 # At this share of false alarms each machine's own 40 calibration recordings can judge it (19 would do).
 ALPHA = 0.05

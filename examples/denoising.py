@@ -22,10 +22,8 @@ from scipy.ndimage import gaussian_filter, median_filter
 from torch import Tensor
 from training import train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build_autoencoder
+from avizor_inference import ImageInput, ModelVersion
 
 Images = NDArray[np.floating]  # [n, height, width], 0..1
 

@@ -20,10 +20,8 @@ from publishing import Figures, Run, publish_measured
 from sklearn.neighbors import KNeighborsClassifier
 from training import train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build_autoencoder
+from avizor_inference import ImageInput, ModelVersion
 
 LATENT = 8
 SPEC = f"conv16s2bn conv32s2bn fc128bn latent{LATENT}"

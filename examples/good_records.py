@@ -21,17 +21,18 @@ from scipy.stats import betabinom
 from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
-from avizor_export.front_ends.table_scaling import TableScaling, fitted
-from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
-from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.base import InferRequest
-from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open import infer_rows
-from avizor_inference.items.inputs import NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build_autoencoder, build_front_end, describe_export, fit_constants
+from avizor_inference import (
+    EmbeddedEngine,
+    InferRequest,
+    Judge,
+    ModelVersion,
+    NormalRecording,
+    NumberColumn,
+    TableFrontEnd,
+    TableInput,
+    infer_rows,
+)
 
 Rows = NDArray[np.float32]
 
@@ -63,8 +64,8 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Figures
     """Train, export, and measure through the exported model; the figures are also in its manifest."""
     records = read(seed)
     columns = tuple(NumberColumn(name=name, lower=0) for name in records.columns)
-    spec = fitted(TableInput(front_end=TableFrontEnd(columns=columns)), records.train)
-    scaling = TableScaling(spec.front_end)
+    spec = fit_constants(TableInput(front_end=TableFrontEnd(columns=columns)), [torch.from_numpy(records.train)])
+    scaling = build_front_end(spec)
     features = in_batches(scaling, torch.from_numpy(records.train))
     torch.manual_seed(seed)
     network = build_autoencoder(SPEC, tuple(features.shape[1:]))

@@ -22,13 +22,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from training import in_batches, train_classifier
 
-from avizor_export.architectures.lenet import LeNet
-from avizor_export.cli import describe_export
-from avizor_export.exporter import export_model
-from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build, build_front_end, describe_export, export_model
+from avizor_inference import ImageFrontEnd, ImageInput, ModelVersion
 
 Pixels = NDArray[np.uint8]  # [n, 32, 32, 1]
 
@@ -80,7 +75,8 @@ def _digits(train: Pixels, train_labels: Pixels, test: Pixels, test_labels: Pixe
 
 def scaled(pixels: Pixels) -> Tensor:
     """Pixels as a network without a normalisation of its own takes them: float32[n, 1, height, width] in 0..1."""
-    return in_batches(ImageScaling(ImageFrontEnd()), torch.from_numpy(pixels))
+    image = ImageInput(height=pixels.shape[1], width=pixels.shape[2], channels=pixels.shape[3])
+    return in_batches(build_front_end(image), torch.from_numpy(pixels))
 
 
 def digits_parser(description: str | None) -> argparse.ArgumentParser:
@@ -128,9 +124,9 @@ def main() -> None:
     image = ImageInput(
         height=32, width=32, channels=1, front_end=ImageFrontEnd(mean=(float(scale.mean()),), std=(float(scale.std()),))
     )
-    front_end = ImageScaling(image.front_end)
+    front_end = build_front_end(image)
     torch.manual_seed(0)
-    network = LeNet()
+    network = build("lenet", 10, (1, 32, 32))
     pixels = in_batches(front_end, torch.from_numpy(digits.train))
     history = train_classifier(network, pixels, torch.from_numpy(digits.train_labels), epochs=arguments.epochs)
 

@@ -22,17 +22,18 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from training import in_batches, random_crops, train_autoencoder, train_classifier
 
-from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.cli import describe_export
-from avizor_export.exporter import export_model
-from avizor_export.front_ends.build import standardised
-from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.graph.wrapped import WrappedNetwork, wrap
-from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
-from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.items.audio import windows_of
-from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_export import (
+    ExportRequest,
+    WrappedNetwork,
+    build,
+    build_autoencoder,
+    build_front_end,
+    describe_export,
+    export_model,
+    fit_constants,
+    wrap,
+)
+from avizor_inference import AudioInput, ItemScore, LogMelFrontEnd, NormalRecording, windows_of
 
 SOUND = AudioInput(
     sample_rate=SAMPLE_RATE,
@@ -167,7 +168,7 @@ def train_and_export_detector(
 
     compare: measure the baselines on the same features as well. Returns ROC AUC: overall, by fault, and of the baselines.
     """
-    front_end = LogMel(sound.front_end, sound.sample_rate)
+    front_end = build_front_end(sound)
     torch.manual_seed(seed)
     network = build_autoencoder(DETECTOR, (1, sound.front_end.n_mels, FRAMES))
     print(f"autoencoder, {len(train.windows)} normal recordings:")
@@ -204,7 +205,7 @@ def train_and_export_detector(
 
 def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, models: Path) -> None:
     """The classifier: which type of machine is heard."""
-    front_end = LogMel(sound.front_end, sound.sample_rate)
+    front_end = build_front_end(sound)
     kinds = sorted(set(train.kind.tolist()))
     torch.manual_seed(0)
     network = build(CLASSIFIER, len(kinds), (1, sound.front_end.n_mels, FRAMES))
@@ -250,7 +251,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     train, calibration, test = make_and_read(arguments.data, arguments.seed)
-    sound = standardised(SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
+    sound = fit_constants(SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
     train_and_export_classifier(train, test, sound, arguments.models)
     train_and_export_detector(train, calibration, test, sound, arguments.models, compare=arguments.compare)
 

@@ -21,12 +21,8 @@ from numpy.typing import NDArray
 from publishing import Figures, Run, publish_measured
 from training import train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.cli import describe_export
-from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
-from avizor_inference.items.inputs import ImageInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build_autoencoder, describe_export
+from avizor_inference import ImageInput, ModelVersion, NormalRecording
 
 LATENT = 8
 SPEC = f"conv32bn conv64s2bn fc128bn fc64bn latent{LATENT}"

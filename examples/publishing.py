@@ -11,12 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from avizor_export.exporter import export_model
-from avizor_export.request import ExportRequest
-from avizor_inference.engines.base import InferRequest
-from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open import infer_rows
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, export_model
+from avizor_inference import EmbeddedEngine, InferRequest, ModelVersion, infer_rows
 
 # Raw items [n, *item_shape] and the name of an output -> that output, float32[n, ...].
 Run = Callable[[NDArray[np.generic], str], NDArray[np.float32]]

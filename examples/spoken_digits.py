@@ -19,14 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from training import in_batches, train_classifier
 
-from avizor_export.architectures.catalogue import build
-from avizor_export.cli import describe_export
-from avizor_export.exporter import export_model
-from avizor_export.front_ends.build import standardised
-from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.request import ExportRequest
-from avizor_inference.items.audio import windows_of
-from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_export import ExportRequest, build, build_front_end, describe_export, export_model, fit_constants
+from avizor_inference import AudioInput, LogMelFrontEnd, windows_of
 
 TEST_INDICES = range(5)
 NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
@@ -98,8 +92,8 @@ def main() -> None:
     print(f"{len(train)} recordings to train, {len(test)} to test, {len({each.speaker for each in recordings})} speakers")
 
     waveforms = torch.from_numpy(np.concatenate([recording.windows[:1] for recording in train]))
-    sound = standardised(SOUND, waveforms.split(256))
-    front_end = LogMel(sound.front_end, sound.sample_rate)
+    sound = fit_constants(SOUND, waveforms.split(256))
+    front_end = build_front_end(sound)
     torch.manual_seed(0)
     network = build(NETWORK, 10, (1, sound.front_end.n_mels, sound.front_end.frames(sound.window_samples)))
     labels = torch.tensor([recording.digit for recording in train])

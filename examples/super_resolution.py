@@ -19,10 +19,8 @@ from publishing import Figures, Run, publish_measured
 from torch import Tensor
 from training import train_autoencoder
 
-from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput
-from avizor_inference.repository.models import ModelVersion
+from avizor_export import ExportRequest, build_autoencoder
+from avizor_inference import ImageInput, ModelVersion
 
 SPEC = "conv48k5bn conv48x2bn shuffle2"
 

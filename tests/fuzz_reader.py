@@ -23,9 +23,9 @@ import torch
 from onnx import helper
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import sample
-from avizor_export.description.cli import layers_of_file
+from avizor_export.data.item_files import sample_items
 from avizor_export.description.table import layer_table
+from avizor_export.description.targets import layers_of_file
 from avizor_export.networks.onnx_adoption import adopt, outputs_of, own_input
 from avizor_export.networks.pt2_program import load_program
 from avizor_export.networks.state_dicts import load_weights
@@ -173,7 +173,7 @@ READERS: dict[str, dict[str, Callable[[Path], object]]] = {
     },
     ".pt": {"weights": lambda path: load_weights(torch.nn.Sequential(torch.nn.Linear(4, 3)), read_weights(path))},
     ".pt2": {"program": load_program},
-    ".npy": {"items": lambda path: sample(path, VECTOR, 8)},
+    ".npy": {"items": lambda path: sample_items(path, VECTOR, 8)},
     ".npz": {"held_out": lambda path: read_held_out(path, VECTOR, ["a", "b"])},
     ".csv": {"rows": read_rows},
     ".parquet": {"rows": read_rows},

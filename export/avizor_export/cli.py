@@ -1,272 +1,310 @@
-"""`avizor export`."""
+"""`avizor export`: from the command line to an ExportRequest, and to a published version."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import JsonValue
 
-from avizor_export.data.fit_constants import fit_on as fitted_spec
+from avizor_export.data.fit_constants import fit_on
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
-from avizor_export.front_ends.warnings import front_end_warnings as front_end_remarks
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
-from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_network
 from avizor_export.parity.probe_items import BATCH_SIZES
-from avizor_export.precision.guard import precision_warnings
 from avizor_export.precision.int8 import MOST_ITEMS
-from avizor_export.precision.quality import METRIC_OF, LabelledItems, beside_chance
+from avizor_export.report import (
+    describe_export,
+    note_missing_real_items,
+    note_missing_taps,
+    warn_of_chance,
+    warn_of_front_end,
+    warn_of_one_window_recordings,
+    warn_of_shared_data,
+)
 from avizor_export.request import ExportRequest, check_labels
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
+from avizor_export.triton_config.settings import ServingOptions
+from avizor_inference.arrays import Items
 from avizor_inference.items.inputs import AudioInput, InputSpec
 from avizor_inference.items.sources import SourceRule
-from avizor_inference.repository.calibration import Calibration
-from avizor_inference.repository.manifest import Manifest, Precision, Task
+from avizor_inference.option_groups import GroupedCommand
+from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
+
+
+def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
+    """Parse the values of --set, KEY=JSON; what is not JSON is a text."""
+    settings: dict[str, JsonValue] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not KEY=JSON; write {text}=VALUE")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return settings
+
 
 _path = click.Path(path_type=Path)
 
+_GROUPS = {
+    "Output": ("name", "models", "leave_out"),
+    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "output", "fit_on"),
+    "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
+    "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
+    "Precision": ("int8", "fp16", "max_drop"),
+    "Serving (kept from the version before, unless given)": tuple(ServingOptions.__annotations__),
+}
 
-@click.command()
-@click.argument("source")
-@click.option("--name", required=True, help="Name to publish under.")
-@click.option("--models", type=_path, default=Path("models"), show_default=True, help="Model repository; made if absent.")
-@click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True)
-@click.option("--input", "input_text", help="JSON file, or e.g. image:height=32,width=32,channels=1,mean=0.5")
-@click.option("--weights", help="State dict or checkpoint; or torchvision:IMAGENET1K_V1, with =FILE if it is there.")
-@click.option("--weights-key", help="Which of several sets of weights in the file, e.g. ema or state_dict.ema_model.")
-@click.option("--weights-in-factory", is_flag=True, help="The factory loads the trained weights itself.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=JSON", help="Argument of the factory or architecture.")
-@click.option("--output", help="Of an .onnx file with several: the logits, probabilities or reconstruction.")
-@click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through a live Triton as well.")
-@click.option(
-    "--fit-on", type=_path, help="Training data: takes mean and std of the input from it, where --input does not give them."
+_EXAMPLES = """\b
+Examples:
+  avizor export mynet:net --weights net.pt --name digits --task classify \\
+    --input image:height=32,width=32,channels=1 --labels labels.txt --items images/
+  avizor export pumps.onnx --name pumps --task reconstruct --calibrate normal/
+"""
+
+
+@click.command(
+    cls=GroupedCommand,
+    short_help="Export a trained network to a Triton model repository.",
+    groups=_GROUPS,
+    context_settings={"show_default": True},
+    epilog=_EXAMPLES,
 )
-@click.option("--labels", type=_path, help="One label a line, in the order of the outputs (classifiers).")
-@click.option(
-    "--items", type=_path, help="Real items for parity and for the ranges of --int8: a folder, .csv, .parquet or .npy."
-)
-@click.option("--calibrate", type=_path, help="Normal data not trained on (autoencoders): a folder, .csv, .parquet or .npy.")
-@click.option("--source-pattern", default="", help="Regular expression; its first group in a file's path is the source.")
-@click.option("--source-column", default="", help="Column of --calibrate's table that names each row's source.")
-@click.option("--evaluation", type=_path, help="JSON file of figures measured on held-out data, for the manifest.")
-@click.option("--training", type=_path, help="JSON file of lists of figures by epoch, to be plotted in the model card.")
-@click.option(
-    "--evaluate-on", type=_path, help="Labelled held-out data: a folder with one for each class (good, ...), a table, or .npz."
-)
-@click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT; refused if it loses over --max-drop.")
-@click.option("--fp16", is_flag=True, help="Network in float16, for GPUs; refused if it loses over --max-drop.")
-@click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Of accuracy or ROC AUC.")
+@click.argument("network")
+@click.option("--name", required=True, help="Model name to publish under.")
+@click.option("--models", type=_path, default=Path("models"), help="Model repository, created if it does not exist.")
 @click.option(
     "--leave-out",
     multiple=True,
     type=click.Choice(OPTIONAL["classify"]),
-    help="Output that the version is to be without; may be given twice.",
+    help="Optional output to publish without; may be repeated.",
+)
+@click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True, help="What the network does.")
+@click.option("--input", metavar="SPEC", help="Raw item: a JSON file, or as image:height=32,width=32,channels=1,mean=0.5.")
+@click.option("--labels", type=_path, help="Text file with one label a line, in the order of the outputs (classify).")
+@click.option("--weights", metavar="FILE", help="State dict, checkpoint, or torchvision:IMAGENET1K_V1[=FILE].")
+@click.option("--weights-key", metavar="KEY", help="Set of weights to take from a file with several, such as ema.")
+@click.option("--weights-in-factory", is_flag=True, help="Trust the weights that the factory itself loads.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=JSON",
+    callback=_parse_settings,
+    help="Argument of the factory or architecture.",
+)
+@click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
+@click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
+@click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
+@click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well.")
+@click.option(
+    "--evaluate-on",
+    type=_path,
+    help="Labelled held-out data to measure on: a folder with one for each class (good, ...), a table, or .npz.",
+)
+@click.option("--evaluation", type=_path, help="JSON file of metrics measured on held-out data, for the manifest.")
+@click.option("--training", type=_path, help="JSON file of lists of numbers by epoch, to plot in the model card.")
+@click.option("--calibrate", type=_path, help="Normal data not trained on: a folder, .csv, .parquet or .npy.")
+@click.option(
+    "--source-pattern",
+    default="",
+    show_default=False,
+    help="Regular expression whose first group in a file's path is its source.",
+)
+@click.option(
+    "--source-column", default="", show_default=False, help="Column of --calibrate's table that names each row's source."
+)
+@click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
+@click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
+@click.option(
+    "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
 )
 @serving_options
-def export(
-    source: str,
-    name: str,
-    models: Path,
-    task: Task,
-    input_text: str | None,
-    weights: str | None,
-    weights_key: str | None,
-    weights_in_factory: bool,
-    settings: tuple[str, ...],
-    output: str | None,
-    verify_with: str | None,
-    fit_on: Path | None,
-    labels: Path | None,
-    items: Path | None,
-    calibrate: Path | None,
-    source_pattern: str,
-    source_column: str,
-    evaluation: Path | None,
-    training: Path | None,
-    evaluate_on: Path | None,
-    int8: bool,
-    fp16: bool,
-    max_drop: float,
-    leave_out: tuple[str, ...],
-    **serving: Any,
-) -> None:
-    """Export SOURCE to a Triton model repository.
+def export(**options: Any) -> None:
+    """Export NETWORK to a Triton model repository.
 
-    SOURCE: a torch module's factory (package.module:factory); an architecture (lenet, alexnet, zfnet, googlenet, vgg16,
+    NETWORK: a torch module's factory (package.module:factory); an architecture (lenet, alexnet, zfnet, googlenet, vgg16,
     resnet34, densenet121); a spec such as "conv32x2 pool conv64x2 pool fc256 fc10"; a .pt2 exported program; or an .onnx file.
 
-    The input's pre-processing goes into the graph; the reference and ONNX Runtime are compared on zeros, random and real items;
-    the version is published whole or not at all.
+    The input's pre-processing becomes part of the graph. The original network and ONNX Runtime are compared on zeros, random
+    and real items. A version is published completely or not at all.
     """
-    precision = _precision(int8, fp16)
-    _check_sources(calibrate, source_pattern, source_column)
-    _check_apart(calibrate, evaluate_on)
-    names: Sequence[str] | None = read_labels(labels) if labels else None
-    if names is not None:
-        check_labels(names)
-    arguments = dict(_setting(text) for text in settings)
-    spec = _input(input_text, fit_on) if input_text or fit_on else None
-    trained: LoadedNetwork | None = None
-    given_weights = GivenWeights(weights, weights_key, weights_in_factory)
-    is_file = source.endswith((".pt2", ".onnx"))
-    if task == "classify":
-        _refuse(calibrate, "--calibrate", "is for autoencoders: it gives scores their p-values; real items come by --items")
-    if source.endswith(".onnx"):
-        _refuse(weights, "--weights", "an .onnx file has its weights inside")
-        _refuse(weights_key, "--weights-key", "an .onnx file has its weights inside")
-        _refuse(weights_in_factory, "--weights-in-factory", "an .onnx file has its weights inside")
-        _refuse(settings, "--set", "an .onnx file is no factory that takes arguments")
-        first_look(Path(source))
-        spec = spec or own_input(Path(source))
+    arguments = ExportArguments.of(options)
+    arguments.check()
+    spec, labels = arguments.read_spec(), arguments.read_labels()
+    loaded: LoadedNetwork | None = None
+    if arguments.is_onnx:
+        check_in_sandbox(Path(arguments.network))
+        spec = spec or own_input(Path(arguments.network))
     else:
-        _refuse(output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
-        trained = open_network(source, arguments, given_weights, spec, names, task)
-        spec, names = trained.input, trained.labels
-    for said in front_end_remarks(spec):
-        click.echo(f"Warning: {said}.", err=True)
-    rule, real = SourceRule(source_pattern), items or calibrate
-    request = ExportRequest(
-        name=name,
-        task=task,
-        input=spec,
-        labels=names,
-        real_items=sample(real, spec, MOST_ITEMS if precision == "int8" else max(BATCH_SIZES)) if real else None,
-        normal=recordings(calibrate, spec, rule, source_column) if calibrate else None,
-        evaluation=read_evaluation(evaluation) if evaluation else {},
-        training=read_training(training) if training else {},
-        held_out=read_held_out(evaluate_on, spec, names if task == "classify" else None) if evaluate_on else None,
-        precision=precision,
-        max_drop=max_drop,
-        leave_out=leave_out,
-        verify_with=verify_with,
-        serving=chosen_options(serving),
-        factory=Path(source).name if is_file else source,
-        arguments=trained.arguments if trained else {},
-        weights=Path(source) if is_file else given_weights.file,
-        weights_key=trained.weights_key if trained else None,
-    )
-    if calibrate and calibrate.suffix == ".npy" and isinstance(spec, AudioInput):
-        click.echo(
-            "Warning: each item of a .npy file counts as a recording of one window; calibrate with a folder of sound files to "
-            "judge longer recordings.",
-            err=True,
-        )
-    if real is None:
-        click.echo("Note: no real items were given (--items): parity is checked on zeros and random items only.", err=True)
-    if trained is not None:
-        version = export_model(trained.network, request, models)
-    else:
-        version = adopt_model(Path(source), request, models, output)
+        loaded = arguments.open_network(spec, labels)
+        spec, labels = loaded.input, loaded.labels
+    warn_of_front_end(spec)
+    request = arguments.to_request(spec, labels, loaded)
+    if arguments.calibrate and arguments.calibrate.suffix == ".npy" and isinstance(spec, AudioInput):
+        warn_of_one_window_recordings()
+    if request.real_items is None:
+        note_missing_real_items()
+    version = _publish(arguments, request, loaded)
     describe_export(version)
-    _note_missing_taps(version.manifest, source, leave_out)
+    note_missing_taps(version.manifest, arguments.network, arguments.leave_out)
     if request.held_out is not None:
-        _warn_of_chance(version.manifest, request.held_out)
+        warn_of_chance(version.manifest, request.held_out)
 
 
-def describe_export(version: ModelVersion) -> None:
-    """Print what was published and how it was proven."""
-    manifest, calibration = version.manifest, version.calibration()
-    click.echo(
-        f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
-    )
-    if made := manifest.provenance.built_with():
-        click.echo(f"  built by {manifest.provenance.factory} {made}")
-    reference = manifest.parity.compared_with
-    for name, output in manifest.parity.outputs.items():
-        click.echo(
-            f"  parity  {name}: {reference} and ONNX Runtime differ by at most {output.largest_absolute:.1e} ({output.sample})"
+def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedNetwork | None) -> ModelVersion:
+    if loaded is None:
+        return adopt_model(Path(arguments.network), request, arguments.models, arguments.output)
+    return export_model(loaded.network, request, arguments.models)
+
+
+_WEIGHTS_INSIDE = "an .onnx file has its weights inside"
+_NOT_FOR_CLASSIFIERS = "is for autoencoders: it gives scores their p-values; real items come by --items"
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """The command line of `avizor export`: a field for each option; serving holds those options of serving that were given."""
+
+    network: str
+    name: str
+    models: Path
+    task: Task
+    input: str | None
+    labels: Path | None
+    weights: str | None
+    weights_key: str | None
+    weights_in_factory: bool
+    settings: Mapping[str, JsonValue]
+    output: str | None
+    fit_on: Path | None
+    items: Path | None
+    verify_with: str | None
+    evaluate_on: Path | None
+    evaluation: Path | None
+    training: Path | None
+    calibrate: Path | None
+    source_pattern: str
+    source_column: str
+    int8: bool
+    fp16: bool
+    max_drop: float
+    leave_out: tuple[str, ...]
+    serving: ServingOptions
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> ExportArguments:
+        """Make them from click's values, which are named as the fields; all others are options of serving."""
+        own = {field.name for field in fields(cls)}
+        serving = chosen_options({name: value for name, value in options.items() if name not in own})
+        return cls(**{name: value for name, value in options.items() if name in own}, serving=serving)
+
+    @property
+    def precision(self) -> Precision:
+        """The precision that is asked for."""
+        return "int8" if self.int8 else "fp16" if self.fp16 else "fp32"
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the network is an ONNX file, which is adopted."""
+        return self.network.endswith(".onnx")
+
+    @property
+    def given_weights(self) -> GivenWeights:
+        """The weights that are asked for."""
+        return GivenWeights(self.weights, self.weights_key, self.weights_in_factory)
+
+    def check(self) -> None:
+        """Raise click.UsageError for options that contradict each other or would have no effect."""
+        if self.int8 and self.fp16:
+            raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
+        _check_sources(self.calibrate, self.source_pattern, self.source_column)
+        if self.calibrate is not None and self.evaluate_on is not None:
+            _check_apart(self.calibrate, self.evaluate_on)
+        if self.task == "classify":
+            _refuse(self.calibrate, "--calibrate", _NOT_FOR_CLASSIFIERS)
+        if self.is_onnx:
+            _refuse(self.weights, "--weights", _WEIGHTS_INSIDE)
+            _refuse(self.weights_key, "--weights-key", _WEIGHTS_INSIDE)
+            _refuse(self.weights_in_factory, "--weights-in-factory", _WEIGHTS_INSIDE)
+            _refuse(self.settings, "--set", "an .onnx file is not a factory that takes arguments")
+        else:
+            _refuse(self.output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
+        if self.input is None:
+            _refuse(self.fit_on, "--fit-on", "fills in what --input leaves out: give --input too")
+
+    def read_spec(self) -> InputSpec | None:
+        """Read --input, with constants from --fit-on; None where it is not given. Raises ExportError."""
+        if self.input is None:
+            return None
+        spec = parse_input(self.input)
+        return fit_on(self.fit_on, spec) if self.fit_on else spec
+
+    def read_labels(self) -> Sequence[str] | None:
+        """Read --labels; None where it is not given. Raises ExportError."""
+        if self.labels is None:
+            return None
+        labels = read_labels(self.labels)
+        check_labels(labels)
+        return labels
+
+    def open_network(self, spec: InputSpec | None, labels: Sequence[str] | None) -> LoadedNetwork:
+        """Open the network, which is not an ONNX file. Raises ExportError."""
+        return open_network(self.network, self.settings, self.given_weights, spec, labels, self.task)
+
+    def to_request(self, spec: InputSpec, labels: Sequence[str] | None, loaded: LoadedNetwork | None) -> ExportRequest:
+        """Read all items and metrics that are named, and return the request. loaded: None for an .onnx file.
+
+        Raises ExportError.
+        """
+        is_file = self.network.endswith((".pt2", ".onnx"))
+        return ExportRequest(
+            name=self.name,
+            task=self.task,
+            input=spec,
+            labels=labels,
+            real_items=self._real_items(spec),
+            normal=(
+                read_recordings(self.calibrate, spec, SourceRule(self.source_pattern), self.source_column)
+                if self.calibrate
+                else None
+            ),
+            evaluation=read_evaluation(self.evaluation) if self.evaluation else {},
+            training=read_training(self.training) if self.training else {},
+            held_out=(
+                read_held_out(self.evaluate_on, spec, labels if self.task == "classify" else None) if self.evaluate_on else None
+            ),
+            precision=self.precision,
+            max_drop=self.max_drop,
+            leave_out=self.leave_out,
+            verify_with=self.verify_with,
+            serving=self.serving,
+            factory=Path(self.network).name if is_file else self.network,
+            arguments=loaded.arguments if loaded else {},
+            weights=Path(self.network) if is_file else self.given_weights.file,
+            weights_key=loaded.weights_key if loaded else None,
         )
-    if manifest.parity.server:
-        worst = max(output.largest_absolute for output in manifest.parity.server.outputs.values())
-        click.echo(f"  parity  through {manifest.parity.server.address}: by at most {worst:.1e}")
-    if "held_out_items" in manifest.evaluation and manifest.variant is None:
-        metric = METRIC_OF[manifest.task]
-        click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {manifest.evaluation['held_out_items']} held-out items")
-    _describe_variant(manifest)
-    if calibration:
-        sources = ", ".join(f"{source} {calibration.recordings(source)}" for source in calibration.source_names)
-        short = sum(map(len, calibration.short.values()))
-        shorter = f", {short} of them shorter than a window" if short else ""
-        click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources}){shorter}")
-        click.echo("  " + _least_alphas(calibration))
-    elif manifest.task == "reconstruct":
-        click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
 
-
-def _least_alphas(calibration: Calibration) -> str:
-    """From which alpha on the promise holds, for the sources with the most and with the fewest recordings."""
-    counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
-    most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    named = f"alpha {1 / (counts[most] + 1):.2g} on"
-    if counts[most] != counts[fewest]:
-        named += f" for {most}, and from {1 / (counts[fewest] + 1):.2g} on for {fewest}"
-    return f"the false-alarm rate is promised from {named} (1 / (n + 1) of n recordings; 0.01 takes 99)"
-
-
-def _note_missing_taps(manifest: Manifest, source: str, left_out: Sequence[str]) -> None:
-    """A program or a graph has no layers whose values could be tapped, and a module may keep them where they are not found."""
-    given = {*left_out, *(output.name for output in manifest.outputs)}
-    wanted = ["embedding"]
-    if source.endswith(".onnx"):
-        how = "give the file outputs that are named so"
-    elif source.endswith(".pt2"):
-        how = "export the torch module itself"
-    elif manifest.task == "reconstruct":
-        how = "keep what gives the latent vector as the module's attribute `encoder`, and let it return that one tensor"
-    else:
-        how = "end the module in an nn.Linear that takes a row for each item, and not the items themselves"
-    if manifest.task == "classify" and source.endswith((".onnx", ".pt2")):
-        wanted.append("activations")
-    if missing := [name for name in wanted if name not in given]:
-        click.echo(f"Note: the version has no {' and no '.join(missing)}; {how}, to have {_them(missing)}.", err=True)
-
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
-
-
-def _warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
-    """Say so where the network tells apart nothing, or the labels say the opposite of what it says."""
-    reached = manifest.evaluation[METRIC_OF[manifest.task]]
-    if isinstance(reached, float) and (said := beside_chance(manifest.task, reached, held_out.labels)):
-        click.echo(f"Warning: {said}.", err=True)
-
-
-def _describe_variant(manifest: Manifest) -> None:
-    variant = manifest.variant
-    if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
-        click.echo("Note: the exporter's optimiser changed what the graph gives; it was exported without.", err=True)
-    if variant is None:
-        return
-    click.echo(
-        f"  {manifest.precision}: {variant.metric} {variant.before:.4f} to {variant.after:.4f} on {variant.items} held-out "
-        f"items, {variant.fp32_bytes / 1e6:.2f} to {manifest.model_bytes / 1e6:.2f} MB"
-    )
-    for speed in variant.speed:
-        click.echo(
-            f"  {manifest.precision}: {speed.ratio:.2f} times fp32's rows/s at batch {speed.batch_size}, one thread "
-            f"({speed.lowest_ratio:.2f} to {speed.highest_ratio:.2f})"
-        )
-    for said in precision_warnings(manifest):
-        click.echo(f"Warning: {said}.", err=True)
-
-
-def _precision(int8: bool, fp16: bool) -> Precision:
-    if int8 and fp16:
-        raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
-    return "int8" if int8 else "fp16" if fp16 else "fp32"
+    def _real_items(self, spec: InputSpec) -> Items | None:
+        """Return real items for parity, and for the ranges of int8: those of --items, or else of --calibrate."""
+        path = self.items or self.calibrate
+        count = MOST_ITEMS if self.precision == "int8" else max(BATCH_SIZES)
+        return sample_items(path, spec, count) if path else None
 
 
 def _refuse(value: object, option: str, why: str) -> None:
@@ -274,20 +312,15 @@ def _refuse(value: object, option: str, why: str) -> None:
         raise click.BadParameter(why, param_hint=option)
 
 
-def _check_apart(calibrate: Path | None, evaluate_on: Path | None) -> None:
+def _check_apart(calibrate: Path, evaluate_on: Path) -> None:
     """Refuse to calibrate on data that holds anomalies."""
-    if calibrate is None or evaluate_on is None:
-        return
     normal, labelled = calibrate.resolve(), evaluate_on.resolve()
     if normal == labelled or normal in labelled.parents:
         _refuse(
             calibrate, "--calibrate", "holds the labelled data of --evaluate-on, anomalies too; give a folder of normal data"
         )
     if labelled in normal.parents:
-        click.echo(
-            "Warning: --calibrate lies within --evaluate-on: the figure is measured on data that the model is calibrated with.",
-            err=True,
-        )
+        warn_of_shared_data()
 
 
 def _check_sources(calibrate: Path | None, pattern: str, column: str) -> None:
@@ -300,20 +333,3 @@ def _check_sources(calibrate: Path | None, pattern: str, column: str) -> None:
         _refuse(column, "--source-column", "names a column of a table; give a .csv or .parquet file to --calibrate")
     if calibrate.is_file():
         _refuse(pattern, "--source-pattern", "is searched in the paths of a folder's files, and --calibrate is one file")
-
-
-def _input(text: str | None, training_data: Path | None) -> InputSpec:
-    if text is None:
-        raise click.BadParameter("fills in what --input leaves out: give --input too", param_hint="--fit-on")
-    spec = parse_input(text)
-    return fitted_spec(training_data, spec) if training_data else spec
-
-
-def _setting(text: str) -> tuple[str, JsonValue]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} is not KEY=JSON; write {text}=VALUE", param_hint="--set")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value

@@ -1,4 +1,4 @@
-"""Export: from a trained torch module to a published version of a model repository, proven equal on the way."""
+"""Export: from a trained torch module or an ONNX file to a published version, which is proven equal to it first."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from torch import nn
 
 from avizor_export.description.layers import parameters_of
-from avizor_export.graph.logits import refuse_squashed
+from avizor_export.graph.logits import check_ends_in_logits
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrapped import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
-from avizor_export.live_triton.verify import on_server
+from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
-from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
-from avizor_export.parity.constant_outputs import why_same
+from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.guard import Guard, complaint, make_version
+from avizor_export.precision.guard import Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -37,10 +37,11 @@ from avizor_export.publication.files import (
     write_files,
 )
 from avizor_export.publication.model_card import write_card
-from avizor_export.publication.publish import publish, staging
-from avizor_export.request import ExportRequest, check_data, settled
+from avizor_export.publication.publish import Staging, publish, staging
+from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_export.triton_config.text import config_text
+from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check import check_model
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.items.inputs import InputSpec, TensorSpec
@@ -51,7 +52,7 @@ from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
 
-# From here on a user wonders whether anything happens at all.
+# From here on the reference evaluator is slow enough to say so.
 _MANY_PARAMETERS = 1_000_000
 
 
@@ -60,113 +61,119 @@ def export_model(
 ) -> ModelVersion:
     """Export, prove, calibrate and publish a torch module. Raises ExportError; then nothing is published.
 
-    simplify: what goes over the exported graph; a graph that it breaks is exported once more without it.
+    simplify: rewrites the exported graph; if that breaks the graph, it is exported once more without it.
     """
-    request = settled(request, models)
-    example = torch.from_numpy(random_items(request.input, 2, real=request.real_items))
-    with wrap(network, request.input, request.task, example, request.leave_out) as served:
-        outputs = _outputs(served, example, request.input)
-        check_data(request, outputs)
-        proto, report, simplified = _proven(request, served, example, outputs, simplify)
-    factory = request.factory or f"{type(network).__module__}:{type(network).__qualname__}"
+    resolved = resolve(request, models)
+    example = torch.from_numpy(random_items(resolved.input, 2, real=resolved.real_items))
+    with wrap(network, resolved.input, resolved.task, example, resolved.leave_out) as wrapped:
+        outputs = _outputs(wrapped, example, resolved.input)
+        check_data(resolved, outputs)
+        proto, report, is_simplified = _export_proven(resolved, wrapped, example, outputs, simplify)
+    factory = resolved.factory or f"{type(network).__module__}:{type(network).__qualname__}"
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    made = ProvenGraph(
-        proto, proto, outputs, report, provenance_of(request, factory, parameters), request.evaluation, simplified
-    )
-    return _publish(_measured(made, request), request, models)
+    provenance = provenance_of(resolved, factory, parameters)
+    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, is_simplified)
+    return _publish(_measure(graph, resolved), resolved, models)
 
 
 def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | None = None) -> ModelVersion:
     """Adopt, prove, calibrate and publish an ONNX file. Raises ExportError; then nothing is published.
 
-    The input description is that of the raw items; a TensorInput has to be the graph's own tensor. output: see adopt.adopt.
+    The request's input describes the raw items; a TensorInput has to be the graph's own tensor. output: see `adopt`.
     """
-    request = settled(request, models)
-    first_look(path)
-    spec, proto = adopt(path, request.input, request.task, output, request.real_items, request.leave_out)
-    request = replace(request, input=spec, weights=path)
+    resolved = resolve(request, models)
+    check_in_sandbox(path)
+    spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
+    resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
-    check_data(request, outputs)
-    example, parameters = random_items(spec, 2, real=request.real_items), parameters_of(proto)
+    check_data(resolved, outputs)
+    parameters = parameters_of(proto)
     if parameters > _MANY_PARAMETERS:
         _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
+    reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
+    report = _prove(resolved, proto, outputs, reference)
+    provenance = provenance_of(resolved, path.name, parameters)
+    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False)
+    return _publish(_measure(graph, resolved), resolved, models)
+
+
+def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) -> Reference:
+    """Return what an adopted graph is compared with, on perturbed features as well."""
     reference = reference_of(proto, example)
     if reference.note:
         _log.warning("%s", reference.note)
-    perturbed = replace(
-        reference, perturbed=lambda by: reference_of(perturbed_graph(proto, features_name(spec), by), example).run
-    )
-    report = _prove(request, proto, outputs, perturbed)
-    provenance = provenance_of(request, path.name, parameters)
-    made = ProvenGraph(proto, proto, outputs, report, provenance, request.evaluation, simplified=False)
-    return _publish(_measured(made, request), request, models)
+
+    def perturbed(by: Array) -> Run:
+        return reference_of(perturbed_graph(proto, features_name(spec), by), example).run
+
+    return replace(reference, perturbed=perturbed)
 
 
-def _proven(
-    request: ExportRequest,
-    served: WrappedNetwork,
+def _export_proven(
+    request: ResolvedRequest,
+    wrapped: WrappedNetwork,
     example: torch.Tensor,
     outputs: Sequence[TensorSpec],
     simplify: Simplifier | None,
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
-    """The graph, how it was proven, and whether it was simplified: only if it gives the same as before."""
+    """Return the graph, how it was proven, and whether it was simplified: only if that changes no output."""
     name = f"torch {torch.__version__.partition('+')[0]}"
-    reference = Reference(torch_run(served), name, perturbed=perturbed_torch(served))
+    reference = Reference(torch_run(wrapped), name, perturbed=perturbed_torch(wrapped))
     tensor = request.input.tensor().name
-    proto = to_onnx(served, tensor, example, simplify)
+    proto = to_onnx(wrapped, tensor, example, simplify)
     try:
         return proto, _prove(request, proto, outputs, reference), simplify is not None
     except ParityError:
         if simplify is None:
             raise
-    proto = to_onnx(served, tensor, example, None)
+    proto = to_onnx(wrapped, tensor, example, None)
     try:
         return proto, _prove(request, proto, outputs, reference), False
     except ParityError as error:
         raise ParityError(f"with the exporter's optimiser and without it, {error}") from error
 
 
-def _measured(made: ProvenGraph, request: ExportRequest) -> ProvenGraph:
-    """In the precision that was asked for, with its figure on held-out items. Raises ExportError if it loses too much."""
+def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
+    """Return the graph in the precision that was asked for, with its metric on held-out items.
+
+    Raises ExportError if it loses too much.
+    """
     held_out, task = request.held_out, request.task
     if request.precision != "fp32":
-        made = _in_precision(made, request)
+        graph = _convert(graph, request)
     if held_out is None:
-        return made
-    reached = made.variant.after if made.variant else measure_quality(onnxruntime_run(made.proto), task, held_out)
-    figures = {METRIC_OF[task]: reached, "held_out_items": len(held_out.items)}
-    return replace(made, evaluation={**made.evaluation, **figures})
+        return graph
+    metric = graph.variant.after if graph.variant else measure_quality(onnxruntime_run(graph.proto), task, held_out)
+    measured = {METRIC_OF[task]: metric, "held_out_items": len(held_out.items)}
+    return replace(graph, evaluation={**graph.evaluation, **measured})
 
 
-def _in_precision(made: ProvenGraph, request: ExportRequest) -> ProvenGraph:
+def _convert(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
+    """Return the graph in int8 or float16, measured through the server as well if one is named."""
     held_out, precision = request.held_out, request.precision
     assert held_out is not None  # check_variant_data saw it
     guard = Guard(request.task, held_out, request.max_drop)
-    proto, report = make_version(made.fp32, precision, request.real_items, guard, request.settings.target)
+    proto, report = make_version(graph.fp32, precision, request.real_items, guard, request.settings.target)
     if request.verify_with is not None:
-        with _through_server(request, proto, made.outputs, precision) as run:
-            reached = measure_quality(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
-        report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=reached)})
+        with _through_server(request, proto, graph.outputs, precision) as run:
+            metric = measure_quality(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
+        report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=metric)})
         if not report.passed:
-            raise ExportError(f"through {request.verify_with}, {complaint(precision, report, reached)}")
-    return replace(made, proto=proto, variant=report)
+            raise ExportError(f"through {request.verify_with}, {refusal_message(precision, report, metric)}")
+    return replace(graph, proto=proto, variant=report)
 
 
-def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference) -> ParityReport:
-    refuse_squashed(proto)
+def _prove(
+    request: ResolvedRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference
+) -> ParityReport:
+    """Compare the graph with its reference, on ONNX Runtime and through the server if one is named. Raises ExportError."""
+    check_ends_in_logits(proto)
 
-    def compare(found: Run) -> ParityReport:
-        return compare_runs(reference.run, found, request.input, request.real_items, reference.name, reference.perturbed)
+    def compare(run: Run) -> ParityReport:
+        return compare_runs(reference.run, run, request.input, request.real_items, reference.name, reference.perturbed)
 
     report = compare(onnxruntime_run(proto))
-    if "zeros" not in report.samples:
-        _log.warning(
-            "zeros are left out of the proof: they make maps that are constant, and a norm over such a map gives rounding, "
-            "of %s too",
-            reference.name,
-        )
-    if report.same_for_all:
-        _log.warning("%s", why_same(report.same_for_all, "real" in report.samples))
+    _warn_of_weak_proof(report)
     if request.verify_with is None:
         return report
     with _through_server(request, proto, outputs, "fp32") as run:
@@ -181,38 +188,55 @@ def _prove(request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[Ten
     return report.model_copy(update={"server": server})
 
 
+def _warn_of_weak_proof(report: ParityReport) -> None:
+    if "zeros" not in report.samples:
+        _log.warning(
+            "zeros are left out of the proof: they make maps that are constant, and a norm over such a map gives rounding, "
+            "of %s too",
+            report.compared_with,
+        )
+    if report.same_for_all:
+        _log.warning("%s", constant_outputs_warning(report.same_for_all, "real" in report.samples))
+
+
 def _through_server(
-    request: ExportRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], precision: Precision
+    request: ResolvedRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], precision: Precision
 ) -> AbstractContextManager[Run]:
     tensor = request.input.tensor()
     config = config_text(request.name, [tensor], outputs, request.settings, labels=False, digests={}, precision=precision)
-    return on_server(parse_address(request.verify_with or ""), proto, config, tensor)
+    return run_on_server(parse_address(request.verify_with or ""), proto, config, tensor)
 
 
-def _publish(made: ProvenGraph, request: ExportRequest, models: Path) -> ModelVersion:
+def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> ModelVersion:
     with staging(models, request.name) as stage:
-        onnx.save(made.proto, stage.version_folder / MODEL_FILE)
-        manifest = manifest_of(request, stage, made)
+        onnx.save(graph.proto, stage.version_folder / MODEL_FILE)
+        manifest = manifest_of(request, stage, graph)
         notes = write_files(stage, manifest, request, models)
         refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
             calibrate_version(stage, request.normal, request.precision)
-        problems = check_model(ModelRepository(stage.root), request.name)
-        if problems:
-            path = models / request.name / OVERRIDES_FILE
-            is_ours = not (path.is_file() and any(CONFIG_FILE in problem for problem in problems))
-            remedy = "" if is_ours else f". {path} is merged over the configuration: correct it, or delete it"
-            raise ExportError(f"the version that was made does not pass its own check: {'; '.join(problems)}{remedy}")
-        write_card(ModelVersion(request.name, manifest.version, stage.version_folder), made.fp32, request.training)
+        _check_staged(stage, request.name, models)
+        write_card(ModelVersion(request.name, manifest.version, stage.version_folder), graph.fp32, request.training)
         folder = publish(stage, models)
     for note in notes:
         _log.warning("%s", note)
     return ModelVersion(request.name, manifest.version, folder)
 
 
-def _outputs(served: WrappedNetwork, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
+def _check_staged(stage: Staging, name: str, models: Path) -> None:
+    """Raise ExportError if the staged version does not pass `avizor models check`."""
+    problems = check_model(ModelRepository(stage.root), name)
+    if not problems:
+        return
+    path = models / name / OVERRIDES_FILE
+    is_overridden = path.is_file() and any(CONFIG_FILE in problem for problem in problems)
+    remedy = f". {path} is merged over the configuration: correct it, or delete it" if is_overridden else ""
+    raise ExportError(f"the exported version does not pass its own check: {'; '.join(problems)}{remedy}")
+
+
+def _outputs(wrapped: WrappedNetwork, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
     with torch.inference_mode():
-        shapes = {name: tuple(value.shape[1:]) for name, value in served.named(example).items()}
+        shapes = {name: tuple(value.shape[1:]) for name, value in wrapped.named(example).items()}
     meaning = meanings(shapes, spec)
     return tuple(
         TensorSpec(name=name, dtype="float32", item_shape=shape, meaning=meaning[name]) for name, shape in shapes.items()

@@ -1,24 +1,24 @@
-"""What to export, and what is known of it; refused before the long work begins where it does not fit."""
+"""What to export, and what is known of it; what does not fit is refused before the long computation begins."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.graph.optional_outputs import check_left_out
 from avizor_export.graph.wrapped import MEANINGS
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.guard import check_variant_data
-from avizor_export.precision.quality import LabelledItems
 from avizor_export.triton_config.generated import expected_settings
-from avizor_export.triton_config.settings import ServingOptions, ServingSettings, with_options
+from avizor_export.triton_config.settings import ServingOptions, ServingSettings
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
@@ -30,22 +30,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export, and what to know of it.
+    """What to export, and what is known of it.
 
     input: what one raw item is, and the front end that goes into the graph.
     labels: one for each class (classifiers).
     real_items: raw items [n, *item_shape] for parity, from real data.
     normal: normal recordings that were not trained on (autoencoders); without them there are scores and no p-values.
-    evaluation: figures measured on held-out data, for the manifest.
-    training: figures by epoch, such as the loss, for the plot in the model card.
+    evaluation: metrics measured on held-out data, for the manifest.
+    training: numbers by epoch, such as the loss, for the plot in the model card.
     verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
     held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
     precision: of the network. Another than fp32 is made from the proven FP32 graph, measured on `held_out`, and refused if it
         loses more than max_drop of accuracy or ROC AUC. int8 takes the ranges of its activations from `real_items`.
-    leave_out: optional outputs (`embedding`, `activations`) that the version is to be without.
-    serving: how it is to be served, where not as the version before, or by the defaults. max_batch_size: one of these.
-    published: settings that the version will be served with, overrides included, as far as is known when the work begins; for
-        proofs through a server. Set by the export.
+    leave_out: optional outputs (`embedding`, `activations`) to publish without.
+    serving: how it is to be served, where that differs from the version before, or from the defaults of a first version.
     factory, arguments, weights, weights_key: where the network comes from, for the manifest: what made it and with what, the
         file of its weights, and which of several sets in the file they are.
     """
@@ -64,29 +62,27 @@ class ExportRequest:
     max_drop: float = 0.01
     leave_out: Sequence[str] = ()
     serving: ServingOptions = field(default_factory=ServingOptions)
-    max_batch_size: int | None = None
-    published: ServingSettings = field(default_factory=ServingSettings)
     factory: str = ""
     arguments: Mapping[str, JsonValue] = field(default_factory=dict)
     weights: Path | None = None
     weights_key: str | None = None
 
-    @property
-    def options(self) -> ServingOptions:
-        """All that was asked for of serving."""
-        return self.serving if self.max_batch_size is None else {**self.serving, "max_batch_size": self.max_batch_size}
 
-    @property
-    def settings(self) -> ServingSettings:
-        """How the model is to be served, unless config.pbtxt changes meanwhile. Raises ExportError where options do not fit."""
-        return with_options(self.published, self.options)
+@dataclass(frozen=True)
+class ResolvedRequest(ExportRequest):
+    """A request that has been checked.
+
+    settings: how the model is to be served, overrides included, unless config.pbtxt or the overrides change during the export.
+    """
+
+    settings: ServingSettings = field(default_factory=ServingSettings)
 
 
-def settled(request: ExportRequest, models: Path) -> ExportRequest:
-    """Return the request with the settings that it will be served with.
+def resolve(request: ExportRequest, models: Path) -> ResolvedRequest:
+    """Check the request, and settle its serving by the version before.
 
     Raises ExportError for a name, items, settings or overrides that are not valid, for a config.pbtxt that was edited, and for
-    a server to verify with that is not reachable.
+    a server to verify with that does not answer.
     """
     _check_name(request.name)
     check_left_out(request.leave_out, request.task)
@@ -94,9 +90,9 @@ def settled(request: ExportRequest, models: Path) -> ExportRequest:
     if request.verify_with is not None:
         check_server(parse_address(request.verify_with))
     tensor = request.input.tensor()
-    request = replace(request, published=expected_settings(models, request.name, tensor, request.options))
-    _warn_of_full_batch(tensor, request.settings.max_batch_size)
-    return request
+    settings = expected_settings(models, request.name, tensor, request.serving)
+    _warn_of_full_batch(tensor, settings.max_batch_size)
+    return ResolvedRequest(**vars(request), settings=settings)
 
 
 def _warn_of_full_batch(tensor: TensorSpec, size: int) -> None:
@@ -185,4 +181,4 @@ def _check_items(request: ExportRequest, items: Items | None, which: str) -> Non
     if wrong.any():
         number = int(wrong.reshape(len(items), -1).any(axis=1).argmax())
         what = "infinity" if is_table else "NaN or infinity"
-        raise ExportError(f"{which} item {number} holds {what}; mend it or leave it out")
+        raise ExportError(f"{which} item {number} holds {what}; fix it or leave it out")

@@ -14,7 +14,7 @@
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   └── DeadlineExceeded       there was no answer in time
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
-    ├── CalibrationError           a p-value that the calibration cannot support
+    ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DatasetError               a dataset that cannot be listed
     ├── JobError                   a batch job that cannot start or go on
@@ -88,7 +88,7 @@ class GatewayFull(AvizorError):
 
 
 class CalibrationError(AvizorError):
-    """The calibration cannot support a p-value."""
+    """A calibration that cannot be made from these recordings, or that cannot support a p-value."""
 
 
 class MediaError(AvizorError):

@@ -24,13 +24,15 @@ def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall
     with TritonServer(triton_install, models) as server:
         address = f"triton://{server.grpc_url}"
         image = ImageInput(height=32, width=32, channels=1)
-        request = ExportRequest("digits", "classify", image, labels=list("0123456789"), max_batch_size=8, verify_with=address)
+        request = ExportRequest(
+            "digits", "classify", image, labels=list("0123456789"), serving={"max_batch_size": 8}, verify_with=address
+        )
         report = export_model(LeNet(), request, tmp_path).manifest.parity.server
         assert report is not None
         assert report.address == address
         assert set(report.outputs) == {"probabilities", "embedding", "activations"}
         assert all(output.passed and output.largest_absolute < 1e-4 for output in report.outputs.values())
-        sound = ExportRequest("sound", "reconstruct", SOUND, max_batch_size=8, verify_with=address)
+        sound = ExportRequest("sound", "reconstruct", SOUND, serving={"max_batch_size": 8}, verify_with=address)
         report = export_model(PaddedAutoencoder(), sound, tmp_path).manifest.parity.server
         assert report is not None
         assert "score" in report.outputs

@@ -157,8 +157,8 @@ def test_settings_beside_torchvisions_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("design", "setting", "says"),
     [
-        ("lenet", "classes=true", "--set classes=true is no number of classes; leave it out, as the labels tell it"),
-        ("lenet", "classes=0", "--set classes=0 is no number"),
+        ("lenet", "classes=true", "--set classes=true is not a number of classes; leave it out, as the labels tell it"),
+        ("lenet", "classes=0", "--set classes=0 is not a number"),
         ("alexnet", "batch_norm=False", "--set batch_norm='False' is neither true nor false; write --set batch_norm=true"),
         (SPEC, "batch_norm=1", "--set batch_norm=1 is neither true nor false"),
     ],
@@ -194,7 +194,7 @@ def test_an_exported_program(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--set", "classes=2"], "no factory that takes arguments"),
+        (["--set", "classes=2"], "not a factory that takes arguments"),
         (["--weights", "w.pt"], "has its weights inside"),
         (["--calibrate", "normal"], "is for autoencoders"),
         (["--input", "tensor:name=foo,item_shape=7"], "takes x, float32[4], and by --input it is foo"),

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.grammar import Token, layer_of, of_word, parse_words, refuse_maps
+from avizor_export.architectures.grammar import Token, layer_of_word, of_word, parse_words, refuse_maps
 
 
 class Autoencoder(nn.Module):
@@ -47,7 +47,7 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(*_mirror(pairs))
 
     def forward(self, items: Tensor) -> Tensor:
-        """Reconstruction."""
+        """Return the reconstruction."""
         reconstruction: Tensor = self.decoder(self.encoder(items))
         return reconstruction
 
@@ -86,8 +86,8 @@ def _check_strides(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
             if token.whole("x", 1) > 1 and kernel % 2 == 0:  # the others would be refused next
                 raise ValueError(f"{token.text!r} does not {_effect(stride)}; write {_apart(token, fitting)}")
             odd = f"write an odd kernel with half of it as padding, as in {token.kind}{_with_odd_kernel(token, kernel)}"
-            mend = f"write p{fitting}" if kernel - stride <= 2 * fitting < kernel else odd
-            raise ValueError(f"{token.text!r} does not {_effect(stride)}; {mend}")
+            remedy = f"write p{fitting}" if kernel - stride <= 2 * fitting < kernel else odd
+            raise ValueError(f"{token.text!r} does not {_effect(stride)}; {remedy}")
         strides.append(stride)
     whole = math.prod(strides)
     if shape[1] % whole or shape[2] % whole:
@@ -103,13 +103,13 @@ def _effect(stride: int) -> str:
 
 
 def _with_odd_kernel(token: Token, kernel: int) -> str:
-    """What follows the word where its kernel, which is even, becomes the next odd one."""
+    """Return the text that follows the word if its kernel, which is even, becomes the next odd one."""
     odd, padding = kernel + 1, (kernel + 1) // 2
     return f"{token.size()}k{odd}p{padding}" if token.kind == "conv" else f"{odd}s1p{padding}"
 
 
 def _window(token: Token) -> tuple[int, int, int]:
-    """kernel, stride, padding."""
+    """Return kernel, stride and padding."""
     if token.kind == "conv":
         kernel = token.whole("k", 3)
         return kernel, token.whole("s", 1), token.whole("p", kernel // 2, least=0)
@@ -131,7 +131,7 @@ def _pairs(tokens: Sequence[Token], shape: tuple[int, ...]) -> list[_Pair]:
 
 
 def _pair(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int, ...]]:
-    """Layers of one word, and the shape after them."""
+    """Return the layers of one word, and the shape after them."""
     if token.kind == "conv":
         return _convolutions(token, shape)
     if token.kind == "latentmap":
@@ -142,9 +142,13 @@ def _pair(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int,
         return [_linear(shape[0], token.size(), batch_norm="bn" in token.options)], (token.size(),)
     if token.kind.endswith("pool"):
         _, stride, _ = _window(token)
-        return [_plain(layer_of(token), nn.Upsample(scale_factor=stride))], (shape[0], shape[1] // stride, shape[2] // stride)
+        return [_plain(layer_of_word(token), nn.Upsample(scale_factor=stride))], (
+            shape[0],
+            shape[1] // stride,
+            shape[2] // stride,
+        )
     if token.kind == "drop":
-        return [_plain(layer_of(token))], shape
+        return [_plain(layer_of_word(token))], shape
     raise ValueError(f"{token.text!r} has no mirror image; an autoencoder is made of conv, pool, fc and drop")
 
 
@@ -154,7 +158,7 @@ def _mirror(pairs: Sequence[_Pair]) -> list[nn.Module]:
 
 
 def _plain(down: nn.Module, *up: nn.Module) -> _Pair:
-    """Layers without weights: the same wherever they stand."""
+    """Return layers without weights, which are the same in encoder and decoder."""
 
     def mirrored(_last: bool) -> Sequence[nn.Module]:
         return up
@@ -196,7 +200,7 @@ def _convolutions(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tu
 
 
 def _apart(token: Token, padding: int) -> str:
-    """Words for the first convolution and for the others, which get the usual kernel; so does the first without a stride."""
+    """Return words for the first convolution and for the others, which get the usual kernel; so does a first without stride."""
     kernel, stride, _ = _window(token)
     times, batch_norm = token.whole("x", 1), "bn" if "bn" in token.options else ""
     if stride == 1:
@@ -222,7 +226,7 @@ def _convolution(inputs: int, outputs: int, window: tuple[int, int, int], batch_
 
 
 def _even_kernel(kernel: int, stride: int) -> int:
-    """The kernel of the transposed convolution: the encoder's if it covers every pixel equally often, else the next that does.
+    """Return the kernel of the transposed convolution: the encoder's if it covers every pixel equally often, else the next one.
 
     It has to be a multiple of the stride, and more than it by an even number, half of which is padding.
     """

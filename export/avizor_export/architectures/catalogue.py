@@ -30,7 +30,7 @@ HALF: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 class Architecture:
     """One named architecture.
 
-    shape, classes, parameters: as published. smallest: pixels of the smallest input that makes sense.
+    shape, classes, parameters: as published. smallest: pixels of the smallest input that is accepted.
     batch_norm: whether there is a variant with batch norm. weights, weights_with_batch_norm: torchvision's enumeration of
     weights, if it has any. choices: settings of `build` that change what is computed, and that the names and shapes of the
     parameters may not show.
@@ -92,7 +92,7 @@ _UNBUILDABLE = (ValueError, OverflowError, RuntimeError, TypeError)
 
 
 def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool = False, **settings: bool | str) -> nn.Module:
-    """A classifier by an architecture's name or by a spec of the grammar: float32[batch, *shape] -> logits [batch, classes].
+    """Build a classifier by an architecture's name or by a spec: float32[batch, *shape] -> logits [batch, classes].
 
     shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. settings: of the architecture's
     `choices`; without them the layout is adapted to the shape. Raises ExportError if there is no such architecture, the spec is
@@ -120,19 +120,19 @@ def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool
 def check_choice(choices: Mapping[str, tuple[bool | str, ...]], name: str, value: object) -> None:
     """Raise ValueError unless `choices` has the setting, and the value is one of its values."""
     if name not in choices:
-        raise ValueError(f"there is no setting {name}; leave it out")
+        raise ValueError(f"there is no setting named {name}; leave it out")
     if not any(value is each or (isinstance(each, str) and value == each) for each in choices[name]):
-        raise ValueError(f"{name} is {value!r}; write {' or '.join(f'{name}={spelt(each)}' for each in choices[name])}")
+        raise ValueError(f"{name} is {value!r}; write {' or '.join(f'{name}={option_text(each)}' for each in choices[name])}")
 
 
-def spelt(value: bool | str) -> str:
-    """A setting's value as --set takes it."""
+def option_text(value: bool | str) -> str:
+    """Return a setting's value as --set takes it."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the networks that an architecture's choices give.
+    """One of the networks that an architecture's choices lead to.
 
     settings: by which `build` gives it. network: on the meta device, without weights.
     """
@@ -141,14 +141,14 @@ class Variant:
     network: nn.Module
 
     def computes(self) -> tuple[object, ...]:
-        """What tells whether two variants with the same weights give the same: the layers that do something."""
+        """Return the layers that compute something: equal for variants that return the same with the same weights."""
         leaves = [(name, str(layer)) for name, layer in self.network.named_modules() if not list(layer.children())]
         layers = [(name, layer) for name, layer in leaves if layer != "Identity()"]
         return (*layers, getattr(self.network, "transform_input", False))
 
 
 def variants_of(design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False) -> list[Variant]:
-    """Every network of the name that can be built for this shape: one for each combination of its choices.
+    """Return every network of the name that can be built for this shape: one for each combination of its choices.
 
     Raises ExportError where there is none.
     """
@@ -168,7 +168,7 @@ def variants_of(design: str, classes: int, shape: tuple[int, ...], batch_norm: b
 
 
 def build_autoencoder(spec: str, shape: tuple[int, ...]) -> nn.Module:
-    """An autoencoder by a spec that ends in latent or latentmap, or a network for super-resolution by one that ends in shuffle.
+    """Build an autoencoder, whose spec ends in latent or latentmap, or a network for super-resolution: it ends in shuffle.
 
     float32[batch, *shape] -> the same shape, or with shuffle so many times the height and width. Raises ExportError if the spec
     is wrong, or the input does not suit it.

@@ -49,11 +49,11 @@ shuffle<times>
 
 A spec that begins with fc takes rows of numbers (--columns) as well as maps."""
 
-# Name of the attribute by which a layer knows the word of the spec that it is of.
+# Attribute of a layer that holds the word of the spec from which it was made.
 WORD = "avizor_word"
 WORDS = ("conv", "maxpool", "avgpool", "pool", "gap", "lrn", "drop", "fc", "latentmap", "latent", "shuffle")
 _TOKEN = re.compile(rf"({'|'.join(WORDS)})(\d+(?:\.\d+)?)?((?:bn|ceil|[a-z]\d+(?:\.\d+)?(?:e-?\d+)?)*)")
-# Last words of networks that give back an image, a spectrogram or a row, and not logits.
+# Last words of networks that return an image, a spectrogram or a row, and not logits.
 _RECONSTRUCTING = ("latent", "latentmap", "shuffle")
 _OPTION = re.compile(r"(bn|ceil|[a-z])(\d+(?:\.\d+)?(?:e-?\d+)?)?")
 _OPTIONS = {
@@ -80,14 +80,14 @@ class Token:
     options: dict[str, float]
 
     def whole(self, option: str, default: int, least: int = 1) -> int:
-        """An option that is a whole number. Raises ValueError if it is not, or too small."""
+        """Return an option that is a whole number. Raises ValueError if it is not, or too small."""
         value = self.options.get(option, default)
         if value != int(value) or value < least:
             raise ValueError(f"{self.text!r}: {option}{value:g} has to be a whole number, at least {least}")
         return int(value)
 
     def size(self, default: int | None = None) -> int:
-        """The number after the word, as a whole number of at least 1."""
+        """Return the number after the word, as a whole number of at least 1."""
         value = self.number if self.number is not None else default
         if value is None or value != int(value) or value < 1:
             raise ValueError(f"{self.text!r}: write a whole number of at least 1 after {self.kind!r}, as in {self.kind}32")
@@ -95,20 +95,20 @@ class Token:
 
 
 def is_spec(text: str) -> bool:
-    """Whether the first word is one of the grammar's."""
+    """Return whether the first word is one of the grammar's."""
     words = text.split()
     return bool(words) and _TOKEN.fullmatch(words[0]) is not None
 
 
 def reconstructs(text: str) -> bool:
-    """Whether the last word makes it an autoencoder or a network for super-resolution."""
+    """Return whether the last word makes it an autoencoder or a network for super-resolution."""
     words = text.split()
     match = _TOKEN.fullmatch(words[-1]) if is_spec(text) else None
     return match is not None and match[1] in _RECONSTRUCTING
 
 
 def parse_words(spec: str) -> list[Token]:
-    """Words of a spec of any kind. Raises ValueError naming the word that is wrong, or comes too late or too early."""
+    """Parse a spec of any kind. Raises ValueError naming the word that is wrong, or comes too late or too early."""
     tokens = [_token(word) for word in spec.split()]
     for token in tokens[:-1]:
         if token.kind in _RECONSTRUCTING:
@@ -121,7 +121,7 @@ def parse_words(spec: str) -> list[Token]:
 
 
 def parse_spec(spec: str) -> list[Token]:
-    """Words of a classifier's spec. Raises ValueError naming the word that is wrong, or what is missing."""
+    """Parse a classifier's spec. Raises ValueError naming the word that is wrong, or what is missing."""
     tokens = parse_words(spec)
     if not tokens or tokens[-1].kind != "fc":
         raise ValueError(f"the spec {spec!r} does not end with fc: its last layer gives the logits, as in `conv32 pool fc10`")
@@ -129,7 +129,7 @@ def parse_spec(spec: str) -> list[Token]:
 
 
 def build_spec(spec: str, shape: Shape | tuple[int], classes: int | None = None) -> nn.Sequential:
-    """The network that a classifier's spec describes: float32[batch, *shape] -> logits float32[batch, classes].
+    """Build the network that a classifier's spec describes: float32[batch, *shape] -> logits float32[batch, classes].
 
     shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. classes: None takes the last word's
     number. Raises ValueError if the spec is wrong, does not give as many logits as there are classes, or the input is too small
@@ -159,7 +159,7 @@ def refuse_maps(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
 def _token(word: str) -> Token:
     match = _TOKEN.fullmatch(word)
     if not match:
-        raise ValueError(f"{word!r} is no word of the grammar; there are {', '.join(WORDS)}")
+        raise ValueError(f"{word!r} is not a word of the grammar; the words are {', '.join(WORDS)}")
     kind, number, rest = match.groups()
     given = _OPTION.findall(rest)
     options = {name: float(value or 1) for name, value in given}
@@ -174,19 +174,19 @@ def _token(word: str) -> Token:
 
 
 def options_of(kind: str) -> set[str]:
-    """The options that a word takes."""
+    """Return the options that a word takes."""
     return _OPTIONS["pool" if kind.endswith("pool") else kind]
 
 
 def of_word(token: Token, layers: Sequence[nn.Module]) -> Sequence[nn.Module]:
-    """The layers, which know from now on that they are of this word; `words_of` asks them."""
+    """Mark the layers as made from this word, and return them. `words_of` reads the marks."""
     for layer in layers:
         setattr(layer, WORD, token.text)
     return layers
 
 
 def words_of(network: nn.Module) -> dict[str, str]:
-    """By a module's name, the word of the spec that it is of; nothing for a network that no spec made."""
+    """Return the word of the spec by the name of the module that it made; empty for a network that no spec made."""
     return {name: getattr(module, WORD) for name, module in network.named_modules() if hasattr(module, WORD)}
 
 
@@ -207,14 +207,14 @@ def _classes(last: Token, classes: int | None) -> int:
 
 
 def map_layers(tokens: Sequence[Token], channels: int) -> nn.Sequential:
-    """The layers that take maps, in their order. channels: of the input."""
+    """Return the layers that take maps, in their order. channels: of the input."""
     layers: list[nn.Module] = []
     for token in tokens:
         if token.kind == "conv":
             layers += of_word(token, _convolutions(token, channels))
             channels = token.size()
         else:
-            layers += of_word(token, [layer_of(token)])
+            layers += of_word(token, [layer_of_word(token)])
     return nn.Sequential(*layers)
 
 
@@ -232,8 +232,8 @@ def _convolutions(token: Token, inputs: int) -> list[nn.Module]:
     return layers
 
 
-def layer_of(token: Token) -> nn.Module:
-    """The layer of a word that has no weights: a pool, a normalisation, dropout."""
+def layer_of_word(token: Token) -> nn.Module:
+    """Return the layer of a word without weights: a pool, a normalisation, dropout."""
     if token.kind == "drop":
         return _dropout(token)
     if token.kind == "gap":

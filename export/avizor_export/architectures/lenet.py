@@ -30,6 +30,6 @@ class LeNet(nn.Sequential):
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         logits: Tensor = super().forward(image)
         return logits

@@ -13,7 +13,7 @@ Shape = tuple[int, int, int]
 
 
 def map_after(features: nn.Sequential, shape: Shape) -> Shape:
-    """Shape of the map after `features`. Raises ValueError naming the layer for which the map is too small."""
+    """Return the shape of the map after `features`. Raises ValueError naming the layer for which the map is too small."""
     with torch.device("meta"):
         items = torch.zeros(1, *shape)
     for layer in features:
@@ -30,7 +30,7 @@ def map_after(features: nn.Sequential, shape: Shape) -> Shape:
 
 
 def flattened(features: nn.Sequential, shape: Shape) -> int:
-    """Numbers in the map after `features`, for the linear layer that follows."""
+    """Return the numbers in the map after `features`, for the linear layer that follows."""
     return math.prod(map_after(features, shape))
 
 

@@ -27,7 +27,7 @@ class SuperResolution(nn.Module):
         tokens = parse_words(spec)
         words, last = tokens[:-1], tokens[-1]
         if last.kind != "shuffle" or last.size() < 2 or not words:
-            raise ValueError(f"the spec {spec!r} is no super-resolution; it looks like `conv64k5 conv32 shuffle2`")
+            raise ValueError(f"the spec {spec!r} is not one of super-resolution; write it as in `conv64k5 conv32 shuffle2`")
         for token in words:
             if token.kind not in ("conv", "drop"):
                 raise ValueError(f"{token.text!r}: super-resolution is made of conv and drop before its {last.text}")
@@ -44,6 +44,6 @@ class SuperResolution(nn.Module):
         self.shuffle = nn.PixelShuffle(self.times)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The enlarged image."""
+        """Return the enlarged image."""
         detail: Tensor = self.shuffle(self.last(self.body(image)))
         return detail + nn.functional.interpolate(image, scale_factor=float(self.times), mode="bicubic")

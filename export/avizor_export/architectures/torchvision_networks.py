@@ -44,7 +44,7 @@ class _WithFlatHead(nn.Module):
             self.classifier[first] = nn.Linear(inputs, cast(nn.Linear, self.classifier[first]).out_features)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(image)), 1))
         return logits
 
@@ -116,7 +116,7 @@ def densenet121(classes: int = 1000, shape: Shape = (3, 224, 224), layout: Layou
 
 
 def _running(network: nn.Module, shape: Shape) -> nn.Module:
-    """The network, if it takes an input so small. Raises ValueError."""
+    """Return the network if it takes an input of this size. Raises ValueError if not."""
     if min(shape[1:]) < _SMALLEST:
         with torch.device("meta"):
             items = torch.zeros(1, *shape)
@@ -130,7 +130,7 @@ def _running(network: nn.Module, shape: Shape) -> nn.Module:
 
 
 def _reduction(shape: Shape, layout: Layout) -> int:
-    """How much the first layers shrink the map."""
+    """Return by which factor the first layers shrink the map."""
     smallest = min(shape[1:])
     if layout == "torchvision":
         return 4

@@ -18,7 +18,7 @@ class ZFNet(nn.Module):
 
     shape: channels, height, width; 16 pixels and more. Below 96 pixels the second convolution, and below 48 also the first, has
     stride 1, so that a map is left for the linear layers.
-    batch_norm: after each convolution, in place of the local response normalisation.
+    batch_norm: after each convolution, instead of the local response normalisation.
 
     Weights begin as He et al. (2015) have them for rectifiers: with torch's own smaller ones, and without batch norm, the
     signal fades over eight layers and nothing is learnt in the first epochs.
@@ -51,7 +51,7 @@ class ZFNet(nn.Module):
                 nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         logits: Tensor = self.classifier(torch.flatten(self.features(image), 1))
         return logits
 

@@ -12,16 +12,16 @@ from avizor_inference.errors import ExportError
 
 
 def open_array(path: Path) -> Array:
-    """The array of a .npy file, left on the disk until a part of it is taken. Raises ExportError."""
-    found = _load(path)
-    if isinstance(found, np.lib.npyio.NpzFile):
-        found.close()
+    """Open the array of a .npy file; parts are read from the disk when they are used. Raises ExportError."""
+    array = _load(path)
+    if isinstance(array, np.lib.npyio.NpzFile):
+        array.close()
         raise ExportError(f"{path} is a file of several arrays; give a .npy file of one")
-    return found
+    return array
 
 
 def read_arrays(path: Path, *names: str) -> list[Array]:
-    """Arrays of a .npz file by name. Raises ExportError if it cannot be read or lacks one."""
+    """Read arrays of a .npz file by name. Raises ExportError if it cannot be read or lacks one."""
     archive = _load(path)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ExportError(f"{path} is a file of one array; give a .npz file of the arrays {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""What is told of the files of a folder besides their items: what was left out, and what was clipped."""
+"""Warnings about the files of a folder: what was left out, and what was clipped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from avizor_inference.items.sources import DEFAULT_SOURCE
 
 _log = logging.getLogger(__name__)
 
-# Files that are named in a warning; of more only the number is told.
+# Files that a warning names; of more it gives only the number.
 _NAMED = 3
 
 
 @dataclass
 class Notes:
-    """Collected while a folder is read, and told once at its end."""
+    """What is noticed while a folder is read; warned of once at the end."""
 
     left_out: LeftOut = field(default_factory=LeftOut)
     sources: Counter[str] = field(default_factory=Counter)  # files of each
@@ -29,15 +29,15 @@ class Notes:
     _peak: float = 0.0
 
     def level(self, path: Path, level: Level) -> None:
-        """Note how loud a file is."""
+        """Note the level of a file."""
         if level.beyond:
             self._loud_files += 1
             self._peak = max(self._peak, level.peak)
             if self._loud_files <= _NAMED:
                 self._loud.append(f"{name_of(str(path))} ({level.share_beyond:.2%} of its samples)")
 
-    def tell(self, folder: Path, pattern: str = "") -> None:
-        """Warn of what was noted. pattern: that of the sources; raises ExportError if it matched nothing."""
+    def warn(self, folder: Path, pattern: str = "") -> None:
+        """Log what was noted. pattern: --source-pattern. Raises ExportError if it matched no path."""
         where = name_of(str(folder))
         if pattern and (unmatched := self.sources[DEFAULT_SOURCE]):
             if unmatched == self.sources.total():

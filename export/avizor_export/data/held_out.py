@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from avizor_export.data.arrays import read_arrays
 from avizor_export.data.folder_notes import Notes
-from avizor_export.data.item_files import recordings, require
+from avizor_export.data.item_files import check_exists, read_recordings
+from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.data.table_data import is_table, read_table
-from avizor_export.precision.quality import NORMAL_LABELS, LabelledItems
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.files import name_of
@@ -30,7 +30,7 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     For an autoencoder those of NORMAL_LABELS are normal and all others anomalies; or numbers 0 and 1, 1 being an anomaly.
     Raises ExportError naming what cannot be read or is not known.
     """
-    require(path)
+    check_exists(path)
     if path.suffix == ".npz":
         items, labels = read_arrays(path, "items", "labels")
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
@@ -50,14 +50,14 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
     parts: list[Items] = []
     labels: list[str] = []
     notes = Notes()
-    for folder in sorted(path.iterdir(), key=lambda each: each.name):
+    for folder in sorted(path.iterdir(), key=lambda path: path.name):
         if folder.name.startswith(".") or not folder.is_dir():
             notes.left_out.add(folder)
             continue
-        for recording in recordings(folder, spec, SourceRule(""), notes=notes):
+        for recording in read_recordings(folder, spec, SourceRule(""), notes=notes):
             parts.append(recording.windows)
             labels += [name_of(folder.name)] * len(recording.windows)
-    notes.tell(path)
+    notes.warn(path)
     if not parts:
         raise ExportError(f"{path} has no sub-folders with files; put each class into a folder of its name")
     return np.concatenate(parts), np.array(labels)

@@ -29,21 +29,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Table:
-    """A table that was read, and what of it a model takes."""
+    """A table that was read, and the description of the columns that a model takes."""
 
     path: Path
     spec: TableInput
     data: Any  # pyarrow.Table
 
     def rows(self) -> NDArray[np.float32]:
-        """float32[rows, columns], NaN where missing. Columns that the model does not take are left aside.
+        """Return float32[rows, columns], NaN where missing. Columns that the model does not take are ignored.
 
-        Logs which share of a column of categories is of none of them. Raises ExportError if the table lacks a column or has it
-        twice, is empty, has a text where a number belongs, or a column of categories holds none of them.
+        Logs which share of a column of categories belongs to none of them.
+        Raises ExportError if the table lacks a column or has it twice, is empty, has a text where a number belongs, or a
+        column of categories that holds none of them.
         """
         missing = [name for name in self.spec.columns if name not in self.data.column_names]
         if missing:
-            raise self._without(missing)
+            raise self._missing_columns(missing)
         if twice := [name for name in self.spec.columns if self.data.column_names.count(name) > 1]:
             raise ExportError(f"{self.path} has more than one column {twice[0]!r}; leave one of them out")
         if not self.data.num_rows:
@@ -60,19 +61,19 @@ class Table:
         return np.stack(columns, axis=1)
 
     def texts(self, name: str, known: Sequence[str] = ()) -> list[str]:
-        """One column as text, such as the rows' sources or labels; empty where missing.
+        """Return one column as text, such as the rows' sources or labels; empty where missing.
 
-        known: names that are none of a missing value, whatever they look like: NA is also Namibia. Raises ExportError if there
+        known: names that do not mean a missing value, even if they look so: NA is also Namibia. Raises ExportError if there
         is no such column.
         """
         if name not in self.data.column_names:
-            raise self._without([name])
+            raise self._missing_columns([name])
         texts = self.data[name].cast(pa.string()).fill_null("")
         missing = pa.array([word for word in MISSING if word not in known], pa.string())
         return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
 
     def _places(self, column: CategoryColumn) -> NDArray[np.float32]:
-        """Places of a column's names among its categories."""
+        """Return the indices of a column's names among its categories."""
         names = np.array(self.texts(column.name, column.categories), dtype=str)
         places = encode_names(names, column)
         unknown = np.isnan(places) & (names != "")
@@ -88,18 +89,18 @@ class Table:
         )  # fmt: skip
         return places
 
-    def _without(self, missing: list[str]) -> ExportError:
-        there = ", ".join(self.data.column_names)
-        separator = next((mark for mark in _OTHER_SEPARATORS if mark in there), None)
+    def _missing_columns(self, missing: list[str]) -> ExportError:
+        existing = ", ".join(self.data.column_names)
+        separator = next((mark for mark in _OTHER_SEPARATORS if mark in existing), None)
         if len(self.data.column_names) == 1 and separator:
-            there = f"its columns look separated by {separator!r}; separate them by commas"
+            reason = f"its columns look separated by {separator!r}; separate them by commas"
         else:
-            there = f"it has {there}" + _nearly(missing, self.data.column_names)
-        return ExportError(f"{self.path} has no column {', '.join(map(repr, missing))}; {there}")
+            reason = f"it has {existing}" + _similar_names(missing, self.data.column_names)
+        return ExportError(f"{self.path} has no column {', '.join(map(repr, missing))}; {reason}")
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is one of rows, by its name."""
+    """Return whether a file is a table, by its suffix."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -125,8 +126,8 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
         raise ExportError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
 
 
-def _nearly(missing: Sequence[str], there: Sequence[str]) -> str:
-    """Which of the columns differ from those that are missing by no more than spaces or capitals."""
-    alike = {name.strip().casefold(): name for name in there}
+def _similar_names(missing: Sequence[str], existing: Sequence[str]) -> str:
+    """Return, as text, which columns differ from missing ones only by spaces or capitals."""
+    alike = {name.strip().casefold(): name for name in existing}
     pairs = [(name, alike[name.strip().casefold()]) for name in missing if name.strip().casefold() in alike]
-    return "".join(f"; {found!r} is not {name!r}: rename it" for name, found in pairs)
+    return "".join(f"; {similar!r} is not {name!r}: rename it" for name, similar in pairs)

@@ -1,4 +1,4 @@
-"""A column of numbers out of a file, where a missing value is written in many ways and a wrong one has to be found."""
+"""A column of numbers from a file: a missing value is written in many ways, and a wrong one has to be located."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# What stands for a missing value, besides nothing at all.
+# Texts that mean a missing value.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "?", "-")
 
 _TRUTH = {"true": "1", "false": "0"}
@@ -19,9 +19,9 @@ _DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*\d,\d+")
 
 
 def numbers_of(values: Any) -> NDArray[np.float32]:
-    """A pyarrow.Array of numbers, truth values (1 and 0) or texts of either: float32[rows], NaN where missing.
+    """Convert a pyarrow.Array of numbers, truth values (1 and 0) or texts of either to float32[rows], NaN where missing.
 
-    Raises ValueError naming the first row, counted from 1, whose value is no number, infinite, or more than float32 holds.
+    Raises ValueError naming the first row, counted from 1, that is not a number, infinite, or more than float32 holds.
     """
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         wide = _parsed(values)
@@ -30,14 +30,14 @@ def numbers_of(values: Any) -> NDArray[np.float32]:
             # By way of float64: a whole number of 64 bits has no safe cast to float32.
             wide = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         except pa.ArrowException as error:
-            raise ValueError(f"is of type {values.type}, and no number") from error
+            raise ValueError(f"is of type {values.type}, not of numbers") from error
     with np.errstate(over="ignore"):
-        found = np.asarray(wide, dtype=np.float32)
-    if len(rows := np.flatnonzero(np.isinf(found))):
+        numbers = np.asarray(wide, dtype=np.float32)
+    if len(rows := np.flatnonzero(np.isinf(numbers))):
         value = float(wide[rows[0]])
         what = "an infinite number" if math.isinf(value) else f"{value:g}, more than float32 holds"
         raise ValueError(f"holds {what} in row {rows[0] + 1}; leave it empty if it is missing")
-    return found
+    return numbers
 
 
 def _parsed(values: Any) -> NDArray[np.float64]:
@@ -60,5 +60,5 @@ def _first_wrong(texts: Any) -> str:
             if _DECIMAL_COMMA.fullmatch(written):
                 return f"holds {written!r} in row {number}; write decimals with a point"
             missing = ", ".join(filter(None, MISSING))
-            return f"holds {written!r} in row {number}, which is no number; a missing value is empty or one of {missing}"
+            return f"holds {written!r} in row {number}, which is not a number; a missing value is empty or one of {missing}"
     raise AssertionError("every text is a number")

@@ -3,98 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import click
-import torch
-from torch import nn
 
-from avizor_export.architectures.catalogue import ARCHITECTURES, build, build_autoencoder
-from avizor_export.architectures.grammar import GRAMMAR, is_spec, parse_spec, reconstructs, words_of
+from avizor_export.architectures.catalogue import ARCHITECTURES
+from avizor_export.architectures.grammar import GRAMMAR, is_spec, parse_spec, reconstructs
 from avizor_export.architectures.torchvision_networks import LAYOUTS
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
-from avizor_export.description.layers import layers_of
-from avizor_export.description.stored_weights import loaded
 from avizor_export.description.table import layer_table, unexplained_parameters
-from avizor_export.graph.to_onnx import to_program
-from avizor_export.networks.pt2_program import load_program
+from avizor_export.description.targets import layers_of_design, layers_of_file, layers_of_program
 from avizor_inference.errors import ExportError
+from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.repository.manifest import NAME_PATTERN
 from avizor_inference.repository.models import ModelRepository
 
+_positive = click.IntRange(min=1)
 
-def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Layer]:
-    """Layers of a module that takes dtype[batch, *shape]; nothing is computed, so it may live on the meta device."""
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    example = torch.zeros(2, *shape, device=device, dtype=dtype)
-    # Not optimised: that would fold batch norms into the convolutions before them, and needs the weights.
-    program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
-    return layers_of(program.model, words_of(network))
+_GROUPS = {
+    "Published models": ("models",),
+    "Architectures and specs": ("classes", "channels", "size", "height", "width", "columns", "batch_norm", "layout"),
+}
 
-
-def layers_of_design(
-    design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False, **settings: bool | str
-) -> tuple[list[Layer], int]:
-    """Layers and parameters of an architecture or spec, without making its weights. Raises ExportError.
-
-    classes: nothing to a spec of an autoencoder. shape: channels, height, width; or the numbers of a row. settings: of `build`.
-    """
-    with torch.device("meta"):
-        if reconstructs(design):
-            network = build_autoencoder(design, shape)
-        else:
-            network = build(design, classes, shape, batch_norm=batch_norm, **settings)
-    return layers_of_network(network, shape), sum(parameter.numel() for parameter in network.parameters())
+_EXAMPLES = """\b
+Examples:
+  avizor describe "conv32x2 pool conv64x2 pool fc256 fc10" --size 32 --channels 1
+  avizor describe digits --models models
+"""
 
 
-def layers_of_file(path: Path) -> list[Layer]:
-    """Layers of an ONNX file. Raises ExportError if it cannot be read."""
-    if not path.exists():
-        raise ExportError(f"{path} does not exist")
-    try:
-        model = loaded(path)
-        if not len(model.graph):
-            raise ValueError("it has no nodes")
-        return layers_of(model)
-    except Exception as error:  # the reader's errors share no base class, and a damaged file has strides of 0
-        raise ExportError(f"{path} is not an ONNX model that can be read: {error}; export it again") from error
-
-
-def layers_of_program(path: Path) -> list[Layer]:
-    """Layers of an exported program, a .pt2 file. Raises ExportError if it cannot be read, or has a size that is free."""
-    program = load_program(path)
-    (tensor,) = program.taken()
-    sizes = tuple(tensor.shape[1:])
-    if not all(isinstance(size, int) for size in sizes):
-        raise ExportError(f"{path} takes items of any {list(sizes)}; export it for one size to see what its layers do")
-    return layers_of_network(program, sizes, tensor.dtype)
-
-
-@click.command(epilog="\b\n" + GRAMMAR.replace("\n\n", "\n\n\b\n"))
+@click.command(
+    cls=GroupedCommand,
+    short_help="Print a network layer by layer.",
+    epilog=_EXAMPLES + "\n\b\n" + GRAMMAR.replace("\n\n", "\n\n\b\n"),
+    groups=_GROUPS,
+    context_settings={"show_default": True},
+)
 @click.argument("target")
-@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Model repository.")
-@click.option("--classes", type=click.IntRange(min=1), help="Default: as published, or as the spec says.")
-@click.option("--channels", type=click.IntRange(min=1), help="Default: as published; 3 for a spec.")
-@click.option("--size", type=click.IntRange(min=1), help="Pixels of height and width. Default: as published; 32 for a spec.")
-@click.option("--height", type=click.IntRange(min=1), help="In place of --size.")
-@click.option("--width", type=click.IntRange(min=1), help="In place of --size.")
-@click.option("--columns", type=click.IntRange(min=1), help="Numbers of a table row, for a spec that begins with fc.")
-@click.option("--batch-norm", is_flag=True, help="The variant with batch norm (alexnet, zfnet, vgg16).")
-@click.option("--layout", type=click.Choice(LAYOUTS), help="Of an architecture of torchvision's. Default: adapted.")
-def describe(
-    target: str,
-    models: Path,
-    classes: int | None,
-    channels: int | None,
-    size: int | None,
-    height: int | None,
-    width: int | None,
-    columns: int | None,
-    batch_norm: bool,
-    layout: str | None,
-) -> None:
+@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Model repository.")
+@click.option("--classes", type=_positive, show_default="as published, or as the spec says", help="Number of classes.")
+@click.option("--channels", type=_positive, show_default="as published; 3 for a spec", help="Channels of the input.")
+@click.option("--size", type=_positive, show_default="as published; 32 for a spec", help="Height and width in pixels.")
+@click.option("--height", type=_positive, help="Height in pixels, instead of --size.")
+@click.option("--width", type=_positive, help="Width in pixels, instead of --size.")
+@click.option("--columns", type=_positive, help="Numbers of a table row, for a spec that begins with fc.")
+@click.option("--batch-norm", is_flag=True, help="Show the variant with batch norm (alexnet, zfnet, vgg16).")
+@click.option(
+    "--layout", type=click.Choice(LAYOUTS), show_default="adapted", help="Layout of an architecture of torchvision's."
+)
+def describe(target: str, models: Path, **options: Any) -> None:
     """Print TARGET layer by layer: output, receptive field, parameters, multiply-adds and their share.
 
     TARGET: the name of a published model, an architecture (lenet, alexnet, zfnet, googlenet, vgg16, resnet34, densenet121), an
@@ -102,41 +63,63 @@ def describe(
     latent24" (autoencoder) or "conv64k5 conv32 shuffle2" (super-resolution). A published model comes before an architecture of
     the same name. Warns where a design breaks the rules of thumb, and says why.
     """
-    sizes = {"--channels": channels, "--size": size, "--height": height, "--width": width}
-    options: dict[str, object] = {
-        "--classes": classes,
-        **sizes,
-        "--columns": columns,
-        "--batch-norm": batch_norm or None,
-        "--layout": layout,
-    }
+    design_options = DesignOptions(**options)
     is_design = target in ARCHITECTURES or is_spec(target)
     if target.endswith((".onnx", ".pt2")):
-        _refuse(options, "a file has its sizes inside")
+        design_options.refuse("a file has its sizes inside")
         print_layers(layers_of_file(Path(target)) if target.endswith(".onnx") else layers_of_program(Path(target)))
     elif _is_published(models, target) or not is_design:
-        _refuse(options, f"{target!r} is a published model, and has its sizes inside")
+        design_options.refuse(f"{target!r} is a published model, and has its sizes inside")
         _describe_published(models, target, is_design)
     else:
-        if columns:
-            _refuse(sizes, "--columns describes a row of numbers, which has no height, width or channels")
-        if reconstructs(target):
-            _refuse({"--classes": classes, "--batch-norm": batch_norm or None}, "the spec of an autoencoder has neither")
-        if "layout" not in (ARCHITECTURES[target].choices if target in ARCHITECTURES else {}):
-            _refuse({"--layout": layout}, f"{target!r} has one layout")
-        known = ARCHITECTURES.get(target)
-        default = known.shape if known else (3, 32, 32)
-        shape: tuple[int, ...] = (channels or default[0], height or size or default[1], width or size or default[2])
-        if columns:
-            shape = (columns,)
-        settings = {"layout": layout} if layout else {}
-        layers, total = layers_of_design(target, classes or _classes(target), shape, batch_norm, **settings)
-        click.echo(f"{target}: input {'x'.join(map(str, shape))}")
-        print_layers(layers, total)
+        _describe_design(target, design_options)
+
+
+@dataclass(frozen=True)
+class DesignOptions:
+    """The options that say what an architecture or spec is built for; None, or False, where they are not given."""
+
+    classes: int | None
+    channels: int | None
+    size: int | None
+    height: int | None
+    width: int | None
+    columns: int | None
+    batch_norm: bool
+    layout: str | None
+
+    def refuse(self, why: str, *names: str) -> None:
+        """Raise click.BadParameter if one of these options is given, or any at all without names."""
+        for field in fields(self):
+            if (not names or field.name in names) and getattr(self, field.name):
+                raise click.BadParameter(why, param_hint=f"--{field.name.replace('_', '-')}")
+
+    def shape(self, design: str) -> tuple[int, ...]:
+        """Return the shape of the input: channels, height, width, or the numbers of a row."""
+        if self.columns:
+            return (self.columns,)
+        channels, height, width = ARCHITECTURES[design].shape if design in ARCHITECTURES else (3, 32, 32)
+        return (self.channels or channels, self.height or self.size or height, self.width or self.size or width)
+
+
+def _describe_design(design: str, options: DesignOptions) -> None:
+    if options.columns:
+        why = "--columns describes a row of numbers, which has no height, width or channels"
+        options.refuse(why, "channels", "size", "height", "width")
+    if reconstructs(design):
+        options.refuse("the spec of an autoencoder has neither", "classes", "batch_norm")
+    if "layout" not in (ARCHITECTURES[design].choices if design in ARCHITECTURES else {}):
+        options.refuse(f"{design!r} has one layout", "layout")
+    shape = options.shape(design)
+    settings = {"layout": options.layout} if options.layout else {}
+    classes = options.classes or _classes(design)
+    layers, parameters = layers_of_design(design, classes, shape, options.batch_norm, **settings)
+    click.echo(f"{design}: input {'x'.join(map(str, shape))}")
+    print_layers(layers, parameters)
 
 
 def print_layers(layers: Sequence[Layer], total: int | None = None) -> None:
-    """The table and the warnings."""
+    """Print the table and the warnings. total: the network's parameters, if they are known."""
     rows = layer_table(layers, total)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -145,16 +128,10 @@ def print_layers(layers: Sequence[Layer], total: int | None = None) -> None:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
-    if why := unexplained_parameters(layers, total):
-        click.echo(why)
+    if note := unexplained_parameters(layers, total):
+        click.echo(note)
     for warning in warnings_for(layers):
         click.echo(f"warning: {warning}")
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    for option, value in options.items():
-        if value is not None:
-            raise click.BadParameter(why, param_hint=option)
 
 
 def _classes(target: str) -> int:
@@ -176,7 +153,7 @@ def _describe_published(models: Path, name: str, is_design: bool) -> None:
     if not models.is_dir():
         known = ", ".join(ARCHITECTURES)
         raise ExportError(
-            f"{name!r} is no architecture ({known}), no spec and no .onnx file, and there is no repository {models}"
+            f"{name!r} is not an architecture ({known}), a spec or a file, and there is no repository {models}; give --models"
         )
     version = ModelRepository(models).version(name)
     layers = layers_of_file(version.model_path)

@@ -136,7 +136,7 @@ def _unseen(window: Window) -> str:
 
 
 def _dividing(given: tuple[int, ...], jump: tuple[int, int]) -> str:
-    """How to mend a map that a stride does not divide. given: height and width of the network's input."""
+    """Return how to fix a map that a stride does not divide. given: height and width of the network's input."""
     if len(given) == 2 and all(given[axis] % jump[axis] == 0 for axis in (0, 1)):
         return "pad the convolutions before it by half their kernel, so that they keep the size of their maps"
     if jump[0] == jump[1]:
@@ -165,7 +165,7 @@ def _large_kernels(convolutions: Sequence[Layer]) -> Iterator[str]:
         weights = sum(kernel[0] * kernel[1] for kernel in small)
         yield (
             f"{_called(layer)}: a kernel of {height}x{width} past the first layer: {stack} see as much, with {weights} C^2 "
-            f"weights in place of {height * width} C^2, and with {len(small) - 1} rectifiers more"
+            f"weights instead of {height * width} C^2, and with {len(small) - 1} rectifiers more"
         )
 
 

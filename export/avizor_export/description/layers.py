@@ -13,10 +13,10 @@ import onnx
 import onnx_ir as ir
 
 from avizor_export.description.layer import Layer
-from avizor_export.description.operators import layer_of, other, product
+from avizor_export.description.operators import layer_of_node, other, product
 from avizor_export.description.receptive_field import START, Reach, join
 from avizor_export.description.shapes import Shapes
-from avizor_export.description.stored_weights import from_proto, with_stored_weights
+from avizor_export.description.stored_weights import model_from_proto, with_weights_as_initializers
 from avizor_export.description.weights import Weight, Weights, name_of, norm_inside
 
 _JOINS = {"Add", "Concat", "Sum"}
@@ -29,7 +29,7 @@ def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[L
     Every weight is counted once, in the layer that is the first to use it; those that branches and bodies hold or use, in
     that of the node that they belong to. The model may be changed. words: by module, the word of the spec.
     """
-    model = with_stored_weights(model)
+    model = with_weights_as_initializers(model)
     graph, shapes = model.graph, Shapes(model)
     weights = Weights(graph)
     reaches: dict[ir.Value, Reach] = {}
@@ -40,7 +40,7 @@ def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[L
         before = join([reaches.get(value, START) for value in given], _is_join(node, weights))
         used = weights.of(node)
         is_product = node.op_type == "MatMul" and len(given) == 2
-        layer, after = product(node, before, shapes) if is_product else layer_of(node, before, used, shapes)
+        layer, after = product(node, before, shapes) if is_product else layer_of_node(node, before, used, shapes)
         reaches.update(dict.fromkeys(node.outputs, after))
         if layer is not None:
             counted = used[:2] if node.op_type == "BatchNormalization" else used  # its mean and variance are no parameters
@@ -63,7 +63,7 @@ def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[L
 
 def parameters_of(proto: onnx.ModelProto) -> int:
     """Numbers in the weights of a network of which nothing but the graph is known: what its layers hold."""
-    return sum(layer.parameters for layer in layers_of(from_proto(proto)))
+    return sum(layer.parameters for layer in layers_of(model_from_proto(proto)))
 
 
 def _place_of_bias(

@@ -26,8 +26,8 @@ _POINTWISE = {
 }
 
 
-def layer_of(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer | None, Reach]:
-    """The layer that a node is, and what depends on it; None for a node that is no layer of its own."""
+def layer_of_node(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer | None, Reach]:
+    """Return the layer that a node is, and what depends on it; None for a node that is not a layer."""
     kind = node.op_type
     if kind in ("Conv", "ConvTranspose") and weights:
         return _convolution(node, before, weights, shapes)

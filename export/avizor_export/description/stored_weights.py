@@ -18,16 +18,16 @@ from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass
 from avizor_export.description.computed_sizes import MOST_NUMBERS
 
 
-def loaded(path: Path) -> ir.Model:
+def load_model(path: Path) -> ir.Model:
     """The model in a file; numbers that lie beside it are read where they are needed. Raises what its readers raise."""
     proto = onnx.load(path, load_external_data=False)
     if not any(graph.sparse_initializer or _sparse_constants(graph) for graph in _graphs(proto.graph)):
         return ir.load(path)
-    return from_proto(onnx.load(path))
+    return model_from_proto(onnx.load(path))
 
 
-def from_proto(proto: onnx.ModelProto) -> ir.Model:
-    """The model, with dense tensors in place of sparse ones, which the reader does not know."""
+def model_from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """The model, with dense tensors instead of sparse ones, which the reader does not know."""
     if any(graph.sparse_initializer or _sparse_constants(graph) for graph in _graphs(proto.graph)):
         whole = onnx.ModelProto()
         whole.CopyFrom(proto)
@@ -42,7 +42,7 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     return ir.from_proto(proto)
 
 
-def with_stored_weights(model: ir.Model) -> ir.Model:
+def with_weights_as_initializers(model: ir.Model) -> ir.Model:
     """The same model, changed in place: functions written out, and what `Constant` nodes hold among the initializers.
 
     One number is mostly no weight, and stays a node.

@@ -40,7 +40,7 @@ def unexplained_parameters(layers: Sequence[Layer], total: int | None) -> str:
     held = _held(layers)
     if total is None or held == total:
         return ""
-    why = f"export {', and '.join(_causes(layers, total - held))}" if held < total else "buffers are no parameters"
+    why = f"export {', and '.join(_causes(layers, total - held))}" if held < total else "buffers are not parameters"
     return f"The layers of the graph hold {held:,} numbers, the network has {total:,} parameters: {why}."
 
 

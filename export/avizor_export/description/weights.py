@@ -13,7 +13,7 @@ from avizor_export.graph.weight_names import NETWORK, origins_of
 # Shapes, axes and indices.
 _NO_WEIGHTS = {ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING}
 
-# Of operators whose other inputs are no weights: the places of those that may be.
+# Of operators whose other inputs are not weights: the places of those that may be.
 _FIRST = dict.fromkeys(("Clip", "DequantizeLinear", "OneHot", "Pad", "QuantizeLinear", "Resize", "Upsample"), (0,))
 _PLACES = {
     **_FIRST,

@@ -17,7 +17,7 @@ Apply = Callable[[Tensor, Tensor], Tensor]
 
 
 class Product(nn.Module):
-    """apply(values, weights), apply being linear in both; rounds wherever float32 rounds."""
+    """Return apply(values, weights), where apply is linear in both. Rounds wherever float32 rounds."""
 
     weights: Tensor
 
@@ -27,12 +27,12 @@ class Product(nn.Module):
         constant(self, "weights", weights)
 
     def forward(self, values: Tensor) -> Tensor:
-        """One product."""
+        """Apply the product to values."""
         return self.apply_weights(values, self.weights)
 
 
 class CompensatedProduct(nn.Module):
-    """The same as a sum of two tensors, of which the first is exact: three products, errors some 2^9 times smaller.
+    """Return apply(values, weights) as a sum of two tensors, of which the first is exact: errors are some 2^9 times smaller.
 
     Values and weights are each split into multiples of a power of two and a rest. The steps are coarse enough for products of
     multiples to be summed without rounding, in whatever order; what is rounded are products with a rest. (After K. Ozaki
@@ -58,7 +58,7 @@ class CompensatedProduct(nn.Module):
         constant(self, "weights", weights)
 
     def forward(self, values: Tensor, rest: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of values + rest."""
+        """Apply the compensated product to values + rest."""
         coarse = torch.round(values * self._steps) * (1 / self._steps)
         fine = values - coarse
         if rest is not None:
@@ -68,5 +68,5 @@ class CompensatedProduct(nn.Module):
 
 
 def constant(module: nn.Module, name: str, values: NDArray[np.float64]) -> None:
-    """A float32 buffer, rounded once from float64. Not in the state dict: what it is made from is in the manifest."""
+    """Return a float32 buffer, rounded once from float64. Not in the state dict: what it is made from is in the manifest."""
     module.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)), persistent=False)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from avizor_inference.arrays import Floats
 
-# Frames are cut as so many slices side by side, each a node of the graph.
+# Most slices that frames are cut into, each a node of the graph.
 MOST_BLOCKS = 32
 
 
@@ -33,7 +33,7 @@ class Split(NamedTuple):
 
 
 def best_split(n_fft: int, hop_length: int) -> Split:
-    """The split of least work. b = 1, one product for everything, where nothing divides."""
+    """Return the split with the fewest multiplications: b = 1, one product for everything, if n_fft has no fitting divisor."""
     shared = math.gcd(n_fft, hop_length)
     divisors = [b for b in range(1, n_fft + 1) if n_fft % b == 0]
     splits = [Split(n_fft // b, b) for b in divisors if shared % b == 0]
@@ -50,12 +50,12 @@ def _multiplications(split: Split) -> int:
 
 
 def inner_bins(a: int) -> int:
-    """How many k1 are computed; the others mirror them."""
+    """Return how many k1 are computed. The others mirror them."""
     return a // 2 + 1
 
 
 def inner_kernels(window: Floats, a: int, b: int) -> Floats:
-    """Kernels of the grouped convolution: float64[b * 2 * inner_bins(a), 1, a], by n2, part (real, imaginary) and k1."""
+    """Return kernels of the grouped convolution: float64[b * 2 * inner_bins(a), 1, a], by n2, part (real, imaginary) and k1."""
     samples = np.arange(a * b).reshape(a, b).T[:, None, :]  # [n2, 1, n1]
     k1 = np.arange(inner_bins(a))[:, None]
     real, imaginary = _turns(samples * k1, a * b)
@@ -64,14 +64,14 @@ def inner_kernels(window: Floats, a: int, b: int) -> Floats:
 
 
 def outer_matrix(b: int) -> Floats:
-    """The transform of b complex points: float64[2 * b, 2 * b]; rows by part and k2, columns by n2 and part."""
+    """Return the transform of b complex points: float64[2 * b, 2 * b]; rows by part and k2, columns by n2 and part."""
     real, imaginary = _turns(np.outer(np.arange(b), np.arange(b)), b)
     rows = [np.stack([real, -imaginary], axis=2), np.stack([imaginary, real], axis=2)]
     return np.stack(rows).reshape(2 * b, 2 * b)
 
 
 def bins(a: int, b: int) -> NDArray[np.int64]:
-    """The frequency bin 0..n_fft / 2 of each value that comes out, by k2 and k1; -1 for one that was there before."""
+    """Return the frequency bin 0..n_fft / 2 of each value that comes out, by k2 and k1; -1 for one that was there before."""
     k = np.add.outer(a * np.arange(b), np.arange(inner_bins(a))).ravel()
     found = np.minimum(k, a * b - k)
     again = np.ones(len(found), dtype=bool)
@@ -80,7 +80,7 @@ def bins(a: int, b: int) -> NDArray[np.int64]:
 
 
 def _turns(phase: NDArray[np.int64], turn: int) -> tuple[Floats, Floats]:
-    """Real and imaginary part of e^(-2 pi i phase / turn)."""
+    """Return the real and imaginary part of e^(-2 pi i phase / turn)."""
     # Reduced as a whole number, so that it is exact for large products.
     angle = 2 * np.pi * (phase % turn) / turn
     return np.cos(angle), -np.sin(angle)

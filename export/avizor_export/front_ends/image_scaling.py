@@ -22,5 +22,5 @@ class ImageScaling(nn.Module):
         self.register_buffer("offset", (-mean / std).float().reshape(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scale and move channels first, in memory as well: with channels last, torch's group norm loses three digits."""
+        """Scale, and move channels first, in memory as well: with channels last, torch's group norm loses three digits."""
         return image.permute(0, 3, 1, 2).contiguous().float() * self.scale + self.offset

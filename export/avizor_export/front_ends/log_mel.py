@@ -46,7 +46,7 @@ class LogMel(nn.Module):
         constant(self, "std", np.array(parameters.std).reshape(-1, 1))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Power spectrum, mel bands, logarithm, standardisation."""
+        """Compute power spectrum, mel bands, logarithm and standardisation."""
         power = self._power(waveform)
         if self._options.power == 1:
             power = torch.sqrt(power)

@@ -12,7 +12,7 @@ _COSINES = {"boxcar": (1.0,), "hann": (0.5, 0.5), "hamming": (0.54, 0.46), "blac
 
 
 def analysis_window(parameters: LogMelFrontEnd) -> Floats:
-    """The periodic window in the middle of n_fft samples: float64[n_fft]."""
+    """Return the periodic window in the middle of n_fft samples: float64[n_fft]."""
     length = parameters.win_length or parameters.n_fft
     phase = 2 * np.pi * np.arange(length) / length
     window = sum((-1) ** order * weight * np.cos(order * phase) for order, weight in enumerate(_COSINES[parameters.window]))
@@ -21,7 +21,7 @@ def analysis_window(parameters: LogMelFrontEnd) -> Floats:
 
 
 def mel_filters(parameters: LogMelFrontEnd, sample_rate: int) -> Floats:
-    """Triangular mel filters: float64[n_mels, n_fft // 2 + 1].
+    """Return triangular mel filters: float64[n_mels, n_fft // 2 + 1].
 
     Slaney's scale (M. Slaney, "Auditory Toolbox", 1998) is linear below 1 kHz and logarithmic above; HTK's is logarithmic
     throughout. A band that is narrower than a frequency bin may hold none: its filter is all 0, see `empty_bands`. Raises
@@ -41,7 +41,7 @@ def mel_filters(parameters: LogMelFrontEnd, sample_rate: int) -> Floats:
 
 
 def empty_bands(parameters: LogMelFrontEnd, sample_rate: int) -> int:
-    """How many mel bands hold no frequency bin: whatever the sound, they are the logarithm of the floor."""
+    """Return how many mel bands hold no frequency bin. They are the logarithm of the floor, whatever the sound."""
     return int(np.sum(~mel_filters(parameters, sample_rate).any(axis=1)))
 
 

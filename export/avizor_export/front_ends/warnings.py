@@ -1,4 +1,4 @@
-"""What is odd about a front end, and yet may be meant: warnings, not errors."""
+"""Warnings about a front end that is unusual, but may be intended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_POINTS = 256
 
 
 def front_end_warnings(spec: InputSpec) -> Iterator[str]:
-    """What whoever exports should know of the front end, each as a sentence without its full stop."""
+    """Yield what is unusual about the front end, each as a sentence without its full stop."""
     if isinstance(spec, ImageInput):
         yield from _off_scale(spec)
     elif isinstance(spec, AudioInput):
@@ -24,8 +24,8 @@ def front_end_warnings(spec: InputSpec) -> Iterator[str]:
 def _off_scale(spec: ImageInput) -> Iterator[str]:
     for name, values in (("mean", spec.front_end.mean), ("std", spec.front_end.std)):
         if off := [value for value in values if not 0 <= value <= 1]:
-            given = ", ".join(f"{value:g}" for value in off)
-            yield f"{name} {given} is not on the 0..1 scale of pixels / 255; divide by 255 if it was taken on 0..255"
+            listed = ", ".join(f"{value:g}" for value in off)
+            yield f"{name} {listed} is not on the 0..1 scale of pixels / 255; divide by 255 if it was taken on 0..255"
 
 
 def _on_bands(spec: AudioInput) -> Iterator[str]:

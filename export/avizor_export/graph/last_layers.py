@@ -76,7 +76,7 @@ class _Found:
 
 
 def _is_over_last_dimension(module: nn.Module) -> bool:
-    """A layer norm over channels that are last; torchvision has a class of its own for those that are first."""
+    """A layer norm over channels that are last; torchvision has another class for those that are first."""
     own_forward = type(module).forward is not nn.LayerNorm.forward
     return isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1 and not own_forward
 

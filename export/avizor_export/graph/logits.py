@@ -12,9 +12,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.parity.tolerances import LOGITS
 from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
+
+# Name of what goes into the softmax, float[n, classes]: references return it beside their outputs, as the scale by which
+# probabilities are compared.
+LOGITS = "logits"
 
 # They give what they are given, in another type or shape, or within bounds.
 _PASSING = ("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear")
@@ -34,7 +37,7 @@ def are_probabilities(outputs: Array, tolerance: float = _SUM) -> bool:
     return wide.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, rtol=0, atol=tolerance))
 
 
-def made_of(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     """The node that makes a value, and before it those whose outputs it passes on, the last of which does more than that."""
     producers = {output: node for node in graph.node for output in node.output}
     constants = _small_constants(graph)
@@ -50,10 +53,10 @@ def made_of(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
 def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) -> bool:
     """Whether outputs [n, classes] are probabilities, or were before they were quantised, clipped or cast.
 
-    values: by name what the graph gives for some items, of `name` and of every value in `passed_on(graph, name)`.
+    values: by name what the graph gives for some items, of `name` and of every value in `passed_on_values(graph, name)`.
     """
     shape = values[name].shape
-    for node in made_of(graph, name):
+    for node in producing_nodes(graph, name):
         value = values[node.output[0]]
         tolerance = _SUM_OF_SOFTMAX if node.op_type == "Softmax" else _SUM
         if value.size == values[name].size and are_probabilities(value.reshape(shape), tolerance):
@@ -61,32 +64,32 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
     return False
 
 
-def step_of(graph: onnx.GraphProto, name: str) -> float:
+def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
     """The step to which a value is quantised on the way to its end; 0 where it is not."""
     constants = _small_constants(graph)
-    scales = [node.input[1] for node in made_of(graph, name) if node.op_type == "DequantizeLinear"]
+    scales = [node.input[1] for node in producing_nodes(graph, name) if node.op_type == "DequantizeLinear"]
     return max((float(constants[scale].max()) for scale in scales if scale in constants), default=0.0)
 
 
-def passed_on(graph: onnx.GraphProto, name: str) -> list[str]:
+def passed_on_values(graph: onnx.GraphProto, name: str) -> list[str]:
     """Names of the values that `name` is but for type, shape, bounds and quantisation; itself first."""
-    return [node.output[0] for node in made_of(graph, name)]
+    return [node.output[0] for node in producing_nodes(graph, name)]
 
 
-def refuse_squashed(proto: onnx.ModelProto) -> None:
+def check_ends_in_logits(proto: onnx.ModelProto) -> None:
     """Raise ExportError if the softmax that gives `probabilities` is over the outputs of a sigmoid or of another softmax."""
-    last = made_of(proto.graph, "probabilities")[:1]
-    before = made_of(proto.graph, last[0].input[0]) if last and last[0].op_type == "Softmax" else []
+    last = producing_nodes(proto.graph, "probabilities")[:1]
+    before = producing_nodes(proto.graph, last[0].input[0]) if last and last[0].op_type == "Softmax" else []
     if before and before[-1].op_type in _SIGMOIDS:
         raise ExportError(
             "the network ends in a sigmoid; let it return logits, of which exactly one class is right: the softmax is added at "
             "export. For two classes by one logit z return [0, z]; several labels at once are not served"
         )
     if before and before[-1].op_type == "Softmax":
-        raise ends_in_softmax()
+        raise softmax_error()
 
 
-def ends_in_softmax() -> ExportError:
+def softmax_error() -> ExportError:
     """Of a torch module: what it is and what to do."""
     return ExportError(
         "the network ends in a softmax; let it return logits: the softmax is added at export. A module that you cannot change "
@@ -96,7 +99,7 @@ def ends_in_softmax() -> ExportError:
 
 def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with what goes into its last softmax as an output more, named LOGITS; itself where there is no such softmax."""
-    chain = made_of(proto.graph, "probabilities")
+    chain = producing_nodes(proto.graph, "probabilities")
     if not chain or chain[0].op_type != "Softmax":
         return proto
     whole = onnx.ModelProto()

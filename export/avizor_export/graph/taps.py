@@ -64,7 +64,7 @@ def is_map(value: object) -> bool:
     return isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] * value.shape[3] > 1
 
 
-def in_step(small: Mapping[str, Tensor], large: Mapping[str, Tensor], sizes: tuple[int, int]) -> set[str]:
+def names_with_a_row_per_item(small: Mapping[str, Tensor], large: Mapping[str, Tensor], sizes: tuple[int, int]) -> set[str]:
     """Names of what has a row for each item, in batches of two sizes, and is float32 of the same shape in both."""
     return {
         name
@@ -76,6 +76,6 @@ def in_step(small: Mapping[str, Tensor], large: Mapping[str, Tensor], sizes: tup
     }
 
 
-def is_all_of(value: Tensor, other: Tensor) -> bool:
+def is_view_of(value: Tensor, other: Tensor) -> bool:
     """Whether the value is the other itself, perhaps in another shape, and nothing that was computed of it."""
     return value.numel() == other.numel() and value.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

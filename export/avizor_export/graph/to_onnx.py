@@ -1,4 +1,4 @@
-"""From the served module to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
+"""From the wrapped network to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.export import Dim, ExportedProgram
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.quiet_libraries import quiet
 from avizor_export.graph.translation_errors import why_invalid, why_untranslated
-from avizor_export.graph.weight_names import name_folded, network_origins
+from avizor_export.graph.weight_names import network_origins, rename_folded_weights
 from avizor_export.graph.wrapped import WrappedNetwork
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
-# Rewrites an exported program in place, to the same figures in fewer steps.
+# Rewrites an exported program in place, to the same outputs with fewer nodes.
 Simplifier = Callable[[torch.onnx.ONNXProgram], None]
 
 
@@ -38,7 +38,7 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
     if simplify:
         before = network_origins(program.model.graph)
         simplify(program)
-        name_folded(program.model.graph, before)
+        rename_folded_weights(program.model.graph, before)
     proto = program.model_proto
     strip_traces(proto)
     check_proto(proto)

@@ -33,7 +33,9 @@ def why_untranslated(error: BaseException) -> str:
 def why_invalid(error: BaseException) -> str:
     """Of onnx.checker: the operator that its version lacks, or the checker's own words."""
     if operator := _MISSING.search(str(error)):
-        return f"{operator[1]} is no operator of ONNX at version {operator[2]}; write the layer that needs it in another way"
+        return (
+            f"{operator[1]} is not an operator of ONNX at version {operator[2]}; write the layer that needs it in another way"
+        )
     return str(error)
 
 

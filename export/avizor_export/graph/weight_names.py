@@ -2,7 +2,7 @@
 
 A linear layer on a sequence multiplies by its transposed weight, an LSTM takes the gates of its weights in another order,
 weight norm divides before each use. The optimiser folds such steps away, and with them the name by which a weight is known to
-be the network's; `name_folded` gives it back.
+be the network's; `rename_folded_weights` gives it back.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def network_origins(graph: ir.Graph) -> dict[str, str]:
     }
 
 
-def name_folded(graph: ir.Graph, before: Mapping[str, str]) -> None:
+def rename_folded_weights(graph: ir.Graph, before: Mapping[str, str]) -> None:
     """Name the weights that an optimiser folded after those that they were made of. before: `network_origins` before it ran."""
     taken = {value.name for node in graph for value in (*node.inputs, *node.outputs) if value is not None}
     for name, value in list(graph.initializers.items()):

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.last_layers import last_linear_and_map
-from avizor_export.graph.logits import are_probabilities, ends_in_softmax
-from avizor_export.graph.taps import Taps, in_step, is_all_of
-from avizor_export.parity.tolerances import LOGITS
+from avizor_export.graph.logits import LOGITS, are_probabilities, softmax_error
+from avizor_export.graph.taps import Taps, is_view_of, names_with_a_row_per_item
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec, TableInput
@@ -28,7 +27,7 @@ MEANINGS = {
     "activations": "last feature map before pooling, for class activation maps",
     "score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
     "error_map": "squared reconstruction error per element of the front end's output, >= 0",
-    "reconstruction": "the front end's output as the autoencoder gives it back",
+    "reconstruction": "the front end's output as the autoencoder reconstructs it",
 }
 
 
@@ -119,8 +118,8 @@ class WrappedNetwork(nn.Module):
                     f"the network takes a batch of {sizes[0]} and not one of {len(other)}; look for a reshape or an expand "
                     f"with a fixed batch size, and use x.shape[0] or -1 there, or for a norm over the batch: {error}"
                 ) from error
-        kept = in_step(caught, self._taps.take(), sizes)
-        self._taps.keep({name for name in kept if not any(is_all_of(caught[name], each) for each in (example, returned))})
+        kept = names_with_a_row_per_item(caught, self._taps.take(), sizes)
+        self._taps.keep({name for name in kept if not any(is_view_of(caught[name], each) for each in (example, returned))})
 
 
 class WrappedClassifier(WrappedNetwork):
@@ -134,7 +133,7 @@ class WrappedClassifier(WrappedNetwork):
                 f"the network gives {list(logits.shape)} for a batch of {len(example)}; a classifier gives [batch, classes]"
             )
         if are_probabilities(logits.numpy()):
-            raise ends_in_softmax()
+            raise softmax_error()
         self._own_outputs = ("probabilities",)
         linear, last_map = last_linear_and_map(network, lambda: _run(self, example))
         if linear is not None:
@@ -161,8 +160,8 @@ class WrappedAutoencoder(WrappedNetwork):
         with torch.inference_mode():
             features = front_end(example)
         reconstruction = _run(self, example)
-        if is_all_of(reconstruction, features):
-            raise ExportError("the network gives back what it takes as it is; its error would be 0 on everything")
+        if is_view_of(reconstruction, features):
+            raise ExportError("the network returns its input unchanged; its error would be 0 on everything")
         self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
         self._own_outputs = ("score", "error_map", "reconstruction")
         encoder = getattr(network, "encoder", None)
@@ -199,8 +198,8 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
         if high % height == 0 and high // height == wide / width:
             return high // height
     raise ExportError(
-        f"the network gives {list(reconstruction)} for features of {list(features)}; an autoencoder gives back the shape it "
-        "was given (a size that its strides do not divide is the usual reason), super-resolution so many times the height and "
+        f"the network gives {list(reconstruction)} for features of {list(features)}; an autoencoder returns the shape of "
+        "its input (a size that its strides do not divide is the usual reason), super-resolution so many times the height and "
         "width"
     )
 

@@ -1,4 +1,4 @@
-"""A live Triton that a user names: its address, and whether it is there, before hours of work are spent for it."""
+"""A live Triton that a user names: its address, and whether it answers, before hours of computation depend on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMEOUT_S = 10.0
 
 
 def parse_address(text: str) -> str:
-    """host:port of `triton://HOST[:PORT]`; Triton's gRPC port 8001 where none is given. Raises ExportError."""
+    """Return host:port of `triton://HOST[:PORT]`; Triton's gRPC port 8001 where none is given. Raises ExportError."""
     try:
         return triton_address(text)
     except SettingsError as error:
@@ -23,10 +23,10 @@ def check_server(address: str) -> None:
     """Raise ExportError unless a Triton answers by gRPC at host:port `address`. Its models need not be ready."""
     with triton_client(address) as client:
         try:
-            alive = client.is_server_live(client_timeout=_TIMEOUT_S)
+            is_alive = client.is_server_live(client_timeout=_TIMEOUT_S)
         except InferenceServerException as error:
             raise ExportError(
                 f"no Triton answers at {address}: {error.message()}; it has to be up, and to be reached at that port by gRPC"
             ) from error
-    if not alive:
+    if not is_alive:
         raise ExportError(f"Triton at {address} says that it is not alive; see its log")

@@ -1,4 +1,4 @@
-"""A model on a live Triton for the time of a block, under a name of its own.
+"""A model that is loaded on a live Triton for the duration of a block, under a separate name.
 
 The graph and its config are sent along with the call that loads them, and unloaded afterwards. So nothing of the server's
 repository changes, and the server has to allow that call: `--model-control-mode=explicit`.
@@ -26,12 +26,12 @@ _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable",
 
 @contextmanager
 def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) -> Iterator[str]:
-    """Load an ONNX file's bytes on the Triton at host:port `address` under a temporary_name, and give that name.
+    """Load an ONNX file's bytes on the Triton at host:port `address` under a temporary_name, and yield that name.
 
     Raises ExportError if the server cannot load it, or fails at a call within the block.
     """
     client = triton_client(address)
-    settings = MessageToDict(_of_one_caller(config, name), preserving_proto_field_name=True)
+    settings = MessageToDict(_for_one_caller(config, name), preserving_proto_field_name=True)
     try:
         client.load_model(name, config=json.dumps(settings), files={f"file:1/{MODEL_FILE}": model}, client_timeout=TIMEOUT_S)
         yield name
@@ -45,21 +45,21 @@ def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) 
 
 
 def temporary_name(purpose: str) -> str:
-    """A name that no other model has. purpose: what for, such as `verify`."""
+    """Return a name that no other model has. purpose: what for, such as `verify`."""
     return f"avizor-{purpose}-{time.time_ns()}"
 
 
-def _of_one_caller(config: ModelConfig, name: str) -> ModelConfig:
-    """The configuration under another name, without what is of no use to the one caller there is."""
+def _for_one_caller(config: ModelConfig, name: str) -> ModelConfig:
+    """Return the configuration under another name, without what serves several callers or needs other files."""
     settings = ModelConfig()
     settings.CopyFrom(config)
     settings.name = name
-    # Turned to harm: calls that are refused, and answers that nothing computed.
+    # These would falsify a measurement: a queue policy rejects calls, the cache answers without running the model.
     if settings.HasField("dynamic_batching"):
         settings.dynamic_batching.ClearField("default_queue_policy")
         settings.dynamic_batching.ClearField("priority_queue_policy")
     settings.ClearField("response_cache")
-    # Of the model's folder, of which one file is sent along, as version 1.
+    # These refer to the model's folder, of which one file is sent along, as version 1.
     settings.ClearField("version_policy")
     settings.ClearField("default_model_filename")
     for output in settings.output:
@@ -71,7 +71,7 @@ def _of_one_caller(config: ModelConfig, name: str) -> ModelConfig:
 
 
 def _advice(error: InferenceServerException) -> str:
-    """What mends an error whose own words do not say it."""
+    """Return the remedy of an error whose text does not say it."""
     if "explicit model load / unload is not allowed" in error.message():
         return "; start it with --model-control-mode=explicit"
     # By gRPC's words: the status of these is also that of a model that is not ready, and of a request that waited too long.

@@ -18,8 +18,8 @@ from avizor_inference.repository.triton_config import TRITON_TYPES, parse_config
 
 
 @contextmanager
-def on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorSpec) -> Iterator[Run]:
-    """Load the graph on a Triton for the time of the block; gives how to run it. Raises ExportError.
+def run_on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorSpec) -> Iterator[Run]:
+    """Load the graph on a Triton for the duration of the block; yield what runs it. Raises ExportError.
 
     More items than the configuration's max_batch_size go in several calls.
     """
@@ -31,8 +31,10 @@ def on_server(address: str, proto: onnx.ModelProto, config: str, tensor: TensorS
         yield lambda items: _in_calls(client, name, tensor, items, settings.max_batch_size)
 
 
-def _in_calls(client: triton.InferenceServerClient, name: str, tensor: TensorSpec, items: Items, most: int) -> dict[str, Items]:
-    answers = [_infer(client, name, tensor, items[start : start + most]) for start in range(0, len(items), most)]
+def _in_calls(
+    client: triton.InferenceServerClient, name: str, tensor: TensorSpec, items: Items, limit: int
+) -> dict[str, Items]:
+    answers = [_infer(client, name, tensor, items[start : start + limit]) for start in range(0, len(items), limit)]
     return {output: np.concatenate([answer[output] for answer in answers]) for output in answers[0]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from avizor_export.architectures.catalogue import ARCHITECTURES, Variant, spelt
+from avizor_export.architectures.catalogue import ARCHITECTURES, Variant, option_text
 from avizor_export.networks.state_dicts import matches, nearest
 from avizor_export.networks.weights_files import WeightsFile
 from avizor_inference.errors import ExportError
@@ -49,7 +49,7 @@ def _ask(design: str, left: Sequence[Variant], given: Mapping[str, bool | str], 
         if name in given or not _matters(name, left):
             continue
         there = [value for value in values if any(each.settings[name] == value for each in left)]
-        questions.append(" or ".join(f"--set {name}={spelt(value)} ({_MEANING[name, value]})" for value in there))
+        questions.append(" or ".join(f"--set {name}={option_text(value)} ({_MEANING[name, value]})" for value in there))
     return ExportError(
         f"{weights.path} fits several networks of the name {design!r} that give different results, and does not tell in which "
         f"it was trained; say so with {', and with '.join(questions)}"
@@ -72,4 +72,4 @@ def _misfits(variant: Variant, weights: WeightsFile, key: str | None) -> int:
 
 
 def _written(settings: Mapping[str, bool | str]) -> str:
-    return " ".join(f"--set {name}={spelt(value)}" for name, value in settings.items())
+    return " ".join(f"--set {name}={option_text(value)}" for name, value in settings.items())

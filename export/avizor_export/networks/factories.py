@@ -40,7 +40,7 @@ def load_network(
         return network, load_weights(network, read_weights(weights), key)
     count = sum(value.numel() for value in network.state_dict().values() if isinstance(value, Tensor) and not is_lazy(value))
     if count and not weights_in_factory:
-        if not _gives_again(network, factory, arguments):
+        if not _returns_same_weights(network, factory, arguments):
             raise ExportError(
                 f"{factory!r} gives a network whose {count:,} numbers are others each time: random, of a network that "
                 "was never trained; give the trained ones with --weights, or add --weights-in-factory to publish these"
@@ -53,7 +53,7 @@ def load_network(
     return network, None
 
 
-def _gives_again(network: nn.Module, factory: str, arguments: Mapping[str, object]) -> bool:
+def _returns_same_weights(network: nn.Module, factory: str, arguments: Mapping[str, object]) -> bool:
     """Whether the factory gives the same weights again when chance is another. It is called a second time for that."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
@@ -72,35 +72,35 @@ def _gives_again(network: nn.Module, factory: str, arguments: Mapping[str, objec
 
 
 def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
-    target = _imported(factory)
+    target = _import_factory(factory)
     try:
         network = target(**arguments)
     except (Exception, SystemExit) as error:  # the user's own code
         raise ExportError(f"{factory!r} failed with {type(error).__name__}: {error}") from error
-    # Of a compiled module the one within: the export translates it in a way of its own, and reads values of its layers.
+    # Of a compiled module the one within: the export translates it differently, and reads values of its layers.
     network = getattr(network, "_orig_mod", network)
     if not isinstance(network, nn.Module):
         raise ExportError(f"{factory!r} returned a {type(network).__name__}; it has to return a torch module")
     return network
 
 
-def _imported(factory: str) -> Callable[..., object]:
+def _import_factory(factory: str) -> Callable[..., object]:
     module_name, _, attribute = factory.partition(":")
     if "/" in module_name or module_name.endswith(".py"):
         raise ExportError(
             f"{factory!r} names a file, not a module; {_as_module(PurePath(module_name), attribute or 'factory')}"
         )
     if not attribute or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ExportError(f"{factory!r} is no architecture, spec or file, and not a factory; write package.module:factory")
+        raise ExportError(f"{factory!r} is not an architecture, a spec, a file or a factory; write package.module:factory")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look in the folder it is called from
     try:
-        found: Callable[..., object] = attrgetter(attribute)(importlib.import_module(module_name))
+        target: Callable[..., object] = attrgetter(attribute)(importlib.import_module(module_name))
     except (ImportError, AttributeError) as error:
         raise ExportError(f"cannot import {factory!r}: {error}; it has to be importable from here or installed") from error
     except (Exception, SystemExit) as error:  # the user's own code
         raise ExportError(f"cannot import {factory!r}: it fails with {type(error).__name__}: {error}") from error
-    return found
+    return target
 
 
 def _as_module(file: PurePath, attribute: str) -> str:
@@ -110,5 +110,5 @@ def _as_module(file: PurePath, attribute: str) -> str:
     if all(part.isidentifier() for part in parts):
         return f"write {'.'.join(parts)}:{attribute}"
     if not file.name.isidentifier():
-        return f"rename it, as {file.name!r} is no name of a module, and write package.module:{attribute}"
+        return f"rename it, as {file.name!r} is not the name of a module, and write package.module:{attribute}"
     return f"go to the folder {file.parent}, and write {file.name}:{attribute}"

@@ -66,8 +66,8 @@ def _of_archive(path: Path) -> Kind:
     return Kind.KERAS if any(name.endswith(".weights.h5") for name in names) else Kind.UNKNOWN
 
 
-def as_source(path: Path, kind: Kind) -> str:
-    """What to do with a file that is no weights file, to have it exported."""
+def how_to_export(path: Path, kind: Kind) -> str:
+    """Return what to do with a file that does not hold weights, to have it exported."""
     if kind == Kind.FOLDER:
         return "name a file in it"
     if kind == Kind.LFS:
@@ -76,12 +76,12 @@ def as_source(path: Path, kind: Kind) -> str:
         ending = ".onnx" if kind == Kind.ONNX else ".pt2"
         renamed = path if path.suffix == ending else path.with_suffix(ending)
         rename = "" if renamed == path else f"rename it to {renamed} and "
-        return f"it holds the network and its weights: {rename}give it as SOURCE, without --weights"
+        return f"it holds the network and its weights: {rename}give it as NETWORK, without --weights"
     if kind == Kind.TORCHSCRIPT:
         made = path.with_name(f"{path.stem}-weights.pt")
         code = "import sys, torch; torch.save(torch.jit.load(sys.argv[1], 'cpu').state_dict(), sys.argv[2])"
         command = shlex.join(["python", "-c", code, str(path), str(made)])
         return f"take the weights from it with: {command} ; then write avizor export NETWORK --weights {shlex.quote(str(made))}"
     if kind in (Kind.HDF5, Kind.KERAS, Kind.TFLITE):
-        return "convert the model to ONNX, as tf2onnx does, and give the .onnx file as SOURCE"
+        return "convert the model to ONNX, as tf2onnx does, and give the .onnx file as NETWORK"
     return "give a state dict of torch.save or a .safetensors file"

@@ -48,7 +48,7 @@ def _fields(text: str) -> dict[str, object]:
     if modality not in _MODALITIES:
         *all_but_last, last = (f"{each}:" for each in _MODALITIES)
         raise ExportError(
-            f"input description {text!r}: {modality!r} is no modality; begin with {', '.join(all_but_last)} or {last}, "
+            f"input description {text!r}: {modality!r} is not a modality; begin with {', '.join(all_but_last)} or {last}, "
             "or name a .json file"
         )
     if modality == "table":

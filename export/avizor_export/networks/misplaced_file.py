@@ -1,11 +1,11 @@
-"""A file in place of SOURCE that is no network: what it is, and what to write instead."""
+"""A file given as NETWORK that does not hold a network: what it is, and what to write instead."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
-from avizor_export.networks.file_kinds import Kind, as_source, kind_of
+from avizor_export.networks.file_kinds import Kind, how_to_export, kind_of
 from avizor_export.networks.weights_files import read_weights
 from avizor_inference.errors import ExportError
 
@@ -28,25 +28,27 @@ _ENDINGS = (
 _WEIGHTS = (Kind.TORCH, Kind.SAFETENSORS, Kind.SAFETENSORS_INDEX)
 
 
-def refuse_file(source: str) -> None:
-    """Raise ExportError if `source` is a file or a folder, or is named like a file of weights."""
-    path = Path(source)
-    is_named_so = path.suffix.lower() in _ENDINGS and ":" not in source
+def refuse_file(network: str) -> None:
+    """Raise ExportError if `network` is a file or a folder, or is named like a file of weights."""
+    path = Path(network)
+    is_named_so = path.suffix.lower() in _ENDINGS and ":" not in network
     if path.suffix == ".py" or not (is_named_so or path.exists()):
         return
-    network = "SOURCE is the network: an architecture's name, a spec, package.module:factory, a .pt2 or an .onnx file"
+    rule = "NETWORK is an architecture's name, a spec, package.module:factory, a .pt2 or an .onnx file"
     if not path.exists():
-        raise ExportError(f"{source} does not exist, and {network}; weights are given with --weights")
+        raise ExportError(f"{network} does not exist, and {rule}; weights are given with --weights")
     kind = kind_of(path)
     if kind not in _WEIGHTS:
-        raise ExportError(f"{source} {kind.value}; {network}" + ("" if kind == Kind.UNKNOWN else f"; {as_source(path, kind)}"))
+        raise ExportError(
+            f"{network} {kind.value}; {rule}" + ("" if kind == Kind.UNKNOWN else f"; {how_to_export(path, kind)}")
+        )
     try:
         read_weights(path)
     except ExportError as error:
         raise ExportError(
-            f"{source} {kind.value}, and {network}; nor can it be given with --weights as it is: {error}"
+            f"{network} {kind.value}, and {rule}; nor can it be given with --weights as it is: {error}"
         ) from error
     raise ExportError(
-        f"{source} is a file of weights, and {network}; write avizor export NETWORK --weights {shlex.quote(source)}, with the "
+        f"{network} is a file of weights, and {rule}; write avizor export NETWORK --weights {shlex.quote(network)}, with the "
         "network that they belong to"
     )

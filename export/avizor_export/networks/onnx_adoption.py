@@ -17,7 +17,7 @@ from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.build import build_front_end
-from avizor_export.graph.logits import has_softmax, passed_on, step_of
+from avizor_export.graph.logits import has_softmax, passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped import enlargement, meanings
@@ -54,7 +54,7 @@ def adopt(
     spec: None takes the graph's own tensor; a TensorInput has to be that. output: name of the logits, probabilities or
     reconstruction, where the graph has several outputs. real: raw items, which tell the range of whole numbers.
     leave_out: names of optional outputs that are not kept.
-    Raises ExportError saying what is wrong with the file and how to mend it.
+    Raises ExportError saying what is wrong with the file and how to fix it.
     """
     network = read_onnx(path)
     tensor, outputs = _outside(network, path)
@@ -92,7 +92,7 @@ def _check_own(given: TensorInput, own: TensorInput, path: Path) -> None:
     if given != own:
         raise ExportError(
             f"{path} takes {own.name}, {own.dtype}{list(own.item_shape)}, and by --input it is {given.name}, {given.dtype}"
-            f"{list(given.item_shape)}; leave out --input, or mend it"
+            f"{list(given.item_shape)}; leave out --input, or fix it"
         )
 
 
@@ -101,8 +101,8 @@ def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
         own = TensorInput.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
         own.tensor()
     except ValidationError as error:
-        mend = "export it again as float32" if "float16" in tensor.dtype else "export it again"
-        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {validation_message(error)}; {mend}") from error
+        remedy = "export it again as float32" if "float16" in tensor.dtype else "export it again"
+        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {validation_message(error)}; {remedy}") from error
     return own
 
 
@@ -119,7 +119,7 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
                 f"{or_left_out(each.name)}"
             ) from error
     meaning = meanings({each.name: each.item_shape for each in specs}, spec)
-    if "probabilities" in meaning and step_of(proto.graph, "probabilities"):
+    if "probabilities" in meaning and quantisation_step(proto.graph, "probabilities"):
         meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
     return tuple(each.model_copy(update={"meaning": meaning[each.name]}) for each in specs)
 
@@ -261,14 +261,14 @@ def _finish(
 
 
 def _values(proto: onnx.ModelProto, items: Items, task: Task, chosen: str) -> dict[str, Items]:
-    """What the graph gives for two items, and of a classifier what its chosen output is made of (`passed_on`).
+    """What the graph gives for two items, and of a classifier what its chosen output is made of (`passed_on_values`).
 
     Raises ExportError where it does not run, or gives sizes that depend on the items.
     """
     outputs = {value.name for value in proto.graph.output}
     whole = onnx.ModelProto()
     whole.CopyFrom(proto)
-    inner = passed_on(proto.graph, chosen) if task == "classify" else []
+    inner = passed_on_values(proto.graph, chosen) if task == "classify" else []
     whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in outputs)
     try:
         run = onnxruntime_run(whole)

@@ -22,16 +22,16 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-        model = standardised(model)
+        model = without_dialects(model)
     except (OSError, DecodeError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"{path} is not a valid ONNX model: {one_line(error)}; export it again") from error
     if custom := sorted({(node.domain, node.op_type) for node in _nodes(model.graph) if node.domain not in STANDARD_DOMAINS}):
         named = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
         raise ExportError(f"{path} needs operators of {named}; export it again with standard operators only")
-    return _modern(model, path)
+    return _at_contract_version(model, path)
 
 
-def standardised(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_dialects(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph without dialects: its own functions written out, no operator set named that no node uses, and a batch
     dimension of -1, which some exporters write, free.
 
@@ -52,7 +52,7 @@ def standardised(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _modern(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _at_contract_version(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     opset = graph_of(model).opset
     if opset != OPSET:
         try:

@@ -1,8 +1,8 @@
-"""The first look at an ONNX file from elsewhere: read, checked and run once, in a process of its own with limits.
+"""A check of an ONNX file from elsewhere: it is read, checked and run once, in a separate process with limits.
 
 Checker, shape inference and ONNX Runtime are native code, and a graph may loop for ever or ask for more memory than there is.
-What happens to a process of its own is a message here. What is merely wrong with a file is left to `adopt`, which says it
-better.
+If that process crashes, the user gets an error message instead. Ordinary faults of a file are left to `adopt`, whose messages
+are better.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _OTHER_BATCHES = (1, 2, 3, 4, 16, 32, 64)
 _LEAST_MEMORY = 4 << 30
 
 
-def first_look(path: Path, limit_s: int = LIMIT_S) -> None:
+def check_in_sandbox(path: Path, limit_s: int = LIMIT_S) -> None:
     """Raise ExportError if the file cannot be read, or takes down or keeps busy the process that looks at it."""
     try:
         state = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ExportError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
-    _look(path.resolve(), limit_s, state.st_size, state.st_mtime_ns)
+    _check_once(path.resolve(), limit_s, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache
-def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
+def _check_once(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
     """Once for each state of a file; what was raised is not kept."""
     command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path), str(limit_s)]
     try:
         process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise _endless(path, limit_s) from error
+        raise _time_limit_error(path, limit_s) from error
     if process.returncode == -signal.SIGXCPU:  # with several threads at work it comes before the timeout
-        raise _endless(path, limit_s)
+        raise _time_limit_error(path, limit_s)
     if process.returncode < 0:
         how = signal.Signals(-process.returncode).name
         raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
@@ -54,7 +54,7 @@ def _look(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
         raise ExportError(f"{path} cannot be run: {shortened(last)}; export it again")
 
 
-def _endless(path: Path, limit_s: int) -> ExportError:
+def _time_limit_error(path: Path, limit_s: int) -> ExportError:
     return ExportError(
         f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or sizes that are not meant"
     )
@@ -66,14 +66,14 @@ def _main(path: Path, limit_s: int) -> None:
     import onnx
     from onnx import version_converter
 
-    from avizor_export.networks.onnx_files import standardised
+    from avizor_export.networks.onnx_files import without_dialects
     from avizor_inference.engines.ort_session import open_session
     from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
 
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-        model = standardised(model)
+        model = without_dialects(model)
         graph = graph_of(model)
         if set(graph.opsets) - STANDARD_DOMAINS or len(graph.inputs) != 1:
             return
@@ -110,7 +110,7 @@ def _main(path: Path, limit_s: int) -> None:
 
 
 def _set_limits(limit_s: int) -> None:
-    """Half of this machine's memory, so that the other half is left to whoever asked; no core file; an end if they are gone."""
+    """Allow half of this machine's memory, so that the caller has the other half, no core file, and limited CPU time."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     memory = max(physical // 2, _LEAST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

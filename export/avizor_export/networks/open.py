@@ -20,7 +20,7 @@ from avizor_export.networks.factories import load_network
 from avizor_export.networks.misplaced_file import refuse_file
 from avizor_export.networks.pt2_program import check_items, load_program
 from avizor_export.networks.state_dicts import load_weights, nearest
-from avizor_export.networks.torchvision_weights import SCHEME, fitting, published_weights, refuse_without
+from avizor_export.networks.torchvision_weights import SCHEME, check_has_weights, published_weights, without_auxiliary_heads
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
@@ -68,45 +68,45 @@ class LoadedNetwork:
 
 
 def open_network(
-    source: str,
+    name: str,
     arguments: Mapping[str, JsonValue],
     weights: GivenWeights,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
     task: Task,
 ) -> LoadedNetwork:
-    """The network that `source` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
+    """The network that `name` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
 
     spec, labels: may be absent where torchvision's weights are taken, which bring their own.
     """
-    designed = source in ARCHITECTURES or (is_spec(source) and ":" not in source)
-    is_program = source.endswith(".pt2")
+    designed = name in ARCHITECTURES or (is_spec(name) and ":" not in name)
+    is_program = name.endswith(".pt2")
     if designed:
-        _refuse_other_task(source, task)
+        _refuse_other_task(name, task)
     elif not is_program:
-        refuse_file(source)
+        refuse_file(name)
     _refuse_idle(weights, is_factory=not designed and not is_program)
     if weights.of_torchvision:
-        return _of_torchvision(source, arguments, weights.text or "", spec, labels)
+        return _of_torchvision(name, arguments, weights.text or "", spec, labels)
     if designed:
-        _check_settings(source, arguments, labels)
-    if missing := _missing(source, weights, spec, labels, designed):
+        _check_settings(name, arguments, labels)
+    if missing := _missing(name, weights, spec, labels, designed):
         raise ExportError("; ".join(missing))
     assert spec is not None
     if is_program:
         if weights.file or arguments:
             raise ExportError("a .pt2 file has weights and arguments inside; leave out --weights and --set")
-        program, dtype = load_program(Path(source)), spec.dtype if isinstance(spec, TensorInput) else "float32"
-        check_items(program, feature_shape(spec), dtype, Path(source))
+        program, dtype = load_program(Path(name)), spec.dtype if isinstance(spec, TensorInput) else "float32"
+        check_items(program, feature_shape(spec), dtype, Path(name))
         return LoadedNetwork(program, spec, labels)
     if designed:
-        return _designed(source, arguments, weights, spec, labels)
-    network, key = load_network(source, arguments, weights.file, weights.key, weights.in_factory)
+        return _designed(name, arguments, weights, spec, labels)
+    network, key = load_network(name, arguments, weights.file, weights.key, weights.in_factory)
     return LoadedNetwork(network, spec, labels, arguments, key)
 
 
 def _missing(
-    source: str,
+    name: str,
     weights: GivenWeights,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
@@ -116,10 +116,10 @@ def _missing(
     missing = []
     if spec is None:
         missing.append("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
-    if designed and not reconstructs(source) and not labels:
+    if designed and not reconstructs(name) and not labels:
         missing.append("give --labels, a text file of one label a line in the order of the outputs")
     if designed and weights.file is None:
-        missing.append(f"give the trained weights of {source!r} with --weights: without them it has learnt nothing")
+        missing.append(f"give the trained weights of {name!r} with --weights: without them it has learnt nothing")
     return missing
 
 
@@ -140,7 +140,7 @@ def _of_torchvision(
 ) -> LoadedNetwork:
     """With the weights that torchvision publishes: in the layout that they were trained in, whatever the size of the input."""
     batch_norm, settings, others = _settings(design, arguments)
-    refuse_without(design, batch_norm)
+    check_has_weights(design, batch_norm)
     if others:
         raise ExportError(f"torchvision's weights have their own classes; leave out --set {', '.join(others)}")
     published = published_weights(design, text, batch_norm)
@@ -207,7 +207,7 @@ def _designed(
         network, weights = build(design, classes, shape, batch_norm=batch_norm), read_weights(given.file)
     else:
         variants, file = variants_of(design, classes, shape, batch_norm), read_weights(given.file)
-        weights = fitting(file, design)
+        weights = without_auxiliary_heads(file, design)
         if len(weights.tensors) < len(file.tensors):
             _log.warning("%s: its auxiliary heads, aux1 and aux2, are left out; only training needs them", given.file)
         settings = dict(settings_for(design, variants, settings, weights, given.key))
@@ -255,7 +255,9 @@ def _check_settings(design: str, arguments: Mapping[str, JsonValue], labels: Seq
         return
     classes = others["classes"]
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise ExportError(f"--set classes={json.dumps(classes)} is no number of classes; leave it out, as the labels tell it")
+        raise ExportError(
+            f"--set classes={json.dumps(classes)} is not a number of classes; leave it out, as the labels tell it"
+        )
     if labels and classes != len(labels):
         raise ExportError(f"--set classes={classes}, and there are {len(labels)} labels; leave it out, as the labels tell it")
 

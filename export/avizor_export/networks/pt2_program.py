@@ -39,7 +39,7 @@ class Program(nn.Module):
         output: Tensor = self.program(items)
         return output
 
-    def taken(self) -> list[Tensor]:
+    def input_tensors(self) -> list[Tensor]:
         """What the program takes, as tensors without values; sizes may be symbols."""
         names = self.exported.graph_signature.user_inputs
         values = [node.meta.get("val") for node in self.exported.graph.nodes if node.name in names]
@@ -47,7 +47,7 @@ class Program(nn.Module):
 
     def sizes(self, dimension: int) -> tuple[float, float]:
         """The least and the largest size of a dimension of its input."""
-        (tensor,) = self.taken()
+        (tensor,) = self.input_tensors()
         size = tensor.shape[dimension]
         if isinstance(size, int):
             return size, size
@@ -78,7 +78,7 @@ def load_program(path: Path) -> Program:
             f"{path} was exported in training mode; call eval() on the module before torch.export.export (a function like "
             "F.dropout does not see that: give it training=self.training)"
         )
-    if len(program.taken()) != 1 or not program.taken()[0].dim():
+    if len(program.input_tensors()) != 1 or not program.input_tensors()[0].dim():
         raise ExportError(f"{path} does not take what a model of Avizor does: one tensor, whose first dimension is the batch")
     _check_batch(program, path)
     return program
@@ -86,7 +86,7 @@ def load_program(path: Path) -> Program:
 
 def check_items(program: Program, item_shape: Sequence[int], dtype: str, path: Path) -> None:
     """Raise ExportError unless the program takes `dtype[batch, *item_shape]`, which is what the front end gives."""
-    (tensor,) = program.taken()
+    (tensor,) = program.input_tensors()
     wanted = str(tensor.dtype).removeprefix("torch.")
     limits = [program.sizes(dimension) for dimension in range(1, tensor.dim())]
     fits = len(limits) == len(item_shape) and all(
@@ -96,7 +96,7 @@ def check_items(program: Program, item_shape: Sequence[int], dtype: str, path: P
         return
     sizes = ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in limits)
     raise ExportError(
-        f"{path} takes {wanted}[{sizes}] for an item, and by --input it is given {dtype}{list(item_shape)}; mend the input "
+        f"{path} takes {wanted}[{sizes}] for an item, and by --input it is given {dtype}{list(item_shape)}; fix the input "
         "description, or export the program for that"
     )
 

@@ -23,7 +23,7 @@ from avizor_inference.errors import UnsafeFile
 
 _PROGRAM = "models/model.json"
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
-# Folder, its list of tensors, and the one pickle that older versions wrote in place of both.
+# Folder, its list of tensors, and the one pickle that older versions wrote instead of both.
 _TENSORS = tuple(
     (f"data/{kind}/", f"data/{kind}/model_{kind}_config.json", f"data/{kind}/model.pt") for kind in ("weights", "constants")
 )
@@ -76,7 +76,7 @@ def check_no_code(path: Path) -> None:
     archive = PT2ArchiveReader(str(path))
     members = set(archive.get_file_names())
     if other := sorted(name for name in members if not _MEMBERS.fullmatch(name)):
-        raise UnsafeFile(f"it holds {other[0]!r}, which is no part of a program")
+        raise UnsafeFile(f"it holds {other[0]!r}, which does not belong to a program")
     if _PROGRAM not in members:
         raise ValueError("it holds no program named 'model'")
     _refuse_pickle(archive, _SAMPLE_INPUTS)
@@ -92,7 +92,7 @@ def _check_payloads(archive: PT2ArchiveReader, folder: str, document: Mapping[st
     for name, payload in document["config"].items():
         file = payload["path_name"]
         if not _TENSOR_FILE.fullmatch(file):
-            raise UnsafeFile(f"{name!r} is kept in {file!r} and is no tensor")
+            raise UnsafeFile(f"{name!r} is kept in {file!r} and is not a tensor")
         if payload["use_pickle"]:
             _refuse_pickle(archive, folder + file)
 

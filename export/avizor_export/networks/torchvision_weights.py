@@ -40,7 +40,7 @@ def published_weights(design: str, text: str, batch_norm: bool = False) -> Publi
     Raises ExportError if the architecture has no such weights, or they cannot be had.
     """
     name, _, file = text.removeprefix(SCHEME).partition("=")
-    refuse_without(design, batch_norm)
+    check_has_weights(design, batch_norm)
     variant, architecture = _variant(batch_norm), ARCHITECTURES[design]
     enumeration = getattr(models, _enumerations(batch_norm)[design])
     if name not in enumeration.__members__:
@@ -52,13 +52,13 @@ def published_weights(design: str, text: str, batch_norm: bool = False) -> Publi
     channels, height, width = architecture.shape
     front_end = ImageFrontEnd(mean=mean, std=std)
     return PublishedWeights(
-        weights=fitting(read, design),
+        weights=without_auxiliary_heads(read, design),
         labels=tuple(weights.meta["categories"]),
         input=ImageInput(height=height, width=width, channels=channels, front_end=front_end),
     )
 
 
-def refuse_without(design: str, batch_norm: bool) -> None:
+def check_has_weights(design: str, batch_norm: bool) -> None:
     """Raise ExportError if torchvision publishes no weights for the design."""
     having = _enumerations(batch_norm)
     if not having.get(design):
@@ -74,7 +74,7 @@ def _variant(batch_norm: bool) -> str:
     return " with batch norm" if batch_norm else ""
 
 
-def fitting(weights: WeightsFile, design: str) -> WeightsFile:
+def without_auxiliary_heads(weights: WeightsFile, design: str) -> WeightsFile:
     """The tensors under today's names, without the auxiliary heads of a GoogLeNet, which only training needs."""
     tensors = {_OLD_NAME.sub(r"\1\2", name): value for name, value in weights.tensors.items()}
     if design == "googlenet":

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from avizor_export.networks.file_kinds import Kind, as_source, kind_of
+from avizor_export.networks.file_kinds import Kind, how_to_export, kind_of
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 
@@ -133,7 +133,7 @@ def _unnamed(content: object, name: str = "", depth: int = 0) -> Iterator[tuple[
 def _without_tensors(content: Mapping[object, object]) -> str:
     for name, value in content.items():
         if not isinstance(name, str):
-            return f"{name!r} (a {type(name).__name__}) is no name of a parameter"
+            return f"{name!r} (a {type(name).__name__}) is not the name of a parameter"
         return f"{name!r} is a {type(value).__name__} and no tensor"
     return "it holds nothing"
 
@@ -143,7 +143,7 @@ def _of_other_kind(path: Path, kind: Kind) -> ExportError:
         return ExportError(
             f"{path} is the index of a checkpoint in several files; join them into one with: {_join_command(path)}"
         )
-    return ExportError(f"{path} {kind.value}, and no weights file; {as_source(path, kind)}")
+    return ExportError(f"{path} {kind.value}, and no weights file; {how_to_export(path, kind)}")
 
 
 def _join_command(index: Path) -> str:

@@ -1,7 +1,7 @@
-"""Parity: the graph on ONNX Runtime gives what its reference gave, on several batch sizes and kinds of items.
+"""Parity: the graph on ONNX Runtime returns what its reference returns, on several batch sizes and kinds of items.
 
-The reference is the torch module, or for an adopted ONNX file the reference evaluator of the onnx package. What may differ by
-how much is in `proof/differences.py`.
+The reference is the torch module, or for an adopted ONNX file the reference evaluator of the onnx package. How much
+may differ is in `tolerances.py`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def same_for_all(expected: Mapping[str, Mapping[str, Items]]) -> tuple[str, ...]
     return tuple(name for name, each in compared.items() if each.passed and name not in SQUARES)
 
 
-def why_same(names: Sequence[str], has_real: bool) -> str:
+def constant_outputs_warning(names: Sequence[str], has_real: bool) -> str:
     """What it may mean that these outputs are the same for all items."""
     what = "all random and real items" if has_real else "all random items"
     is_or_are = "is" if len(names) == 1 and names[0] != "probabilities" else "are"

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
-from avizor_export.graph.logits import step_of, with_logits
+from avizor_export.graph.logits import quantisation_step, with_logits
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.rounding import Perturbed
 from avizor_export.parity.soundness import Run
@@ -36,7 +36,7 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
 
     items: raw items to try it on. Raises ExportError where neither runs.
     """
-    proto, step = with_logits(proto), step_of(proto.graph, "probabilities")
+    proto, step = with_logits(proto), quantisation_step(proto.graph, "probabilities")
     try:
         run = reference_run(proto)
         run(items)

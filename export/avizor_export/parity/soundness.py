@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from avizor_export.graph.logits import LOGITS
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.parity.probe_items import BATCH_SIZES, rows_of_batch
-from avizor_export.parity.tolerances import LOGITS, output_differences
+from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError, ItemsInfluenceError
 

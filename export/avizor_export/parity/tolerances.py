@@ -1,4 +1,4 @@
-"""How far an output may be from its reference: each is held to a scale of its own.
+"""How far an output may be from its reference: each is compared on its own scale.
 
 * Values: |found - reference| <= 1e-4 + 1e-3 |reference| + 1e-5 of the item's largest value. The last is rounding: an element
   near 0 of a map up to 1000 is a difference of sums of that size, and two implementations add these up in another order.
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avizor_export.graph.logits import LOGITS
 from avizor_inference.arrays import Floats, Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.reports import OutputDifference
@@ -26,9 +27,9 @@ SCALE_TOLERANCE = 1e-5
 ROOT_TOLERANCE = SCALE_TOLERANCE
 # Logits of 10,000 reach it. Beyond that float32 does not tell classes apart, and a wrong graph would pass.
 LARGEST_LOGIT_ROUNDING = 0.1
-# What a reference may give besides its outputs, and is not compared: the scale of the probabilities, float[n, classes], and
-# the step to which the file itself rounds them, float[n, 1].
-LOGITS, STEP = "logits", "step"
+# What a reference may return besides its outputs and LOGITS, and is not compared: the step to which the file itself rounds its
+# probabilities, float[n, 1].
+STEP = "step"
 # Rarer classes are not told apart: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
 SQUARES = ("score", "error_map")
@@ -153,9 +154,9 @@ def _largest_value(reference: Outputs) -> Floats:
     return np.sum([values.max(axis=1, initial=0.0) for values in wide], axis=0) if wide else np.zeros(1)
 
 
-def _for_each(figures: Floats, of: Floats) -> Floats:
+def _for_each(numbers: Floats, of: Floats) -> Floats:
     """float64[n], or float64[1] for all alike, in the dimensions of `of` [n, ...]."""
-    return figures.reshape(-1, *[1] * (of.ndim - 1))
+    return numbers.reshape(-1, *[1] * (of.ndim - 1))
 
 
 def _by_item(values: Items) -> Floats:

@@ -10,20 +10,13 @@ import numpy as np
 import onnx
 from pydantic import JsonValue
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.graph.to_onnx import check_proto, strip_traces
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import (
-    METRIC_OF,
-    OUTPUT_OF,
-    LabelledItems,
-    beside_chance,
-    by_chance,
-    measure_quality,
-    quality,
-)
+from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, chance_level, chance_warning, measure_quality, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
@@ -39,7 +32,7 @@ FEWEST_HELD_OUT = 100
 # Sound networks in int8 were seen at up to 0.03, those that had lost their negative values at 0.4 and 0.5.
 LARGE_SHARE = 0.2
 _BATCH = 32
-# In place of a difference that is not finite; its square is.
+# Stands for a difference that is not finite; its square is.
 _FAR = 1e150
 
 
@@ -85,18 +78,21 @@ def make_version(
     measured = emulate_float16(proto) if precision == "fp16" else made
     report = _report(proto, made, measured, {"target": target, **settings}, guard)
     if not report.passed:
-        raise ExportError(complaint(precision, report, report.after))
+        raise ExportError(refusal_message(precision, report, report.after))
     return made, report
 
 
 def _check_there_is_skill(proto: onnx.ModelProto, precision: Precision, guard: Guard) -> None:
     """A network that has none, or one whose labels say the opposite, loses nothing by its metric whatever becomes of it."""
     held_out = guard.held_out
-    reached, (chance, _) = measure_quality(onnxruntime_run(proto), guard.task, held_out), by_chance(guard.task, held_out.labels)
+    reached, (chance, _) = (
+        measure_quality(onnxruntime_run(proto), guard.task, held_out),
+        chance_level(guard.task, held_out.labels),
+    )
     if reached <= chance:
         raise ExportError(
             f"what {precision} loses cannot be measured on the held-out items, on which fp32 is no better than a network "
-            f"without any skill: {beside_chance(guard.task, reached, held_out.labels)}; or publish fp32"
+            f"without any skill: {chance_warning(guard.task, reached, held_out.labels)}; or publish fp32"
         )
 
 
@@ -108,7 +104,7 @@ def _check_loads(made: onnx.ModelProto, precision: Precision) -> None:
         raise ExportError(f"ONNX Runtime cannot run the network in {precision} on this CPU: {why}; publish fp32") from error
 
 
-def complaint(precision: Precision, report: VariantReport, after: float) -> str:
+def refusal_message(precision: Precision, report: VariantReport, after: float) -> str:
     """Why a variant is refused."""
     return (
         f"{precision} loses {report.before - after:.4f} of {report.metric} ({report.before:.4f} to {after:.4f} on "
@@ -118,7 +114,7 @@ def complaint(precision: Precision, report: VariantReport, after: float) -> str:
 
 
 def precision_warnings(manifest: Manifest) -> Iterator[str]:
-    """What whoever exports a variant has to know: outputs that changed much, and that it may be no faster."""
+    """Yield warnings about a variant: outputs that changed much, and a speed that is not higher."""
     variant = manifest.variant
     if variant is None:
         return
@@ -152,7 +148,7 @@ def _on_speed(precision: Precision, variant: VariantReport) -> str | None:
 def _report(
     before: onnx.ModelProto, after: onnx.ModelProto, measured: onnx.ModelProto, settings: dict[str, JsonValue], guard: Guard
 ) -> VariantReport:
-    """measured: what gives `after`'s figures on this CPU."""
+    """Compare the graphs. measured: what computes `after`'s outputs on this CPU."""
     held_out = guard.held_out
     comparison = _Comparison(guard.task)
     for start, wanted, got in _both(before, measured, held_out):

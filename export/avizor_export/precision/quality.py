@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.parity.soundness import Run
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
@@ -19,38 +18,6 @@ Metric = Literal["accuracy", "roc_auc"]
 # For each task: the metric, and the output it is computed from.
 METRIC_OF: dict[Task, Metric] = {"classify": "accuracy", "reconstruct": "roc_auc"}
 OUTPUT_OF: dict[Task, str] = {"classify": "probabilities", "reconstruct": "score"}
-
-# Labels, and names of folders, of what is no anomaly, in small letters; any other label is one.
-NORMAL_LABELS = ("normal", "good", "ok", "0", "false")
-
-
-@dataclass(frozen=True)
-class LabelledItems:
-    """Held-out raw items [n, *item_shape], and for each its class, int64[n]: an index, or of autoencoders 1 for an anomaly."""
-
-    items: Items
-    labels: NDArray[np.int64]
-
-    def check(self, task: Task, classes: int) -> None:
-        """Raise ExportError unless each item has a label that there is, and ROC AUC has something to tell apart."""
-        if len(self.items) != len(self.labels) or not len(self.items):
-            raise ExportError(f"{len(self.items)} held-out items with {len(self.labels)} labels; each item has one")
-        most = classes - 1 if task == "classify" else 1
-        if self.labels.min() < 0 or self.labels.max() > most:
-            raise ExportError(
-                f"labels of held-out items go from {self.labels.min()} to {self.labels.max()}; allowed: 0 to {most}"
-            )
-        if task == "reconstruct" and len(np.unique(self.labels)) < 2:
-            kind, names = "anomalies" if self.labels[0] else "normal", ", ".join(f"`{name}`" for name in NORMAL_LABELS[:-1])
-            raise ExportError(
-                f"held-out items are all {kind}, and ROC AUC needs some of both: those labelled {names} and "
-                f"`{NORMAL_LABELS[-1]}` are normal, those of any other label are anomalies"
-            )
-
-    def batches(self, size: int) -> Iterator[Items]:
-        """The items in order."""
-        for start in range(0, len(self.items), size):
-            yield np.ascontiguousarray(self.items[start : start + size])
 
 
 def measure_quality(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32) -> float:
@@ -71,7 +38,7 @@ def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
     return roc_auc(values[:, 0], labels == 1)
 
 
-def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
+def chance_level(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
     """The metric without any skill, and two standard errors of it.
 
     Of accuracy: by naming the most frequent class for each item. Of ROC AUC: by random scores (Mann and Whitney, 1947).
@@ -84,12 +51,12 @@ def by_chance(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
     return 0.5, 2 * float(np.sqrt((count + 1) / (12 * anomalies * (count - anomalies))))
 
 
-def beside_chance(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
+def chance_warning(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
     """What is wrong where a metric is no better than chance, and what to do; None where it is better.
 
     Far below it the network tells items apart, and the labels say the opposite of what it says.
     """
-    metric, (chance, margin) = METRIC_OF[task], by_chance(task, labels)
+    metric, (chance, margin) = METRIC_OF[task], chance_level(task, labels)
     if reached > chance + margin:
         return None
     without = "naming the most frequent class alone" if task == "classify" else "scores at random"

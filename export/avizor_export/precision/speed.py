@@ -26,7 +26,7 @@ def compare_speed(
     rounds: int = 5,
     seconds: float = 0.1,
 ) -> tuple[SpeedComparison, ...]:
-    """Rows a second of `output` at batch 1 and 32, by turns. items: raw items [n >= 1, ...], repeated as needed.
+    """Rows a second of `output` at batch 1 and 32, interleaved. items: raw items [n >= 1, ...], repeated as needed.
 
     seconds: for each of the `rounds` turns of one graph; at least one run each.
     """

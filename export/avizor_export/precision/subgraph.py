@@ -1,4 +1,4 @@
-"""The network inside an exported graph: cut out as a graph of its own, to be rewritten, and put back.
+"""The network inside an exported graph: extracted as a separate graph, to be rewritten, and put back.
 
 What belongs to it is settled by the flow of data alone: every node with a weight of the network's (`network.*`), and every node
 on a way from one of these to another. So whatever comes before the first weight (the front end) and after the last one
@@ -19,7 +19,7 @@ WEIGHTS = "network."
 
 
 def extract_subgraph(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The network as a graph of its own; inputs and outputs are the tensors that cross its border, under their own names.
+    """Return the network as a separate graph; inputs and outputs are the tensors that cross its border, under their own names.
 
     Raises ExportError if there is no weight in the graph, or a type that is not known at the border.
     """
@@ -79,7 +79,7 @@ def _split(graph: onnx.GraphProto) -> tuple[set[int], set[int]]:
     for node in graph.node:
         if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
             raise ExportError(
-                f"{node.op_type} holds a graph of its own; only networks without control flow can be rewritten; publish fp32"
+                f"{node.op_type} holds another graph; only networks without control flow can be rewritten; publish fp32"
             )
     weights = {tensor.name for tensor in graph.initializer if tensor.name.startswith(WEIGHTS)}
     weighted = {index for index, node in enumerate(graph.node) if weights & set(node.input)}
@@ -120,7 +120,7 @@ def _clear(graph: onnx.GraphProto) -> None:
 
 
 def _apart(part: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
-    """The part with a name of its own for each constant that it changed and the rest of the graph uses as it was."""
+    """Return the part with a separate name for each constant that it changed and the rest of the graph uses as it was."""
     renamed = {
         tensor.name: f"{WEIGHTS}{tensor.name}"
         for tensor in part.graph.initializer

@@ -1,4 +1,4 @@
-"""The files of a version in the making: manifest.json, config.pbtxt, labels and calibration."""
+"""The files of a version that is being made: manifest.json, config.pbtxt, labels and calibration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.ort_session import CPU
-from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
 from avizor_inference.items.inputs import TensorInput, TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
@@ -50,9 +50,9 @@ class ProvenGraph:
     variant: VariantReport | None = None
 
 
-def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Manifest:
-    """The manifest of the graph that lies in the staging folder. Raises ExportError if it cannot be written."""
-    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(made.proto)
+def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> Manifest:
+    """Return the manifest of the graph in the staging folder. Raises ExportError if it is not valid."""
+    model_path, graph = stage.version_folder / MODEL_FILE, graph_of(proven.proto)
     front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
     try:
         return Manifest(
@@ -60,26 +60,26 @@ def manifest_of(request: ExportRequest, stage: Staging, made: ProvenGraph) -> Ma
             version=stage.version,
             task=request.task,
             input=request.input,
-            outputs=made.outputs,
+            outputs=proven.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
             front_end_digest=front_end,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
             opset=graph.opset,
             ir_version=graph.ir_version,
-            parity=made.parity,
-            simplified=made.simplified,
+            parity=proven.parity,
+            simplified=proven.simplified,
             precision=request.precision,
-            variant=made.variant,
-            evaluation=dict(made.evaluation),
-            provenance=made.provenance,
+            variant=proven.variant,
+            evaluation=dict(proven.evaluation),
+            provenance=proven.provenance,
         )
     except ValidationError as error:
         raise ExportError(f"the manifest cannot be written: {validation_message(error)}") from error
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
-    """Where a version comes from: the request, its factory and weights, the packages that made it."""
+    """Return where a version comes from: the request, its factory and weights, the packages that made it."""
     return Provenance(
         factory=factory,
         arguments=dict(request.arguments),
@@ -100,8 +100,8 @@ def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, mode
     (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     digests = earlier_digests(models, manifest.name) | {manifest.version: manifest.model_sha256}
     published = published_settings(models, manifest.name)
-    settings, overrides = with_options(published, request.options), read_overrides(models / manifest.name)
-    text = generated_config(manifest, settings, digests, overrides, asked=request.options)
+    settings, overrides = with_options(published, request.serving), read_overrides(models / manifest.name)
+    text = generated_config(manifest, settings, digests, overrides, asked=request.serving)
     (stage.model_folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     if manifest.labels is not None:
         (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
@@ -112,7 +112,7 @@ def _config_notes(
     published: ServingSettings, settings: ServingSettings, request: ExportRequest, config: ModelConfig, version: int
 ) -> Iterator[str]:
     dropped = sorted(set(published.preferred_batch_sizes) - set(settings.preferred_batch_sizes))
-    if dropped and "preferred_batch_sizes" not in request.options:
+    if dropped and "preferred_batch_sizes" not in request.serving:
         sizes = ", ".join(map(str, dropped))
         yield f"preferred batch sizes over the new max_batch_size {settings.max_batch_size} were dropped: {sizes}"
     if not serves_newest(config, version):
@@ -146,7 +146,7 @@ def _other_outputs(before: Manifest, manifest: Manifest) -> str:
 
 
 def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
-    """The manifest of the version before; None where there is none that any engine runs: this export is the mend then."""
+    """Return the manifest of the version before; None if no usable version exists, which this export then replaces."""
     try:
         return ModelRepository(models).version(manifest.name).manifest if manifest.version > 1 else None
     except VersionRefused:
@@ -154,9 +154,12 @@ def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
 
 
 def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:
-    """Score normal recordings by the staged version, and write their calibration."""
+    """Score normal recordings by the staged version, and write their calibration. Raises ExportError if that fails."""
     with EmbeddedEngine(stage.root, device="cpu") as engine:
-        calibration = calibrate(engine, stage.name, normal, CPU, precision)
+        try:
+            calibration = calibrate(engine, stage.name, normal, CPU, precision)
+        except CalibrationError as error:
+            raise ExportError(str(error)) from error
     write_calibration(stage.version_folder, calibration)
 
 

@@ -1,4 +1,4 @@
-"""card.md: what one version is, for people. Figures, layers and plots, beside the manifest that programs read."""
+"""card.md: what one version is, for people: metrics, layers and plots. Programs read the manifest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import JsonValue
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.layers import layers_of
-from avizor_export.description.stored_weights import from_proto
+from avizor_export.description.stored_weights import model_from_proto
 from avizor_export.description.table import layer_table, unexplained_parameters
-from avizor_export.parity.constant_outputs import why_same
+from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed
 from avizor_export.precision.guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
@@ -28,7 +28,7 @@ TRAINING_PLOT = "card-training.png"
 
 
 def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
-    """Write card.md and its plots into the version's folder. training: figures by epoch, empty where they are not known."""
+    """Write card.md and its plots into the version's folder. training: numbers by epoch, empty where they are not known."""
     manifest, calibration = version.manifest, version.calibration()
     parts = [*_facts(manifest), *_front_end(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
     if training:
@@ -81,7 +81,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
     report = manifest.parity
     yield from ("## Parity", "")
     batches, samples = ", ".join(map(str, report.batch_sizes)), ", ".join(report.samples)
-    yield f"Held against {report.compared_with} on batches of {batches} of {samples} items."
+    yield f"Compared with {report.compared_with} on batches of {batches} of {samples} items."
     yield from ("", "| output | largest difference | seen on | allowed |", "|---|---:|---|---|")
     for name, each in report.outputs.items():
         yield f"| {name} | {each.largest_absolute:.1e} | {each.sample} | {allowed(name)} |"
@@ -90,7 +90,7 @@ def _parity(manifest: Manifest) -> Iterator[str]:
             yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} | the same |"
     yield ""
     if report.same_for_all:
-        yield from (f"Note: {why_same(report.same_for_all, 'real' in report.samples)}.", "")
+        yield from (f"Note: {constant_outputs_warning(report.same_for_all, 'real' in report.samples)}.", "")
     for where, agreement in (("", report), ("Through the server: ", report.server)):
         if agreement is None:
             continue
@@ -127,8 +127,8 @@ def _precision(manifest: Manifest) -> Iterator[str]:
             f"| {each.ratio:.2f} ({each.lowest_ratio:.2f} to {each.highest_ratio:.2f}) |"
         )
     yield ""
-    for said in precision_warnings(manifest):
-        yield from (f"Note: {said}.", "")
+    for warning in precision_warnings(manifest):
+        yield from (f"Note: {warning}.", "")
     yield from ("| setting | value |", "|---|---|")
     yield from _rows(variant.settings)
     yield ""
@@ -136,7 +136,7 @@ def _precision(manifest: Manifest) -> Iterator[str]:
 
 def _evaluation(manifest: Manifest) -> Iterator[str]:
     if manifest.evaluation:
-        yield from ("## Evaluation", "", "| figure | value |", "|---|---|")
+        yield from ("## Evaluation", "", "| metric | value |", "|---|---|")
         yield from _rows(manifest.evaluation)
         yield ""
 
@@ -151,7 +151,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
 
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
-    layers = layers_of(from_proto(proto))
+    layers = layers_of(model_from_proto(proto))
     rows = layer_table(layers, parameters)
     yield from ("## Layers", "")
     yield _row(*rows[0])
@@ -162,9 +162,9 @@ def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
         yield from (why, "")
 
 
-def _rows(figures: Mapping[str, JsonValue], within: str = "") -> Iterator[str]:
-    """A row for each figure; one within an object is named after it: `roc_auc: bearing`."""
-    for name, value in figures.items():
+def _rows(metrics: Mapping[str, JsonValue], within: str = "") -> Iterator[str]:
+    """Yield a row for each metric; one within an object is named after it: `roc_auc: bearing`."""
+    for name, value in metrics.items():
         if isinstance(value, dict):
             yield from _rows(value, f"{within}{name}: ")
         else:
@@ -172,7 +172,7 @@ def _rows(figures: Mapping[str, JsonValue], within: str = "") -> Iterator[str]:
 
 
 def _shown(value: JsonValue) -> str:
-    """A figure as people write it."""
+    """Return a metric as people write it."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     if isinstance(value, dict):
@@ -185,7 +185,7 @@ def _shown(value: JsonValue) -> str:
 
 
 def _row(*cells: str) -> str:
-    """A row of a table. What comes from files and from users' figures stays in its cell."""
+    """A row of a table. What comes from files and users stays in its cell."""
     return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"
 
 

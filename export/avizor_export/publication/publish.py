@@ -1,10 +1,10 @@
 """Publishing a version: staged out of readers' sight, flushed to disk, then shown by one rename.
 
-Whoever is killed at any instant leaves either the old state or the new one, and at most a hidden folder that the next
+A process killed at any moment leaves either the old state or the new one, and at most a hidden folder that the next
 publication under that name removes. A lock per name keeps two publications apart.
 
 Triton takes every folder of a repository for a model, hidden ones too, and one that it cannot load keeps it from starting. So
-the staging folder lies beside the repository. Where that cannot be renamed from (the repository is a mount of its own, or the
+the staging folder lies beside the repository. Where that cannot be renamed from (the repository is a separate mount, or the
 folder around it is not writable) it lies in the model's own folder, of which Triton reads numbered folders alone; only a first
 version has none, and then lies hidden in the repository until it is published.
 """
@@ -26,7 +26,7 @@ from avizor_inference.repository.models import ModelRepository
 
 @dataclass(frozen=True)
 class Staging:
-    """A repository of its own, holding just the version that is being made: `root/<name>/<version>/`."""
+    """A separate repository that holds just the version that is being made: `root/<name>/<version>/`."""
 
     root: Path
     name: str
@@ -97,7 +97,7 @@ def earlier_digests(models: Path, name: str) -> dict[int, str]:
         try:
             digests[number] = repository.version(name, number).manifest.model_sha256
         except VersionRefused:
-            continue  # `avizor models check` names it; a new version is the mend
+            continue  # `avizor models check` names it; a new version replaces it
     return digests
 
 

@@ -1,4 +1,4 @@
-"""Measuring candidates: rounds of all of them in turn, so that whatever else the machine does falls on all alike."""
+"""Measuring candidates: rounds of all of them in turn, so that other load on the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
+from typing import Protocol
 
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -24,8 +26,19 @@ from avizor_inference.repository.triton_config import BATCH_PARAMETER, THREADS_P
 ROUNDS = 3
 _USUAL_SHAPES = "trt_profile_opt_shapes"
 
-# Opens the model for all candidates that need the same session; returns what calls it as a candidate wants it.
-Bench = Callable[[Candidate], AbstractContextManager[Callable[[Candidate], Call]]]
+
+class OpenBench(Protocol):
+    """A model that is loaded and can be called."""
+
+    def call(self, candidate: Candidate) -> Call:
+        """Return what sends one request to the model, of as many rows as the candidate says."""
+
+
+class Bench(Protocol):
+    """Where candidates are measured."""
+
+    def open(self, candidate: Candidate) -> AbstractContextManager[OpenBench]:
+        """Load the model for this candidate, and for all others that need the same session."""
 
 
 @dataclass(frozen=True)
@@ -49,43 +62,76 @@ class Subject:
 def measure_candidates(
     groups: Sequence[Sequence[Candidate]], bench: Bench, seconds: float, on_candidate: Callable[[], None]
 ) -> list[Measured]:
-    """`seconds` for each candidate in all, in three rounds. groups: candidates that one opening serves."""
+    """Measure each candidate for `seconds` in all, in three rounds. groups: candidates that one opening of the bench serves."""
     rounds: dict[Candidate, list[Round]] = {candidate: [] for group in groups for candidate in group}
     for number in range(ROUNDS):
         for group in groups if number % 2 == 0 else list(reversed(groups)):
-            with bench(group[0]) as call_for:
+            with bench.open(group[0]) as opened:
                 for candidate in group:
-                    rounds[candidate].append(
-                        run_load(call_for(candidate), candidate.clients, candidate.batch, seconds / ROUNDS)
-                    )
+                    call = opened.call(candidate)
+                    rounds[candidate].append(run_load(call, candidate.clients, candidate.batch, seconds / ROUNDS))
                     on_candidate()
     return [Measured(candidate, tuple(results)) for candidate, results in rounds.items()]
 
 
-def embedded_bench(repository: ModelRepository, subject: Subject, device: Device) -> Bench:
+@dataclass(frozen=True)
+class EmbeddedBench:
     """The embedded engine, as batch jobs and the gateway use it: calls of `batch` rows."""
 
-    @contextmanager
-    def opened(candidate: Candidate) -> Iterator[Callable[[Candidate], Call]]:
-        with EmbeddedEngine(repository, device=device, intra_op_threads=candidate.threads) as engine:
-            yield lambda candidate: _embedded_call(engine, subject, candidate.batch)
-
-    return opened
-
-
-def triton_bench(address: str, subject: Subject, name: str) -> Bench:
-    """A live Triton: calls of one row, which its batcher puts together. name: a temporary_name for the model there."""
-    model = subject.version.model_path.read_bytes()
+    repository: ModelRepository
+    subject: Subject
+    device: Device
 
     @contextmanager
-    def opened(candidate: Candidate) -> Iterator[Callable[[Candidate], Call]]:
+    def open(self, candidate: Candidate) -> Iterator[OpenBench]:
+        """Open a session with the candidate's threads."""
+        with EmbeddedEngine(self.repository, device=self.device, intra_op_threads=candidate.threads) as engine:
+            yield _OpenEmbedded(engine, self.subject)
+
+
+@dataclass(frozen=True)
+class _OpenEmbedded:
+    engine: EmbeddedEngine
+    subject: Subject
+
+    def call(self, candidate: Candidate) -> Call:
+        return _embedded_call(self.engine, self.subject, candidate.batch)
+
+
+@dataclass(frozen=True)
+class TritonBench:
+    """A live Triton at host:port `address`: calls of one row, which its batcher puts together.
+
+    name: a temporary_name for the model there.
+    """
+
+    address: str
+    subject: Subject
+    name: str
+
+    @cached_property
+    def _model(self) -> bytes:
+        return self.subject.version.model_path.read_bytes()
+
+    @contextmanager
+    def open(self, candidate: Candidate) -> Iterator[OpenBench]:
+        """Load the model with the candidate's configuration, and unload it afterwards."""
+        config = with_candidate(self.subject.version.config, candidate)
         with (
-            temporary_model(address, model, with_candidate(subject.version.config, candidate), name),
-            TritonEngine(address) as engine,
+            temporary_model(self.address, self._model, config, self.name),
+            TritonEngine(self.address) as engine,
         ):
-            yield lambda _: _triton_call(engine, subject, name)
+            yield _OpenTriton(engine, self.subject, self.name)
 
-    return opened
+
+@dataclass(frozen=True)
+class _OpenTriton:
+    engine: TritonEngine
+    subject: Subject
+    name: str
+
+    def call(self, candidate: Candidate) -> Call:
+        return _triton_call(self.engine, self.subject, self.name)
 
 
 def with_candidate(config: ModelConfig, candidate: Candidate) -> ModelConfig:

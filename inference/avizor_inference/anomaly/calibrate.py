@@ -1,4 +1,4 @@
-"""Scores of normal recordings by a version that was just made: what its p-values will be measured against."""
+"""Calibration of a model: the scores of normal recordings, which its p-values are compared with."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
-from avizor_inference.engines.base import Engine, InferRequest
-from avizor_inference.errors import ExportError
+from avizor_inference.arrays import Items
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
 from avizor_inference.repository.manifest import Precision
 
 
 @dataclass(frozen=True)
 class NormalRecording:
-    """One normal recording, or one image or row: the source it is of, and all that the model sees of it.
+    """One normal recording, or one image or row: its source, and all that the model sees of it.
 
     windows: the windows of all its channels, or its only item: float or uint8[windows, *item_shape]. is_short: whether it is a
     sound shorter than the model's window, which was filled up with zeros.
     """
 
     source: str
-    windows: NDArray[np.generic]
+    windows: Items
     is_short: bool = False
 
 
 def calibrate(
     engine: Engine, model: str, recordings: Iterable[NormalRecording], provider: str, precision: Precision = "fp32"
 ) -> Calibration:
-    """Score every window of every recording. Raises ExportError if there are none."""
+    """Score every window of every recording, and return the scores by source.
+
+    provider: the execution provider that computes the scores. Raises CalibrationError if there are no recordings, or if a score
+    is not finite.
+    """
     spec = engine.spec(model)
-    (input_name,) = spec.inputs
-    kept: dict[bool, dict[str, list[Scores]]] = {False: {}, True: {}}
-    for recording in recordings:
-        scores: list[float] = []
-        for start in range(0, len(recording.windows), spec.max_batch_size):
-            batch = np.ascontiguousarray(recording.windows[start : start + spec.max_batch_size])
-            scores += engine.infer(InferRequest(model, {input_name: batch}, ["score"]))["score"][:, 0].tolist()
+    long: dict[str, list[Scores]] = {}
+    short: dict[str, list[Scores]] = {}
+    for number, recording in enumerate(recordings):
+        scores = _scores(engine, spec, recording)
         if not np.isfinite(scores).all():
-            number = sum(len(items) for sources in kept.values() for items in sources.values())
-            raise ExportError(
+            raise CalibrationError(
                 f"normal recording {number} (counted from 0, source {recording.source!r}) has a score that is not a finite "
                 "number; leave it out, or look for values in it that the network was not made for"
             )
-        kept[recording.is_short].setdefault(recording.source, []).append(tuple(scores))
-    if not any(kept.values()):
-        raise ExportError("no recordings to calibrate with; give normal ones that the model was not trained on")
+        (short if recording.is_short else long).setdefault(recording.source, []).append(scores)
+    if not long and not short:
+        raise CalibrationError("no recordings to calibrate with; give normal ones that the model was not trained on")
     return Calibration(
         model=model,
         version=spec.version,
@@ -56,9 +56,19 @@ def calibrate(
         provider=provider,
         precision=precision,
         created=datetime.now(UTC),
-        sources=_sorted(kept[False]),
-        short=_sorted(kept[True]),
+        sources=_sorted(long),
+        short=_sorted(short),
     )
+
+
+def _scores(engine: Engine, spec: ModelSpec, recording: NormalRecording) -> Scores:
+    """Return the score of each window, in batches of at most the model's size."""
+    (input_name,) = spec.inputs
+    scores: list[float] = []
+    for start in range(0, len(recording.windows), spec.max_batch_size):
+        batch = np.ascontiguousarray(recording.windows[start : start + spec.max_batch_size])
+        scores += engine.infer(InferRequest(spec.name, {input_name: batch}, ["score"]))["score"][:, 0].tolist()
+    return tuple(scores)
 
 
 def _sorted(sources: dict[str, list[Scores]]) -> BySource:

@@ -12,7 +12,7 @@ import soundfile
 from integration.jobs import AVIZOR, batch, query
 from support import SAMPLE_RATE, SOUND, PaddedAutoencoder, tone, write_wav
 
-from avizor_export.data.item_files import recordings
+from avizor_export.data.item_files import read_recordings
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.items.sources import SourceRule
@@ -135,8 +135,8 @@ def test_sources_with_too_few_recordings_are_judged_together_and_the_summary_say
 def test_a_calibration_from_a_flat_folder_stands_for_every_source(data: Path, tmp_path: Path) -> None:
     for seed in range(19):
         write_wav(tmp_path / "flat" / f"{seed}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=seed))
-    normal = list(recordings(tmp_path / "flat", SOUND, SourceRule()))
-    request = ExportRequest("flat", "reconstruct", SOUND, normal=normal, max_batch_size=16)
+    normal = list(read_recordings(tmp_path / "flat", SOUND, SourceRule()))
+    request = ExportRequest("flat", "reconstruct", SOUND, normal=normal, serving={"max_batch_size": 16})
     export_model(PaddedAutoencoder(), request, tmp_path / "models")
     out, model = tmp_path / "out", ("--models", str(tmp_path / "models"), "--model", "flat", "--alpha", "0.05")
     arguments = [str(AVIZOR), "batch", str(data), *model, "--out", str(out)]

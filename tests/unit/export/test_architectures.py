@@ -130,7 +130,7 @@ def test_a_spec_trains_exports_and_runs(tmp_path: Path) -> None:
     ("spec", "says"),
     [
         ("conv32 pool", "does not end with fc"),
-        ("conv32 dense10", "'dense10' is no word of the grammar"),
+        ("conv32 dense10", "'dense10' is not a word of the grammar"),
         ("conv fc10", "write a whole number of at least 1 after 'conv'"),
         ("conv0 fc10", "at least 1"),
         ("conv8z3 fc10", "conv has no option 'z'"),

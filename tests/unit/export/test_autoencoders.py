@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.description.cli import describe, layers_of_design
+from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
+from avizor_export.description.targets import layers_of_design
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
@@ -100,7 +101,7 @@ def test_a_transposed_convolution_makes_every_pixel_of_equally_many_terms(word: 
         ("latent4z2", (8,), "no option 'z'"),
         ("conv8 fc3", (1, 8, 8), "ends in its latent space"),
         ("conv8 shuffle", (1, 8, 8), "at least 1 after 'shuffle'"),
-        ("conv8 shuffle1", (1, 8, 8), "is no super-resolution"),
+        ("conv8 shuffle1", (1, 8, 8), "is not one of super-resolution"),
         ("conv8 pool shuffle2", (1, 8, 8), "'pool': super-resolution is made of conv and drop"),
         ("conv8s2 shuffle2", (1, 8, 8), "change the map's size"),
         ("conv8 shuffle2", (8,), "takes channels, height, width"),

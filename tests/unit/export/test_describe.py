@@ -14,9 +14,10 @@ from torch.nn.utils.parametrizations import weight_norm
 from avizor_export.architectures.catalogue import ARCHITECTURES
 from avizor_export.architectures.grammar import GRAMMAR
 from avizor_export.architectures.map_sizes import Shape
-from avizor_export.description.cli import describe, layers_of_design, layers_of_network
+from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layers import layers_of
+from avizor_export.description.targets import layers_of_design, layers_of_network
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
 from avizor_export.graph.wrapped import wrap
@@ -228,7 +229,7 @@ def test_a_published_model_is_described_without_its_front_end(models: Path) -> N
 
 def test_what_is_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
     result = CliRunner().invoke(describe, ["resnet99", "--models", str(tmp_path / "none")])
-    assert "is no architecture" in str(result.exception)
+    assert "is not an architecture" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["gone.onnx", "gone.pt2"])

@@ -10,13 +10,13 @@ from onnx import numpy_helper
 from support import SOUND
 from torch import Tensor, nn
 
+from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
 from avizor_export.graph.wrapped import wrap
 from avizor_export.networks.factories import load_network
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
-from avizor_export.precision.quality import LabelledItems
-from avizor_export.request import ExportRequest, settled
+from avizor_export.request import ExportRequest, resolve
 from avizor_inference.checks.check import check_version
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
@@ -91,7 +91,7 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
         (nn.Linear(6, 2), {"name": "a" * 129}, "'a+' is not a model name; .* 128 at most"),
         (nn.Linear(5, 2), {}, r"failed on the front end's output of shape \[2, 6\]"),
         (nn.Sequential(nn.Linear(6, 2), nn.Softmax(dim=1)), {}, "ends in a softmax; let it return logits"),
-        (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder gives back the shape"),
+        (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder returns the shape"),
         (nn.Linear(6, 6), {"task": "reconstruct"}, "labels are for classifiers"),
         (nn.Unflatten(1, (2, 3)), {}, r"a classifier gives \[batch, classes\]"),
         (Frozen(), {}, "takes a batch of 2 and not one of 3; look for a reshape or an expand with a fixed batch size"),
@@ -140,9 +140,9 @@ def _change_a_weight(proto: onnx.ModelProto) -> None:
 
 def test_a_full_batch_that_no_request_can_carry_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     most = 2**31 // 24  # six numbers of four bytes
-    settled(ExportRequest("m", "reconstruct", VECTOR, max_batch_size=most), tmp_path)
+    resolve(ExportRequest("m", "reconstruct", VECTOR, serving={"max_batch_size": most}), tmp_path)
     assert not caplog.messages
-    settled(ExportRequest("m", "reconstruct", VECTOR, max_batch_size=10**9), tmp_path)
+    resolve(ExportRequest("m", "reconstruct", VECTOR, serving={"max_batch_size": 10**9}), tmp_path)
     (said,) = caplog.messages
     assert f"max_batch_size 1000000000 is more than a request can carry (2 GiB: {most} items of features)" in said
 

@@ -28,9 +28,9 @@ from click.testing import CliRunner
 from fuzz_reader import flipped
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.description.cli import layers_of_design, layers_of_file
+from avizor_export.description.targets import layers_of_design, layers_of_file
 from avizor_export.networks.input_description import parse_input
-from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.weights_files import read_weights
 from avizor_inference.checks.check import check_model
 from avizor_inference.cli import models as models_command
@@ -281,14 +281,14 @@ def endless(path: Path) -> Path:
 
 
 def test_the_first_look_is_passed_by_a_sound_file_and_meets_no_file(tmp_path: Path) -> None:
-    first_look(classifier(tmp_path / "net.onnx"))
+    check_in_sandbox(classifier(tmp_path / "net.onnx"))
     with pytest.raises(ExportError, match="cannot be read"):
-        first_look(tmp_path / "nowhere.onnx")
+        check_in_sandbox(tmp_path / "nowhere.onnx")
 
 
 def test_the_first_look_ends_a_graph_that_does_not_end(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="does not run 8 items within 2 s"):
-        first_look(endless(tmp_path / "loop.onnx"), limit_s=2)
+        check_in_sandbox(endless(tmp_path / "loop.onnx"), limit_s=2)
 
 
 def test_the_first_look_says_the_same_when_processor_time_runs_out_first(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_the_first_look_says_the_same_when_processor_time_runs_out_first(tmp_pat
     killer = threading.Thread(target=signal_the_looker, args=(file, signal.SIGXCPU))
     killer.start()
     with pytest.raises(ExportError, match="does not run 8 items within 30 s"):
-        first_look(file, limit_s=30)
+        check_in_sandbox(file, limit_s=30)
     killer.join()
 
 
@@ -310,7 +310,7 @@ def test_the_first_look_refuses_a_graph_that_wants_terabytes(tmp_path: Path) -> 
         helper.make_node("Add", ["y0", "most"], ["y"]),
     ]
     with pytest.raises(ExportError, match="cannot be run"):
-        first_look(classifier(tmp_path / "big.onnx", *nodes, constants=(size,)))
+        check_in_sandbox(classifier(tmp_path / "big.onnx", *nodes, constants=(size,)))
 
 
 def signal_the_looker(file: Path, number: int) -> None:
@@ -325,7 +325,7 @@ def test_the_first_look_survives_the_process_that_looks(tmp_path: Path) -> None:
     killer = threading.Thread(target=signal_the_looker, args=(file, signal.SIGSEGV))
     killer.start()
     with pytest.raises(ExportError, match="took down the process that looked at it"):
-        first_look(file, limit_s=30)
+        check_in_sandbox(file, limit_s=30)
     killer.join()
 
 

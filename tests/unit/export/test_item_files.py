@@ -13,7 +13,7 @@ from PIL import Image
 from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput
 from avizor_inference.items.sources import SourceRule
@@ -28,15 +28,16 @@ def pictures(folder: Path, count: int) -> None:
 
 
 def sources(folder: Path) -> list[str]:
-    return [recording.source for recording in recordings(folder, PIXELS, SourceRule())]
+    return [recording.source for recording in read_recordings(folder, PIXELS, SourceRule())]
 
 
 def test_a_source_pattern_that_matches_nothing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pictures(tmp_path / "cal" / "line1", 3)
     with pytest.raises(ExportError, match=r"--source-pattern 'xx.*' matches none of the paths of its 3 files"):
-        list(recordings(tmp_path / "cal", PIXELS, SourceRule("xx(.)")))
+        list(read_recordings(tmp_path / "cal", PIXELS, SourceRule("xx(.)")))
     pictures(tmp_path / "cal" / "other", 2)
-    assert [each.source for each in recordings(tmp_path / "cal", PIXELS, SourceRule("line(.)"))] == ["1"] * 3 + ["default"] * 2
+    sources = [recording.source for recording in read_recordings(tmp_path / "cal", PIXELS, SourceRule("line(.)"))]
+    assert sources == ["1"] * 3 + ["default"] * 2
     assert "2 files do not match --source-pattern" in caplog.text
 
 
@@ -51,7 +52,7 @@ def test_hidden_images_are_no_items_and_linked_folders_are_followed(tmp_path: Pa
     (tmp_path / "cal" / "line2" / "loop").symlink_to(tmp_path / "cal")
     assert sources(tmp_path / "cal") == ["line1"] * 4 + ["line2"] * 2
     assert f"{tmp_path}/cal: left out 2 hidden, 1 .psd" in caplog.text
-    assert len(sample(tmp_path / "cal", PIXELS, 100)) == 6
+    assert len(sample_items(tmp_path / "cal", PIXELS, 100)) == 6
 
 
 def test_hidden_folders_are_no_classes_and_what_lies_beside_the_classes_is_told(
@@ -79,7 +80,7 @@ def test_recordings_beyond_full_scale_are_named_once(tmp_path: Path, caplog: pyt
     for number in range(5):
         soundfile.write(tmp_path / f"{number}.wav", tone(1.0, seed=number) * 8, SAMPLE_RATE, subtype="FLOAT")
     write_wav(tmp_path / "quiet.wav", tone(1.0))
-    list(recordings(tmp_path, SOUND, SourceRule()))
+    list(read_recordings(tmp_path, SOUND, SourceRule()))
     (warning,) = (record.message for record in caplog.records)
     share = np.mean(np.abs(tone(1.0, seed=0) * 8) > 1)
     assert f"are clipped to -1..1 in {tmp_path}/0.wav ({share:.2%} of its samples), " in warning

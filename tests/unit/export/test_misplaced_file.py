@@ -55,21 +55,21 @@ def test_a_weights_file_in_place_of_the_network_is_told_so(tmp_path: Path, name:
     path = tmp_path / name
     torch.save({"state_dict": network().state_dict()}, path)
     said = said_of(tmp_path, path)
-    assert f"{path} is a file of weights, and SOURCE is the network" in said
+    assert f"{path} is a file of weights, and NETWORK is an architecture" in said
     assert f"write avizor export NETWORK --weights {path}" in said
     assert said_of(tmp_path, SPEC, "--weights", path) == ""
 
 
 def test_safetensors_in_place_of_the_network(tmp_path: Path) -> None:
     save_file(network().state_dict(), tmp_path / "net.safetensors")
-    assert "is a file of weights, and SOURCE is the network" in said_of(tmp_path, tmp_path / "net.safetensors")
+    assert "is a file of weights, and NETWORK is an architecture" in said_of(tmp_path, tmp_path / "net.safetensors")
     assert said_of(tmp_path, SPEC, "--weights", tmp_path / "net.safetensors") == ""
 
 
 def test_a_pickled_module_in_place_of_the_network_is_not_sent_on_to_the_next_refusal(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "net.pt")
     said = said_of(tmp_path, tmp_path / "net.pt")
-    assert "is a file of torch.save, and SOURCE is the network" in said
+    assert "is a file of torch.save, and NETWORK is an architecture" in said
     assert "nor can it be given with --weights as it is" in said
     run_command(said)
     assert said_of(tmp_path, SPEC, "--weights", tmp_path / "net-weights.pt") == ""
@@ -101,7 +101,7 @@ def test_a_network_with_its_weights_given_as_weights(
     said = said_of(tmp_path, SPEC, "--weights", path)
     renamed = path.with_suffix(ending)
     assert ("rename it to" in said) == (path != renamed)
-    assert "give it as SOURCE, without --weights" in said
+    assert "give it as NETWORK, without --weights" in said
     path.rename(renamed)
     assert said_of(tmp_path, renamed) == ""
 
@@ -119,14 +119,14 @@ def test_files_of_other_tools(tmp_path: Path, name: str, content: bytes, what: s
     (tmp_path / name).write_bytes(content)
     said = said_of(tmp_path, tmp_path / name)
     assert f"{tmp_path / name} {what}" in said
-    assert "SOURCE is the network: an architecture's name, a spec, package.module:factory, a .pt2 or an .onnx file" in said
+    assert "NETWORK is an architecture's name, a spec, package.module:factory, a .pt2 or an .onnx file" in said
     assert str(tmp_path / name) in said_of(tmp_path, SPEC, "--weights", tmp_path / name)
 
 
 def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert f"{tmp_path} is a folder" in said_of(tmp_path, tmp_path)
     assert f"{tmp_path} is a folder" in said_of(tmp_path, SPEC, "--weights", tmp_path)
-    assert "gone.pth does not exist, and SOURCE is the network" in said_of(tmp_path, "gone.pth")
+    assert "gone.pth does not exist, and NETWORK is an architecture" in said_of(tmp_path, "gone.pth")
 
 
 @pytest.mark.parametrize(

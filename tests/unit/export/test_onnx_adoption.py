@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from avizor_export.networks.onnx_adoption import adopt
-from avizor_export.networks.onnx_sandbox import first_look
+from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.references import reference_of, reference_run
 from avizor_inference.errors import ExportError
@@ -50,7 +50,7 @@ def product() -> onnx.NodeProto:
 
 def adopted(folder: Path, proto: onnx.ModelProto, spec: TensorInput | None = None, task: Task = "classify") -> onnx.ModelProto:
     onnx.save(proto, folder / "given.onnx")
-    first_look(folder / "given.onnx")
+    check_in_sandbox(folder / "given.onnx")
     return adopt(folder / "given.onnx", spec, task)[1]
 
 
@@ -162,7 +162,7 @@ def test_a_batch_that_is_frozen_inside_is_called_so(tmp_path: Path) -> None:
     nodes = [helper.make_node("Reshape", ["x", "pair"], ["z"]), helper.make_node("MatMul", ["z", "w"], ["y"])]
     onnx.save(model(nodes, weights=[("w", WEIGHT), ("pair", np.array([2, 4]))]), tmp_path / "m.onnx")
     with pytest.raises(ExportError, match=r"it runs on a batch of 2 and not on one of 8: a batch size is frozen inside, which"):
-        first_look(tmp_path / "m.onnx")
+        check_in_sandbox(tmp_path / "m.onnx")
 
 
 def test_float16_is_to_be_exported_as_float32(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_an_opset_that_cannot_be_converted_is_named_with_the_way_out(
              TensorInput(name="x", dtype="float64", item_shape=(4,))]
 )  # fmt: skip
 def test_an_input_description_of_another_tensor_is_refused(tmp_path: Path, spec: TensorInput) -> None:
-    with pytest.raises(ExportError, match=r"takes x, float32\[4\], and by --input it is .*; leave out --input, or mend it"):
+    with pytest.raises(ExportError, match=r"takes x, float32\[4\], and by --input it is .*; leave out --input, or fix it"):
         adopted(tmp_path, model([product()]), spec)
     adopted(tmp_path, model([product()]), TensorInput(name="x", item_shape=(4,)))
 

@@ -194,7 +194,7 @@ def test_the_format_that_torch_falls_back_to(program: Path, tmp_path: Path, monk
 def test_compiled_code_within_a_program_is_refused(program: Path, tmp_path: Path) -> None:
     library = {"good/data/aotinductor/model/model.so": os.urandom(16)}
     evil = rewritten(program, tmp_path / "evil.pt2", lambda _, content: content, library)
-    with pytest.raises(ExportError, match=r"holds 'data/aotinductor/model/model\.so', which is no part of a program"):
+    with pytest.raises(ExportError, match=r"holds 'data/aotinductor/model/model\.so', which does not belong to a program"):
         load_program(evil)
 
 

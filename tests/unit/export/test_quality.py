@@ -16,8 +16,9 @@ from sklearn.metrics import roc_auc_score
 from support import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import sample
-from avizor_export.precision.quality import LabelledItems, beside_chance, by_chance, measure_quality, quality, roc_auc
+from avizor_export.data.item_files import sample_items
+from avizor_export.data.labelled_items import LabelledItems
+from avizor_export.precision.quality import chance_level, chance_warning, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
@@ -38,11 +39,11 @@ def test_roc_auc_is_scikit_learns(ties: bool) -> None:
 def test_what_chance_gives_is_what_random_answers_give() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random(200) < 0.1).astype(np.int64)
-    chance, margin = by_chance("reconstruct", labels)
+    chance, margin = chance_level("reconstruct", labels)
     found = [roc_auc(rng.standard_normal(200), labels == 1) for _ in range(2000)]
     assert np.mean(found) == pytest.approx(chance, abs=0.005)
     assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
-    chance, margin = by_chance("classify", labels)
+    chance, margin = chance_level("classify", labels)
     found = [np.mean(rng.random(200) >= 1 - np.mean(labels == 0)) for _ in range(2000)]
     assert np.mean(found) == pytest.approx(chance, abs=0.005)
     assert 2 * np.std(found) == pytest.approx(margin, rel=0.1)
@@ -70,14 +71,14 @@ TEN = np.array([*range(10)] * 20)
 def test_far_below_chance_is_said_to_be_the_labels_and_near_it_to_be_chance(
     task: Task, reached: float, labels: np.ndarray, says: str
 ) -> None:
-    said = beside_chance(task, reached, labels)
+    said = chance_warning(task, reached, labels)
     assert said is not None
     assert re.search(says, said)
 
 
 @pytest.mark.parametrize(("task", "reached", "labels"), [("reconstruct", 0.7, HALF), ("classify", 0.2, TEN)])
 def test_nothing_is_said_of_what_is_better_than_chance(task: Task, reached: float, labels: np.ndarray) -> None:
-    assert beside_chance(task, reached, labels) is None
+    assert chance_warning(task, reached, labels) is None
 
 
 def test_measured_in_batches() -> None:
@@ -155,11 +156,11 @@ def test_files_of_arrays_that_are_not(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"held_out\.npz does not exist"):
         read_held_out(tmp_path / "held_out.npz", VECTOR, None)
     with pytest.raises(ExportError, match=r"items\.npy does not exist"):
-        sample(tmp_path / "items.npy", VECTOR, 2)
+        sample_items(tmp_path / "items.npy", VECTOR, 2)
     np.savez(tmp_path / "held_out.npz", items=np.ones((2, 2)))
     (tmp_path / "held_out.npz").rename(tmp_path / "items.npy")
     with pytest.raises(ExportError, match="is a file of several arrays"):
-        sample(tmp_path / "items.npy", VECTOR, 2)
+        sample_items(tmp_path / "items.npy", VECTOR, 2)
     np.save(tmp_path / "one.npy", np.ones((2, 2)))
     (tmp_path / "one.npy").rename(tmp_path / "held_out.npz")
     with pytest.raises(ExportError, match="is a file of one array"):
@@ -179,7 +180,7 @@ def test_a_sample_of_a_large_file_reads_no_more_than_itself(tmp_path: Path) -> N
     items = np.lib.format.open_memmap(tmp_path / "items.npy", mode="w+", dtype=np.float32, shape=(count, 2**10))
     items[-1] = 1
     tracemalloc.start()
-    found = sample(tmp_path / "items.npy", TensorInput(name="features", item_shape=(2**10,)), 8)
+    found = sample_items(tmp_path / "items.npy", TensorInput(name="features", item_shape=(2**10,)), 8)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found[:, 0].tolist() == [0] * 7 + [1]
@@ -219,9 +220,9 @@ def test_folders_of_images_and_of_sounds(tmp_path: Path) -> None:
 def test_a_sample_is_spread_over_all_that_is_there(tmp_path: Path) -> None:
     for number in range(20):
         write_wav(tmp_path / "sounds" / f"{number:02d}.wav", np.full(4096, number / 40, np.float32))
-    items: Any = sample(tmp_path / "sounds", SOUND, 5)
+    items: Any = sample_items(tmp_path / "sounds", SOUND, 5)
     assert items.shape == (5, 4096)
     np.testing.assert_allclose(items[:, 0] * 40, [0, 5, 10, 14, 19], atol=0.01)
     np.save(tmp_path / "items.npy", np.arange(20, dtype=np.float32).reshape(10, 2))
-    assert sample(tmp_path / "items.npy", VECTOR, 3)[:, 0].tolist() == [0, 8, 18]
-    assert len(sample(tmp_path / "items.npy", VECTOR, 100)) == 10
+    assert sample_items(tmp_path / "items.npy", VECTOR, 3)[:, 0].tolist() == [0, 8, 18]
+    assert len(sample_items(tmp_path / "items.npy", VECTOR, 100)) == 10

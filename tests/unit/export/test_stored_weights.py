@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from avizor_export.description.cli import describe, layers_of_file
+from avizor_export.data.labelled_items import LabelledItems
+from avizor_export.description.cli import describe
+from avizor_export.description.targets import layers_of_file
 from avizor_export.exporter import adopt_model
-from avizor_export.precision.quality import LabelledItems
 from avizor_export.request import ExportRequest
 from avizor_inference.items.inputs import TensorInput
 

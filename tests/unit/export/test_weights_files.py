@@ -299,7 +299,7 @@ def test_the_conversion_says_what_it_leaves_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({1: torch.ones(1)}, "1 .* is no name of a parameter"),
+        ({1: torch.ones(1)}, "1 .* is not the name of a parameter"),
         ({"0.weight": "x"}, "'0.weight' is a str and no tensor"),
         ([1, 2], "holds a list"),
         ({}, "it holds nothing"),
@@ -377,7 +377,7 @@ def test_a_compiled_module_is_taken_as_the_module_within(tmp_path: Path, monkeyp
         ("", "folder/{}.py:make", "write folder.{}:make"),
         ("", "/some/folder/{}.py:make", "go to the folder /some/folder, and write {}:make"),
         ("", "../folder/{}.py", "go to the folder ../folder, and write {}:factory"),
-        ("", "my-net.py:make", "rename it, as 'my-net' is no name of a module"),
+        ("", "my-net.py:make", "rename it, as 'my-net' is not the name of a module"),
         ("", ".{}:make", "write package.module:factory"),
     ],
 )

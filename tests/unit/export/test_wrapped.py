@@ -243,7 +243,7 @@ def test_a_network_that_cannot_be_served(network: nn.Module, message: str) -> No
 
 
 def test_an_autoencoder_that_does_nothing() -> None:
-    with pytest.raises(ExportError, match="gives back what it takes"):
+    with pytest.raises(ExportError, match="returns its input unchanged"):
         served(nn.Identity(), "reconstruct")
 
 

@@ -15,9 +15,10 @@ import torch
 from pydantic import ValidationError
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import recordings, sample
+from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.table_scaling import TableScaling, fitted
+from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
@@ -77,7 +78,7 @@ def test_constants_from_training_rows() -> None:
     rng = np.random.default_rng(0)
     rows = np.stack([rng.lognormal(3, 1, 500), rng.integers(0, 3, 500), rng.uniform(0, 24, 500)], axis=1).astype(np.float32)
     rows[::10, 0] = NAN
-    found = fitted(SPEC, rows)
+    found = fit_constants(SPEC, [torch.from_numpy(rows)])
     numbers = TableScaling(found.front_end)(torch.from_numpy(rows))[:, :2]
     np.testing.assert_allclose(numbers.mean(dim=0), 0, atol=1e-4)
     np.testing.assert_allclose(numbers.std(dim=0, correction=0), 1, atol=1e-4)
@@ -88,7 +89,9 @@ def test_constants_from_training_rows() -> None:
 
 def test_a_fill_that_is_not_given_is_the_median() -> None:
     rows = np.array([[1], [NAN], [2], [9]], np.float32)
-    (column,) = fitted(TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),))), rows).front_end.columns
+    (column,) = fit_constants(
+        TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),))), [torch.from_numpy(rows)]
+    ).front_end.columns
     assert isinstance(column, NumberColumn)
     assert (column.fill, column.mean) == (2.0, 3.5)
 
@@ -97,21 +100,21 @@ def test_large_numbers_that_change_little_are_standardised() -> None:
     """Seconds since 1970 over an hour: float32 keeps them to 128 seconds, which is still a change."""
     spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="time"),)))
     rows = np.linspace(1.7e9, 1.7e9 + 3600, 500).astype(np.float32)[:, None]
-    found = TableScaling(fitted(spec, rows).front_end)(torch.from_numpy(rows))
+    found = TableScaling(fit_constants(spec, [torch.from_numpy(rows)]).front_end)(torch.from_numpy(rows))
     assert float(found.std()) == pytest.approx(1, abs=0.05)
 
 
 def test_a_column_that_never_changes_or_has_no_value() -> None:
     rows = np.array([[5, 0, 3], [5, 1, 3]], np.float32)
-    hour = fitted(SPEC, rows).front_end.columns[2]
+    hour = fit_constants(SPEC, [torch.from_numpy(rows)]).front_end.columns[2]
     assert isinstance(hour, NumberColumn)
     assert (hour.mean, hour.std) == (3.0, 1.0)
     rows[:, 0] = NAN
     with pytest.raises(ValueError, match="'amount' has no value in 2 rows"):
-        fitted(SPEC, rows)
+        fit_constants(SPEC, [torch.from_numpy(rows)])
     rows[:, 0] = 1, math.inf
     with pytest.raises(ValueError, match="'amount' holds numbers that are not finite"):
-        fitted(SPEC, rows)
+        fit_constants(SPEC, [torch.from_numpy(rows)])
 
 
 def test_a_row_of_named_values() -> None:
@@ -155,14 +158,14 @@ def test_rows_of_a_file_by_their_names(tmp_path: Path) -> None:
     table = pa.table({"amount": [99, None, 12.5], "country": ["ES", "XX", "IT"], "hour": pa.array([18, None, 7], pa.int64())})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), ROWS)
-    found = list(recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
+    found = list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
     assert [recording.source for recording in found] == ["north", "south", "default"]
     np.testing.assert_array_equal(np.concatenate([recording.windows for recording in found]), ROWS)
 
 
 def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("amount,country,hour,branch\n99,ES,18,007\n")
-    assert [recording.source for recording in recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
+    assert [recording.source for recording in read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
 
 
 @pytest.mark.parametrize(
@@ -172,10 +175,10 @@ def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path
         ("amount,country,hour\n", "has no rows"),
         (
             "amount,country,hour\n1,ES,3\nmuch,ES,3\n",
-            "column 'amount' holds 'much' in row 2, which is no number; .* NA, N/A, .*",
+            "column 'amount' holds 'much' in row 2, which is not a number; .* NA, N/A, .*",
         ),
         ('amount,country,hour\n"1.234,5",ES,3\n', "'amount' holds '1.234,5' in row 1; write decimals with a point"),
-        ("amount,country,hour\n1,ES,2024-05-01\n", "'hour' holds '2024-05-01' in row 1, which is no number"),
+        ("amount,country,hour\n1,ES,2024-05-01\n", "'hour' holds '2024-05-01' in row 1, which is not a number"),
         ("amount,country,hour\n1,ES,3\ninf,ES,3\n", "'amount' holds an infinite number in row 2"),
         ("amount,country,hour\n-1e300,ES,3\n", r"'amount' holds -1e\+300, more than float32 holds in row 1"),
         ("amount,country,hour,amount\n1,ES,3,4\n", "has more than one column 'amount'; leave one of them out"),
@@ -216,7 +219,7 @@ def test_a_column_whose_kind_shows_late(tmp_path: Path) -> None:
 def test_dates_and_booleans_of_a_parquet_file(tmp_path: Path) -> None:
     days = pa.array([18000], pa.date32())
     pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": days}), tmp_path / "rows.parquet")
-    with pytest.raises(ExportError, match=r"column 'hour' is of type date32\[day\], and no number"):
+    with pytest.raises(ExportError, match=r"column 'hour' is of type date32\[day\], not of numbers"):
         read_table(tmp_path / "rows.parquet", SPEC).rows()
     pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": ["7"]}), tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), [[1, 0, 7]])
@@ -241,13 +244,13 @@ def test_a_file_in_another_encoding(tmp_path: Path, text: str) -> None:
 def test_a_suffix_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "ROWS.CSV").write_text(CSV)
     np.testing.assert_array_equal(
-        np.concatenate([recording.windows for recording in recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
+        np.concatenate([recording.windows for recording in read_recordings(tmp_path / "ROWS.CSV", SPEC, SourceRule())]), ROWS
     )
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.npy"])
 def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
-    for read in (lambda path: sample(path, SPEC, 8), lambda path: list(recordings(path, SPEC, SourceRule()))):
+    for read in (lambda path: sample_items(path, SPEC, 8), lambda path: list(read_recordings(path, SPEC, SourceRule()))):
         with pytest.raises(ExportError, match=f"{name} does not exist"):
             read(tmp_path / name)
     with pytest.raises(ExportError, match=f"{name} does not exist"):
@@ -257,7 +260,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
 def test_a_column_of_sources_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(CSV)
     with pytest.raises(ExportError, match="no column 'office'; it has hour, country, branch, amount"):
-        list(recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "office"))
+        list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "office"))
 
 
 def test_the_description_on_the_command_line(tmp_path: Path) -> None:
