@@ -78,7 +78,6 @@ class Metrics:
         )
 
 
-# Names as they are exposed, without the suffixes of histograms: what rules and dashboards may use.
-METRIC_NAMES = frozenset(
-    metric.name + ("_total" if metric.type == "counter" else "") for metric in Metrics().registry.collect()
-)
+def metric_names() -> frozenset[str]:
+    """Return the names as they are exposed, without the suffixes of histograms: what rules and dashboards may use."""
+    return frozenset(metric.name + ("_total" if metric.type == "counter" else "") for metric in Metrics().registry.collect())

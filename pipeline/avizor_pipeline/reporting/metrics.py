@@ -131,7 +131,8 @@ def check_gateway(address: str) -> None:
         raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
 
 
-# Names as they are exposed: what rules and dashboards may use.
-METRIC_NAMES = frozenset(
-    metric.name + ("_total" if metric.type == "counter" else "") for metric in BatchMetrics().registry.collect()
-)
+def metric_names() -> frozenset[str]:
+    """Return the names as they are exposed: what rules and dashboards may use."""
+    return frozenset(
+        metric.name + ("_total" if metric.type == "counter" else "") for metric in BatchMetrics().registry.collect()
+    )
