@@ -1,7 +1,7 @@
 """The picture of the README, from the results of `make demo`: `make picture`.
 
-A dot is a recording, and its place is its score. Each machine has a row: its calibration, its normal test recordings, its faulty
-ones, one below the other. A full dot was flagged.
+A dot is a recording, and its place is its score. Each machine has a row: its calibration, then its normal and its faulty test
+recordings. A full dot was flagged.
 """
 
 from __future__ import annotations
