@@ -48,7 +48,7 @@ METRICS = """\
 
 Prometheus metrics. A counter is exposed with the suffix `_total`, a histogram with `_bucket`, `_count` and `_sum`.
 Alerts on them are in [monitoring/](../../monitoring/README.md); what to do about an alert is in
-[operations.md](../operations.md#alerts)."""
+[operations.md](../operations.md#alerts-and-what-to-do-first)."""
 
 ERRORS = """\
 # Errors
