@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import logging
 import re
@@ -83,7 +84,14 @@ def cli_page() -> Iterator[str]:
     """The help of every command, those of components found by their entry points."""
     yield CLI
     for path, command, context in _commands(avizor, "avizor", None):
-        yield f"\n## {path}\n\n```text\n{command.get_help(context).rstrip()}\n```"
+        yield f"\n## {path}\n\n```text\n{_help(command, context)}\n```"
+
+
+def _help(command: click.Command, context: click.Context) -> str:
+    # click keeps a command's option --help as it was first shown: as `--help`, or as part of `avizor` as `-h, --help`.
+    fresh = copy.copy(command)
+    fresh._help_option = None
+    return fresh.get_help(context).rstrip()
 
 
 def _commands(
