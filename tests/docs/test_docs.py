@@ -84,6 +84,15 @@ def test_commands_of_a_page_have_only_options_that_exist(page: Path) -> None:
         assert options <= known, words
 
 
+@pytest.mark.parametrize("folder", ["inference", "export", "pipeline", "service", "cli"])
+def test_the_readme_of_a_package_names_only_what_is_in_it(folder: str) -> None:
+    text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    bases = [ROOT, *ROOT.glob("*/"), *(ROOT / folder).glob("avizor_*/")]
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", text)
+    assert [name for name in named if not any((base / name).exists() for base in bases)] == []
+    assert len(named) > 1
+
+
 def test_every_page_of_docs_is_linked_from_its_index() -> None:
     linked = {(DOCS / file).resolve() for file, _ in LINK.findall((DOCS / "README.md").read_text(encoding="utf-8"))}
     pages = {page for page in DOCS.rglob("*.md") if "decisions" not in page.parts}
