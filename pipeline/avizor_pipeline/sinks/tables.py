@@ -105,7 +105,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "dead_letters": {
         "uri": _URI,
         "source": _SOURCE,
-        "offset": "First frame that could not be read, from 0.",
+        "offset": "First sample that could not be read, from 0.",
         "stage": "What failed: `decode`.",
         "error_class": "Class of the error; see [errors.md](errors.md).",
         "message": "What is wrong with the file.",
