@@ -29,6 +29,18 @@ proto: ## Regenerate the stubs in proto/gen; PROTO_FLAGS=--check fails if that w
 	$(VENV)-proto/bin/python -m pip install --quiet grpcio-tools==1.72.2 googleapis-common-protos==1.70.0
 	$(VENV)-proto/bin/python proto/generate.py $(PROTO_FLAGS)
 
+.PHONY: reference
+reference: $(STAMP) ## Regenerate docs/reference from the code; REFERENCE_FLAGS=--check fails if that would change it
+	$(BIN)/python docs/reference_pages.py $(REFERENCE_FLAGS)
+
+.PHONY: picture
+picture: $(STAMP) ## Redraw the picture of the README from the results of `make demo`
+	$(BIN)/python docs/draw_scores.py demo-output
+
+.PHONY: imports
+imports: $(STAMP) ## Print the imports between the parts of each package, as a graph in the DOT language
+	@$(BIN)/import-linter drawgraph avizor_inference avizor_export avizor_pipeline avizor_service
+
 .PHONY: demo
 demo: $(STAMP) ## Train, export, stream and flag, from end to end
 	$(BIN)/python examples/demo.py

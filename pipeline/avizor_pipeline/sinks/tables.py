@@ -11,7 +11,7 @@ WINDOWS = pa.schema(
         ("uri", pa.string()),
         ("source", pa.string()),
         ("channel", pa.int16()),
-        ("start_sample", pa.int64()),  # at the model's sample rate
+        ("start_sample", pa.int64()),
         ("end_sample", pa.int64()),
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
@@ -20,10 +20,10 @@ WINDOWS = pa.schema(
         ("label", pa.string()),
         ("probability", pa.float32()),
         ("top_k", _TOP_K),
-        ("score", pa.float32()),  # mean squared reconstruction error, >= 0
-        ("p_value", pa.float64()),  # null if the window was not judged
+        ("score", pa.float32()),
+        ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
-        ("judged_by", pa.string()),  # the source whose calibration items gave the p-value; `*`: those of all sources
+        ("judged_by", pa.string()),
         ("calibration_id", pa.string()),
     ]
 )
@@ -34,15 +34,15 @@ RECORDINGS = pa.schema(
         ("source", pa.string()),
         ("model", pa.string()),
         ("windows", pa.int32()),
-        ("peak", pa.float32()),  # largest magnitude of the file's samples; full scale is 1
-        ("clipped", pa.float64()),  # share of its samples beyond full scale, 0 to 1
+        ("peak", pa.float32()),
+        ("clipped", pa.float64()),
         ("label", pa.string()),
-        ("probability", pa.float32()),  # mean over the windows
-        ("score", pa.float32()),  # power mean of order 8 over the windows of all channels
+        ("probability", pa.float32()),
+        ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
         ("judged_by", pa.string()),
-        ("not_judged", pa.string()),  # why there is no p-value although there is a calibration
+        ("not_judged", pa.string()),
     ]
 )
 
@@ -50,7 +50,7 @@ DEAD_LETTERS = pa.schema(
     [
         ("uri", pa.string()),
         ("source", pa.string()),
-        ("offset", pa.int64()),  # first frame that could not be read
+        ("offset", pa.int64()),
         ("stage", pa.string()),
         ("error_class", pa.string()),
         ("message", pa.string()),
@@ -58,3 +58,56 @@ DEAD_LETTERS = pa.schema(
 )
 
 TABLES = {"windows": WINDOWS, "recordings": RECORDINGS, "dead_letters": DEAD_LETTERS}
+
+# Meaning of a column by table and name, units included. Kept apart from the schemas, whose metadata would go into every file.
+# docs/reference/parquet-tables.md shows it.
+_URI = "Path of the file as it was given; not UTF-8: `bytes:` and its percent-encoded bytes."
+_SOURCE = "Where the recording comes from: the key of calibration and metrics."
+_MODEL = "Name of the model."
+_IS_ANOMALY = "Whether `p_value` is at most the job's alpha; null where `p_value` is."
+_JUDGED_BY = "The source whose calibration recordings gave `p_value`; `*`: all sources together."
+
+MEANINGS: dict[str, dict[str, str]] = {
+    "windows": {
+        "uri": _URI,
+        "source": _SOURCE,
+        "channel": "Channel of the file, from 0.",
+        "start_sample": "First sample of the window, at the model's sample rate.",
+        "end_sample": "Sample after the last of the window, at the model's sample rate.",
+        "start_s": "`start_sample` in seconds.",
+        "end_s": "`end_sample` in seconds.",
+        "model": _MODEL,
+        "model_version": "Version of the model.",
+        "label": "Classifier: the most probable class.",
+        "probability": "Classifier: probability of `label`, 0 to 1.",
+        "top_k": "Classifier: the most probable classes, at most three, most probable first.",
+        "score": "Autoencoder: mean squared reconstruction error, at least 0.",
+        "p_value": "Share of the calibration's windows that look at least as unusual, above 0; each recording weighs as one.",
+        "is_anomaly": _IS_ANOMALY,
+        "judged_by": _JUDGED_BY,
+        "calibration_id": "Identifier of the calibration that gave `p_value`.",
+    },
+    "recordings": {
+        "uri": _URI,
+        "source": _SOURCE,
+        "model": _MODEL,
+        "windows": "Number of windows, over all channels.",
+        "peak": "Largest magnitude of the file's samples; full scale is 1.",
+        "clipped": "Share of the file's samples that are beyond full scale, 0 to 1.",
+        "label": "Classifier: the class with the largest mean probability.",
+        "probability": "Classifier: mean probability of `label` over the windows, 0 to 1.",
+        "score": "Autoencoder: power mean of order 8 of the scores of all windows and channels, at least 0.",
+        "p_value": "Share of calibration recordings that look at least as unusual, above 0 and at most 1.",
+        "is_anomaly": _IS_ANOMALY,
+        "judged_by": _JUDGED_BY,
+        "not_judged": "Why there is no `p_value` although the model has a calibration.",
+    },
+    "dead_letters": {
+        "uri": _URI,
+        "source": _SOURCE,
+        "offset": "First sample that could not be read, from 0.",
+        "stage": "What failed: `decode`.",
+        "error_class": "Class of the error; see [errors.md](errors.md).",
+        "message": "What is wrong with the file.",
+    },
+}

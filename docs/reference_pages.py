@@ -1,0 +1,196 @@
+"""The pages of docs/reference/, written from the code: `make reference`. With --check: fail if a page is out of date."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from google.rpc.code_pb2 import Code
+from prometheus_client.metrics import MetricWrapperBase
+
+from avizor_cli.main import avizor
+from avizor_inference import errors
+from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.sinks.tables import MEANINGS, TABLES
+from avizor_service.metrics import Metrics
+from avizor_service.status import status_of
+
+FOLDER = Path(__file__).parent / "reference"
+COLUMNS = 110  # of help texts
+
+NOTE = "<!-- Generated from the code by `make reference`; change the code, not this page. -->"
+
+CLI = """\
+# Command line
+
+What `avizor --help` and the help of each command print. Exit codes are in [errors.md](errors.md#exit-codes)."""
+
+TABLES_OF_A_JOB = """\
+# Parquet tables
+
+`avizor batch` writes these tables as folders of Parquet files below `--out`. Read a whole folder: each file holds the rows of
+one shard. A column that does not apply to a row is null: `score` of a classifier, `label` of an autoencoder."""
+
+ROWS = {
+    "windows": "One row for each window of each recording and each model.",
+    "recordings": "One row for each recording and each model.",
+    "dead_letters": "One row for each file that could not be read.",
+}
+
+METRICS = """\
+# Metrics
+
+Prometheus metrics. A counter is exposed with the suffix `_total`, a histogram with `_bucket`, `_count` and `_sum`.
+Alerts on them are in [monitoring/](../../monitoring/README.md); what to do about an alert is in
+[operations.md](../operations.md#alerts-and-what-to-do-first)."""
+
+ERRORS = """\
+# Errors
+
+Every error that Avizor raises on purpose is a class of `avizor_inference.errors`.
+Its message says what is wrong and what to do.
+
+A command that ends with one of them prints `Error: ` and the message on stderr, and exits with 1.
+The gateway answers with the status code of the last column. INTERNAL is for errors that no call should meet: the caller gets
+a request id, and the gateway's log has the details under that id. A call without a token is answered with UNAUTHENTICATED where
+the gateway has a token file.
+
+| class | meaning | gRPC status code |
+|---|---|---|"""
+
+EXIT_CODES = """\
+
+## Exit codes
+
+| exit code | meaning |
+|---:|---|
+| 0 | done. Of `avizor batch`: all rows are there |
+| 1 | failed: one of the errors above, or a problem of the system; `avizor models` and `avizor health`: not all is well |
+| 2 | wrong usage: an unknown option, or a value that an option does not take |
+| 3 | `avizor batch` finished, with dead letters |
+| 129 | stopped by SIGHUP |
+| 130 | stopped by Ctrl-C (SIGINT) |
+| 143 | stopped by SIGTERM. `avizor serve` stops cleanly on SIGTERM and Ctrl-C, with 0 |"""
+
+
+def cli_page() -> Iterator[str]:
+    """The help of every command, those of components found by their entry points."""
+    yield CLI
+    for path, command, context in _commands(avizor, "avizor", None):
+        yield f"\n## {path}\n\n```text\n{_help(command, context)}\n```"
+
+
+def _help(command: click.Command, context: click.Context) -> str:
+    # click keeps a command's option --help as it was first shown: as `--help`, or as part of `avizor` as `-h, --help`.
+    fresh = copy.copy(command)
+    fresh._help_option = None
+    return fresh.get_help(context).rstrip()
+
+
+def _commands(
+    command: click.Command, name: str, parent: click.Context | None
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    settings = {**command.context_settings, "terminal_width": COLUMNS, "max_content_width": COLUMNS}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for child_name in command.list_commands(context):
+            child = command.get_command(context, child_name)
+            assert child is not None
+            yield from _commands(child, child_name, context)
+
+
+def parquet_page() -> Iterator[str]:
+    """The columns of every table that a batch job writes."""
+    yield TABLES_OF_A_JOB
+    for table, schema in TABLES.items():
+        yield f"\n## `{table}/`\n\n{ROWS[table]}\n\n| column | type | meaning |\n|---|---|---|"
+        for column in schema:
+            yield f"| `{column.name}` | `{_readable(str(column.type))}` | {MEANINGS[table][column.name]} |"
+
+
+def _readable(type_: str) -> str:
+    """The name of a type as numpy and DuckDB users know it, without the names of its inner fields."""
+    plain = re.sub(r"<(element|item): ", "<", type_)
+    return re.sub(r"\bfloat\b", "float32", plain).replace("double", "float64")
+
+
+def metrics_page() -> Iterator[str]:
+    """Every metric of the gateway and of a batch job."""
+    yield METRICS
+    of_gateway = "`avizor serve` serves them at `http://HOST:9464/metrics` (`--metrics-port`)."
+    of_batch = "`avizor batch` serves them with `--metrics-port`, and pushes them with `--pushgateway`."
+    for title, where, metrics in (("Gateway", of_gateway, Metrics()), ("Batch job", of_batch, BatchMetrics())):
+        yield f"\n## {title}\n\n{where}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
+        for metric in vars(metrics).values():
+            if isinstance(metric, MetricWrapperBase):
+                yield _metric_row(metric)
+
+
+def _metric_row(metric: MetricWrapperBase) -> str:
+    (family,) = metric.describe()
+    name = family.name + ("_total" if family.type == "counter" else "")
+    labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+    return f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
+
+
+def errors_page() -> Iterator[str]:
+    """The tree of errors with their status codes, and the exit codes."""
+    yield ERRORS
+    yield from _error_rows(errors.AvizorError, 0)
+    yield EXIT_CODES
+
+
+def _error_rows(kind: type[errors.AvizorError], depth: int) -> Iterator[str]:
+    indent = "&nbsp;&nbsp;" * depth
+    yield f"| {indent}`{kind.__name__}` | {inspect.cleandoc(kind.__doc__ or '').splitlines()[0]} | {_status_code(kind)} |"
+    for child in kind.__subclasses__():  # in the order of the file
+        if child.__module__ == errors.__name__:
+            yield from _error_rows(child, depth + 1)
+
+
+def _status_code(kind: type[errors.AvizorError]) -> str:
+    logging.disable()  # an error that is not in the gateway's table is logged with its trace
+    try:
+        return str(Code.Name(status_of(kind("")).code))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+PAGES = {"cli.md": cli_page, "parquet-tables.md": parquet_page, "metrics.md": metrics_page, "errors.md": errors_page}
+
+
+def texts() -> dict[str, str]:
+    """Return the text of each page by the name of its file."""
+    return {name: "\n".join([NOTE, "", *page()]) + "\n" for name, page in PAGES.items()}
+
+
+def outdated() -> list[str]:
+    """Return the names of the files in docs/reference/ that are not what the code says, missing and surplus ones included."""
+    expected = texts()
+    actual = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
+    return sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="Write nothing; exit with 1 if a page is out of date.")
+    if parser.parse_args().check:
+        if names := outdated():
+            sys.exit(f"docs/reference: {', '.join(names)} out of date; run `make reference`")
+        return
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in texts().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

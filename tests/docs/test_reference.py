@@ -1,0 +1,62 @@
+"""docs/reference/: its pages say what the code says, and nothing that users meet is left out of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from reference_pages import FOLDER, outdated
+
+from avizor_cli.main import avizor
+from avizor_inference import errors
+from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
+from avizor_pipeline.sinks.tables import MEANINGS, TABLES
+from avizor_service.metrics import metric_names as gateway_metric_names
+
+
+def page(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def test_the_pages_are_up_to_date() -> None:
+    assert outdated() == [], "run `make reference`"
+
+
+def test_a_page_that_nobody_generates_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old.md").write_text("left over")
+    monkeypatch.setattr("reference_pages.FOLDER", tmp_path)
+    assert outdated() == ["cli.md", "errors.md", "metrics.md", "old.md", "parquet-tables.md"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_has_a_meaning(table: str) -> None:
+    assert list(MEANINGS[table]) == TABLES[table].names
+
+
+def test_meanings_are_not_written_into_the_files() -> None:
+    for schema in TABLES.values():
+        assert schema.metadata is None
+        assert [field.metadata for field in schema] == [None] * len(schema)
+
+
+def test_every_command_and_option_is_shown() -> None:
+    context = click.Context(avizor)
+    for name in avizor.list_commands(context):
+        command = avizor.get_command(context, name)
+        assert command is not None
+        section = page("cli.md").partition(f"\n## avizor {name}\n")[2].partition("\n## ")[0]
+        options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+        assert options
+        assert [option for option in options if option not in section] == []
+
+
+def test_every_metric_is_shown() -> None:
+    names = gateway_metric_names() | batch_metric_names()
+    assert [name for name in sorted(names) if f"| `{name}` |" not in page("metrics.md")] == []
+
+
+def test_every_error_is_shown_with_a_status_code() -> None:
+    shown = re.findall(r"^\| (?:&nbsp;)*`(\w+)` \|.*\| [A-Z_]+ \|$", page("errors.md"), re.MULTILINE)
+    assert shown == [name for name, kind in vars(errors).items() if isinstance(kind, type)]
