@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
-from support import on_gpu
+from support.environment import on_gpu
 
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import EmbeddedEngine

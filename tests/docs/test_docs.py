@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support.environment import ROOT
 
 FOLDERS = [ROOT, *(ROOT / name for name in ("inference", "export", "pipeline", "service", "cli", "proto", "examples"))]
 PAGES = sorted([*(page for folder in FOLDERS for page in folder.glob("*.md")), *(ROOT / "docs").rglob("*.md")])

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 from integration.jobs import AVIZOR, batch, command, part_digests
-from support import SAMPLE_RATE, SOUND, PaddedAutoencoder, tone, write_wav
+from support.networks import PaddedAutoencoder
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.item_files import recordings
 from avizor_export.exporter import export_model

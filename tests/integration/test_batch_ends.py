@@ -30,7 +30,7 @@ from integration.jobs import (
     pushgateway,
     workers,
 )
-from support import SAMPLE_RATE, tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 # Runs a command with standard input as its controlling terminal.
 OWN_TERMINAL = """

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from integration.jobs import batch
 from integration.test_batch import query
-from support import SAMPLE_RATE, tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 from avizor_inference.items.audio import AUDIO_SUFFIXES
 from avizor_inference.items.files import path_of

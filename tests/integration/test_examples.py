@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from machine_sounds import FAULT_TO_SIGNAL_DB, bands_of_split, recording_seed
 from sklearn.metrics import roc_auc_score
-from support import ROOT
+from support.environment import ROOT
 
 from avizor_export.data.table_data import read_table
 from avizor_inference.engines.embedded import EmbeddedEngine

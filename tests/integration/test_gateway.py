@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from integration.gateway import AVIZOR, Gateway, gateway
 from PIL import Image
-from support import SAMPLE_RATE, tone
+from support.sounds import SAMPLE_RATE, tone
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 

@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from support.environment import SCRIPTS
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -29,7 +30,7 @@ from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
-PUBLISHER = Path(__file__).parent.parent / "killed_publisher.py"
+PUBLISHER = SCRIPTS / "killed_publisher.py"
 KILLED = -signal.SIGKILL
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
 

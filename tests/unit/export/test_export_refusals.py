@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from support import SOUND
+from support.sounds import SOUND
 from torch import Tensor, nn
 
 from avizor_export.exporter import export_model

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from support import SAMPLE_RATE, SOUND, tone, write_wav
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import recordings, sample

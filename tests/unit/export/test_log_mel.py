@@ -18,7 +18,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from support import DATA
+from support.environment import DATA
 from torch import Tensor, nn
 
 from avizor_export.front_ends.fourier_stages import best_split

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import support
 from hypothesis import given
 from hypothesis import strategies as st
+from support import calibrations
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.judge import Judge, recordings_needed, require_alpha
@@ -23,7 +23,7 @@ def by_source(sources: dict[str, Recordings]) -> BySource:
 
 
 def calibration(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Calibration:
-    return support.calibration(by_source(sources), by_source(short or {}))
+    return calibrations.calibration(by_source(sources), by_source(short or {}))
 
 
 def judge(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Judge:

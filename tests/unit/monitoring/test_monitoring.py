@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support.environment import ROOT
 
 from avizor_pipeline.reporting.metrics import METRIC_NAMES as BATCH
 from avizor_service.metrics import METRIC_NAMES as GATEWAY

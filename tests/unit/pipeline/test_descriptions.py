@@ -4,7 +4,7 @@ import json
 from pathlib import Path, PurePath
 
 import pytest
-from support import tone, write_wav
+from support.sounds import tone, write_wav
 
 from avizor_export.front_ends.warnings import front_end_warnings
 from avizor_export.networks.input_description import parse_input

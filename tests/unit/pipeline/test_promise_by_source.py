@@ -1,4 +1,4 @@
-import support
+from support import calibrations
 
 from avizor_inference.repository.calibration import BySource, Calibration
 from avizor_pipeline.job import pooled_sources
@@ -9,7 +9,7 @@ def calibration(whole: dict[str, int], short: dict[str, int]) -> Calibration:
     def recordings(counts: dict[str, int]) -> BySource:
         return {source: ((1.0,),) * count for source, count in counts.items()}
 
-    return support.calibration(recordings(whole), recordings(short))
+    return calibrations.calibration(recordings(whole), recordings(short))
 
 
 def test_whole_and_short_recordings_of_a_source_are_counted_apart() -> None:
