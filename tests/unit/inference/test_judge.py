@@ -6,28 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import calibrations
+from support.calibrations import Recordings, calibration
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.judge import Judge, recordings_needed, require_alpha
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import CalibrationError
-from avizor_inference.repository.calibration import POOLED, BySource, Calibration
+from avizor_inference.repository.calibration import POOLED
 
-Recordings = Sequence[Sequence[float]]
 ALPHAS = (0.5, 0.34, 0.25, 0.2, 0.1, 0.05)
 
 
-def by_source(sources: dict[str, Recordings]) -> BySource:
-    return {source: tuple(tuple(map(float, windows)) for windows in each) for source, each in sources.items() if each}
-
-
-def calibration(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Calibration:
-    return calibrations.calibration(by_source(sources), by_source(short or {}))
-
-
 def judge(*, short: dict[str, Recordings] | None = None, **sources: Recordings) -> Judge:
-    return Judge(calibration(short=short, **sources))
+    return Judge(calibration(sources, short))
 
 
 def p_value(of: Judge, source: str, scores: Sequence[float], *, is_short: bool = False) -> float:
@@ -196,23 +187,17 @@ def test_short_recordings_are_compared_with_short_ones_only() -> None:
     assert mixed.window_p_values("a", np.array([60.0]), is_short=True)[0] == 1 / 20
 
 
-def test_a_short_recording_without_its_like_is_not_judged_and_says_why() -> None:
-    long_only, item = judge(a=[[1.0]] * 99), ItemScore.of(np.array([50.0]))
-    short = verdict(long_only, "a", item, is_short=True)
-    assert (short.p_value, short.is_anomaly(0.05), short.score) == (None, None, 50.0)
-    assert "shorter than the model's window" in str(short.not_judged(0.05))
-    assert "has 0 such recordings; alpha 0.05 needs 19" in str(short.not_judged(0.05))
-    few = verdict(judge(short={"a": [[1.0]] * 5}, a=[[1.0]] * 99), "a", item, is_short=True)
-    assert (few.is_anomaly(0.05), few.is_anomaly(0.2)) == (None, True)
-    with pytest.raises(CalibrationError, match="no recordings shorter than"):
-        long_only.item_p_value("a", 1.0, is_short=True)
+def test_a_kind_of_recordings_that_the_calibration_lacks_has_no_p_value() -> None:
+    with pytest.raises(CalibrationError, match=r"the calibration has no recordings shorter than the model's window$"):
+        judge(a=[[1.0]]).item_p_value("a", 1.0, is_short=True)
+    with pytest.raises(CalibrationError, match=r"the calibration has no recordings at least as long as the model's window$"):
+        judge(short={"a": [[1.0]]}).window_p_values("a", np.array([1.0]))
 
 
-def test_long_recordings_beside_short_ones_alone_are_not_judged_either() -> None:
-    require_alpha(calibration(short={"a": [[1.0]] * 99}), 0.01)
-    digits = judge(short={"a": [[1.0]] * 99})
-    assert verdict(digits, "a", ItemScore.of(np.array([1.0])), is_short=True).is_anomaly(0.01) is False
-    assert "as long as" in str(verdict(digits, "a", ItemScore.of(np.array([1.0]))).not_judged(0.01))
+def test_recordings_of_each_kind_are_counted_over_all_sources() -> None:
+    both = judge(short={"a": [[1.0]] * 2}, a=[[1.0]] * 3, b=[[1.0]] * 4)
+    assert (both.count(), both.count(is_short=True)) == (7, 2)
+    assert judge(a=[[1.0]]).count(is_short=True) == 0
 
 
 def test_a_score_that_is_no_number_is_the_most_unusual() -> None:
@@ -224,7 +209,7 @@ def test_a_score_that_is_no_number_is_the_most_unusual() -> None:
 
 def test_an_alpha_that_cannot_be_supported_is_refused_with_one_that_can() -> None:
     with pytest.raises(CalibrationError, match=r"at least 99 normal recordings .* has 50; use alpha 0.02 or more"):
-        require_alpha(calibration(a=[[1.0]] * 50), 0.01)
+        require_alpha(calibration({"a": [[1.0]] * 50}), 0.01)
     for alpha in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(CalibrationError, match="not between 0 and 1"):
             recordings_needed(alpha)
@@ -232,7 +217,7 @@ def test_an_alpha_that_cannot_be_supported_is_refused_with_one_that_can() -> Non
 
 @pytest.mark.parametrize("recordings", [1, 2, 7, 60, 98, 150, 240, 999, 1234])
 def test_the_alpha_that_the_refusal_names_is_supported(recordings: int) -> None:
-    few = calibration(a=[[1.0]] * recordings)
+    few = calibration({"a": [[1.0]] * recordings})
     with pytest.raises(CalibrationError) as refusal:
         require_alpha(few, 1e-5)
     named = re.search(r"use alpha (\S+) or more", str(refusal.value))
