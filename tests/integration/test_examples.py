@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from machine_sounds import FAULT_TO_SIGNAL_DB, bands_of_split, recording_seed
+from machine_sounds import recording_seed
+from machine_synthesis.faults import FAULT_TO_SIGNAL_DB
+from machine_synthesis.operation import bands_of_split
 from sklearn.metrics import roc_auc_score
 from support.environment import ROOT
 
