@@ -38,7 +38,7 @@ class MachineSound:
 
 
 def pass_amplitudes(unit: MachineUnit, point: OperatingPoint, orders: Array, slope: float) -> Array:
-    """Return the amplitudes of blade or piston pulses at shaft ``orders``: flat up to the pass order, then falling as f^-slope."""
+    """Return amplitudes of blade or piston pulses at shaft ``orders``: flat up to the pass order, then falling as f^-slope."""
     fall = np.maximum(orders / unit.elements, 1.0) ** -slope
     return np.asarray(fall * resonance_gain(unit, orders * point.shaft_hz))
 
@@ -64,7 +64,7 @@ def pass_tones(rng: np.random.Generator, unit: MachineUnit, point: OperatingPoin
 
 
 def motor_tones(rng: np.random.Generator, unit: MachineUnit, point: OperatingPoint) -> Array:
-    """Return the magnetic hum at twice the supply frequency, rotor harmonics and the whine of the rotor slots with sidebands."""
+    """Return hum at twice the supply frequency, rotor harmonics and the whine of the rotor slots with sidebands."""
     # Slip makes the supply run a little ahead of the rotor, the more the higher the load.
     slip_phase = np.cumsum(MOTOR_SLIP * point.load) * (2.0 * np.pi * point.shaft_hz / SAMPLE_RATE)
     supply_phase = unit.pole_pairs * (point.phase + slip_phase)
