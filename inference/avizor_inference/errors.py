@@ -16,6 +16,7 @@
     ├── GatewayFull                as many calls are under way as the gateway takes at once
     ├── CalibrationError           a p-value that the calibration at hand cannot support
     ├── MediaError                 a file or a stream that cannot be decoded
+    ├── DatasetError               a dataset that cannot be listed
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as asked
         └── ParityError            a graph that does not give what its reference gives
@@ -94,6 +95,10 @@ class MediaError(AvizorError):
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+class DatasetError(AvizorError):
+    """A dataset that cannot be listed."""
 
 
 class JobError(AvizorError):

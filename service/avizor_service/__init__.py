@@ -1,1 +1,1 @@
-"""The gRPC gateway: avizor.v1 over an engine."""
+"""The gRPC gateway: it serves avizor.v1 with the models of an engine."""

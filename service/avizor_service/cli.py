@@ -6,90 +6,128 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.option_groups import GroupedCommand
 from avizor_service.addresses import bare_host
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings
 
-_path = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path)
+_PORT = click.IntRange(0, 65535)
+_AT_LEAST_1 = click.IntRange(min=1)
 _DEFAULTS = Settings(models=Path("models"))
 
+_GROUPS = {
+    "Models": ("models", "engine", "device"),
+    "Listening": ("host", "port", "metrics_port", "tokens"),
+    "Anomalies": ("alpha", "sources"),
+    "Limits": ("max_in_flight", "max_message_mib", "max_items", "max_windows", "decoders", "grace_s"),
+}
 
-@click.command(context_settings={"auto_envvar_prefix": "AVIZOR_SERVE"})
-@click.option("--models", type=_path, default=_DEFAULTS.models, show_default=True, help="Model repository.")
-@click.option("--engine", default=EMBEDDED, show_default=True, help="`ort`, embedded, or triton://HOST:8001.")
-@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Of the embedded engine.")
-@click.option("--host", default=_DEFAULTS.host, show_default=True, help="Where to listen; 0.0.0.0 for all, :: with IPv6.")
-@click.option("--port", type=click.IntRange(0, 65535), default=_DEFAULTS.port, show_default=True, help="gRPC; 0: any free one.")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), default=_DEFAULTS.metrics_port, show_default=True)
+_EXAMPLES = """\b
+Examples:
+  avizor serve --models models
+  avizor serve --models models --engine triton://127.0.0.1:8001 --alpha 0.001
+"""
+
+
+def _bare(_context: click.Context, _parameter: click.Parameter, host: str) -> str:
+    return bare_host(host)
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> tuple[str, ...]:
+    return tuple(filter(None, names.split(",")))
+
+
+@click.command(
+    cls=GroupedCommand,
+    groups=_GROUPS,
+    short_help="Serve a model repository over gRPC.",
+    epilog=_EXAMPLES,
+    context_settings={"auto_envvar_prefix": "AVIZOR_SERVE", "show_default": True},
+)
+@click.option("--models", type=_PATH, default=_DEFAULTS.models, help="Folder of the model repository.")
+@click.option(
+    "--engine",
+    metavar="ENGINE",
+    default=_DEFAULTS.engine,
+    help="What runs the models: `ort`, ONNX Runtime in this process, or triton://HOST:8001, Triton's gRPC.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["config", "cpu", "cuda"]),
+    default=_DEFAULTS.device,
+    help="Device of the engine `ort`; `config` is what each model's config.pbtxt asks for.",
+)
+@click.option(
+    "--host", metavar="ADDRESS", default=_DEFAULTS.host, callback=_bare, help="Address to listen on; 0.0.0.0 or :: for all."
+)
+@click.option("--port", metavar="PORT", type=_PORT, default=_DEFAULTS.port, help="Port of gRPC; 0 takes a free one.")
+@click.option(
+    "--metrics-port",
+    metavar="PORT",
+    type=_PORT,
+    default=_DEFAULTS.metrics_port,
+    help="Port of the Prometheus metrics; 0 takes a free one.",
+)
+@click.option(
+    "--tokens",
+    type=_PATH,
+    default=_DEFAULTS.tokens,
+    help='File of tokens, in lines `"Bearer TOKEN" "NAME";`. Only calls with one of them are answered. Without it, all are.',
+)
 @click.option(
     "--alpha",
+    metavar="SHARE",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=_DEFAULTS.alpha,
-    show_default=True,
-    help="Share of false alarms at which the metrics count anomalies.",
+    help="Promised share of false alarms, at which the metrics count anomalies. A request may ask for another.",
 )
-@click.option("--tokens", type=_path, default=None, help='File of lines "Bearer <token>" "<who>"; without, anybody may call.')
-@click.option("--sources", default="", help="Sources with metrics of their own, besides the calibrated ones: a,b,c.")
-@click.option("--max-in-flight", type=click.IntRange(min=1), default=_DEFAULTS.max_in_flight, show_default=True)
-@click.option("--max-message-mib", type=click.IntRange(min=1), default=_DEFAULTS.max_message_bytes >> 20, show_default=True)
-@click.option("--max-items", type=click.IntRange(min=1), default=_DEFAULTS.max_items, show_default=True, help="Of one request.")
 @click.option(
-    "--max-windows", type=click.IntRange(min=1), default=_DEFAULTS.max_windows, show_default=True, help="Of a recording."
+    "--sources",
+    metavar="A,B,C",
+    default=",".join(_DEFAULTS.sources),
+    callback=_names,
+    show_default=False,
+    help="Sources with separate metrics, besides those of the calibrations.",
 )
-@click.option("--decoders", type=click.IntRange(min=1), default=_DEFAULTS.decoders, show_default=True, help="Decoding threads.")
+@click.option("--max-in-flight", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_in_flight, help="Most calls at once.")
 @click.option(
-    "--grace-s", type=click.FloatRange(min=0), default=_DEFAULTS.grace_s, show_default=True, help="To finish calls in."
+    "--max-message-mib", metavar="MIB", type=_AT_LEAST_1, default=_DEFAULTS.max_message_mib, help="Largest request, in MiB."
 )
-def serve(
-    models: Path,
-    engine: str,
-    device: Device,
-    host: str,
-    port: int,
-    metrics_port: int,
-    alpha: float,
-    tokens: Path | None,
-    sources: str,
-    max_in_flight: int,
-    max_message_mib: int,
-    max_items: int,
-    max_windows: int,
-    decoders: int,
-    grace_s: float,
-) -> None:
-    """Serve the models of a repository over gRPC: avizor.v1, health, reflection; Prometheus metrics beside it.
+@click.option("--max-items", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_items, help="Most items in one request.")
+@click.option(
+    "--max-windows",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_windows,
+    help="Longest recording, in windows of the model.",
+)
+@click.option("--decoders", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.decoders, help="Threads that decode items.")
+@click.option(
+    "--grace-s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.grace_s,
+    help="Seconds given to running calls on shutdown.",
+)
+def serve(**options: Any) -> None:
+    """Serve the models of a repository over gRPC: avizor.v1, health and reflection. Prometheus metrics have a separate port.
 
-    Every option can be given as an environment variable, AVIZOR_SERVE_MODELS and so on. Stops cleanly on SIGTERM.
+    Every option can be set by an environment variable: AVIZOR_SERVE_MODELS for --models, and so on. SIGTERM stops the gateway
+    once running calls are answered.
     """
-    settings = Settings(
-        models=models,
-        engine=engine,
-        device=device,
-        host=bare_host(host),
-        port=port,
-        metrics_port=metrics_port,
-        alpha=alpha,
-        tokens=tokens,
-        sources=tuple(filter(None, sources.split(","))),
-        max_in_flight=max_in_flight,
-        max_message_bytes=max_message_mib << 20,
-        max_items=max_items,
-        max_windows=max_windows,
-        decoders=decoders,
-        grace_s=grace_s,
-    )
-    # A server's log, unlike the warnings of a command that ends, names who speaks.
+    settings = Settings(**options)
+    # A server's log, unlike the warnings of a command that ends, names the module that writes.
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("avizor_service").setLevel(logging.INFO)
-    asyncio.run(run(settings, _say))
+    asyncio.run(run(settings, _print_addresses))
 
 
-def _say(addresses: Addresses) -> None:
-    # Read by scripts that asked for a free port, so it goes to standard output at once.
+def _print_addresses(addresses: Addresses) -> None:
+    # Scripts that asked for a free port read this line, so it is not buffered.
     click.echo(f"serving gRPC on {addresses.grpc}, metrics on http://{addresses.metrics}/metrics")
     sys.stdout.flush()

@@ -1,24 +1,26 @@
-"""The sources that have a series of their own in the metrics. Bounded: a client cannot make up new ones without end."""
+"""The sources that have a separate series in the metrics. Their number is bounded: a client cannot add one."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 OTHER = "other"
 
 
-class KnownSources:
-    """Folds every source that is not known into `other`."""
+class BoundedSources:
+    """Maps each source to its label in the metrics: itself if it is known, else `other`."""
 
-    def __init__(self, named: tuple[str, ...] = ()) -> None:
-        self._known = set(named)
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        self._known = set(known)
 
-    def add(self, sources: tuple[str, ...]) -> None:
-        """Know more, those of a calibration say."""
+    def add(self, sources: Iterable[str]) -> None:
+        """Add known sources, for example those of a calibration."""
         self._known.update(sources)
 
-    def fold(self, source: str) -> str:
-        """The source itself if it is known."""
+    def label(self, source: str) -> str:
+        """Return the label of a source that a client named."""
         return source if source in self._known else OTHER
 
     def all(self) -> list[str]:
-        """Every value that `fold` can give."""
+        """Return every value that `label` may return, sorted."""
         return sorted(self._known | {OTHER})

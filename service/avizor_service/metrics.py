@@ -1,4 +1,4 @@
-"""The gateway's metrics, declared once. A registry of its own, so that one process can hold several gateways."""
+"""The gateway's metrics, declared once, in a separate registry: one process can hold several gateways."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 # Latency of one call: from a fraction of a millisecond on a GPU to a long recording on a laptop.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-# Uniform where all is well, so equal steps; finer below, where the alarms are.
+# p-values are uniform if nothing is wrong, so the steps are equal; they are finer near 0, where the alarms are.
 _P_VALUES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -28,7 +28,10 @@ class Metrics:
         )
         self.in_flight = Gauge("avizor_in_flight_requests", "Calls being served now.", registry=self.registry)
         self.rejected = Counter(
-            "avizor_rejected", "Calls turned away before any work: full, unauthenticated.", ["reason"], registry=self.registry
+            "avizor_rejected",
+            "Calls rejected before any computation: full, unauthenticated.",
+            ["reason"],
+            registry=self.registry,
         )
         self.scored = Counter(
             "avizor_items_scored", "Items scored against a calibration.", ["model", "source"], registry=self.registry
@@ -41,7 +44,7 @@ class Metrics:
         )
         self.not_judged = Counter(
             "avizor_items_not_judged",
-            "Items that the calibration has nothing to compare with, such as recordings shorter than the model's window.",
+            "Items that are not judged: the calibration has too few of their kind, such as recordings shorter than a window.",
             ["model", "source"],
             registry=self.registry,
         )
@@ -59,7 +62,7 @@ class Metrics:
         )
         self.p_value = Histogram(
             "avizor_anomaly_p_value",
-            "p-values of scored items; uniform when all is well.",
+            "p-values of scored items; uniform if nothing is wrong.",
             ["model"],
             buckets=_P_VALUES,
             registry=self.registry,
@@ -78,7 +81,7 @@ class Metrics:
         )
 
 
-# Names as they are exposed, without the suffixes of histograms: what rules and dashboards may use.
-METRIC_NAMES = frozenset(
-    metric.name + ("_total" if metric.type == "counter" else "") for metric in Metrics().registry.collect()
-)
+def metric_names() -> frozenset[str]:
+    """Return the names as they are exposed, without the suffixes of histograms: what rules and dashboards may use."""
+    metrics = Metrics().registry.collect()
+    return frozenset(metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics)

@@ -1,4 +1,4 @@
-"""A gateway from its settings to its end: engine, gRPC server, health, reflection, metrics, clean shutdown."""
+"""A gateway from start to clean shutdown: it opens the engine and serves gRPC, health, reflection and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
@@ -23,21 +22,26 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.addresses import with_port
-from avizor_service.catalogue import ServedModels
-from avizor_service.metric_labels import KnownSources
+from avizor_service.anomaly_metrics import AnomalyMetrics
+from avizor_service.calls import Calls
+from avizor_service.catalogue import Catalogue
+from avizor_service.gateway import Gateway
+from avizor_service.inference import Inference
+from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
-from avizor_service.servicer import InferenceService, Pools, announce
+from avizor_service.servicer import InferenceService
 from avizor_service.settings import Settings
+from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
 
 _log = logging.getLogger(__name__)
 
 SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
-# How often the engine is asked whether it is there.
+# Seconds between two looks at whether the engine is up, and the longest that one look waits.
 WATCH_S = 1.0
 
-# Streams and connections that idle behind a load balancer are kept; a client that pings too often is not cut off for it.
+# Keeps idle streams and connections open behind a load balancer, and does not cut off a client that pings often.
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -54,64 +58,70 @@ class Addresses:
 
 
 async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then take no new calls, and give those under way `grace_s` seconds.
+    """Serve until SIGTERM or SIGINT; then take no new calls, and give running calls `grace_s` seconds.
 
-    Raises AvizorError before serving where the settings do not work: a repository or token file that cannot be used, an alpha
-    that a calibration cannot support, a port that is taken.
+    started: is called once the gateway listens. Raises AvizorError before that if it cannot serve with these settings: a
+    repository or token file that cannot be used, an alpha that a calibration cannot support, a port that is taken.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    metrics, sources = Metrics(), KnownSources(settings.sources)
-    repository = ModelRepository(settings.models)
+    metrics = Metrics()
     with contextlib.ExitStack() as stack:
+        repository = ModelRepository(settings.models)
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
-        decoding = stack.enter_context(ThreadPoolExecutor(settings.decoders, "avizor-decode"))
-        waiting = stack.enter_context(ThreadPoolExecutor(settings.max_in_flight, "avizor-wait"))
-        models = ServedModels(repository, engine)
-        announce(metrics, models, sources, settings.alpha)
-        service = InferenceService(settings, models, engine, metrics, sources, Pools(decoding, waiting))
-        server, healthy = _server(settings, service, metrics)
+        threads = stack.enter_context(open_threads(settings.decoders, settings.max_in_flight))
+        gateway = _gateway(settings, repository, engine, threads, metrics)
+        service = InferenceService(gateway, Calls(metrics, settings.max_in_flight))
+        server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
         await server.start()
-        watching = asyncio.create_task(_watch(engine, settings, metrics, healthy))
+        watching = asyncio.create_task(_watch(engine, settings, metrics, health_service))
         started(Addresses(with_port(settings.host, port), with_port(settings.host, metrics_port)))
         await stop.wait()
         _log.info("stopping")
         watching.cancel()
-        await healthy.enter_graceful_shutdown()
+        await health_service.enter_graceful_shutdown()
         await server.stop(settings.grace_s)
+
+
+def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, threads: Threads, metrics: Metrics) -> Gateway:
+    catalogue = Catalogue(repository, engine)
+    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
+    anomaly_metrics.start(catalogue.calibrations())
+    inference = Inference(engine, threads, metrics, settings.max_windows)
+    return Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
 def _server(
     settings: Settings, service: InferenceService, metrics: Metrics
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     interceptors = [TokenInterceptor(read_tokens(settings.tokens), metrics)] if settings.tokens else []
-    limits = [("grpc.max_receive_message_length", settings.max_message_bytes), ("grpc.max_send_message_length", -1)]
+    limits = [("grpc.max_receive_message_length", settings.max_message_mib << 20), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(interceptors=interceptors, options=[*limits, *_KEEPALIVE, ("grpc.so_reuseport", 0)])
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    health_service = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    return server, healthy
+    return server, health_service
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     address = with_port(settings.host, settings.port)
     try:
         port = server.add_insecure_port(address)
-    except RuntimeError as error:  # which does not say why
-        why = _why_not(settings.host, settings.port)
+    except RuntimeError as error:  # it does not say why
+        why = _why_not_free(settings.host, settings.port)
         raise SettingsError(
             f"cannot listen on {address}: {why}; stop the other process or choose another --port or --host"
         ) from error
     return int(port)
 
 
-def _why_not(host: str, port: int) -> str:
-    """Why nothing can listen there, in the system's words."""
+def _why_not_free(host: str, port: int) -> str:
+    """Return why nothing can listen on the port, in the words of the operating system."""
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family) as probe:
@@ -136,8 +146,8 @@ def _serve_metrics(settings: Settings, metrics: Metrics, stack: contextlib.ExitS
     return int(server.server_port)
 
 
-async def _watch(engine: Engine, settings: Settings, metrics: Metrics, healthy: health.aio.HealthServicer) -> None:
-    """Tell health checks and metrics whether the engine is there."""
+async def _watch(engine: Engine, settings: Settings, metrics: Metrics, health_service: health.aio.HealthServicer) -> None:
+    """Tell health checks and metrics again and again whether the engine is up."""
     gauge = metrics.engine_up.labels(EMBEDDED if settings.engine == EMBEDDED else "triton")
     before: bool | None = None
     while True:
@@ -147,6 +157,6 @@ async def _watch(engine: Engine, settings: Settings, metrics: Metrics, healthy: 
             _log.log(logging.INFO if up else logging.WARNING, "engine %s is %s", settings.engine, "up" if up else "away")
             status = health_pb2.HealthCheckResponse.SERVING if up else health_pb2.HealthCheckResponse.NOT_SERVING
             for name in ("", SERVICE):
-                await healthy.set(name, status)
+                await health_service.set(name, status)
             before = up
         await asyncio.sleep(WATCH_S)

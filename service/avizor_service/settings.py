@@ -1,4 +1,4 @@
-"""What a gateway can be told; the command line's options and their defaults."""
+"""The settings of a gateway: the options of `avizor serve`, with their defaults."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Settings:
     models: Path
     engine: str = EMBEDDED  # or triton://HOST:PORT
     device: Device = "config"  # of the embedded engine
-    host: str = "127.0.0.1"
+    host: str = "127.0.0.1"  # IPv6 without brackets
     port: int = 50051  # 0: any free one
     metrics_port: int = 9464  # 0: any free one
-    alpha: float = 0.01  # share of false alarms at which the metrics count, and which a request of alpha 0 gets
-    tokens: Path | None = None  # without, everybody may call
-    sources: tuple[str, ...] = ()  # besides those of the calibrations
-    max_in_flight: int = 256  # calls at once; more are turned away
-    max_message_bytes: int = 64 * 2**20  # of one request
-    max_items: int = 256  # of one request
+    alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
+    tokens: Path | None = None  # None: anyone may call
+    sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
+    max_in_flight: int = 256  # calls at once; more are rejected
+    max_message_mib: int = 64  # MiB of one request
+    max_items: int = 256  # in one request
     max_windows: int = 1800  # of one recording
     decoders: int = 2  # threads that decode files
-    grace_s: float = 15.0  # that running calls get when the gateway is asked to stop
+    grace_s: float = 15.0  # seconds that running calls get on shutdown

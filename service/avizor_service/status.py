@@ -1,4 +1,4 @@
-"""The one table from our errors to gRPC codes, and what a caller is told."""
+"""The one table from Avizor's errors to gRPC codes, and what a caller is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avizor_inference import errors
 _log = logging.getLogger(__name__)
 
 
-# Most special first; the first that fits is taken.
+# Subclasses before their base: the first class that fits is taken.
 _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.ModelNotFound, Code.NOT_FOUND),
     (errors.RequestError, Code.INVALID_ARGUMENT),
@@ -30,14 +30,14 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
 )
 
-# After this long a full gateway, or an engine that was away, is worth another try.
+# How long a caller should wait before it tries a full gateway, or an engine that is away, again.
 _RETRY_AFTER = Duration(seconds=1)
 
 
 def status_of(error: Exception, field: str = "") -> Status:
-    """google.rpc.Status for an error; `field` is the part of the request it is about, where the error itself names none.
+    """Return the google.rpc.Status of an error. field: the part of the request that the error is about, before its own `field`.
 
-    An error that is not of our tree was not expected: the caller gets a request id, and the log gets id and trace.
+    An error outside Avizor's tree was not expected: the caller gets a request id, the log gets the id and the traceback.
     """
     for kind, code in _CODES:
         if isinstance(error, kind):
@@ -48,11 +48,20 @@ def status_of(error: Exception, field: str = "") -> Status:
     return Status(code=Code.INTERNAL, message=f"internal error; quote request id {request_id}", details=[info])
 
 
+def item_status(error: Exception, number: int) -> Status:
+    """Return the status of one item of a request. number: its place in the request, from 0."""
+    return status_of(error, field=f"items[{number}]")
+
+
+def grpc_code(status: Status) -> grpc.StatusCode:
+    """Return the code of a status as gRPC's enumeration has it."""
+    return next(code for code in grpc.StatusCode if code.value[0] == status.code)
+
+
 async def abort(context: grpc.aio.ServicerContext, status: Status) -> None:
-    """End a call with a status and its details."""
-    code = next(each for each in grpc.StatusCode if each.value[0] == status.code)
+    """End a call with a status and its details. Does not return: gRPC raises AbortError."""
     details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, status.message, trailing_metadata=details)
+    await context.abort(grpc_code(status), status.message, trailing_metadata=details)
 
 
 def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:

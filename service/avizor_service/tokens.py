@@ -1,4 +1,4 @@
-"""Bearer tokens: the same secret file that the front door reads, and the interceptor that asks for one of them."""
+"""Bearer tokens: read from the same secret file as the front door reads, and required of every call by an interceptor."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import grpc
 from avizor_inference.errors import TokenFileError
 from avizor_service.metrics import Metrics
 
-# A line of nginx's map: "Bearer <token>" "<who>";
+# A line of nginx's map: "Bearer <token>" "<name>";
 _LINE = re.compile(r'^"(Bearer [\x21\x23-\x7e]+)"\s+"?([\w.-]+)"?;$')
 
-# Asked of without a token, so that a container's health check needs no secret.
-_OPEN = ("/grpc.health.v1.Health/",)
+# These methods need no token, so that a container's health check needs no secret.
+_WITHOUT_TOKEN = ("/grpc.health.v1.Health/",)
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """The values of the authorization header that are let in. Raises TokenFileError; a file without tokens lets nobody in."""
+    """Return the values of the authorization header that are allowed, at least one. Raises TokenFileError."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -31,15 +31,15 @@ def read_tokens(path: Path) -> tuple[str, ...]:
             continue
         match = _LINE.match(line)
         if match is None:
-            raise TokenFileError(f'{path}, line {number}: not of the form "Bearer <token>" "<who>";')
+            raise TokenFileError(f'{path}, line {number}: not of the form "Bearer <token>" "<name>";')
         headers.append(match[1])
     if not headers:
-        raise TokenFileError(f"{path} holds no token; nobody could call: write one, or leave --tokens out")
+        raise TokenFileError(f"{path} holds no token, so nobody could call; write one, or leave --tokens out")
     return tuple(headers)
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Lets a call through if its `authorization` is one of the headers; else UNAUTHENTICATED."""
+    """Passes a call on if its `authorization` is one of the headers; else ends it with UNAUTHENTICATED."""
 
     def __init__(self, headers: tuple[str, ...], metrics: Metrics) -> None:
         self._headers = [header.encode() for header in headers]
@@ -59,11 +59,11 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """Decide before the request is read."""
-        if handler_call_details.method.startswith(_OPEN):
+        """Return the handler of the RPC, or one that refuses. The request is not read before that."""
+        if handler_call_details.method.startswith(_WITHOUT_TOKEN):
             return await continuation(handler_call_details)
-        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        if any(hmac.compare_digest(str(given).encode(), header) for header in self._headers):
+        authorization = str(dict(handler_call_details.invocation_metadata).get("authorization", ""))
+        if any(hmac.compare_digest(authorization.encode(), header) for header in self._headers):
             return await continuation(handler_call_details)
         self._metrics.rejected.labels("unauthenticated").inc()
         handler = await continuation(handler_call_details)

@@ -1,8 +1,9 @@
-"""A gateway in a process of its own, on free ports, for tests."""
+"""A gateway in a separate process, on free ports, and what the tests send to it."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -14,8 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import numpy as np
+import soundfile
+from PIL import Image
+from support.sounds import SAMPLE_RATE, tone
 
+from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
+
+Stub = inference_pb2_grpc.InferenceServiceStub
 
 AVIZOR = Path(sys.executable).with_name("avizor")
 
@@ -28,8 +36,8 @@ class Gateway:
     address: str
     metrics_url: str
 
-    def stub(self, channel: grpc.Channel) -> inference_pb2_grpc.InferenceServiceStub:
-        return inference_pb2_grpc.InferenceServiceStub(channel)
+    def stub(self, channel: grpc.Channel) -> Stub:
+        return Stub(channel)
 
     def metrics(self) -> dict[str, float]:
         """Series as exposed -> value."""
@@ -60,3 +68,30 @@ def gateway(models: Path, *options: object) -> Iterator[Gateway]:
     finally:
         process.kill()
         process.wait()
+
+
+def wav(samples: np.ndarray, rate: int = SAMPLE_RATE, kind: str = "WAV") -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=kind)
+    return buffer.getvalue()
+
+
+def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def normal(seed: int = 500) -> bytes:
+    return wav(tone(3 * 4096 / SAMPLE_RATE, seed=seed))
+
+
+def odd() -> bytes:
+    return wav(np.clip(0.3 * np.random.default_rng(0).standard_normal(3 * 4096), -1, 1))
+
+
+def refused(call: grpc.RpcError) -> tuple[str, str]:
+    return call.code().name, call.details()
+
+
+IMAGE = pb.Item(image=png(np.zeros((32, 32), np.uint8)))

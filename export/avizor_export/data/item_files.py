@@ -13,9 +13,9 @@ from avizor_export.data.folder_notes import Notes
 from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.errors import ExportError, MediaError
-from avizor_inference.items.audio import AUDIO_SUFFIXES, Level, windows_of
-from avizor_inference.items.files import find_files, name_of, open_file
-from avizor_inference.items.images import IMAGE_SUFFIXES, decode_image
+from avizor_inference.items.dataset import SUFFIXES, list_dataset
+from avizor_inference.items.decode import content_of_file, decode_item
+from avizor_inference.items.files import name_of
 from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
 
@@ -35,10 +35,9 @@ def recordings(
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
     elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         own = notes or Notes()
-        for file in files_below(path, spec, own):
-            source = rule.source_of(file.relative_to(path))
-            own.sources[source] += 1
-            yield _recording_of(file, spec, source, own)
+        for entry in list_dataset([path], SUFFIXES[spec.modality], rule, own.left_out):
+            own.sources[entry.source] += 1
+            yield _recording_of(entry.path, spec, entry.source, own)
         if notes is None:
             own.tell(path, rule.pattern)
     elif isinstance(spec, TableInput) and is_table(path):
@@ -54,7 +53,7 @@ def sample(path: Path, spec: InputSpec, most: int) -> NDArray[np.generic]:
     require(path)
     if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
         notes = Notes()
-        files = list(files_below(path, spec, notes))
+        files = [entry.path for entry in list_dataset([path], SUFFIXES[spec.modality], left_out=notes.left_out)]
         each = -(-most // max(1, len(files)))
         parts = [
             windows[spread(len(windows), each)]
@@ -84,14 +83,6 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
 
 
-def files_below(folder: Path, spec: AudioInput | ImageInput, notes: Notes) -> Iterator[Path]:
-    """Audio or image files, whichever the model takes, by the rule of `find_files`. Raises ExportError."""
-    try:
-        yield from find_files(folder, AUDIO_SUFFIXES if isinstance(spec, AudioInput) else IMAGE_SUFFIXES, notes.left_out)
-    except OSError as error:
-        raise ExportError(f"{name_of(str(folder))}: cannot be listed ({error.strerror})") from error
-
-
 def _items(path: Path, spec: InputSpec) -> NDArray[np.generic]:
     """Raw items [n, *item_shape] of a .npy file, on the disk."""
     tensor, items = spec.tensor(), open_array(path)
@@ -112,14 +103,8 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
 def _recording_of(path: Path, spec: AudioInput | ImageInput, source: str, notes: Notes) -> NormalRecording:
     """A sound with the windows of all its channels, or an image."""
     try:
-        if isinstance(spec, ImageInput):
-            with open_file(path) as file:
-                return NormalRecording(source, decode_image(file, spec)[None])
-        level = Level()
-        windows = [window for _, window in windows_of(path, [spec.window_format()], level)]
-        notes.level(path, level)
+        item = decode_item(content_of_file(path, spec), spec)
     except (MediaError, OSError) as error:
         raise ExportError(f"{name_of(str(path))}: {error}; mend or remove the file") from error
-    return NormalRecording(
-        source, np.stack([window.samples for window in windows]), is_short=windows[0].length < spec.window_samples
-    )
+    notes.level(path, item.level)
+    return NormalRecording(source, item.rows, is_short=item.is_short)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from avizor_inference.durable_files import sync_folder
+from avizor_inference.durable_files import sync_folder, write_text
 from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import CONFIG_FILE
@@ -104,14 +104,8 @@ def earlier_digests(models: Path, name: str) -> dict[int, str]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that readers see whole, as it was or as it is now."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    """Write a file of a model that is locked: readers see it whole, as it was or as it is now."""
+    write_text(path, text, path.with_name(f".{path.name}.new"))
 
 
 def _stage(models: Path, name: str) -> Iterator[Staging]:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from avizor_inference.durable_files import is_temporary, make_folder, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.files import name_of
 from avizor_inference.strict_json import describe
 from avizor_pipeline.plan import shards
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.durable import is_temporary, make_folder, write_text, writing
+from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.parts import COMMITS, Commit, commit_path, flaw, read_commit
 from avizor_pipeline.sinks.tables import TABLES

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from avizor_inference.digests import digest_of, sha256_of_file
+from avizor_inference.durable_files import give_name, make_folder, temporary_name, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, describe
-from avizor_pipeline.sinks.durable import give_name, make_folder, temporary_name, write_text, writing
+from avizor_pipeline.sinks.durable import writing
 from avizor_pipeline.sinks.tables import TABLES
 
 COMMITS = "commits"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avizor_inference.durable_files import give_name, temporary_name
 from avizor_inference.errors import JobError
 from avizor_pipeline.plan import Shard
-from avizor_pipeline.sinks.durable import give_name, temporary_name
 
 LISTING_FILE = "listing.parquet"
 

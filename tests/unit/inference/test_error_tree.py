@@ -7,13 +7,9 @@ import inspect
 import pkgutil
 import re
 
-import pytest
-from google.rpc.code_pb2 import Code
-
 import avizor_pipeline
 import avizor_service
 from avizor_inference import errors
-from avizor_service.status import status_of
 
 
 def tree(kind: type[errors.AvizorError]) -> list[type[errors.AvizorError]]:
@@ -31,20 +27,3 @@ def test_every_error_is_defined_in_the_one_file_and_drawn_there() -> None:
     defined = {name for name, each in vars(errors).items() if inspect.isclass(each)}
     drawn = set(re.findall(r"(?:── |^    )(\w+)", errors.__doc__ or "", re.MULTILINE))
     assert drawn == defined
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (errors.SettingsError("no GPU"), Code.FAILED_PRECONDITION),
-        (errors.TokenFileError("no token"), Code.FAILED_PRECONDITION),
-        (errors.GatewayFull("full"), Code.RESOURCE_EXHAUSTED),
-        (errors.EngineUnavailable("away"), Code.UNAVAILABLE),
-        (errors.JobError("not a request"), Code.INTERNAL),
-    ],
-)
-def test_a_caller_is_told_to_try_again_only_where_that_can_help(error: errors.AvizorError, code: int) -> None:
-    status = status_of(error)
-    assert status.code == code
-    retried = any(detail.type_url.endswith("RetryInfo") for detail in status.details)
-    assert retried == (code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE))

@@ -24,8 +24,8 @@ def token_file(folder: Path, text: str) -> Path:
 
 
 def test_each_line_of_the_form_is_a_token_and_comments_are_not(tmp_path: Path) -> None:
-    path = token_file(tmp_path, '# who may call\n\n  "Bearer sesame" "ali-1.x";  \n"Bearer !#~" baba_2;\n')
-    assert read_tokens(path) == ("Bearer sesame", "Bearer !#~")
+    path = token_file(tmp_path, '# who may call\n\n  "Bearer sesame" "ali-1.x";  \n"Bearer !#~a+b/c=" baba_2;\n')
+    assert read_tokens(path) == ("Bearer sesame", "Bearer !#~a+b/c=")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def test_each_line_of_the_form_is_a_token_and_comments_are_not(tmp_path: Path) -
     [
         'Bearer sesame "ali";',
         '"bearer sesame" "ali";',
+        '"Basic sesame" "ali";',
         '"Bearer" "ali";',
         '"Bearer  sesame" "ali";',
         '"Bearer a b" "ali";',
@@ -50,14 +51,14 @@ def test_a_line_of_another_form_is_refused_with_its_number(tmp_path: Path, line:
     path = token_file(tmp_path, f'\n"Bearer sesame" "ali";\n{line}\n')
     with pytest.raises(TokenFileError) as refusal:
         read_tokens(path)
-    assert str(refusal.value) == f'{path}, line 3: not of the form "Bearer <token>" "<who>";'
+    assert str(refusal.value) == f'{path}, line 3: not of the form "Bearer <token>" "<name>";'
 
 
 def test_a_file_without_a_token_is_refused_since_nobody_could_call(tmp_path: Path) -> None:
     path = token_file(tmp_path, "# none yet\n\n")
     with pytest.raises(TokenFileError) as refusal:
         read_tokens(path)
-    assert str(refusal.value) == f"{path} holds no token; nobody could call: write one, or leave --tokens out"
+    assert str(refusal.value) == f"{path} holds no token, so nobody could call; write one, or leave --tokens out"
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

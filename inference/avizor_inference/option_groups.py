@@ -1,0 +1,35 @@
+"""Help texts of commands with many options: the options in groups, under headings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+OTHER = "Other options"
+
+
+class GroupedCommand(click.Command):
+    """A command whose `--help` lists its options under headings.
+
+    groups: for each heading the names of its parameters, such as `max_items` for --max-items. Options that no group names,
+    such as --help, come last. Raises ValueError if a group names a parameter that the command does not have.
+    """
+
+    def __init__(self, *arguments: Any, groups: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.groups = groups
+        grouped = {name for names in groups.values() for name in names}
+        if unknown := grouped - {parameter.name for parameter in self.params}:
+            raise ValueError(f"the command has no parameters {sorted(unknown)}; correct the groups")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each group, then one for the other options."""
+        records = {parameter.name: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
+        shown = {name: record for name, record in records.items() if record is not None}  # None: an argument, or hidden
+        sections = {heading: [shown.pop(name) for name in names if name in shown] for heading, names in self.groups.items()}
+        for heading, rows in (sections | {OTHER: list(shown.values())}).items():
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)

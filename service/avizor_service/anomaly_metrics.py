@@ -1,0 +1,62 @@
+"""The metrics of verdicts, by model and source. They count at the gateway's own alpha, whatever alpha a caller asks for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from avizor_inference.anomaly.judge import recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.verdict import Verdict
+from avizor_inference.repository.calibration import Calibration
+from avizor_service.metric_labels import BoundedSources
+from avizor_service.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+
+class AnomalyMetrics:
+    """Counts verdicts. alpha: the promised share of false alarms, between 0 and 1."""
+
+    def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float) -> None:
+        self._metrics, self._sources, self._alpha = metrics, sources, alpha
+
+    def start(self, calibrations: Mapping[str, Calibration]) -> None:
+        """Show the series of every calibrated model from the start, at 0: a rate needs a first value to rise from.
+
+        calibrations: by the model's name. Warns of sources that have too few recordings for alpha. Raises CalibrationError if a
+        calibration has too few in all.
+        """
+        for calibration in calibrations.values():
+            require_alpha(calibration, self._alpha)
+            self._sources.add(calibration.source_names)
+        for name, calibration in calibrations.items():
+            self._warn_if_under_calibrated(name, calibration)
+            self._metrics.alert_alpha.labels(name).set(self._alpha)
+            self._metrics.calibration_info.labels(name, calibration.id).set(1)
+            self._metrics.calibration_created.labels(name).set(calibration.created.timestamp())
+            for source in self._sources.all():
+                self._metrics.scored.labels(name, source)
+                self._metrics.not_judged.labels(name, source)
+                self._metrics.anomalies.labels(name, source)
+
+    def count(self, model: str, source: str, verdict: Verdict) -> None:
+        """Count one verdict on an item of `source`, as the client named it."""
+        label = self._sources.label(source)
+        if verdict.p_value is None or verdict.not_judged(self._alpha):
+            self._metrics.not_judged.labels(model, label).inc()
+            return
+        self._metrics.scored.labels(model, label).inc()
+        self._metrics.p_value.labels(model).observe(verdict.p_value)
+        if verdict.is_anomaly(self._alpha):
+            self._metrics.anomalies.labels(model, label).inc()
+
+    def _warn_if_under_calibrated(self, name: str, calibration: Calibration) -> None:
+        if few := under_calibrated(calibration, calibration.source_names, self._alpha):
+            _log.warning(
+                "%s: too few calibration recordings for alpha %g, which needs %d: %s; of n, up to 1 in n + 1 normal items may "
+                "be flagged, and alerts on these sources may be false",
+                name,
+                self._alpha,
+                recordings_needed(self._alpha),
+                ", ".join(f"{source} ({count})" for source, count in few.items()),
+            )

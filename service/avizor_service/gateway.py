@@ -1,0 +1,51 @@
+"""The parts of a gateway that its RPCs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.errors import InvalidInput
+from avizor_inference.repository.manifest import Task
+from avizor_service.anomaly_metrics import AnomalyMetrics
+from avizor_service.calls import Call
+from avizor_service.catalogue import Catalogue, OpenVersion
+from avizor_service.inference import Inference
+from avizor_service.settings import Settings
+from avizor_service.threads import Threads
+
+# The RPC to call instead, by the task of a model.
+_RPC_OF: dict[Task, str] = {"classify": "Classify", "reconstruct": "DetectAnomaly"}
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What an RPC may use."""
+
+    settings: Settings
+    catalogue: Catalogue
+    inference: Inference
+    anomaly_metrics: AnomalyMetrics
+    threads: Threads
+
+    async def open_model(self, call: Call, request: pb.ClassifyRequest | pb.DetectAnomalyRequest, task: Task) -> OpenVersion:
+        """Return the model that a request for a task names, and count the call under it.
+
+        Raises InvalidInput if the request is not in order, and what Catalogue.open raises.
+        """
+        if not request.model:
+            raise InvalidInput("name a model", field="model")
+        if request.version < 0:
+            raise InvalidInput(f"version {request.version} is below 0; 0 is the newest", field="version")
+        model = await self.threads.wait_for(self.catalogue.open, request.model, request.version)
+        call.model = model.version.name
+        if model.manifest.task != task:
+            rpc = _RPC_OF[model.manifest.task]
+            raise InvalidInput(f"model {call.model!r} is made to {model.manifest.task}; call {rpc}", field="model")
+        if not request.items:
+            raise InvalidInput("the request holds no items; send at least one", field="items")
+        if len(request.items) > self.settings.max_items:
+            raise InvalidInput(
+                f"the request holds {len(request.items)} items; send at most {self.settings.max_items} at once", field="items"
+            )
+        return model

@@ -1,0 +1,52 @@
+"""DetectAnomaly: how unusual each item is, as a conformal p-value, and whether that flags it."""
+
+from __future__ import annotations
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.judge import require_alpha
+from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.errors import CalibrationError, InvalidInput
+from avizor_service import wire
+from avizor_service.calls import Call
+from avizor_service.catalogue import OpenVersion
+from avizor_service.gateway import Gateway
+from avizor_service.inference import BadItem
+from avizor_service.status import item_status
+
+_OUTPUT = "score"
+
+
+async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, call: Call) -> pb.DetectAnomalyResponse:
+    """Return a verdict on each item, and count it. An item that cannot be served or judged has an error instead."""
+    model = await gateway.open_model(call, request, "reconstruct")
+    alpha = _alpha(gateway, request, model)
+    judge = await gateway.threads.wait_for(lambda: model.judge)
+    answer = pb.DetectAnomalyResponse(
+        model=call.model, version=model.version.version, alpha=alpha, calibration_id=model.require_calibration().id
+    )
+    results = await gateway.inference.run(model, request.items, [_OUTPUT], call.time_remaining_s)
+    for number, (item, result) in enumerate(zip(request.items, results, strict=True)):
+        if isinstance(result, BadItem):
+            answer.items.append(pb.Verdict(error=item_status(result.error, number)))
+            continue
+        scores = result.outputs[_OUTPUT][:, 0]
+        judged = verdict(judge, item.source, ItemScore.of(scores), is_short=result.item.is_short)
+        gateway.anomaly_metrics.count(call.model, item.source, judged)
+        if reason := judged.not_judged(alpha):
+            error = CalibrationError(f"the item is not judged: {reason}")
+            answer.items.append(pb.Verdict(error=item_status(error, number)))
+            continue
+        p_values, _ = judge.window_p_values(item.source, scores, is_short=result.item.is_short)
+        spans = wire.span_messages(result.item.spans, model.manifest.input)
+        answer.items.append(wire.verdict_message(judged, alpha, spans, scores, p_values))
+    return answer
+
+
+def _alpha(gateway: Gateway, request: pb.DetectAnomalyRequest, model: OpenVersion) -> float:
+    """Return the alpha of a request. Raises CalibrationError if the model's calibration cannot support it."""
+    alpha = request.alpha or gateway.settings.alpha
+    if not 0 < alpha < 1:
+        raise InvalidInput(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms", field="alpha")
+    require_alpha(model.require_calibration(), alpha)
+    return alpha

@@ -1,0 +1,35 @@
+"""Threads for what would hold up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Two pools: decoding an item keeps a core busy, waiting for a disk or an engine does not."""
+
+    decoding: Executor
+    waiting: Executor
+
+    async def decode(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Return `function(*arguments)`, run by a thread that decodes items."""
+        return await asyncio.get_running_loop().run_in_executor(self.decoding, function, *arguments)
+
+    async def wait_for(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Return `function(*arguments)`, run by a thread that may wait for a disk or an engine."""
+        return await asyncio.get_running_loop().run_in_executor(self.waiting, function, *arguments)
+
+
+@contextlib.contextmanager
+def open_threads(decoding: int, waiting: int) -> Iterator[Threads]:
+    """Yield pools of so many threads; join them at the end."""
+    with ThreadPoolExecutor(decoding, "avizor-decode") as decoders, ThreadPoolExecutor(waiting, "avizor-wait") as waiters:
+        yield Threads(decoders, waiters)

@@ -1,0 +1,125 @@
+"""Translation between the messages of avizor.v1 and values. Imports no gRPC and no other part: a client may use it too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from google.protobuf.struct_pb2 import Struct
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.anomaly.verdict import Verdict
+from avizor_inference.arrays import Array
+from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
+from avizor_inference.errors import InvalidInput
+from avizor_inference.items.decode import Content, ImageFile, SoundFile, Span, TableRow, TensorBytes
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput, TensorSpec
+from avizor_inference.items.table_rows import Value
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.manifest import Manifest, Task
+from avizor_inference.repository.models import ModelVersion
+
+_TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
+
+
+def content(item: pb.Item) -> Content:
+    """Return what an item holds. Raises InvalidInput if it holds nothing, or a row with a list or an object in it."""
+    kind = item.WhichOneof("content")
+    if kind == "image":
+        return ImageFile(item.image)
+    if kind == "audio":
+        return SoundFile(item.audio)
+    if kind == "row":
+        return TableRow(_values(item.row))
+    if kind == "tensor":
+        return TensorBytes(item.tensor.dtype, tuple(item.tensor.shape), item.tensor.data)
+    raise InvalidInput("the item holds nothing; send an image, audio, a row or a tensor", field="content")
+
+
+def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
+    """Return the spans of an item's windows in seconds. All zero for what is not a sound."""
+    return [_span(span, spec.sample_rate) if span and isinstance(spec, AudioInput) else pb.Span() for span in spans]
+
+
+def model_message(model: ModelVersion, versions: Sequence[int], calibration: Calibration | None) -> pb.Model:
+    """Return what a client is told of a model. versions: all that the repository has, ascending."""
+    manifest = model.manifest
+    message = pb.Model(
+        name=model.name,
+        version=model.version,
+        versions=versions,
+        task=_TASKS[manifest.task],
+        outputs=_tensors(manifest.outputs),
+        labels=manifest.labels or (),
+        max_batch_size=model.config.max_batch_size,
+        sha256=manifest.model_sha256,
+    )
+    _set_input(message, manifest)
+    if calibration:
+        message.calibration.id = calibration.id
+        message.calibration.created.FromDatetime(calibration.created)
+        for source in calibration.source_names:
+            message.calibration.recordings[source] = calibration.recordings(source)
+    return message
+
+
+def classification_message(probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int) -> pb.Classification:
+    """Return the k most probable classes of an item and of each of its windows. probabilities: float32[windows, labels]."""
+    message = pb.Classification(classes=_classes(top_k(MeanProbabilities.of(probabilities).value, labels, k)))
+    for span, row in zip(spans, probabilities, strict=True):
+        message.windows.append(pb.ClassifiedWindow(span=span, classes=_classes(top_k(row, labels, k))))
+    return message
+
+
+def verdict_message(verdict: Verdict, alpha: float, spans: Iterable[pb.Span], scores: Array, p_values: Array) -> pb.Verdict:
+    """Return the answer for one item that was judged. scores, p_values: of its windows, float[windows]."""
+    assert verdict.p_value is not None  # it was judged
+    message = pb.Verdict(
+        score=verdict.score,
+        p_value=verdict.p_value,
+        is_anomaly=bool(verdict.is_anomaly(alpha)),
+        judged_by=verdict.judged_by or "",
+    )
+    for span, score, p_value in zip(spans, scores, p_values, strict=True):
+        message.windows.append(pb.JudgedWindow(span=span, score=float(score), p_value=float(p_value)))
+    return message
+
+
+def _set_input(message: pb.Model, manifest: Manifest) -> None:
+    spec = manifest.input
+    if isinstance(spec, ImageInput):
+        message.image.CopyFrom(pb.ImageInput(height=spec.height, width=spec.width, channels=spec.channels))
+    elif isinstance(spec, AudioInput):
+        message.audio.CopyFrom(
+            pb.AudioInput(sample_rate=spec.sample_rate, window_samples=spec.window_samples, hop_samples=spec.hop_samples)
+        )
+    elif isinstance(spec, TableInput):
+        for column in spec.front_end.columns:
+            message.table.columns.add(name=column.name, categories=column.categories if column.kind == "category" else ())
+    else:
+        message.tensor.CopyFrom(_tensor(spec.tensor()))
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> list[pb.TensorSpec]:
+    return [_tensor(spec) for spec in specs]
+
+
+def _tensor(spec: TensorSpec) -> pb.TensorSpec:
+    return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.item_shape, meaning=spec.meaning)
+
+
+def _classes(best: Iterable[ClassProbability]) -> list[pb.ClassProbability]:
+    return [pb.ClassProbability(label=label, probability=probability) for label, probability in best]
+
+
+def _span(span: Span, sample_rate: int) -> pb.Span:
+    return pb.Span(channel=span.channel, start_s=span.start_sample / sample_rate, end_s=span.end_sample / sample_rate)
+
+
+def _values(row: Struct) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for name, value in row.fields.items():
+        kind = value.WhichOneof("kind")
+        if kind in ("list_value", "struct_value"):
+            raise InvalidInput(f"column {name!r} holds a list or an object; give a number or a name", field=f"row.{name}")
+        values[name] = None if kind in (None, "null_value") else getattr(value, kind)
+    return values

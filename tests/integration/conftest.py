@@ -1,0 +1,23 @@
+"""Fixtures of the integration suite: a gateway over each engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from integration.gateway import Gateway, Stub, gateway
+
+
+@pytest.fixture(scope="module", params=["embedded", "triton"])
+def served(request: pytest.FixtureRequest, models: Path) -> Iterator[Gateway]:
+    engine = "ort" if request.param == "embedded" else f"triton://{request.getfixturevalue('triton_address')}"
+    with gateway(models, "--engine", engine, "--alpha", 0.05, "--sources", "c", "--max-windows", 20) as running:
+        yield running
+
+
+@pytest.fixture
+def stub(served: Gateway) -> Iterator[Stub]:
+    with grpc.insecure_channel(served.address) as channel:
+        yield served.stub(channel)

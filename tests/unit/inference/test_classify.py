@@ -1,0 +1,34 @@
+"""classify.py: the classes of an item from the probabilities of its windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avizor_inference.classify import MeanProbabilities, top_k
+
+LABELS = ("a", "b", "c")
+
+
+def test_the_best_classes_come_first_and_of_equal_ones_the_first() -> None:
+    best = top_k(np.array([0.2, 0.4, 0.4], np.float32), LABELS, 2)
+    assert [each.label for each in best] == ["b", "c"]
+    assert best[0].probability == pytest.approx(0.4)
+
+
+def test_more_classes_than_there_are_gives_all() -> None:
+    assert [each.label for each in top_k(np.array([0.2, 0.5, 0.3]), LABELS, 9)] == ["b", "c", "a"]
+
+
+def test_parts_of_an_item_add_up_to_the_mean_over_all_of_its_windows() -> None:
+    rows = np.random.default_rng(0).dirichlet(np.ones(3), 101).astype(np.float32)
+    total = MeanProbabilities()
+    for start, end in ((0, 1), (1, 40), (40, 101)):
+        total += MeanProbabilities.of(rows[start:end])
+    assert total.windows == 101
+    np.testing.assert_allclose(total.value, rows.astype(np.float64).mean(axis=0), rtol=1e-12)
+
+
+def test_an_item_without_windows_has_no_class() -> None:
+    with pytest.raises(ValueError, match="without windows"):
+        _ = MeanProbabilities().value

@@ -1,0 +1,37 @@
+"""durable_files.py: a reader sees a file as it was, or as it is now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avizor_inference.durable_files import is_temporary, make_folder, temporary_name, write_text
+
+
+def test_a_file_is_written_and_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        write_text(tmp_path / "job.json", text)
+        assert (tmp_path / "job.json").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+
+
+def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    write_text(tmp_path / "job.json", "first")
+    (tmp_path / "in the way").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "job.json", "second", tmp_path / "in the way")
+    assert (tmp_path / "job.json").read_text() == "first"
+
+
+def test_temporary_names_differ_and_are_known(tmp_path: Path) -> None:
+    names = {temporary_name(tmp_path / "part.parquet") for _ in range(100)}
+    assert len(names) == 100
+    assert all(is_temporary(name) and name.parent == tmp_path for name in names)
+    assert not is_temporary(tmp_path / "part.parquet")
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a/b/c")
+    make_folder(tmp_path / "a/b/c")
+    assert (tmp_path / "a/b/c").is_dir()

@@ -1,0 +1,76 @@
+"""anomaly_metrics.py and metric_labels.py: what is counted of verdicts, under which source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avizor_inference.anomaly.verdict import Verdict
+from avizor_inference.errors import CalibrationError
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.models import ModelRepository
+from avizor_service.anomaly_metrics import AnomalyMetrics
+from avizor_service.metric_labels import BoundedSources
+from avizor_service.metrics import Metrics
+
+
+@pytest.fixture
+def calibrations(models: Path) -> dict[str, Calibration]:
+    calibration = ModelRepository(models).version("normal").calibration()
+    assert calibration is not None
+    return {"normal": calibration}
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, {"model": "normal"} | labels)
+
+
+def judged(p_value: float | None, compared_with: int = 60) -> Verdict:
+    return Verdict(score=1.0, p_value=p_value, judged_by="a", is_short=False, compared_with=compared_with)
+
+
+def test_sources_that_nobody_named_share_one_label() -> None:
+    sources = BoundedSources(("pump",))
+    sources.add(["fan"])
+    assert [sources.label(source) for source in ("pump", "fan", "made-up", "")] == ["pump", "fan", "other", "other"]
+    assert sources.all() == ["fan", "other", "pump"]
+
+
+def test_every_series_of_a_calibrated_model_starts_at_0(calibrations: dict[str, Calibration]) -> None:
+    metrics = Metrics()
+    AnomalyMetrics(metrics, BoundedSources(("c",)), 0.05).start(calibrations)
+    for source in ("a", "b", "c", "other"):
+        for name in ("avizor_items_scored_total", "avizor_items_not_judged_total", "avizor_anomalies_total"):
+            assert value(metrics, name, source=source) == 0
+    assert value(metrics, "avizor_alert_alpha") == 0.05
+    assert value(metrics, "avizor_calibration_info", calibration_id=calibrations["normal"].id) == 1
+    created = value(metrics, "avizor_calibration_created_timestamp_seconds")
+    assert created == pytest.approx(calibrations["normal"].created.timestamp())
+
+
+def test_an_alpha_that_a_calibration_cannot_support_is_refused_at_the_start(calibrations: dict[str, Calibration]) -> None:
+    with pytest.raises(CalibrationError, match=r"alpha 0\.001 needs at least 999 normal recordings"):
+        AnomalyMetrics(Metrics(), BoundedSources(), 0.001).start(calibrations)
+
+
+def test_sources_with_too_few_recordings_are_warned_of(
+    calibrations: dict[str, Calibration], caplog: pytest.LogCaptureFixture
+) -> None:
+    AnomalyMetrics(Metrics(), BoundedSources(), 0.02).start(calibrations)
+    assert "too few calibration recordings for alpha 0.02, which needs 49: a (30), b (30)" in caplog.text
+
+
+def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, Calibration]) -> None:
+    metrics = Metrics()
+    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(), 0.05)
+    anomaly_metrics.start(calibrations)
+    for p_value in (0.04, 0.06, 1.0):
+        anomaly_metrics.count("normal", "a", judged(p_value))
+    anomaly_metrics.count("normal", "a", judged(0.04, compared_with=3))  # too few for alpha 0.05
+    anomaly_metrics.count("normal", "who?", judged(None, compared_with=0))
+    assert value(metrics, "avizor_items_scored_total", source="a") == 3
+    assert value(metrics, "avizor_anomalies_total", source="a") == 1
+    assert value(metrics, "avizor_items_not_judged_total", source="a") == 1
+    assert value(metrics, "avizor_items_not_judged_total", source="other") == 1
+    assert value(metrics, "avizor_anomaly_p_value_count") == 3

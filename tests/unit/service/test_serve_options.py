@@ -1,0 +1,52 @@
+"""The command line of `avizor serve` and `avizor health`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from avizor_service.cli import serve
+from avizor_service.health import health
+from avizor_service.settings import Settings
+
+
+def settings(arguments: list[str]) -> Settings:
+    with serve.make_context("serve", arguments) as context:
+        return Settings(**context.params)
+
+
+def test_the_options_of_serve_are_the_settings_with_their_defaults() -> None:
+    assert settings([]) == Settings(models=Path("models"))
+    assert {option.name for option in serve.params} == {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_options_are_read_as_the_settings_need_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVIZOR_SERVE_SOURCES", "pump,,fan")
+    monkeypatch.setenv("AVIZOR_SERVE_MAX_MESSAGE_MIB", "5")
+    read = settings(["--host", "[::1]"])
+    assert (read.host, read.sources, read.max_message_mib) == ("::1", ("pump", "fan"), 5)
+
+
+@pytest.mark.parametrize("command", [serve, health])
+def test_every_option_has_help_and_the_command_has_examples(command: click.Command) -> None:
+    assert all(isinstance(option, click.Option) and option.help for option in command.params)
+    shown = CliRunner().invoke(command, ["--help"]).output
+    assert shown.count(f"  avizor {command.name}") == 2
+
+
+def test_every_option_of_serve_is_in_a_group() -> None:
+    shown = CliRunner().invoke(serve, ["--help"]).output
+    assert [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
+        "Models:",
+        "Listening:",
+        "Anomalies:",
+        "Limits:",
+        "Other options:",
+    ]
+    others = shown.partition("Other options:")[2].partition("Examples:")[0]
+    assert others.split()[0] == "--help"
+    assert others.count("--") == 1

@@ -1,0 +1,100 @@
+"""wire.py: messages of avizor.v1 to values, and values to messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.sounds import SOUND
+from support.tables import TRANSFER
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.anomaly.verdict import Verdict
+from avizor_inference.errors import InvalidInput
+from avizor_inference.items.decode import Content, ImageFile, SoundFile, Span, TableRow, TensorBytes
+from avizor_inference.repository.models import ModelRepository
+from avizor_service import wire
+
+
+def row(**values: Any) -> pb.Item:
+    item = pb.Item()
+    item.row.SetInParent()
+    item.row.update(values)
+    return item
+
+
+@pytest.mark.parametrize(
+    ("item", "content"),
+    [
+        (pb.Item(image=b"picture"), ImageFile(b"picture")),
+        (pb.Item(image=b""), ImageFile(b"")),
+        (pb.Item(audio=b"sound"), SoundFile(b"sound")),
+        (pb.Item(tensor=pb.Tensor(dtype="uint8", shape=[2, 1], data=b"ab")), TensorBytes("uint8", (2, 1), b"ab")),
+        (row(), TableRow({})),
+        (
+            row(amount=1.5, country="ES", known=True, hour=None),
+            TableRow({"amount": 1.5, "country": "ES", "known": True, "hour": None}),
+        ),
+    ],
+)
+def test_an_item_is_translated_to_its_content(item: pb.Item, content: Content) -> None:
+    assert wire.content(item) == content
+
+
+@pytest.mark.parametrize(
+    ("item", "field", "message"),
+    [
+        (pb.Item(source="a"), "content", "the item holds nothing; send"),
+        (row(amount=[1, 2]), "row.amount", "column 'amount' holds a list or an object"),
+        (row(amount={"a": 1}), "row.amount", "column 'amount' holds a list or an object"),
+    ],
+)
+def test_an_item_without_content_is_refused_and_the_field_named(item: pb.Item, field: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        wire.content(item)
+    assert caught.value.field == field
+
+
+def test_spans_are_in_seconds_and_zero_for_what_is_not_a_sound() -> None:
+    (sound,) = wire.span_messages([Span(channel=1, start_sample=4000, length=2000)], SOUND)
+    assert (sound.channel, sound.start_s, sound.end_s) == (1, 0.5, 0.75)
+    assert wire.span_messages([None], SOUND) == wire.span_messages([None], TRANSFER) == [pb.Span()]
+
+
+def test_a_model_message_says_what_the_manifest_and_the_calibration_say(models: Path) -> None:
+    version = ModelRepository(models).version("normal")
+    calibration = version.calibration()
+    assert calibration is not None
+    message = wire.model_message(version, [1, 4], calibration)
+    assert (message.name, message.version, list(message.versions), message.task) == ("normal", 1, [1, 4], pb.TASK_RECONSTRUCT)
+    assert (message.sha256, message.max_batch_size) == (version.manifest.model_sha256, 16)
+    assert message.audio == pb.AudioInput(sample_rate=8000, window_samples=4096, hop_samples=4096)
+    assert [output.name for output in message.outputs] == [output.name for output in version.manifest.outputs]
+    assert message.calibration.id == calibration.id
+    assert message.calibration.created.ToDatetime(calibration.created.tzinfo) == calibration.created
+    assert dict(message.calibration.recordings) == {"a": 30, "b": 30}
+    assert not wire.model_message(version, [1], None).HasField("calibration")
+
+
+def test_a_classification_names_the_best_classes_of_the_mean_and_of_each_window() -> None:
+    probabilities = np.array([[0.6, 0.4, 0.0], [0.0, 0.4, 0.6]], np.float32)
+    spans = [pb.Span(start_s=0), pb.Span(start_s=1)]
+    message = wire.classification_message(probabilities, spans, ["low", "mid", "high"], 2)
+    assert [each.label for each in message.classes] == ["mid", "low"]
+    assert [each.probability for each in message.classes] == pytest.approx([0.4, 0.3])
+    assert [[each.label for each in window.classes] for window in message.windows] == [["low", "mid"], ["high", "mid"]]
+    assert [window.span for window in message.windows] == spans
+
+
+@pytest.mark.parametrize(("alpha", "flagged"), [(0.05, True), (0.01, False)])
+def test_a_verdict_message_holds_the_item_and_its_windows(alpha: float, flagged: bool) -> None:
+    verdict = Verdict(score=2.5, p_value=0.02, judged_by="a", is_short=False, compared_with=200)
+    spans = [pb.Span(start_s=0), pb.Span(start_s=1)]
+    message = wire.verdict_message(verdict, alpha, spans, np.array([1.0, 3.0]), np.array([0.5, 0.02]))
+    assert (message.score, message.p_value, message.judged_by, message.is_anomaly) == (2.5, 0.02, "a", flagged)
+    assert [(window.span, window.score, window.p_value) for window in message.windows] == [
+        (spans[0], 1.0, 0.5),
+        (spans[1], 3.0, 0.02),
+    ]
