@@ -1,4 +1,4 @@
-"""What export refuses, and that the message says what to change."""
+"""exporter.py: what export refuses, and that the message says what to change."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`--fit-on`: the constants that an input description leaves out, from training data."""
+"""data/fit_constants.py: `--fit-on`: the constants that an input description leaves out, from training data."""
 
 from __future__ import annotations
 

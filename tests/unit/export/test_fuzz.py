@@ -1,4 +1,7 @@
-"""Damaged files give an error of Avizor's tree, whoever reads them: no traceback, crash or hang. Seeded, so repeatable."""
+"""Readers of files from elsewhere.
+
+Damaged files give an error of Avizor's tree, whoever reads them: no traceback, crash or hang. Seeded, so repeatable.
+"""
 
 from __future__ import annotations
 

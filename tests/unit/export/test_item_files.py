@@ -1,4 +1,7 @@
-"""Folders of calibration and held-out data, read by the rule that batch jobs have; what is left out or clipped is told."""
+"""data/item_files.py and held_out.py.
+
+Folders of calibration and held-out data, read by the rule that batch jobs have; what is left out or clipped is told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The log-mel in its exported graph against an oracle in float64: librosa's framing and filters, numpy's transform."""
+"""front_ends/log_mel.py, fourier_stages.py and mel_filters.py.
+
+The log-mel in its exported graph against an oracle in float64: librosa's framing and filters, numpy's transform.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy and ROC AUC of held-out items, and how the items are read."""
+"""precision/quality.py: accuracy and ROC AUC of held-out items, and how the items are read."""
 
 from __future__ import annotations
 

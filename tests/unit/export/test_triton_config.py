@@ -1,4 +1,7 @@
-"""config.pbtxt for each target and setting: parsed by Triton's schema, read back, readable, and held against the load rules."""
+"""triton_config/text.py and settings.py.
+
+Config.pbtxt for each target and setting: parsed by Triton's schema, read back, readable, and held against the load rules.
+"""
 
 from __future__ import annotations
 

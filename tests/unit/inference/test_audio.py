@@ -1,3 +1,5 @@
+"""items/audio.py: sound files are read in blocks, resampled, and refused with the reason."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""anomaly/item_score.py: the score of an item from the scores of its windows."""
+
 import numpy as np
 import pytest
 from hypothesis import given
