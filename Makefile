@@ -61,6 +61,12 @@ test-kill: $(STAMP) ## The tests that stop a process at every moment of its life
 test-stack: $(STAMP) ## The compose stack for real: needs a Docker engine
 	$(BIN)/python -m pytest -m stack -s tests/stack
 
+# The operators of mutmut without its command, which leaves out each function with a decorator; see docs/mutants.md.
+.PHONY: mutants
+mutants: $(STAMP) ## Plant faults in the promise, the strict readers and the tokens: how many do tests catch? @TIME@
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-mutmut mutmut==3.8.1 libcst==1.9.0
+	PYTHONPATH=$(VENV)-mutmut $(BIN)/python tests/mutants.py
+
 # The image that docker-compose.yml names; run where there is a GPU and Docker with the NVIDIA container toolkit.
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:26.09-py3
 .PHONY: test-gpu
@@ -117,4 +123,4 @@ bench-export: $(STAMP) ## Front end, int8, autoencoders and architectures beside
 
 .PHONY: clean
 clean: ## Remove .venv and what demo and tests made
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

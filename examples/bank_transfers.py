@@ -4,6 +4,16 @@
 
 Makes the data first where there is none (see transfers.py). The columns go raw into the exported graph, which fills what is
 missing and standardises; the calibration is kept by the type of account.
+
+It ends with:
+
+    flagged at alpha 0.01:
+      correct                  1.3%
+      takeover                 50.0%
+      structuring              71.0%
+      mule                     100.0%
+      redirected               36.0%
+      probing                  100.0%
 """
 
 from __future__ import annotations

@@ -6,6 +6,11 @@
 Noise is Gaussian, with a standard deviation of NOISE of the full range, and the noisy pixels are rounded and clipped to bytes
 as a camera's would be. Figures are peak signal-to-noise ratios in dB against the clean images, through the exported model. Each
 filter has the width that is best on the training images.
+
+The first command ends with:
+
+    scikit-learn digits, last fifth, PSNR in dB: noisy 14.24, denoised 18.95
+      best Gaussian filter 14.93, best median filter 14.24
 """
 
 from __future__ import annotations

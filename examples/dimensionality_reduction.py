@@ -5,6 +5,12 @@
 
 Two figures, both read through the exported model: the mean squared error of giving an image back from its eight numbers
 (pixels in 0..1), and how often the five nearest training images in the latent space name the digit rightly.
+
+The first command ends with:
+
+    scikit-learn digits, last fifth, 8 numbers an image:
+      squared error  0.0163; principal components 0.0249
+      kNN accuracy   0.9167; principal components 0.9139
 """
 
 from __future__ import annotations

@@ -4,6 +4,14 @@
 
 Thirty measured columns go raw into the exported graph. Half of the benign rows train, a quarter calibrates, and the rest
 is tested beside all malignant rows.
+
+It ends with:
+
+    flagged at alpha 0.05:
+      10.0% of 90 benign rows
+      78.3% of 212 malignant rows
+    Of benign rows 5.0% are promised on average over calibrations; with 89 rows
+    to calibrate and 90 to test, 19 in 20 runs stay at 10.0% or below.
 """
 
 from __future__ import annotations

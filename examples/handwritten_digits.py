@@ -5,6 +5,14 @@
 
 The folder of MNIST holds its files (`train-images-idx3-ubyte.gz` and so on). Where it holds just the 10,000 images of the test
 set, the first 8,000 train and the last 2,000 test.
+
+The first command ends with:
+
+    accuracy on scikit-learn digits, last fifth: 0.9694 of 360 images
+    published models/handwritten-digits/1: classify, 0.25 MB, sha256 3d8feea99928
+      parity  probabilities: torch 2.14.1 and ONNX Runtime differ by at most 1.2e-07 (real, batch of 1)
+      parity  embedding: torch 2.14.1 and ONNX Runtime differ by at most 1.4e-06 (real, batch of 8)
+      parity  activations: torch 2.14.1 and ONNX Runtime differ by at most 1.9e-06 (real, batch of 8)
 """
 
 from __future__ import annotations

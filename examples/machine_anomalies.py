@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from baselines import contexts, dense, errors, pca, pca_errors
-from machine_sounds import FAULT_TO_SIGNAL_DB, NORMAL, SAMPLE_RATE, WINDOW_SAMPLES, generate
+from machine_sounds import NORMAL, generate
+from machine_synthesis.faults import FAULT_TO_SIGNAL_DB
+from machine_synthesis.signals import SAMPLE_RATE, WINDOW_SAMPLES
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn

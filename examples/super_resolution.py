@@ -5,6 +5,10 @@
 
 A small pixel is the mean of four large ones, rounded to a byte. Figures are peak signal-to-noise ratios in dB against the
 images as they were, through the exported model.
+
+The first command ends with:
+
+    scikit-learn digits, last fifth, PSNR in dB: bicubic 13.40, super-resolution 18.83
 """
 
 from __future__ import annotations

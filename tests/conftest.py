@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from support import DATA, FRAMES, SAMPLE_RATE, SOUND, TRANSFER, PaddedAutoencoder, on_gpu, tone, transfers
+from support.environment import DATA, on_gpu
+from support.networks import PaddedAutoencoder
+from support.sounds import FRAMES, SAMPLE_RATE, SOUND, tone
+from support.tables import TRANSFER, transfers
 from triton_server.container import triton_container
 from triton_server.install import TritonInstall, install
 from triton_server.server import TritonServer

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 from click.testing import CliRunner
-from support import ROOT
+from support.environment import ROOT
 
 from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import ARCHITECTURES

@@ -14,7 +14,8 @@ import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
-from support import ROOT, tone, write_wav
+from support.environment import ROOT
+from support.sounds import tone, write_wav
 
 from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import build, build_autoencoder

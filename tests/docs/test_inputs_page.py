@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT
+from support.environment import ROOT
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input

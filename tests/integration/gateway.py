@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import soundfile
 from PIL import Image
-from support import SAMPLE_RATE, tone
+from support.sounds import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from integration.gateway import AVIZOR, gateway
 from integration.jobs import batch
-from support import tone, write_wav
+from support.sounds import tone, write_wav
 
 from avizor_export.live_triton.address import check_server
 from avizor_inference.engines.triton import TritonEngine

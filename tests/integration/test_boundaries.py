@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from integration.gateway import gateway
-from support import ROOT, tone, write_wav
+from support.environment import ROOT
+from support.sounds import tone, write_wav
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from machine_sounds import FAULT_TO_SIGNAL_DB, bands_of_split, recording_seed
+from machine_sounds import recording_seed
+from machine_synthesis.faults import FAULT_TO_SIGNAL_DB
+from machine_synthesis.operation import bands_of_split
 from sklearn.metrics import roc_auc_score
-from support import ROOT
+from support.environment import ROOT
 
 from avizor_export.data.table_data import read_table
 from avizor_inference.engines.base import InferRequest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support import SAMPLE_RATE, tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.engines.base import InferRequest

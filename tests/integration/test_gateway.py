@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from integration.gateway import AVIZOR, Gateway, Stub, png, wav
-from support import tone
+from support.sounds import tone
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import InferRequest

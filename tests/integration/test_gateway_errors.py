@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from integration.gateway import IMAGE, Gateway, Stub, normal, png, refused, wav
 from PIL import Image
-from support import tone
+from support.sounds import tone
 
 from avizor.v1 import inference_pb2 as pb
 

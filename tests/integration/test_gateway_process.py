@@ -13,7 +13,7 @@ import grpc
 import pytest
 from google.rpc.status_pb2 import Status
 from integration.gateway import AVIZOR, IMAGE, Gateway, Stub, gateway, refused, wav
-from support import tone
+from support.sounds import tone
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from integration.gateway import Gateway, Stub, normal, odd, wav
-from support import SAMPLE_RATE, tone
+from support.sounds import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import InferRequest

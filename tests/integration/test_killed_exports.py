@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from support.environment import SCRIPTS
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -33,7 +34,7 @@ from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import read_config
 
 AVIZOR = Path(sys.executable).with_name("avizor")
-PUBLISHER = Path(__file__).parent.parent / "killed_publisher.py"
+PUBLISHER = SCRIPTS / "killed_publisher.py"
 KILLED = -signal.SIGKILL
 OVERRIDES = "version_policy { all {} }  # Ana wants both\n"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from support import on_gpu
+from support.environment import on_gpu
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 from tritonclient.grpc import InferenceServerClient

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import SOUND, PaddedAutoencoder
+from support.networks import PaddedAutoencoder
+from support.sounds import SOUND
 from torch import nn
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer

@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support import ROOT
+from support.environment import ROOT
 
 PORTS = ("AVIZOR_FRONT_PORT", "AVIZOR_PROMETHEUS_PORT", "AVIZOR_ALERTMANAGER_PORT")
 GPU = ("-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from compose import GPU, Stack, stack
-from support import ROOT
+from support.environment import ROOT
 from tritonclient.utils import InferenceServerException
 
 from avizor.v1 import inference_pb2 as pb

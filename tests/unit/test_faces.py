@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support.environment import ROOT
 
 FACES = ("avizor_inference", "avizor_export")
 PACKAGES = {"avizor_inference", "avizor_export", "avizor_pipeline", "avizor_service", "avizor_cli"}

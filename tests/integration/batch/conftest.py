@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from integration.jobs import Sink, batch, part_digests, pushgateway
-from support import SAMPLE_RATE, tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 from integration.jobs import AVIZOR, batch, query
-from support import SAMPLE_RATE, SOUND, PaddedAutoencoder, tone, write_wav
+from support.networks import PaddedAutoencoder
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.item_files import read_recordings
 from avizor_export.exporter import export_model

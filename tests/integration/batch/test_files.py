@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from integration.jobs import batch, query
-from support import SAMPLE_RATE, tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 from avizor_inference.items.audio import AUDIO_SUFFIXES
 from avizor_inference.items.files import path_of

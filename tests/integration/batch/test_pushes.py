@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from integration.jobs import Sink, batch, command, files_below, one_sentence, part_digests
-from support import tone, write_wav
+from support.sounds import tone, write_wav
 
 
 def taken_port() -> str:

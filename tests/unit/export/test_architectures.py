@@ -1,4 +1,7 @@
-"""The named architectures and the grammar: parameters as published, equal logits, clear errors."""
+"""architectures/catalogue.py and grammar.py.
+
+The named architectures and the grammar: parameters as published, equal logits, clear errors.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Autoencoders and super-resolution by spec: mirror images, clear refusals, scores at the features' size."""
+"""architectures/autoencoder.py and super_resolution.py.
+
+Autoencoders and super-resolution by spec: mirror images, clear refusals, scores at the features' size.
+"""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`avizor tune`: which candidates are measured, which one is chosen, and how the trade-off is shown."""
+"""tuning/: `avizor tune`: which candidates are measured, which one is chosen, and how the trade-off is shown."""
 
 from __future__ import annotations
 

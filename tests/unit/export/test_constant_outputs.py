@@ -1,4 +1,7 @@
-"""A network that gives every item the same is published with a warning: its proof proves nothing."""
+"""parity/constant_outputs.py.
+
+A network that gives every item the same is published with a warning: its proof proves nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avizor describe`: figures that are known from the literature or by hand, and the rules of thumb."""
+"""description/: `avizor describe`: figures that are known from the literature or by hand, and the rules of thumb."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""`avizor describe` of networks that are no plain stacks of convolutions: attention, steps before the batch, channels last."""
+"""description/operators.py and layers.py.
+
+`avizor describe` of networks that are no plain stacks of convolutions: attention, steps before the batch, channels last.
+"""
 
 from pathlib import Path
 

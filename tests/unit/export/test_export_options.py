@@ -1,4 +1,4 @@
-"""Options of `avizor export` that would do nothing are refused."""
+"""cli.py: options of `avizor export` that would do nothing are refused."""
 
 from __future__ import annotations
 

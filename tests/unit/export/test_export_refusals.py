@@ -1,4 +1,4 @@
-"""What export refuses, and that the message says what to change."""
+"""exporter.py: what export refuses, and that the message says what to change."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from support import SOUND
+from support.sounds import SOUND
 from torch import Tensor, nn
 
 from avizor_export.data.labelled_items import LabelledItems

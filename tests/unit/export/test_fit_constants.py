@@ -1,4 +1,4 @@
-"""`--fit-on`: the constants that an input description leaves out, from training data."""
+"""data/fit_constants.py: `--fit-on`: the constants that an input description leaves out, from training data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import write_wav
+from support.sounds import write_wav
 
 from avizor_export.data.fit_constants import fit_on
 from avizor_export.front_ends.build import build_front_end

@@ -1,4 +1,4 @@
-"""The front end as a card shows it."""
+"""description/front_end_table.py: the front end as a card shows it."""
 
 from avizor_export.description.front_end_table import front_end_table
 from avizor_export.networks.input_description import parse_input

@@ -1,3 +1,5 @@
+"""front_ends/: the constants of a front end are in the graph, and standardised features come out."""
+
 import numpy as np
 import pytest
 import torch

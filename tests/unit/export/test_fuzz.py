@@ -1,4 +1,7 @@
-"""Damaged files give an error of Avizor's tree, whoever reads them: no traceback, crash or hang. Seeded, so repeatable."""
+"""Readers of files from elsewhere.
+
+Damaged files give an error of Avizor's tree, whoever reads them: no traceback, crash or hang. Seeded, so repeatable.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,9 @@ import pyarrow.parquet
 import pytest
 import torch
 from click.testing import CliRunner
-from fuzz_reader import flipped
 from onnx import TensorProto, helper, numpy_helper
+from support.environment import SCRIPTS
+from support.scripts.fuzz_reader import flipped
 
 from avizor_export.description.targets import layers_of_design, layers_of_file
 from avizor_export.networks.input_description import parse_input
@@ -41,7 +45,7 @@ from avizor_inference.errors import AvizorError, ExportError, RepositoryError, V
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import parse_config
 
-READER = Path(__file__).parents[2] / "fuzz_reader.py"
+READER = SCRIPTS / "fuzz_reader.py"
 NONSENSE: tuple[Any, ...] = (
     None,
     True,

@@ -1,4 +1,7 @@
-"""Folders of calibration and held-out data, read by the rule that batch jobs have; what is left out or clipped is told."""
+"""data/item_files.py and held_out.py.
+
+Folders of calibration and held-out data, read by the rule that batch jobs have; what is left out or clipped is told.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from support import SAMPLE_RATE, SOUND, tone, write_wav
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import read_recordings, sample_items

@@ -1,4 +1,4 @@
-"""Files of labels."""
+"""networks/labels.py: files of labels."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The log-mel in its exported graph against an oracle in float64: librosa's framing and filters, numpy's transform."""
+"""front_ends/log_mel.py, fourier_stages.py and mel_filters.py.
+
+The log-mel in its exported graph against an oracle in float64: librosa's framing and filters, numpy's transform.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from support import DATA
+from support.environment import DATA
 from torch import Tensor, nn
 
 from avizor_export.front_ends.fourier_stages import best_split

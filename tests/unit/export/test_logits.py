@@ -1,4 +1,4 @@
-"""What has been through a softmax gets no second one, whatever came after it; what has not gets one."""
+"""graph/logits.py: what has been through a softmax gets no second one, whatever came after it; what has not gets one."""
 
 from __future__ import annotations
 

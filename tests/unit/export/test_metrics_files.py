@@ -1,4 +1,4 @@
-"""JSON files of `--evaluation` and `--training`."""
+"""data/metrics_files.py: JSON files of `--evaluation` and `--training`."""
 
 from __future__ import annotations
 

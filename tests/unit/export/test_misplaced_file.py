@@ -1,4 +1,7 @@
-"""A file that is given in the wrong place: what it is, and what to write instead; and that this works."""
+"""networks/misplaced_file.py.
+
+A file that is given in the wrong place: what it is, and what to write instead; and that this works.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""card.md, which people read: its tables, figures and plots."""
+"""publication/model_card.py: card.md, which people read: its tables, figures and plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""ONNX files from elsewhere: the dialects that are understood, and what is refused with the reason."""
+"""networks/onnx_adoption.py and onnx_sandbox.py.
+
+ONNX files from elsewhere: the dialects that are understood, and what is refused with the reason.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support.environment import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides

@@ -1,4 +1,4 @@
-"""The proof sees what is wrong, and lets rounding be."""
+"""parity/compare.py: the proof sees what is wrong, and lets rounding be."""
 
 from __future__ import annotations
 

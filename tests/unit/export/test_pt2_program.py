@@ -1,4 +1,7 @@
-"""Exported programs (.pt2): what is in the file is no code, and fits what export needs of a network."""
+"""networks/pt2_program.py and pt2_safety.py.
+
+Exported programs (.pt2): what is in the file is no code, and fits what export needs of a network.
+"""
 
 from __future__ import annotations
 

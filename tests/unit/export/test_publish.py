@@ -1,3 +1,5 @@
+"""publication/publish.py: a version appears whole or not at all, whoever else writes, and whatever is in the way."""
+
 import os
 import signal
 import subprocess

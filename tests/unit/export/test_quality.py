@@ -1,4 +1,4 @@
-"""Accuracy and ROC AUC of held-out items, and how the items are read."""
+"""precision/quality.py: accuracy and ROC AUC of held-out items, and how the items are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from support import SAMPLE_RATE, SOUND, tone, write_wav
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import sample_items

@@ -1,4 +1,7 @@
-"""Weights are counted wherever a file keeps them: initializers, `Constant` nodes, branches, functions, beside it, quantised."""
+"""description/stored_weights.py.
+
+Weights are counted wherever a file keeps them: initializers, `Constant` nodes, branches, functions, beside it, quantised.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network cut out of a graph and put back: front end and error computation are never touched."""
+"""precision/subgraph.py: the network cut out of a graph and put back: front end and error computation are never touched."""
 
 from __future__ import annotations
 

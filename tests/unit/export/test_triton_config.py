@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from support import ROOT
+from support.environment import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options

@@ -1,4 +1,7 @@
-"""Factories and state dicts: what is loaded as it is meant, and what is refused with the reason."""
+"""networks/factories.py, state_dicts.py and weights_files.py.
+
+Factories and state dicts: what is loaded as it is meant, and what is refused with the reason.
+"""
 
 from __future__ import annotations
 

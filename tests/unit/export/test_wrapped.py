@@ -1,4 +1,7 @@
-"""What goes into the graph of a user's network: its taps, what is refused, and that the network is given back as it was."""
+"""graph/wrapped.py.
+
+What goes into the graph of a user's network: its taps, what is refused, and that the network is given back as it was.
+"""
 
 from __future__ import annotations
 

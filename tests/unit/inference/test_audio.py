@@ -1,9 +1,11 @@
+"""items/audio.py: sound files are read in blocks, resampled, and refused with the reason."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from support import tone, write_wav
+from support.sounds import tone, write_wav
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level, Resampler, windows_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import transfers
+from support.tables import transfers
 
 from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
 from avizor_inference.engines.base import InferRequest

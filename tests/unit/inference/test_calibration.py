@@ -1,30 +1,51 @@
+"""repository/calibration.py: the file of normal scores, what it refuses, and how recordings are counted."""
+
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.manifests import VARIANT, manifest
 
-from avizor_inference.repository.calibration import Calibration
+from avizor_inference.digests import digest_of
+from avizor_inference.errors import VersionRefused
+from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, POOLED, Calibration
+
+USUAL: dict[str, Any] = {"model": "m", "version": 1, "model_sha256": "0" * 64, "provider": "CPUExecutionProvider"}
 
 
 def calibration(**fields: Any) -> Calibration:
-    usual = {"model": "m", "version": 1, "model_sha256": "0", "provider": "CPUExecutionProvider", "created": datetime.now(UTC)}
-    return Calibration.model_validate(usual | {"sources": {}} | fields)
+    return Calibration.model_validate(USUAL | {"created": datetime.now(UTC), "sources": {}} | fields)
+
+
+def written(folder: Path, **fields: Any) -> Path:
+    path = folder / CALIBRATION_FILE
+    path.write_text(calibration(**{"sources": {"a": ((1.0,),)}} | fields).model_dump_json())
+    return path
 
 
 def test_scores_that_are_not_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="should be a finite number"):
         calibration(sources={"a": ((float("nan"),),)})
-    with pytest.raises(ValueError, match="without windows"):
-        calibration(sources={"a": ((),)})
-    with pytest.raises(ValueError, match="below 0"):
-        calibration(short={"a": ((-1.0,),)})
-    with pytest.raises(ValueError, match="holds no recordings"):
+    with pytest.raises(ValueError, match=r"source 'a' has no recordings, or one without windows"):
+        calibration(sources={"b": ((1.0,),), "a": ((1.0,), ())})
+    with pytest.raises(ValueError, match=r"source 'a' has no recordings, or one without windows"):
+        calibration(sources={"a": ()})
+    with pytest.raises(ValueError, match=r"source 'a' has a score below 0"):
+        calibration(short={"a": ((0.0,), (1.0, -0.1))})
+    with pytest.raises(ValueError, match="it holds no recordings"):
         calibration()
 
 
+def test_a_score_may_be_0() -> None:
+    assert calibration(sources={"a": ((0.0,),)}).recordings() == 1
+
+
 def test_a_calibration_of_another_kind_is_refused_and_says_why() -> None:
-    with pytest.raises(ValueError, match=r"schema_version is 1, and this release reads 2"):
+    with pytest.raises(ValueError, match=r"schema_version is 1, and this release reads 2: in version 1 each channel counted"):
         calibration(schema_version=1, sources={"a": ((1.0,),)})
+    assert calibration(sources={"a": ((1.0,),)}).schema_version == 2
 
 
 def test_recordings_are_counted_by_source_with_short_ones() -> None:
@@ -33,6 +54,70 @@ def test_recordings_are_counted_by_source_with_short_ones() -> None:
     assert mixed.source_names == ["a", "b"]
 
 
+def test_recordings_of_each_kind_are_kept_and_counted_apart() -> None:
+    mixed = calibration(sources={"a": ((1.0,), (2.0,))}, short={"b": ((3.0,),)})
+    assert (mixed.of_kind(False), mixed.of_kind(True)) == ({"a": ((1.0,), (2.0,))}, {"b": ((3.0,),)})
+    assert [mixed.count(source, is_short=False) for source in (POOLED, "a", "b")] == [2, 2, 0]
+    assert [mixed.count(source, is_short=True) for source in (POOLED, "a", "b")] == [1, 0, 1]
+    assert (mixed.count(is_short=False), mixed.count(is_short=True)) == (2, 1)
+
+
 def test_a_flat_folder_tells_no_sources_apart() -> None:
     assert not calibration(sources={"default": ((1.0,),)}).tells_sources_apart
+    assert not calibration(sources={}, short={"default": ((1.0,),)}).tells_sources_apart
     assert calibration(sources={"pump-1": ((1.0,),)}).tells_sources_apart
+    assert calibration(sources={"default": ((1.0,),)}, short={"pump-1": ((1.0,),)}).tells_sources_apart
+
+
+def test_the_id_is_the_beginning_of_the_digest_and_changes_with_every_score() -> None:
+    one = calibration(sources={"a": ((1.0,),)}, created=datetime(2026, 1, 1, tzinfo=UTC))
+    other = one.model_copy(update={"sources": {"a": ((1.1,),)}})
+    assert len(one.id) == 12
+    assert digest_of(one).startswith(one.id)
+    assert Calibration.from_json(one.model_dump_json().encode()).id == one.id
+    assert Calibration.model_validate(other.model_dump()).id != one.id
+
+
+def test_the_names_of_files_and_of_all_sources_together_are_part_of_the_format() -> None:
+    assert (CALIBRATION_FILE, CALIBRATIONS_FOLDER, POOLED) == ("calibration.json", "calibrations", "*")
+
+
+def test_a_calibration_is_read_beside_the_version_it_was_made_with(tmp_path: Path) -> None:
+    read = Calibration.read(written(tmp_path), manifest())
+    assert (read.model, read.sources, read.short, read.precision) == ("m", {"a": ((1.0,),)}, {}, "fp32")
+
+
+def test_a_file_that_is_not_a_calibration_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    for text, why in (
+        (None, "No such file or directory"),
+        ("{}", "model: is missing"),
+        (json.dumps(USUAL)[:-1] + ', "version": 2}', "created: is missing"),
+    ):
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(VersionRefused) as refusal:
+            Calibration.read(path, manifest())
+        assert str(refusal.value).startswith(f"{path} is not a calibration: ")
+        assert why in str(refusal.value)
+        assert str(refusal.value).endswith("; export the model again with --calibrate")
+
+
+def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    with pytest.raises(VersionRefused) as refusal:
+        Calibration.read(path, manifest(model_sha256="5" * 64))
+    assert str(refusal.value) == (
+        f"{path} was made with another model.onnx (sha256 000000000000..., here 555555555555...); "
+        "export the model again with --calibrate"
+    )
+
+
+def test_a_calibration_in_another_precision_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, precision="int8")
+    with pytest.raises(VersionRefused) as refusal:
+        Calibration.read(path, manifest(precision="fp16", variant=VARIANT))
+    assert str(refusal.value) == (
+        f"{path} holds scores of a model in int8, and this one is in fp16; export the model again with --calibrate"
+    )
+    assert Calibration.read(path, manifest(precision="int8", variant=VARIANT)).precision == "int8"

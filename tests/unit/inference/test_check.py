@@ -1,4 +1,4 @@
-"""`avizor models check` finds each kind of damage, and engines refuse what does not match its manifest."""
+"""checks/: `avizor models check` finds each kind of damage, and engines refuse what does not match its manifest."""
 
 import hashlib
 import json

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from support import SAMPLE_RATE, SOUND, TRANSFER, tone, write_wav
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
+from support.tables import TRANSFER
 
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level

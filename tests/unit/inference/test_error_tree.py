@@ -1,4 +1,4 @@
-"""One tree of errors: all that is raised on purpose is in it, and it is drawn as it is."""
+"""errors.py: one tree of errors: all that is raised on purpose is in it, and it is drawn as it is."""
 
 from __future__ import annotations
 

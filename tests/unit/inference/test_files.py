@@ -1,4 +1,4 @@
-"""What may lie in a folder besides good files: found by one rule, counted if left out, never waited for."""
+"""items/files.py: what may lie in a folder besides good files: found by one rule, counted if left out, never waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoded images as pixels: every mode that a decoder gives keeps its grey values, or is refused."""
+"""items/images.py: encoded images as pixels: every mode that a decoder gives keeps its grey values, or is refused."""
 
 from __future__ import annotations
 

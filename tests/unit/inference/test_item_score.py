@@ -1,9 +1,11 @@
+"""anomaly/item_score.py: the score of an item from the scores of its windows."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avizor_inference.anomaly.item_score import ORDER, ItemScore
+from avizor_inference.anomaly.item_score import ItemScore
 
 # As models give them: float32, from nothing to overflow.
 SCORES = st.lists(st.floats(0, 2.0**127, width=32, allow_subnormal=False), min_size=1, max_size=30)
@@ -15,8 +17,8 @@ def test_the_score_of_one_window_is_the_score_of_the_item() -> None:
 
 
 def test_the_power_mean_by_hand() -> None:
-    scores = np.array([1.0, 2.0, 4.0])
-    assert ItemScore.of(scores).value == pytest.approx(np.mean(scores**ORDER) ** (1 / ORDER), rel=1e-6)
+    for scores in (np.array([1.0, 2.0, 4.0]), np.array([0.25, 0.5, 1.0])):
+        assert ItemScore.of(scores).value == pytest.approx(np.mean(scores**8) ** (1 / 8), rel=1e-6)
 
 
 @given(SCORES)
@@ -50,3 +52,21 @@ def test_a_window_without_a_finite_score_makes_the_item_infinite(odd: float) -> 
 def test_nothing_has_no_score() -> None:
     with pytest.raises(ValueError, match="without windows"):
         _ = ItemScore().value
+
+
+def test_no_windows_are_the_nothing_that_parts_are_added_to() -> None:
+    nothing, part = ItemScore(), ItemScore.of(np.array([0.25, 0.5]))
+    assert ItemScore.of(np.array([])) == nothing == ItemScore(0, 0.0, 0.0)
+    assert nothing + part == part + nothing == part
+
+
+@pytest.mark.parametrize("score", [0.0, np.inf])
+def test_windows_without_a_score_or_without_end_have_no_powers(score: float) -> None:
+    one = ItemScore.of(np.array([score]))
+    assert one == ItemScore(1, score, 0.0)
+    assert one + one == ItemScore(2, score, 0.0)
+
+
+def test_a_summary_does_not_change() -> None:
+    with pytest.raises(AttributeError, match="cannot assign"):
+        ItemScore().windows = 1  # type: ignore[misc]

@@ -1,4 +1,7 @@
-"""Addresses of a Triton as they are written, and those that would have gone to another port, or to nobody."""
+"""engines/triton_address.py.
+
+Addresses of a Triton as they are written, and those that would have gone to another port, or to nobody.
+"""
 
 import pytest
 

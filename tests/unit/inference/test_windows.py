@@ -1,3 +1,5 @@
+"""items/windows.py: how recordings are cut into windows."""
+
 import numpy as np
 import pytest
 

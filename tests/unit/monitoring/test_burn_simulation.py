@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from support import ROOT
+from support.environment import ROOT
 
 
 @pytest.fixture(scope="module")

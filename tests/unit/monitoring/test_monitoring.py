@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support.environment import ROOT
 
 from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
 from avizor_service.metrics import metric_names as gateway_metric_names

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import tone
+from support.sounds import tone
 
 from avizor_inference.engines.base import Engine
 from avizor_pipeline.batching import Batcher

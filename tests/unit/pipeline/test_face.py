@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from support import SAMPLE_RATE, tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 import avizor_pipeline
 from avizor_pipeline import TABLES, JobRequest, LocalRunner, Outcome, plan_job, run_job

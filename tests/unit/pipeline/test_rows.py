@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import calibration
+from support.calibrations import calibration
 from unit.pipeline.jobs import entry
 
 from avizor_inference.anomaly.item_score import ItemScore

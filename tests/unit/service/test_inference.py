@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from support import SAMPLE_RATE, tone
+from support.sounds import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import InferRequest

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import SOUND, TRANSFER
+from support.sounds import SOUND
+from support.tables import TRANSFER
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict

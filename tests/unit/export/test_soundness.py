@@ -1,4 +1,7 @@
-"""What the proof refuses in an ONNX file from elsewhere, and the items that it draws for one."""
+"""parity/soundness.py and probe_items.py.
+
+What the proof refuses in an ONNX file from elsewhere, and the items that it draws for one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows of named columns: the front end against its definition, the constants from training rows, and the ways rows come in."""
+"""front_ends/table_scaling.py, data/table_data.py and items/table_rows.py.
+
+Rows of named columns: the front end against its definition, the constants from training rows, and the ways rows come in.
+"""
 
 from __future__ import annotations
 

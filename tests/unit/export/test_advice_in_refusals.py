@@ -1,4 +1,7 @@
-"""Advice in a refusal is followed to the letter here, and leads to a version that is published."""
+"""Refusals of exporter.py and its parts.
+
+Advice in a refusal is followed to the letter here, and leads to a version that is published.
+"""
 
 from __future__ import annotations
 

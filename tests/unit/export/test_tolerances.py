@@ -1,4 +1,7 @@
-"""Outputs are judged by the scale of their item: rounding of large maps passes, a graph that is a little wrong does not."""
+"""parity/tolerances.py.
+
+Outputs are judged by the scale of their item: rounding of large maps passes, a graph that is a little wrong does not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avizor models`: one aligned row a model, whatever is wrong with another."""
+"""cli.py: `avizor models`: one aligned row a model, whatever is wrong with another."""
 
 from __future__ import annotations
 

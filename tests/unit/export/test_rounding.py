@@ -1,4 +1,7 @@
-"""Networks with group and instance norms, which amplify rounding where a map is constant, are proven all the same."""
+"""parity/rounding.py.
+
+Networks with group and instance norms, which amplify rounding where a map is constant, are proven all the same.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An optional output may be left out by name; what is refused for its sake alone says so, and that way out works."""
+"""graph/optional_outputs.py.
+
+An optional output may be left out by name; what is refused for its sake alone says so, and that way out works.
+"""
 
 from __future__ import annotations
 

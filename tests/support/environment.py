@@ -1,0 +1,16 @@
+"""Where the repository and the real data are, and whether this run has a GPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).parent / "scripts"
+# Real data, where there is some.
+DATA = Path(os.environ.get("AVIZOR_DATA", ROOT.parent / "shared" / "data"))
+
+
+def on_gpu() -> bool:
+    """Whether this run tests the GPU (`make test-gpu`)."""
+    return os.environ.get("AVIZOR_GPU") == "1"

@@ -1,0 +1,264 @@
+"""items/inputs.py: the descriptions of raw items, their bounds and their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from avizor_inference.items.inputs import (
+    AudioInput,
+    CategoryColumn,
+    ImageFrontEnd,
+    ImageInput,
+    InputSpec,
+    LogMelFrontEnd,
+    NumberColumn,
+    TableFrontEnd,
+    TableInput,
+    TensorInput,
+    TensorSpec,
+)
+from avizor_inference.items.windows import WindowFormat
+from avizor_inference.strict_json import Strict, validation_message
+
+IMAGE = {"height": 4, "width": 5, "channels": 3}
+LOG_MEL = {"n_fft": 256, "hop_length": 80, "n_mels": 16}
+AUDIO = {"sample_rate": 8000, "window_samples": 800, "hop_samples": 400, "front_end": LOG_MEL}
+NUMBER = {"kind": "number", "name": "amount"}
+CATEGORY = {"kind": "category", "name": "country", "categories": ["ES", "FR"]}
+
+
+def refusal(kind: type[Strict], fields: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        kind.model_validate(fields)
+    return validation_message(caught.value)
+
+
+def audio(**changes: Any) -> AudioInput:
+    """Fields of the front end and of the sound, told apart by their names."""
+    front_end = {name: value for name, value in changes.items() if name in LogMelFrontEnd.model_fields}
+    sound = {name: value for name, value in changes.items() if name not in front_end}
+    return AudioInput.model_validate(AUDIO | sound | {"front_end": LOG_MEL | front_end})
+
+
+def not_a_sound(**changes: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        audio(**changes)
+    return validation_message(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"modality": "image", **IMAGE}, ImageInput),
+        ({"modality": "audio", **AUDIO}, AudioInput),
+        ({"modality": "table", "front_end": {"columns": [NUMBER]}}, TableInput),
+        ({"modality": "tensor", "item_shape": [3]}, TensorInput),
+    ],
+)
+def test_the_modality_tells_the_kind_of_input(fields: dict[str, Any], kind: type[Strict]) -> None:
+    assert type(TypeAdapter(InputSpec).validate_python(fields)) is kind
+    assert (
+        kind.model_validate({name: value for name, value in fields.items() if name != "modality"}).model_dump()["modality"]
+        == fields["modality"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "field", "least"),
+    [
+        (ImageInput, IMAGE, "height", 1),
+        (ImageInput, IMAGE, "width", 1),
+        (ImageInput, IMAGE, "channels", 1),
+        (LogMelFrontEnd, LOG_MEL, "n_fft", 1),
+        (LogMelFrontEnd, LOG_MEL, "hop_length", 1),
+        (LogMelFrontEnd, LOG_MEL, "win_length", 1),
+        (LogMelFrontEnd, LOG_MEL, "n_mels", 1),
+        (LogMelFrontEnd, LOG_MEL, "f_min", 0),
+        (AudioInput, AUDIO | {"front_end": LOG_MEL | {"n_fft": 1}}, "sample_rate", 1),
+        (AudioInput, AUDIO | {"front_end": LOG_MEL | {"n_fft": 1}, "hop_samples": 1}, "window_samples", 1),
+        (AudioInput, AUDIO, "hop_samples", 1),
+    ],
+)
+def test_sizes_and_rates_have_a_least_value(kind: type[Strict], fields: dict[str, Any], field: str, least: int) -> None:
+    assert kind.model_validate(fields | {field: least}).model_dump()[field] == least
+    assert refusal(kind, fields | {field: least - 1}).startswith(f"{field}: Input should be greater than")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "field", "small"),
+    [
+        (LogMelFrontEnd, LOG_MEL, "floor", 1e-30),
+        (NumberColumn, NUMBER, "std", 1e-30),
+        (LogMelFrontEnd, LOG_MEL, "std", (1e-30,)),
+        (ImageFrontEnd, {}, "std", (1e-30,)),
+    ],
+)
+def test_what_is_divided_by_or_taken_the_logarithm_of_is_above_0(
+    kind: type[Strict], fields: dict[str, Any], field: str, small: Any
+) -> None:
+    assert kind.model_validate(fields | {field: small}).model_dump()[field] == small
+    assert "should be greater than 0" in refusal(kind, fields | {field: (0.0,) if isinstance(small, tuple) else 0.0})
+
+
+def test_what_is_left_out_of_a_front_end_has_its_default() -> None:
+    assert ImageInput.model_validate(IMAGE).front_end.model_dump() == {"kind": "image", "mean": (0.0,), "std": (1.0,)}
+    assert LogMelFrontEnd.model_validate(LOG_MEL).model_dump() == {
+        "kind": "log_mel", "n_fft": 256, "hop_length": 80, "win_length": None, "window": "hann", "center": False,
+        "pad_mode": "constant", "power": 2, "mel_scale": "slaney", "norm": "slaney", "log": "natural", "n_mels": 16,
+        "f_min": 0.0, "f_max": None, "floor": 1e-10, "compensated": False, "mean": (0.0,), "std": (1.0,),
+    }  # fmt: skip
+    assert NumberColumn(name="amount").model_dump() == {
+        "kind": "number", "name": "amount", "fill": 0.0, "lower": None, "upper": None, "scale": "linear", "mean": 0.0,
+        "std": 1.0,
+    }  # fmt: skip
+    assert CategoryColumn(name="c", categories=("x",)).kind == "category"
+    assert TableFrontEnd.model_validate({"columns": [NUMBER]}).kind == "table"
+    assert TensorInput(item_shape=(3,)).model_dump() == {
+        "modality": "tensor", "name": "input", "dtype": "float32", "item_shape": (3,),
+    }  # fmt: skip
+
+
+def test_an_item_that_a_message_cannot_hold_is_refused() -> None:
+    fits = TensorSpec(name="x", dtype="uint8", item_shape=(2**31 - 1,))
+    assert (fits.item_bytes, fits.meaning) == (2**31 - 1, "")
+    assert TensorSpec(name="x", dtype="float32", item_shape=(3, 5)).item_bytes == 60
+    assert TensorSpec(name="x", dtype="float64", item_shape=()).item_bytes == 8
+    assert refusal(TensorSpec, {"name": "x", "dtype": "uint8", "item_shape": [2**31]}) == (
+        "file: x has 2.15e+09 bytes an item; a message of gRPC holds 2 GiB"
+    )
+
+
+def test_an_items_dimensions_are_at_least_1_and_at_most_31_many() -> None:
+    assert len(TensorInput(item_shape=(1,) * 31).item_shape) == 31
+    assert refusal(TensorInput, {"item_shape": [1] * 32}).startswith("item_shape: Tuple should have at most 31 items")
+    assert refusal(TensorInput, {"item_shape": [2, 0]}) == "item_shape.1: Input should be greater than or equal to 1"
+
+
+def test_an_element_type_is_one_that_models_take() -> None:
+    for dtype in ("uint8", "int32", "int64", "float32", "float64"):
+        assert TensorInput.model_validate({"item_shape": [1], "dtype": dtype}).dtype == dtype
+    assert refusal(TensorInput, {"item_shape": [1], "dtype": "complex64"}).startswith("dtype: Input should be")
+
+
+def test_what_the_graphs_input_is_for_each_modality() -> None:
+    assert ImageInput.model_validate(IMAGE).tensor() == TensorSpec(
+        name="image", dtype="uint8", item_shape=(4, 5, 3), meaning="pixels, 0..255, channels last"
+    )
+    assert audio().tensor() == TensorSpec(
+        name="waveform", dtype="float32", item_shape=(800,), meaning="one channel of sound at 8000 Hz, -1..1"
+    )
+    assert TableInput.model_validate({"front_end": {"columns": [NUMBER, CATEGORY]}}).tensor() == TensorSpec(
+        name="record", dtype="float32", item_shape=(2,), meaning="one row of columns amount, country; NaN where missing"
+    )
+    assert TensorInput(name="x", dtype="int64", item_shape=(2,)).tensor() == TensorSpec(
+        name="x", dtype="int64", item_shape=(2,), meaning="the model's own tensor"
+    )
+
+
+def test_constants_are_one_or_one_for_each_channel_or_mel_band() -> None:
+    for count in (1, 3):
+        constants = {"mean": (0.5,) * count, "std": (0.5,) * count}
+        assert ImageInput.model_validate(IMAGE | {"front_end": constants}).front_end.mean == (0.5,) * count
+    assert refusal(ImageInput, IMAGE | {"front_end": {"mean": [0.5, 0.5]}}) == (
+        "file: mean has 2 values; give 1, or one for each of the 3 channels"
+    )
+    assert refusal(ImageInput, IMAGE | {"front_end": {"std": [0.5, 0.5]}}) == (
+        "file: std has 2 values; give 1, or one for each of the 3 channels"
+    )
+    assert audio(mean=(0.5,) * 16, std=(0.5,) * 16).front_end.mean == (0.5,) * 16
+    for name in ("mean", "std"):
+        assert not_a_sound(**{name: (0.5,) * 2}) == (
+            f"front_end: {name} has 2 values; give 1, or one for each of the 16 mel bands"
+        )
+
+
+def test_how_many_frames_a_sound_has() -> None:
+    plain = audio(n_fft=256, hop_length=80).front_end
+    assert [plain.frames(samples) for samples in (0, 255, 256, 335, 336)] == [0, 0, 1, 1, 2]
+    centred = audio(n_fft=256, hop_length=80, center=True).front_end
+    assert [centred.frames(samples) for samples in (0, 79, 80, 160)] == [1, 1, 2, 3]
+    assert audio(n_fft=255, hop_length=80, center=True).front_end.frames(1) == 1
+    assert audio(n_fft=255, hop_length=80, center=True).front_end.frames(0) == 0
+
+
+def test_mel_bands_lie_within_what_the_sample_rate_holds() -> None:
+    assert audio().front_end.band(8000) == (0.0, 4000.0)
+    assert audio(f_min=100.0, f_max=4000.0).front_end.band(8000) == (100.0, 4000.0)
+    for f_min, f_max in ((100.0, 100.0), (200.0, 100.0), (0.0, 4000.1)):
+        assert not_a_sound(f_min=f_min, f_max=f_max) == (
+            f"file: mel bands from f_min {f_min:g} to f_max {f_max:g} Hz do not lie within 0 to 4000 Hz, half the sample rate"
+        )
+
+
+def test_an_analysis_window_is_no_longer_than_the_transform() -> None:
+    assert audio(win_length=256).front_end.win_length == 256
+    assert not_a_sound(win_length=257) == "front_end: win_length 257 is over n_fft 256"
+
+
+def test_a_window_of_sound_holds_a_frame() -> None:
+    assert audio(window_samples=256, hop_samples=1).window_samples == 256
+    assert not_a_sound(window_samples=255, hop_samples=1) == "file: window_samples 255 is less than n_fft 256"
+    assert audio(window_samples=1, hop_samples=1, center=True).window_samples == 1
+
+
+def test_a_window_that_is_reflected_at_its_ends_is_long_enough_for_that() -> None:
+    assert audio(window_samples=129, hop_samples=1, center=True, pad_mode="reflect").window_samples == 129
+    assert not_a_sound(window_samples=128, hop_samples=1, center=True, pad_mode="reflect") == (
+        "file: window_samples 128 cannot be padded with 128 reflected samples; use longer windows, or pad_mode constant"
+    )
+
+
+def test_no_sound_is_skipped_between_windows() -> None:
+    assert audio(window_samples=800, hop_samples=800).window_format() == WindowFormat(8000, 800, 800)
+    assert audio(window_samples=800, hop_samples=300).window_format() == WindowFormat(8000, 800, 300)
+    assert not_a_sound(hop_samples=801) == "file: hop_samples 801 is over window_samples 800: sound would be skipped"
+
+
+@pytest.mark.parametrize("field", ["fill", "lower", "upper", "mean", "std"])
+def test_the_constants_of_a_column_are_finite(field: str) -> None:
+    assert refusal(NumberColumn, NUMBER | {field: float("inf")}) == f"{field}: Input should be a finite number"
+
+
+def test_the_bounds_of_a_column_leave_values_between_them() -> None:
+    assert NumberColumn(name="a", lower=1.0, upper=1.5).upper == 1.5
+    for upper in (1.0, 0.5):
+        assert refusal(NumberColumn, {"name": "a", "lower": 1.0, "upper": upper}) == (
+            f"file: column 'a': lower 1 is not below upper {upper:g}"
+        )
+
+
+def test_a_logarithm_is_taken_only_of_what_is_bounded_below() -> None:
+    assert NumberColumn(name="a", scale="log1p", lower=-0.5).scale == "log1p"
+    for lower in (None, -1.0, -2.0):
+        assert refusal(NumberColumn, {"name": "a", "scale": "log1p", "lower": lower}) == (
+            "file: column 'a': log1p needs lower above -1, as in lower 0; log(1 + value) ends there"
+        )
+
+
+def test_columns_and_categories_have_names_that_differ() -> None:
+    assert refusal(CategoryColumn, {"name": "c", "categories": ["x", "y", "x"]}) == (
+        "file: column 'c': a category is named twice"
+    )
+    twice = [NUMBER, NUMBER, CATEGORY, {"kind": "number", "name": "hour"}, CATEGORY]
+    assert refusal(TableFrontEnd, {"columns": twice}) == "file: two columns are named 'amount', 'country'"
+    for kind, fields, field in (
+        (NumberColumn, NUMBER | {"name": ""}, "name"),
+        (CategoryColumn, CATEGORY | {"name": ""}, "name"),
+        (CategoryColumn, CATEGORY | {"categories": []}, "categories"),
+        (TableFrontEnd, {"columns": []}, "columns"),
+    ):
+        assert "should have at least 1" in refusal(kind, fields), field
+    one = {"columns": [{"kind": "category", "name": "c", "categories": ["x"]}]}
+    assert TableFrontEnd.model_validate(one).features == ("c=x",)
+    assert NumberColumn(name="a").name == "a"
+
+
+def test_features_are_the_numbers_and_then_a_one_for_each_category() -> None:
+    front_end = TableFrontEnd.model_validate({"columns": [CATEGORY, NUMBER, {"kind": "number", "name": "hour"}]})
+    assert [(place, column.name) for place, column in front_end.numbers] == [(1, "amount"), (2, "hour")]
+    assert [(place, column.name) for place, column in front_end.categories] == [(0, "country")]
+    assert front_end.features == ("amount", "hour", "country=ES", "country=FR")
+    assert TableInput(front_end=front_end).columns == ("country", "amount", "hour")
