@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     )
     from avizor_export.front_ends.build import build_front_end as build_front_end
     from avizor_export.front_ends.constants import fit_constants as fit_constants
-    from avizor_export.graph.wrapped import (
+    from avizor_export.graph.wrapped_network import (
         WrappedNetwork as WrappedNetwork,
     )
-    from avizor_export.graph.wrapped import (
+    from avizor_export.graph.wrapped_network import (
         wrap as wrap,
     )
     from avizor_export.networks.input_description import parse_input as parse_input
@@ -54,8 +54,8 @@ _HOMES = {
     "export_model": "avizor_export.exporter",
     "build_front_end": "avizor_export.front_ends.build",
     "fit_constants": "avizor_export.front_ends.constants",
-    "WrappedNetwork": "avizor_export.graph.wrapped",
-    "wrap": "avizor_export.graph.wrapped",
+    "WrappedNetwork": "avizor_export.graph.wrapped_network",
+    "wrap": "avizor_export.graph.wrapped_network",
     "parse_input": "avizor_export.networks.input_description",
     "describe_export": "avizor_export.report",
     "ExportRequest": "avizor_export.request",

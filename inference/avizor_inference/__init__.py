@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         calibrate as calibrate,
     )
     from avizor_inference.anomaly.item_score import ItemScore as ItemScore
-    from avizor_inference.anomaly.judge import Judge as Judge
+    from avizor_inference.anomaly.p_values import Judge as Judge
     from avizor_inference.anomaly.verdict import (
         Verdict as Verdict,
     )
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
         ModelSpec as ModelSpec,
     )
     from avizor_inference.engines.embedded import EmbeddedEngine as EmbeddedEngine
-    from avizor_inference.engines.open import (
+    from avizor_inference.engines.open_engine import (
         infer_rows as infer_rows,
     )
-    from avizor_inference.engines.open import (
+    from avizor_inference.engines.open_engine import (
         open_engine as open_engine,
     )
     from avizor_inference.engines.triton import TritonEngine as TritonEngine
@@ -127,7 +127,7 @@ if TYPE_CHECKING:
     from avizor_inference.items.inputs import (
         TensorSpec as TensorSpec,
     )
-    from avizor_inference.items.sources import SourceRule as SourceRule
+    from avizor_inference.items.source_rule import SourceRule as SourceRule
     from avizor_inference.items.table_rows import encode_row as encode_row
     from avizor_inference.repository.calibration import Calibration as Calibration
     from avizor_inference.repository.manifest import Manifest as Manifest
@@ -143,15 +143,15 @@ _HOMES = {
     "NormalRecording": "avizor_inference.anomaly.calibrate",
     "calibrate": "avizor_inference.anomaly.calibrate",
     "ItemScore": "avizor_inference.anomaly.item_score",
-    "Judge": "avizor_inference.anomaly.judge",
+    "Judge": "avizor_inference.anomaly.p_values",
     "Verdict": "avizor_inference.anomaly.verdict",
     "verdict": "avizor_inference.anomaly.verdict",
     "Engine": "avizor_inference.engines.base",
     "InferRequest": "avizor_inference.engines.base",
     "ModelSpec": "avizor_inference.engines.base",
     "EmbeddedEngine": "avizor_inference.engines.embedded",
-    "infer_rows": "avizor_inference.engines.open",
-    "open_engine": "avizor_inference.engines.open",
+    "infer_rows": "avizor_inference.engines.open_engine",
+    "open_engine": "avizor_inference.engines.open_engine",
     "TritonEngine": "avizor_inference.engines.triton",
     "AvizorError": "avizor_inference.errors",
     "BatchTooLarge": "avizor_inference.errors",
@@ -182,7 +182,7 @@ _HOMES = {
     "TableInput": "avizor_inference.items.inputs",
     "TensorInput": "avizor_inference.items.inputs",
     "TensorSpec": "avizor_inference.items.inputs",
-    "SourceRule": "avizor_inference.items.sources",
+    "SourceRule": "avizor_inference.items.source_rule",
     "encode_row": "avizor_inference.items.table_rows",
     "Calibration": "avizor_inference.repository.calibration",
     "Manifest": "avizor_inference.repository.manifest",

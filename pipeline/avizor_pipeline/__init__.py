@@ -17,7 +17,7 @@ import avizor_inference  # noqa: F401 - it keeps ONNX Runtime from reporting, an
 
 if TYPE_CHECKING:
     from avizor_pipeline.job import run_job as run_job
-    from avizor_pipeline.outcome import Outcome as Outcome
+    from avizor_pipeline.job_outcome import Outcome as Outcome
     from avizor_pipeline.plan import (
         Plan as Plan,
     )
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from avizor_pipeline.request import JobRequest as JobRequest
     from avizor_pipeline.runners.local import LocalRunner as LocalRunner
     from avizor_pipeline.settings import JobSettings as JobSettings
-    from avizor_pipeline.sinks.parts import (
+    from avizor_pipeline.sinks.part_files import (
         Commit as Commit,
     )
-    from avizor_pipeline.sinks.parts import (
+    from avizor_pipeline.sinks.part_files import (
         SourceCount as SourceCount,
     )
     from avizor_pipeline.sinks.tables import TABLES as TABLES
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 # Where each name lives. A module is imported when one of its names is used for the first time.
 _HOMES = {
     "run_job": "avizor_pipeline.job",
-    "Outcome": "avizor_pipeline.outcome",
+    "Outcome": "avizor_pipeline.job_outcome",
     "Plan": "avizor_pipeline.plan",
     "plan_job": "avizor_pipeline.plan",
     "JobRequest": "avizor_pipeline.request",
     "LocalRunner": "avizor_pipeline.runners.local",
     "JobSettings": "avizor_pipeline.settings",
-    "Commit": "avizor_pipeline.sinks.parts",
-    "SourceCount": "avizor_pipeline.sinks.parts",
+    "Commit": "avizor_pipeline.sinks.part_files",
+    "SourceCount": "avizor_pipeline.sinks.part_files",
     "TABLES": "avizor_pipeline.sinks.tables",
 }
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import Content
-from avizor_inference.items.files import LeftOut
+from avizor_inference.items.find_files import LeftOut
 
 
 class Source(Protocol):

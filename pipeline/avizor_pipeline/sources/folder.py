@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from avizor_inference.items.dataset import SUFFIXES, Entry, list_dataset
 from avizor_inference.items.decode import Content, SoundFile
-from avizor_inference.items.files import LeftOut, path_of
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.files import path_of
+from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.source_rule import SourceRule
 
 
 class FolderSource:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
-from avizor_export.architectures.grammar import GRAMMAR
 from avizor_export.architectures.map_sizes import Shape
+from avizor_export.architectures.spec_grammar import GRAMMAR
 from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
-from avizor_export.description.layers import layers_of
+from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.targets import layers_of_design, layers_of_network
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped import wrap
+from avizor_export.graph.wrapped_network import wrap
 from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
 from avizor_inference.items.inputs import TensorInput

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from avizor_export.description.design_rules import warnings_for
+from avizor_export.description.graph_layers import layers_of, parameters_of
 from avizor_export.description.layer import Layer
-from avizor_export.description.layers import layers_of, parameters_of
 from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.description.targets import layers_of_file, layers_of_network
 from avizor_export.graph.to_onnx import to_program

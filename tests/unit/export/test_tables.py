@@ -26,7 +26,7 @@ from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.table_rows import encode_row
 
 NAN = math.nan
