@@ -75,7 +75,7 @@ def test_receptive_fields_grow_with_kernels_and_strides() -> None:
             (1, 32, 32),
             "a kernel of 7x7 past the first layer: 3 of 3x3 see as much, with 27 C^2",
         ),
-        ("conv8 pool conv8k11 pool fc10", (1, 32, 32), "5 of 3x3 see as much, with 45 C^2 weights in place of 121 C^2"),
+        ("conv8 pool conv8k11 pool fc10", (1, 32, 32), "5 of 3x3 see as much, with 45 C^2 weights instead of 121 C^2"),
         ("fc8 latent30", (30,), "latent30 (layer encoder.latent): a latent space of 30 numbers holds the 30 of its input"),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_kernel_of_two_sides_is_compared_with_what_sees_as_much() -> None:
     (warning,) = warnings_for(
         layers_of_network(nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.Conv2d(2, 2, (7, 3), padding=(3, 1))), (1, 8, 8))
     )
-    assert "1 of 3x3 and 2 of 3x1 see as much, with 15 C^2 weights in place of 21 C^2" in warning
+    assert "1 of 3x3 and 2 of 3x1 see as much, with 15 C^2 weights instead of 21 C^2" in warning
 
 
 def test_a_map_that_shrinks_along_one_side_alone_is_seen_to() -> None:

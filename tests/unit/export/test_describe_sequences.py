@@ -187,7 +187,7 @@ def layer(parameters: int, again: int = 0, norm: str = "") -> Layer:
             "export folds batch norm into the layers they belong to, and stores equal weights once.",
         ),
         ([layer(10)], 14, "export folds batch norms into the layers before them, and leaves out weights that no output needs."),
-        ([layer(10)], 8, "buffers are no parameters."),
+        ([layer(10)], 8, "buffers are not parameters."),
     ],
 )
 def test_only_causes_that_occur_are_named(layers: list[Layer], total: int, says: str) -> None:
