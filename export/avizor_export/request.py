@@ -22,7 +22,8 @@ from avizor_export.triton_config.settings import ServingOptions, ServingSettings
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
+from avizor_inference.items.inputs import InputSpec, TableInput
+from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 _log = logging.getLogger(__name__)

@@ -124,11 +124,9 @@ if TYPE_CHECKING:
     from avizor_inference.items.inputs import (
         TensorInput as TensorInput,
     )
-    from avizor_inference.items.inputs import (
-        TensorSpec as TensorSpec,
-    )
     from avizor_inference.items.sources import SourceRule as SourceRule
     from avizor_inference.items.table_rows import encode_row as encode_row
+    from avizor_inference.items.tensor_spec import TensorSpec as TensorSpec
     from avizor_inference.repository.calibration import Calibration as Calibration
     from avizor_inference.repository.manifest import Manifest as Manifest
     from avizor_inference.repository.models import (
@@ -181,7 +179,7 @@ _HOMES = {
     "TableFrontEnd": "avizor_inference.items.inputs",
     "TableInput": "avizor_inference.items.inputs",
     "TensorInput": "avizor_inference.items.inputs",
-    "TensorSpec": "avizor_inference.items.inputs",
+    "TensorSpec": "avizor_inference.items.tensor_spec",
     "SourceRule": "avizor_inference.items.sources",
     "encode_row": "avizor_inference.items.table_rows",
     "Calibration": "avizor_inference.repository.calibration",

@@ -12,8 +12,9 @@ from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.decode import Content, ImageFile, SoundFile, Span, TableRow, TensorBytes
-from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput, TensorSpec
+from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
 from avizor_inference.items.table_rows import Value
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest, Task
 from avizor_inference.repository.models import ModelVersion

@@ -23,7 +23,8 @@ from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
-from avizor_inference.items.inputs import TensorInput, TensorSpec
+from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository

@@ -18,8 +18,8 @@ from avizor_inference.items.inputs import (
     TableFrontEnd,
     TableInput,
     TensorInput,
-    TensorSpec,
 )
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.strict_json import Strict, validation_message
 
