@@ -33,7 +33,7 @@ import odd_digits
 import super_resolution
 from handwritten_digits import Digits, bundled, mnist
 
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 
 Figures = Mapping[str, float]
 # digits, an empty folder, the seed -> figures by name

@@ -28,7 +28,7 @@ from training import in_batches, train_classifier
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest

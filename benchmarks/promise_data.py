@@ -20,7 +20,7 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped import wrap
 from avizor_inference.engines.base import InferRequest

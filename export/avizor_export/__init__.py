@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         export_model as export_model,
     )
     from avizor_export.front_ends.build import build_front_end as build_front_end
-    from avizor_export.front_ends.constants import fit_constants as fit_constants
+    from avizor_export.front_ends.build import fit_constants as fit_constants
     from avizor_export.graph.wrapped import (
         WrappedNetwork as WrappedNetwork,
     )
@@ -53,7 +53,7 @@ _HOMES = {
     "adopt_model": "avizor_export.exporter",
     "export_model": "avizor_export.exporter",
     "build_front_end": "avizor_export.front_ends.build",
-    "fit_constants": "avizor_export.front_ends.constants",
+    "fit_constants": "avizor_export.front_ends.build",
     "WrappedNetwork": "avizor_export.graph.wrapped",
     "wrap": "avizor_export.graph.wrapped",
     "parse_input": "avizor_export.networks.input_description",

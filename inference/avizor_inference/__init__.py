@@ -124,8 +124,8 @@ if TYPE_CHECKING:
     from avizor_inference.items.inputs import (
         TensorInput as TensorInput,
     )
+    from avizor_inference.items.kinds.table import encode_row as encode_row
     from avizor_inference.items.sources import SourceRule as SourceRule
-    from avizor_inference.items.table_rows import encode_row as encode_row
     from avizor_inference.items.tensor_spec import TensorSpec as TensorSpec
     from avizor_inference.repository.calibration import Calibration as Calibration
     from avizor_inference.repository.manifest import Manifest as Manifest
@@ -181,7 +181,7 @@ _HOMES = {
     "TensorInput": "avizor_inference.items.inputs",
     "TensorSpec": "avizor_inference.items.tensor_spec",
     "SourceRule": "avizor_inference.items.sources",
-    "encode_row": "avizor_inference.items.table_rows",
+    "encode_row": "avizor_inference.items.kinds.table",
     "Calibration": "avizor_inference.repository.calibration",
     "Manifest": "avizor_inference.repository.manifest",
     "ModelRepository": "avizor_inference.repository.models",

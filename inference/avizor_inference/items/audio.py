@@ -20,12 +20,12 @@ import soxr
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
-from avizor_inference.items.containers.find import AUDIO_SUFFIXES, sound_streams
+from avizor_inference.items.containers.find import sound_streams
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.files import open_file
 from avizor_inference.items.windows import Window, Windower, WindowFormat
 
-__all__ = ["AUDIO_SUFFIXES", "MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
+__all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
 
 # Read so many frames at a time, or fewer where there are many channels: at most half a megabyte.
 BLOCK_FRAMES = 65536

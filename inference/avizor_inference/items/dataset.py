@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.errors import DatasetError
-from avizor_inference.items.audio import AUDIO_SUFFIXES
 from avizor_inference.items.files import LeftOut, find_files, name_of
-from avizor_inference.items.images import IMAGE_SUFFIXES
 from avizor_inference.items.sources import SourceRule
-
-# Suffixes of the files that a folder is searched for, by the modality of the model.
-SUFFIXES = {"audio": AUDIO_SUFFIXES, "image": IMAGE_SUFFIXES}
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from avizor_inference.items.kinds.audio import AudioInput, LogMelFrontEnd
+from avizor_inference.items.kinds.base import Content, ItemInput, TensorBytes
 from avizor_inference.items.kinds.image import ImageFrontEnd, ImageInput
 from avizor_inference.items.kinds.table import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.tensor import TensorInput
 
 __all__ = [
+    "CONTENTS",
+    "KINDS",
     "AudioInput",
     "CategoryColumn",
     "ImageFrontEnd",
@@ -25,3 +28,11 @@ __all__ = [
 ]
 
 InputSpec = Annotated[ImageInput | AudioInput | TableInput | TensorInput, Field(discriminator="modality")]
+
+# Every kind, by its modality.
+KINDS: dict[str, type[ItemInput]] = {kind.model_fields["modality"].default: kind for kind in get_args(get_args(InputSpec)[0])}
+
+# What an item may be, by the name of the field of avizor.v1.Item.
+CONTENTS: dict[str, type[Content]] = {
+    content.name: content for content in (*(kind.content for kind in KINDS.values()), TensorBytes) if content
+}

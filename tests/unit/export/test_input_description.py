@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.front_ends.warnings import front_end_warnings
+from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
@@ -103,6 +103,6 @@ def test_wrong_json_descriptions_name_the_field(tmp_path: Path, text: str, messa
     ],
 )
 def test_a_front_end_that_is_probably_not_meant_has_one_warning(text: str, warning: str | None) -> None:
-    warnings = list(front_end_warnings(parse_input(text)))
+    warnings = list(front_end_of(parse_input(text)).warnings())
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]

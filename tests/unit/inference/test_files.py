@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import AUDIO_SUFFIXES, AudioFile
+from avizor_inference.items.audio import AudioFile
+from avizor_inference.items.containers.find import AUDIO_SUFFIXES
 from avizor_inference.items.files import LeftOut, find_files, name_of, open_file, path_of
 from avizor_inference.items.sources import SourceRule
 

@@ -13,7 +13,7 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.judge import Judge
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import MediaError
-from avizor_inference.items.decode import Span
+from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.models import open_models
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.rows import (

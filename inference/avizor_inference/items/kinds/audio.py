@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from avizor_inference.items.containers.find import AUDIO_SUFFIXES
+from avizor_inference.items.kinds.base import FileContent, ItemInput, Row, Span
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.strict_json import Strict
+
+if TYPE_CHECKING:
+    from avizor_inference.items.audio import Level
 
 
 class LogMelFrontEnd(Strict):
@@ -70,7 +78,27 @@ class LogMelFrontEnd(Strict):
         return self
 
 
-class AudioInput(Strict):
+@dataclass(frozen=True)
+class SoundFile(FileContent):
+    """An encoded sound: the bytes of a file, an open file, or a path."""
+
+    name: ClassVar[str] = "audio"
+    noun: ClassVar[str] = "audio"
+    plural: ClassVar[str] = "sound"
+    suffixes: ClassVar[frozenset[str]] = AUDIO_SUFFIXES
+
+    def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
+        """See Content. The sound is decoded once."""
+        from avizor_inference.items.audio import windows_of  # the decoders are not loaded to read a manifest
+
+        formats = [spec.window_format() for spec in specs if isinstance(spec, AudioInput)]
+        source = io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source
+        for format, window in windows_of(source, list(dict.fromkeys(formats)), level):
+            row = Row(window.samples, Span(window.channel, window.start_sample, window.length))
+            yield from ((place, row) for place, wanted in enumerate(formats) if wanted == format)
+
+
+class AudioInput(ItemInput):
     """`waveform`: float32[batch, window_samples] in [-1, 1]."""
 
     modality: Literal["audio"] = "audio"
@@ -78,6 +106,9 @@ class AudioInput(Strict):
     window_samples: int = Field(gt=0, description="samples the model sees at once")
     hop_samples: int = Field(gt=0, description="samples from the start of one window to the next")
     front_end: LogMelFrontEnd
+
+    content: ClassVar[type[SoundFile]] = SoundFile
+    value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     @model_validator(mode="after")
     def _bands_lie_within_the_sound(self) -> AudioInput:
@@ -101,10 +132,10 @@ class AudioInput(Strict):
         return self
 
     def tensor(self) -> TensorSpec:
-        """The graph's input."""
+        """Return the graph's input."""
         meaning = f"one channel of sound at {self.sample_rate} Hz, -1..1"
         return TensorSpec(name="waveform", dtype="float32", item_shape=(self.window_samples,), meaning=meaning)
 
     def window_format(self) -> WindowFormat:
-        """How recordings are cut for this model."""
+        """Return how recordings are cut for this model."""
         return WindowFormat(self.sample_rate, self.window_samples, self.hop_samples)

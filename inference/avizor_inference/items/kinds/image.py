@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from avizor_inference.arrays import Items
+from avizor_inference.items.kinds.base import FileContent, ItemInput, OneRow
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.strict_json import Strict
 
@@ -18,7 +21,25 @@ class ImageFrontEnd(Strict):
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), description="per channel, on the 0..1 scale")
 
 
-class ImageInput(Strict):
+@dataclass(frozen=True)
+class ImageFile(FileContent, OneRow):
+    """An encoded image: the bytes of a file, an open file, or a path."""
+
+    name: ClassVar[str] = "image"
+    noun: ClassVar[str] = "an image"
+    plural: ClassVar[str] = "images"
+    suffixes: ClassVar[frozenset[str]] = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"])
+
+    def row(self, spec: ItemInput) -> Items:
+        """See OneRow."""
+        from avizor_inference.items.images import decode_image  # Pillow is not loaded to read a manifest
+
+        assert isinstance(spec, ImageInput)  # it takes images
+        with self.open() as file:
+            return decode_image(file, spec)
+
+
+class ImageInput(ItemInput):
     """`image`: uint8[batch, height, width, channels]."""
 
     modality: Literal["image"] = "image"
@@ -26,6 +47,8 @@ class ImageInput(Strict):
     width: int = Field(gt=0, description="pixels")
     channels: int = Field(gt=0)
     front_end: ImageFrontEnd = ImageFrontEnd()
+
+    content: ClassVar[type[ImageFile]] = ImageFile
 
     @model_validator(mode="after")
     def _constants_fit_the_channels(self) -> ImageInput:
@@ -35,6 +58,6 @@ class ImageInput(Strict):
         return self
 
     def tensor(self) -> TensorSpec:
-        """The graph's input."""
+        """Return the graph's input."""
         shape = (self.height, self.width, self.channels)
         return TensorSpec(name="image", dtype="uint8", item_shape=shape, meaning="pixels, 0..255, channels last")

@@ -1,13 +1,26 @@
-"""Rows of a table: their description."""
+"""Rows of a table: their description, and how named values become a row of the tensor."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from avizor_inference.arrays import Items
+from avizor_inference.errors import InvalidInput
+from avizor_inference.items.kinds.base import ItemInput, OneRow
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.strict_json import Strict
+
+Value = float | int | bool | str | None
+
+# Of a number in a row; float32 holds none that is larger.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class NumberColumn(Strict):
@@ -85,11 +98,29 @@ class TableFrontEnd(Strict):
         return (*(column.name for _, column in self.numbers), *ones)
 
 
-class TableInput(Strict):
+@dataclass(frozen=True)
+class TableRow(OneRow):
+    """One row of a table: a value for each column. A column that is absent or None is a missing value."""
+
+    values: Mapping[str, Value]
+
+    name: ClassVar[str] = "row"
+    noun: ClassVar[str] = "a row"
+
+    def row(self, spec: ItemInput) -> Items:
+        """See OneRow."""
+        assert isinstance(spec, TableInput)  # it takes rows
+        return encode_row(self.values, spec)
+
+
+class TableInput(ItemInput):
     """`record`: float32[batch, columns], NaN where a value is missing. float32 holds seven digits of a number."""
 
     modality: Literal["table"] = "table"
     front_end: TableFrontEnd
+
+    content: ClassVar[type[TableRow]] = TableRow
+    nan_is_missing: ClassVar[bool] = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -97,6 +128,60 @@ class TableInput(Strict):
         return tuple(column.name for column in self.front_end.columns)
 
     def tensor(self) -> TensorSpec:
-        """The graph's input."""
+        """Return the graph's input."""
         meaning = f"one row of columns {', '.join(self.columns)}; NaN where missing"
         return TensorSpec(name="record", dtype="float32", item_shape=(len(self.columns),), meaning=meaning)
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Return the names of what the network sees."""
+        return self.front_end.features
+
+    @classmethod
+    def fields_of(cls, text: str) -> dict[str, object]:
+        """Return columns of numbers from `columns=NAME/NAME/...`. Raises ValueError for another form."""
+        key, _, names = text.partition("=")
+        if key != "columns" or not names or "," in names:
+            raise ValueError("write table:columns=NAME/NAME/..., or a JSON file for more")
+        return {"front_end": {"columns": [{"kind": "number", "name": name} for name in names.split("/")]}}
+
+
+def encode_row(values: Mapping[str, Value], spec: TableInput) -> NDArray[np.float32]:
+    """Return float32[columns]: numbers as they are, names as their place among the categories, NaN where missing (or None).
+
+    True and False in a column of numbers are 1 and 0, as they are in a file. A name that is not among the categories is
+    unknown, and counts as missing. Raises InvalidInput naming the column: one that the model does not have, a text where a
+    number belongs, a number that float32 cannot hold; and for a row without any value, of which nothing can be said.
+    """
+    for name in values:
+        if name not in spec.columns:
+            raise InvalidInput(f"the model has no column {name!r}; it takes {', '.join(spec.columns)}", field=name)
+    if all(value is None for value in values.values()):
+        *names, last = spec.columns
+        raise InvalidInput(f"the row holds no value; give {', '.join(names)}{' or ' if names else ''}{last}")
+    row = [_encode(values.get(column.name), column) for column in spec.front_end.columns]
+    return np.array(row, dtype=np.float32)
+
+
+def encode_names(names: NDArray[np.str_], column: CategoryColumn) -> NDArray[np.float32]:
+    """Return a column of names, str[n], as their places among the categories: float32[n], NaN where unknown."""
+    places = {name: float(place) for place, name in enumerate(column.categories)}
+    return np.array([places.get(str(name), math.nan) for name in names], dtype=np.float32)
+
+
+def _encode(value: Value, column: NumberColumn | CategoryColumn) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(column, CategoryColumn):
+        if not isinstance(value, str):
+            raise InvalidInput(
+                f"column {column.name!r} holds {value!r}; give one of {', '.join(column.categories)}", field=column.name
+            )
+        return float(column.categories.index(value)) if value in column.categories else math.nan
+    if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+        raise InvalidInput(f"column {column.name!r} holds {value!r}; give a finite number, or leave it out", field=column.name)
+    if abs(value) > LARGEST:
+        raise InvalidInput(
+            f"column {column.name!r} holds {value!r}, which float32 cannot hold; give at most {LARGEST:.2g}, or leave it out",
+            field=column.name,
+        )
+    return float(value)

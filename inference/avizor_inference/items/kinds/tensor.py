@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from avizor_inference.items.kinds.base import ItemInput
 from avizor_inference.items.tensor_spec import DType, ItemShape, TensorSpec
-from avizor_inference.strict_json import Strict
 
 
-class TensorInput(Strict):
+class TensorInput(ItemInput):
     """A model without a front end: its own tensor, `dtype[batch, *item_shape]`."""
 
     modality: Literal["tensor"] = "tensor"
@@ -17,5 +17,5 @@ class TensorInput(Strict):
     item_shape: ItemShape
 
     def tensor(self) -> TensorSpec:
-        """The graph's input."""
+        """Return the graph's input."""
         return TensorSpec(name=self.name, dtype=self.dtype, item_shape=self.item_shape, meaning="the model's own tensor")
