@@ -39,7 +39,7 @@ from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.precision.speed import BATCH_SIZES, one_thread, rates
 from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
-from avizor_inference.engines.open import open_engine
+from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
 from avizor_inference.repository.models import ModelRepository, ModelVersion

@@ -39,7 +39,7 @@ from promise_data import Draw, Scores
 from scipy.stats import betabinom, binom, norm
 
 from avizor_inference.anomaly.item_score import ORDER, ItemScore
-from avizor_inference.anomaly.judge import Judge
+from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.repository.calibration import Calibration
 

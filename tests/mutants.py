@@ -86,8 +86,14 @@ class _Changes(cst.CSTVisitor):
             self._line = position.start.line
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
-                self.found += [(self._line, node, changed) for changed in operator(node)]
+                self.found += [(self._line, node, new) for new in operator(node) if _descriptions(new) == _descriptions(node)]
         return True
+
+
+def _descriptions(node: cst.CSTNode) -> list[cst.BaseExpression]:
+    """Return the arguments of a call that describe a field."""
+    arguments = node.args if isinstance(node, cst.Call) else ()
+    return [each.value for each in arguments if each.keyword is not None and each.keyword.value == "description"]
 
 
 def mutants(path: str) -> Iterator[Mutant]:

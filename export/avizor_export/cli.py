@@ -22,7 +22,7 @@ from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
-from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_network
+from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.report import (
@@ -38,9 +38,9 @@ from avizor_export.request import ExportRequest, check_labels
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
+from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.items.inputs import InputSpec
-from avizor_inference.items.sources import SourceRule
-from avizor_inference.option_groups import GroupedCommand
+from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
 

@@ -12,10 +12,10 @@ import onnx
 import torch
 from torch import nn
 
-from avizor_export.description.layers import parameters_of
+from avizor_export.description.graph_layers import parameters_of
 from avizor_export.graph.logits import check_ends_in_logits
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
-from avizor_export.graph.wrapped import WrappedNetwork, meanings, wrap
+from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
@@ -26,7 +26,7 @@ from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.guard import Guard, make_version, refusal_message
+from avizor_export.precision.loss_guard import Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -39,10 +39,10 @@ from avizor_export.publication.files import (
 from avizor_export.publication.model_card import write_card
 from avizor_export.publication.publish import Staging, publish, staging
 from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
+from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
-from avizor_export.triton_config.text import config_text
 from avizor_inference.arrays import Array, Items
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
 from avizor_inference.items.inputs import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec

@@ -8,7 +8,7 @@ import click
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
-from avizor_export.precision.guard import precision_warnings
+from avizor_export.precision.loss_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
 from avizor_inference.items.inputs import InputSpec
 from avizor_inference.repository.calibration import Calibration

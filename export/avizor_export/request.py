@@ -13,11 +13,11 @@ from pydantic import JsonValue
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.graph.optional_outputs import check_left_out
-from avizor_export.graph.wrapped import MEANINGS
+from avizor_export.graph.wrapped_network import MEANINGS
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.parity.probe_items import refuse_front_end
-from avizor_export.precision.guard import check_variant_data
-from avizor_export.triton_config.generated import expected_settings
+from avizor_export.precision.loss_guard import check_variant_data
+from avizor_export.triton_config.config_pbtxt import expected_settings
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items

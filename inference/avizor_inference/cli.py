@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from avizor_inference.checks.check import check_model, model_notes
+from avizor_inference.checks.check_version import check_model, model_notes
 from avizor_inference.errors import AvizorError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config

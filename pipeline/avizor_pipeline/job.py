@@ -6,17 +6,17 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from avizor_inference.anomaly.judge import require_alpha
+from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.errors import JobError
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shards import shards
-from avizor_pipeline.sinks.output import claimed
-from avizor_pipeline.sinks.parts import Commit
-from avizor_pipeline.sources.open import open_source
+from avizor_pipeline.sharding import shards
+from avizor_pipeline.sinks.output_folder import claimed
+from avizor_pipeline.sinks.part_files import Commit
+from avizor_pipeline.sources.open_source import open_source
 
 
 def check_models(settings: JobSettings) -> list[JobModel]:

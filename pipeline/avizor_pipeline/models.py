@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from avizor_inference.engines.base import Engine
-from avizor_inference.engines.open import open_engine
+from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
 from avizor_inference.items.inputs import AudioInput
 from avizor_inference.repository.calibration import Calibration

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.items.files import LeftOut
-from avizor_inference.items.sources import DEFAULT_SOURCE
+from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shards import shards
-from avizor_pipeline.sources.open import open_source
+from avizor_pipeline.sharding import shards
+from avizor_pipeline.sources.open_source import open_source
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.files import name_of
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.models import choose

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
-from avizor_inference.anomaly.judge import Judge, recordings_needed
+from avizor_inference.anomaly.p_values import Judge, recordings_needed
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import top_k
@@ -14,7 +14,7 @@ from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.sinks.parts import SourceCount
+from avizor_pipeline.sinks.part_files import SourceCount
 
 TOP_K = 3
 

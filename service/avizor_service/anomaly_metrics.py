@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from avizor_inference.anomaly.judge import recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.p_values import recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.repository.calibration import Calibration
 from avizor_service.metric_labels import BoundedSources

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from functools import cached_property
 
-from avizor_inference.anomaly.judge import Judge
+from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import Calibration

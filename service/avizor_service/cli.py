@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from avizor_inference.option_groups import GroupedCommand
+from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_service.addresses import bare_host
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings

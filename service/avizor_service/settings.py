@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.engines.open_engine import EMBEDDED
 
 
 @dataclass(frozen=True)

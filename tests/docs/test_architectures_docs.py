@@ -11,7 +11,7 @@ from support.environment import ROOT
 
 from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import ARCHITECTURES
-from avizor_export.architectures.grammar import WORDS, options_of
+from avizor_export.architectures.spec_grammar import WORDS, options_of
 
 PAGE = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
 # Commands, and what the last of a block prints where the page shows it.

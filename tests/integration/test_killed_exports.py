@@ -23,9 +23,9 @@ from support.environment import SCRIPTS
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
-from avizor_export.triton_config.generated import published_settings
+from avizor_export.triton_config.config_pbtxt import published_settings
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine

@@ -19,7 +19,7 @@ from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
-from avizor_export.networks.open import GivenWeights, LoadedNetwork, open_network
+from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
@@ -227,7 +227,7 @@ def test_other_scaling_than_torchvisions_weights_were_trained_with_is_warned_of(
     torch.save(torchvisions("resnet34", classes=1000).state_dict(), tmp_path / "published.pth")
     given = GivenWeights(f"torchvision:IMAGENET1K_V1={tmp_path / 'published.pth'}")
     open_network("resnet34", {}, given, parse_input("image:height=64,width=64,channels=3"), None, "classify")
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.networks.open"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.networks.open_network"]
     assert said == f"torchvision trained these weights on images of mean {MEAN} and std {STD}; --input has others"
 
 

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from avizor_export.cli import export
-from avizor_export.triton_config.generated import published_settings
+from avizor_export.triton_config.config_pbtxt import published_settings
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_export.triton_config.settings import ServingSettings, serving_of
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import read_config

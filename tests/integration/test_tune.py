@@ -28,13 +28,13 @@ from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import optimise
 from avizor_export.live_triton.temporary_model import temporary_model, temporary_name
 from avizor_export.request import ExportRequest
-from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.cli import tune
 from avizor_export.tuning.save import write_tuned
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine

@@ -22,13 +22,13 @@ from training import in_batches, train_classifier
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
 from avizor_export.data.labelled_items import LabelledItems
-from avizor_export.description.layers import layers_of
+from avizor_export.description.graph_layers import layers_of
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.precision.guard import precision_warnings
+from avizor_export.precision.loss_guard import precision_warnings
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.cli import models as list_models
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine

@@ -18,7 +18,7 @@ from torchvision import models as torchvision_models
 from avizor_export.architectures.catalogue import build
 from avizor_export.cli import export
 from avizor_export.parity.ranks import rank_correlation
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.grammar import Token, layer_of_word, of_word, parse_words, refuse_maps
+from avizor_export.architectures.spec_grammar import Token, layer_of_word, of_word, parse_words, refuse_maps
 
 
 class Autoencoder(nn.Module):

@@ -11,9 +11,9 @@ from torch import nn
 
 from avizor_export.architectures import torchvision_networks
 from avizor_export.architectures.autoencoder import Autoencoder
-from avizor_export.architectures.grammar import build_spec, reconstructs
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.map_sizes import Shape
+from avizor_export.architectures.spec_grammar import build_spec, reconstructs
 from avizor_export.architectures.super_resolution import SuperResolution
 from avizor_export.architectures.zfnet import ZFNet
 from avizor_inference.error_text import one_line

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.grammar import map_layers, parse_words
 from avizor_export.architectures.map_sizes import Shape, map_after
+from avizor_export.architectures.spec_grammar import map_layers, parse_words
 
 
 class SuperResolution(nn.Module):

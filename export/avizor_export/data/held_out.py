@@ -17,7 +17,7 @@ from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.files import name_of
 from avizor_inference.items.inputs import InputSpec, TableInput
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 
 LABEL_COLUMN = "label"
 

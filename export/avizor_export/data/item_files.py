@@ -18,7 +18,7 @@ from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.files import name_of
 from avizor_inference.items.inputs import KINDS, InputSpec, TableInput
-from avizor_inference.items.sources import DEFAULT_SOURCE, SourceRule
+from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 
 
 def read_recordings(

@@ -11,14 +11,14 @@ from typing import Any
 import click
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
-from avizor_export.architectures.grammar import GRAMMAR, is_spec, parse_spec, reconstructs
+from avizor_export.architectures.spec_grammar import GRAMMAR, is_spec, parse_spec, reconstructs
 from avizor_export.architectures.torchvision_networks import LAYOUTS
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
 from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.description.targets import layers_of_design, layers_of_file, layers_of_program
+from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import ExportError
-from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.repository.manifest import NAME_PATTERN
 from avizor_inference.repository.models import ModelRepository
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
-from avizor_export.architectures.grammar import reconstructs, words_of
+from avizor_export.architectures.spec_grammar import reconstructs, words_of
+from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.layer import Layer
-from avizor_export.description.layers import layers_of
 from avizor_export.description.stored_weights import load_model
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.pt2_program import load_program

@@ -14,7 +14,7 @@ from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.quiet_libraries import quiet
 from avizor_export.graph.translation_errors import why_invalid, why_untranslated
 from avizor_export.graph.weight_names import network_origins, rename_folded_weights
-from avizor_export.graph.wrapped import WrappedNetwork
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 

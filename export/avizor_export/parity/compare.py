@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from avizor_export.graph.optional_outputs import or_left_out
-from avizor_export.graph.wrapped import WrappedNetwork
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.parity.constant_outputs import same_for_all
 from avizor_export.parity.probe_items import BATCH_SIZES, items_by_kind, rows_of_batch
 from avizor_export.parity.ranks import rank_correlation

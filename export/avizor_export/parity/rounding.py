@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from avizor_export.front_ends.build import build_front_end
-from avizor_export.graph.wrapped import WrappedNetwork
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Array, Items

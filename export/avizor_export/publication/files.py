@@ -15,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.publication.publish import Staging, earlier_digests, write_whole
 from avizor_export.request import ExportRequest
-from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import ServingSettings, with_options
 from avizor_inference.anomaly.calibrate import NormalRecording, calibrate

@@ -32,12 +32,12 @@ from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.save import changed_fields, check_writable, tuned_config, write_tuned
 from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSpace, embedded_groups, triton_groups
 from avizor_inference.arrays import Items
+from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import InputSpec
-from avizor_inference.items.sources import SourceRule
-from avizor_inference.option_groups import GroupedCommand
+from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 _path = click.Path(path_type=Path)

@@ -12,7 +12,7 @@ from typing import Any
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.publication.publish import locked, write_whole
-from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import changes, serving_of, shown
 from avizor_export.tuning.candidates import Candidate

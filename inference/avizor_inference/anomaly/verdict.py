@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import Judge, recordings_needed
+from avizor_inference.anomaly.p_values import Judge, recordings_needed
 
 
 @dataclass(frozen=True)

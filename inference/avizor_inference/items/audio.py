@@ -20,7 +20,7 @@ import soxr
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
-from avizor_inference.items.containers.find import sound_streams
+from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.files import open_file
 from avizor_inference.items.windows import Window, Windower, WindowFormat

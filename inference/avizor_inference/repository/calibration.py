@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from avizor_inference.digests import digest_of
 from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
-from avizor_inference.items.sources import DEFAULT_SOURCE
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.repository.manifest import Manifest, Precision
 from avizor_inference.strict_json import Strict, validation_message
 

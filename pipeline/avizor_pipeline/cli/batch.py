@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
-from avizor_inference.items.sources import DEFAULT_SOURCE
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
 from avizor_pipeline.job import check_models, run_job
+from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
-from avizor_pipeline.outcome import Outcome, pooled_sources
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.reporting.progress import show_progress
@@ -25,8 +25,8 @@ from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner, available_cores
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output import Finished, examine
-from avizor_pipeline.sinks.parts import SourceCount
+from avizor_pipeline.sinks.output_folder import Finished, examine
+from avizor_pipeline.sinks.part_files import SourceCount
 
 _path = click.Path(path_type=Path)
 

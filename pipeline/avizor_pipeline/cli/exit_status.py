@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import click
 
+from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import SettingsError
-from avizor_inference.option_groups import GroupedCommand
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 

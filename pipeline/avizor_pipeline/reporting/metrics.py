@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway
 
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import SettingsError
+from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.outcome import Outcome
-from avizor_pipeline.sinks.parts import Commit
+from avizor_pipeline.sinks.part_files import Commit
 
 PUSH_TIMEOUT_S = 10.0
 

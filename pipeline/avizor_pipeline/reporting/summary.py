@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from avizor_inference.anomaly.judge import recordings_needed
-from avizor_inference.items.sources import DEFAULT_SOURCE
+from avizor_inference.anomaly.p_values import recordings_needed
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.outcome import Outcome, pooled_sources
-from avizor_pipeline.sinks.parts import SourceCount
+from avizor_pipeline.sinks.part_files import SourceCount
 
 _FLAT = (
     f"; files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, so that its folders are the "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shards import Shard
-from avizor_pipeline.sinks.parts import Commit
+from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.part_files import Commit
 
 
 class Runner(Protocol):

@@ -20,12 +20,12 @@ from pathlib import Path
 
 from avizor_inference.errors import JobError
 from avizor_inference.stop_signals import STOP_SIGNALS
-from avizor_pipeline.context import JobContext, open_context
+from avizor_pipeline.job_context import JobContext, open_context
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shard import ShardRun
-from avizor_pipeline.shards import Shard
+from avizor_pipeline.shard_run import ShardRun
+from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import hold_as_worker
-from avizor_pipeline.sinks.parts import Commit
+from avizor_pipeline.sinks.part_files import Commit
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.sinks.writing import writing
+from avizor_pipeline.sinks.write_errors import writing
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.files import LeftOut
+from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from avizor_inference.items.dataset import Entry, list_dataset
-from avizor_inference.items.files import LeftOut, path_of
+from avizor_inference.items.files import path_of
+from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import Content
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 
 
 class FolderSource:

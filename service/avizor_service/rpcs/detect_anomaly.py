@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import require_alpha
+from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import CalibrationError, InvalidInput
 from avizor_service import wire

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from avizor_export.publication.publish import earlier_digests, publish, staging
-from avizor_export.triton_config.generated import generated_config, published_settings
+from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.save import write_tuned

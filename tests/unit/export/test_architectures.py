@@ -12,9 +12,9 @@ from torch import nn
 from torchvision import models
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, build
-from avizor_export.architectures.grammar import build_spec
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.architectures.map_sizes import Shape
+from avizor_export.architectures.spec_grammar import build_spec
 from avizor_export.architectures.zfnet import ZFNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
-from avizor_export.architectures.grammar import GRAMMAR
 from avizor_export.architectures.map_sizes import Shape
+from avizor_export.architectures.spec_grammar import GRAMMAR
 from avizor_export.description.cli import describe
 from avizor_export.description.design_rules import warnings_for
-from avizor_export.description.layers import layers_of
+from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.targets import layers_of_design, layers_of_network
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped import wrap
+from avizor_export.graph.wrapped_network import wrap
 from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
 from avizor_inference.items.inputs import TensorInput
@@ -75,7 +75,7 @@ def test_receptive_fields_grow_with_kernels_and_strides() -> None:
             (1, 32, 32),
             "a kernel of 7x7 past the first layer: 3 of 3x3 see as much, with 27 C^2",
         ),
-        ("conv8 pool conv8k11 pool fc10", (1, 32, 32), "5 of 3x3 see as much, with 45 C^2 weights in place of 121 C^2"),
+        ("conv8 pool conv8k11 pool fc10", (1, 32, 32), "5 of 3x3 see as much, with 45 C^2 weights instead of 121 C^2"),
         ("fc8 latent30", (30,), "latent30 (layer encoder.latent): a latent space of 30 numbers holds the 30 of its input"),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_kernel_of_two_sides_is_compared_with_what_sees_as_much() -> None:
     (warning,) = warnings_for(
         layers_of_network(nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.Conv2d(2, 2, (7, 3), padding=(3, 1))), (1, 8, 8))
     )
-    assert "1 of 3x3 and 2 of 3x1 see as much, with 15 C^2 weights in place of 21 C^2" in warning
+    assert "1 of 3x3 and 2 of 3x1 see as much, with 15 C^2 weights instead of 21 C^2" in warning
 
 
 def test_a_map_that_shrinks_along_one_side_alone_is_seen_to() -> None:

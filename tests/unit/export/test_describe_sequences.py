@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from avizor_export.description.design_rules import warnings_for
+from avizor_export.description.graph_layers import layers_of, parameters_of
 from avizor_export.description.layer import Layer
-from avizor_export.description.layers import layers_of, parameters_of
 from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.description.targets import layers_of_file, layers_of_network
 from avizor_export.graph.to_onnx import to_program
@@ -187,7 +187,7 @@ def layer(parameters: int, again: int = 0, norm: str = "") -> Layer:
             "export folds batch norm into the layers they belong to, and stores equal weights once.",
         ),
         ([layer(10)], 14, "export folds batch norms into the layers before them, and leaves out weights that no output needs."),
-        ([layer(10)], 8, "buffers are no parameters."),
+        ([layer(10)], 8, "buffers are not parameters."),
     ],
 )
 def test_only_causes_that_occur_are_named(layers: list[Layer], total: int, says: str) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped import wrap
+from avizor_export.graph.wrapped_network import wrap
 from avizor_export.networks.factories import load_network
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.request import ExportRequest, resolve
-from avizor_inference.checks.check import check_version
+from avizor_inference.checks.check_version import check_version
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
 from avizor_inference.repository.models import ModelRepository

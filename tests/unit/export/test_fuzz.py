@@ -36,7 +36,7 @@ from avizor_export.description.targets import layers_of_design, layers_of_file
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.weights_files import read_weights
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.cli import models as models_command
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.engines.base import InferRequest

@@ -8,7 +8,7 @@ from torch import nn
 from avizor_export.exporter import export_model
 from avizor_export.networks.labels import read_labels
 from avizor_export.request import ExportRequest
-from avizor_inference.checks.check import check_model
+from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import TensorInput
 from avizor_inference.repository.models import ModelRepository

@@ -21,11 +21,11 @@ def test_figures_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "JSON object of figures"),
-        ("{", "JSON object of figures"),
+        ("[1]", "JSON object of metrics"),
+        ("{", "JSON object of metrics"),
         ('{"a": NaN}', "finite"),
-        ('{"a": ' + "[" * 50_000 + "]" * 50_000 + "}", "JSON object of figures"),
-        ('{"a": ' + "[" * 300 + "]" * 300 + "}", "JSON object of figures"),
+        ('{"a": ' + "[" * 50_000 + "]" * 50_000 + "}", "JSON object of metrics"),
+        ('{"a": ' + "[" * 300 + "]" * 300 + "}", "JSON object of metrics"),
     ],
 )
 def test_an_evaluation_that_no_manifest_holds_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -92,7 +92,7 @@ def test_outputs_are_said_of_this_model(card: str, models: Path) -> None:
     text = (models / "transfers" / "1" / "card.md").read_text(encoding="utf-8")
     assert "super-resolution" not in text
     assert "classifier" not in text
-    assert ": the front end's output as the autoencoder gives it back; in order: amount, hour, country=ES" in text
+    assert ": the front end's output as the autoencoder reconstructs it; in order: amount, hour, country=ES" in text
     assert ": the latent vector\n" in (models / "normal" / "1" / "card.md").read_text(encoding="utf-8")
 
 

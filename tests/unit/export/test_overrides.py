@@ -10,9 +10,9 @@ import pytest
 from support.environment import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
 from avizor_export.triton_config.settings import ServingSettings
-from avizor_export.triton_config.text import config_text
 from avizor_inference.errors import ExportError, RepositoryError
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.triton_config import parse_config

@@ -27,7 +27,7 @@ from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.table import encode_row
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 
 NAN = math.nan
 

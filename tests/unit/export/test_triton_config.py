@@ -10,8 +10,8 @@ from google.protobuf import text_format
 from support.environment import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
+from avizor_export.triton_config.fields_text import ENGINE_CACHE, config_text
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
-from avizor_export.triton_config.text import ENGINE_CACHE, config_text
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import ExportError
 from avizor_inference.items.tensor_spec import TensorSpec

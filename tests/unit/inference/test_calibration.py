@@ -34,8 +34,16 @@ def test_scores_that_are_not_scores_are_refused() -> None:
         calibration(sources={"a": ()})
     with pytest.raises(ValueError, match=r"source 'a' has a score below 0"):
         calibration(short={"a": ((0.0,), (1.0, -0.1))})
-    with pytest.raises(ValueError, match="it holds no recordings"):
+    with pytest.raises(ValueError, match="Value error, it holds no recordings"):
         calibration()
+
+
+@pytest.mark.parametrize("field", [*USUAL, "created", "sources"])
+def test_what_a_calibration_must_say(field: str) -> None:
+    fields = USUAL | {"created": datetime.now(UTC).isoformat(), "sources": {"a": [[1.0]]}}
+    del fields[field]
+    with pytest.raises(ValueError, match=rf"1 validation error for Calibration\n{field}\n  Field required"):
+        Calibration.from_json(json.dumps(fields).encode())
 
 
 def test_a_score_may_be_0() -> None:
@@ -90,7 +98,7 @@ def test_a_calibration_is_read_beside_the_version_it_was_made_with(tmp_path: Pat
 def test_a_file_that_is_not_a_calibration_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     for text, why in (
-        (None, "No such file or directory"),
+        (None, "no such file or directory"),
         ("{}", "model: is missing"),
         (json.dumps(USUAL)[:-1] + ', "version": 2}', "created: is missing"),
     ):

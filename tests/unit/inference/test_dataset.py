@@ -9,10 +9,10 @@ import pytest
 
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.dataset import list_dataset
-from avizor_inference.items.files import LeftOut
+from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.image import ImageFile
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import AudioFile
-from avizor_inference.items.containers.find import AUDIO_SUFFIXES
-from avizor_inference.items.files import LeftOut, find_files, name_of, open_file, path_of
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
+from avizor_inference.items.files import name_of, open_file, path_of
+from avizor_inference.items.find_files import LeftOut, find_files
+from avizor_inference.items.source_rule import SourceRule
 
 
 def found(folder: Path, left_out: LeftOut | None = None) -> list[str]:

@@ -67,6 +67,27 @@ def test_the_modality_tells_the_kind_of_input(fields: dict[str, Any], kind: type
 
 
 @pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ImageInput, IMAGE),
+        (AudioInput, AUDIO),
+        (LogMelFrontEnd, LOG_MEL),
+        (NumberColumn, {"name": "amount"}),
+        (CategoryColumn, {"name": "country", "categories": ["ES"]}),
+        (TableFrontEnd, {"columns": [NUMBER]}),
+        (TableInput, {"front_end": {"columns": [NUMBER]}}),
+        (TensorInput, {"item_shape": [3]}),
+        (TensorSpec, {"name": "x", "dtype": "uint8", "item_shape": [3]}),
+    ],
+)
+def test_what_a_description_must_say(kind: type[Strict], fields: dict[str, Any]) -> None:
+    kind.model_validate(fields)
+    for field in fields:
+        rest = {name: value for name, value in fields.items() if name != field}
+        assert refusal(kind, rest) == f"{field}: is missing"
+
+
+@pytest.mark.parametrize(
     ("kind", "fields", "field", "least"),
     [
         (ImageInput, IMAGE, "height", 1),

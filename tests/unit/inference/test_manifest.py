@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from support.manifests import CREATED, VARIANT, manifest, manifest_fields
 
 from avizor_inference.errors import VersionRefused
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Provenance
+from avizor_inference.strict_json import validation_message
 
 
 def refusal(folder: Path, **changes: Any) -> str:
@@ -49,7 +51,7 @@ def test_a_manifest_is_written_as_indented_json_and_read_again(tmp_path: Path) -
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VersionRefused) as caught:
         Manifest.read(tmp_path / "gone")
-    assert str(caught.value) == f"{tmp_path / 'gone'}: cannot be read (No such file or directory); export the model again"
+    assert str(caught.value) == f"{tmp_path / 'gone'}: cannot be read (no such file or directory); export the model again"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,24 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 )
 def test_wrong_fields_are_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     assert refusal(tmp_path, **changes) == says
+
+
+@pytest.mark.parametrize("field", manifest_fields())
+def test_what_a_manifest_must_say(field: str) -> None:
+    fields = manifest_fields()
+    del fields[field]
+    with pytest.raises(ValidationError) as caught:
+        Manifest.model_validate(fields)
+    assert validation_message(caught.value) == f"{field}: is missing"
+
+
+@pytest.mark.parametrize("field", manifest_fields()["provenance"])
+def test_what_a_provenance_must_say(field: str) -> None:
+    fields = manifest_fields()["provenance"]
+    del fields[field]
+    with pytest.raises(ValidationError) as caught:
+        Provenance.model_validate(fields)
+    assert validation_message(caught.value) == f"{field}: is missing"
 
 
 def test_an_input_whose_items_cannot_travel_is_refused(tmp_path: Path) -> None:

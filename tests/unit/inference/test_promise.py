@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.calibrations import Recordings, calibration
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import Judge
+from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import verdict
 
 ALPHAS = (0.5, 0.34, 0.25, 0.2, 0.1, 0.05)

@@ -58,7 +58,7 @@ def test_numbers_without_end_are_refused(number: str) -> None:
     "text", ['{"title": "a", "title": "b"}', '{"title": "a", "shape": {"kind": "circle", "radius": 1, "radius": 1}}']
 )
 def test_a_key_that_is_there_twice_is_refused_at_any_depth(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^'(title|radius)' stands twice in one object$"):
+    with pytest.raises(ValueError, match=r"^'(title|radius)' is repeated in one object$"):
         Drawing.from_json(text.encode())
 
 

@@ -5,7 +5,7 @@ import pytest
 from support.calibrations import Recordings, calibration
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import Judge, require_alpha
+from avizor_inference.anomaly.p_values import Judge, require_alpha
 from avizor_inference.anomaly.verdict import Verdict, verdict
 
 ITEM = ItemScore.of(np.array([50.0]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from avizor_inference.items.dataset import Entry
 from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
-from avizor_pipeline.sinks.parts import Commit, PartWriter
+from avizor_pipeline.sinks.part_files import Commit, PartWriter
 
 
 def settings(*roots: Path, **changes: Any) -> JobSettings:

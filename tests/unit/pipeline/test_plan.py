@@ -9,8 +9,8 @@ from unit.pipeline.jobs import settings
 
 from avizor_inference.errors import DatasetError, JobError, SettingsError
 from avizor_pipeline.plan import plan_job
-from avizor_pipeline.shards import shards
-from avizor_pipeline.sources.open import open_source
+from avizor_pipeline.sharding import shards
+from avizor_pipeline.sources.open_source import open_source
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from support.calibrations import calibration
 from unit.pipeline.jobs import entry
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import Judge
+from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import MediaError
 from avizor_inference.items.kinds.base import Span
@@ -25,7 +25,7 @@ from avizor_pipeline.rows import (
     verdict_columns,
     window_row,
 )
-from avizor_pipeline.sinks.parts import SourceCount
+from avizor_pipeline.sinks.part_files import SourceCount
 
 JUDGE = Judge(calibration({"a": tuple((float(score),) for score in range(1, 20))}))  # 19 items with scores 1 to 19
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel, open_models
-from avizor_pipeline.outcome import Outcome
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import summary_lines
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.sinks.parts import Commit, SourceCount
+from avizor_pipeline.sinks.part_files import Commit, SourceCount
 
 OUT = Path("results")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -78,9 +79,14 @@ async def _echo_stream(requests: AsyncIterator[bytes], context: grpc.aio.Service
 
 
 def _code(channel: grpc.Channel, method: str, metadata: Metadata) -> tuple[str, str]:
-    """Call `/service/method`: the code and the details of the answer."""
+    """Call `/service/method`: the code and the details of the answer. `Silent` sends nothing until the call has ended."""
     try:
-        if method.endswith("Many"):
+        if method.endswith("Silent"):
+            end = threading.Event()
+            call = channel.stream_stream(method)((b"" for _ in range(1) if end.wait()), metadata=metadata, timeout=20)
+            call.add_done_callback(lambda _: end.set())
+            assert list(call) == [b""]
+        elif method.endswith("Many"):
             assert list(channel.stream_stream(method)(iter([b"a", b"b"]), metadata=metadata)) == [b"a", b"b"]
         else:
             assert channel.unary_unary(method)(b"a", metadata=metadata) == b"a"
@@ -95,7 +101,7 @@ async def _codes(metrics: Metrics, calls: Sequence[tuple[str, Metadata]]) -> lis
     server = grpc.aio.server(interceptors=[TokenInterceptor(HEADERS, metrics)])
     server.add_generic_rpc_handlers(
         (
-            grpc.method_handlers_generic_handler("test.Echo", {"One": one, "Many": many}),
+            grpc.method_handlers_generic_handler("test.Echo", {"One": one, "Many": many, "Silent": many}),
             grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": one}),
         )
     )
@@ -135,6 +141,10 @@ def test_every_token_of_the_file_is_let_in_and_nothing_else(method: str) -> None
     results, turned_away = codes([(method, metadata) for metadata in (*right, *wrong)])
     assert results == [LET_IN] * len(right) + [REFUSED] * len(wrong)
     assert turned_away == len(wrong)
+
+
+def test_a_stream_without_a_token_is_refused_before_anything_is_sent() -> None:
+    assert codes([("/test.Echo/Silent", [])]) == ([REFUSED], 1.0)
 
 
 def test_health_is_answered_without_a_token() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from avizor_inference.items.containers.find import AUDIO_SUFFIXES
+from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
 from avizor_inference.items.kinds.base import FileContent, ItemInput, Row, Span
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat

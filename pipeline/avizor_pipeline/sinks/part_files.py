@@ -20,7 +20,7 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
 from avizor_pipeline.sinks.tables import TABLES
-from avizor_pipeline.sinks.writing import writing
+from avizor_pipeline.sinks.write_errors import writing
 
 COMMITS = "commits"
 

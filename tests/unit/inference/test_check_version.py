@@ -12,7 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from avizor_inference.checks.check import check_model, model_notes
+from avizor_inference.checks.check_version import check_model, model_notes
 from avizor_inference.cli import models as models_command
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine

@@ -10,7 +10,7 @@ import pytest
 from unit.pipeline.jobs import write_shard
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.sinks.parts import ROW_GROUP, Commit, PartWriter, SourceCount, find_damage, read_commit
+from avizor_pipeline.sinks.part_files import ROW_GROUP, Commit, PartWriter, SourceCount, find_damage, read_commit
 
 SHARD = "0123456789abcdef"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unit.pipeline.jobs import entry, settings
 
-from avizor_pipeline.shards import SHARD_BYTES, SHARD_FILES, shards
+from avizor_pipeline.sharding import SHARD_BYTES, SHARD_FILES, shards
 
 
 def test_shards_are_the_same_each_time_and_hold_every_entry_once_in_order() -> None:

@@ -10,9 +10,9 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, changes, serving_of, shown, with_options
-from avizor_export.triton_config.text import config_text
 from avizor_inference.errors import AvizorError, ExportError
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Manifest

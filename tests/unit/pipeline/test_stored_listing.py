@@ -8,7 +8,7 @@ import pytest
 from unit.pipeline.jobs import entry
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.sources.listing import changes_since, write_listing
+from avizor_pipeline.sources.stored_listing import changes_since, write_listing
 
 BEFORE = [entry(f"{number}.wav") for number in range(150)]
 

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from torch import nn
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, IMAGENET, build, build_autoencoder, check_choice, variants_of
-from avizor_export.architectures.grammar import is_spec, reconstructs
+from avizor_export.architectures.spec_grammar import is_spec, reconstructs
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.architecture_variants import settings_for
 from avizor_export.networks.factories import load_network

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from avizor_inference.anomaly.judge import under_calibrated
-from avizor_inference.items.files import LeftOut
+from avizor_inference.anomaly.p_values import under_calibrated
+from avizor_inference.items.find_files import LeftOut
 from avizor_inference.repository.calibration import Calibration
-from avizor_pipeline.sinks.parts import Commit, SourceCount
+from avizor_pipeline.sinks.part_files import Commit, SourceCount
 
 
 @dataclass

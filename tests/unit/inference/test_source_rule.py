@@ -7,7 +7,7 @@ from pathlib import PurePath
 import pytest
 
 from avizor_inference.errors import SettingsError
-from avizor_inference.items.sources import SourceRule
+from avizor_inference.items.source_rule import SourceRule
 
 
 def test_without_a_pattern_the_source_is_the_first_folder() -> None:

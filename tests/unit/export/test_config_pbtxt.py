@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.triton_config.generated import expected_settings, generated_config, published_settings
+from avizor_export.triton_config.config_pbtxt import expected_settings, generated_config, published_settings
+from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of
-from avizor_export.triton_config.text import config_text
 from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.measure import with_candidate
 from avizor_export.tuning.save import check_writable, write_tuned

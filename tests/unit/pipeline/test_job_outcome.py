@@ -1,8 +1,8 @@
 from support.calibrations import Recordings, calibration
 
 from avizor_inference.repository.calibration import Calibration
-from avizor_pipeline.outcome import pooled_sources
-from avizor_pipeline.sinks.parts import SourceCount
+from avizor_pipeline.job_outcome import pooled_sources
+from avizor_pipeline.sinks.part_files import SourceCount
 
 
 def counted(whole: dict[str, int], short: dict[str, int]) -> Calibration:

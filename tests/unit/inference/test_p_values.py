@@ -10,7 +10,7 @@ import pytest
 from support.calibrations import Recordings, calibration
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.judge import Judge, recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.p_values import Judge, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED
 

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from avizor_inference.option_groups import GroupedCommand
+from avizor_inference.cli_option_groups import GroupedCommand
 
 
 def test_options_are_shown_in_the_order_of_their_groups_and_the_rest_last() -> None:

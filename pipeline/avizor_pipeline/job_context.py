@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from avizor_inference.anomaly.judge import Judge
-from avizor_inference.engines.open import EMBEDDED
+from avizor_inference.anomaly.p_values import Judge
+from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.batching import Batcher
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sources.base import Source
-from avizor_pipeline.sources.open import open_source
+from avizor_pipeline.sources.open_source import open_source
 
 # With a server, so many batches run while this worker decodes.
 REMOTE_BATCHES_IN_FLIGHT = 4

@@ -6,13 +6,13 @@ import os
 from typing import BinaryIO
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.containers.chunks import chunk_stream, dialect_of
+from avizor_inference.items.containers.au_nist import au_stream, nist_stream
 from avizor_inference.items.containers.flac import flac_stream
-from avizor_inference.items.containers.headers import au_stream, nist_stream
 from avizor_inference.items.containers.mpeg import mpeg_stream
 from avizor_inference.items.containers.ogg import ogg_streams
 from avizor_inference.items.containers.stream import Stream, read_at
 from avizor_inference.items.containers.tags import after_id3v2
+from avizor_inference.items.containers.wav_aiff_caf import chunk_stream, dialect_of
 
 # The longest of the marks that tell one container from another.
 _MARK = 16

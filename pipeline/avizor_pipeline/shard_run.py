@@ -14,7 +14,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
-from avizor_pipeline.context import JobContext, RowKey
+from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.rows import (
     TableRow,
@@ -27,8 +27,8 @@ from avizor_pipeline.rows import (
     verdict_columns,
     window_row,
 )
-from avizor_pipeline.shards import Shard
-from avizor_pipeline.sinks.parts import Commit, PartWriter
+from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.part_files import Commit, PartWriter
 
 
 @dataclass

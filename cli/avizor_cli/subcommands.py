@@ -1,0 +1,46 @@
+"""The sub-commands of the installed components, found through entry points; one whose extra is missing says what to install."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+GROUP = "avizor.commands"
+
+
+class SubCommands(click.Group):
+    """Loads a sub-command's module only when it is called, so that `avizor models` does not wait for torch."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(_commands())
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Load a command; None if there is none of that name."""
+        entry = _commands().get(name)
+        if entry is None:
+            return None
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            return _unavailable(entry, error)
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _commands() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
+    """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
+    extra = entry.module.partition(".")[0].removeprefix("avizor_")  # a package is named for its extra
+    message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
+
+    def fail(**_: object) -> None:
+        raise click.ClickException(message)
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    short = f"Not installed: needs avizor[{extra}]."
+    return click.Command(entry.name, callback=fail, help=f"({message})", short_help=short, context_settings=settings)
