@@ -1,7 +1,7 @@
 """A new kind of item names itself in three files outside its own, and then everything works (docs/architecture.md).
 
-The packages are copied. Video (tests/support/new_kind) is added to the copy in the way that the page says. The export command and
-the gateway's translation use it there.
+The packages are copied. Video (tests/support/new_kind) is added to the copy in the way that the page says, and used there by
+the export command and the gateway's translation.
 """
 
 from __future__ import annotations
@@ -65,12 +65,14 @@ item = decode_item(wire.content(pb.Item(video=Path("films/a/0.film").read_bytes(
 assert item.rows.shape == (1, 2, 8, 8)
 with pytest.raises(InvalidInput, match="the item holds image; the model takes video"):
     decode_item(wire.content(pb.Item(image=b"")), version.manifest.input)
-with pytest.raises(InvalidInput, match="send an image, audio, a row, a video or a tensor"):
+with pytest.raises(InvalidInput, match="send an image, audio, a video, a row or a tensor"):
     wire.content(pb.Item())
 """
 
 
-def field(name: str, number: int, kind: FieldDescriptorProto.Type.ValueType, message: str = "") -> FieldDescriptorProto:
+def field(
+    name: str, number: int, kind: FieldDescriptorProto.Type.ValueType, message: str | None = None
+) -> FieldDescriptorProto:
     return FieldDescriptorProto(
         name=name, number=number, type=kind, type_name=message, label=FieldDescriptorProto.LABEL_OPTIONAL, json_name=name
     )
