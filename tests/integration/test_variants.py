@@ -56,7 +56,13 @@ def digits() -> nn.Module:
 
 
 def request(**changes: Any) -> ExportRequest:
-    settings = {"name": "m", "task": "classify", "input": IMAGE, "labels": list("0123456789"), "max_batch_size": 32}
+    settings = {
+        "name": "m",
+        "task": "classify",
+        "input": IMAGE,
+        "labels": list("0123456789"),
+        "serving": {"max_batch_size": 32},
+    }
     return ExportRequest(**{**settings, **changes})
 
 
