@@ -332,7 +332,7 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
         ),
         (
             ("digits", "--engine", "triton://127.0.0.1:1"),
-            r"no Triton answers at 127\.0\.0\.1:1: .*; start it, and check that gRPC reaches it",
+            r"no Triton answers at 127\.0\.0\.1:1: .*; start it, and check",
         ),
         (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the embedded engine"),
         (("digits", "--plot", "out.xyz"), r"out\.xyz does not end in \.png"),
