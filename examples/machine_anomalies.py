@@ -4,6 +4,15 @@
 
 Generates the data first if there is none (see machine_sounds.py): `train` and `calibration` hold normal recordings only, `test`
 also faulty ones, which are never used for training or calibration.
+
+It prints, before what it published:
+
+    ROC AUC over 464 recordings: 0.991; loudness and brightness alone: 0.510
+      bearing        0.990   (fault to signal -21 to -12 dB)
+      imbalance      0.998   (fault to signal -10 to -3 dB)
+      rubbing        0.999   (fault to signal -18 to -11 dB)
+      missing_blade  0.970   (fault to signal -7 to -2 dB)
+      dropout        0.993   (fault to signal -16 to -11 dB)
 """
 
 from __future__ import annotations

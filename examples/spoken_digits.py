@@ -4,6 +4,12 @@
 
 The Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset) is such a folder. Its official test split has
 the indices 0 to 4 of each digit and speaker.
+
+It prints at its end:
+
+    accuracy on the test split (indices 0-4): 0.9933 of 300 recordings
+    published models/spoken-digits/1: classify, 0.25 MB, sha256 09ff6b44cd59
+      parity  probabilities: torch 2.14.1 and ONNX Runtime differ by at most 7.7e-07 (random, batch of 3)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""anomaly/judge.py: p-values by hand, which recordings they come from, and what an alpha needs."""
+"""anomaly/p_values.py: p-values by hand, which recordings they come from, and what an alpha needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from support.calibrations import Recordings, calibration
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.p_values import Judge, recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.p_values import Judge, PValue, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED
 
@@ -89,7 +89,7 @@ def test_recordings_of_each_kind_are_counted_over_all_sources() -> None:
 def test_a_score_that_is_no_number_is_the_most_unusual() -> None:
     by_many = judge(a=[[1.0]] * 99)
     for odd in (np.nan, np.inf):
-        assert p_value(by_many, "a", [odd]) == 1 / 100
+        assert p_value(by_many, "a", [odd]) == by_many.item_p_value("a", odd).value == 1 / 100
         assert by_many.window_p_values("a", np.array([odd]))[0][0] == 1 / 100
 
 
@@ -173,3 +173,18 @@ def test_windows_of_a_source_that_was_never_calibrated_are_compared_with_all() -
     p_values, judged_by = judge(a=[[1.0]] * 3).window_p_values("b", np.array([2.0, 0.5]))
     np.testing.assert_allclose(p_values, [1 / 4, 1.0])
     assert judged_by == [POOLED, POOLED]
+
+
+def test_a_source_that_is_alone_gives_the_smallest_p_value_itself() -> None:
+    assert judge(a=[[1.0]] * 3).item_p_value("a", 2.0) == PValue(1 / 4, "a")
+
+
+@pytest.mark.parametrize("windows", [(6, 1), (1, 10, 1)])
+def test_no_rounding_of_shares_makes_a_p_value_larger_than_1(windows: tuple[int, ...]) -> None:
+    p_values, _ = judge(a=[[1.0] * count for count in windows]).window_p_values("a", np.array([0.5]))
+    assert p_values.tolist() == [1.0]
+
+
+def test_a_p_value_does_not_change() -> None:
+    with pytest.raises(AttributeError, match="cannot assign"):
+        PValue(0.5, "a").value = 0.1  # type: ignore[misc]
