@@ -47,7 +47,7 @@ def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(
     )
     CliRunner().invoke(export, [*arguments, *options], catch_exceptions=False)
     assert serving_of(read_config(tmp_path / "models/m/config.pbtxt")) == wanted
-    with pytest.raises(ExportError, match="preferred batch size 8 is over the largest, max_batch_size 6"):
+    with pytest.raises(ExportError, match="preferred batch size 8 is over max_batch_size 6"):
         export.main([*arguments, "--max-batch-size", "6", "--preferred-batch-size", "8"], standalone_mode=False)
     assert ModelRepository(tmp_path / "models").versions("m") == [1]
     # Overrides are merged over what the options ask for; a size that no longer fits is dropped.

@@ -29,7 +29,7 @@ def taken_port() -> str:
         ("empty", [], 1, "no audio files"),
         ("few", ["--models", "nowhere"], 1, "is not a folder"),
         ("few", ["--model", "gone"], 1, "no model named 'gone'"),
-        ("few", ["--alpha", "0.001"], 1, "needs at least 999 normal recordings"),
+        ("few", ["--alpha", "0.001"], 1, "needs at least 999 normal items"),
         ("few", ["--alpha", "7"], 1, "--alpha 7 is not between 0 and 1"),
         ("few", ["--engine", "triton://127.0.0.1:1"], 1, "is away"),
         ("few", ["--engine", "tensorrt"], 1, "engine 'tensorrt' is not known"),

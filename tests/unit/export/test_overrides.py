@@ -152,7 +152,7 @@ def test_what_export_determines_cannot_be_overridden(overrides: str, message: st
     ("overrides", "message"),
     [
         ("instance_group [ { kind: KIND_GPU, count: -1 } ]", "instances is -1"),
-        ("dynamic_batching { preferred_batch_size: [ 65 ] }", "preferred batch size 65 is over the largest"),
+        ("dynamic_batching { preferred_batch_size: [ 65 ] }", "preferred batch size 65 is over max_batch_size 64"),
         ('parameters { key: "intra_op_thread_count", value: { string_value: "two" } }', "intra_op_thread_count is 'two'"),
     ],
 )

@@ -59,7 +59,7 @@ TEN = np.array([*range(10)] * 20)
     [
         ("reconstruct", 0.5, HALF, "is what chance gives"),
         ("reconstruct", 0.45, HALF, "is what chance gives"),
-        ("reconstruct", 0.0116, HALF, "with the labels the other way round it would be 0.9884; see which items"),
+        ("reconstruct", 0.0116, HALF, "with the labels swapped it would be 0.9884; check which items"),
         ("reconstruct", 0.0116, RARE, "far below what chance gives"),
         ("reconstruct", 0.41, RARE, "is what chance gives"),
         ("classify", 0.5, HALF, "is what chance gives"),

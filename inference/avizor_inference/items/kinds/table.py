@@ -31,12 +31,12 @@ class NumberColumn(Strict):
 
     kind: Literal["number"] = "number"
     name: str = Field(min_length=1)
-    fill: float = Field(default=0.0, allow_inf_nan=False, description="in place of a missing value")
-    lower: float | None = Field(default=None, allow_inf_nan=False, description="least value; lower ones are clipped")
-    upper: float | None = Field(default=None, allow_inf_nan=False, description="largest value; higher ones are clipped")
+    fill: float = Field(default=0.0, description="in place of a missing value")
+    lower: float | None = Field(default=None, description="least value; lower ones are clipped")
+    upper: float | None = Field(default=None, description="largest value; higher ones are clipped")
     scale: Literal["linear", "log1p"] = Field(default="linear", description="log1p: log(1 + value), for amounts and counts")
-    mean: float = Field(default=0.0, allow_inf_nan=False)
-    std: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> NumberColumn:
