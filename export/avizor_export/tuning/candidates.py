@@ -102,9 +102,8 @@ class Choice:
 def choose(measured: Sequence[Measured], max_p99_ms: float | None) -> Choice:
     """Return the candidate with the highest throughput whose p99 is within the limit.
 
-    Without a limit, return the one with the lowest p99 among those near the best throughput (NEAR_THE_BEST).
-
-    Raises ExportError if no candidate is within the limit.
+    Without a limit, return the one with the lowest p99 among those near the best throughput (NEAR_THE_BEST). Raises
+    ExportError if no candidate is within the limit.
     """
     if max_p99_ms is None:
         best = max(candidate.rows_per_s for candidate in measured)
