@@ -336,7 +336,7 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
         ),
         (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the embedded engine"),
         (("digits", "--plot", "out.xyz"), r"out\.xyz does not end in \.png"),
-        (("digits", "--plot", "file.txt/out.png"), "its folder cannot be made"),
+        (("digits", "--plot", "file.txt/out.png"), "its folder cannot be created"),
         (("digits", "--plot", "folder.png"), r"folder\.png cannot be written"),
     ],
 )
