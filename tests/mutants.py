@@ -1,4 +1,4 @@
-"""Mutation testing: how many small faults, planted in the code that promises most, do the unit tests beside it catch?
+"""Mutation testing: count how many small faults, planted in the most important code, its unit tests catch.
 
     python tests/mutants.py [PART OF A PATH]
 

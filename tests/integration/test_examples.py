@@ -1,4 +1,4 @@
-"""The examples reach the metrics that the README promises. Minutes of training: `make test-slow`."""
+"""The examples reach the metrics that the README promises. They train for minutes: `make test-slow`."""
 
 from __future__ import annotations
 

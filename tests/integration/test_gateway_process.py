@@ -1,4 +1,4 @@
-"""The gateway as a process: how it starts and stops, its limits and tokens, and an engine that is away."""
+"""The gateway process starts and stops cleanly, keeps its limits, checks tokens, and survives an engine that is down."""
 
 from __future__ import annotations
 

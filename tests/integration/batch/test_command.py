@@ -1,4 +1,4 @@
-"""The batch job as a user runs it: the real command, real files, real worker processes."""
+"""The batch command works as users run it: real files, real worker processes."""
 
 from __future__ import annotations
 

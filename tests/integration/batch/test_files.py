@@ -1,4 +1,4 @@
-"""A batch job over a folder as folders are: files of every kind, lying headers, odd names. One file costs itself alone."""
+"""A batch job over a realistic folder: files of every kind, wrong headers, odd names. A bad file affects only itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Pushgateway is told of a job, however it ends; a dry run ends alike and tells nothing."""
+"""A job pushes its result to the Pushgateway however it ends; a dry run has the same exit codes and pushes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: normal recordings are scored by the real engine, and kept by source and by length."""
+"""anomaly/calibrate.py: normal items are scored by the real engine, and kept by source and by length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""items/files.py: what may lie in a folder besides good files: found by one rule, counted if left out, never waited for."""
+"""items/files.py and find_files.py: other things than good files in a folder are found, counted, and never waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""anomaly/p_values.py: p-values by hand, which recordings they come from, and what an alpha needs."""
+"""anomaly/p_values.py: p-values by hand, the sources they come from, and the number of items that an alpha needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""anomaly/verdict.py: what is said of one item, and what is not."""
+"""anomaly/verdict.py: the verdict on an item, and why there is none."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""rows.py: what each row says."""
+"""rows.py: the values of each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""containers/chunks.py: WAV and its like are heard to their end, whatever their headers say, or refused with the reason."""
+"""containers/wav_aiff_caf.py: WAV and similar files are read to their end despite wrong headers, or refused with the reason."""
 
 from __future__ import annotations
 
