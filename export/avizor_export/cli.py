@@ -174,12 +174,12 @@ def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedN
 
 
 _WEIGHTS_INSIDE = "an .onnx file has its weights inside"
-_NOT_FOR_CLASSIFIERS = "is for autoencoders: it gives scores their p-values; real items come by --items"
+_NOT_FOR_CLASSIFIERS = "is for autoencoders, whose scores get p-values by it; give real items with --items"
 
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """The command line of `avizor export`: a field for each option; serving holds those options of serving that were given."""
+    """Hold the command line of `avizor export`: a field for each option. serving: the serving options that were given."""
 
     network: str
     name: str
