@@ -117,7 +117,7 @@ def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp
         "--input", "tensor:name=x,item_shape=1/16/17", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "has no embedding; keep what gives the latent vector as the module's attribute `encoder`" in result.stderr
+    assert "has no embedding; keep the part that returns the latent vector as the attribute `encoder`" in result.stderr
 
 
 def test_a_factory_whose_weights_are_random_is_refused_unless_they_are_meant(tmp_path: Path) -> None:

@@ -98,7 +98,10 @@ class _OpenEmbedded:
     subject: Subject
 
     def call(self, candidate: Candidate) -> Call:
-        return _embedded_call(self.engine, self.subject, candidate.batch)
+        version, items = self.subject.version, self.subject.items
+        inputs = {self.subject.input: np.resize(items, (candidate.batch, *items.shape[1:]))}
+        request = InferRequest(version.name, inputs, [self.subject.output], version=version.version)
+        return lambda: self.engine.infer(request)
 
 
 @dataclass(frozen=True)
@@ -134,36 +137,33 @@ class _OpenTriton:
     name: str
 
     def call(self, candidate: Candidate) -> Call:
-        return _triton_call(self.engine, self.subject, self.name)
+        items = cycle([{self.subject.input: item[None]} for item in self.subject.items])
+        outputs = [self.subject.output]
+        return lambda: self.engine.infer(InferRequest(self.name, next(items), outputs, timeout_s=TIMEOUT_S))
 
 
 def with_candidate(config: ModelConfig, candidate: Candidate) -> ModelConfig:
-    """Return a copy of the configuration with the candidate's values."""
-    changed = ModelConfig()
-    changed.CopyFrom(config)
-    apply_candidate(changed, candidate)
-    return changed
-
-
-def apply_candidate(config: ModelConfig, candidate: Candidate) -> None:
-    """Write a candidate's values into a configuration, and leave all other fields unchanged.
+    """Return a copy of the configuration with the candidate's values; all other fields are unchanged.
 
     A measurement with the embedded engine says nothing about a server's batching, so preferred batch sizes are left unchanged
     (a preferred size of 1 would end batching). It says something about instances only if they run on the CPU.
     """
+    changed = ModelConfig()
+    changed.CopyFrom(config)
     if sets_instances(config, candidate):
-        group = config.instance_group[0] if config.instance_group else config.instance_group.add()
+        group = changed.instance_group[0] if changed.instance_group else changed.instance_group.add()
         group.count = candidate.instances
     if candidate.threads:
-        config.parameters[THREADS_PARAMETER].string_value = str(candidate.threads)
-    elif THREADS_PARAMETER in config.parameters:
-        del config.parameters[THREADS_PARAMETER]
+        changed.parameters[THREADS_PARAMETER].string_value = str(candidate.threads)
+    elif THREADS_PARAMETER in changed.parameters:
+        del changed.parameters[THREADS_PARAMETER]
     if candidate.queue_delay_us is None:
-        config.parameters[BATCH_PARAMETER].string_value = str(candidate.batch)
-        return
-    config.dynamic_batching.max_queue_delay_microseconds = candidate.queue_delay_us
-    if set(config.dynamic_batching.preferred_batch_size) != set(candidate.preferred):
-        _set_preferred(config, candidate.preferred)
+        changed.parameters[BATCH_PARAMETER].string_value = str(candidate.batch)
+        return changed
+    changed.dynamic_batching.max_queue_delay_microseconds = candidate.queue_delay_us
+    if set(changed.dynamic_batching.preferred_batch_size) != set(candidate.preferred):
+        _set_preferred(changed, candidate.preferred)
+    return changed
 
 
 def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
@@ -180,14 +180,3 @@ def sets_instances(config: ModelConfig, candidate: Candidate) -> bool:
     # Without an instance group, Triton chooses the device itself.
     on_cpu = bool(config.instance_group) and all(group.kind == group.KIND_CPU for group in config.instance_group)
     return candidate.queue_delay_us is not None or on_cpu
-
-
-def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:
-    name, version = subject.version.name, subject.version.version
-    inputs = {subject.input: np.resize(subject.items, (batch, *subject.items.shape[1:]))}
-    return lambda: engine.infer(InferRequest(name, inputs, [subject.output], version=version))
-
-
-def _triton_call(engine: TritonEngine, subject: Subject, name: str) -> Call:
-    items = cycle([{subject.input: item[None]} for item in subject.items])
-    return lambda: engine.infer(InferRequest(name, next(items), [subject.output], timeout_s=TIMEOUT_S))

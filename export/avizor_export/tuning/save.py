@@ -93,7 +93,7 @@ def _writing(models: Path, name: str) -> Iterator[None]:
 
 
 def _settings_of(config: ModelConfig, candidate: Candidate) -> dict[str, Any]:
-    """Return the settings of a candidate by name: the same as `apply_candidate` writes for a measurement."""
+    """Return the settings of a candidate by name: the same as `with_candidate` sets for a measurement."""
     values: dict[str, Any] = {"intra_op_threads": candidate.threads}
     if sets_instances(config, candidate):
         values["instances"] = candidate.instances
