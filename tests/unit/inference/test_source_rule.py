@@ -1,4 +1,4 @@
-"""items/sources.py: which source a file is of."""
+"""items/source_rule.py: which source a file is of."""
 
 from __future__ import annotations
 
