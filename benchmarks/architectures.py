@@ -41,7 +41,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
+from avizor_inference.items.input_spec import ImageFrontEnd, ImageInput
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 SPEC = "conv32x2bn pool conv64x2bn pool drop0.25 fc256 drop fc10"

@@ -25,7 +25,7 @@ from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.precision.speed import one_thread
-from avizor_inference.items.inputs import LogMelFrontEnd
+from avizor_inference.items.input_spec import LogMelFrontEnd
 
 # Windows and their seconds.
 SHAPES = [(10, 1), (1, 10)]

@@ -33,7 +33,7 @@ from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 from avizor_inference.repository.reports import SpeedComparison, VariantReport
 
 PROMISED = 2.5

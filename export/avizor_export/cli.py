@@ -39,7 +39,7 @@ from avizor_export.triton_config.cli_options import chosen_options, serving_opti
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion

@@ -26,7 +26,7 @@ from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.loss_guard import Guard, make_version, refusal_message
+from avizor_export.precision.accuracy_guard import Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -44,7 +44,7 @@ from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion

@@ -8,9 +8,9 @@ import click
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
-from avizor_export.precision.loss_guard import precision_warnings
+from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion

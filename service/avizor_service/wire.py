@@ -14,7 +14,7 @@ from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.inputs import CONTENTS, InputSpec
+from avizor_inference.items.input_spec import CONTENTS, InputSpec
 from avizor_inference.items.kinds.base import Content, Span
 from avizor_inference.items.kinds.table import Value
 from avizor_inference.items.tensor_spec import TensorSpec

@@ -11,7 +11,7 @@ from support.environment import ROOT
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
-from avizor_inference.items.inputs import (
+from avizor_inference.items.input_spec import (
     AudioInput,
     CategoryColumn,
     ImageFrontEnd,

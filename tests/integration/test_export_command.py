@@ -14,7 +14,7 @@ from support.sounds import SAMPLE_RATE, tone, write_wav
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.items.inputs import AudioInput, CategoryColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import AudioInput, CategoryColumn, TableFrontEnd, TableInput
 from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")

@@ -21,7 +21,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 
 def test_sigterm_lets_a_running_call_finish(models: Path) -> None:

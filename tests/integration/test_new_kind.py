@@ -26,7 +26,7 @@ OWN_FILES = {
 }
 # File -> what stands there, and what is written after it.
 NAMED_IN = {
-    "inference/avizor_inference/items/inputs.py": [
+    "inference/avizor_inference/items/input_spec.py": [
         ("ImageInput | AudioInput", " | VideoInput"),
         (
             "from avizor_inference.items.kinds.tensor import TensorInput\n",

@@ -17,7 +17,7 @@ from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 
 
 def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 
 SAMPLE_RATE = 8000
 

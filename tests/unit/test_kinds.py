@@ -12,13 +12,13 @@ from support.environment import ROOT
 from avizor.v1 import inference_pb2 as pb
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
-from avizor_inference.items.inputs import CONTENTS, KINDS
+from avizor_inference.items.input_spec import CONTENTS, KINDS
 
 NAMES = "ImageInput AudioInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd TableFrontEnd ImageFile SoundFile TableRow"
 CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
 # Modules outside of the kinds' own that name one in code, and why.
 REASONS = {
-    "inference/avizor_inference/items/inputs.py": "the union",
+    "inference/avizor_inference/items/input_spec.py": "the union",
     "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
     "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",

@@ -15,8 +15,8 @@ from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.files import name_of
-from avizor_inference.items.inputs import InputSpec, TableInput
+from avizor_inference.items.file_access import name_of
+from avizor_inference.items.input_spec import InputSpec, TableInput
 from avizor_inference.items.source_rule import SourceRule
 
 LABEL_COLUMN = "label"

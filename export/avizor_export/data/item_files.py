@@ -16,8 +16,8 @@ from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError, MediaError
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
-from avizor_inference.items.files import name_of
-from avizor_inference.items.inputs import KINDS, InputSpec, TableInput
+from avizor_inference.items.file_access import name_of
+from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from torch import Tensor, nn
 
 from avizor_export.front_ends.kinds.base import KindOfFrontEnd, Spec
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 
 
 def front_end_of(spec: Spec) -> KindOfFrontEnd[Spec]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from avizor_export.front_ends.build import build_front_end
+from avizor_export.graph.intermediate_outputs import Taps, is_view_of, names_with_a_row_per_item
 from avizor_export.graph.last_layers import last_linear_and_map
 from avizor_export.graph.logits import LOGITS, are_probabilities, softmax_error
-from avizor_export.graph.taps import Taps, is_view_of, names_with_a_row_per_item
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.manifest import Task
 
 MEANINGS = {

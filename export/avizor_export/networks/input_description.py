@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import KINDS, InputSpec
+from avizor_inference.items.input_spec import KINDS, InputSpec
 from avizor_inference.strict_json import refuse_duplicates, validation_message
 
 _ADAPTER: TypeAdapter[InputSpec] = TypeAdapter(InputSpec)

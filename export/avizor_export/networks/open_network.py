@@ -23,7 +23,7 @@ from avizor_export.networks.state_dicts import load_weights, nearest
 from avizor_export.networks.torchvision_weights import SCHEME, check_has_weights, published_weights, without_auxiliary_heads
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, InputSpec
+from avizor_inference.items.input_spec import ImageInput, InputSpec
 from avizor_inference.repository.manifest import Task
 
 _log = logging.getLogger(__name__)

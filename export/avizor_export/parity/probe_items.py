@@ -8,7 +8,7 @@ import torch
 from avizor_export.front_ends.build import build_front_end
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 
 BATCH_SIZES = (1, 2, 3, 8)
 # Whole numbers of a tensor where no real item tells their range.

@@ -15,7 +15,7 @@ from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed
-from avizor_export.precision.loss_guard import precision_warnings
+from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest

@@ -36,7 +36,7 @@ from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 

@@ -22,7 +22,7 @@ from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.stream import Stream, StreamFile
-from avizor_inference.items.files import open_file
+from avizor_inference.items.file_access import open_file
 from avizor_inference.items.windows import Window, Windower, WindowFormat
 
 __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]

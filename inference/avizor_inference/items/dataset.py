@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.errors import DatasetError
-from avizor_inference.items.files import name_of
+from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut, find_files
 from avizor_inference.items.source_rule import SourceRule
 

@@ -15,7 +15,7 @@ import numpy as np
 from avizor_inference.arrays import Items
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from avizor_inference.errors import SettingsError
-from avizor_inference.items.files import name_of
+from avizor_inference.items.file_access import name_of
 
 DEFAULT_SOURCE = "default"
 

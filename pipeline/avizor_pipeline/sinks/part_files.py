@@ -19,7 +19,7 @@ from avizor_inference.durable_files import flush_and_rename, make_folder, tempor
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
-from avizor_pipeline.sinks.tables import TABLES
+from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 
 COMMITS = "commits"

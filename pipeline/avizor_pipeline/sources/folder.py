@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from avizor_inference.items.dataset import Entry, list_dataset
-from avizor_inference.items.files import path_of
+from avizor_inference.items.file_access import path_of
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import Content

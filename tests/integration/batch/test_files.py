@@ -13,7 +13,7 @@ from integration.jobs import batch, query
 from support.sounds import SAMPLE_RATE, tone, write_wav
 
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
-from avizor_inference.items.files import path_of
+from avizor_inference.items.file_access import path_of
 
 SECONDS = 3 * 4096 / SAMPLE_RATE
 

@@ -34,7 +34,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.references import reference_run
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import AvizorError
-from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.onnx_graph import read_graph
 
 HUGE = 2**62

@@ -20,7 +20,7 @@ from avizor_export.exporter import adopt_model, export_model
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.input_spec import ImageInput, InputSpec, TensorInput
 
 VECTOR = TensorInput(name="x", item_shape=(6,))
 TOKENS = TensorInput(name="tokens", dtype="int64", item_shape=(5,))

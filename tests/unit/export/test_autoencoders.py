@@ -24,7 +24,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.input_spec import ImageInput, InputSpec, TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 STRIDED = "conv16s2bn conv32s2bn conv64s2bn latent24"

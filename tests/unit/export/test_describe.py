@@ -23,7 +23,7 @@ from avizor_export.graph.to_onnx import to_onnx
 from avizor_export.graph.wrapped_network import wrap
 from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_ru
 from avizor_export.request import ExportRequest, resolve
 from avizor_inference.checks.check_version import check_version
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 VECTOR = TensorInput(name="features", item_shape=(6,))

@@ -2,7 +2,7 @@
 
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
-from avizor_inference.items.inputs import CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 
 def test_images() -> None:

@@ -9,7 +9,7 @@ import pytest
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
+from avizor_inference.items.input_spec import AudioInput, ImageInput, TensorInput
 
 SECOND_AT_16K = "audio:sample_rate=16000,window_samples=16000,hop_samples=16000"
 

@@ -18,7 +18,7 @@ from avizor_export.cli import export
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 IMAGE = ImageInput(height=8, width=8, channels=3)

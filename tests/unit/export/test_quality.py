@@ -20,7 +20,7 @@ from avizor_export.data.item_files import sample_items
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.precision.quality import chance_level, chance_warning, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
 
 VECTOR = TensorInput(name="features", item_shape=(2,))

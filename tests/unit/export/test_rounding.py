@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.input_spec import ImageInput, InputSpec, TensorInput
 
 IMAGE = ImageInput(height=16, width=16, channels=3)
 LABELS = ["a", "b", "c"]

@@ -25,7 +25,7 @@ from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
-from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.table import encode_row
 from avizor_inference.items.source_rule import SourceRule
 

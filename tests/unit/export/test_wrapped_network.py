@@ -21,7 +21,7 @@ from avizor_export.exporter import export_model
 from avizor_export.graph.wrapped_network import WrappedNetwork, wrap
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.manifest import Task
 
 MAP = TensorInput(name="map", item_shape=(1, 8, 8))

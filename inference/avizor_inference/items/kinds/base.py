@@ -18,7 +18,7 @@ import numpy as np
 
 from avizor_inference.arrays import Items
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.files import open_file
+from avizor_inference.items.file_access import open_file
 from avizor_inference.items.kinds.short_form import fields_of
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat

@@ -1,4 +1,4 @@
-"""items/inputs.py: the descriptions of raw items, their bounds and their defaults."""
+"""items/input_spec.py and items/kinds/: the descriptions of raw items, their bounds and their defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from avizor_inference.items.inputs import (
+from avizor_inference.items.input_spec import (
     AudioInput,
     CategoryColumn,
     ImageFrontEnd,
