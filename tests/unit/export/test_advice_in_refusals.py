@@ -53,7 +53,7 @@ def embedding() -> nn.Module:
     [
         (
             By(lambda layer, x: layer(x).softmax(1)),
-            "may return the logarithm of its probabilities",
+            "return the logarithm of its probabilities",
             By(lambda layer, x: torch.log(layer(x).softmax(1))),
         ),
         (
@@ -91,7 +91,7 @@ def embedding() -> nn.Module:
         ),
         (
             By(lambda layer, x: layer(x) if x.sum() > 0 else -layer(x)),
-            "choose by torch.where, item by item",
+            "choose for each item by torch.where",
             By(lambda layer, x: torch.where(x.sum(1, keepdim=True) > 0, layer(x), -layer(x))),
         ),
         (

@@ -93,7 +93,7 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
         (nn.Sequential(nn.Linear(6, 2), nn.Softmax(dim=1)), {}, "ends in a softmax; let it return logits"),
         (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder returns the shape"),
         (nn.Linear(6, 6), {"task": "reconstruct"}, "labels are for classifiers"),
-        (nn.Unflatten(1, (2, 3)), {}, r"a classifier gives \[batch, classes\]"),
+        (nn.Unflatten(1, (2, 3)), {}, r"a classifier returns \[batch, classes\]"),
         (Frozen(), {}, "takes a batch of 2 and not one of 3; look for a reshape or an expand with a fixed batch size"),
         (NotFinite(), {}, "not finite on zeros, batch of 1; .*eps"),
         (nn.Linear(6, 2), {"real_items": np.zeros((1, 5), np.float32)}, r"real items are float32\[1, 5\]"),
