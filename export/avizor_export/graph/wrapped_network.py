@@ -34,7 +34,7 @@ MEANINGS = {
 def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec) -> dict[str, str]:
     """Return what each output of this model means, by name; empty for an output that Avizor does not know.
 
-    shapes: shape of each output for one item, by name. Where features have names, the meaning of the errors names them in order.
+    shapes: shape of each output for one item, by name. Where features have names, that of the errors names them in order.
     """
     texts = {name: MEANINGS.get(name, "") for name in shapes}
     if not {"score", "error_map", "reconstruction"} <= texts.keys():
