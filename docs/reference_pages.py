@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.sinks.tables import MEANINGS, TABLES
+from avizor_pipeline.sinks.table_schemas import MEANINGS, TABLES
 from avizor_service.metrics import Metrics
 from avizor_service.status import status_of
 

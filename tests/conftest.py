@@ -1,4 +1,4 @@
-"""Fixtures for every suite: small models exported for real, and where the real data lies."""
+"""Provide fixtures for every suite: small models that are really exported, and the folder of the real data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
-from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 
 def pytest_configure() -> None:

@@ -1,4 +1,4 @@
-"""Mutation testing: how many small faults, planted in the code that promises most, do the unit tests beside it catch?
+"""Mutation testing: count how many small faults, planted in the most important code, its unit tests catch.
 
     python tests/mutants.py [PART_OF_A_PATH]
 
@@ -46,7 +46,10 @@ TARGETS = {
     f"{INFERENCE}/repository/calibration.py": (f"{UNIT}/test_calibration.py",),
     f"{INFERENCE}/strict_json.py": (f"{UNIT}/test_strict_json.py",),
     f"{INFERENCE}/repository/manifest.py": (f"{UNIT}/test_manifest.py",),
-    f"{INFERENCE}/items/inputs.py": (f"{UNIT}/test_inputs.py",),
+    f"{INFERENCE}/items/kinds/image.py": (f"{UNIT}/test_input_spec.py",),
+    f"{INFERENCE}/items/kinds/audio.py": (f"{UNIT}/test_input_spec.py",),
+    f"{INFERENCE}/items/kinds/table.py": (f"{UNIT}/test_input_spec.py",),
+    f"{INFERENCE}/items/kinds/tensor.py": (f"{UNIT}/test_input_spec.py",),
     "service/avizor_service/tokens.py": ("tests/unit/service/test_tokens.py",),
 }
 LIMIT_S = 40  # of CPU for the tests of one mutant, which need a second, those of the judge ten; more is a loop without end

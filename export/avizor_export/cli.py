@@ -1,4 +1,4 @@
-"""`avizor export`: from the command line to an ExportRequest, and to a published version."""
+"""Define `avizor export`: turn the command line into an ExportRequest, and publish a version."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from avizor_export.triton_config.cli_options import chosen_options, serving_opti
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.items.inputs import AudioInput, InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
 
 
 def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
-    """Parse the values of --set, KEY=JSON; what is not JSON is a text."""
+    """Parse the values of --set, KEY=JSON; a value that is not JSON is text."""
     settings: dict[str, JsonValue] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -156,7 +156,7 @@ def export(**options: Any) -> None:
         spec, labels = loaded.input, loaded.labels
     warn_of_front_end(spec)
     request = arguments.to_request(spec, labels, loaded)
-    if arguments.calibrate and arguments.calibrate.suffix == ".npy" and isinstance(spec, AudioInput):
+    if arguments.calibrate and arguments.calibrate.suffix == ".npy" and spec.window_format():
         warn_of_one_window_recordings()
     if request.real_items is None:
         note_missing_real_items()
@@ -174,12 +174,12 @@ def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedN
 
 
 _WEIGHTS_INSIDE = "an .onnx file has its weights inside"
-_NOT_FOR_CLASSIFIERS = "is for autoencoders: it gives scores their p-values; real items come by --items"
+_NOT_FOR_CLASSIFIERS = "is for autoencoders, whose scores get p-values by it; give real items with --items"
 
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """The command line of `avizor export`: a field for each option; serving holds those options of serving that were given."""
+    """Hold the command line of `avizor export`: a field for each option. serving: the serving options that were given."""
 
     network: str
     name: str
@@ -209,24 +209,24 @@ class ExportArguments:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ExportArguments:
-        """Make them from click's values, which are named as the fields; all others are options of serving."""
-        own = {field.name for field in fields(cls)}
-        serving = chosen_options({name: value for name, value in options.items() if name not in own})
-        return cls(**{name: value for name, value in options.items() if name in own}, serving=serving)
+        """Return the arguments for click's values, which are named as the fields; all others are serving options."""
+        names = {field.name for field in fields(cls)}
+        serving = chosen_options({name: value for name, value in options.items() if name not in names})
+        return cls(**{name: value for name, value in options.items() if name in names}, serving=serving)
 
     @property
     def precision(self) -> Precision:
-        """The precision that is asked for."""
+        """Return the precision that is asked for."""
         return "int8" if self.int8 else "fp16" if self.fp16 else "fp32"
 
     @property
     def is_onnx(self) -> bool:
-        """Whether the network is an ONNX file, which is adopted."""
+        """Tell whether the network is an ONNX file, which is adopted."""
         return self.network.endswith(".onnx")
 
     @property
     def given_weights(self) -> GivenWeights:
-        """The weights that are asked for."""
+        """Return the weights that are asked for."""
         return GivenWeights(self.weights, self.weights_key, self.weights_in_factory)
 
     def check(self) -> None:
@@ -235,7 +235,7 @@ class ExportArguments:
             raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
         _check_sources(self.calibrate, self.source_pattern, self.source_column)
         if self.calibrate is not None and self.evaluate_on is not None:
-            _check_apart(self.calibrate, self.evaluate_on)
+            _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
             _refuse(self.calibrate, "--calibrate", _NOT_FOR_CLASSIFIERS)
         if self.is_onnx:
@@ -249,14 +249,14 @@ class ExportArguments:
             _refuse(self.fit_on, "--fit-on", "fills in what --input leaves out: give --input too")
 
     def read_spec(self) -> InputSpec | None:
-        """Read --input, with constants from --fit-on; None where it is not given. Raises ExportError."""
+        """Read --input, with constants from --fit-on; None if it is not given. Raises ExportError if it is not valid."""
         if self.input is None:
             return None
         spec = parse_input(self.input)
         return fit_on(self.fit_on, spec) if self.fit_on else spec
 
     def read_labels(self) -> Sequence[str] | None:
-        """Read --labels; None where it is not given. Raises ExportError."""
+        """Read --labels; None if it is not given. Raises ExportError if they are not valid."""
         if self.labels is None:
             return None
         labels = read_labels(self.labels)
@@ -264,13 +264,13 @@ class ExportArguments:
         return labels
 
     def open_network(self, spec: InputSpec | None, labels: Sequence[str] | None) -> LoadedNetwork:
-        """Open the network, which is not an ONNX file. Raises ExportError."""
+        """Open a network that is not an ONNX file. Raises ExportError if it cannot be opened."""
         return open_network(self.network, self.settings, self.given_weights, spec, labels, self.task)
 
     def to_request(self, spec: InputSpec, labels: Sequence[str] | None, loaded: LoadedNetwork | None) -> ExportRequest:
-        """Read all items and metrics that are named, and return the request. loaded: None for an .onnx file.
+        """Read the items and metrics that the options name, and return the request. loaded: None for an .onnx file.
 
-        Raises ExportError.
+        Raises ExportError for a file that cannot be read or does not fit.
         """
         is_file = self.network.endswith((".pt2", ".onnx"))
         return ExportRequest(
@@ -307,27 +307,28 @@ class ExportArguments:
         return sample_items(path, spec, count) if path else None
 
 
-def _refuse(value: object, option: str, why: str) -> None:
+def _refuse(value: object, option: str, reason: str) -> None:
+    """Raise click.BadParameter if the option has a value."""
     if value:
-        raise click.BadParameter(why, param_hint=option)
+        raise click.BadParameter(reason, param_hint=option)
 
 
-def _check_apart(calibrate: Path, evaluate_on: Path) -> None:
-    """Refuse to calibrate on data that holds anomalies."""
+def _check_separate(calibrate: Path, evaluate_on: Path) -> None:
+    """Raise click.BadParameter if --calibrate contains the anomalies of --evaluate-on; warn if it is within that folder."""
     normal, labelled = calibrate.resolve(), evaluate_on.resolve()
     if normal == labelled or normal in labelled.parents:
         _refuse(
-            calibrate, "--calibrate", "holds the labelled data of --evaluate-on, anomalies too; give a folder of normal data"
+            calibrate, "--calibrate", "contains the labelled data of --evaluate-on, anomalies too; give a folder of normal data"
         )
     if labelled in normal.parents:
         warn_of_shared_data()
 
 
 def _check_sources(calibrate: Path | None, pattern: str, column: str) -> None:
-    """Refuse what would tell the sources of nothing."""
+    """Raise click.BadParameter if an option for sources would have no effect."""
     if calibrate is None:
-        _refuse(pattern, "--source-pattern", "tells the sources of --calibrate's files, which is not given")
-        _refuse(column, "--source-column", "tells the sources of --calibrate's rows, which is not given")
+        _refuse(pattern, "--source-pattern", "finds the sources of --calibrate's files: give --calibrate too")
+        _refuse(column, "--source-column", "finds the sources of --calibrate's rows: give --calibrate too")
         return
     if not is_table(calibrate):
         _refuse(column, "--source-column", "names a column of a table; give a .csv or .parquet file to --calibrate")

@@ -1,4 +1,4 @@
-"""Export: from a trained torch module or an ONNX file to a published version, which is proven equal to it first."""
+"""Export a trained torch module or an ONNX file: prove the graph equal to it, then publish a version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.loss_guard import Guard, make_version, refusal_message
+from avizor_export.precision.accuracy_guard import Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -44,7 +44,8 @@ from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.items.inputs import InputSpec, TensorSpec
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality
@@ -52,16 +53,17 @@ from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
 
-# From here on the reference evaluator is slow enough to say so.
+# With more parameters, the reference evaluator is so slow that the user is told.
 _MANY_PARAMETERS = 1_000_000
 
 
 def export_model(
     network: nn.Module, request: ExportRequest, models: Path, simplify: Simplifier | None = optimise
 ) -> ModelVersion:
-    """Export, prove, calibrate and publish a torch module. Raises ExportError; then nothing is published.
+    """Export, prove, calibrate and publish a torch module; return the published version.
 
-    simplify: rewrites the exported graph; if that breaks the graph, it is exported once more without it.
+    models: the repository. simplify: rewrites the exported graph; if that changes its outputs, it is exported again without.
+    Raises ExportError or ParityError, and then publishes nothing.
     """
     resolved = resolve(request, models)
     example = torch.from_numpy(random_items(resolved.input, 2, real=resolved.real_items))
@@ -77,9 +79,10 @@ def export_model(
 
 
 def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | None = None) -> ModelVersion:
-    """Adopt, prove, calibrate and publish an ONNX file. Raises ExportError; then nothing is published.
+    """Adopt, prove, calibrate and publish an ONNX file; return the published version.
 
-    The request's input describes the raw items; a TensorInput has to be the graph's own tensor. output: see `adopt`.
+    The request's input describes the raw items; a TensorInput has to be the input of the graph. models: the repository. output:
+    see `adopt`. Raises ExportError or ParityError, and then publishes nothing.
     """
     resolved = resolve(request, models)
     check_in_sandbox(path)
@@ -98,13 +101,13 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
 
 
 def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) -> Reference:
-    """Return what an adopted graph is compared with, on perturbed features as well."""
+    """Return the reference that an adopted graph is compared with, also for perturbed features."""
     reference = reference_of(proto, example)
     if reference.note:
         _log.warning("%s", reference.note)
 
-    def perturbed(by: Array) -> Run:
-        return reference_of(perturbed_graph(proto, features_name(spec), by), example).run
+    def perturbed(perturbation: Array) -> Run:
+        return reference_of(perturbed_graph(proto, features_name(spec), perturbation), example).run
 
     return replace(reference, perturbed=perturbed)
 
@@ -116,7 +119,7 @@ def _export_proven(
     outputs: Sequence[TensorSpec],
     simplify: Simplifier | None,
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
-    """Return the graph, how it was proven, and whether it was simplified: only if that changes no output."""
+    """Return the graph, its parity, and whether it was simplified, which is so only if that changed no output."""
     name = f"torch {torch.__version__.partition('+')[0]}"
     reference = Reference(torch_run(wrapped), name, perturbed=perturbed_torch(wrapped))
     tensor = request.input.tensor().name
@@ -151,11 +154,11 @@ def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
 def _convert(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
     """Return the graph in int8 or float16, measured through the server as well if one is named."""
     held_out, precision = request.held_out, request.precision
-    assert held_out is not None  # check_variant_data saw it
+    assert held_out is not None  # as check_variant_data made sure
     guard = Guard(request.task, held_out, request.max_drop)
     proto, report = make_version(graph.fp32, precision, request.real_items, guard, request.settings.target)
     if request.verify_with is not None:
-        with _through_server(request, proto, graph.outputs, precision) as run:
+        with _run_through_server(request, proto, graph.outputs, precision) as run:
             metric = measure_quality(run, request.task, held_out, batch_size=min(32, request.settings.max_batch_size))
         report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=metric)})
         if not report.passed:
@@ -176,14 +179,14 @@ def _prove(
     _warn_of_weak_proof(report)
     if request.verify_with is None:
         return report
-    with _through_server(request, proto, outputs, "fp32") as run:
-        through = compare(run)
+    with _run_through_server(request, proto, outputs, "fp32") as run:
+        server_report = compare(run)
     server = ServerParity(
         address=request.verify_with,
-        batch_sizes=tuple(sorted({min(size, request.settings.max_batch_size) for size in through.batch_sizes})),
-        outputs=through.outputs,
-        top1_agreement=through.top1_agreement,
-        rank_correlation=through.rank_correlation,
+        batch_sizes=tuple(sorted({min(size, request.settings.max_batch_size) for size in server_report.batch_sizes})),
+        outputs=server_report.outputs,
+        top1_agreement=server_report.top1_agreement,
+        rank_correlation=server_report.rank_correlation,
     )
     return report.model_copy(update={"server": server})
 
@@ -191,15 +194,15 @@ def _prove(
 def _warn_of_weak_proof(report: ParityReport) -> None:
     if "zeros" not in report.samples:
         _log.warning(
-            "zeros are left out of the proof: they make maps that are constant, and a norm over such a map gives rounding, "
-            "of %s too",
+            "zeros are left out of the parity check: they make constant maps, and a norm over a constant map returns rounding "
+            "errors, in %s too",
             report.compared_with,
         )
     if report.same_for_all:
         _log.warning("%s", constant_outputs_warning(report.same_for_all, "real" in report.samples))
 
 
-def _through_server(
+def _run_through_server(
     request: ResolvedRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], precision: Precision
 ) -> AbstractContextManager[Run]:
     tensor = request.input.tensor()

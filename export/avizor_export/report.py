@@ -1,4 +1,4 @@
-"""What `avizor export` prints: what was published, how it was proven, and what to be careful about."""
+"""Print the output of `avizor export`: what was published, how it was proven, and warnings."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from avizor_export.data.labelled_items import LabelledItems
-from avizor_export.front_ends.warnings import front_end_warnings
-from avizor_export.precision.loss_guard import precision_warnings
+from avizor_export.front_ends.build import front_end_of
+from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
@@ -18,7 +18,7 @@ from avizor_inference.repository.reports import ParityReport
 
 
 def describe_export(version: ModelVersion) -> None:
-    """Print what was published and how it was proven."""
+    """Print what was published and how it was proven, on stdout; warnings go to stderr."""
     manifest = version.manifest
     click.echo(
         f"published {version.folder}: {manifest.task}, {manifest.model_bytes / 1e6:.2f} MB, sha256 {manifest.model_sha256[:12]}"
@@ -52,27 +52,27 @@ def _describe_calibration(calibration: Calibration) -> None:
     short = sum(map(len, calibration.short.values()))
     shorter = f", {short} of them shorter than a window" if short else ""
     click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources}){shorter}")
-    click.echo("  " + _least_alphas(calibration))
+    click.echo("  " + _lowest_alphas(calibration))
 
 
-def _least_alphas(calibration: Calibration) -> str:
-    """Return from which alpha on the promise holds, for the sources with the most and with the fewest recordings."""
+def _lowest_alphas(calibration: Calibration) -> str:
+    """Return from which alpha on the rate is guaranteed, for the sources with the most and the fewest recordings."""
     counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    named = f"alpha {1 / (counts[most] + 1):.2g} on"
+    alphas = f"alpha {1 / (counts[most] + 1):.2g} on"
     if counts[most] != counts[fewest]:
-        named += f" for {most}, and from {1 / (counts[fewest] + 1):.2g} on for {fewest}"
-    return f"the false-alarm rate is promised from {named} (1 / (n + 1) of n recordings; 0.01 takes 99)"
+        alphas += f" for {most}, and from {1 / (counts[fewest] + 1):.2g} on for {fewest}"
+    return f"the false-alarm rate is promised from {alphas} (1 / (n + 1) of n recordings; 0.01 takes 99)"
 
 
 def warn_of_front_end(spec: InputSpec) -> None:
-    """Print what is unusual about a front end."""
-    for warning in front_end_warnings(spec):
+    """Print a warning for each thing that is unusual about a front end."""
+    for warning in front_end_of(spec).warnings():
         _warn(warning)
 
 
 def warn_of_shared_data() -> None:
-    """Print that normal and labelled data overlap."""
+    """Print a warning that normal and labelled data overlap."""
     _warn(
         "--calibrate is a folder within --evaluate-on: the metric is measured on data that the model is calibrated with; "
         "calibrate with other data"
@@ -80,7 +80,7 @@ def warn_of_shared_data() -> None:
 
 
 def warn_of_one_window_recordings() -> None:
-    """Print that the items of a .npy file count as recordings."""
+    """Print a warning that each item of a .npy file counts as a recording."""
     _warn(
         "each item of a .npy file counts as a recording of one window; calibrate with a folder of sound files to judge longer "
         "recordings"
@@ -88,35 +88,35 @@ def warn_of_one_window_recordings() -> None:
 
 
 def note_missing_real_items() -> None:
-    """Print that parity was not checked on real items."""
+    """Print a note that parity was not checked on real items."""
     _note("no real items were given (--items): parity is checked on zeros and random items only")
 
 
 def note_missing_taps(manifest: Manifest, network: str, left_out: Sequence[str]) -> None:
-    """Print which optional outputs the version lacks though nobody left them out, and how to have them.
+    """Print which optional outputs the version lacks without --leave-out, and how to have them.
 
-    network: the command's argument. A program or a graph has no layers whose values could be tapped, and a module may keep them
-    where they are not found.
+    network: the command's argument. A .pt2 program or a graph has no layers whose values could be tapped, and export may not
+    find the layers of a module.
     """
     existing = {*left_out, *(output.name for output in manifest.outputs)}
-    wanted = ["embedding"]
+    expected = ["embedding"]
     if network.endswith(".onnx"):
-        how = "give the file outputs that are named so"
+        remedy = "give the file outputs that are named so"
     elif network.endswith(".pt2"):
-        how = "export the torch module itself"
+        remedy = "export the torch module itself"
     elif manifest.task == "reconstruct":
-        how = "keep what gives the latent vector as the module's attribute `encoder`, and let it return that one tensor"
+        remedy = "keep the part that returns the latent vector as the attribute `encoder`, and let it return only that tensor"
     else:
-        how = "end the module in an nn.Linear that takes a row for each item, and not the items themselves"
+        remedy = "end the module in an nn.Linear that takes a row for each item, and not the items themselves"
     if manifest.task == "classify" and network.endswith((".onnx", ".pt2")):
-        wanted.append("activations")
-    if missing := [name for name in wanted if name not in existing]:
-        them = "it" if len(missing) == 1 else "them"
-        _note(f"the version has no {' and no '.join(missing)}; {how}, to have {them}")
+        expected.append("activations")
+    if missing := [name for name in expected if name not in existing]:
+        pronoun = "it" if len(missing) == 1 else "them"
+        _note(f"the version has no {' and no '.join(missing)}; {remedy}, to have {pronoun}")
 
 
 def warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
-    """Print a warning if the metric is no better than chance, or far below it: then the labels may be the wrong way round."""
+    """Print a warning if the metric is no better than chance, or far below it: then the labels may be swapped."""
     reached = manifest.evaluation[METRIC_OF[manifest.task]]
     if isinstance(reached, float) and (warning := chance_warning(manifest.task, reached, held_out.labels)):
         _warn(warning)
@@ -125,7 +125,7 @@ def warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
 def _describe_variant(manifest: Manifest) -> None:
     variant = manifest.variant
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
-        _note("the exporter's optimiser changed what the graph gives; it was exported without")
+        _note("the exporter's optimiser changed the outputs of the graph; it was exported without")
     if variant is None:
         return
     click.echo(

@@ -1,4 +1,4 @@
-"""What to export, and what is known of it; what does not fit is refused before the long computation begins."""
+"""Define what to export, and check that it is valid before the long computation begins."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from avizor_export.graph.optional_outputs import check_left_out
 from avizor_export.graph.wrapped_network import MEANINGS
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.parity.probe_items import refuse_front_end
-from avizor_export.precision.loss_guard import check_variant_data
+from avizor_export.precision.accuracy_guard import check_variant_data
 from avizor_export.triton_config.config_pbtxt import expected_settings
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 _log = logging.getLogger(__name__)
@@ -30,22 +31,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export, and what is known of it.
+    """Hold what to export, and all that is known about it.
 
     input: what one raw item is, and the front end that goes into the graph.
     labels: one for each class (classifiers).
     real_items: raw items [n, *item_shape] for parity, from real data.
-    normal: normal recordings that were not trained on (autoencoders); without them there are scores and no p-values.
+    normal: normal recordings that were not trained on (autoencoders); without them there are scores but no p-values.
     evaluation: metrics measured on held-out data, for the manifest.
     training: numbers by epoch, such as the loss, for the plot in the model card.
     verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
     held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
-    precision: of the network. Another than fp32 is made from the proven FP32 graph, measured on `held_out`, and refused if it
-        loses more than max_drop of accuracy or ROC AUC. int8 takes the ranges of its activations from `real_items`.
+    precision: of the network. Any but fp32 is converted from the proven FP32 graph, measured on `held_out`, and refused if it
+        loses more than max_drop of accuracy or ROC AUC (0 to 1). int8 takes the ranges of its activations from `real_items`.
     leave_out: optional outputs (`embedding`, `activations`) to publish without.
-    serving: how it is to be served, where that differs from the version before, or from the defaults of a first version.
-    factory, arguments, weights, weights_key: where the network comes from, for the manifest: what made it and with what, the
-        file of its weights, and which of several sets in the file they are.
+    serving: settings that differ from the previous version's, or from the defaults for a first version.
+    factory, arguments, weights, weights_key: where the network comes from, for the manifest: what built it with which
+        arguments, the file of its weights, and the set of weights in a file with several.
     """
 
     name: str
@@ -70,16 +71,16 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ResolvedRequest(ExportRequest):
-    """A request that has been checked.
+    """Hold a request that has been checked.
 
-    settings: how the model is to be served, overrides included, unless config.pbtxt or the overrides change during the export.
+    settings: how the model will be served, overrides included, unless config.pbtxt or the overrides change during the export.
     """
 
     settings: ServingSettings = field(default_factory=ServingSettings)
 
 
 def resolve(request: ExportRequest, models: Path) -> ResolvedRequest:
-    """Check the request, and settle its serving by the version before.
+    """Check the request, and return it with its serving settings, which default to the previous version's.
 
     Raises ExportError for a name, items, settings or overrides that are not valid, for a config.pbtxt that was edited, and for
     a server to verify with that does not answer.
@@ -96,7 +97,7 @@ def resolve(request: ExportRequest, models: Path) -> ResolvedRequest:
 
 
 def _warn_of_full_batch(tensor: TensorSpec, size: int) -> None:
-    """The server runs a full batch as it loads the model: one that no client can send costs memory alone, or the server."""
+    """Warn of a batch too large for any request: the server runs a full batch as it loads the model, and may lack memory."""
     largest = MESSAGE_BYTES // tensor.item_bytes
     if size > max(largest, 1):
         _log.warning(
@@ -111,13 +112,13 @@ def _warn_of_full_batch(tensor: TensorSpec, size: int) -> None:
 def _check_name(name: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
         raise ExportError(
-            f"{name!r} is not a model name; use letters, digits, '-', '_', '.', {LONGEST_NAME} at most, and begin with a "
+            f"{name!r} is not a valid model name; use letters, digits, '-', '_', '.', {LONGEST_NAME} at most, and begin with a "
             "letter or digit"
         )
 
 
 def _check_input(request: ExportRequest) -> None:
-    """The items first, then the front end: what is wrong with them would else be blamed on the network."""
+    """Raise ExportError for items or a front end that are not valid, which would else appear as errors of the network."""
     tensor = request.input.tensor()
     if tensor.name in MEANINGS:
         raise ExportError(
@@ -129,7 +130,7 @@ def _check_input(request: ExportRequest) -> None:
 
 
 def check_data(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
-    """Raise ExportError if labels or items do not fit, or are not what the precision needs: before the long work begins."""
+    """Raise ExportError if labels or items do not fit, or if there is too little data for the precision."""
     _check_labels(request, outputs)
     _check_items(request, request.real_items, "real")
     if request.held_out is not None:
@@ -150,35 +151,35 @@ def _check_labels(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None
             "class: for two classes by one logit z two logits, [0, z]"
         )
     if request.labels is None or len(request.labels) != classes:
-        given = "no labels" if request.labels is None else f"{len(request.labels)} labels"
-        raise ExportError(f"{given} for a network with {classes} classes; give one label a line, in the order of the outputs")
+        count = "no labels" if request.labels is None else f"{len(request.labels)} labels"
+        raise ExportError(f"{count} for a network with {classes} classes; give one label a line, in the order of the outputs")
     check_labels(request.labels)
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Raise ExportError naming a label that is there twice, is empty or holds a line break."""
-    rule = "labels have to differ, and none may be empty or hold a line break"
+    """Raise ExportError, with the label, if a label is repeated, is empty or contains a line break."""
+    rule = "labels have to differ, and none may be empty or contain a line break"
     seen: set[str] = set()
     for number, label in enumerate(labels, 1):
         if not label.strip() or "\n" in label:
             raise ExportError(f"{rule}: label {number} is {'empty' if not label.strip() else repr(label)}")
         if label in seen:
-            raise ExportError(f"{rule}: {label!r} is there twice")
+            raise ExportError(f"{rule}: {label!r} is repeated")
         seen.add(label)
 
 
-def _check_items(request: ExportRequest, items: Items | None, which: str) -> None:
+def _check_items(request: ExportRequest, items: Items | None, kind: str) -> None:
     tensor = request.input.tensor()
     if items is None:
         return
     if items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape:
         raise ExportError(
-            f"{which} items are {items.dtype}{list(items.shape)}; "
+            f"{kind} items are {items.dtype}{list(items.shape)}; "
             f"{tensor.name} is {tensor.dtype}[n, {', '.join(map(str, tensor.item_shape))}]"
         )
-    is_table = isinstance(request.input, TableInput)  # where a value is missing, there is NaN
-    wrong = np.isinf(items) if is_table else ~np.isfinite(items)
+    nan_is_missing = request.input.nan_is_missing
+    wrong = np.isinf(items) if nan_is_missing else ~np.isfinite(items)
     if wrong.any():
         number = int(wrong.reshape(len(items), -1).any(axis=1).argmax())
-        what = "infinity" if is_table else "NaN or infinity"
-        raise ExportError(f"{which} item {number} holds {what}; fix it or leave it out")
+        forbidden = "infinity" if nan_is_missing else "NaN or infinity"
+        raise ExportError(f"{kind} item {number} contains {forbidden}; fix it or leave it out")

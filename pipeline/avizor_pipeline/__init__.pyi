@@ -9,4 +9,4 @@ from .runners.local import LocalRunner as LocalRunner
 from .settings import JobSettings as JobSettings
 from .sinks.part_files import Commit as Commit
 from .sinks.part_files import SourceCount as SourceCount
-from .sinks.tables import TABLES as TABLES
+from .sinks.table_schemas import TABLES as TABLES

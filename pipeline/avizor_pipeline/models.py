@@ -8,7 +8,7 @@ from functools import cached_property
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
-from avizor_inference.items.inputs import AudioInput
+from avizor_inference.items.input_spec import AudioInput
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import call_batch_size, preferred_batch_size

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
-from avizor_inference.items.files import name_of
+from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import validation_message

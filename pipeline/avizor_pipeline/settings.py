@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from avizor_inference.digests import digest_of
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
-from avizor_inference.items.files import path_of
+from avizor_inference.items.file_access import path_of
 from avizor_inference.strict_json import Strict
 
 

@@ -1,4 +1,4 @@
-"""docs/inputs.md: its examples are read, say the same in both forms, and no key is left out."""
+"""docs/inputs.md: its examples can be read, both forms say the same, and no key is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.environment import ROOT
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
-from avizor_inference.items.inputs import (
+from avizor_inference.items.input_spec import (
     AudioInput,
     CategoryColumn,
     ImageFrontEnd,

@@ -1,4 +1,4 @@
-"""docs/reference/: its pages say what the code says, and nothing that users meet is left out of them."""
+"""docs/reference/: the pages agree with the code, and nothing public is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reference_pages import FOLDER, outdated
 from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
-from avizor_pipeline.sinks.tables import MEANINGS, TABLES
+from avizor_pipeline.sinks.table_schemas import MEANINGS, TABLES
 from avizor_service.metrics import metric_names as gateway_metric_names
 
 

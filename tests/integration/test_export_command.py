@@ -1,4 +1,4 @@
-"""`avizor export` and `avizor models` as a user runs them."""
+"""`avizor export` and `avizor models` work as users run them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.sounds import SAMPLE_RATE, tone, write_wav
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.items.inputs import AudioInput, CategoryColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import AudioInput, CategoryColumn, TableFrontEnd, TableInput
 from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
@@ -117,7 +117,7 @@ def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp
         "--input", "tensor:name=x,item_shape=1/16/17", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "has no embedding; keep what gives the latent vector as the module's attribute `encoder`" in result.stderr
+    assert "has no embedding; keep the part that returns the latent vector as the attribute `encoder`" in result.stderr
 
 
 def test_a_factory_whose_weights_are_random_is_refused_unless_they_are_meant(tmp_path: Path) -> None:

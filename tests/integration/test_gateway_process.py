@@ -1,4 +1,4 @@
-"""The gateway as a process: how it starts and stops, its limits and tokens, and an engine that is away."""
+"""The gateway process starts and stops cleanly, keeps its limits, checks tokens, and survives an engine that is down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 
 def test_sigterm_lets_a_running_call_finish(models: Path) -> None:
@@ -71,7 +71,7 @@ def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--alpha", "0.001"], "needs at least 999 normal recordings"),
+        (["--alpha", "0.001"], "needs at least 999 normal items"),
         (["--engine", "http://x"], "use 'ort', or 'triton://HOST:8001'"),
         (["--models", "/nowhere"], "is not a folder"),
         (["--tokens", "/nowhere"], "cannot be read"),

@@ -1,4 +1,4 @@
-"""The options of `avizor export` that settle how a model is served, and config.overrides.pbtxt, from version to version."""
+"""The serving options of `avizor export` and config.overrides.pbtxt keep their effect from version to version."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_options_of_export_land_in_the_config_and_stay_for_the_next_version(
     )
     CliRunner().invoke(export, [*arguments, *options], catch_exceptions=False)
     assert serving_of(read_config(tmp_path / "models/m/config.pbtxt")) == wanted
-    with pytest.raises(ExportError, match="preferred batch size 8 is over the largest, max_batch_size 6"):
+    with pytest.raises(ExportError, match="preferred batch size 8 is over max_batch_size 6"):
         export.main([*arguments, "--max-batch-size", "6", "--preferred-batch-size", "8"], standalone_mode=False)
     assert ModelRepository(tmp_path / "models").versions("m") == [1]
     # Overrides are merged over what the options ask for; a size that no longer fits is dropped.

@@ -1,4 +1,4 @@
-"""Serving settings in a real Triton, and `avizor tune` as a user runs it, embedded and on that Triton."""
+"""Serving settings work in a real Triton, and `avizor tune` works as users run it, embedded and on that Triton."""
 
 from __future__ import annotations
 
@@ -330,10 +330,13 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
             ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),
             "no candidate",
         ),
-        (("digits", "--engine", "triton://127.0.0.1:1"), r"no Triton answers at 127\.0\.0\.1:1: .*; it has to be up"),
+        (
+            ("digits", "--engine", "triton://127.0.0.1:1"),
+            r"no Triton answers at 127\.0\.0\.1:1: .*; start it, and check",
+        ),
         (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the embedded engine"),
         (("digits", "--plot", "out.xyz"), r"out\.xyz does not end in \.png"),
-        (("digits", "--plot", "file.txt/out.png"), "its folder cannot be made"),
+        (("digits", "--plot", "file.txt/out.png"), "its folder cannot be created"),
         (("digits", "--plot", "folder.png"), r"folder\.png cannot be written"),
     ],
 )

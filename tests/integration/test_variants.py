@@ -1,4 +1,4 @@
-"""`--int8` and `--fp16`: published under guard, held to the same contract, refused where they lose too much."""
+"""`--int8` and `--fp16` models pass the guard and the same contract, or are refused if they lose too much accuracy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.description.graph_layers import layers_of
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.precision.loss_guard import precision_warnings
+from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.request import ExportRequest
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.checks.check_version import check_model
@@ -33,7 +33,7 @@ from avizor_inference.cli import models as list_models
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 from avizor_inference.repository.manifest import Manifest, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import read_graph
@@ -56,7 +56,13 @@ def digits() -> nn.Module:
 
 
 def request(**changes: Any) -> ExportRequest:
-    settings = {"name": "m", "task": "classify", "input": IMAGE, "labels": list("0123456789"), "max_batch_size": 32}
+    settings = {
+        "name": "m",
+        "task": "classify",
+        "input": IMAGE,
+        "labels": list("0123456789"),
+        "serving": {"max_batch_size": 32},
+    }
     return ExportRequest(**{**settings, **changes})
 
 
@@ -225,7 +231,7 @@ def test_int8_for_tensorrt(digits: nn.Module, tmp_path: Path) -> None:
     assert (variant.settings["target"], variant.settings["activations"]) == ("tensorrt", "int8, symmetric, per tensor")
     assert check_model(ModelRepository(tmp_path), "m") == []
     assert list(precision_warnings(version.manifest)) == [
-        "int8 is meant for GPUs; its speed was measured on a CPU and promises nothing"
+        "int8 is meant for GPUs; its speed was measured on a CPU, which does not predict the speed on a GPU"
     ]
     assert read_graph(version.model_path).beyond_int8 == ()
     assert "in float32 on CUDA" in next(precision_warnings(variant_of(version.manifest, "gpu")))
@@ -327,7 +333,7 @@ def test_an_autoencoder_on_labels_that_are_turned_round_is_told_so(tmp_path: Pat
     items[anomalies, 2:] = rng.normal(0, 0.5, (100, 4))
     held_out = LabelledItems(items, (~anomalies).astype(np.int64))
     settings = {"task": "reconstruct", "input": VECTOR, "labels": None, "real_items": items, "held_out": held_out}
-    with pytest.raises(ExportError, match=r"the labels the other way round it would be 1\.0000; .*; or publish fp32"):
+    with pytest.raises(ExportError, match=r"the labels swapped it would be 1\.0000; .*; or publish fp32"):
         export_model(Plane(), request(precision="int8", **settings), tmp_path)
 
 

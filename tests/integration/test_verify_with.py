@@ -1,4 +1,4 @@
-"""`avizor export --verify-with`: the proof once more through a real Triton, before publication."""
+"""`avizor export --verify-with` repeats the proof on a real Triton before publication."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 
 
 def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_server_that_refuses_says_why(triton_install: TritonInstall, models: P
         with pytest.raises(ExportError, match="cannot serve the model as avizor-verify-") as raised:
             export_model(nn.Linear(6, 3), wanting, tmp_path)
         assert "explicit" not in str(raised.value)
-        assert "has to be up" not in str(raised.value)
+        assert "check that gRPC reaches it" not in str(raised.value)
 
 
 class Untouched(nn.Module):
@@ -85,7 +85,7 @@ class Untouched(nn.Module):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("triton://127.0.0.1:1", r"no Triton answers at 127\.0\.0\.1:1: .*; it has to be up"),
+        ("triton://127.0.0.1:1", r"no Triton answers at 127\.0\.0\.1:1: .*; start it, and check that gRPC reaches it"),
         ("localhost:8001", "is not a server address; write triton://HOST:PORT"),
         ("triton://::1", r"is not a server address; write triton://HOST:PORT .* IPv6 address as triton://\[::1\]:8001"),
     ],

@@ -1,4 +1,4 @@
-"""The ways a model may come: architecture, spec, torchvision's weights, exported program, ONNX file. By the command itself."""
+"""The command exports every kind of model: architecture, spec, torchvision's weights, exported program, ONNX file."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_labels_that_do_not_fit_the_weights(tmp_path: Path, design: str) -> None
     assert f"{weights} is of a network with 10 classes, and there are 9; give a label for each" in said
     # Before anything is built.
     said = refused(tmp_path, *arguments, labels(tmp_path, ("a", "b", "a")))
-    assert "labels have to differ, and none may be empty or hold a line break: 'a' is there twice" in said
+    assert "labels have to differ, and none may be empty or contain a line break: 'a' is repeated" in said
     said = refused(tmp_path, *arguments, labels(tmp_path, ("a", "", "b")))
     assert "line 2 is blank" in said
 

@@ -1,4 +1,4 @@
-"""The whole way: sound through the front door, an alert at the webhook. Real containers; see `make test-stack`."""
+"""Sound goes in at the front door, and an alert arrives at the webhook. Needs real containers; see `make test-stack`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from avizor.v1 import inference_pb2_grpc
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 pytestmark = pytest.mark.stack
 

@@ -1,4 +1,4 @@
-"""Sounds, and an input description that fits them."""
+"""Generate sounds, and describe them as a model's input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 
 SAMPLE_RATE = 8000
 

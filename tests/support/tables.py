@@ -1,11 +1,11 @@
-"""Rows of a table of bank transfers."""
+"""Generate rows of a table of bank transfers."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 
 TRANSFER = TableInput(
     front_end=TableFrontEnd(

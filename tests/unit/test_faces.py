@@ -1,4 +1,4 @@
-"""The faces of the packages: what users import, typed and lazy, and all that examples and docs import."""
+"""The public names of the packages are typed and lazy, and include everything that examples and docs import."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avizor_inference.errors import ExportError
 from avizor_inference.items.audio import Level
-from avizor_inference.items.files import name_of
+from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 

@@ -1,1 +1,1 @@
-"""`avizor describe`: a network layer by layer, and where it breaks the rules of design."""
+"""Implement `avizor describe`: list a network layer by layer, and warn where it breaks the rules of design."""

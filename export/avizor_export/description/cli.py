@@ -1,4 +1,4 @@
-"""`avizor describe`: an architecture, a spec, a model or a file, layer by layer."""
+"""Define `avizor describe`: print an architecture, a spec, a model or a file layer by layer."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def describe(target: str, models: Path, **options: Any) -> None:
 
 @dataclass(frozen=True)
 class DesignOptions:
-    """The options that say what an architecture or spec is built for; None, or False, where they are not given."""
+    """Hold the options that say what an architecture or spec is built for; None, or False, if they are not given."""
 
     classes: int | None
     channels: int | None
@@ -88,14 +88,14 @@ class DesignOptions:
     batch_norm: bool
     layout: str | None
 
-    def refuse(self, why: str, *names: str) -> None:
-        """Raise click.BadParameter if one of these options is given, or any at all without names."""
+    def refuse(self, reason: str, *names: str) -> None:
+        """Raise click.BadParameter if one of the named options is given; without names, if any option is given."""
         for field in fields(self):
             if (not names or field.name in names) and getattr(self, field.name):
-                raise click.BadParameter(why, param_hint=f"--{field.name.replace('_', '-')}")
+                raise click.BadParameter(reason, param_hint=f"--{field.name.replace('_', '-')}")
 
     def shape(self, design: str) -> tuple[int, ...]:
-        """Return the shape of the input: channels, height, width, or the numbers of a row."""
+        """Return the shape of the input: (channels, height, width), or (numbers,) for a table row."""
         if self.columns:
             return (self.columns,)
         channels, height, width = ARCHITECTURES[design].shape if design in ARCHITECTURES else (3, 32, 32)
@@ -104,8 +104,8 @@ class DesignOptions:
 
 def _describe_design(design: str, options: DesignOptions) -> None:
     if options.columns:
-        why = "--columns describes a row of numbers, which has no height, width or channels"
-        options.refuse(why, "channels", "size", "height", "width")
+        reason = "--columns describes a row of numbers, which has no height, width or channels"
+        options.refuse(reason, "channels", "size", "height", "width")
     if reconstructs(design):
         options.refuse("the spec of an autoencoder has neither", "classes", "batch_norm")
     if "layout" not in (ARCHITECTURES[design].choices if design in ARCHITECTURES else {}):
@@ -119,7 +119,7 @@ def _describe_design(design: str, options: DesignOptions) -> None:
 
 
 def print_layers(layers: Sequence[Layer], total: int | None = None) -> None:
-    """Print the table and the warnings. total: the network's parameters, if they are known."""
+    """Print the table of layers and the warnings. total: the network's parameters, if they are known."""
     rows = layer_table(layers, total)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -1,7 +1,7 @@
-"""Sizes that a graph computes from other sizes, worked out, so that the shapes which depend on them are known as well.
+"""Compute the sizes that a graph computes from other sizes, so that the shapes that depend on them are known too.
 
-onnx's shape inference follows sums and products of sizes, but neither quotients nor comparisons, which exporters write for
-halved channels and for shapes that are broadcast.
+onnx's shape inference follows sums and products of sizes, but neither quotients nor comparisons. Exporters write these for
+halved channels and for broadcast shapes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-# A network has no more stages than that, each of whose shapes is known only once those of the one before are.
+# Each round makes the shapes of one more stage known; networks do not have more stages than this.
 _MOST_ROUNDS = 40
-# Sizes, axes and scales are small; weights say nothing of shapes but by their own.
+# Sizes, axes and scales have at most this many numbers. Larger constants are weights, whose values determine no shapes.
 MOST_NUMBERS = 256
 _ARITHMETIC = frozenset({"Add", "Div", "Equal", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Sub", "Where"})
 _MOVES = frozenset({"Cast", "Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
@@ -26,55 +26,57 @@ Known = dict[str, NDArray[np.generic]]
 
 
 def with_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its shapes inferred (onnx.shape_inference). Raises InferenceError of onnx where the graph is damaged."""
-    known: Known = {each.name: numpy_helper.to_array(each) for each in proto.graph.initializer}
+    """Return the model with its shapes inferred. Raises onnx.shape_inference.InferenceError if the graph is damaged."""
+    known: Known = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     for _ in range(_MOST_ROUNDS):
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-        fresh = _worked_out(proto, known)
-        if not fresh:
+        new = _new_values(proto, known)
+        if not new:
             break
-        kept = [node for node in proto.graph.node if not any(name in fresh for name in node.output)]
+        kept = [node for node in proto.graph.node if not any(name in new for name in node.output)]
         del proto.graph.node[:]
         proto.graph.node.extend(kept)
-        proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in fresh.items())
-        known |= fresh
+        proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in new.items())
+        known |= new
     return proto
 
 
-def _worked_out(proto: onnx.ModelProto, known: Known) -> Known:
-    """Small values that follow from what is known, and were not known before."""
+def _new_values(proto: onnx.ModelProto, known: Known) -> Known:
+    """Return small values that can be computed from the known ones, and were not known before."""
     shapes = {value.name: value.type.tensor_type.shape for value in (*proto.graph.input, *proto.graph.value_info)}
     outputs = {value.name for value in proto.graph.output}
-    fresh: Known = {}
+    new: Known = {}
     for node in proto.graph.node:
         if node.op_type not in _FOLLOWED or len(node.output) != 1 or node.output[0] in outputs:
             continue
         if node.op_type == "Shape":
             array = _shape(node, shapes.get(node.input[0]))
         else:
-            given = {name: known[name] if name in known else fresh.get(name) for name in node.input if name}
-            array = _value(node, {name: each for name, each in given.items() if each is not None}, proto, len(given))
+            inputs = {name: known[name] if name in known else new.get(name) for name in node.input if name}
+            array = _value(node, {name: value for name, value in inputs.items() if value is not None}, proto, len(inputs))
         if array is not None:
-            fresh[node.output[0]] = array
-    return fresh
+            new[node.output[0]] = array
+    return new
 
 
 def _shape(node: onnx.NodeProto, shape: onnx.TensorShapeProto | None) -> NDArray[np.generic] | None:
+    """Return the result of a Shape node; None if a size is not known."""
     ends = {attribute.name: attribute.i for attribute in node.attribute}
     sizes = [dim.dim_value for dim in shape.dim][ends.get("start") : ends.get("end")] if shape is not None else []
     return np.array(sizes, np.int64) if sizes and all(size > 0 for size in sizes) else None
 
 
-def _value(node: onnx.NodeProto, given: Known, proto: onnx.ModelProto, count: int) -> NDArray[np.generic] | None:
-    if len(given) != count or (node.op_type in ("ConstantOfShape", "Expand") and not _is_small(list(given.values())[-1])):
+def _value(node: onnx.NodeProto, inputs: Known, proto: onnx.ModelProto, count: int) -> NDArray[np.generic] | None:
+    """Return the output of a node; None if not all `count` inputs are known, or if the output is large."""
+    if len(inputs) != count or (node.op_type in ("ConstantOfShape", "Expand") and not _is_small(list(inputs.values())[-1])):
         return None
-    types = {name: helper.np_dtype_to_tensor_dtype(each.dtype) for name, each in given.items()}
-    inputs = [helper.make_tensor_value_info(name, dtype, None) for name, dtype in types.items()]
+    types = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in inputs.items()}
+    declared = [helper.make_tensor_value_info(name, dtype, None) for name, dtype in types.items()]
     output = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.UNDEFINED, None)
-    graph = helper.make_graph([node], "size", inputs, [output])
+    graph = helper.make_graph([node], "size", declared, [output])
     try:
-        (array,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=proto.opset_import)).run(None, given)
-    except Exception:  # the evaluator's errors share no base class; what it cannot work out stays unknown
+        (array,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=proto.opset_import)).run(None, inputs)
+    except Exception:  # the evaluator's errors share no base class; a value that it cannot compute stays unknown
         return None
     return np.asarray(array) if isinstance(array, np.ndarray | np.generic) and array.size <= MOST_NUMBERS else None
 

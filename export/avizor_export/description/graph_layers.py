@@ -1,6 +1,6 @@
-"""A network layer by layer: output shape, receptive field, parameters, multiply-adds. Read from its ONNX graph.
+"""List a network's layers from its ONNX graph: output shape, receptive field, parameters, multiply-adds.
 
-So that a torch module, an exported program, a published model and a model from elsewhere are all described by the same rules.
+So the same rules describe a torch module, an exported program, a published model and a file from elsewhere.
 """
 
 from __future__ import annotations
@@ -24,67 +24,70 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[Layer]:
-    """The layers of a model, in the order of its graph. Front ends (weights that are not the network's) are left out.
+    """Return the layers of a model, in the order of its graph, without front ends (whose weights are not the network's).
 
-    Every weight is counted once, in the layer that is the first to use it; those that branches and bodies hold or use, in
-    that of the node that they belong to. The model may be changed. words: by module, the word of the spec.
+    Each weight is counted once, in the first layer that uses it; weights that branches and bodies have or use are counted in
+    the layer of their node. The model may be changed in place. words: the word of the spec, by module name.
     """
     model = with_weights_as_initializers(model)
     graph, shapes = model.graph, Shapes(model)
     weights = Weights(graph)
     reaches: dict[ir.Value, Reach] = {}
-    found: list[Layer] = []
-    made_by: dict[ir.Node, int] = {}  # places in `found`
+    layers: list[Layer] = []
+    index_of: dict[ir.Node, int] = {}  # index in `layers` of a node's layer
     for node in graph:
-        given = [value for value in node.inputs if value is not None and not weights.is_fixed(value)]
-        before = join([reaches.get(value, START) for value in given], _is_join(node, weights))
+        inputs = _variable_inputs(node, weights)
+        before = join([reaches.get(value, START) for value in inputs], _is_join(node, weights))
         used = weights.of(node)
-        is_product = node.op_type == "MatMul" and len(given) == 2
+        is_product = node.op_type == "MatMul" and len(inputs) == 2
         layer, after = product(node, before, shapes) if is_product else layer_of_node(node, before, used, shapes)
         reaches.update(dict.fromkeys(node.outputs, after))
         if layer is not None:
-            counted = used[:2] if node.op_type == "BatchNormalization" else used  # its mean and variance are no parameters
+            counted = used[:2] if node.op_type == "BatchNormalization" else used  # its mean and variance are not parameters
             numbers, again = weights.count(counted)
-            made_by[node] = len(found)
+            index_of[node] = len(layers)
             layer = replace(layer, parameters=numbers, again=again, norm_inside=norm_inside(counted))
-            found.append(replace(layer, beside_join=_is_beside_join(node, weights), word=_word(node, words or {})))
+            layers.append(replace(layer, beside_join=_is_beside_join(node, weights), word=_word(node, words or {})))
         elif used and any(counts := weights.count(used)):
             numbers, again = counts
-            place = _place_of_bias(node, used, given, made_by, found)
-            if place is None:
-                if numbers:
-                    made_by[node] = len(found)
-                    found.append(replace(other(node, after, used, shapes), parameters=numbers, again=again))
-            else:
-                held = found[place]
-                found[place] = replace(held, parameters=held.parameters + numbers, again=held.again + again)
-    return found
+            index = _layer_of_bias(node, used, inputs, index_of, layers)
+            if index is not None:
+                layer = layers[index]
+                layers[index] = replace(layer, parameters=layer.parameters + numbers, again=layer.again + again)
+            elif numbers:
+                index_of[node] = len(layers)
+                layers.append(replace(other(node, after, used, shapes), parameters=numbers, again=again))
+    return layers
 
 
 def parameters_of(proto: onnx.ModelProto) -> int:
-    """Numbers in the weights of a network of which nothing but the graph is known: what its layers hold."""
+    """Return how many numbers the layers of a graph have in their weights."""
     return sum(layer.parameters for layer in layers_of(model_from_proto(proto)))
 
 
-def _place_of_bias(
-    node: ir.Node, used: list[Weight], given: list[ir.Value], made_by: Mapping[ir.Node, int], found: list[Layer]
+def _layer_of_bias(
+    node: ir.Node, used: list[Weight], inputs: list[ir.Value], index_of: Mapping[ir.Node, int], layers: list[Layer]
 ) -> int | None:
-    """The layer that these weights belong to: the one whose product they are added to, or the last of the same module."""
-    producer = given[0].producer() if len(given) == 1 else None
-    if node.op_type == "Add" and producer in made_by and producer is not None and producer.op_type in ("MatMul", "Conv"):
-        return made_by[producer]
+    """Return the index of the layer whose product the weights are added to, or else of the last layer of the same module."""
+    producer = inputs[0].producer() if len(inputs) == 1 else None
+    if node.op_type == "Add" and producer in index_of and producer is not None and producer.op_type in ("MatMul", "Conv"):
+        return index_of[producer]
     name = name_of(node, used)
-    return next((place for place in reversed(range(len(found))) if found[place].name == name), None)
+    return next((index for index in reversed(range(len(layers))) if layers[index].name == name), None)
+
+
+def _variable_inputs(node: ir.Node, weights: Weights) -> list[ir.Value]:
+    """Return the inputs of a node that depend on the graph's input."""
+    return [value for value in node.inputs if value is not None and not weights.is_fixed(value)]
 
 
 def _is_join(node: ir.Node, weights: Weights) -> bool:
-    """Whether two values meet there that both depend on the input."""
-    given = [value for value in node.inputs if value is not None and not weights.is_fixed(value)]
-    return node.op_type in _JOINS and len(given) > 1
+    """Tell whether a node joins several values that depend on the graph's input."""
+    return node.op_type in _JOINS and len(_variable_inputs(node, weights)) > 1
 
 
 def _is_beside_join(node: ir.Node, weights: Weights) -> bool:
-    """Whether what it gives is joined with another branch, with nothing but batch norm between."""
+    """Tell whether a node's output is joined with another branch, at once or after a batch norm."""
     users = [usage.node for usage in node.outputs[0].uses()]
     if len(users) == 1 and users[0].op_type == "BatchNormalization":
         users = [usage.node for usage in users[0].outputs[0].uses()]

@@ -1,4 +1,4 @@
-"""What is known of one layer."""
+"""Define what is known of one layer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with weights, or one that changes the size of the map.
+    """Hold one layer with weights, or one that changes the size of the map.
 
-    output: shape without the batch. field: pixels of the input that one output depends on, height and width; None for all.
-    In shapes 0 stands for a size that the graph does not tell.
-    parameters: numbers in weights that no layer before it uses. again: those that one does.
-    multiply_adds: of one item; None where the graph does not tell.
+    input, output: shapes without the batch; 0 is a size that the graph does not show. field: receptive field, height and width
+    in pixels of the input; None for all of it. parameters: numbers in weights that no earlier layer uses. again: numbers in
+    weights that an earlier layer uses. multiply_adds: for one item; None if the graph does not show them.
     """
 
     name: str
@@ -25,25 +24,25 @@ class Layer:
     input: tuple[int, ...] = ()
     window: Window | None = None
     enlarges: bool = False
-    after_join: bool = False  # some skip connection or branch was joined before it
-    beside_join: bool = False  # what it gives is joined with another branch
-    norm_inside: str = ""  # "batch norm" or "weight norm", of which the graph shows that it was folded into this layer
+    after_join: bool = False  # a skip connection or branch was joined before this layer
+    beside_join: bool = False  # its output is joined with another branch
+    norm_inside: str = ""  # "batch norm" or "weight norm", if the graph shows that export folded one into this layer
     groups: int = 1
-    word: str = ""  # of the spec
+    word: str = ""  # the word of the spec that it was built from
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Of its windows; 1 for a layer that has none."""
+        """Return the stride of its windows, height and width; (1, 1) for a layer without windows."""
         return self.window.stride if self.window else (1, 1)
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a convolution or pool looks at, height and width each.
+    """Hold the windows of a convolution or pool; each pair is height and width.
 
-    spread: rows and columns from the first to the last of the kernel, with its dilation. padding: of both sides together.
-    is_rounded_up: a last window that reaches over the edge counts (`ceil`). lost: rows and columns that no window reaches.
-    jump: pixels of the network's input between one window and the next.
+    spread: rows and columns from the first to the last of the kernel, with its dilation. padding: both sides together.
+    is_rounded_up: whether a last window that reaches over the edge counts (`ceil`). lost: rows and columns that no window
+    reaches. jump: pixels of the network's input between one window and the next.
     """
 
     kernel: tuple[int, int]

@@ -1,4 +1,4 @@
-"""One node of a graph as a layer, by its operator."""
+"""Describe one node of a graph as a layer, by its operator."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from avizor_export.description.weights import Weight, name_of
 
 _GLOBAL = {"GlobalAveragePool", "GlobalMaxPool"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}
-# Not one multiplication for each number at most, and not worked out.
-_OF_UNKNOWN_WORK = {"ConvInteger", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Scan"}
+# Operators with more than one multiplication for a number, which are not counted here.
+_NOT_COUNTED = {"ConvInteger", "Einsum", "If", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Scan"}
 _POINTWISE = {
     "BatchNormalization": "batch norm",
     "LayerNormalization": "layer norm",
@@ -27,7 +27,7 @@ _POINTWISE = {
 
 
 def layer_of_node(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer | None, Reach]:
-    """Return the layer that a node is, and what depends on it; None for a node that is not a layer."""
+    """Return the layer of a node and the reach after it; the layer is None for a node that is not a layer."""
     kind = node.op_type
     if kind in ("Conv", "ConvTranspose") and weights:
         return _convolution(node, before, weights, shapes)
@@ -53,18 +53,22 @@ def layer_of_node(node: ir.Node, before: Reach, weights: Sequence[Weight], shape
 
 
 def product(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer, Reach]:
-    """A product of two values that both depend on the input, as in attention: every place may look at every other."""
+    """Return the layer and reach of a product of two values that depend on the input, as in attention: all places mix."""
     output, common = shapes.numbers(node.outputs[0]), (shapes.item(node.inputs[0]) or (0,))[-1]
-    work = output * common if output is not None and common else None
-    layer = Layer(name_of(node, ()), "product", shapes.item(node.outputs[0]), None, multiply_adds=work)
+    multiply_adds = output * common if output is not None and common else None
+    layer = Layer(name_of(node, ()), "product", shapes.item(node.outputs[0]), None, multiply_adds=multiply_adds)
     return layer, replace(before, field=None)
 
 
 def other(node: ir.Node, reach: Reach, weights: Sequence[Weight], shapes: Shapes) -> Layer:
-    """A node that is no layer, and yet has weights of its own: a parameter that is added, a scale."""
-    work = None if node.op_type in _OF_UNKNOWN_WORK else 0
+    """Return the layer of any other node with weights, such as a parameter that is added or a scale."""
+    multiply_adds = None if node.op_type in _NOT_COUNTED else 0
     return Layer(
-        name_of(node, weights), f"other ({node.op_type})", shapes.item(node.outputs[0]), reach.field, multiply_adds=work
+        name_of(node, weights),
+        f"other ({node.op_type})",
+        shapes.item(node.outputs[0]),
+        reach.field,
+        multiply_adds=multiply_adds,
     )
 
 
@@ -73,12 +77,12 @@ def _convolution(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes
     is_transposed = node.op_type == "ConvTranspose"
     stride, dilation = _pair(node, "strides"), _pair(node, "dilations")
     spread = (1 + (kernel[0] - 1) * dilation[0], 1 + (kernel[1] - 1) * dilation[1])
-    output, given = shapes.item(node.outputs[0]), shapes.item(node.inputs[0])
+    output, input_shape = shapes.item(node.outputs[0]), shapes.item(node.inputs[0])
     # Each weight of a convolution is used once for each place of its output map; of a transposed one, of its input map. The
     # channels of that map are the first dimension of the weights.
     numbers = shapes.numbers(node.inputs[0] if is_transposed else node.outputs[0])
     channels = weights[0].dims[0] if weights[0].dims else 0
-    work = weights[0].numbers * numbers // channels if numbers is not None and channels else None
+    multiply_adds = weights[0].numbers * numbers // channels if numbers is not None and channels else None
     if is_transposed:
         reached = (math.ceil(spread[0] / stride[0]), math.ceil(spread[1] / stride[1]))
         after = replace(grown(before, reached, (1, 1)), jump=(before.jump[0] / stride[0], before.jump[1] / stride[1]))
@@ -89,9 +93,9 @@ def _convolution(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes
         kind=f"{'transposed ' if is_transposed else ''}conv {kernel[0]}x{kernel[1]}{_step(stride)}",
         output=output,
         field=after.field,
-        multiply_adds=work,
-        input=given,
-        window=None if is_transposed else _window(node, (kernel, stride, spread), given, after),
+        multiply_adds=multiply_adds,
+        input=input_shape,
+        window=None if is_transposed else _window(node, (kernel, stride, spread), input_shape, after),
         enlarges=is_transposed and stride != (1, 1),
         after_join=before.joined,
         groups=node.attributes.get_int("group", 1),
@@ -101,46 +105,48 @@ def _convolution(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes
 
 def _pool(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer, Reach]:
     sides = list(node.attributes.get_ints("kernel_shape", ()))
-    given, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
+    input_shape, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
     if len(sides) == 3 and sides[1:] == [1, 1]:
-        # Means over neighbouring channels, of maps that were given a dimension more: how torch writes its LocalResponseNorm.
+        # A mean over neighbouring channels, of maps with one more dimension: how torch exports LocalResponseNorm.
         return Layer(name_of(node, ()), f"local response norm {sides[0]}", output[1:], before.field), before
     kernel, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
     after = grown(before, kernel, stride)
     kind = f"{'max' if node.op_type == 'MaxPool' else 'average'} pool {kernel[0]}x{kernel[1]}{_step(stride)}"
-    window = _window(node, (kernel, stride, kernel), given, after)
-    return Layer(name_of(node, ()), kind, output, after.field, input=given, window=window, after_join=before.joined), after
+    window = _window(node, (kernel, stride, kernel), input_shape, after)
+    return Layer(
+        name_of(node, ()), kind, output, after.field, input=input_shape, window=window, after_join=before.joined
+    ), after
 
 
 def _enlargement(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer | None, Reach]:
-    """Upsampling, or pixels out of channels. Nothing is said of sizes that the graph does not tell."""
-    given, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
-    if len(given) != 3 or len(output) != 3 or 0 in (*given, *output):
+    """Describe upsampling, or a pixel shuffle; no layer if the graph does not show the sizes."""
+    input_shape, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
+    if len(input_shape) != 3 or len(output) != 3 or 0 in (*input_shape, *output):
         return None, before
-    times = (output[1] / given[1], output[2] / given[2])
+    times = (output[1] / input_shape[1], output[2] / input_shape[2])
     mode = node.attributes.get_string("mode", "nearest")
-    # Pixels of the map that one new pixel is made of.
+    # Pixels of the map that one new pixel is computed from, along each side.
     taps = 1 if node.op_type == "DepthToSpace" else {"linear": 2, "cubic": 4}.get(mode, 1)
     kind = "pixel shuffle" if node.op_type == "DepthToSpace" else f"{mode} upsampling"
     reach = grown(before, (taps, taps), (1, 1))
     after = replace(reach, jump=(before.jump[0] / times[0], before.jump[1] / times[1]))
     by = f"{times[0]:g}" if times[0] == times[1] else f"{times[0]:g}x{times[1]:g}"
-    return Layer(name_of(node, ()), f"{kind} * {by}", output, after.field, input=given, enlarges=max(times) > 1), after
+    return Layer(name_of(node, ()), f"{kind} * {by}", output, after.field, input=input_shape, enlarges=max(times) > 1), after
 
 
 def _linear(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer, Reach]:
     output, numbers = shapes.item(node.outputs[0]), shapes.numbers(node.outputs[0])
-    common = _common(node, weights, output)
-    work = numbers * common if numbers is not None and common else None
-    # On the channels of a map that are its last axis it is a convolution of 1x1.
-    keeps = before.channels == -1 and len(output) > 1 and weights[-1].value is not node.inputs[0]
-    after = before if keeps else replace(before, field=None)
-    return Layer(name_of(node, weights), "linear", output, after.field, multiply_adds=work), after
+    terms = _terms_of_product(node, weights, output)
+    multiply_adds = numbers * terms if numbers is not None and terms else None
+    # On a map whose channels are the last axis, a product with weights is a convolution of 1x1.
+    is_pointwise = before.channels == -1 and len(output) > 1 and weights[-1].value is not node.inputs[0]
+    after = before if is_pointwise else replace(before, field=None)
+    return Layer(name_of(node, weights), "linear", output, after.field, multiply_adds=multiply_adds), after
 
 
-def _common(node: ir.Node, weights: Sequence[Weight], output: tuple[int, ...]) -> int:
-    """Numbers that one number of a product is made of; 0 where the graph does not tell."""
-    weight = next((each for each in weights if each.value in node.inputs[:2]), None)
+def _terms_of_product(node: ir.Node, weights: Sequence[Weight], output: tuple[int, ...]) -> int:
+    """Return how many products are added for one number of a matrix product; 0 if the graph does not show it."""
+    weight = next((weight for weight in weights if weight.value in node.inputs[:2]), None)
     if weight is None:
         return 0
     if node.op_type == "MatMul" and weight.value is node.inputs[0]:
@@ -151,24 +157,24 @@ def _common(node: ir.Node, weights: Sequence[Weight], output: tuple[int, ...]) -
 
 
 def _recurrent(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: Shapes) -> tuple[Layer, Reach]:
-    """Its input is [steps, batch, numbers]; its weights, but for the biases, are used once a step."""
-    given = shapes.item(node.inputs[0])
+    """Describe a recurrent layer, whose input is [steps, batch, numbers]. Its weights without biases are used once a step."""
+    input_shape = shapes.item(node.inputs[0])
     numbers = shapes.numbers(node.inputs[0])
-    both = node.attributes.get_string("direction", "forward") == "bidirectional"
-    output = (given[0], (2 if both else 1) * node.attributes.get_int("hidden_size", 0))
+    is_bidirectional = node.attributes.get_string("direction", "forward") == "bidirectional"
+    output = (input_shape[0], (2 if is_bidirectional else 1) * node.attributes.get_int("hidden_size", 0))
     used = sum(weight.numbers for weight in weights if weight.value in node.inputs[1:3])
-    work = used * (numbers // given[-1]) if numbers is not None and given[-1] else None
-    kind = f"{'bidirectional ' if both else ''}{node.op_type.lower()}"
-    return Layer(name_of(node, weights), kind, output, None, multiply_adds=work), replace(before, field=None)
+    multiply_adds = used * (numbers // input_shape[-1]) if numbers is not None and input_shape[-1] else None
+    kind = f"{'bidirectional ' if is_bidirectional else ''}{node.op_type.lower()}"
+    return Layer(name_of(node, weights), kind, output, None, multiply_adds=multiply_adds), replace(before, field=None)
 
 
 def _is_global(node: ir.Node, shapes: Shapes) -> bool:
-    given, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
-    return len(given) == 3 and math.prod(output) == given[0]
+    input_shape, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
+    return len(input_shape) == 3 and math.prod(output) == input_shape[0]
 
 
 def _window(
-    node: ir.Node, sizes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]], given: tuple[int, ...], after: Reach
+    node: ir.Node, sizes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]], input_shape: tuple[int, ...], after: Reach
 ) -> Window:
     kernel, stride, spread = sizes
     jump = (round(after.jump[0]), round(after.jump[1]))
@@ -179,9 +185,9 @@ def _window(
     pads = pads if len(pads) == 4 else [0, 0, 0, 0]
     padding = (pads[0] + pads[2], pads[1] + pads[3])
     lost = (0, 0)
-    if len(given) == 3 and all(given) and not rounded_up:
-        left = [(given[1 + axis] + padding[axis] - spread[axis]) % stride[axis] for axis in (0, 1)]
-        lost = (max(0, left[0] - pads[2]), max(0, left[1] - pads[3]))  # padding that no window reaches is no loss
+    if len(input_shape) == 3 and all(input_shape) and not rounded_up:
+        rest = [(input_shape[1 + axis] + padding[axis] - spread[axis]) % stride[axis] for axis in (0, 1)]
+        lost = (max(0, rest[0] - pads[2]), max(0, rest[1] - pads[3]))  # padding that no window reaches loses nothing
     return Window(kernel, stride, spread, padding, rounded_up, lost, jump)
 
 
@@ -190,7 +196,7 @@ def _pair(node: ir.Node, attribute: str) -> tuple[int, int]:
 
 
 def _two(sides: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width; of a sequence its length is the width, and of more dimensions none is shown."""
+    """Return height and width. The length of a sequence is its width; for more than two dimensions return (1, 1)."""
     if len(sides) == 2:
         return sides[0], sides[1]
     return (1, sides[0]) if len(sides) == 1 else (1, 1)

@@ -1,4 +1,4 @@
-"""Receptive fields: how many pixels of the input one value depends on, and how they grow from layer to layer."""
+"""Compute receptive fields: how many pixels of the input one value depends on, from layer to layer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Reach:
-    """What one value depends on.
+    """Hold what one value depends on.
 
-    field: height and width in pixels of the input, None for all of it. jump: distance of neighbouring values, in these pixels.
-    joined: some skip connection or branch was joined before it. channels: axis of the channels, 1 or -1, where a layer with
-    windows was before it.
+    field: height and width in pixels of the input; None for all of it. jump: distance between neighbouring values, in pixels
+    of the input. joined: whether a skip connection or branch was joined before it. channels: axis of the channels, 1 or -1,
+    after a layer with windows; else None.
     """
 
     field: tuple[int, int] | None = (1, 1)
@@ -25,7 +25,7 @@ START = Reach()
 
 
 def join(before: Sequence[Reach], is_join: bool) -> Reach:
-    """What depends on all of these: the widest field, the largest jump."""
+    """Return the reach of a value that depends on all of these: the widest field, the largest jump."""
     if not before:
         return START
     fields = [reach.field for reach in before]
@@ -36,7 +36,7 @@ def join(before: Sequence[Reach], is_join: bool) -> Reach:
 
 
 def grown(before: Reach, spread: Sequence[int], stride: Sequence[int]) -> Reach:
-    """After a layer whose windows are `spread` values high and wide, `stride` values apart."""
+    """Return the reach after a layer whose windows are `spread` values high and wide, and `stride` values apart."""
     field = before.field
     if field is not None:
         sides = [round(field[axis] + (spread[axis] - 1) * before.jump[axis]) for axis in (0, 1)]
@@ -45,7 +45,7 @@ def grown(before: Reach, spread: Sequence[int], stride: Sequence[int]) -> Reach:
 
 
 def transposed(before: Reach, axes: Sequence[int]) -> Reach:
-    """After a transposition to these axes: where the channels of a map are now."""
+    """Return the reach after a transposition to these axes, which may move the channels."""
     if before.channels == 1 and axes and axes[-1] == 1:
         return replace(before, channels=-1)
     if before.channels == -1 and len(axes) > 1 and axes[1] == len(axes) - 1:

@@ -1,7 +1,7 @@
-"""Shapes of the values of a graph, and how many numbers of them belong to one item.
+"""Infer the shapes of the values of a graph, and how many numbers of each belong to one item.
 
-The batch is mostly the first dimension, but not always: networks that take sequences put the steps first, others fold the
-frames of a film into the batch. So shapes are inferred for a batch of a size that no dimension has by chance.
+The batch is usually the first dimension, but not always: networks for sequences have the steps first, others fold the frames of
+a film into the batch. So shapes are inferred for a batch size that no dimension has by chance.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from onnx import TensorProto, helper, numpy_helper
 
 from avizor_export.description.computed_sizes import MOST_NUMBERS, with_sizes
 
-# A prime number: what it divides has the batch in it.
+# A prime number: a size that it divides includes the batch.
 _BATCH = 1_000_003
 _UNKNOWN = 0
 
 
 class Shapes:
-    """What is known of the shapes of a graph. Shapes of weights made of weights are filled into the graph."""
+    """Infer the shapes of a graph. The shapes of weights that are computed from weights are written into the graph."""
 
     def __init__(self, model: ir.Model) -> None:
         graph = model.graph
-        taken = [value for value in graph.inputs if value.name not in graph.initializers]
-        first: Any = next((value.shape[0] for value in taken if value.shape), None)
+        inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+        first: Any = next((value.shape[0] for value in inputs if value.shape), None)
         self._symbol = first.value if isinstance(first, ir.SymbolicDim) else None
         self._batch = first if isinstance(first, int) and first > 0 else _BATCH
-        self._taken = set(taken)
-        self._sizes = self._inferred(model)
+        self._inputs = set(inputs)
+        self._sizes = self._infer(model)
         for value in _values(graph):
             sizes = self._sizes.get(value.name or "")
             if value.shape is None and sizes is not None and all(sizes) and not any(size % _BATCH == 0 for size in sizes):
                 value.shape = ir.Shape(sizes)
 
     def item(self, value: ir.Value | None) -> tuple[int, ...]:
-        """Shape without the batch; 0 for a size that the graph does not tell, and alone for a shape that it does not."""
-        sizes = self._of(value)
+        """Return the shape without the batch. An unknown size is 0, and an unknown shape is (0,)."""
+        sizes = self._sizes_of(value)
         if sizes is None:
             return (_UNKNOWN,)
         batch = next((axis for axis, size in enumerate(sizes) if size == self._batch), 0)
@@ -48,39 +48,39 @@ class Shapes:
         return tuple(size // _BATCH if size % _BATCH == 0 else size for size in rest)
 
     def numbers(self, value: ir.Value | None) -> int | None:
-        """How many numbers of a value belong to one item; None where the graph does not tell."""
-        sizes = self._of(value)
+        """Return how many numbers of a value belong to one item; None if the graph does not show its shape."""
+        sizes = self._sizes_of(value)
         if sizes is None or _UNKNOWN in sizes:
             return None
-        whole = math.prod(sizes)
-        return whole if whole % self._batch else whole // self._batch
+        count = math.prod(sizes)
+        return count if count % self._batch else count // self._batch
 
-    def _of(self, value: ir.Value | None) -> tuple[int, ...] | None:
+    def _sizes_of(self, value: ir.Value | None) -> tuple[int, ...] | None:
         return None if value is None or value.name is None else self._sizes.get(value.name)
 
-    def _inferred(self, model: ir.Model) -> dict[str, tuple[int, ...]]:
+    def _infer(self, model: ir.Model) -> dict[str, tuple[int, ...]]:
         proto = self._without_weights(model)
-        with suppress(onnx.shape_inference.InferenceError):  # what the graph says itself is left
+        with suppress(onnx.shape_inference.InferenceError):  # the shapes that the graph declares remain
             proto = with_sizes(proto)
         graph = proto.graph
         shaped = [
             value for value in (*graph.input, *graph.value_info, *graph.output) if value.type.tensor_type.HasField("shape")
         ]
-        found = {value.name: tuple(max(dim.dim_value, 0) for dim in value.type.tensor_type.shape.dim) for value in shaped}
-        return found | {constant.name: tuple(constant.dims) for constant in graph.initializer}
+        shapes = {value.name: tuple(max(dim.dim_value, 0) for dim in value.type.tensor_type.shape.dim) for value in shaped}
+        return shapes | {constant.name: tuple(constant.dims) for constant in graph.initializer}
 
     def _without_weights(self, model: ir.Model) -> onnx.ModelProto:
-        """The graph with weights as inputs: they may be large, and those of a network on the meta device have no numbers."""
+        """Return the graph with its weights as inputs: they may be large, and on the meta device they have no values."""
         graph = model.graph
-        given = [*graph.initializers.values(), *(value for value in graph.inputs if value.name not in graph.initializers)]
+        inputs = [*graph.initializers.values(), *(value for value in graph.inputs if value.name not in graph.initializers)]
         outputs = set(graph.outputs)
         inner = [value for value in _values(graph) if value not in outputs and value.name]
         proto = helper.make_graph(
             [ir.serde.serialize_node(node) for node in graph],
             "shapes",
-            [self._declared(value) for value in given],
+            [self._declared(value) for value in inputs],
             [self._declared(value) for value in graph.outputs],
-            list(_telling(graph)),
+            list(_small_constants(graph)),
             value_info=[self._declared(value) for value in inner if value.dtype is not None and value.shape is not None],
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
@@ -91,7 +91,7 @@ class Shapes:
         if value.shape is None:
             return helper.make_tensor_value_info(value.name or "", dtype, None)
         sizes: list[int | None] = [self._size(dim) for dim in value.shape]
-        if sizes and sizes[0] is None and value in self._taken:
+        if sizes and sizes[0] is None and value in self._inputs:
             sizes[0] = _BATCH
         return helper.make_tensor_value_info(value.name or "", dtype, sizes)
 
@@ -106,8 +106,8 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _telling(graph: ir.Graph) -> Iterator[onnx.TensorProto]:
-    """Constants from whose numbers shapes may follow; not those that lie in a file beside the graph which is away."""
+def _small_constants(graph: ir.Graph) -> Iterator[onnx.TensorProto]:
+    """Yield constants that may determine shapes, without those in a file beside the graph that does not exist."""
     for value in graph.initializers.values():
         constant = value.const_value
         if constant is not None and constant.size <= MOST_NUMBERS and not getattr(constant.raw, "is_meta", False):

@@ -1,6 +1,6 @@
-"""A graph whose weights all are initializers: wherever a file keeps them, they are found in one place.
+"""Read a graph so that all its weights are initializers, wherever the file has them.
 
-A file may keep weights in `Constant` nodes, as sparse tensors, and in functions and branches of its own.
+A file may have weights in `Constant` nodes, as sparse tensors, and in functions and branches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avizor_export.description.computed_sizes import MOST_NUMBERS
 
 
 def load_model(path: Path) -> ir.Model:
-    """The model in a file; numbers that lie beside it are read where they are needed. Raises what its readers raise."""
+    """Return the model in a file; weights in files beside it are read when they are needed. Raises the readers' errors."""
     proto = onnx.load(path, load_external_data=False)
     if not any(graph.sparse_initializer or _sparse_constants(graph) for graph in _graphs(proto.graph)):
         return ir.load(path)
@@ -27,13 +27,12 @@ def load_model(path: Path) -> ir.Model:
 
 
 def model_from_proto(proto: onnx.ModelProto) -> ir.Model:
-    """The model, with dense tensors instead of sparse ones, which the reader does not know."""
+    """Return the model, with dense tensors instead of sparse ones, which onnx_ir cannot read."""
     if any(graph.sparse_initializer or _sparse_constants(graph) for graph in _graphs(proto.graph)):
-        whole = onnx.ModelProto()
-        whole.CopyFrom(proto)
-        proto = whole
+        original, proto = proto, onnx.ModelProto()
+        proto.CopyFrom(original)
         for graph in _graphs(proto.graph):
-            graph.initializer.extend(_dense(each) for each in graph.sparse_initializer)
+            graph.initializer.extend(_dense(tensor) for tensor in graph.sparse_initializer)
             del graph.sparse_initializer[:]
             for node in _sparse_constants(graph):
                 value = _dense(node.attribute[0].sparse_tensor)
@@ -43,9 +42,9 @@ def model_from_proto(proto: onnx.ModelProto) -> ir.Model:
 
 
 def with_weights_as_initializers(model: ir.Model) -> ir.Model:
-    """The same model, changed in place: functions written out, and what `Constant` nodes hold among the initializers.
+    """Change the model in place and return it: functions are inlined, and `Constant` nodes become initializers.
 
-    One number is mostly no weight, and stays a node.
+    A single number is usually not a weight, and stays a node.
     """
     if model.functions:
         InlinePass()(model)
@@ -54,6 +53,7 @@ def with_weights_as_initializers(model: ir.Model) -> ir.Model:
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graph, and the branches and bodies in it at any depth."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -70,11 +70,11 @@ def _sparse_constants(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def _dense(tensor: onnx.SparseTensorProto) -> onnx.TensorProto:
-    """Its name, type and shape; the numbers only of a small one, from which shapes may follow."""
+    """Return a dense tensor of the same name, type and shape; with values only if it is small, since shapes may need them."""
     sizes, values = list(tensor.dims), numpy_helper.to_array(tensor.values)
     if math.prod(sizes) > MOST_NUMBERS:
         return onnx.TensorProto(name=tensor.values.name, data_type=tensor.values.data_type, dims=sizes)
-    whole, places = np.zeros(sizes, values.dtype), numpy_helper.to_array(tensor.indices)
-    flat = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), sizes)
-    whole.reshape(-1)[flat] = values
-    return numpy_helper.from_array(whole, tensor.values.name)
+    array, indices = np.zeros(sizes, values.dtype), numpy_helper.to_array(tensor.indices)
+    flat = indices if indices.ndim == 1 else np.ravel_multi_index(tuple(indices.T), sizes)
+    array.reshape(-1)[flat] = values
+    return numpy_helper.from_array(array, tensor.values.name)

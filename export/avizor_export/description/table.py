@@ -1,4 +1,4 @@
-"""Layers as rows of text."""
+"""Format layers as rows of text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _UNKNOWN = "?"
 
 
 def layer_table(layers: Sequence[Layer], total: int | None = None) -> list[tuple[str, ...]]:
-    """The header first and the totals last. Shares are of all multiply-adds; a question mark is what the graph does not tell.
+    """Return the rows of the table: a header, the layers, the totals. A question mark is a number that the graph does not show.
 
-    total: parameters of the network where they are known; what its layers hold otherwise.
+    total: parameters of the network; if None, those of the layers are added up. Shares are of all multiply-adds.
     """
     counted = [layer.multiply_adds for layer in layers if layer.multiply_adds is not None]
-    work, is_whole = sum(counted), len(counted) == len(layers)
-    numbers = _held(layers) if total is None else total
+    multiply_adds, is_complete = sum(counted), len(counted) == len(layers)
+    parameters = _parameters(layers) if total is None else total
     rows = [("layer", "kind", "output", "field", "parameters", "multiply-adds", "share")]
     rows += [
         (
@@ -27,25 +27,31 @@ def layer_table(layers: Sequence[Layer], total: int | None = None) -> list[tuple
             _WHOLE if layer.field is None else "x".join(map(str, layer.field)),
             f"{layer.parameters:,}",
             _UNKNOWN if layer.multiply_adds is None else f"{layer.multiply_adds:,}",
-            _UNKNOWN if layer.multiply_adds is None or not is_whole else f"{layer.multiply_adds / (work or 1):.1%}",
+            _UNKNOWN if layer.multiply_adds is None or not is_complete else f"{layer.multiply_adds / (multiply_adds or 1):.1%}",
         )
         for layer in layers
     ]
-    whole = (f"{work:,}", "100.0%") if is_whole else (f"over {work:,}", _UNKNOWN)
-    return [*rows, ("total", "", "", "", f"{numbers:,}", *whole)]
+    totals = (f"{multiply_adds:,}", "100.0%") if is_complete else (f"over {multiply_adds:,}", _UNKNOWN)
+    return [*rows, ("total", "", "", "", f"{parameters:,}", *totals)]
 
 
 def unexplained_parameters(layers: Sequence[Layer], total: int | None) -> str:
-    """Why the rows do not add up to the total; empty where they do."""
-    held = _held(layers)
-    if total is None or held == total:
+    """Return a sentence on why the rows do not add up to the total; empty if they do, or if it is not known."""
+    counted = _parameters(layers)
+    if total is None or counted == total:
         return ""
-    why = f"export {', and '.join(_causes(layers, total - held))}" if held < total else "buffers are not parameters"
-    return f"The layers of the graph hold {held:,} numbers, the network has {total:,} parameters: {why}."
+    if counted > total:
+        reason = "buffers are not parameters"
+    else:
+        reason = f"export {', and '.join(_changes_by_export(layers, total - counted))}"
+    return f"The layers of the graph have {counted:,} numbers, the network has {total:,} parameters: {reason}."
 
 
-def _causes(layers: Sequence[Layer], missing: int) -> Iterator[str]:
-    """What export does that the graph shows; where it shows nothing, what is likely. missing: parameters that no row has."""
+def _changes_by_export(layers: Sequence[Layer], missing: int) -> Iterator[str]:
+    """Yield what export did to the weights, as far as the graph shows it, else what is likely.
+
+    missing: parameters of the network that no row has.
+    """
     norms = [norm for norm in ("batch norm", "weight norm") if any(layer.norm_inside == norm for layer in layers)]
     again = sum(layer.again for layer in layers)
     if norms:
@@ -56,5 +62,5 @@ def _causes(layers: Sequence[Layer], missing: int) -> Iterator[str]:
         yield "folds batch norms into the layers before them, and leaves out weights that no output needs"
 
 
-def _held(layers: Sequence[Layer]) -> int:
+def _parameters(layers: Sequence[Layer]) -> int:
     return sum(layer.parameters for layer in layers)

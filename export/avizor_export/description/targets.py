@@ -1,4 +1,4 @@
-"""The layers of everything that can be described: a torch module, an architecture or spec, an .onnx file, a .pt2 file."""
+"""Find the layers of everything that can be described: a torch module, an architecture or spec, an .onnx or .pt2 file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from avizor_inference.errors import ExportError
 
 
 def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Layer]:
-    """Layers of a module that takes dtype[batch, *shape]; nothing is computed, so it may live on the meta device."""
+    """Return the layers of a module that takes dtype[batch, *shape]. Nothing is computed: it may be on the meta device."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     example = torch.zeros(2, *shape, device=device, dtype=dtype)
-    # Not optimised: that would fold batch norms into the convolutions before them, and needs the weights.
+    # Not optimised, since that needs the weights, and would fold batch norms into the convolutions before them.
     program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
     return layers_of(program.model, words_of(network))
 
@@ -29,9 +29,10 @@ def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.d
 def layers_of_design(
     design: str, classes: int, shape: tuple[int, ...], batch_norm: bool = False, **settings: bool | str
 ) -> tuple[list[Layer], int]:
-    """Layers and parameters of an architecture or spec, without making its weights. Raises ExportError.
+    """Return the layers of an architecture or spec and its number of parameters, without allocating its weights.
 
-    classes: nothing to a spec of an autoencoder. shape: channels, height, width; or the numbers of a row. settings: of `build`.
+    classes: ignored for the spec of an autoencoder. shape: (channels, height, width), or (numbers,) for a table row. settings:
+    passed to `build`. Raises ExportError for a design that cannot be built.
     """
     with torch.device("meta"):
         if reconstructs(design):
@@ -42,23 +43,23 @@ def layers_of_design(
 
 
 def layers_of_file(path: Path) -> list[Layer]:
-    """Layers of an ONNX file. Raises ExportError if it cannot be read."""
+    """Return the layers of an ONNX file. Raises ExportError if it cannot be read."""
     if not path.exists():
-        raise ExportError(f"{path} does not exist")
+        raise ExportError(f"{path} does not exist; check the path")
     try:
         model = load_model(path)
         if not len(model.graph):
             raise ValueError("it has no nodes")
         return layers_of(model)
-    except Exception as error:  # the reader's errors share no base class, and a damaged file has strides of 0
+    except Exception as error:  # the reader's errors share no base class, and a damaged file may have strides of 0
         raise ExportError(f"{path} is not an ONNX model that can be read: {error}; export it again") from error
 
 
 def layers_of_program(path: Path) -> list[Layer]:
-    """Layers of an exported program, a .pt2 file. Raises ExportError if it cannot be read, or has a size that is free."""
+    """Return the layers of a .pt2 file. Raises ExportError if it cannot be read, or if a size of its input is not fixed."""
     program = load_program(path)
     (tensor,) = program.input_tensors()
     sizes = tuple(tensor.shape[1:])
     if not all(isinstance(size, int) for size in sizes):
-        raise ExportError(f"{path} takes items of any {list(sizes)}; export it for one size to see what its layers do")
+        raise ExportError(f"{path} takes items of any size {list(sizes)}; export it for one size to describe its layers")
     return layers_of_network(program, sizes, tensor.dtype)

@@ -1,4 +1,4 @@
-"""The network's weights in a graph: which of them each node uses, and how many numbers it is the first to use."""
+"""Find the network's weights in a graph: which of them each node uses, and how many numbers it is the first to use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from avizor_export.graph.weight_names import NETWORK, origins_of
 # Shapes, axes and indices.
 _NO_WEIGHTS = {ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING}
 
-# Of operators whose other inputs are not weights: the places of those that may be.
+# For operators that take other constants too: the indices of the inputs that may be weights.
 _FIRST = dict.fromkeys(("Clip", "DequantizeLinear", "OneHot", "Pad", "QuantizeLinear", "Resize", "Upsample"), (0,))
-_PLACES = {
+_WEIGHT_INPUTS = {
     **_FIRST,
     "ConvInteger": (0, 1),
     "MatMulInteger": (0, 1),
@@ -26,88 +26,95 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class Weight:
-    """One input of a node that holds weights. stored: the initializers that it is made of."""
+    """Hold an input of a node that contains weights. stored: the initializers that it is computed from."""
 
     value: ir.Value
     stored: tuple[ir.Value, ...]
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Its dimensions; none where the graph does not tell."""
+        """Return its dimensions; empty if the graph does not show them."""
         shaped = self.value if self.value.shape is not None or len(self.stored) > 1 else self.stored[0]
         return dims(shaped)
 
     @property
     def numbers(self) -> int:
-        """How many numbers it holds."""
-        return math.prod(self.dims) if self.value.shape is not None else sum(math.prod(dims(each)) for each in self.stored)
+        """Return how many numbers it contains."""
+        return math.prod(self.dims) if self.value.shape is not None else sum(map(_size, self.stored))
 
 
 class Weights:
-    """Keeps account of the weights of a graph, so that each is counted once."""
+    """Count the weights of a graph, each of them once."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        # What export writes has the network's weights below `network.`; in another file every constant may be a weight.
-        exported = any(name.startswith(NETWORK) for each in (graph, *_inner_graphs(graph)) for name in each.initializers)
+        # Export names the network's weights `network.*`; in other files any constant may be a weight.
+        graphs = (graph, *_inner_graphs(graph))
+        exported = any(name.startswith(NETWORK) for scope in graphs for name in scope.initializers)
         prefix = NETWORK if exported else ""
         inside = {value: (value,) for inner in _inner_graphs(graph) for value in inner.initializers.values()}
         self._origins = {**origins_of(graph), **inside}
-        # Adoption puts the prefix before every value, and a single number there is a constant more often than a weight.
-        singles = exported and not any((value.name or "").startswith(NETWORK) for node in graph for value in node.outputs)
-        self._ours = {
+        # Adoption prefixes every value, so that a single number there is more often a constant than a weight.
+        counts_single_numbers = exported and not any(
+            (value.name or "").startswith(NETWORK) for node in graph for value in node.outputs
+        )
+        self._weights = {
             value
             for value in (*graph.initializers.values(), *inside)
-            if (value.name or "").startswith(prefix) and value.dtype not in _NO_WEIGHTS and (singles or dims(value))
+            if (value.name or "").startswith(prefix)
+            and value.dtype not in _NO_WEIGHTS
+            and (counts_single_numbers or dims(value))
         }
         self._counted: set[ir.Value] = set()
 
     def is_fixed(self, value: ir.Value) -> bool:
-        """Whether it does not depend on the graph's input."""
+        """Tell whether a value does not depend on the graph's input."""
         return value in self._origins
 
     def of(self, node: ir.Node) -> list[Weight]:
-        """The inputs of a node that hold weights, in their order. Nothing for a node that only makes one weight of another."""
+        """Return the inputs of a node that contain weights, in their order; none for a node that computes a weight."""
         if any(value in self._origins for value in node.outputs):
             return []
-        given = [value for value in (*_that_hold_weights(node), *_from_inside(node)) if value is not None]
-        made = [(value, self._origins.get(value, ())) for value in given]
-        found = [Weight(value, tuple(each for each in stored if each in self._ours)) for value, stored in made]
-        return [weight for weight in found if weight.stored]
+        inputs = [value for value in (*_weight_inputs(node), *_inner_weight_inputs(node)) if value is not None]
+        weights = [
+            Weight(value, tuple(origin for origin in self._origins.get(value, ()) if origin in self._weights))
+            for value in inputs
+        ]
+        return [weight for weight in weights if weight.stored]
 
     def count(self, weights: Iterable[Weight]) -> tuple[int, int]:
-        """Numbers in weights that were not counted before, and in those that were."""
-        stored = dict.fromkeys(each for weight in weights for each in weight.stored)
-        fresh = [each for each in stored if each not in self._counted]
-        again = [each for each in stored if each in self._counted]
-        self._counted.update(fresh)
-        return sum(math.prod(dims(each)) for each in fresh), sum(math.prod(dims(each)) for each in again)
+        """Return how many numbers are in weights that were not counted before, and in those that were."""
+        stored = dict.fromkeys(value for weight in weights for value in weight.stored)
+        new = [value for value in stored if value not in self._counted]
+        again = [value for value in stored if value in self._counted]
+        self._counted.update(new)
+        return sum(map(_size, new)), sum(map(_size, again))
 
 
 def norm_inside(weights: Iterable[Weight]) -> str:
-    """Which norm was folded into a layer, so far as the names of its weights show it; empty if none."""
-    names = [each.name or "" for weight in weights for each in weight.stored]
+    """Return which norm was folded into a layer, as far as the names of its weights show it; empty if none."""
+    names = [value.name or "" for weight in weights for value in weight.stored]
     if any(".parametrizations." in name for name in names):
         return "weight norm"
-    # The bias that torch's optimiser makes for a convolution that had none.
+    # The name of the bias that torch's optimiser adds to a convolution without one.
     return "batch norm" if any(name.endswith(".weight_bias") for name in names) else ""
 
 
-def _from_inside(node: ir.Node) -> Iterator[ir.Value | None]:
-    """What its branches and bodies take, from around them as well."""
+def _inner_weight_inputs(node: ir.Node) -> Iterator[ir.Value | None]:
+    """Yield the inputs of nodes in its branches and bodies that may be weights, those from the outer graph too."""
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
             for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
-                yield from _that_hold_weights(inner)
+                yield from _weight_inputs(inner)
 
 
-def _that_hold_weights(node: ir.Node) -> list[ir.Value | None]:
-    """The inputs of a node that may be weights; bounds, sizes, and how numbers are stored are not."""
-    places = _PLACES.get(node.op_type)
-    return list(node.inputs) if places is None else [node.inputs[place] for place in places if place < len(node.inputs)]
+def _weight_inputs(node: ir.Node) -> list[ir.Value | None]:
+    """Return the inputs of a node that may be weights: not bounds, sizes, scales or zero points."""
+    indices = _WEIGHT_INPUTS.get(node.op_type)
+    return list(node.inputs) if indices is None else [node.inputs[index] for index in indices if index < len(node.inputs)]
 
 
 def _inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """Branches and bodies at any depth."""
+    """Yield the branches and bodies in a graph, at any depth."""
     for node in graph:
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
@@ -117,14 +124,18 @@ def _inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
 
 
 def dims(value: ir.Value) -> tuple[int, ...]:
-    """Dimensions of a constant."""
+    """Return the dimensions of a constant."""
     return tuple(dim for dim in value.shape or () if isinstance(dim, int))
 
 
+def _size(value: ir.Value) -> int:
+    return math.prod(dims(value))
+
+
 def name_of(node: ir.Node, weights: Sequence[Weight]) -> str:
-    """The module that the weights are of; of a node without weights, or with graphs of its own inside, its own name."""
-    holds_graphs = any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
-    name = weights[0].stored[0].name if weights and not holds_graphs else None
+    """Return the module that the weights belong to; the node's name if it has no weights, or has branches or bodies."""
+    has_graphs = any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values())
+    name = weights[0].stored[0].name if weights and not has_graphs else None
     if name:
         module = name.removeprefix(NETWORK).partition(".parametrizations.")
         return module[0] if module[1] else module[0].rpartition(".")[0] or module[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avizor_inference.items.inputs import ImageFrontEnd
+from avizor_inference.items.input_spec import ImageFrontEnd
 
 
 class ImageScaling(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from avizor_export.front_ends.compensated import CompensatedProduct, Product, constant
 from avizor_export.front_ends.fourier_stages import best_split, bins, inner_bins, inner_kernels, outer_matrix
 from avizor_export.front_ends.mel_filters import analysis_window, mel_filters
-from avizor_inference.items.inputs import LogMelFrontEnd
+from avizor_inference.items.input_spec import LogMelFrontEnd
 
 
 class LogMel(nn.Module):

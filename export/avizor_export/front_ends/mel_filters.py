@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from avizor_inference.arrays import Floats
-from avizor_inference.items.inputs import LogMelFrontEnd
+from avizor_inference.items.input_spec import LogMelFrontEnd
 
 # Coefficients of the generalised cosine windows.
 _COSINES = {"boxcar": (1.0,), "hann": (0.5, 0.5), "hamming": (0.54, 0.46), "blackman": (0.42, 0.5, 0.08)}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avizor_inference.items.inputs import TableFrontEnd
+from avizor_inference.items.input_spec import TableFrontEnd
 
 # float32's own limits stand for "not clipped".
 _LEAST, _MOST = (float(bound) for bound in (np.finfo(np.float32).min, np.finfo(np.float32).max))

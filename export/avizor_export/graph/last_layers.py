@@ -1,7 +1,8 @@
-"""Which layers of a classifier are tapped: its last linear one, and the one that gives its last feature map.
+"""Find the layers of a classifier to tap: its last linear layer, and the layer that returns its last feature map.
 
-A map has its channels first. Layer norms and linear layers take them last, behind a permutation that may be a mere function:
-what comes after them counts again when a convolution, pooling or norm of maps has run, or a residual block has ended.
+A feature map has its channels first. Layer norms and linear layers expect them last, so the network permutes them before, often
+by a plain function that no hook sees. After such a layer an output counts as channels-first again once a convolution, a pooling
+or a norm of maps has run, or a residual block has ended.
 """
 
 from __future__ import annotations
@@ -14,49 +15,50 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
-from avizor_export.graph.taps import is_map
+from avizor_export.graph.intermediate_outputs import is_map
 
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, _MaxPoolNd, _AvgPoolNd, _AdaptiveMaxPoolNd, _AdaptiveAvgPoolNd)
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 def last_linear_and_map(network: nn.Module, run: Callable[[], object]) -> tuple[nn.Module | None, nn.Module | None]:
-    """The last linear layer to run, and the last module to give a map [N, C, h, w]. run: runs the network once.
+    """Return the last linear layer that runs, and the last module that returns a feature map [N, C, h, w].
 
-    There is no such map where the network goes on with what it is made into: tokens, or pixels that are rows.
+    Either is None if there is none. run: runs the network once. There is no map where the network turns it into tokens, or into
+    pixels that are rows, and continues with those.
     """
-    found = _Found()
+    observer = _LayerObserver()
     handles = []
     for module in network.modules():
         if module is not network:
-            handles.append(module.register_forward_pre_hook(found.begin))
-            handles.append(module.register_forward_hook(found.end))
+            handles.append(module.register_forward_pre_hook(observer.begin))
+            handles.append(module.register_forward_hook(observer.end))
     try:
         run()
     finally:
         for handle in handles:
             handle.remove()
-    return found.linear, found.map
+    return observer.linear, observer.map
 
 
-class _Found:
-    """What is known while the network runs."""
+class _LayerObserver:
+    """Watch the modules of a network while it runs, and remember the last linear layer and the last feature map."""
 
     def __init__(self) -> None:
         self.linear: nn.Module | None = None
         self.map: nn.Module | None = None
         self._channels_first = True
-        self._at_entry: dict[nn.Module, bool] = {}
+        self._channels_first_at_entry: dict[nn.Module, bool] = {}
 
     def begin(self, module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        """A module begins to run."""
-        self._at_entry[module] = self._channels_first
+        """Note that a module begins to run."""
+        self._channels_first_at_entry[module] = self._channels_first
 
     def end(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        """A module has run."""
+        """Note that a module has run."""
         if isinstance(module, nn.Linear):
             self.linear = module
-        if _goes_on_with_rows(module, output):
+        if _works_on_rows(module, output):
             self.map = None
         if not is_map(output):
             return
@@ -69,19 +71,20 @@ class _Found:
             return True
         if type(module).__name__ == "Permute":  # torchvision's
             return list(getattr(module, "dims", ())) == [0, 3, 1, 2]
-        if isinstance(module, nn.Linear) or _is_over_last_dimension(module):
+        if isinstance(module, nn.Linear) or _normalises_last_dimension(module):
             return False
         is_residual = any(True for _ in module.children()) and inputs and getattr(inputs[0], "shape", None) == output.shape
-        return self._channels_first or bool(is_residual and self._at_entry[module])
+        return self._channels_first or bool(is_residual and self._channels_first_at_entry[module])
 
 
-def _is_over_last_dimension(module: nn.Module) -> bool:
-    """A layer norm over channels that are last; torchvision has another class for those that are first."""
-    own_forward = type(module).forward is not nn.LayerNorm.forward
-    return isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1 and not own_forward
+def _normalises_last_dimension(module: nn.Module) -> bool:
+    """Return whether the module is a layer norm over channels that come last; torchvision subclasses it for channels first."""
+    overrides_forward = type(module).forward is not nn.LayerNorm.forward
+    return isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1 and not overrides_forward
 
 
-def _goes_on_with_rows(module: nn.Module, output: Any) -> bool:
+def _works_on_rows(module: nn.Module, output: Any) -> bool:
+    """Return whether the module treats its input as tokens, or as pixels that are rows, and no longer as a map."""
     if isinstance(module, _ATTENTION):
         return True
     if isinstance(module, nn.Linear):

@@ -1,7 +1,7 @@
-"""How a classifier ends: in logits, or in what has been through a softmax or a sigmoid already.
+"""Tell whether a classifier ends in logits, or has applied a softmax or a sigmoid already.
 
-A second softmax would be served as something else than was trained. Whether there is one before it is seen in the graph, since
-numbers alone do not tell: probabilities that were quantised no longer sum to 1.
+A second softmax would change what the network was trained to return. Only the graph shows whether it has one already. Numbers
+do not: probabilities that were quantised no longer sum to 1.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
 
-# Name of what goes into the softmax, float[n, classes]: references return it beside their outputs, as the scale by which
+# Name of the softmax's input, float[n, classes]. References return it beside their outputs: it is the scale on which
 # probabilities are compared.
 LOGITS = "logits"
 
-# They give what they are given, in another type or shape, or within bounds.
+# Operators that return their input, in another type or shape, or within bounds.
 _PASSING = ("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear")
 _RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
-# They do so where their other input is that number.
+# Operators that return their input where their other input is this number.
 _NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
 _SIGMOIDS = ("Sigmoid", "HardSigmoid")
-# Of a constant that is a bound, or neutral: one for each of very many classes.
+# Largest constant that can be a bound or neutral: one number for each of very many classes.
 _MOST_NUMBERS = 100_000
-# How far the sum of a softmax is from 1: in float32, and in float16 over many classes.
-_SUM, _SUM_OF_SOFTMAX = 1e-4, 1e-2
+# How far the sum of a softmax may be from 1: in float32, and in float16 over many classes.
+_SUM_TOLERANCE, _SOFTMAX_SUM_TOLERANCE = 1e-4, 1e-2
 
 
-def are_probabilities(outputs: Array, tolerance: float = _SUM) -> bool:
-    """Whether outputs [n, classes] have been through a softmax already: none is negative, and each row sums to 1."""
+def are_probabilities(outputs: Array, tolerance: float = _SUM_TOLERANCE) -> bool:
+    """Return whether outputs [n, classes] are those of a softmax: none is negative, and each row sums to 1."""
     wide = outputs.astype(np.float64)
     return wide.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, rtol=0, atol=tolerance))
 
 
 def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
-    """The node that makes a value, and before it those whose outputs it passes on, the last of which does more than that."""
+    """Return the node that computes a value, then the nodes whose outputs it passes on unchanged, from the last one backwards.
+
+    The last node of the list is the one that computes something new.
+    """
     producers = {output: node for node in graph.node for output in node.output}
     constants = _small_constants(graph)
     chain: list[onnx.NodeProto] = []
@@ -51,54 +54,57 @@ def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
 
 
 def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) -> bool:
-    """Whether outputs [n, classes] are probabilities, or were before they were quantised, clipped or cast.
+    """Return whether outputs [n, classes] are probabilities, or were before they were quantised, clipped or cast.
 
-    values: by name what the graph gives for some items, of `name` and of every value in `passed_on_values(graph, name)`.
+    values: the graph's values for some items, by name: `name` and every value in `passed_on_values(graph, name)`.
     """
     shape = values[name].shape
     for node in producing_nodes(graph, name):
         value = values[node.output[0]]
-        tolerance = _SUM_OF_SOFTMAX if node.op_type == "Softmax" else _SUM
+        tolerance = _SOFTMAX_SUM_TOLERANCE if node.op_type == "Softmax" else _SUM_TOLERANCE
         if value.size == values[name].size and are_probabilities(value.reshape(shape), tolerance):
             return True
     return False
 
 
 def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
-    """The step to which a value is quantised on the way to its end; 0 where it is not."""
+    """Return the step to which the graph quantises a value before it is an output; 0 if it does not."""
     constants = _small_constants(graph)
     scales = [node.input[1] for node in producing_nodes(graph, name) if node.op_type == "DequantizeLinear"]
     return max((float(constants[scale].max()) for scale in scales if scale in constants), default=0.0)
 
 
 def passed_on_values(graph: onnx.GraphProto, name: str) -> list[str]:
-    """Names of the values that `name` is but for type, shape, bounds and quantisation; itself first."""
+    """Return the names of the values that differ from `name` only by type, shape, bounds and quantisation, `name` first."""
     return [node.output[0] for node in producing_nodes(graph, name)]
 
 
 def check_ends_in_logits(proto: onnx.ModelProto) -> None:
-    """Raise ExportError if the softmax that gives `probabilities` is over the outputs of a sigmoid or of another softmax."""
+    """Raise ExportError if the softmax that computes `probabilities` runs on the outputs of a sigmoid or of another softmax."""
     last = producing_nodes(proto.graph, "probabilities")[:1]
     before = producing_nodes(proto.graph, last[0].input[0]) if last and last[0].op_type == "Softmax" else []
     if before and before[-1].op_type in _SIGMOIDS:
         raise ExportError(
-            "the network ends in a sigmoid; let it return logits, of which exactly one class is right: the softmax is added at "
-            "export. For two classes by one logit z return [0, z]; several labels at once are not served"
+            "the network ends in a sigmoid; let it return one logit per class, where exactly one class is right: the softmax "
+            "is added at export. For two classes and one logit z return [0, z]; several labels per item are not supported"
         )
     if before and before[-1].op_type == "Softmax":
         raise softmax_error()
 
 
 def softmax_error() -> ExportError:
-    """Of a torch module: what it is and what to do."""
+    """Return the error for a torch module that ends in a softmax, with what to do."""
     return ExportError(
-        "the network ends in a softmax; let it return logits: the softmax is added at export. A module that you cannot change "
-        "may return the logarithm of its probabilities, whose softmax they are"
+        "the network ends in a softmax; let it return logits: the softmax is added at export. If you cannot change the module, "
+        "let a wrapper return the logarithm of its probabilities: their softmax is the probabilities again"
     )
 
 
 def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with what goes into its last softmax as an output more, named LOGITS; itself where there is no such softmax."""
+    """Return a copy of the graph that has the input of its last softmax as a further output, named LOGITS.
+
+    Returns the graph itself if it does not end in a softmax.
+    """
     chain = producing_nodes(proto.graph, "probabilities")
     if not chain or chain[0].op_type != "Softmax":
         return proto
@@ -110,7 +116,7 @@ def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | None:
-    """The name of the input that a node gives again; None where it does more."""
+    """Return the name of the input that a node passes on; None if the node computes something new."""
     if node.op_type in (*_PASSING, *_RESHAPING) or (node.op_type == "Concat" and len(node.input) == 1):
         return node.input[0]
     if node.op_type in ("Min", "Max"):  # bounds
@@ -125,16 +131,16 @@ def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | No
 
 
 def _small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
-    found = {each.name: each for each in graph.initializer}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = node.attribute[0].t
-    values = {name: _value(each) for name, each in found.items() if np.prod(each.dims) <= _MOST_NUMBERS}
+            tensors[node.output[0]] = node.attribute[0].t
+    values = {name: _to_array(tensor) for name, tensor in tensors.items() if np.prod(tensor.dims) <= _MOST_NUMBERS}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _value(tensor: onnx.TensorProto) -> Array | None:
-    """The constant; None if its data does not fit its type or shape, of which ONNX Runtime says more."""
+def _to_array(tensor: onnx.TensorProto) -> Array | None:
+    """Return the constant's values; None if its data does not fit its type or shape: ONNX Runtime then reports the details."""
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""Outputs that a version may be without: nobody asked for them, and what is wrong with them need not keep the others back."""
+"""Outputs that a version can be published without, so that a fault in one of them does not prevent the export of the others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ OPTIONAL: dict[Task, tuple[str, ...]] = {"classify": ("embedding", "activations"
 
 
 def check_left_out(names: Sequence[str], task: Task) -> None:
-    """Raise ExportError naming what no version of this task can be without."""
+    """Raise ExportError if one of these outputs is required for the task."""
     for name in names:
         if name not in OPTIONAL[task]:
             raise ExportError(f"{name} cannot be left out where the task is {task}; {' and '.join(OPTIONAL[task])} can")
 
 
 def or_left_out(*names: str) -> str:
-    """The way out where nothing but these outputs is wrong; empty where one of them has to be there."""
+    """Return the end of an error message: how to publish without these outputs. Empty if one of them is required."""
     if not names or not all(name in OPTIONAL["classify"] for name in names):
         return ""
     options = " ".join(f"--leave-out {name}" for name in names)

@@ -1,4 +1,4 @@
-"""Keeping from the user what libraries write for their own developers."""
+"""Hide from the user what libraries write for their own developers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr
 def quiet(logger: str = "") -> Iterator[None]:
     """Hide Python's warnings, what Python code writes to stderr, and log lines of `logger` below ERROR.
 
-    logger: name of a library's logger; "" is the root, for libraries that log there. Not for use in several threads at once.
+    logger: name of a library's logger; "" is the root logger, for libraries that log there. Use it in one thread at a time.
     """
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())

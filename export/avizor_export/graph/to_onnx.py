@@ -1,4 +1,4 @@
-"""From the wrapped network to a checked ONNX model: opset 18, free batch, weights inside, standard operators only."""
+"""Translate the wrapped network to a checked ONNX model: opset 18, free batch size, weights inside, standard operators only."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
-# Rewrites an exported program in place, to the same outputs with fewer nodes.
+# Rewrites an exported program in place: the same outputs from fewer nodes.
 Simplifier = Callable[[torch.onnx.ONNXProgram], None]
 
 
 def optimise(program: torch.onnx.ONNXProgram) -> None:
-    """The exporter's own optimiser: constants folded, batch norms folded into convolutions, needless nodes removed."""
+    """Run torch's optimiser: fold constants, fold batch norms into convolutions, remove nodes that are not needed."""
     with quiet("torch.onnx"):
         program.optimize()
 
 
 def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: Simplifier | None = optimise) -> onnx.ModelProto:
-    """Export and check. example: raw items [batch >= 2, ...] (with a batch of 1 torch would freeze it).
+    """Export the network as ONNX and check the graph.
 
-    simplify: None leaves the graph as torch translated it.
+    example: raw items [batch >= 2, ...]; torch would freeze a batch size of 1. simplify: None leaves the graph as torch
+    translated it.
     Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
     """
     program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
     if simplify:
-        before = network_origins(program.model.graph)
+        origins = network_origins(program.model.graph)
         simplify(program)
-        rename_folded_weights(program.model.graph, before)
+        rename_folded_weights(program.model.graph, origins)
     proto = program.model_proto
     strip_traces(proto)
     check_proto(proto)
@@ -48,7 +49,10 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
 def to_program(
     module: nn.Module | ExportedProgram, example: Tensor, inputs: list[str], outputs: list[str], *, optimize: bool = True
 ) -> torch.onnx.ONNXProgram:
-    """Translate to ONNX with a free batch. Raises ExportError if torch cannot."""
+    """Translate a module to ONNX with a free batch size. Raises ExportError if torch cannot.
+
+    example: items [batch, ...]. inputs, outputs: names in the graph.
+    """
     with quiet("torch.onnx"):
         try:
             program = torch.onnx.export(
@@ -70,7 +74,7 @@ def to_program(
 
 
 def check_proto(proto: onnx.ModelProto) -> None:
-    """Raise ExportError unless the graph is valid ONNX and keeps to the contract of the model repository."""
+    """Raise ExportError unless the graph is valid ONNX and fulfils the contract of the model repository."""
     try:
         onnx.checker.check_model(proto, full_check=True)
         onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
@@ -80,7 +84,9 @@ def check_proto(proto: onnx.ModelProto) -> None:
     if graph.custom_domains:
         raise ExportError(f"the network needs operators of {', '.join(graph.custom_domains)}; replace the layers that use them")
     if graph.ir_version > MAX_IR_VERSION:
-        raise ExportError(f"torch wrote IR version {graph.ir_version}, over {MAX_IR_VERSION}; use a torch that is supported")
+        raise ExportError(
+            f"torch wrote IR version {graph.ir_version}, and the highest supported is {MAX_IR_VERSION}; use a supported torch"
+        )
     for tensor in (*graph.inputs, *graph.outputs):
         if not tensor.dims or tensor.dims[0] is not None:
             raise ExportError(
@@ -95,7 +101,7 @@ def check_proto(proto: onnx.ModelProto) -> None:
 
 
 def strip_traces(proto: onnx.ModelProto) -> None:
-    """Drop the exporter's notes: they hold paths and source lines of the machine that exported, and change the digest."""
+    """Remove the exporter's notes: they hold paths and source lines of the exporting machine, and would change the digest."""
     del proto.metadata_props[:]
     graph = proto.graph
     parts: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]

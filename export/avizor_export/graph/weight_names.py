@@ -1,8 +1,8 @@
-"""Which of a graph's stored weights a value is made of, where it is made of nothing else.
+"""Trace values that are computed from stored weights alone, and keep the names of those weights through the optimiser.
 
 A linear layer on a sequence multiplies by its transposed weight, an LSTM takes the gates of its weights in another order,
-weight norm divides before each use. The optimiser folds such steps away, and with them the name by which a weight is known to
-be the network's; `rename_folded_weights` gives it back.
+weight norm divides before each use. The optimiser computes such steps ahead and drops the name that shows a weight to be the
+network's; `rename_folded_weights` restores it.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 NETWORK = "network."
-# What a value that does not depend on the graph's input is made of; nothing for plain constants and for sizes.
+# By value: the stored weights that it is computed from. Empty for plain constants and for sizes.
 Origins = Mapping[ir.Value, tuple[ir.Value, ...]]
 
-# They tell the size of what they are given, and hold none of its numbers.
-_SIZES = {"Shape", "Size"}
-# The inputs after the first say how it is stored: scale, zero point, type.
-_STORED_OTHERWISE = {"QuantizeLinear", "DequantizeLinear", "CastLike"}
+# Operators that return the size of their input, and none of its numbers.
+_SIZE_OPERATORS = {"Shape", "Size"}
+# Operators whose further inputs only say how the first is stored: scale, zero point, type.
+_STORAGE_OPERATORS = {"QuantizeLinear", "DequantizeLinear", "CastLike"}
 
 
 def origins_of(graph: ir.Graph) -> Origins:
-    """Every value that does not depend on the graph's input, and the stored weights (initializers) that it is made of."""
+    """Return every value that does not depend on the graph's input, with the stored weights (initializers) behind it."""
     origins: dict[ir.Value, tuple[ir.Value, ...]] = {value: (value,) for value in graph.initializers.values()}
     for node in graph:
-        given = [value for value in node.inputs if value is not None]
-        given = given[:1] if node.op_type in _STORED_OTHERWISE else given
-        if node.op_type in _SIZES:
-            made: tuple[ir.Value, ...] = ()
+        inputs = [value for value in node.inputs if value is not None]
+        inputs = inputs[:1] if node.op_type in _STORAGE_OPERATORS else inputs
+        if node.op_type in _SIZE_OPERATORS:
+            weights: tuple[ir.Value, ...] = ()
         elif any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values()):
-            continue  # a branch or body takes what it likes from around it, the graph's input as well
-        elif all(value in origins for value in given):
-            made = tuple(dict.fromkeys(origin for value in given for origin in origins[value]))
+            continue  # a branch or body may use any value around it, the graph's input too
+        elif all(value in origins for value in inputs):
+            weights = tuple(dict.fromkeys(origin for value in inputs for origin in origins[value]))
         else:
             continue
-        origins.update(dict.fromkeys(node.outputs, made))
+        origins.update(dict.fromkeys(node.outputs, weights))
     return origins
 
 
 def network_origins(graph: ir.Graph) -> dict[str, str]:
-    """By its name, the first weight of the network (`network.*`) that a value is made of."""
+    """Return the first weight of the network (`network.*`) behind each value that has one, both by name."""
     return {
         value.name: first
-        for value, made in origins_of(graph).items()
-        if value.name and (first := next((each.name for each in made if (each.name or "").startswith(NETWORK)), None))
+        for value, weights in origins_of(graph).items()
+        if value.name and (first := next((weight.name for weight in weights if (weight.name or "").startswith(NETWORK)), None))
     }
 
 
-def rename_folded_weights(graph: ir.Graph, before: Mapping[str, str]) -> None:
-    """Name the weights that an optimiser folded after those that they were made of. before: `network_origins` before it ran."""
-    taken = {value.name for node in graph for value in (*node.inputs, *node.outputs) if value is not None}
+def rename_folded_weights(graph: ir.Graph, origins: Mapping[str, str]) -> None:
+    """Name the weights that an optimiser computed after those that they come from. origins: `network_origins` before it ran."""
+    used_names = {value.name for node in graph for value in (*node.inputs, *node.outputs) if value is not None}
     for name, value in list(graph.initializers.items()):
-        if name in before and not name.startswith(NETWORK):
-            count, wanted = 1, before[name]
-            while wanted in taken:
-                count, wanted = count + 1, f"{before[name]}_{count + 1}"
-            taken.add(wanted)
-            value.name = wanted
+        if name in origins and not name.startswith(NETWORK):
+            count, new_name = 1, origins[name]
+            while new_name in used_names:
+                count, new_name = count + 1, f"{origins[name]}_{count + 1}"
+            used_names.add(new_name)
+            value.name = new_name

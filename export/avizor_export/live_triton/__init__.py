@@ -1,1 +1,1 @@
-"""A running Triton server: its address, a temporary model on it, and parity through it."""
+"""Use a running Triton server during export: check its address, load a model temporarily, and prove parity through it."""

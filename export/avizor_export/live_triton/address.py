@@ -1,4 +1,4 @@
-"""A live Triton that a user names: its address, and whether it answers, before hours of computation depend on it."""
+"""Check the address of a live Triton, and that it answers, before hours of computation depend on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _TIMEOUT_S = 10.0
 
 
 def parse_address(text: str) -> str:
-    """Return host:port of `triton://HOST[:PORT]`; Triton's gRPC port 8001 where none is given. Raises ExportError."""
+    """Return host:port of `triton://HOST[:PORT]`; the port is 8001, Triton's for gRPC, unless another is given.
+
+    Raises ExportError if the text is not such an address.
+    """
     try:
         return triton_address(text)
     except SettingsError as error:
@@ -26,7 +29,7 @@ def check_server(address: str) -> None:
             is_alive = client.is_server_live(client_timeout=_TIMEOUT_S)
         except InferenceServerException as error:
             raise ExportError(
-                f"no Triton answers at {address}: {error.message()}; it has to be up, and to be reached at that port by gRPC"
+                f"no Triton answers at {address}: {error.message()}; start it, and check that gRPC reaches it at that port"
             ) from error
     if not is_alive:
         raise ExportError(f"Triton at {address} says that it is not alive; see its log")

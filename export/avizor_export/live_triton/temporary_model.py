@@ -1,7 +1,7 @@
-"""A model that is loaded on a live Triton for the duration of a block, under a separate name.
+"""Load a model on a live Triton for the duration of a block, under a separate name.
 
-The graph and its config are sent along with the call that loads them, and unloaded afterwards. So nothing of the server's
-repository changes, and the server has to allow that call: `--model-control-mode=explicit`.
+The call that loads the model sends the graph and its configuration, so that the server's repository does not change. The server
+has to allow such calls: `--model-control-mode=explicit`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable",
 
 @contextmanager
 def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) -> Iterator[str]:
-    """Load an ONNX file's bytes on the Triton at host:port `address` under a temporary_name, and yield that name.
+    """Load a model on the Triton at host:port `address`, and yield its name there; unload it after the block.
 
-    Raises ExportError if the server cannot load it, or fails at a call within the block.
+    model: the bytes of an ONNX file. name: as `temporary_name` returns. Raises ExportError if the server cannot load the model,
+    or fails at a call within the block.
     """
     client = triton_client(address)
     settings = MessageToDict(_for_one_caller(config, name), preserving_proto_field_name=True)
@@ -38,14 +39,14 @@ def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) 
     except InferenceServerException as error:
         raise ExportError(f"Triton at {address} cannot serve the model as {name}: {error.message()}{_advice(error)}") from error
     finally:
-        # It was never loaded, or the server is gone: then there is nothing to undo.
+        # If the model was never loaded, or the server is gone, there is nothing to undo.
         with suppress(InferenceServerException):
             client.unload_model(name, client_timeout=TIMEOUT_S)
         client.close()
 
 
 def temporary_name(purpose: str) -> str:
-    """Return a name that no other model has. purpose: what for, such as `verify`."""
+    """Return a name that no other model has. purpose: a word that becomes part of it, such as `verify`."""
     return f"avizor-{purpose}-{time.time_ns()}"
 
 
@@ -71,10 +72,10 @@ def _for_one_caller(config: ModelConfig, name: str) -> ModelConfig:
 
 
 def _advice(error: InferenceServerException) -> str:
-    """Return the remedy of an error whose text does not say it."""
+    """Return what to do about an error, to follow its text; empty if that is not known."""
     if "explicit model load / unload is not allowed" in error.message():
         return "; start it with --model-control-mode=explicit"
-    # By gRPC's words: the status of these is also that of a model that is not ready, and of a request that waited too long.
+    # Detected by gRPC's text: a model that is not ready, or a request that waited too long, has the same status code.
     if _NOT_REACHED.search(error.message()):
-        return "; it has to be up, and to be reached at that port by gRPC"
+        return "; start it, and check that gRPC reaches it at that port"
     return ""

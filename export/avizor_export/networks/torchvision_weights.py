@@ -15,7 +15,7 @@ from torchvision import models
 from avizor_export.architectures.catalogue import ARCHITECTURES
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageFrontEnd, ImageInput
+from avizor_inference.items.input_spec import ImageFrontEnd, ImageInput
 
 SCHEME = "torchvision:"
 

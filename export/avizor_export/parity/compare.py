@@ -32,7 +32,7 @@ from avizor_export.parity.tolerances import (
 from avizor_inference.arrays import Items
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.errors import EngineError, ExportError, ItemsInfluenceError, ParityError
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDifference, ParityReport
 
 

@@ -20,7 +20,7 @@ from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Array, Items
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 
 # Of the largest feature: 8 roundings of float32.
 MOVE = 1e-6

@@ -1,1 +1,1 @@
-"""Precision: float16 and int8 versions, and the guard that refuses one that lost too much."""
+"""Make float16 and int8 versions of a graph, and refuse one that loses too much accuracy."""

@@ -1,4 +1,4 @@
-"""The network inside a graph in float16, by the converter that comes with ONNX Runtime. For GPUs; CPUs gain nothing by it."""
+"""Convert the network inside a graph to float16 with ONNX Runtime's converter. This helps on GPUs; CPUs are no faster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def to_float16(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonValue]]:
-    """The graph with its network in float16, and the settings used; the tensors that cross its border stay float32.
+    """Return the graph with its network in float16, and the settings used. The network's inputs and outputs stay float32.
 
     Raises ExportError if the network cannot be converted.
     """
@@ -26,7 +26,7 @@ def to_float16(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonV
     except ExportError:
         raise
     except Exception as error:  # the library's errors share no base class
-        raise ExportError(f"the network cannot be brought to float16: {one_line(error)}") from error
+        raise ExportError(f"the network cannot be converted to float16: {one_line(error)}") from error
     settings: dict[str, JsonValue] = {
         "weights": "float16",
         "activations": "float16",
@@ -37,38 +37,40 @@ def to_float16(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, JsonV
 
 
 def emulate_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph for a CPU that gives what the halved one gives on a GPU: each value of the network is rounded to float16.
+    """Return a graph for a CPU that computes what the float16 graph computes on a GPU, by rounding each value of the network.
 
-    ONNX Runtime has few float16 kernels for CPUs. Where it has none it computes in float32 and leaves out the roundings in
-    between, so that an overflow, which is what float16 mostly suffers from, would not be seen. Here sums are float32 as well
-    (as on tensor cores), and what comes out of each operator is rounded, to infinity above 65504.
+    ONNX Runtime has few float16 kernels for CPUs. Without a kernel it computes in float32 and omits the rounding in between.
+    An overflow, the most common problem of float16, would then go unnoticed. In this graph, sums are float32 (as on tensor
+    cores) and the output of each operator is rounded to float16: to infinity above 65504.
     """
     part = extract_subgraph(proto)
-    floats = _floats(part)
+    floats = _float32_names(part)
     for tensor in part.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             values = np.clip(numpy_helper.to_array(tensor), -_LARGEST, _LARGEST)  # as the converter does
             tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16).astype(np.float32), tensor.name))
-    entering = {value.name: f"{value.name}/entering" for value in part.graph.input if value.name in floats}
-    nodes = [node for name, new in entering.items() for node in _rounding(name, new)]
+    rounded_inputs = {value.name: f"{value.name}/entering" for value in part.graph.input if value.name in floats}
+    nodes = [node for name, rounded in rounded_inputs.items() for node in _rounding_nodes(name, rounded)]
     for node in part.graph.node:
-        node.input[:] = [entering.get(name, name) for name in node.input]
+        node.input[:] = [rounded_inputs.get(name, name) for name in node.input]
         exact = {name: f"{name}/exact" for name in node.output if name in floats}
         node.output[:] = [exact.get(name, name) for name in node.output]
-        nodes += [node, *(each for name, new in exact.items() for each in _rounding(new, name))]
+        nodes += [node, *(cast for name, unrounded in exact.items() for cast in _rounding_nodes(unrounded, name))]
     del part.graph.node[:]
     part.graph.node.extend(nodes)
     return replace_subgraph(proto, part)
 
 
-def _rounding(name: str, rounded: str) -> list[onnx.NodeProto]:
+def _rounding_nodes(name: str, rounded: str) -> list[onnx.NodeProto]:
+    """Return nodes that round the value `name` to float16, and give it as float32 under the name `rounded`."""
     return [
         helper.make_node("Cast", [name], [f"{rounded}/half"], to=TensorProto.FLOAT16),
         helper.make_node("Cast", [f"{rounded}/half"], [rounded], to=TensorProto.FLOAT),
     ]
 
 
-def _floats(part: onnx.ModelProto) -> set[str]:
+def _float32_names(part: onnx.ModelProto) -> set[str]:
+    """Return the names of the values that are float32."""
     graph = onnx.shape_inference.infer_shapes(part, data_prop=True).graph
     values = (*graph.value_info, *graph.input, *graph.output)
     return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}

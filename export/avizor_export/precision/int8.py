@@ -1,8 +1,8 @@
-"""Static int8 quantisation of the network inside a graph, by onnxruntime.quantization.
+"""Quantise the network inside a graph to int8, statically, with onnxruntime.quantization.
 
-Weights are symmetric int8, one scale for each output channel. Activations have one scale for each tensor, from the least and
-largest value seen on real items: uint8 with a zero point, which CPUs are fastest with, or for TensorRT symmetric int8, which is
-all that it takes. What was measured for that choice is in docs/decisions/0009.
+Weights are symmetric int8, with one scale for each output channel. Activations have one scale for each tensor, from the
+lowest and highest value seen on real items. They are uint8 with a zero point, which is fastest on CPUs, or symmetric int8 for
+TensorRT, which accepts nothing else. docs/decisions/0009 has the measurements behind this choice.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from avizor_inference.engines.ort_session import open_session
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError
 
-# Fewer items than this do not show what values the activations take; more than this add time and hardly any new extreme.
+# Fewer items do not show the range of the activations; more items take more time and hardly widen the range.
 FEWEST_ITEMS = 32
 MOST_ITEMS = 256
 
 
 @dataclass(frozen=True)
 class _Scheme:
-    """How activations are quantised: of which operators, to which type, and the library's options beyond."""
+    """Hold how activations are quantised: the operators, the integer type, and further options of the library."""
 
     operators: tuple[str, ...]
     activations: QuantType
@@ -43,8 +43,8 @@ class _Scheme:
     is_symmetric: bool
 
 
-# All that ONNX Runtime has integer kernels for on a CPU, or hands on without looking at the values. A transposed convolution is
-# not among them: it would be no faster, and its result several times as far off.
+# The operators for which ONNX Runtime has integer kernels on a CPU, and those that only move values. Transposed convolutions
+# are left out: they would be no faster, and their error would be several times as large.
 _FOR_CPU = _Scheme(
     operators=(
         *("Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "Relu", "Clip", "LeakyRelu", "Sigmoid"),
@@ -57,8 +57,8 @@ _FOR_CPU = _Scheme(
     quantise_biases=True,
     is_symmetric=False,
 )
-# TensorRT refuses zero points and int32 (biases), and wants what goes into a layer with weights quantised and nothing between
-# such a layer and what it fuses with it: the bias, the batch norm, the ReLU.
+# TensorRT refuses zero points and int32 (biases). It needs the inputs of layers with weights quantised, and nothing quantised
+# between such a layer and the operators that it fuses with it: the bias, the batch norm, the ReLU.
 _FOR_TENSORRT = _Scheme(
     operators=("Conv", "Gemm", "MatMul"),
     activations=QuantType.QInt8,
@@ -71,14 +71,15 @@ _BATCH = 16
 
 
 def quantise(proto: onnx.ModelProto, items: Items, target: Target) -> tuple[onnx.ModelProto, dict[str, JsonValue]]:
-    """The graph with its network in int8, and the settings used. items: real raw items [n >= FEWEST_ITEMS, *item_shape].
+    """Return the graph with its network in int8, and the settings used.
 
-    target: what it is to run on. Raises ExportError if the network cannot be quantised.
+    items: real raw items [n >= FEWEST_ITEMS, *item_shape], of which at most MOST_ITEMS are used. target: the device that the
+    graph will run on. Raises ExportError if the network cannot be quantised.
     """
     items = items[np.linspace(0, len(items) - 1, min(len(items), MOST_ITEMS)).astype(int)]
     scheme = _FOR_TENSORRT if target == TENSORRT else _FOR_CPU
     part = extract_subgraph(proto)
-    reader = _Reader(proto, [value.name for value in part.graph.input], items)
+    reader = _CalibrationReader(proto, [value.name for value in part.graph.input], items)
     settings: dict[str, JsonValue] = {
         "format": "QDQ",
         "weights": "int8, symmetric, per channel",
@@ -87,10 +88,10 @@ def quantise(proto: onnx.ModelProto, items: Items, target: Target) -> tuple[onnx
         "calibration_items": len(items),
         "onnxruntime": ort.__version__,
     }
-    return replace_subgraph(proto, _quantised(with_output_copies(part), reader, scheme)), settings
+    return replace_subgraph(proto, _quantise_part(with_output_copies(part), reader, scheme)), settings
 
 
-def _quantised(part: onnx.ModelProto, reader: _Reader, scheme: _Scheme) -> onnx.ModelProto:
+def _quantise_part(part: onnx.ModelProto, reader: _CalibrationReader, scheme: _Scheme) -> onnx.ModelProto:
     with TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "quantised.onnx"
         try:
@@ -116,26 +117,26 @@ def _quantised(part: onnx.ModelProto, reader: _Reader, scheme: _Scheme) -> onnx.
         return onnx.load(path)
 
 
-class _Reader:
-    """What the network is given for each batch of raw items, as onnxruntime.quantization asks for it."""
+class _CalibrationReader:
+    """Give onnxruntime.quantization the network's inputs for each batch of raw items."""
 
     def __init__(self, proto: onnx.ModelProto, names: list[str], items: Items) -> None:
         self._batches = _network_inputs(proto, names, items)
 
     def get_next(self) -> dict[str, Items] | None:
-        """The next batch; None after the last."""
+        """Return the inputs for the next batch, by name; None after the last."""
         return next(self._batches, None)
 
 
 def _network_inputs(proto: onnx.ModelProto, names: list[str], items: Items) -> Iterator[dict[str, Items]]:
-    """The tensors that enter the network, from the FP32 graph itself. One that is the graph's own input is handed on."""
-    before = onnx.ModelProto()
-    before.CopyFrom(proto)
-    (given,) = (value.name for value in proto.graph.input)
-    inner = [name for name in names if name != given]
-    before.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
-    session = open_session(before.SerializeToString(), "the graph before quantisation") if inner else None
+    """Yield the network's inputs for each batch, computed by the FP32 graph. The graph's input itself needs no computing."""
+    fp32 = onnx.ModelProto()
+    fp32.CopyFrom(proto)
+    (graph_input,) = (value.name for value in proto.graph.input)
+    computed = [name for name in names if name != graph_input]
+    fp32.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
+    session = open_session(fp32.SerializeToString(), "the graph before quantisation") if computed else None
     for start in range(0, len(items), _BATCH):
-        batch = {given: np.ascontiguousarray(items[start : start + _BATCH])}
-        values = dict(zip(inner, session.run(inner, batch), strict=True)) if session else {}
+        batch = {graph_input: np.ascontiguousarray(items[start : start + _BATCH])}
+        values = dict(zip(computed, session.run(computed, batch), strict=True)) if session else {}
         yield {name: values[name] if name in values else batch[name] for name in names}

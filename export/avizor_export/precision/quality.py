@@ -1,4 +1,4 @@
-"""How good a graph is on labelled held-out items: accuracy of a classifier, ROC AUC of an autoencoder's scores."""
+"""Measure a graph on labelled held-out items: accuracy of a classifier, ROC AUC of an autoencoder's scores."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ OUTPUT_OF: dict[Task, str] = {"classify": "probabilities", "reconstruct": "score
 
 
 def measure_quality(run: Run, task: Task, held_out: LabelledItems, batch_size: int = 32) -> float:
-    """The task's metric through `run`. Raises ExportError if an output is not finite."""
+    """Run the held-out items and return the task's metric, 0 to 1. Raises ExportError if an output is not finite."""
     output = OUTPUT_OF[task]
     return quality(task, np.concatenate([run(batch)[output] for batch in held_out.batches(batch_size)]), held_out.labels)
 
 
 def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
-    """The metric from probabilities [n, classes] or scores [n, 1]. Raises ExportError if one is not finite."""
+    """Return the metric (0 to 1) of probabilities [n, classes] or scores [n, 1]. Raises ExportError if one is not finite.
+
+    labels: the class of each item, [n]; for scores 1 is an anomaly.
+    """
     if not np.isfinite(values).all():
         raise ExportError(
-            f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision: publish fp32, or where "
-            "it is fp32 leave out items far beyond what the network was trained on"
+            f"{OUTPUT_OF[task]} is not finite on held-out items; numbers overflow in this precision: publish fp32; if it "
+            "is fp32 already, leave out items far from those the network was trained on"
         )
     if task == "classify":
         return float(np.mean(values.argmax(axis=1) == labels))
@@ -39,9 +42,9 @@ def quality(task: Task, values: Items, labels: NDArray[np.int64]) -> float:
 
 
 def chance_level(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
-    """The metric without any skill, and two standard errors of it.
+    """Return the metric that a network without any skill reaches, and two standard errors of it.
 
-    Of accuracy: by naming the most frequent class for each item. Of ROC AUC: by random scores (Mann and Whitney, 1947).
+    For accuracy it always answers the most frequent class; for ROC AUC its scores are random (Mann and Whitney, 1947).
     """
     count = len(labels)
     if task == "classify":
@@ -52,40 +55,40 @@ def chance_level(task: Task, labels: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def chance_warning(task: Task, reached: float, labels: NDArray[np.int64]) -> str | None:
-    """What is wrong where a metric is no better than chance, and what to do; None where it is better.
+    """Return what is wrong if a metric is no better than chance, and what to do; None if it is better.
 
-    Far below it the network tells items apart, and the labels say the opposite of what it says.
+    A metric far below chance means that the network does tell items apart, but the labels say the opposite.
     """
     metric, (chance, margin) = METRIC_OF[task], chance_level(task, labels)
     if reached > chance + margin:
         return None
-    without = "naming the most frequent class alone" if task == "classify" else "scores at random"
-    by = f"({chance:.4f} by {without}, {margin:.4f} to either side)"
+    baseline = "always answering the most frequent class" if task == "classify" else "random scores"
+    by = f"({chance:.4f} by {baseline}, plus or minus {margin:.4f})"
     is_autoencoder = task == "reconstruct"
     if reached >= chance - margin:
-        also = "are those of the items" if is_autoencoder else "are in the order of the outputs"
+        correct = "belong to the items" if is_autoencoder else "are in the order of the outputs"
         return (
-            f"{metric} {reached:.4f} is what chance gives {by}; see whether the labels {also}, and the pre-processing "
-            "(--input) is that of training"
+            f"{metric} {reached:.4f} is what chance gives {by}; check that the labels {correct}, and that the "
+            "pre-processing (--input) is that of training"
         )
     if is_autoencoder:
         return (
             f"{metric} {reached:.4f} is far below what chance gives {by}: normal items score higher than anomalies, and with "
-            f"the labels the other way round it would be {1 - reached:.4f}; see which items of --evaluate-on are normal (those "
+            f"the labels swapped it would be {1 - reached:.4f}; check which items of --evaluate-on are normal (those "
             f"named {', '.join(NORMAL_LABELS[:3])}, false, or the number 0), and whether the network was trained on normal ones"
         )
     return (
         f"{metric} {reached:.4f} is below what chance gives {by}: the labels are not in the order of the outputs, or the "
-        "network names other classes than those that are frequent; put the lines of --labels into the order of training, and "
-        "see whether the pre-processing (--input) is that of training"
+        "network answers other classes than the frequent ones; put the lines of --labels into the order of training, and "
+        "check that the pre-processing (--input) is that of training"
     )
 
 
 def roc_auc(scores: Items, anomalies: NDArray[np.bool_]) -> float:
-    """Probability that a random anomaly scores above a random normal item, ties counting half.
+    """Return the probability that a random anomaly scores above a random normal item; ties count half.
 
-    By ranks (Mann and Whitney, 1947), ties sharing their mean rank: (sum of the anomalies' ranks - m (m + 1) / 2) / (m n), with
-    m anomalies and n normal items.
+    scores: [n]; anomalies: [n], True for an anomaly. Computed from ranks (Mann and Whitney, 1947), ties share their mean rank:
+    (sum of the anomalies' ranks - m (m + 1) / 2) / (m n), with m anomalies and n normal items.
     """
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -1,4 +1,4 @@
-"""Graphs timed side by side on one thread: rows a second, and the ratio within the same run."""
+"""Time two graphs side by side on one thread: rows per second, and their ratio within the same round."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ def compare_speed(
     rounds: int = 5,
     seconds: float = 0.1,
 ) -> tuple[SpeedComparison, ...]:
-    """Rows a second of `output` at batch 1 and 32, interleaved. items: raw items [n >= 1, ...], repeated as needed.
+    """Return rows per second of two graphs at batches of 1 and 32, and their ratio. The graphs are run alternately.
 
-    seconds: for each of the `rounds` turns of one graph; at least one run each.
+    items: raw items [n >= 1, ...], repeated as needed. output: the one output that is computed. seconds: for each of the
+    `rounds` turns of one graph, which has at least one run.
     """
     sessions = [one_thread(before), one_thread(after)]
-    return tuple(_compared(size, rates(sessions, items, size, output, rounds, seconds)) for size in BATCH_SIZES)
+    return tuple(_comparison(size, rates(sessions, items, size, output, rounds, seconds)) for size in BATCH_SIZES)
 
 
 def one_thread(proto: onnx.ModelProto) -> Any:
-    """A session of ONNX Runtime on one thread of the CPU."""
+    """Open a session of ONNX Runtime on one thread of the CPU."""
     return open_session(proto.SerializeToString(), "the graph", threads=1)
 
 
 def rates(
     sessions: Sequence[Any], items: NDArray[np.generic], batch_size: int, output: str, rounds: int, seconds: float
 ) -> list[tuple[float, ...]]:
-    """Rows a second of each session, for each round; the sessions take turns, so that a busy moment falls on all alike."""
+    """Return rows per second of each session, for each round. The sessions take turns, so that other load affects all alike."""
     (name,) = (tensor.name for tensor in sessions[0].get_inputs())
     feed = {name: np.ascontiguousarray(np.resize(items, (batch_size, *items.shape[1:])))}
     for session in sessions:
         session.run([output], feed)  # memory allocated, kernels chosen
-    return [tuple(_runs_a_second(session, feed, output, seconds) * batch_size for session in sessions) for _ in range(rounds)]
+    return [tuple(_runs_per_second(session, feed, output, seconds) * batch_size for session in sessions) for _ in range(rounds)]
 
 
-def _compared(batch_size: int, pairs: Sequence[tuple[float, ...]]) -> SpeedComparison:
+def _comparison(batch_size: int, pairs: Sequence[tuple[float, ...]]) -> SpeedComparison:
     ratios = [after / before for before, after in pairs]
     return SpeedComparison(
         batch_size=batch_size,
@@ -62,7 +63,7 @@ def _compared(batch_size: int, pairs: Sequence[tuple[float, ...]]) -> SpeedCompa
     )
 
 
-def _runs_a_second(session: Any, feed: dict[str, NDArray[np.generic]], output: str, seconds: float) -> float:
+def _runs_per_second(session: Any, feed: dict[str, NDArray[np.generic]], output: str, seconds: float) -> float:
     runs, started = 0, time.perf_counter()
     while True:
         session.run([output], feed)

@@ -1,13 +1,13 @@
-"""The network inside an exported graph: extracted as a separate graph, to be rewritten, and put back.
+"""Extract the network inside an exported graph as a separate graph, to be rewritten, and put it back.
 
-What belongs to it is settled by the flow of data alone: every node with a weight of the network's (`network.*`), and every node
-on a way from one of these to another. So whatever comes before the first weight (the front end) and after the last one
-(softmax, reconstruction error) stays as it is, whatever its operators are called.
+Only the flow of data decides what belongs to the network: every node with a weight of the network (`network.*`), and every node
+on a path from one of these to another. So everything before the first weight (the front end) and after the last one (softmax,
+reconstruction error) is left unchanged, whatever its operators are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -19,32 +19,32 @@ WEIGHTS = "network."
 
 
 def extract_subgraph(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the network as a separate graph; inputs and outputs are the tensors that cross its border, under their own names.
+    """Return the network as a separate graph; its inputs and outputs are the tensors that cross its border, under their names.
 
-    Raises ExportError if there is no weight in the graph, or a type that is not known at the border.
+    Raises ExportError if the graph has no weights, or if the type of a tensor at the border is not known.
     """
     inside, _ = _split(proto.graph)
     nodes = [proto.graph.node[index] for index in inside]
-    made, used = _names(node.output for node in nodes), _names(node.input for node in nodes)
+    produced, used = _names(node.output for node in nodes), _names(node.input for node in nodes)
     constants = {tensor.name for tensor in proto.graph.initializer}
     outside = [node for index, node in enumerate(proto.graph.node) if index not in inside]
-    wanted = _names(node.input for node in outside) | {value.name for value in proto.graph.output}
-    known = _types(proto)
+    used_outside = _names(node.input for node in outside) | {value.name for value in proto.graph.output}
+    types = _types(proto)
     part = onnx.ModelProto()
     part.CopyFrom(proto)
     _clear(part.graph)
     part.graph.node.extend(nodes)
     part.graph.initializer.extend(tensor for tensor in proto.graph.initializer if tensor.name in used)
-    part.graph.input.extend(_known(known, sorted(used - made - constants)))
-    part.graph.output.extend(_known(known, sorted(made & wanted)))
+    part.graph.input.extend(_require_types(types, sorted(used - produced - constants)))
+    part.graph.output.extend(_require_types(types, sorted(produced & used_outside)))
     return part
 
 
 def with_output_copies(part: onnx.ModelProto) -> onnx.ModelProto:
-    """The part with each output that its own nodes use as well handed out through a copy, which no tool merges with them.
+    """Return the part (changed in place), with a copy of each output that its own nodes use too.
 
-    onnxruntime.quantization gives what only a ReLU takes the range of what the ReLU gives: of an output before it, all negative
-    values would become 0.
+    onnxruntime.quantization gives a value that only a ReLU uses the range of that ReLU's output. If such a value is an output
+    of the part, all its negative values would become 0. The copy is a second use of the value, which prevents that.
     """
     used = _names(node.input for node in part.graph.node)
     inner = {value.name: f"{value.name}/inside" for value in part.graph.output if value.name in used}
@@ -56,13 +56,13 @@ def with_output_copies(part: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def replace_subgraph(proto: onnx.ModelProto, part: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with its network replaced by `part`, which has the inputs and outputs that `cut` gave it."""
+    """Return the graph with its network replaced by `part`, which has the inputs and outputs of `extract_subgraph`."""
     inside, after = _split(proto.graph)
     outside = [index for index in range(len(proto.graph.node)) if index not in inside]
     first, last = ([proto.graph.node[index] for index in outside if (index in after) is is_after] for is_after in (False, True))
     used = _names(node.input for node in (*first, *last))
     constants = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.name in used}
-    part = _sorted(_apart(part, constants))
+    part = _sort_nodes(_rename_changed_constants(part, constants))
     whole = onnx.ModelProto()
     whole.CopyFrom(proto)
     _clear(whole.graph)
@@ -75,16 +75,16 @@ def replace_subgraph(proto: onnx.ModelProto, part: onnx.ModelProto) -> onnx.Mode
 
 
 def _split(graph: onnx.GraphProto) -> tuple[set[int], set[int]]:
-    """Indices of the nodes inside, and of all that depend on one of the network's weights."""
+    """Return the indices of the nodes inside the network, and of all nodes that depend on one of its weights."""
     for node in graph.node:
         if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
             raise ExportError(
-                f"{node.op_type} holds another graph; only networks without control flow can be rewritten; publish fp32"
+                f"{node.op_type} contains another graph; only networks without control flow can be rewritten; publish fp32"
             )
     weights = {tensor.name for tensor in graph.initializer if tensor.name.startswith(WEIGHTS)}
     weighted = {index for index, node in enumerate(graph.node) if weights & set(node.input)}
     if not weighted:
-        raise ExportError("the graph has no weights of a network; there is nothing to make smaller; publish fp32")
+        raise ExportError("the graph has no weights of a network, so there is nothing to convert; publish fp32")
     after, reached = set(weighted), _names(graph.node[index].output for index in weighted)
     for index, node in enumerate(graph.node):  # in topological order, as ONNX demands
         if reached & set(node.input):
@@ -98,8 +98,8 @@ def _split(graph: onnx.GraphProto) -> tuple[set[int], set[int]]:
     return before & after, after
 
 
-def _names(of: Iterable[Iterable[str]]) -> set[str]:
-    return {name for names in of for name in names if name}
+def _names(lists: Iterable[Iterable[str]]) -> set[str]:
+    return {name for names in lists for name in names if name}
 
 
 def _types(proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
@@ -107,8 +107,8 @@ def _types(proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     return {value.name: value for value in (*inferred.value_info, *inferred.input, *inferred.output)}
 
 
-def _known(types: dict[str, onnx.ValueInfoProto], names: Iterable[str]) -> list[onnx.ValueInfoProto]:
-    names = list(names)
+def _require_types(types: dict[str, onnx.ValueInfoProto], names: Sequence[str]) -> list[onnx.ValueInfoProto]:
+    """Return the types of the named tensors. Raises ExportError if one is not known."""
     if missing := [name for name in names if name not in types]:
         raise ExportError(f"the type of {', '.join(missing)} in the graph is not known; publish fp32")
     return [types[name] for name in names]
@@ -119,8 +119,8 @@ def _clear(graph: onnx.GraphProto) -> None:
         graph.ClearField(field)
 
 
-def _apart(part: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
-    """Return the part with a separate name for each constant that it changed and the rest of the graph uses as it was."""
+def _rename_changed_constants(part: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """Rename the constants that the part changed and that the rest of the graph uses unchanged. Return the part."""
     renamed = {
         tensor.name: f"{WEIGHTS}{tensor.name}"
         for tensor in part.graph.initializer
@@ -133,8 +133,8 @@ def _apart(part: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> onn
     return part
 
 
-def _sorted(part: onnx.ModelProto) -> onnx.ModelProto:
-    """Nodes after what they depend on: tools append theirs at the end."""
+def _sort_nodes(part: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the part with its nodes after those that they depend on: tools append new nodes at the end."""
     model = ir.from_proto(part)
     model.graph.sort()
     return ir.to_proto(model)

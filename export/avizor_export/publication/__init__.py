@@ -1,1 +1,1 @@
-"""Publication: the files of a version, its model card, and the one rename that makes it visible."""
+"""Write the files of a version and its model card, and make the version visible by one rename."""

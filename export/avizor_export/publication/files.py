@@ -1,4 +1,4 @@
-"""The files of a version that is being made: manifest.json, config.pbtxt, labels and calibration."""
+"""Write the files of a version before it is published: manifest.json, config.pbtxt, labels and calibration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
-from avizor_inference.items.inputs import TensorInput, TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository
@@ -35,9 +35,11 @@ from avizor_inference.strict_json import validation_message
 
 @dataclass(frozen=True)
 class ProvenGraph:
-    """A graph that was proven, and where it comes from.
+    """Hold a graph that was proven equal to its network, and where it comes from.
 
-    proto: what is published; fp32: what it was made from, the same unless another precision was asked for.
+    proto: the graph to publish. fp32: the graph that it was converted from; the same graph unless another precision was asked
+    for. outputs: without the batch. evaluation: metrics by name. simplified: whether the exporter's optimiser rewrote the
+    graph. variant: what another precision changed; None for fp32.
     """
 
     proto: onnx.ModelProto
@@ -53,7 +55,7 @@ class ProvenGraph:
 def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> Manifest:
     """Return the manifest of the graph in the staging folder. Raises ExportError if it is not valid."""
     model_path, graph = stage.version_folder / MODEL_FILE, graph_of(proven.proto)
-    front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
+    front_end = request.input.front_end_parameters
     try:
         return Manifest(
             name=request.name,
@@ -62,7 +64,7 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
             input=request.input,
             outputs=proven.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
-            front_end_digest=front_end,
+            front_end_digest=digest_of(front_end) if front_end else None,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
             opset=graph.opset,
@@ -79,7 +81,7 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
-    """Return where a version comes from: the request, its factory and weights, the packages that made it."""
+    """Return where a version comes from: its factory, arguments and weights, the time, and the versions of the packages."""
     return Provenance(
         factory=factory,
         arguments=dict(request.arguments),
@@ -94,7 +96,7 @@ def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Prov
 def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> tuple[str, ...]:
     """Write manifest.json, and for the model as a whole config.pbtxt and labels. Return notes on config.pbtxt for the user.
 
-    The settings of the version before are read here, under the name's lock, so that what `avizor tune` wrote meanwhile stays.
+    The previous version's settings are read here, while the name is locked, so that what `avizor tune` wrote meanwhile is kept.
     Raises ExportError if config.pbtxt was edited or config.overrides.pbtxt does not fit.
     """
     (stage.version_folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -120,33 +122,33 @@ def _config_notes(
 
 
 def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
-    """A version keeps the inputs, outputs and labels of those before it: config.pbtxt is one for all."""
+    """Raise ExportError if tensors or labels differ from the previous version's: all versions share one config.pbtxt."""
     before = _manifest_before(models, manifest)
     if before is None:
         return
 
-    def outside(of: Manifest) -> object:
-        tensors = (of.input.tensor(), *of.outputs)
-        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], of.labels
+    def interface(version: Manifest) -> object:
+        tensors = (version.input.tensor(), *version.outputs)
+        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], version.labels
 
-    if outside(before) != outside(manifest):
+    if interface(before) != interface(manifest):
         raise ExportError(
             f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels"
-            f"{_other_outputs(before, manifest)}; publish under another name"
+            f"{_optional_outputs_remedy(before, manifest)}; publish under another name"
         )
 
 
-def _other_outputs(before: Manifest, manifest: Manifest) -> str:
-    """Where optional outputs are the whole difference, or a part of it: how to have the same."""
-    was, now = ({output.name for output in each.outputs} for each in (before, manifest))
-    more = [name for name in OPTIONAL[manifest.task] if name in now - was]
-    fewer = [name for name in OPTIONAL[manifest.task] if name in was - now]
-    text = f"; it has no {' and no '.join(more)}: {' '.join(f'--leave-out {name}' for name in more)}" if more else ""
-    return text + (f"; it has {' and '.join(fewer)}, which this one is without" if fewer else "")
+def _optional_outputs_remedy(before: Manifest, manifest: Manifest) -> str:
+    """Return which optional outputs differ and how to have the same, to follow a message; empty if none differ."""
+    old, new = ({output.name for output in version.outputs} for version in (before, manifest))
+    added = [name for name in OPTIONAL[manifest.task] if name in new - old]
+    missing = [name for name in OPTIONAL[manifest.task] if name in old - new]
+    text = f"; it has no {' and no '.join(added)}: {' '.join(f'--leave-out {name}' for name in added)}" if added else ""
+    return text + (f"; it has {' and '.join(missing)}, which this version lacks" if missing else "")
 
 
 def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
-    """Return the manifest of the version before; None if no usable version exists, which this export then replaces."""
+    """Return the manifest of the newest published version; None if there is none, or it cannot be used and is superseded."""
     try:
         return ModelRepository(models).version(manifest.name).manifest if manifest.version > 1 else None
     except VersionRefused:
@@ -154,7 +156,7 @@ def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
 
 
 def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:
-    """Score normal recordings by the staged version, and write their calibration. Raises ExportError if that fails."""
+    """Score normal recordings with the staged version, and write its calibration. Raises ExportError if that fails."""
     with EmbeddedEngine(stage.root, device="cpu") as engine:
         try:
             calibration = calibrate(engine, stage.name, normal, CPU, precision)
@@ -166,7 +168,7 @@ def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precisi
 def write_calibration(folder: Path, calibration: Calibration) -> None:
     """Write the active calibration of a version folder, and a copy under its id that later ones do not replace."""
     text = calibration.model_dump_json(indent=1) + "\n"
-    kept = folder / CALIBRATIONS_FOLDER / f"{calibration.id}.json"
-    kept.parent.mkdir(exist_ok=True)
-    write_whole(kept, text)
-    write_whole(folder / CALIBRATION_FILE, text)  # last: it may be in use
+    copy = folder / CALIBRATIONS_FOLDER / f"{calibration.id}.json"
+    copy.parent.mkdir(exist_ok=True)
+    write_whole(copy, text)
+    write_whole(folder / CALIBRATION_FILE, text)  # last, since engines may read it already

@@ -1,4 +1,4 @@
-"""card.md: what one version is, for people: metrics, layers and plots. Programs read the manifest."""
+"""Write card.md, which describes one version to people: metrics, layers and plots. Programs read the manifest."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 import onnx
 from pydantic import JsonValue
 
-from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.stored_weights import model_from_proto
 from avizor_export.description.table import layer_table, unexplained_parameters
+from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed
-from avizor_export.precision.loss_guard import precision_warnings
+from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.items.inputs import AudioInput
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
@@ -28,7 +27,7 @@ TRAINING_PLOT = "card-training.png"
 
 
 def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
-    """Write card.md and its plots into the version's folder. training: numbers by epoch, empty where they are not known."""
+    """Write card.md and its plots into the version's folder. training: numbers by epoch; empty if they are not known."""
     manifest, calibration = version.manifest, version.calibration()
     parts = [*_facts(manifest), *_front_end(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
     if training:
@@ -42,15 +41,12 @@ def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[
 
 
 def _facts(manifest: Manifest) -> Iterator[str]:
-    tensor, made = manifest.input.tensor(), manifest.provenance
+    tensor, provenance = manifest.input.tensor(), manifest.provenance
     yield from (f"# {manifest.name}, version {manifest.version}", "")
     yield f"* task: {manifest.task}, on {manifest.input.modality}"
     yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
-    if isinstance(manifest.input, AudioInput):
-        window, hop = (
-            f"{samples} samples ({samples / manifest.input.sample_rate:.4g} s)"
-            for samples in (manifest.input.window_samples, manifest.input.hop_samples)
-        )
+    if format := manifest.input.window_format():
+        window, hop = (f"{samples} samples ({samples / format.sample_rate:.4g} s)" for samples in (format.window, format.hop))
         yield f"* recordings are cut into windows of {window}, one every {hop}"
     for output in manifest.outputs:
         yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"
@@ -58,20 +54,20 @@ def _facts(manifest: Manifest) -> Iterator[str]:
         shown = ", ".join(manifest.labels[:20])
         yield f"* {len(manifest.labels)} labels: {shown}{', ...' if len(manifest.labels) > 20 else ''}"
     size = f"{manifest.model_bytes / 1e6:.2f} MB"
-    yield f"* {made.parameters:,} parameters in {manifest.precision}, {size}, opset {manifest.opset}"
+    yield f"* {provenance.parameters:,} parameters in {manifest.precision}, {size}, opset {manifest.opset}"
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
-        yield "* not simplified: the exporter's optimiser changed what the graph gives"
+        yield "* not simplified: the exporter's optimiser changed the outputs of the graph"
     yield f"* sha256 `{manifest.model_sha256}`"
-    built = f" {made.built_with()}" if made.arguments else ""
-    yield f"* made {made.created:%Y-%m-%d %H:%M} UTC from `{made.factory}`{built}" + (
-        f", weights sha256 `{made.weights_sha256}`" if made.weights_sha256 else ""
+    built = f" {provenance.built_with()}" if provenance.arguments else ""
+    yield f"* made {provenance.created:%Y-%m-%d %H:%M} UTC from `{provenance.factory}`{built}" + (
+        f", weights sha256 `{provenance.weights_sha256}`" if provenance.weights_sha256 else ""
     )
-    yield "* with " + ", ".join(f"{name} {number}" for name, number in made.producers.items())
+    yield "* with " + ", ".join(f"{name} {number}" for name, number in provenance.producers.items())
     yield ""
 
 
 def _front_end(manifest: Manifest) -> Iterator[str]:
-    if rows := front_end_table(manifest.input):
+    if rows := front_end_of(manifest.input).table():
         yield from ("## Front end", "", "Inside the graph, in FP32.", "", _row(*rows[0]), "|" + "---|" * len(rows[0]))
         yield from (_row(*row) for row in rows[1:])
         yield ""
@@ -83,21 +79,21 @@ def _parity(manifest: Manifest) -> Iterator[str]:
     batches, samples = ", ".join(map(str, report.batch_sizes)), ", ".join(report.samples)
     yield f"Compared with {report.compared_with} on batches of {batches} of {samples} items."
     yield from ("", "| output | largest difference | seen on | allowed |", "|---|---:|---|---|")
-    for name, each in report.outputs.items():
-        yield f"| {name} | {each.largest_absolute:.1e} | {each.sample} | {allowed(name)} |"
+    for name, output in report.outputs.items():
+        yield f"| {name} | {output.largest_absolute:.1e} | {output.sample} | {allowed(name)} |"
     if report.server:
-        for name, each in report.server.outputs.items():
-            yield f"| {name}, through {report.server.address} | {each.largest_absolute:.1e} | {each.sample} | the same |"
+        for name, output in report.server.outputs.items():
+            yield f"| {name}, through {report.server.address} | {output.largest_absolute:.1e} | {output.sample} | the same |"
     yield ""
     if report.same_for_all:
         yield from (f"Note: {constant_outputs_warning(report.same_for_all, 'real' in report.samples)}.", "")
-    for where, agreement in (("", report), ("Through the server: ", report.server)):
+    for prefix, agreement in (("", report), ("Through the server: ", report.server)):
         if agreement is None:
             continue
         if agreement.top1_agreement is not None:
-            yield from (f"{where}Most probable class the same on {agreement.top1_agreement:.1%} of the items.", "")
+            yield from (f"{prefix}Most probable class the same on {agreement.top1_agreement:.1%} of the items.", "")
         if agreement.rank_correlation is not None:
-            yield from (f"{where}Rank correlation of the scores {agreement.rank_correlation:.6f}.", "")
+            yield from (f"{prefix}Rank correlation of the scores {agreement.rank_correlation:.6f}.", "")
 
 
 def _precision(manifest: Manifest) -> Iterator[str]:
@@ -121,10 +117,10 @@ def _precision(manifest: Manifest) -> Iterator[str]:
         share = "-" if output.share is None else f"{output.share:.3f}"
         yield f"| {name} | {output.largest_absolute:.1e} | {output.item} | {share} |"
     yield from ("", "| rows/s, one thread | fp32 | " + manifest.precision + " | ratio |", "|---|---:|---:|---:|")
-    for each in variant.speed:
+    for speed in variant.speed:
         yield (
-            f"| batch of {each.batch_size} | {each.before:,.0f} | {each.after:,.0f} "
-            f"| {each.ratio:.2f} ({each.lowest_ratio:.2f} to {each.highest_ratio:.2f}) |"
+            f"| batch of {speed.batch_size} | {speed.before:,.0f} | {speed.after:,.0f} "
+            f"| {speed.ratio:.2f} ({speed.lowest_ratio:.2f} to {speed.highest_ratio:.2f}) |"
         )
     yield ""
     for warning in precision_warnings(manifest):
@@ -146,7 +142,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
     sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
     yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
     if short := sum(map(len, calibration.short.values())):
-        yield f"{short} of them are shorter than the model's window, and are kept apart."
+        yield f"{short} of them are shorter than the model's window, and are calibrated separately."
     yield ""
 
 
@@ -158,17 +154,17 @@ def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:
     yield "|---|---|---|---|---:|---:|---:|"
     yield from (_row(*row) for row in rows[1:])
     yield ""
-    if why := unexplained_parameters(layers, parameters):
-        yield from (why, "")
+    if explanation := unexplained_parameters(layers, parameters):
+        yield from (explanation, "")
 
 
-def _rows(metrics: Mapping[str, JsonValue], within: str = "") -> Iterator[str]:
+def _rows(metrics: Mapping[str, JsonValue], prefix: str = "") -> Iterator[str]:
     """Yield a row for each metric; one within an object is named after it: `roc_auc: bearing`."""
     for name, value in metrics.items():
         if isinstance(value, dict):
-            yield from _rows(value, f"{within}{name}: ")
+            yield from _rows(value, f"{prefix}{name}: ")
         else:
-            yield _row(within + name, _shown(value))
+            yield _row(prefix + name, _shown(value))
 
 
 def _shown(value: JsonValue) -> str:
@@ -176,7 +172,7 @@ def _shown(value: JsonValue) -> str:
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+        return ", ".join(f"{name} {_shown(entry)}" for name, entry in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -185,7 +181,7 @@ def _shown(value: JsonValue) -> str:
 
 
 def _row(*cells: str) -> str:
-    """A row of a table. What comes from files and users stays in its cell."""
+    """Return a row of a table. Line breaks and bars in the cells are replaced, since they would end a cell."""
     return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"
 
 
@@ -195,7 +191,7 @@ def _plot_training(path: Path, training: Mapping[str, Sequence[float]]) -> None:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     for name, values in training.items():
-        axes.plot(range(1, len(values) + 1), values, marker=".", label=name)  # a line of one epoch would not show
+        axes.plot(range(1, len(values) + 1), values, marker=".", label=name)  # markers, since a line of one epoch is invisible
     axes.set_xlabel("epoch")
     axes.legend()
     figure.savefig(path, dpi=100)
@@ -206,8 +202,8 @@ def _plot_calibration(path: Path, calibration: Calibration) -> None:
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    kept = [*calibration.sources.items(), *((f"{source}, short", each) for source, each in calibration.short.items())]
-    for label, recordings in kept[:10]:
+    short = ((f"{source}, short", recordings) for source, recordings in calibration.short.items())
+    for label, recordings in [*calibration.sources.items(), *short][:10]:
         scores = sorted(ItemScore.of(np.array(windows)).value for windows in recordings)
         axes.plot(scores, [(rank + 1) / len(scores) for rank in range(len(scores))], label=label, drawstyle="steps-post")
     axes.set_xlabel("score of a recording")

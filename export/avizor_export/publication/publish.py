@@ -1,12 +1,12 @@
-"""Publishing a version: staged out of readers' sight, flushed to disk, then shown by one rename.
+"""Publish a version: write it where no reader looks, flush it to disk, then make it visible by one rename.
 
 A process killed at any moment leaves either the old state or the new one, and at most a hidden folder that the next
 publication under that name removes. A lock per name keeps two publications apart.
 
-Triton takes every folder of a repository for a model, hidden ones too, and one that it cannot load keeps it from starting. So
-the staging folder lies beside the repository. Where that cannot be renamed from (the repository is a separate mount, or the
-folder around it is not writable) it lies in the model's own folder, of which Triton reads numbered folders alone; only a first
-version has none, and then lies hidden in the repository until it is published.
+Triton treats every folder of a repository as a model, hidden ones too, and does not start if it cannot load one. So the staging
+folder is beside the repository. If nothing can be renamed from there (the repository is a separate mount, or its parent folder
+is not writable), the staging folder is in the model's folder, where Triton reads only numbered folders. A first version has no
+such folder yet: it is staged in a hidden folder of the repository.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from avizor_inference.repository.models import ModelRepository
 
 @dataclass(frozen=True)
 class Staging:
-    """A separate repository that holds just the version that is being made: `root/<name>/<version>/`."""
+    """Hold the place of a version that is being made: a separate repository, `root/<name>/<version>/`."""
 
     root: Path
     name: str
@@ -34,20 +34,20 @@ class Staging:
 
     @property
     def model_folder(self) -> Path:
-        """Where config.pbtxt and labels.txt go."""
+        """Return the folder of config.pbtxt and labels.txt."""
         return self.root / self.name
 
     @property
     def version_folder(self) -> Path:
-        """Where model.onnx and manifest.json go."""
+        """Return the folder of model.onnx and manifest.json."""
         return self.model_folder / str(self.version)
 
 
 @contextmanager
 def staging(models: Path, name: str) -> Iterator[Staging]:
-    """Hold the name's lock and give a clean staging folder for its next version; gone again if it is not published.
+    """Hold the name's lock and yield an empty staging folder for its next version. It is removed after the block.
 
-    Raises ExportError where the repository, or in the block the staging folder, cannot be written.
+    Raises ExportError if the repository or the staging folder cannot be written.
     """
     try:
         models.mkdir(parents=True, exist_ok=True)
@@ -55,23 +55,23 @@ def staging(models: Path, name: str) -> Iterator[Staging]:
         with locked(models, name):
             yield from _stage(models, name)
     except OSError as error:
-        where = error.filename or models
-        raise ExportError(f"{where}: {error.strerror or error}; nothing was published under {name!r}") from error
+        path = error.filename or models
+        raise ExportError(f"{path}: {error.strerror or error}; nothing was published under {name!r}") from error
 
 
 @contextmanager
 def locked(models: Path, name: str) -> Iterator[None]:
-    """Hold the name's lock: nobody else publishes under it meanwhile."""
+    """Hold the name's lock during the block, so that no other process publishes under that name."""
     with (models / f".avizor-lock-{name}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the kernel, however this process ends
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it however this process ends
         yield
 
 
 def publish(stage: Staging, models: Path) -> Path:
-    """Show the staged version to readers; return its folder.
+    """Make the staged version visible to readers; return its folder.
 
-    config.pbtxt goes before the version: it has the digests of the versions that are there and of the one that comes, and so
-    holds before and after.
+    config.pbtxt is replaced before the version is renamed: it has the digests of the existing versions and of the new one, so
+    that it is right before and after.
     """
     _flush(stage.root)
     target = models / stage.name
@@ -79,7 +79,7 @@ def publish(stage: Staging, models: Path) -> Path:
         stage.model_folder.rename(target)
     else:
         for path in [path for path in stage.model_folder.iterdir() if path != stage.version_folder]:
-            os.replace(path, target / path.name)  # each whole or not at all
+            os.replace(path, target / path.name)  # each file completely or not at all
         sync_folder(target)
         stage.version_folder.rename(target / str(stage.version))
         sync_folder(target)
@@ -88,7 +88,7 @@ def publish(stage: Staging, models: Path) -> Path:
 
 
 def earlier_digests(models: Path, name: str) -> dict[int, str]:
-    """sha256 of model.onnx by version, of the versions that are published and have a manifest that can be read."""
+    """Return the sha256 of model.onnx by version, for the published versions whose manifest can be read."""
     digests: dict[int, str] = {}
     if not (models / name).is_dir():
         return digests
@@ -97,20 +97,20 @@ def earlier_digests(models: Path, name: str) -> dict[int, str]:
         try:
             digests[number] = repository.version(name, number).manifest.model_sha256
         except VersionRefused:
-            continue  # `avizor models check` names it; a new version replaces it
+            continue  # `avizor models check` reports it; a new version replaces it
     return digests
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file of a model that is locked: readers see it whole, as it was or as it is now."""
+    """Write a file of a model whose name is locked. Readers see the old file or the new one, never a part."""
     write_text(path, text, path.with_name(f".{path.name}.new"))
 
 
 def _stage(models: Path, name: str) -> Iterator[Staging]:
-    beside, inside, hidden = _places(models, name)
-    for place in (beside, inside, hidden):
-        shutil.rmtree(place, ignore_errors=True)  # of a publication that was killed
-    root = beside if _renames_into(beside, models, name) else inside if inside.parent.is_dir() else hidden
+    beside, inside, hidden = _staging_folders(models, name)
+    for folder in (beside, inside, hidden):
+        shutil.rmtree(folder, ignore_errors=True)  # left by a publication that was killed
+    root = beside if _can_rename_into(beside, models, name) else inside if inside.parent.is_dir() else hidden
     stage = Staging(root, name, _next_version(models, name))
     try:
         stage.version_folder.mkdir(parents=True)
@@ -119,10 +119,10 @@ def _stage(models: Path, name: str) -> Iterator[Staging]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _places(models: Path, name: str) -> tuple[Path, Path, Path]:
-    """Where a version may be staged: beside the repository, in the model's folder, hidden in the repository.
+def _staging_folders(models: Path, name: str) -> tuple[Path, Path, Path]:
+    """Return where a version may be staged: beside the repository, in the model's folder, hidden in the repository.
 
-    No name of a model holds an @, so two repositories side by side do not meet.
+    Model names contain no @, so the staging folders of two repositories side by side differ.
     """
     beside = models.parent / f".avizor-staging-{name}@{models.name}"
     return beside, models / name / ".avizor-staging", models / f".avizor-staging-{name}"
@@ -134,17 +134,17 @@ def _next_version(models: Path, name: str) -> int:
     return max(ModelRepository(models).versions(name), default=0) + 1
 
 
-def _renames_into(place: Path, models: Path, name: str) -> bool:
-    """Whether what lies in `place` can be renamed into the repository: tried, since two mounts of one disk look like one."""
-    probe, shown = place / "probe", models / f".avizor-probe-{name}"
+def _can_rename_into(folder: Path, models: Path, name: str) -> bool:
+    """Tell whether a file in `folder` can be renamed into the repository, by trying: two mounts of one disk look the same."""
+    probe, renamed = folder / "probe", models / f".avizor-probe-{name}"
     try:
-        place.mkdir()
+        folder.mkdir()
         probe.touch()
-        probe.rename(shown)
+        probe.rename(renamed)
     except OSError:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         return False
-    shown.unlink()
+    renamed.unlink()
     return True
 
 

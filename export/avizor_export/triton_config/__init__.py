@@ -1,1 +1,1 @@
-"""Triton's config.pbtxt: its settings, its generated text, and the user's overrides."""
+"""Generate Triton's config.pbtxt from settings, and merge the user's overrides over it."""

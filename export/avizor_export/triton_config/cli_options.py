@@ -1,4 +1,4 @@
-"""The options of `avizor export` that set how a model is served."""
+"""Define the options of `avizor export` that set how a model is served."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from avizor_export.triton_config.settings import QueueTimeoutAction, ServingOpti
 _default = ServingSettings()
 _positive, _from_zero = click.IntRange(min=1), click.IntRange(min=0)
 
-# Every value is None by default: what is not asked for stays as the version before has it. Shown is that of a first version.
+# Each value is None by default: a setting without an option keeps the previous version's value. Help shows a first version's.
 _OPTIONS = (
     click.option(
         "--target",
         type=click.Choice(get_args(Target)),
         show_default=_default.target,
-        help="Device to serve on; auto is a GPU if the server has one, else the CPU.",
+        help="Device to serve on. auto: a GPU if the server has one, else the CPU.",
     ),
     click.option(
         "--max-batch-size",
@@ -31,34 +31,37 @@ _OPTIONS = (
         "preferred_batch_sizes",
         type=_from_zero,
         multiple=True,
-        help="Batch size to run without waiting for more items; may be given several times. 0 removes them.",
+        help="Batch size that runs at once, without waiting for more items. May be repeated; 0 removes all.",
     ),
     click.option(
-        "--instances", type=_positive, show_default=str(_default.instances), help="Copies of the model that run side by side."
+        "--instances",
+        type=_positive,
+        show_default=str(_default.instances),
+        help="Copies of the model that run side by side.",
     ),
     click.option(
         "--queue-delay-us",
         type=_from_zero,
         show_default=str(_default.queue_delay_us),
-        help="How long a request may wait for others to share a batch with, in microseconds.",
+        help="How long a request may wait for others to share a batch with (microseconds).",
     ),
     click.option(
         "--max-queue-size",
         type=_from_zero,
         show_default="0, no limit",
-        help="Requests that may wait; more are rejected.",
+        help="Most requests that may wait. More are rejected.",
     ),
     click.option(
         "--queue-timeout-ms",
         type=_from_zero,
         show_default="0, no limit",
-        help="How long a request may wait, in milliseconds.",
+        help="How long a request may wait (milliseconds).",
     ),
     click.option(
         "--queue-timeout-action",
         type=click.Choice(get_args(QueueTimeoutAction)),
         show_default=_default.queue_timeout_action,
-        help="What happens to a request that waited longer: reject it, or run it after all others.",
+        help="What happens to a request that waited longer: reject it, or delay it until all others have run.",
     ),
     click.option(
         "--timeout-override/--no-timeout-override",
@@ -71,25 +74,25 @@ _OPTIONS = (
         "--response-cache/--no-response-cache",
         default=None,
         show_default="no-response-cache",
-        help="Answer an input that was seen before from the server's cache.",
+        help="Answer repeated inputs from the server's cache.",
     ),
     click.option(
         "--threads",
         "intra_op_threads",
         type=_from_zero,
         show_default="0, one for each core",
-        help="Threads of one run on the CPU.",
+        help="CPU threads for one run of the model.",
     ),
 )
 
 
 def serving_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets the value of each by name."""
+    """Add the options to a command, which gets their values by name."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def chosen_options(values: dict[str, Any]) -> ServingOptions:
-    """Return the values of the options that the user gave, out of those of all serving options."""
+    """Return those of the serving options that the user gave. values: of all of them, by name."""
     return cast(ServingOptions, {key: value for key, value in values.items() if value not in (None, ())})

@@ -1,4 +1,4 @@
-"""The fields of config.pbtxt as text: complete, so that the server adds nothing, and with comments for people."""
+"""Write the fields of config.pbtxt as text: complete, so that the server adds nothing, and with comments for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_export.triton_config.settings import KINDS, TENSORRT, ServingSettings
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Precision
 from avizor_inference.repository.triton_config import (
     BATCH_PARAMETER,
@@ -18,7 +18,7 @@ from avizor_inference.repository.triton_config import (
     parse_config,
 )
 
-# Where TensorRT keeps the engines that it builds: docker-compose.gpu.yml mounts a volume there, since /models is read-only.
+# TensorRT stores the engines that it builds here: docker-compose.gpu.yml mounts a volume, since /models is read-only.
 ENGINE_CACHE = "/var/cache/avizor-tensorrt"
 
 _TARGETS = {
@@ -38,11 +38,12 @@ def config_text(
     digests: Mapping[int, str],
     precision: Precision = "fp32",
 ) -> str:
-    """Return the fields of a config.pbtxt as text, which Triton's schema accepts.
+    """Return the fields of a config.pbtxt as text, checked against Triton's schema.
 
-    Its paragraphs, separated by blank lines, each hold whole fields. digests: sha256 of model.onnx by version, of the versions
-    that exist and the next one. precision: that of the network, as in the manifest. Raises ExportError for a tensor that
-    TensorRT's profiles cannot name.
+    The paragraphs are separated by blank lines, and each contains complete fields. inputs, outputs: shapes without the batch.
+    labels: whether the model has a file of labels. digests: sha256 of model.onnx by version, for the existing versions and the
+    next one; empty for a model that is loaded temporarily. precision: that of the network, as in the manifest. Raises
+    ExportError for a tensor that TensorRT's profiles cannot name.
     """
     parts = [
         _head(name, serving),
@@ -63,7 +64,10 @@ def config_text(
 
 
 def profile_shape(tensor: TensorSpec, batch_size: int) -> str:
-    """Return a tensor's shape in the form of ONNX Runtime's TensorRT options, `image:8x32x32x1`. Raises ExportError."""
+    """Return a tensor's shape in the form of ONNX Runtime's TensorRT options, such as `image:8x32x32x1`.
+
+    Raises ExportError if the tensor's name contains a colon or a comma, which separate names and shapes there.
+    """
     if set(tensor.name) & set(":,"):
         raise ExportError(f"tensor {tensor.name!r}: TensorRT's profiles cannot name it; rename it, or choose the target gpu")
     return f"{tensor.name}:{'x'.join(map(str, (batch_size, *tensor.item_shape)))}"
@@ -89,7 +93,7 @@ def _accelerator(
     ]
     for bound, size in (("min", 1), ("opt", serving.usual_batch_size), ("max", serving.max_batch_size)):
         lines.append(_option(f"trt_profile_{bound}_shapes", ",".join(profile_shape(tensor, size) for tensor in inputs)))
-    if digests:  # a model that is loaded temporarily has none, and leaves no engine behind
+    if digests:  # a model that is loaded temporarily has no digests, and must leave no engine behind
         lines += [
             "  # Building an engine takes minutes, so it is kept. Its file name ignores the weights: one folder for each.",
             _option("trt_engine_cache_enable", "1"),

@@ -1,7 +1,7 @@
-"""config.overrides.pbtxt: the fields of config.pbtxt that a user sets, merged over the generated ones at each export and tune.
+"""Merge config.overrides.pbtxt, the fields that a user sets, over the generated config.pbtxt at each export and tune.
 
-A value replaces the generated one, and so does a list as a whole. `parameters` (of the model and of an accelerator) are merged
-by key, accelerators by name. What is empty is removed: `model_warmup: []`, or a parameter whose value is "".
+A value replaces the generated one, and so does a whole list. `parameters` (of the model and of an accelerator) are merged by
+key, accelerators by name. An empty value removes a field: `model_warmup: []`, or a parameter whose value is "".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from avizor_inference.repository.triton_config import digests_in, parse_config
 
 OVERRIDES_FILE = "config.overrides.pbtxt"
 
-# The fields that export proves or that others are computed from, and what to do instead of setting them.
+# The fields that may not be set, since export proves them or computes others from them, and what to do instead.
 _TAKE_OUT = "export determines it; take it out"
 _FIXED = {
     **dict.fromkeys(("name", "backend", "platform", "default_model_filename", "input", "output"), _TAKE_OUT),
@@ -35,7 +35,7 @@ _COMMENT = re.compile(r"#.*")
 
 @dataclass(frozen=True)
 class Overrides:
-    """The overrides of one model. text: empty if the file does not exist."""
+    """Hold the overrides of one model. path: of the file. text: its content; empty if it does not exist."""
 
     path: Path
     text: str = ""
@@ -54,7 +54,7 @@ class Overrides:
     def merged_over(self, generated: ModelConfig, settings: ServingSettings, asked: Collection[str] = ()) -> ModelConfig:
         """Return a configuration with the overrides merged over it.
 
-        settings: those that `generated` was made from. asked: names of the settings that an option or tune asks for now.
+        settings: those that `generated` was generated from. asked: names of the settings that an option or tune asks for now.
         Raises ExportError, naming the field, for an override that is not allowed, is not valid, or hides a setting in `asked`;
         RepositoryError for text that cannot be parsed.
         """
@@ -63,7 +63,7 @@ class Overrides:
         _clear_lists(merged, self._parsed())
         for name in self._removed():
             merged.ClearField(name)
-        text_format.Merge(self.text, merged)  # on the text, since a parsed message does not tell 0 from a field that is not set
+        text_format.Merge(self.text, merged)  # the text, since a parsed message does not distinguish 0 from an unset field
         _join_accelerators(merged)
         _remove_empty_parameters(merged)
         self._check_fixed(generated, merged)
@@ -77,13 +77,13 @@ class Overrides:
         """Return the fields that are set to an empty list. Raises ExportError where that has no effect: within a message."""
         text = _COMMENT.sub("", self.text)
         empty = _EMPTY_LIST.findall(text)
-        at_top = {match[1] for line in text.splitlines() if (match := _EMPTY_LIST.match(line))}
-        if nested := [name for name in empty if name not in at_top]:
+        removed = {match[1] for line in text.splitlines() if (match := _EMPTY_LIST.match(line))}
+        if nested := [name for name in empty if name not in removed]:
             raise ExportError(
                 f"{self.path}: an empty list removes only a field at the beginning of a line; {nested[0]} is within another: "
-                "give the list that you want instead"
+                "write the whole list instead"
             )
-        return at_top
+        return removed
 
     def _check_fixed(self, before: ModelConfig, merged: ModelConfig) -> None:
         """Raise ExportError if a field is changed that export determines."""
@@ -102,10 +102,10 @@ class Overrides:
         except AvizorError as error:
             raise ExportError(f"{self.path}: {error}; correct it there") from error
         for name in asked:
-            wanted, actual = getattr(settings, name), getattr(effective, name)
-            if wanted != actual:
+            requested, actual = getattr(settings, name), getattr(effective, name)
+            if requested != actual:
                 raise ExportError(
-                    f"{self.path} sets {name} to {shown(actual)}, so that {shown(wanted)} would have no effect: take it out "
+                    f"{self.path} sets {name} to {shown(actual)}, so that {shown(requested)} would have no effect: take it out "
                     "there, or do not ask for another value"
                 )
 
@@ -121,9 +121,9 @@ def read_overrides(folder: Path) -> Overrides:
         raise ExportError(f"{path} cannot be read ({error}); make it readable, or delete it") from error
 
 
-def _clear_lists(config: Message, own: Message) -> None:
-    """Clear the lists that the overrides set, so that theirs replace them. Those that are merged stay."""
-    for field, value in own.ListFields():
+def _clear_lists(config: Message, overrides: Message) -> None:
+    """Clear the lists that the overrides set, so that these replace them. Keep the lists that are merged."""
+    for field, value in overrides.ListFields():
         if isinstance(value, Message):
             _clear_lists(getattr(config, field.name), value)
         elif isinstance(value, Sequence) and not isinstance(value, Mapping | str | bytes) and field.name not in _ACCELERATORS:
@@ -131,7 +131,7 @@ def _clear_lists(config: Message, own: Message) -> None:
 
 
 def _join_accelerators(config: ModelConfig) -> None:
-    """Merge accelerators of the same name: text_format appends those of the overrides."""
+    """Merge accelerators of the same name, since text_format appends those of the overrides."""
     if not config.optimization.HasField("execution_accelerators"):
         return
     for name in _ACCELERATORS:
@@ -156,7 +156,7 @@ def _remove_empty_parameters(config: ModelConfig) -> None:
 
 
 def _arranged(generated: str, merged: ModelConfig, overridden: set[str]) -> str:
-    """Return the paragraphs of the generated text that still hold, then all other fields of the merged configuration."""
+    """Return the paragraphs of the generated text whose fields are not overridden, then all other fields of `merged`."""
     rest, paragraphs = ModelConfig(), []
     rest.CopyFrom(merged)
     for paragraph in generated.rstrip("\n").split("\n\n"):

@@ -1,4 +1,4 @@
-"""The settings of `config.pbtxt` that depend on the target and the load, not on the model.
+"""Define the settings of `config.pbtxt` that depend on the target and the load, not on the model.
 
 docs/targets.md explains each default.
 """
@@ -23,20 +23,21 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """How a model is served. Raises ExportError, with the value, if one is not valid.
+    """Hold how a model is served. Raises ExportError, with the value, if a setting is not valid.
 
     target: `auto` is a GPU if the server has one, else the CPU; `gpu` is CUDA; `tensorrt` is a GPU through TensorRT.
-    max_batch_size: most items in one run.
-    preferred_batch_sizes: sizes at which a batch is run without waiting for more; if there are none, only a full batch is.
+    max_batch_size: most items in one run of the model.
+    preferred_batch_sizes: sizes at which a batch runs without waiting for more items, ascending; if empty, only a full batch
+        does.
     instances: copies of the model that run side by side (on each GPU, if there are several).
-    queue_delay_us: longest time that a request waits for others to share a run with, in microseconds.
-    max_queue_size: requests that may wait; more are rejected. 0 is no limit.
+    queue_delay_us: longest time that a request waits for others to share a batch with, in microseconds.
+    max_queue_size: most requests that may wait; more are rejected. 0 is no limit.
     queue_timeout_ms: longest time that a request may wait, in milliseconds; 0 is no limit.
     queue_timeout_action: what happens to a request that waited longer: it is rejected, or run after all others.
     allow_timeout_override: whether a request may set a shorter timeout.
-    response_cache: whether the server may answer an input that it has seen before from its cache.
+    response_cache: whether the server may answer a repeated input from its cache.
     intra_op_threads: threads of one run on the CPU; 0 is one for each core.
-    call_batch_size: items that `avizor batch` puts into one call; 0 leaves the choice to it.
+    call_batch_size: items that `avizor batch` puts into one call; 0 lets it choose.
     """
 
     target: Target = "auto"
@@ -53,30 +54,30 @@ class ServingSettings:
     call_batch_size: int = 0
 
     def __post_init__(self) -> None:
-        _choice("target", self.target, get_args(Target))
-        _choice("queue_timeout_action", self.queue_timeout_action, get_args(QueueTimeoutAction))
+        _check_choice("target", self.target, get_args(Target))
+        _check_choice("queue_timeout_action", self.queue_timeout_action, get_args(QueueTimeoutAction))
         for name in ("max_batch_size", "instances"):
-            _at_least(name, getattr(self, name), 1)
+            _check_at_least(name, getattr(self, name), 1)
         for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "intra_op_threads", "call_batch_size"):
-            _at_least(name, getattr(self, name), 0)
+            _check_at_least(name, getattr(self, name), 0)
         for size in self.preferred_batch_sizes:
-            _at_least("preferred_batch_sizes", size, 1)
+            _check_at_least("preferred_batch_sizes", size, 1)
             if size > self.max_batch_size:
                 raise ExportError(
-                    f"preferred batch size {size} is over the largest, max_batch_size {self.max_batch_size}: prefer a smaller "
-                    "one, or give a larger --max-batch-size"
+                    f"preferred batch size {size} is over max_batch_size {self.max_batch_size}: prefer a smaller one, or "
+                    "give a larger --max-batch-size"
                 )
         if list(self.preferred_batch_sizes) != sorted(set(self.preferred_batch_sizes)):
-            raise ExportError(f"preferred_batch_sizes {list(self.preferred_batch_sizes)} have to differ and ascend")
+            raise ExportError(f"preferred_batch_sizes {list(self.preferred_batch_sizes)} have to differ and ascend; sort them")
 
     @property
     def usual_batch_size(self) -> int:
-        """Return the batch size that is expected most: the largest preferred one, else max_batch_size."""
+        """Return the most likely batch size: the largest preferred one, or max_batch_size if there is none."""
         return max(self.preferred_batch_sizes, default=self.max_batch_size)
 
 
 class ServingOptions(TypedDict, total=False):
-    """Settings that a user asks for, named as in ServingSettings; all others stay as they are.
+    """Hold the settings that a user asks for, named as in ServingSettings; all others keep their values.
 
     preferred_batch_sizes: in any order; 0 removes them.
     """
@@ -97,10 +98,10 @@ class ServingOptions(TypedDict, total=False):
 def with_options(settings: ServingSettings, options: ServingOptions) -> ServingSettings:
     """Return the settings with the options applied. Raises ExportError if they do not fit each other.
 
-    Preferred batch sizes that are not among the options are dropped if they are over a smaller max_batch_size.
+    Preferred batch sizes are dropped if the options do not set them and a smaller max_batch_size excludes them.
     """
-    most = options.get("max_batch_size", settings.max_batch_size)
-    sizes = [size for size in settings.preferred_batch_sizes if size <= most]
+    limit = options.get("max_batch_size", settings.max_batch_size)
+    sizes = [size for size in settings.preferred_batch_sizes if size <= limit]
     preferred = tuple(sorted({*options.get("preferred_batch_sizes", sizes)} - {0}))
     asked: ServingOptions = {**options, "preferred_batch_sizes": preferred}
     changed = replace(settings, **asked)
@@ -118,7 +119,6 @@ def serving_of(config: ModelConfig) -> ServingSettings:
     """
     batching = config.dynamic_batching
     policy = batching.default_queue_policy
-    usual = ServingSettings()
     return ServingSettings(
         target=_target(config),
         max_batch_size=config.max_batch_size,
@@ -129,7 +129,7 @@ def serving_of(config: ModelConfig) -> ServingSettings:
         queue_timeout_ms=-(-policy.default_timeout_microseconds // 1000),  # rounded up: 0 would be no timeout
         queue_timeout_action="delay" if policy.timeout_action == ModelQueuePolicy.DELAY else "reject",
         allow_timeout_override=(
-            policy.allow_timeout_override if policy.default_timeout_microseconds else usual.allow_timeout_override
+            policy.allow_timeout_override if policy.default_timeout_microseconds else ServingSettings.allow_timeout_override
         ),
         response_cache=config.response_cache.enable,
         intra_op_threads=intra_op_threads(config),
@@ -140,12 +140,12 @@ def serving_of(config: ModelConfig) -> ServingSettings:
 def changes(before: ServingSettings, after: ServingSettings) -> dict[str, tuple[object, object]]:
     """Return the settings that differ, by name, each with its value before and after."""
     names = (field.name for field in fields(ServingSettings))
-    both = {name: (getattr(before, name), getattr(after, name)) for name in names}
-    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in names}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
 
 
 def shown(value: object) -> str:
-    """Return a setting's value as messages show it."""
+    """Return the value of a setting as messages show it: `8 32` for (8, 32), `none` for an empty tuple."""
     return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
@@ -159,11 +159,11 @@ def _target(config: ModelConfig) -> Target:
     return "tensorrt" if any(accelerator.name == TENSORRT for accelerator in accelerators) else "gpu"
 
 
-def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ExportError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
 
 
-def _at_least(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
-        raise ExportError(f"{name} is {value!r}; give a whole number from {least} to {_LARGEST}")
+def _check_at_least(name: str, value: object, minimum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= _LARGEST:
+        raise ExportError(f"{name} is {value!r}; give a whole number from {minimum} to {_LARGEST}")

@@ -1,1 +1,1 @@
-"""`avizor tune`: which settings serve a model fastest on this machine."""
+"""Implement `avizor tune`: find the settings that serve a model fastest on this machine."""

@@ -1,4 +1,4 @@
-"""What `avizor tune` compares: candidate settings under a load, what was measured at each, and the choice among them."""
+"""Describe the candidate settings that `avizor tune` compares and what was measured of each, and choose one of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from statistics import median
 
 from avizor_inference.errors import ExportError
 
-# Candidates whose throughput is this near to the best are held to be as good: among them latency decides.
+# Candidates with at least this share of the best throughput count as equally fast: among them, latency decides.
 NEAR_THE_BEST = 0.95
-# A 99th percentile of fewer calls is hardly more than their slowest.
+# With fewer calls, the 99th percentile is about the slowest call.
 _CALLS_FOR_P99 = 100
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to serve a model, under one load.
+    """Hold one way to serve a model, and the load that it is measured under.
 
-    instances: embedded, calls that run at once on one session; on Triton, instances of the model.
-    threads: for one run; 0 is as many as there are cores.
-    batch: rows of each call; on Triton one, since its batcher puts them together.
+    instances: with the embedded engine, calls that run at once on one session; on Triton, instances of the model.
+    threads: for one run of the model; 0 is one for each core.
+    batch: rows of each call; 1 on Triton, whose batcher combines calls.
     clients: calls under way at once.
-    queue_delay_us: Triton's; None embedded.
+    queue_delay_us: how long a request waits in Triton for others, in microseconds; None with the embedded engine.
     preferred: Triton's preferred batch sizes, ascending.
     """
 
@@ -42,13 +42,13 @@ class Candidate:
 
     @property
     def preferred_text(self) -> str:
-        """The preferred batch sizes for people."""
+        """Return the preferred batch sizes as text for people."""
         return " ".join(map(str, self.preferred)) or "none"
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round of calls gave: rows per second, the 99th percentile of a call's time in ms, and how many calls."""
+    """Hold the result of one round of calls: rows per second, the 99th percentile of a call's time in ms, number of calls."""
 
     rows_per_s: float
     p99_ms: float
@@ -57,100 +57,116 @@ class Round:
 
 @dataclass(frozen=True)
 class Measured:
-    """A candidate and its rounds, which were interleaved with those of the other candidates."""
+    """Hold a candidate and its rounds, which were interleaved with those of the other candidates."""
 
     candidate: Candidate
     rounds: tuple[Round, ...]
 
     @property
     def rows_per_s(self) -> float:
-        """Median of the rounds."""
-        return median(each.rows_per_s for each in self.rounds)
+        """Return rows per second, the median of the rounds."""
+        return median(self._rates)
 
     @property
     def p99_ms(self) -> float:
-        """Median of the rounds."""
-        return median(each.p99_ms for each in self.rounds)
+        """Return the p99 of a call in ms, the median of the rounds."""
+        return median(self._latencies)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Least and largest rows per second of a round."""
-        rates = [each.rows_per_s for each in self.rounds]
-        return min(rates), max(rates)
+        """Return the lowest and highest rows per second of a round."""
+        return min(self._rates), max(self._rates)
 
     @property
     def p99_spread(self) -> tuple[float, float]:
-        """Least and largest p99 of a round, in ms."""
-        latencies = [each.p99_ms for each in self.rounds]
-        return min(latencies), max(latencies)
+        """Return the lowest and highest p99 of a round, in ms."""
+        return min(self._latencies), max(self._latencies)
+
+    @property
+    def _rates(self) -> list[float]:
+        return [round_.rows_per_s for round_ in self.rounds]
+
+    @property
+    def _latencies(self) -> list[float]:
+        return [round_.p99_ms for round_ in self.rounds]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that was chosen, and why, for people."""
+    """Hold the candidate that was chosen, and why, for people."""
 
     chosen: Measured
     reason: str
 
 
 def choose(measured: Sequence[Measured], max_p99_ms: float | None) -> Choice:
-    """With a limit: the highest throughput whose p99 is within it. Without: the least p99 near the best throughput.
+    """Return the candidate with the highest throughput whose p99 is within the limit.
 
-    Raises ExportError if no candidate is within the limit.
+    Without a limit, return the one with the lowest p99 among those near the best throughput (NEAR_THE_BEST). Raises
+    ExportError if no candidate is within the limit.
     """
     if max_p99_ms is None:
-        best = max(each.rows_per_s for each in measured)
-        near = [each for each in measured if each.rows_per_s >= NEAR_THE_BEST * best]
-        chosen = min(near, key=lambda each: each.p99_ms)
+        best = max(candidate.rows_per_s for candidate in measured)
+        near = [candidate for candidate in measured if candidate.rows_per_s >= NEAR_THE_BEST * best]
         share = f"{1 - NEAR_THE_BEST:.0%}"
-        why = f"the least p99 of the {len(near)} candidates within {share} of the best, {best:.0f} rows/s"
-        return Choice(chosen, why if len(near) > 1 else f"the best throughput, and no other candidate within {share} of it")
-    within = [each for each in measured if each.p99_ms <= max_p99_ms]
+        reason = f"the lowest p99 of the {len(near)} candidates within {share} of the best, {best:.0f} rows/s"
+        if len(near) == 1:
+            reason = f"the best throughput, and no other candidate within {share} of it"
+        return Choice(min(near, key=_p99_ms), reason)
+    within = [candidate for candidate in measured if candidate.p99_ms <= max_p99_ms]
     if not within:
-        least = min(measured, key=lambda each: each.p99_ms)
+        lowest = min(measured, key=_p99_ms)
         raise ExportError(
-            f"no candidate has a p99 within {max_p99_ms:g} ms; the least is {least.p99_ms:.2f} ms ({least.candidate}): "
+            f"no candidate has a p99 within {max_p99_ms:g} ms; the lowest is {lowest.p99_ms:.2f} ms ({lowest.candidate}): "
             "allow more, or make the model smaller"
         )
-    chosen = max(within, key=lambda each: each.rows_per_s)
-    share = f"{len(within)} of {len(measured)} candidates are"
-    return Choice(chosen, f"the highest throughput with a p99 within {max_p99_ms:g} ms ({share})")
+    count = f"{len(within)} of {len(measured)} candidates are"
+    reason = f"the highest throughput with a p99 within {max_p99_ms:g} ms ({count})"
+    return Choice(max(within, key=_rows_per_s), reason)
 
 
 def candidate_table(measured: Sequence[Measured], chosen: Measured) -> Iterator[str]:
-    """The trade-off as lines of text, the chosen candidate marked; medians, with the least and largest round in brackets."""
+    """Yield a table of all candidates: medians, with the lowest and highest round in brackets. A star marks the chosen one."""
     columns = _COLUMNS if measured[0].candidate.queue_delay_us is None else _TRITON_COLUMNS
     rows = [tuple(columns)]
-    rows += [tuple(cell(each) for cell in columns.values()) for each in measured]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
-    for row, each in zip(rows, [None, *measured], strict=True):
+    rows += [tuple(cell(candidate) for cell in columns.values()) for candidate in measured]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
+    for row, candidate in zip(rows, [None, *measured], strict=True):
         cells = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"{'*' if each is chosen else ' '} {cells}"
-    if min(round.calls for each in measured for round in each.rounds) < _CALLS_FOR_P99:
+        yield f"{'*' if candidate is chosen else ' '} {cells}"
+    if min(round_.calls for candidate in measured for round_ in candidate.rounds) < _CALLS_FOR_P99:
         yield f"  (p99 of a round of fewer than {_CALLS_FOR_P99} calls is about the slowest of them: give more --seconds)"
 
 
-def _rate(each: Measured) -> str:
-    least, most = each.spread
-    return f"{each.rows_per_s:.0f} ({least:.0f}-{most:.0f})"
+def _rows_per_s(measured: Measured) -> float:
+    return measured.rows_per_s
 
 
-def _latency(each: Measured) -> str:
-    least, most = each.p99_spread
-    return f"{each.p99_ms:.2f} ({least:.2f}-{most:.2f})"
+def _p99_ms(measured: Measured) -> float:
+    return measured.p99_ms
+
+
+def _rate(measured: Measured) -> str:
+    lowest, highest = measured.spread
+    return f"{measured.rows_per_s:.0f} ({lowest:.0f}-{highest:.0f})"
+
+
+def _latency(measured: Measured) -> str:
+    lowest, highest = measured.p99_spread
+    return f"{measured.p99_ms:.2f} ({lowest:.2f}-{highest:.2f})"
 
 
 _Cell = Callable[[Measured], str]
 _INSTANCES: dict[str, _Cell] = {
-    "instances": lambda each: str(each.candidate.instances),
-    "threads": lambda each: str(each.candidate.threads or "auto"),
+    "instances": lambda measured: str(measured.candidate.instances),
+    "threads": lambda measured: str(measured.candidate.threads or "auto"),
 }
-_FIGURES: dict[str, _Cell] = {"rows/s": _rate, "p99 ms": _latency}
-_COLUMNS: dict[str, _Cell] = {**_INSTANCES, "batch": lambda each: str(each.candidate.batch), **_FIGURES}
+_NUMBERS: dict[str, _Cell] = {"rows/s": _rate, "p99 ms": _latency}
+_COLUMNS: dict[str, _Cell] = {**_INSTANCES, "batch": lambda measured: str(measured.candidate.batch), **_NUMBERS}
 _TRITON_COLUMNS: dict[str, _Cell] = {
     **_INSTANCES,
-    "delay us": lambda each: str(each.candidate.queue_delay_us),
-    "preferred": lambda each: each.candidate.preferred_text,
-    "clients": lambda each: str(each.candidate.clients),
-    **_FIGURES,
+    "delay us": lambda measured: str(measured.candidate.queue_delay_us),
+    "preferred": lambda measured: measured.candidate.preferred_text,
+    "clients": lambda measured: str(measured.candidate.clients),
+    **_NUMBERS,
 }

@@ -1,4 +1,4 @@
-"""`avizor tune`: measure how a model is served fastest on this machine, and write that into its config.pbtxt."""
+"""Define `avizor tune`: find the settings that serve a model fastest on this machine, and write them to config.pbtxt."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 _path = click.Path(path_type=Path)
 _RANDOM_ITEMS = 64
 _RECORDINGS = 8
-_ALREADY_SET = "config.pbtxt says so already"
+_ALREADY_SET = "config.pbtxt has these settings already"
 _Command = Callable[..., Any]
 
 
 def _numbers(option: str, minimum: int, help_: str) -> Callable[[_Command], _Command]:
-    """Return an option of whole numbers separated by commas; its value is an empty tuple where it is not given."""
+    """Return an option of whole numbers separated by commas; its value is an empty tuple if it is not given."""
 
     def parse(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
         parts = value.split(",") if value is not None else []
@@ -84,14 +84,14 @@ Examples:
 @click.option("--engine", metavar="ENGINE", default=EMBEDDED, help="`ort` (embedded), or triton://HOST:PORT.")
 @click.option("--items", type=_path, help="Real items to send: a folder, .csv, .parquet or .npy; else random ones.")
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the embedded engine.")
-@click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, help="Seconds for each candidate.")
-@_numbers("--batch", 0, "Rows of a call; on Triton preferred batch sizes, 0 for none.")
-@_numbers("--threads", 0, "Threads of one run; 0 is one for each core.")
-@_numbers("--instances", 1, "Calls at once on one session; on Triton instances of the model.")
-@_numbers("--queue-delay-us", 0, "Triton: microseconds that a request waits for others to share a batch with.")
-@_numbers("--clients", 1, "Triton: calls under way at once.")
-@click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Highest acceptable p99 latency, in ms.")
-@click.option("--plot", "picture", type=_path, show_default="tune-MODEL.png", help="PNG of throughput against p99 to write.")
+@click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, help="Seconds of calls for each candidate.")
+@_numbers("--batch", 0, "Rows of one call. On Triton: preferred batch sizes, 0 for none.")
+@_numbers("--threads", 0, "CPU threads for one run of the model; 0 is one for each core.")
+@_numbers("--instances", 1, "Calls at once on one session. On Triton: instances of the model.")
+@_numbers("--queue-delay-us", 0, "Triton: how long a request may wait for others to share a batch with (microseconds).")
+@_numbers("--clients", 1, "Triton: clients that call at once.")
+@click.option("--max-p99-ms", type=click.FloatRange(min=0, min_open=True), help="Highest acceptable p99 (milliseconds).")
+@click.option("--plot", "picture", type=_path, show_default="tune-MODEL.png", help="PNG file to write, throughput against p99.")
 @click.option("--dry-run", is_flag=True, help="Measure and choose, but do not change config.pbtxt.")
 def tune(**options: Any) -> None:
     """Measure MODEL here, show throughput against p99, and write the best settings into its config.pbtxt.
@@ -108,7 +108,7 @@ def tune(**options: Any) -> None:
     version.verify()
     subject = Subject(version, _items(arguments.items, version.manifest.input))
     groups, bench = _bench(arguments, repository, subject)
-    # What cannot be written in the end is not measured.
+    # Settings that could not be written afterwards are refused before anything is measured.
     for candidate in chain.from_iterable(groups):
         tuned_config(arguments.models, version, version.config, candidate)
     check_picture(arguments.plot_path)
@@ -119,7 +119,7 @@ def tune(**options: Any) -> None:
     _print_choice(measured, choice)
     try:
         _apply(arguments, version, choice.chosen.candidate)
-    finally:  # where writing fails, the picture is what is left of the measurement
+    finally:  # if writing fails, the plot still shows what was measured
         title = f"{arguments.model} on {arguments.engine}"
         plot(arguments.plot_path, title, measured, choice.chosen, arguments.max_p99_ms)
         click.echo(f"plot: {arguments.plot_path}")
@@ -132,7 +132,7 @@ def tune(**options: Any) -> None:
 
 @dataclass(frozen=True)
 class TuneArguments:
-    """The command line of `avizor tune`: the argument, and one field for each option."""
+    """Hold the command line of `avizor tune`: the argument, and one field for each option."""
 
     model: str
     models: Path
@@ -151,17 +151,17 @@ class TuneArguments:
 
     @property
     def space(self) -> SearchSpace:
-        """The values to try."""
+        """Return the values to try."""
         return SearchSpace(self.batch, self.threads, self.instances, self.queue_delay_us, self.clients)
 
     @property
     def plot_path(self) -> Path:
-        """Where the plot is written."""
+        """Return the path of the plot."""
         return self.picture or Path(f"tune-{self.model}.png")
 
 
 def _bench(arguments: TuneArguments, repository: ModelRepository, subject: Subject) -> tuple[CandidateGroups, Bench]:
-    """Return the candidates, and what they are measured on. Raises ExportError if none fits."""
+    """Return the candidates, and the bench that measures them. Raises ExportError if no candidate fits."""
     current = serving_of(subject.version.config)
     if arguments.engine == EMBEDDED:
         return embedded_groups(arguments.space, current), EmbeddedBench(repository, subject, arguments.device)
@@ -169,7 +169,7 @@ def _bench(arguments: TuneArguments, repository: ModelRepository, subject: Subje
 
 
 def _triton_bench(arguments: TuneArguments, current: ServingSettings, subject: Subject) -> tuple[CandidateGroups, Bench]:
-    """Return candidates and bench of a live server. Raises ExportError if no server answers."""
+    """Return the candidates, and the bench of a live server. Raises ExportError if no server answers."""
     if arguments.device != "config":
         raise ExportError("--device is for the embedded engine; a Triton runs a model where its config.pbtxt says (--target)")
     groups = triton_groups(arguments.space, current)
@@ -207,16 +207,16 @@ def _apply(arguments: TuneArguments, version: ModelVersion, candidate: Candidate
 def _write(models: Path, version: ModelVersion, candidate: Candidate) -> None:
     written = write_tuned(models, version, candidate)
     if written.changed_meanwhile:
-        click.echo("config.pbtxt was changed by somebody else during this; measured is the model as it was before that")
+        click.echo("config.pbtxt was changed by another process during the measurement, which used the settings from before")
     if not written.changed:
         click.echo(_ALREADY_SET)
         return
     click.echo(f"config.pbtxt: {'; '.join(written.changed)}")
-    click.echo("a Triton that serves the model takes this when it loads it again")
+    click.echo("a Triton that serves the model uses this after it loads the model again")
 
 
 def _items(path: Path | None, spec: InputSpec) -> Items:
-    """Return raw items [n, *item_shape]: of the first recordings at `path`, or random ones."""
+    """Return raw items [n, *item_shape]: those of the first recordings at `path`, or random ones if it is None."""
     if path is None:
         return random_items(spec, _RANDOM_ITEMS)
     recordings = islice(read_recordings(path, spec, SourceRule("")), _RECORDINGS)

@@ -1,4 +1,4 @@
-"""A closed loop of callers: each calls again as soon as it has its answer."""
+"""Generate load by a closed loop of clients: each calls again as soon as it has its answer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Call = Callable[[], object]
 
 
 def run_load(call: Call, clients: int, rows: int, seconds: float) -> Round:
-    """`clients` threads that call for so long, and once at least, after some calls that do not count.
+    """Call from `clients` threads for some seconds, at least once each, and return the rate and latency.
 
-    rows: items of one call. Raises what a call raises.
+    Some warm-up calls are made before. rows: items of one call. Raises the error of the first call that fails.
     """
     with ThreadPoolExecutor(clients) as pool:
-        _together(pool, call, clients, WARM_UP_S, WARM_UP_CALLS)
+        _call_together(pool, call, clients, WARM_UP_S, WARM_UP_CALLS)
         started = time.perf_counter()
-        latencies = _together(pool, call, clients, seconds, None)
+        latencies = _call_together(pool, call, clients, seconds, None)
         elapsed = time.perf_counter() - started
     return Round(
         rows_per_s=len(latencies) * rows / elapsed,
@@ -34,14 +34,17 @@ def run_load(call: Call, clients: int, rows: int, seconds: float) -> Round:
     )
 
 
-def _together(pool: ThreadPoolExecutor, call: Call, clients: int, seconds: float, most: int | None) -> list[float]:
-    """Each call's seconds, of all clients, which begin at once; each ends after its `seconds`, or after `most` calls."""
+def _call_together(pool: ThreadPoolExecutor, call: Call, clients: int, seconds: float, limit: int | None) -> list[float]:
+    """Let all clients begin at once. Return the seconds of each call.
+
+    A client ends after `seconds` or after `limit` calls, whichever is first.
+    """
     barrier, stop = threading.Barrier(clients), threading.Event()
 
     def client() -> list[float]:
         barrier.wait()
         ends, latencies = time.perf_counter() + seconds, list[float]()
-        while not latencies or (time.perf_counter() < ends and (most is None or len(latencies) < most) and not stop.is_set()):
+        while not latencies or (time.perf_counter() < ends and (limit is None or len(latencies) < limit) and not stop.is_set()):
             began = time.perf_counter()
             call()
             latencies.append(time.perf_counter() - began)
@@ -51,4 +54,4 @@ def _together(pool: ThreadPoolExecutor, call: Call, clients: int, seconds: float
     try:
         return [latency for future in futures for latency in future.result()]
     finally:
-        stop.set()  # of use where one failed, or somebody ends the command: the others need not go on to their end
+        stop.set()  # if one client failed or the command is interrupted, the others need not continue

@@ -1,4 +1,4 @@
-"""Measuring candidates: rounds of all of them in turn, so that other load on the machine affects all alike."""
+"""Measure candidates in interleaved rounds, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -28,41 +28,44 @@ _USUAL_SHAPES = "trt_profile_opt_shapes"
 
 
 class OpenBench(Protocol):
-    """A model that is loaded and can be called."""
+    """Define a model that is loaded and can be called."""
 
     def call(self, candidate: Candidate) -> Call:
-        """Return what sends one request to the model, of as many rows as the candidate says."""
+        """Return a function that sends one request to the model, with the candidate's number of rows."""
 
 
 class Bench(Protocol):
-    """Where candidates are measured."""
+    """Define what loads a model to measure candidates."""
 
     def open(self, candidate: Candidate) -> AbstractContextManager[OpenBench]:
-        """Load the model for this candidate, and for all others that need the same session."""
+        """Load the model for this candidate and all others of its group; unload it after the block."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model under measurement: its version, raw items [n >= 1, *item_shape], and the one output that is asked for."""
+    """Hold the model that is measured: its version, and raw items [n >= 1, *item_shape] to send."""
 
     version: ModelVersion
     items: Items
 
     @property
     def output(self) -> str:
-        """The first output: probabilities of a classifier, score of an autoencoder, as batch jobs ask for."""
+        """Return the output to request, the first: probabilities of a classifier, score of an autoencoder, as in batch jobs."""
         return self.version.manifest.outputs[0].name
 
     @property
     def input(self) -> str:
-        """The name of the input."""
+        """Return the name of the input."""
         return self.version.manifest.input.tensor().name
 
 
 def measure_candidates(
     groups: Sequence[Sequence[Candidate]], bench: Bench, seconds: float, on_candidate: Callable[[], None]
 ) -> list[Measured]:
-    """Measure each candidate for `seconds` in all, in three rounds. groups: candidates that one opening of the bench serves."""
+    """Measure each candidate for `seconds` in total, in ROUNDS rounds, and return them in their order.
+
+    groups: candidates that one opening of the bench serves. on_candidate: called after each round of a candidate.
+    """
     rounds: dict[Candidate, list[Round]] = {candidate: [] for group in groups for candidate in group}
     for number in range(ROUNDS):
         for group in groups if number % 2 == 0 else list(reversed(groups)):
@@ -76,7 +79,7 @@ def measure_candidates(
 
 @dataclass(frozen=True)
 class EmbeddedBench:
-    """The embedded engine, as batch jobs and the gateway use it: calls of `batch` rows."""
+    """Measure on the embedded engine, as batch jobs and the gateway use it, by calls of `batch` rows."""
 
     repository: ModelRepository
     subject: Subject
@@ -95,14 +98,17 @@ class _OpenEmbedded:
     subject: Subject
 
     def call(self, candidate: Candidate) -> Call:
-        return _embedded_call(self.engine, self.subject, candidate.batch)
+        version, items = self.subject.version, self.subject.items
+        inputs = {self.subject.input: np.resize(items, (candidate.batch, *items.shape[1:]))}
+        request = InferRequest(version.name, inputs, [self.subject.output], version=version.version)
+        return lambda: self.engine.infer(request)
 
 
 @dataclass(frozen=True)
 class TritonBench:
-    """A live Triton at host:port `address`: calls of one row, which its batcher puts together.
+    """Measure on the live Triton at host:port `address`, by calls of one row, which its batcher combines.
 
-    name: a temporary_name for the model there.
+    name: of the model there, as `temporary_name` returns.
     """
 
     address: str
@@ -131,40 +137,37 @@ class _OpenTriton:
     name: str
 
     def call(self, candidate: Candidate) -> Call:
-        return _triton_call(self.engine, self.subject, self.name)
+        items = cycle([{self.subject.input: item[None]} for item in self.subject.items])
+        outputs = [self.subject.output]
+        return lambda: self.engine.infer(InferRequest(self.name, next(items), outputs, timeout_s=TIMEOUT_S))
 
 
 def with_candidate(config: ModelConfig, candidate: Candidate) -> ModelConfig:
-    """The configuration as a candidate wants it."""
+    """Return a copy of the configuration with the candidate's values; all other fields are unchanged.
+
+    A measurement with the embedded engine says nothing about a server's batching, so preferred batch sizes are left unchanged
+    (a preferred size of 1 would end batching). It says something about instances only if they run on the CPU.
+    """
     changed = ModelConfig()
     changed.CopyFrom(config)
-    apply_candidate(changed, candidate)
+    if sets_instances(config, candidate):
+        group = changed.instance_group[0] if changed.instance_group else changed.instance_group.add()
+        group.count = candidate.instances
+    if candidate.threads:
+        changed.parameters[THREADS_PARAMETER].string_value = str(candidate.threads)
+    elif THREADS_PARAMETER in changed.parameters:
+        del changed.parameters[THREADS_PARAMETER]
+    if candidate.queue_delay_us is None:
+        changed.parameters[BATCH_PARAMETER].string_value = str(candidate.batch)
+        return changed
+    changed.dynamic_batching.max_queue_delay_microseconds = candidate.queue_delay_us
+    if set(changed.dynamic_batching.preferred_batch_size) != set(candidate.preferred):
+        _set_preferred(changed, candidate.preferred)
     return changed
 
 
-def apply_candidate(config: ModelConfig, candidate: Candidate) -> None:
-    """Write a candidate's values into a configuration; nothing else in it is touched.
-
-    What was measured embedded says nothing of a server's batches (a preferred size of 1 would end them), and of its instances
-    only where they run on the CPU.
-    """
-    if sets_instances(config, candidate):
-        group = config.instance_group[0] if config.instance_group else config.instance_group.add()
-        group.count = candidate.instances
-    if candidate.threads:
-        config.parameters[THREADS_PARAMETER].string_value = str(candidate.threads)
-    elif THREADS_PARAMETER in config.parameters:
-        del config.parameters[THREADS_PARAMETER]
-    if candidate.queue_delay_us is None:
-        config.parameters[BATCH_PARAMETER].string_value = str(candidate.batch)
-        return
-    config.dynamic_batching.max_queue_delay_microseconds = candidate.queue_delay_us
-    if set(config.dynamic_batching.preferred_batch_size) != set(candidate.preferred):
-        _set_preferred(config, candidate.preferred)
-
-
 def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
-    """Preferred batch sizes, and with them the one that TensorRT is fastest at."""
+    """Set the preferred batch sizes, and the batch size that TensorRT optimises for."""
     config.dynamic_batching.preferred_batch_size[:] = sizes
     for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
         if _USUAL_SHAPES in accelerator.parameters:
@@ -173,18 +176,7 @@ def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
 
 
 def sets_instances(config: ModelConfig, candidate: Candidate) -> bool:
-    """Whether the candidate's instances are those of a server: measured on one, or of a model that runs on the CPU alone."""
-    # Where config.pbtxt has no group, Triton takes what the machine has.
+    """Tell whether the candidate's instances apply to a server: measured on one, or the model runs only on the CPU."""
+    # Without an instance group, Triton chooses the device itself.
     on_cpu = bool(config.instance_group) and all(group.kind == group.KIND_CPU for group in config.instance_group)
     return candidate.queue_delay_us is not None or on_cpu
-
-
-def _embedded_call(engine: EmbeddedEngine, subject: Subject, batch: int) -> Call:
-    name, version = subject.version.name, subject.version.version
-    inputs = {subject.input: np.resize(subject.items, (batch, *subject.items.shape[1:]))}
-    return lambda: engine.infer(InferRequest(name, inputs, [subject.output], version=version))
-
-
-def _triton_call(engine: TritonEngine, subject: Subject, name: str) -> Call:
-    items = cycle([{subject.input: item[None]} for item in subject.items])
-    return lambda: engine.infer(InferRequest(name, next(items), [subject.output], timeout_s=TIMEOUT_S))

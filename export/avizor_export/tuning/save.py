@@ -1,4 +1,4 @@
-"""Writing a chosen candidate into config.pbtxt: generated again with its values, and with the overrides merged over it."""
+"""Write a chosen candidate to config.pbtxt: generate the file again with its values, and merge the overrides over it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _REMEDY = "; let this user write there, or give --dry-run"
 
 @dataclass(frozen=True)
 class Tuned:
-    """What changed in config.pbtxt.
+    """Hold what changed in config.pbtxt.
 
     changed: the serving settings that differ, as from `changed_fields`.
-    changed_meanwhile: whether the file was changed by somebody else since the version was read.
+    changed_meanwhile: whether another process changed the file since the version was read.
     """
 
     changed: list[str]
@@ -37,11 +37,11 @@ class Tuned:
 
 
 def tuned_config(models: Path, version: ModelVersion, config: ModelConfig, candidate: Candidate) -> str:
-    """Return the text of config.pbtxt with the candidate's values. config: the configuration of the version as it is now.
+    """Return the text of config.pbtxt with the candidate's values. config: the current configuration of the version.
 
-    Raises ExportError if the file was edited, or if config.overrides.pbtxt sets what the candidate is to set.
+    Raises ExportError if the file was edited, or if config.overrides.pbtxt sets a field that the candidate would set.
     """
-    values = _values_of(config, candidate)
+    values = _settings_of(config, candidate)
     settings = replace(published_settings(models, version.name), **values)
     overrides = read_overrides(models / version.name)
     return generated_config(version.manifest, settings, digests_in(config), overrides, asked=values)
@@ -54,7 +54,7 @@ def changed_fields(before: ModelConfig, after: str) -> list[str]:
 
 
 def check_writable(models: Path, name: str) -> None:
-    """Raise ExportError if config.pbtxt of a model cannot be replaced."""
+    """Raise ExportError if this process cannot replace config.pbtxt of a model."""
     with _writing(models, name):
         folder = models / name
         if not os.access(folder, os.W_OK):
@@ -62,7 +62,7 @@ def check_writable(models: Path, name: str) -> None:
 
 
 def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tuned:
-    """Replace config.pbtxt by one with the candidate's values, in one step.
+    """Replace config.pbtxt by one with the candidate's values, in one step. Return what changed.
 
     Raises ExportError if the model was published again since `version` was read, if the file cannot be written, or as
     `tuned_config` does.
@@ -75,7 +75,7 @@ def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tu
         if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
             raise ExportError(f"{version.name!r} was published again while it was tuned; tune it again")
         text = tuned_config(models, version, config, candidate)
-        tuned = Tuned(changed_fields(config, text), config != version.config)  # which reads the file if it was not read yet
+        tuned = Tuned(changed_fields(config, text), config != version.config)  # reads the file if it was not read yet
         if text != before:
             write_whole(path, text)
     return tuned
@@ -83,17 +83,17 @@ def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tu
 
 @contextmanager
 def _writing(models: Path, name: str) -> Iterator[None]:
-    """Hold the name's lock. Raises ExportError for what the system refuses."""
+    """Hold the name's lock during the block. Raises ExportError for a file that cannot be written."""
     try:
         with locked(models, name):
             yield
     except OSError as error:
-        where = error.filename or models / name
-        raise ExportError(f"{where} cannot be written ({error.strerror or error}){_REMEDY}") from error
+        path = error.filename or models / name
+        raise ExportError(f"{path} cannot be written ({error.strerror or error}){_REMEDY}") from error
 
 
-def _values_of(config: ModelConfig, candidate: Candidate) -> dict[str, Any]:
-    """Return the settings that a candidate stands for, by name: the same as `apply_candidate` writes to measure them."""
+def _settings_of(config: ModelConfig, candidate: Candidate) -> dict[str, Any]:
+    """Return the settings of a candidate by name: the same as `with_candidate` sets for a measurement."""
     values: dict[str, Any] = {"intra_op_threads": candidate.threads}
     if sets_instances(config, candidate):
         values["instances"] = candidate.instances

@@ -1,4 +1,4 @@
-"""Which candidates `avizor tune` measures: the values that were given, or else what is usual here."""
+"""Choose the candidates that `avizor tune` measures: from the values that the user gave, or else from defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avizor_export.tuning.candidates import Candidate
 from avizor_inference.errors import ExportError
 
 Numbers = Sequence[int]
-# A candidate's group: those that one opening of the model serves.
+# Candidates in groups: all candidates of a group are measured while the model is loaded once.
 CandidateGroups = list[list[Candidate]]
 
 _BATCHES = (1, 8, 32)
@@ -23,7 +23,7 @@ _CLIENTS = (1, 8, 32)
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The values to try, each empty where they were not given."""
+    """Hold the values to try; empty for a setting that the user did not give."""
 
     batch: Numbers = ()
     threads: Numbers = ()
@@ -32,52 +32,58 @@ class SearchSpace:
     clients: Numbers = ()
 
 
-def embedded_groups(grid: SearchSpace, now: ServingSettings) -> CandidateGroups:
-    """Batch sizes up to the model's, and instances x threads that this machine has cores for. Raises ExportError if none is."""
-    if grid.queue_delay_us or grid.clients:
+def embedded_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGroups:
+    """Return candidates for the embedded engine: batch sizes x instances x threads that fit this machine's cores.
+
+    settings: the model's. Raises ExportError for values that do not fit the model, the engine or the cores.
+    """
+    if space.queue_delay_us or space.clients:
         raise ExportError("--queue-delay-us and --clients are for a Triton (--engine triton://HOST:PORT)")
-    if 0 in grid.batch:
+    if 0 in space.batch:
         raise ExportError("--batch 0: a call has at least one row")
     cores = available_cores()
-    _within(grid.batch, now.max_batch_size)
-    batches = grid.batch or sorted({size for size in _BATCHES if size < now.max_batch_size} | {now.max_batch_size})
-    threads, instances = grid.threads or _powers_of_two(cores), grid.instances or _powers_of_two(cores)
+    _check_batches(space.batch, settings.max_batch_size)
+    batches = space.batch or sorted({size for size in _BATCHES if size < settings.max_batch_size} | {settings.max_batch_size})
+    threads, instances = space.threads or _powers_of_two(cores), space.instances or _powers_of_two(cores)
     groups = []
-    for each in threads:
-        fitting = [count for count in instances if count * max(each, 1) <= cores]
+    for count in threads:
+        fitting = [copies for copies in instances if copies * max(count, 1) <= cores]
         if fitting:
-            groups.append([Candidate(count, each, batch, clients=count) for count, batch in product(fitting, batches)])
+            groups.append([Candidate(copies, count, batch, clients=copies) for copies, batch in product(fitting, batches)])
     if not groups:
-        raise ExportError(f"no instances x threads of those given fit the {cores} cores here; give smaller ones")
+        raise ExportError(f"no --instances x --threads fit the {cores} cores of this machine; give smaller ones")
     return groups
 
 
-def triton_groups(grid: SearchSpace, now: ServingSettings) -> CandidateGroups:
-    """Instances x queue delays (x threads x preferred batch sizes, if given), each under several numbers of clients."""
-    _within(grid.batch, now.max_batch_size)
-    preferred: list[tuple[int, ...]] = [(size,) if size else () for size in grid.batch]
-    ways = product(
-        grid.instances or _TRITON_INSTANCES,
-        grid.threads or (now.intra_op_threads,),
-        preferred or [now.preferred_batch_sizes],
-        grid.queue_delay_us or _QUEUE_DELAYS_US,
+def triton_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGroups:
+    """Return candidates for Triton: instances x queue delays (x threads x preferred batch sizes, if given) x clients.
+
+    settings: the model's. Raises ExportError for a preferred batch size over max_batch_size.
+    """
+    _check_batches(space.batch, settings.max_batch_size)
+    preferred: list[tuple[int, ...]] = [(size,) if size else () for size in space.batch]
+    combinations = product(
+        space.instances or _TRITON_INSTANCES,
+        space.threads or (settings.intra_op_threads,),
+        preferred or [settings.preferred_batch_sizes],
+        space.queue_delay_us or _QUEUE_DELAYS_US,
     )
-    clients = grid.clients or _CLIENTS
+    clients = space.clients or _CLIENTS
     return [
-        [Candidate(instances, threads, 1, callers, delay, sizes) for callers in clients]
-        for instances, threads, sizes, delay in ways
+        [Candidate(instances, threads, 1, client_count, delay, sizes) for client_count in clients]
+        for instances, threads, sizes, delay in combinations
     ]
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def _within(batches: Numbers, most: int) -> None:
-    if batches and max(batches) > most:
-        raise ExportError(f"batch {max(batches)} is over the model's max_batch_size {most}; export it with a larger one")
+def _check_batches(batches: Numbers, limit: int) -> None:
+    if batches and max(batches) > limit:
+        raise ExportError(f"batch {max(batches)} is over the model's max_batch_size {limit}; export it with a larger one")
 
 
-def _powers_of_two(most: int) -> list[int]:
-    return [2**power for power in range(most.bit_length())]
+def _powers_of_two(limit: int) -> list[int]:
+    return [2**power for power in range(limit.bit_length())]

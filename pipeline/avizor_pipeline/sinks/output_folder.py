@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from avizor_inference.durable_files import is_temporary, make_folder, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.items.files import name_of
+from avizor_inference.items.file_access import name_of
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit
-from avizor_pipeline.sinks.tables import TABLES
+from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.stored_listing import LISTING_FILE, changes_since, write_listing

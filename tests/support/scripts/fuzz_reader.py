@@ -1,4 +1,4 @@
-"""A process with limits that gives damaged files to the readers of files from elsewhere, and prints what became of each.
+"""Give damaged files to the readers of untrusted files, in a process with limits, and print the outcome of each.
 
     python fuzz_reader.py FOLDER SEED COUNT
 
@@ -34,7 +34,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.references import reference_run
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import AvizorError
-from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.onnx_graph import read_graph
 
 HUGE = 2**62

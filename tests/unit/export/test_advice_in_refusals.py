@@ -20,7 +20,7 @@ from avizor_export.exporter import adopt_model, export_model
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.input_spec import ImageInput, InputSpec, TensorInput
 
 VECTOR = TensorInput(name="x", item_shape=(6,))
 TOKENS = TensorInput(name="tokens", dtype="int64", item_shape=(5,))
@@ -53,7 +53,7 @@ def embedding() -> nn.Module:
     [
         (
             By(lambda layer, x: layer(x).softmax(1)),
-            "may return the logarithm of its probabilities",
+            "return the logarithm of its probabilities",
             By(lambda layer, x: torch.log(layer(x).softmax(1))),
         ),
         (
@@ -91,7 +91,7 @@ def embedding() -> nn.Module:
         ),
         (
             By(lambda layer, x: layer(x) if x.sum() > 0 else -layer(x)),
-            "choose by torch.where, item by item",
+            "choose for each item by torch.where",
             By(lambda layer, x: torch.where(x.sum(1, keepdim=True) > 0, layer(x), -layer(x))),
         ),
         (

@@ -21,7 +21,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 ALEXNET = "conv64k11s4p2 pool3s2 conv192k5 pool3s2 conv384 conv256x2 pool3s2 drop fc4096 drop fc4096 fc1000"
 VGG16 = "conv64x2 pool conv128x2 pool conv256x3 pool conv512x3 pool conv512x3 pool fc4096 drop fc4096 drop fc1000"

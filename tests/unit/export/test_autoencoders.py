@@ -24,7 +24,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.input_spec import ImageInput, InputSpec, TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 STRIDED = "conv16s2bn conv32s2bn conv64s2bn latent24"
@@ -199,7 +199,7 @@ class Stretched(nn.Module):
 
 def test_a_reconstruction_that_is_stretched_is_refused(tmp_path: Path) -> None:
     request = ExportRequest("m", "reconstruct", TensorInput(name="x", item_shape=(1, 4, 4)))
-    with pytest.raises(ExportError, match="so many times the height"):
+    with pytest.raises(ExportError, match="a whole multiple of its height"):
         export_model(Stretched(), request, tmp_path)
 
 

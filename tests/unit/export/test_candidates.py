@@ -31,7 +31,7 @@ POINTS = [measured(1, 100, 1.0), measured(8, 960, 2.0), measured(16, 1000, 8.0),
 def test_without_a_limit_latency_decides_among_the_fastest() -> None:
     choice = choose(POINTS, None)
     assert choice.chosen.candidate.batch == 8
-    assert choice.reason == "the least p99 of the 2 candidates within 5% of the best, 1000 rows/s"
+    assert choice.reason == "the lowest p99 of the 2 candidates within 5% of the best, 1000 rows/s"
     assert choose([POINTS[0], POINTS[2]], None).reason == "the best throughput, and no other candidate within 5% of it"
 
 
@@ -44,7 +44,7 @@ def test_with_a_limit_throughput_decides_among_those_within_it() -> None:
 
 def test_a_limit_that_no_point_keeps() -> None:
     with pytest.raises(
-        ExportError, match=r"no candidate has a p99 within 0\.5 ms; the least is 1\.00 ms \(instances 1, threads 1, batch 1"
+        ExportError, match=r"no candidate has a p99 within 0\.5 ms; the lowest is 1\.00 ms \(instances 1, threads 1, batch 1"
     ):
         choose(POINTS, 0.5)
 

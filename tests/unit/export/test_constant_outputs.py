@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from avizor_export.architectures.catalogue import build
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 from avizor_inference.repository.manifest import Manifest
 
 VECTOR = TensorInput(name="x", item_shape=(6,))

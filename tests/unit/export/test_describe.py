@@ -23,7 +23,7 @@ from avizor_export.graph.to_onnx import to_onnx
 from avizor_export.graph.wrapped_network import wrap
 from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_receptive_fields_grow_with_kernels_and_strides() -> None:
             "a kernel of 7x7 past the first layer: 3 of 3x3 see as much, with 27 C^2",
         ),
         ("conv8 pool conv8k11 pool fc10", (1, 32, 32), "5 of 3x3 see as much, with 45 C^2 weights instead of 121 C^2"),
-        ("fc8 latent30", (30,), "latent30 (layer encoder.latent): a latent space of 30 numbers holds the 30 of its input"),
+        ("fc8 latent30", (30,), "latent30 (layer encoder.latent): a latent space of 30 numbers can store the 30 of its input"),
     ],
 )
 def test_a_design_that_breaks_a_rule_is_warned_of(spec: str, shape: tuple[int, ...], says: str) -> None:
@@ -235,7 +235,7 @@ def test_what_is_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gone.onnx", "gone.pt2"])
 def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     run = CliRunner().invoke(describe, [str(tmp_path / name)])
-    assert str(run.exception) == f"{tmp_path / name} does not exist"
+    assert str(run.exception) == f"{tmp_path / name} does not exist; check the path"
 
 
 def test_a_layout_of_torchvisions_is_shown_where_it_is_asked_for() -> None:

@@ -192,7 +192,7 @@ def layer(parameters: int, again: int = 0, norm: str = "") -> Layer:
 )
 def test_only_causes_that_occur_are_named(layers: list[Layer], total: int, says: str) -> None:
     assert unexplained_parameters(layers, total) == (
-        f"The layers of the graph hold {sum(each.parameters for each in layers):,} numbers, the network has {total:,} "
+        f"The layers of the graph have {sum(each.parameters for each in layers):,} numbers, the network has {total:,} "
         f"parameters: {says}"
     )
 

@@ -15,8 +15,8 @@ COLUMN, PATTERN = ("--source-column", "account"), ("--source-pattern", "([a-z]+)
 @pytest.mark.parametrize(
     ("calibrate", "given", "message"),
     [
-        (None, COLUMN, "Invalid value for --source-column: tells the sources of --calibrate's rows, which is not given"),
-        (None, PATTERN, "Invalid value for --source-pattern: tells the sources of --calibrate's files, which is not given"),
+        (None, COLUMN, "Invalid value for --source-column: finds the sources of --calibrate's rows: give --calibrate too"),
+        (None, PATTERN, "Invalid value for --source-pattern: finds the sources of --calibrate's files: give --calibrate too"),
         ("sounds", COLUMN, "Invalid value for --source-column: names a column of a table"),
         ("rows.npy", COLUMN, "Invalid value for --source-column: names a column of a table"),
         ("rows.csv", PATTERN, "Invalid value for --source-pattern: is searched in the paths of a folder's files"),

@@ -19,7 +19,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_ru
 from avizor_export.request import ExportRequest, resolve
 from avizor_inference.checks.check_version import check_version
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 VECTOR = TensorInput(name="features", item_shape=(6,))
@@ -87,13 +87,13 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
         (nn.Linear(6, 2), {"labels": ["a"]}, "1 labels for a network with 2 classes"),
         (nn.Linear(6, 2), {"labels": None}, "no labels for a network with 2 classes"),
         (nn.Linear(6, 2), {"labels": ["a", "a"]}, "labels have to differ"),
-        (nn.Linear(6, 2), {"name": "a/b"}, "'a/b' is not a model name"),
-        (nn.Linear(6, 2), {"name": "a" * 129}, "'a+' is not a model name; .* 128 at most"),
+        (nn.Linear(6, 2), {"name": "a/b"}, "'a/b' is not a valid model name"),
+        (nn.Linear(6, 2), {"name": "a" * 129}, "'a+' is not a valid model name; .* 128 at most"),
         (nn.Linear(5, 2), {}, r"failed on the front end's output of shape \[2, 6\]"),
         (nn.Sequential(nn.Linear(6, 2), nn.Softmax(dim=1)), {}, "ends in a softmax; let it return logits"),
         (nn.Linear(6, 5), {"task": "reconstruct", "labels": None}, "an autoencoder returns the shape"),
         (nn.Linear(6, 6), {"task": "reconstruct"}, "labels are for classifiers"),
-        (nn.Unflatten(1, (2, 3)), {}, r"a classifier gives \[batch, classes\]"),
+        (nn.Unflatten(1, (2, 3)), {}, r"a classifier returns \[batch, classes\]"),
         (Frozen(), {}, "takes a batch of 2 and not one of 3; look for a reshape or an expand with a fixed batch size"),
         (NotFinite(), {}, "not finite on zeros, batch of 1; .*eps"),
         (nn.Linear(6, 2), {"real_items": np.zeros((1, 5), np.float32)}, r"real items are float32\[1, 5\]"),
@@ -102,7 +102,7 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
             {"held_out": LabelledItems(np.zeros((1, 5), np.float32), np.zeros(1, np.int64))},
             r"held-out items are float32\[1, 5\]",
         ),
-        (nn.Linear(6, 2), {"real_items": NAN}, "real item 1 holds NaN or infinity"),
+        (nn.Linear(6, 2), {"real_items": NAN}, "real item 1 contains NaN or infinity"),
         (nn.Linear(6, 1), {"labels": ["a"]}, r"one number for an item.*two logits, \[0, z\]"),
         (nn.Sequential(nn.Linear(6, 2), nn.Sigmoid()), {}, "ends in a sigmoid"),
         (Handwritten(), {}, "ends in a sigmoid"),

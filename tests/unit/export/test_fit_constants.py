@@ -14,7 +14,7 @@ from avizor_export.data.fit_constants import fit_on
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import AudioInput, ImageInput, TableInput
+from avizor_inference.items.input_spec import AudioInput, ImageInput, TableInput
 
 SOUND = "audio:sample_rate=8000,window_samples=2048,hop_samples=2048,n_fft=256,hop_length=128,n_mels=16"
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_inference.items.inputs import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd
+from avizor_inference.items.input_spec import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd
 
 
 def test_standardised_bands_have_mean_0_and_deviation_1() -> None:

@@ -10,7 +10,7 @@ from avizor_export.networks.labels import read_labels
 from avizor_export.request import ExportRequest
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 

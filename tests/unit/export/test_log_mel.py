@@ -28,7 +28,7 @@ from avizor_export.front_ends.fourier_stages import best_split
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.mel_filters import analysis_window, empty_bands, mel_filters
 from avizor_export.graph.to_onnx import to_program
-from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
+from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 
 Run = Callable[[list[LogMelFrontEnd], NDArray[np.float32]], list[NDArray[np.float32]]]
 

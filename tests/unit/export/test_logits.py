@@ -18,7 +18,7 @@ from avizor_export.exporter import adopt_model, export_model
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 
 CLASSES = 40
 WEIGHT = np.random.default_rng(0).standard_normal((4, CLASSES)).astype(np.float32)

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 
 EVALUATION: dict[str, JsonValue] = {
     "accuracy": 0.9222222222222223,

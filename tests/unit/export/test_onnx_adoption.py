@@ -20,7 +20,7 @@ from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.references import reference_of, reference_run
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.manifest import Task
 from avizor_inference.repository.onnx_graph import graph_of
 

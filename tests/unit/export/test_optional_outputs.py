@@ -18,7 +18,7 @@ from avizor_export.cli import export
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 from avizor_inference.repository.models import ModelRepository
 
 IMAGE = ImageInput(height=8, width=8, channels=3)
@@ -117,7 +117,7 @@ def test_a_later_version_keeps_the_same_outputs_and_is_told_how(tmp_path: Path) 
     with pytest.raises(ExportError, match="it has no activations: --leave-out activations"):
         export_model(Network(), request(), tmp_path)
     export_model(Network(), request("activations"), tmp_path)
-    with pytest.raises(ExportError, match="it has embedding, which this one is without; publish under another name"):
+    with pytest.raises(ExportError, match="it has embedding, which this version lacks; publish under another name"):
         export_model(Network(), request("activations", "embedding"), tmp_path)
     assert ModelRepository(tmp_path).version("m").version == 2
 

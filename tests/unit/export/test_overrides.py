@@ -14,7 +14,7 @@ from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
 from avizor_export.triton_config.settings import ServingSettings
 from avizor_inference.errors import ExportError, RepositoryError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.triton_config import parse_config
 
 IMAGE = TensorSpec(name="image", dtype="uint8", item_shape=(32, 32, 1))
@@ -152,7 +152,7 @@ def test_what_export_determines_cannot_be_overridden(overrides: str, message: st
     ("overrides", "message"),
     [
         ("instance_group [ { kind: KIND_GPU, count: -1 } ]", "instances is -1"),
-        ("dynamic_batching { preferred_batch_size: [ 65 ] }", "preferred batch size 65 is over the largest"),
+        ("dynamic_batching { preferred_batch_size: [ 65 ] }", "preferred batch size 65 is over max_batch_size 64"),
         ('parameters { key: "intra_op_thread_count", value: { string_value: "two" } }', "intra_op_thread_count is 'two'"),
     ],
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avizor_export.parity.compare import compare_runs
 from avizor_export.parity.probe_items import random_items
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.items.inputs import InputSpec, TensorInput
+from avizor_inference.items.input_spec import InputSpec, TensorInput
 from avizor_inference.repository.reports import ParityReport
 
 VECTOR = TensorInput(name="features", item_shape=(6,))

@@ -20,7 +20,7 @@ from avizor_export.data.item_files import sample_items
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.precision.quality import chance_level, chance_warning, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
 
 VECTOR = TensorInput(name="features", item_shape=(2,))
@@ -59,7 +59,7 @@ TEN = np.array([*range(10)] * 20)
     [
         ("reconstruct", 0.5, HALF, "is what chance gives"),
         ("reconstruct", 0.45, HALF, "is what chance gives"),
-        ("reconstruct", 0.0116, HALF, "with the labels the other way round it would be 0.9884; see which items"),
+        ("reconstruct", 0.0116, HALF, "with the labels swapped it would be 0.9884; check which items"),
         ("reconstruct", 0.0116, RARE, "far below what chance gives"),
         ("reconstruct", 0.41, RARE, "is what chance gives"),
         ("classify", 0.5, HALF, "is what chance gives"),

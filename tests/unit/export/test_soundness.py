@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_export.exporter import adopt_model
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 
 VECTOR = TensorInput(name="x", item_shape=(4,))
 TOKENS = TensorInput(name="x", dtype="int64", item_shape=(4,))

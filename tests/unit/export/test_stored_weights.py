@@ -22,7 +22,7 @@ from avizor_export.description.cli import describe
 from avizor_export.description.targets import layers_of_file
 from avizor_export.exporter import adopt_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 
 RNG = np.random.default_rng(0)
 W, B, V = (RNG.standard_normal(shape).astype(np.float32) for shape in ((4, 8), (8,), (8, 3)))

@@ -26,7 +26,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_ru
 from avizor_export.parity.probe_items import random_items
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.items.inputs import ImageInput, TensorInput
+from avizor_inference.items.input_spec import ImageInput, TensorInput
 
 IMAGE = ImageInput(height=64, width=64, channels=3)
 VECTOR = TensorInput(name="x", item_shape=(6,))

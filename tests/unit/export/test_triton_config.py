@@ -14,7 +14,7 @@ from avizor_export.triton_config.fields_text import ENGINE_CACHE, config_text
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Precision
 from avizor_inference.repository.onnx_graph import Graph, GraphTensor
 
@@ -160,7 +160,7 @@ def test_it_can_be_read_by_people() -> None:
         ({"queue_timeout_action": "drop"}, "queue_timeout_action is 'drop'; choose one of reject, delay"),
         ({"intra_op_threads": -2}, "intra_op_threads is -2"),
         ({"call_batch_size": -1}, "call_batch_size is -1"),
-        ({"preferred_batch_sizes": (8, 65)}, "preferred batch size 65 is over the largest, max_batch_size 64"),
+        ({"preferred_batch_sizes": (8, 65)}, "preferred batch size 65 is over max_batch_size 64"),
         ({"preferred_batch_sizes": (0,)}, "preferred_batch_sizes is 0"),
         ({"preferred_batch_sizes": (8, 4)}, "have to differ and ascend"),
     ],
@@ -173,7 +173,7 @@ def test_a_setting_that_is_not_valid_is_named_with_its_value(values: dict[str, A
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ServingOptions(preferred_batch_sizes=(65,)), "preferred batch size 65 is over the largest, max_batch_size 64"),
+        (ServingOptions(preferred_batch_sizes=(65,)), "preferred batch size 65 is over max_batch_size 64"),
         (ServingOptions(queue_timeout_action="delay"), "^--queue-timeout-action has no effect without --queue-timeout-ms"),
         (ServingOptions(allow_timeout_override=False), "^--no-timeout-override has no effect"),
         (ServingOptions(allow_timeout_override=True), "^--timeout-override has no effect"),

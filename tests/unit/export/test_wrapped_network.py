@@ -1,6 +1,6 @@
-"""graph/wrapped.py.
+"""graph/wrapped_network.py.
 
-What goes into the graph of a user's network: its taps, what is refused, and that the network is given back as it was.
+The parts of a user's network in the graph: its taps, refusals, and that the network is unchanged afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from avizor_export.exporter import export_model
 from avizor_export.graph.wrapped_network import WrappedNetwork, wrap
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorInput
+from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.manifest import Task
 
 MAP = TensorInput(name="map", item_shape=(1, 8, 8))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.images import decode_image
-from avizor_inference.items.inputs import ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 GREY = np.array([[0, 25700], [51400, 65535]], np.uint16)
 AS_BYTES = [[0, 100], [200, 255]]

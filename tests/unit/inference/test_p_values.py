@@ -1,4 +1,4 @@
-"""anomaly/p_values.py: p-values by hand, which recordings they come from, and what an alpha needs."""
+"""anomaly/p_values.py: p-values by hand, the sources they come from, and the number of items that an alpha needs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_short_recordings_are_compared_with_short_ones_only() -> None:
 def test_a_kind_of_recordings_that_the_calibration_lacks_has_no_p_value() -> None:
     with pytest.raises(CalibrationError, match=r"the calibration has no recordings shorter than the model's window$"):
         judge(a=[[1.0]]).item_p_value("a", 1.0, is_short=True)
-    with pytest.raises(CalibrationError, match=r"the calibration has no recordings at least as long as the model's window$"):
+    with pytest.raises(
+        CalibrationError, match=r"the calibration has only recordings that are shorter than the model's window$"
+    ):
         judge(short={"a": [[1.0]]}).window_p_values("a", np.array([1.0]))
 
 
@@ -92,7 +94,7 @@ def test_a_score_that_is_no_number_is_the_most_unusual() -> None:
 
 
 def test_an_alpha_that_cannot_be_supported_is_refused_with_one_that_can() -> None:
-    with pytest.raises(CalibrationError, match=r"at least 99 normal recordings .* has 50; use alpha 0.02 or more"):
+    with pytest.raises(CalibrationError, match=r"at least 99 normal items .* has 50; use alpha 0.02 or more"):
         require_alpha(calibration({"a": [[1.0]] * 50}), 0.01)
     for alpha in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(CalibrationError, match="not between 0 and 1"):
@@ -142,8 +144,8 @@ def test_either_kind_of_recordings_may_support_an_alpha() -> None:
         with pytest.raises(CalibrationError) as refusal:
             require_alpha(calibration(whole, short), 0.049)
         assert str(refusal.value) == (
-            "alpha 0.049 needs at least 20 normal recordings and the calibration of 'm' has 19; use alpha 0.05 or more, or ask "
-            "the model's owner to calibrate it with more recordings"
+            "alpha 0.049 needs at least 20 normal items and the calibration of 'm' has 19; use alpha 0.05 or more, or ask "
+            "the model's owner to calibrate it with more items"
         )
 
 

@@ -1,4 +1,4 @@
-"""A job from Python, with what `avizor_pipeline` exports and nothing else of it."""
+"""A job runs from Python with the public names of `avizor_pipeline` only."""
 
 from __future__ import annotations
 

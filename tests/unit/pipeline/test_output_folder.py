@@ -1,4 +1,4 @@
-"""sinks/output.py: which folders a job can use, and what it does with what it finds in its own."""
+"""sinks/output_folder.py: which folders a job can use, and what it does with existing files in its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unit.pipeline.jobs import settings, write_shard
 from avizor_inference.errors import AvizorError, JobError, SettingsError
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import claimed, examine
-from avizor_pipeline.sinks.tables import TABLES
+from avizor_pipeline.sinks.table_schemas import TABLES
 
 SHARD, OTHER = "0123456789abcdef", "fedcba9876543210"
 

@@ -26,12 +26,20 @@ if _version_not_supported:
 
 
 class InferenceServiceStub(object):
-    """Classification and anomaly detection over the models of a repository.
+    """Classifies items and detects anomalies with the models of a repository.
 
-    Errors of a whole call: INVALID_ARGUMENT names the field; NOT_FOUND the model or version; UNAUTHENTICATED without a token
-    where tokens are asked for; RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo, when the gateway is full; DEADLINE_EXCEEDED;
-    UNAVAILABLE while the engine is away; FAILED_PRECONDITION for a verdict that the calibration cannot support. An unexpected
-    error is INTERNAL with a request id. An item that is bad by itself gets its own `error`, and the others are served.
+    A call fails as a whole with one of these codes:
+
+    INVALID_ARGUMENT     a field is wrong; the message names it
+    NOT_FOUND            the model or its version does not exist; the message names it
+    UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
+    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
+    DEADLINE_EXCEEDED    the deadline of the call has passed
+    UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
+    FAILED_PRECONDITION  the model cannot be used, has no calibration, or has too few calibration items for alpha
+    INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
+
+    If only one item is invalid, the response has an `error` for that item, and results for all other items.
     """
 
     def __init__(self, channel):
@@ -63,37 +71,45 @@ class InferenceServiceStub(object):
 
 
 class InferenceServiceServicer(object):
-    """Classification and anomaly detection over the models of a repository.
+    """Classifies items and detects anomalies with the models of a repository.
 
-    Errors of a whole call: INVALID_ARGUMENT names the field; NOT_FOUND the model or version; UNAUTHENTICATED without a token
-    where tokens are asked for; RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo, when the gateway is full; DEADLINE_EXCEEDED;
-    UNAVAILABLE while the engine is away; FAILED_PRECONDITION for a verdict that the calibration cannot support. An unexpected
-    error is INTERNAL with a request id. An item that is bad by itself gets its own `error`, and the others are served.
+    A call fails as a whole with one of these codes:
+
+    INVALID_ARGUMENT     a field is wrong; the message names it
+    NOT_FOUND            the model or its version does not exist; the message names it
+    UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
+    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
+    DEADLINE_EXCEEDED    the deadline of the call has passed
+    UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
+    FAILED_PRECONDITION  the model cannot be used, has no calibration, or has too few calibration items for alpha
+    INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
+
+    If only one item is invalid, the response has an `error` for that item, and results for all other items.
     """
 
     def ListModels(self, request, context):
-        """The models of the repository, in order of name.
+        """Lists the models of the repository, sorted by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """One model, with all that its manifest says to a client.
+        """Returns one model, with everything in its manifest that clients need.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Classify(self, request, context):
-        """The most probable classes of each item.
+        """Returns the most probable classes of each item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DetectAnomaly(self, request, context):
-        """How odd each item is, as a conformal p-value, and whether that is flagged.
+        """Returns how unusual each item is, as a conformal p-value, and whether it is an anomaly at alpha.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,12 +147,20 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService(object):
-    """Classification and anomaly detection over the models of a repository.
+    """Classifies items and detects anomalies with the models of a repository.
 
-    Errors of a whole call: INVALID_ARGUMENT names the field; NOT_FOUND the model or version; UNAUTHENTICATED without a token
-    where tokens are asked for; RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo, when the gateway is full; DEADLINE_EXCEEDED;
-    UNAVAILABLE while the engine is away; FAILED_PRECONDITION for a verdict that the calibration cannot support. An unexpected
-    error is INTERNAL with a request id. An item that is bad by itself gets its own `error`, and the others are served.
+    A call fails as a whole with one of these codes:
+
+    INVALID_ARGUMENT     a field is wrong; the message names it
+    NOT_FOUND            the model or its version does not exist; the message names it
+    UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
+    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
+    DEADLINE_EXCEEDED    the deadline of the call has passed
+    UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
+    FAILED_PRECONDITION  the model cannot be used, has no calibration, or has too few calibration items for alpha
+    INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
+
+    If only one item is invalid, the response has an `error` for that item, and results for all other items.
     """
 
     @staticmethod

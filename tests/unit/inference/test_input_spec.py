@@ -1,4 +1,4 @@
-"""items/inputs.py: the descriptions of raw items, their bounds and their defaults."""
+"""items/input_spec.py and items/kinds/: the descriptions of raw items, their bounds and their defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from avizor_inference.items.inputs import (
+from avizor_inference.items.input_spec import (
     AudioInput,
     CategoryColumn,
     ImageFrontEnd,
@@ -18,8 +18,8 @@ from avizor_inference.items.inputs import (
     TableFrontEnd,
     TableInput,
     TensorInput,
-    TensorSpec,
 )
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.strict_json import Strict, validation_message
 

@@ -1,4 +1,4 @@
-"""Taps: what goes on inside a user's network, caught by hooks while it runs, and taken off again afterwards."""
+"""Taps: hooks that catch values inside a user's network while it runs, and that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 class Taps:
-    """Tensors by name, as the last run of the network left them."""
+    """Catch tensors of a network, by name, in its last run."""
 
     def __init__(self) -> None:
         self._caught: dict[str, Tensor] = {}
@@ -19,11 +19,11 @@ class Taps:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the taps in the order in which they were set."""
+        """Return the names of the taps, in the order in which they were set."""
         return tuple(self._handles)
 
     def catch_input(self, name: str, module: nn.Module) -> None:
-        """The module's first input, flattened: [N, ...] -> [N, E]."""
+        """Catch the module's first input, flattened: [N, ...] -> [N, E]."""
 
         def hook(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             self._catch(name, inputs[0] if inputs else next(iter(keywords.values()), None), flat=True)
@@ -31,11 +31,11 @@ class Taps:
         self._handles[name] = module.register_forward_pre_hook(hook, with_kwargs=True)
 
     def catch_output(self, name: str, module: nn.Module) -> None:
-        """The module's output, if it is a tensor, flattened: [N, ...] -> [N, E]."""
+        """Catch the module's output, if it is a tensor, flattened: [N, ...] -> [N, E]."""
         self._handles[name] = module.register_forward_hook(lambda _, __, output: self._catch(name, output, flat=True))
 
     def catch_map(self, name: str, module: nn.Module) -> None:
-        """The last of the module's outputs that is a map [N, C, h, w]."""
+        """Catch the last output of the module that is a feature map [N, C, h, w]; the module may run several times."""
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if is_map(output):
@@ -44,28 +44,31 @@ class Taps:
         self._handles[name] = module.register_forward_hook(hook)
 
     def take(self) -> dict[str, Tensor]:
-        """What was caught since the last time."""
+        """Return the tensors caught since the last call, in the order of `names`, and forget them."""
         caught, self._caught = self._caught, {}
         return {name: caught[name] for name in self._handles if name in caught}
 
     def keep(self, names: set[str]) -> None:
-        """Take off all other taps."""
+        """Remove every tap whose name is not in `names`."""
         for name in set(self._handles) - names:
             self._handles.pop(name).remove()
 
     def _catch(self, name: str, value: object, *, flat: bool) -> None:
-        self._caught.pop(name, None)  # what an earlier run of the module left is not its last
+        self._caught.pop(name, None)  # of an earlier run of the module
         if isinstance(value, Tensor) and value.ndim >= 2:
             self._caught[name] = value.flatten(1) if flat else value
 
 
 def is_map(value: object) -> bool:
-    """Whether it is a feature map [N, C, h, w] of more than one pixel."""
+    """Return whether the value is a feature map [N, C, h, w] of more than one pixel."""
     return isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] * value.shape[3] > 1
 
 
 def names_with_a_row_per_item(small: Mapping[str, Tensor], large: Mapping[str, Tensor], sizes: tuple[int, int]) -> set[str]:
-    """Names of what has a row for each item, in batches of two sizes, and is float32 of the same shape in both."""
+    """Return the names of the float32 values whose first dimension is the batch and whose other sizes stay the same.
+
+    small, large: the values of two runs, by name. sizes: the batch sizes of the two runs.
+    """
     return {
         name
         for name, value in small.items()
@@ -77,5 +80,5 @@ def names_with_a_row_per_item(small: Mapping[str, Tensor], large: Mapping[str, T
 
 
 def is_view_of(value: Tensor, other: Tensor) -> bool:
-    """Whether the value is the other itself, perhaps in another shape, and nothing that was computed of it."""
+    """Return whether the two tensors share all their memory: the value is `other`, perhaps in another shape."""
     return value.numel() == other.numel() and value.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

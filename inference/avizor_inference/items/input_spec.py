@@ -1,0 +1,38 @@
+"""What one raw item is, of any kind, and the front end that goes into the graph before the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from avizor_inference.items.kinds.audio import AudioInput, LogMelFrontEnd
+from avizor_inference.items.kinds.base import Content, ItemInput, TensorBytes
+from avizor_inference.items.kinds.image import ImageFrontEnd, ImageInput
+from avizor_inference.items.kinds.table import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.kinds.tensor import TensorInput
+
+__all__ = [
+    "CONTENTS",
+    "KINDS",
+    "AudioInput",
+    "CategoryColumn",
+    "ImageFrontEnd",
+    "ImageInput",
+    "InputSpec",
+    "LogMelFrontEnd",
+    "NumberColumn",
+    "TableFrontEnd",
+    "TableInput",
+    "TensorInput",
+]
+
+InputSpec = Annotated[ImageInput | AudioInput | TableInput | TensorInput, Field(discriminator="modality")]
+
+# Every kind, by its modality.
+KINDS: dict[str, type[ItemInput]] = {kind.model_fields["modality"].default: kind for kind in get_args(get_args(InputSpec)[0])}
+
+# What an item may be, by the name of the field of avizor.v1.Item.
+CONTENTS: dict[str, type[Content]] = {
+    content.name: content for content in (*(kind.content for kind in KINDS.values()), TensorBytes) if content
+}
