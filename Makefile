@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything runs in .venv, which is made when it is first needed.
+# `make help` lists the targets. Everything runs in .venv, which is created when it is first needed.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -12,29 +12,29 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: $(STAMP) ## Make .venv with everything that development needs
+setup: $(STAMP) ## Create .venv with everything needed for development
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "Avizor needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
+	  || { echo "Avizor needs Python 3.11, 3.12 or 3.13; choose one with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
-	  || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	  || { echo "$(PYTHON) cannot create virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 .PHONY: proto
-proto: ## Regenerate the stubs in proto/gen; PROTO_FLAGS=--check fails if that would change them
+proto: ## Generate the stubs in proto/gen; PROTO_FLAGS=--check fails if that would change them
 	test -x $(VENV)-proto/bin/python || $(PYTHON) -m venv $(VENV)-proto
 	$(VENV)-proto/bin/python -m pip install --quiet grpcio-tools==1.72.2 googleapis-common-protos==1.70.0
 	$(VENV)-proto/bin/python proto/generate.py $(PROTO_FLAGS)
 
 .PHONY: reference
-reference: $(STAMP) ## Regenerate docs/reference from the code; REFERENCE_FLAGS=--check fails if that would change it
+reference: $(STAMP) ## Generate docs/reference from the code; REFERENCE_FLAGS=--check fails if that would change it
 	$(BIN)/python docs/reference_pages.py $(REFERENCE_FLAGS)
 
 .PHONY: picture
-picture: $(STAMP) ## Redraw the picture of the README from the results of `make demo`
+picture: $(STAMP) ## Draw the picture of the README from the results of `make demo`
 	$(BIN)/python docs/draw_scores.py demo-output
 
 .PHONY: imports
@@ -42,46 +42,46 @@ imports: $(STAMP) ## Print the imports between the parts of each package, as a g
 	@$(BIN)/import-linter drawgraph avizor_inference avizor_export avizor_pipeline avizor_service
 
 .PHONY: demo
-demo: $(STAMP) ## Train, export, stream and flag, from end to end
+demo: $(STAMP) ## Train, export, judge recordings in a batch job, and serve: a few minutes
 	$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(STAMP) ## All tests but the slow ones, on every core
+test: $(STAMP) ## Run all tests except slow, kill and stack, on all cores
 	$(BIN)/python -m pytest -n auto
 
 .PHONY: test-slow
-test-slow: $(STAMP) ## The tests that train real models to their promised figures
+test-slow: $(STAMP) ## Run the tests that train real models and check their accuracy
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: test-kill
-test-kill: $(STAMP) ## The tests that stop a process at every moment of its life
+test-kill: $(STAMP) ## Run the tests that kill processes at every moment
 	$(BIN)/python -m pytest -m kill
 
 .PHONY: test-stack
-test-stack: $(STAMP) ## The compose stack for real: needs a Docker engine
+test-stack: $(STAMP) ## Test the real compose stack: needs a Docker engine
 	$(BIN)/python -m pytest -m stack -s tests/stack
 
-# The operators of mutmut without its command, which leaves out each function with a decorator; see docs/mutants.md.
+# Uses the operators of mutmut without its command, which skips every function with a decorator; see docs/mutants.md.
 .PHONY: mutants
 mutants: $(STAMP) ## Plant faults in the promise, the strict readers and the tokens: how many do tests catch? @TIME@
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-mutmut mutmut==3.8.1 libcst==1.9.0
 	PYTHONPATH=$(VENV)-mutmut $(BIN)/python tests/mutants.py
 
-# The image that docker-compose.yml names; run where there is a GPU and Docker with the NVIDIA container toolkit.
+# The image in docker-compose.yml. Needs a GPU, and Docker with the NVIDIA container toolkit.
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:26.09-py3
 .PHONY: test-gpu
-test-gpu: $(STAMP) ## The contract suite against NVIDIA's own image and the CUDA provider: needs a GPU
+test-gpu: $(STAMP) ## Run the contract suite against NVIDIA's image and the CUDA provider: needs a GPU
 	AVIZOR_GPU=1 AVIZOR_TRITON_IMAGE=$(TRITON_IMAGE) $(BIN)/python -m pytest tests/contract
 
-# ONNX Runtime inside the Triton release that docker-compose.yml names; the lower bound in pyproject.toml.
+# The ONNX Runtime in the Triton release of docker-compose.yml: the lower bound in pyproject.toml.
 ORT_MINIMUM := 1.30.0
 .PHONY: test-ort-minimum
-test-ort-minimum: $(STAMP) ## The contract suite at the oldest ONNX Runtime that is allowed
+test-ort-minimum: $(STAMP) ## Run the contract suite with the oldest ONNX Runtime that is allowed
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-ort onnxruntime==$(ORT_MINIMUM)
 	PYTHONPATH=$(VENV)-ort $(BIN)/python -c 'import onnxruntime; assert onnxruntime.__version__ == "$(ORT_MINIMUM)"'
 	PYTHONPATH=$(VENV)-ort $(BIN)/python -m pytest tests/contract
 
-# Compose 2 where it is there, else the older docker-compose.
+# Compose 2 if it is installed, otherwise the older docker-compose.
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .PHONY: up
@@ -97,30 +97,30 @@ models: | $(STAMP)
 	$(BIN)/python examples/machine_anomalies.py --data demo-output/sounds --models $@
 
 .PHONY: lint
-lint: $(STAMP) ## Style, and which package may import which
+lint: $(STAMP) ## Check style, and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
 .PHONY: types
-types: $(STAMP) ## Static types
+types: $(STAMP) ## Check static types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(STAMP) ## Memory of the batch job over 300 and 3,000 files
+bench: $(STAMP) ## Measure the memory of the batch job for 300 and 3,000 files
 	$(BIN)/python benchmarks/batch_memory.py
 
 .PHONY: bench-promise
-bench-promise: $(STAMP) ## The promised false-alarm rate, what is detected at it, and the cost of a verdict: about 10 minutes
+bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py
 
 .PHONY: bench-export
-bench-export: $(STAMP) ## Front end, int8, autoencoders and architectures beside their peers: about an hour
+bench-export: $(STAMP) ## Compare front end, int8, autoencoders and architectures with others: about an hour
 	$(BIN)/python benchmarks/front_end.py
 	$(BIN)/python benchmarks/int8.py
 	$(BIN)/python benchmarks/autoencoders.py
 	$(BIN)/python benchmarks/architectures.py
 
 .PHONY: clean
-clean: ## Remove .venv and what demo and tests made
+clean: ## Remove .venv and the output of demo and tests
 	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

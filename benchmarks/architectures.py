@@ -1,11 +1,11 @@
-"""Every architecture: trained on real digits, exported, proven equal, run by both engines, quantised, and timed on one thread.
+"""Measure every architecture: train on real digits, export, run in both engines, quantise, and time on one thread.
 
     python benchmarks/architectures.py [--mnist FOLDER] [--only lenet,vgg16] [--json results.json]
 
-Prints one table. Accuracy is on held-out digits; engines is the largest difference between ONNX Runtime in this process and a
-Triton server (the wheel that the tests install) over 32 of them; rows/s are medians over interleaved runs at batch 1 and 32, in
-brackets their spread (largest over smallest); int8 is int8's rows/s over fp32's in the same run at batch 32, in brackets its
-accuracy, or `refused` by the guard.
+Prints one table. Accuracy is on held-out digits. engines is the largest difference between ONNX Runtime in this process and a
+Triton server (the wheel that the tests use) for 32 of them. rows/s are medians over interleaved runs at batch 1 and 32, their
+spread (largest / smallest) in brackets. int8 is the rows/s of int8 divided by those of fp32 in the same run at batch 32,
+with its accuracy in brackets, or `refused` by the guard.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SPEC = "conv32x2bn pool conv64x2bn pool drop0.25 fc256 drop fc10"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one design is trained: epochs (10 at most), peak learning rate, batch norm."""
+    """Describes how one design is trained: epochs (at most 10), peak learning rate, batch norm."""
 
     design: str
     epochs: int = 3
@@ -58,7 +58,7 @@ class Recipe:
 
     @property
     def size(self) -> int:
-        """Height and width of the input in pixels: the smallest that makes sense; 32 for a spec."""
+        """Return the height and width of the input in pixels: the smallest that is valid; 32 for a spec."""
         return ARCHITECTURES[self.design].smallest if self.design in ARCHITECTURES else 32
 
 
@@ -75,7 +75,7 @@ RECIPES = [
 
 
 def measure(recipe: Recipe, digits: Digits, models: Path) -> dict[str, Any]:
-    """Train, export, time; the figures of one row."""
+    """Train, export and time one design. Return its row of the table."""
     digits = digits._replace(train=shrunk(digits.train, recipe.size), test=shrunk(digits.test, recipe.size))
     scale = digits.train / 255
     front_end = ImageFrontEnd(mean=(float(scale.mean()),), std=(float(scale.std()),))
@@ -120,14 +120,14 @@ def measure(recipe: Recipe, digits: Digits, models: Path) -> dict[str, Any]:
 
 
 def shrunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Images of 32 x 32 pixels by means over blocks, uint8[n, size, size, 1]."""
-    times = images.shape[1] // size
-    blocks = images.reshape(len(images), size, times, size, times, 1)
+    """Return images of 32 x 32 pixels reduced to uint8[n, size, size, 1] by means over blocks."""
+    factor = images.shape[1] // size
+    blocks = images.reshape(len(images), size, factor, size, factor, 1)
     return np.asarray(blocks.mean(axis=(2, 4)).round().astype(np.uint8))
 
 
 def quantised(network: torch.nn.Module, request: ExportRequest, models: Path) -> ModelVersion | str:
-    """The int8 version, or why the guard refused it."""
+    """Return the int8 version, or `refused` if the guard refused it."""
     try:
         return export_model(network, replace(request, name=f"{request.name}-int8", precision="int8"), models)
     except ExportError as error:
@@ -141,8 +141,11 @@ def _after(version: ModelVersion) -> float:
 
 
 def engines_differ(models: Path, names: list[str], items: NDArray[np.uint8]) -> dict[str, float]:
-    """Largest absolute difference of any output between the embedded engine and a Triton over the same folder, by model."""
-    found = {}
+    """Return for each model the largest absolute difference of any output between the embedded engine and Triton.
+
+    models: the model repository that both engines use.
+    """
+    differences = {}
     repository = ModelRepository(models)
     with (
         TritonServer(install(), models, load_models=names) as server,
@@ -153,24 +156,24 @@ def engines_differ(models: Path, names: list[str], items: NDArray[np.uint8]) -> 
             spec = embedded.spec(name)
             images, outputs = shrunk(items[:32], spec.inputs["image"].item_shape[0]), list(spec.outputs)
             one, other = (engine.infer(InferRequest(name, {"image": images}, outputs)) for engine in (embedded, triton))
-            found[name] = max(float(np.abs(one[output] - other[output]).max()) for output in outputs)
-    return found
+            differences[name] = max(float(np.abs(one[output] - other[output]).max()) for output in outputs)
+    return differences
 
 
 def timings(variants: dict[str, ModelVersion], items: NDArray[np.uint8]) -> dict[str, Any]:
-    """Rows/s of each variant at batch 1 and 32: median and spread of five interleaved runs on one thread."""
+    """Return the rows/s of each variant at batch 1 and 32: median and spread of five interleaved runs on one thread."""
     sessions = [one_thread(onnx.load(version.model_path)) for version in variants.values()]
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for batch in BATCH_SIZES:
         by_variant = zip(*rates(sessions, items, batch, "probabilities", rounds=5, seconds=0.2), strict=True)
-        for name, found in zip(variants, by_variant, strict=True):
-            figures[f"{name}_{batch}"] = median(found)
-            figures[f"{name}_{batch}_spread"] = max(found) / min(found)
-    return figures
+        for name, variant_rates in zip(variants, by_variant, strict=True):
+            metrics[f"{name}_{batch}"] = median(variant_rates)
+            metrics[f"{name}_{batch}_spread"] = max(variant_rates) / min(variant_rates)
+    return metrics
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """One markdown table."""
+    """Print the rows as a markdown table."""
     print("| design | input | parameters | epochs | accuracy | parity | engines | MB | rows/s, b1 | rows/s, b32 | int8 |")
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for row in rows:
@@ -184,11 +187,11 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Measure each design in turn; print the table. Exit code 1 if one misses 0.90, or engines differ by over 1e-4."""
+    """Measure each design; print the table. Exit code 1 if an accuracy is below 0.90, or the engines differ by over 1e-4."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files; scikit-learn's bundled digits without it.")
+    parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files. Default: scikit-learn's bundled digits.")
     parser.add_argument("--only", default="", help="Names of designs, separated by commas.")
-    parser.add_argument("--json", type=Path, help="Also write the figures there.")
+    parser.add_argument("--json", type=Path, help="File to write the metrics to as well.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # with more, threads of a busy machine wait for each other
 

@@ -1,10 +1,10 @@
-"""Every task of the autoencoders against its baselines, by the examples' own functions.
+"""Compare the autoencoders with baselines in every task, with the functions of the examples.
 
     python benchmarks/autoencoders.py [--data FOLDER] [--seeds 3] [--only denoising,super-resolution] [--json results.json]
 
-Prints one table: medians over seeds, in brackets the smallest and largest. A seed is that of the training, of the noise and of
-data that is generated. `--data` holds MNIST's files in `mnist10k`; scikit-learn's bundled digits are taken without it.
-Models are measured through their exported graphs; but that of machine sounds as the torch module that is exported.
+Prints one table: medians over seeds, with the smallest and the largest value in brackets. The seed is that of the training, the
+noise and the generated data. `--data` is a folder with MNIST's files in `mnist10k`; by default scikit-learn's digits are used.
+Models are measured through their exported graphs, except that of machine sounds: it is measured as a torch module.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ import odd_digits
 import super_resolution
 from handwritten_digits import Digits, bundled, mnist
 
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 
-Figures = Mapping[str, float]
-# digits, an empty folder, the seed -> figures by name
-Measure = Callable[[Digits, Path, int], Figures]
+Metrics = Mapping[str, float]
+# Digits, an empty folder and the seed -> metrics by name.
+Measure = Callable[[Digits, Path, int], Metrics]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a measure, the name of the model's figure and those of the baselines' by their titles."""
+    """Describes a row of the table: a measure, the name of the model's metric, and those of the baselines by their titles."""
 
     measure: str
     model: str
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured, on what data, and the rows that it gives. data: empty for the digits that were chosen."""
+    """Describes what is measured, on what data, and the resulting rows. data: empty for the digits chosen by `--data`."""
 
     name: str
     data: str
@@ -60,7 +60,7 @@ class Task:
     rows: tuple[Row, ...]
 
 
-def _machines(_digits: Digits, folder: Path, seed: int) -> Figures:
+def _machines(_digits: Digits, folder: Path, seed: int) -> Metrics:
     train, calibration, test = machine_anomalies.make_and_read(folder / "sounds", seed)
     waveforms = torch.from_numpy(np.concatenate(train.windows))
     sound = fit_constants(machine_anomalies.SOUND, [waveforms])
@@ -69,7 +69,7 @@ def _machines(_digits: Digits, folder: Path, seed: int) -> Figures:
     )
 
 
-def _transfers(_digits: Digits, folder: Path, seed: int) -> Figures:
+def _transfers(_digits: Digits, folder: Path, seed: int) -> Metrics:
     bank_transfers.make(folder, seed)
     return bank_transfers.train_and_export(folder, folder / "models", seed)[1]
 
@@ -118,26 +118,26 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of a task, a mapping for each seed, and the seconds that they took."""
+    """Holds the metrics of a task, one mapping for each seed, and the seconds that they took."""
 
     task: str
     data: str
-    figures: list[dict[str, float]]
+    metrics: list[dict[str, float]]
     seconds: float
 
 
 def measure(task: Task, digits: Digits, seeds: int) -> Result:
-    """Run a task for each seed; what the examples print goes to standard error."""
-    started, found = time.monotonic(), []
+    """Run a task for each seed; the output of the examples goes to standard error."""
+    started, by_seed = time.monotonic(), []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
             print(f"{task.name}, seed {seed}:", flush=True)
-            found.append(dict(task.run(digits, Path(folder), seed)))
-    return Result(task.name, task.data or digits.origin, found, time.monotonic() - started)
+            by_seed.append(dict(task.run(digits, Path(folder), seed)))
+    return Result(task.name, task.data or digits.origin, by_seed, time.monotonic() - started)
 
 
 def print_table(results: list[Result]) -> None:
-    """One markdown table."""
+    """Print the results as a markdown table."""
     print("| task | data | measure | autoencoder | baselines | seconds a seed |")
     print("|---|---|---|---:|---|---:|")
     rows = {task.name: task.rows for task in TASKS}
@@ -147,23 +147,23 @@ def print_table(results: list[Result]) -> None:
             better = " (lower is better)" if row.lower_is_better else ""
             print(
                 f"| {result.task} | {result.data} | {row.measure}{better} | {_spread(result, row.model)} | {others} "
-                f"| {result.seconds / len(result.figures):.0f} |"
+                f"| {result.seconds / len(result.metrics):.0f} |"
             )
 
 
 def _spread(result: Result, name: str) -> str:
-    values = [figures[name] for figures in result.figures]
+    values = [metrics[name] for metrics in result.metrics]
     digits = 2 if "psnr" in name else 4 if "error" in name else 3
     spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
     return f"{median(values):.{digits}f}{spread}"
 
 
 def beaten(result: Result, row: Row) -> list[str]:
-    """Baselines whose median is at least as good as the model's."""
+    """Return the baselines whose median is at least as good as the model's."""
     sign = -1 if row.lower_is_better else 1
 
     def middle(name: str) -> float:
-        return sign * median(figures[name] for figures in result.figures)
+        return sign * median(metrics[name] for metrics in result.metrics)
 
     return [
         f"{result.task}, {row.measure}: {title}" for title, name in row.baselines.items() if middle(name) >= middle(row.model)
@@ -171,12 +171,12 @@ def beaten(result: Result, row: Row) -> list[str]:
 
 
 def main() -> None:
-    """Measure each task in turn; print the table, and where a baseline is as good."""
+    """Measure each task; print the table, and the baselines that are at least as good as the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="Folder that holds mnist10k.")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="Names of tasks, separated by commas.")
-    parser.add_argument("--json", type=Path, help="Also write all figures there.")
+    parser.add_argument("--json", type=Path, help="Also write all metrics there.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # with more, threads of a busy machine wait for each other
 

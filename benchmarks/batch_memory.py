@@ -1,10 +1,11 @@
-"""Peak memory of the batch job over 300 and over 3,000 files: it must not grow with their number.
+"""Measure the peak memory of the batch job for 300 and for 3,000 files: it must not grow with their number.
 
     python benchmarks/batch_memory.py [--runs 3]
 
-Prints the median and spread of the peak over runs, in MiB of PSS (each page counted once over all processes of the job), and
-the ratio of the two. Models: a small CNN and a convolutional autoencoder on 64 x 64 log-mels, untrained: weights do not change
-what they cost. Files: 4.2 s of machine sound each, 300 different ones, linked under ten names for the larger set.
+Prints the median and spread of the peak over runs, in MiB of PSS (each page is counted once for all processes of the job), and
+the ratio of the two. The models are a small CNN and a convolutional autoencoder on 64 x 64 log-mels; they are not trained,
+because the memory does not depend on the weights. The files are 300 machine sounds of 4.2 s, each with ten names in the larger
+set.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def prepare(folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure both sets in turn."""
+    """Measure both sets and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     runs = parser.parse_args().runs

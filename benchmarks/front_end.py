@@ -1,10 +1,10 @@
-"""The log-mel front end in its ONNX graph against scipy.fft, on one thread each.
+"""Compare the speed of the log-mel front end in its ONNX graph with scipy.fft, on one thread each.
 
     python benchmarks/front_end.py [--rounds 25]
 
-64 mels; ten windows of a second, and one of ten seconds; at 16 kHz, and at 44.1 kHz with a hop of 10 ms, which shares no factor
-with n_fft. Prints how many times scipy's time the graph takes: the median of interleaved runs and their quartiles; the last
-column is the compensated graph's. Exits with 1 if a promised ratio is missed.
+64 mels; ten windows of a second, and one of ten seconds; at 16 kHz, and at 44.1 kHz with a hop of 10 ms, which has no common
+factor with n_fft. Prints the graph's time divided by that of scipy: the median of interleaved runs and their quartiles. The
+last column is for the compensated graph. Exit code 1 if a promised ratio is missed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from avizor_inference.items.inputs import LogMelFrontEnd
 SHAPES = [(10, 1), (1, 10)]
 # n_fft, hop and sample rate.
 SETTINGS = [(512, 160, 16_000), (1024, 160, 16_000), (1024, 512, 16_000), (1024, 441, 44_100), (2048, 441, 44_100)]
-# The largest ratio that is promised, of the graph that is not compensated.
+# The largest ratio that is promised, for the graph that is not compensated.
 PROMISED = {(512, 160, 16_000): 1.5, (1024, 512, 16_000): 2.0}
-# Frames that the peer transforms at once: they stay in the second-level cache. Fewer and more were slower.
+# Frames that scipy transforms at once, so that they stay in the second-level cache. Fewer and more were slower.
 CHUNK = 128
 
 Waves = NDArray[np.float32]
@@ -41,7 +41,10 @@ Run = Callable[[Waves], Waves]
 
 
 def with_scipy(parameters: LogMelFrontEnd, rate: int) -> Run:
-    """The same figures by scipy.fft in float32, as fast as it will go: in chunks, in place, mel bands by BLAS."""
+    """Return a function that computes the same log-mels with scipy.fft in float32, as fast as possible.
+
+    It works in chunks and in place, and computes the mel bands with BLAS.
+    """
     window = analysis_window(parameters).astype(np.float32)
     filters = np.ascontiguousarray(mel_filters(parameters, rate).T, dtype=np.float32)
     windowed = np.empty((CHUNK, parameters.n_fft), np.float32)
@@ -68,14 +71,14 @@ def with_scipy(parameters: LogMelFrontEnd, rate: int) -> Run:
 
 
 def with_onnx(parameters: LogMelFrontEnd, rate: int, samples: int) -> Run:
-    """The exported graph on ONNX Runtime."""
+    """Return a function that runs the exported graph on ONNX Runtime."""
     program = to_program(LogMel(parameters, rate), torch.zeros(2, samples), ["waveform"], ["log_mel"])
     session = one_thread(program.model_proto)
     return lambda waves: session.run(None, {"waveform": waves})[0]
 
 
 def timed(run: Run, waves: Waves, repeats: int = 3) -> float:
-    """Seconds for one call: the mean of a few."""
+    """Return the seconds for one call: the mean of `repeats` calls."""
     started = time.perf_counter()
     for _ in range(repeats):
         run(waves)
@@ -83,30 +86,30 @@ def timed(run: Run, waves: Waves, repeats: int = 3) -> float:
 
 
 def measure(shape: tuple[int, int], setting: tuple[int, int, int], rounds: int) -> bool:
-    """Print one row. Returns whether the promise was kept."""
+    """Print one row. Return whether the promise was kept."""
     (clips, seconds), (n_fft, hop_length, rate) = shape, setting
     waves = (0.1 * np.random.default_rng(0).standard_normal((clips, seconds * rate))).astype(np.float32)
     parameters = LogMelFrontEnd(n_fft=n_fft, hop_length=hop_length, n_mels=64)
-    peer, graph = with_scipy(parameters, rate), with_onnx(parameters, rate, waves.shape[1])
+    scipy_run, graph = with_scipy(parameters, rate), with_onnx(parameters, rate, waves.shape[1])
     compensated = with_onnx(parameters.model_copy(update={"compensated": True}), rate, waves.shape[1])
-    for each in (graph, compensated):
-        np.testing.assert_allclose(each(waves)[:, 0], peer(waves).transpose(0, 2, 1), atol=2e-3)
-    times = [[timed(run, waves) for run in (peer, graph, compensated)] for _ in range(rounds)]
-    ratios = [mine / theirs for theirs, mine, _ in times]
+    for run in (graph, compensated):
+        np.testing.assert_allclose(run(waves)[:, 0], scipy_run(waves).transpose(0, 2, 1), atol=2e-3)
+    times = [[timed(run, waves) for run in (scipy_run, graph, compensated)] for _ in range(rounds)]
+    ratios = [graph_s / scipy_s for scipy_s, graph_s, _ in times]
     low, _, high = quantiles(ratios, n=4)
     limit = PROMISED.get(setting)
     print(
         f"| {n_fft} / {hop_length} | {rate / 1000:g} kHz | {clips} x {seconds} s "
         f"| {clips * seconds / median(row[0] for row in times):,.0f} "
         f"| {median(ratios):.2f} | {low:.2f} to {high:.2f} | {f'at most {limit}' if limit else ''} "
-        f"| {median(exact / theirs for theirs, _, exact in times):.2f} |",
+        f"| {median(compensated_s / scipy_s for scipy_s, _, compensated_s in times):.2f} |",
         flush=True,
     )
     return limit is None or median(ratios) <= limit
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure all settings, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Whether the promised false-alarm rate holds, and what the chosen score of an item detects beside other choices.
+"""Check the promised false-alarm rate, and compare what the score of an item detects with other possible scores.
 
     python benchmarks/promise.py [--data FOLDER] [--splits 400] [--only NAME,...]
 
@@ -8,16 +8,16 @@ Prints three tables.
    of test recordings with p <= alpha, with its 99 % interval; it has to be at most alpha. `splits above` counts the splits in
    which more than alpha of the test recordings are flagged. Given n calibration and m test recordings without ties, the number
    flagged is beta-binomial with parameters m, k, n + 1 - k, k = floor(alpha (n + 1)) (Vovk, "Conditional validity of inductive
-   conformal predictors", 2012), so the number of splits is binomial; in brackets stands the two-sided 99 % range of that. Where
-   scores tie, less may be flagged. A row outside of this is marked; since a hundred numbers are compared, the exit code is 1
-   only where one lies outside of what 99 % of all runs keep (Bonferroni).
-   Below it the same for sources of unlike size and loudness, whose bound is max(alpha, 1 / (n + 1)).
-2. The power. Share of recordings with one odd window in 1, 5, 50 and 500 that is flagged at alpha 0.05, by the score of the
-   item: the mean of its windows, power means, and the largest of all.
-3. The cost of a verdict against calibrations of different sizes.
+   conformal predictors", 2012), so the number of splits is binomial; its two-sided 99 % range is in brackets. If scores tie,
+   fewer may be flagged. A row outside of this range is marked. Because a hundred numbers are compared, the exit code is 1 only
+   if one is outside of the range that 99 % of all runs keep (Bonferroni).
+   A second part of the table has sources of different size and loudness, whose bound is max(alpha, 1 / (n + 1)).
+2. The power. The share of recordings with one unusual window among 1, 5, 50 and 500 that is flagged at alpha 0.05, for
+   different scores of the item: the mean over its windows, power means, and the largest score.
+3. The cost of a verdict for calibrations of different sizes.
 
-Machines and transfers are made by the examples' generators; models are trained here. `--data` holds the Free Spoken Digit
-Dataset in `fsdd`; without it those rows are left out, which is printed.
+Machine sounds and transfers come from the examples' generators; the models are trained here. `--data` is a folder with the Free
+Spoken Digit Dataset in `fsdd`; without it, the rows on spoken digits are left out, and a line says so.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from avizor_inference.repository.calibration import Calibration
 ALPHAS = (0.1, 0.05, 0.01)
 CONFIDENCE = 0.99
 
-# A share of windows so odd, and the calibration of the tables of power and cost.
+# Factors on the score of the unusual window in the table of power, and the number of calibration recordings there.
 ODD_FACTORS = (3.0, 5.0)
 CALIBRATED = 199
 
-# Numbers that the first table compares, about.
+# Approximate number of comparisons in the first table.
 COMPARISONS = 100
 
 SHORT = "spoken digits under a window"
@@ -68,7 +68,7 @@ CONSTRUCTED: dict[str, Draw] = {
 
 
 def judge_of(recordings: Sequence[Scores] | Mapping[str, Sequence[Scores]], *, is_short: bool = False) -> Judge:
-    """The product's judge, by a calibration of these recordings: of the source `s`, or by source."""
+    """Return Avizor's judge for a calibration with these recordings, of the source `s` or by source."""
     by_source = recordings if isinstance(recordings, Mapping) else {"s": recordings}
     sources = {source: tuple(tuple(map(float, scores)) for scores in each) for source, each in by_source.items()}
     return Judge(
@@ -85,7 +85,7 @@ def judge_of(recordings: Sequence[Scores] | Mapping[str, Sequence[Scores]], *, i
 
 
 def flagged(draw: Draw, calibrated: int, tested: int, splits: int, is_short: bool) -> np.ndarray:
-    """How many test recordings are flagged in each split at each alpha: int64[splits, alphas]."""
+    """Return the number of test recordings that are flagged in each split at each alpha: int64[splits, alphas]."""
     rng = np.random.default_rng(0)
     counts = np.zeros((splits, len(ALPHAS)), dtype=np.int64)
     for split in range(splits):
@@ -113,24 +113,24 @@ def promise_row(
             low, high = binom.interval(confidence, splits, chance)
             return excess > norm.ppf(0.5 + confidence / 2) * error or above > high or (above < low and not ties)
 
-        found = (float(rates.mean()) - alpha, float(error), above, float(chance))
-        agrees &= not outside(1 - (1 - CONFIDENCE) / COMPARISONS, *found)
+        measured = (float(rates.mean()) - alpha, float(error), above, float(chance))
+        agrees &= not outside(1 - (1 - CONFIDENCE) / COMPARISONS, *measured)
         low, high = binom.interval(CONFIDENCE, splits, chance)
         half = norm.ppf(0.5 + CONFIDENCE / 2) * error
         print(
             f"{name:32s} {calibrated:4d} {tested:4d} {alpha:5.2f} {rates.mean():8.4f} +- {half:.4f} "
-            f"{above:6d} of {splits} ({low:.0f} to {high:.0f}){'   OUTSIDE' if outside(CONFIDENCE, *found) else ''}",
+            f"{above:6d} of {splits} ({low:.0f} to {high:.0f}){'   OUTSIDE' if outside(CONFIDENCE, *measured) else ''}",
             flush=True,
         )
     return agrees
 
 
-# Sources: recordings that calibrate, and how many times as loud it is as the first.
+# Sources: the number of calibration recordings, and the loudness relative to the first source.
 SOURCES = {"large": (199, 1.0), "middle": (40, 2.0), "small": (10, 4.0), "tiny": (2, 8.0)}
 
 
 def promise_by_source(splits: int) -> bool:
-    """Print the rate of each of several sources of one calibration beside its bound; return whether all keep it."""
+    """Print the rate and the bound of each of several sources of one calibration; return whether all rates are within it."""
     rng, draw, agrees = np.random.default_rng(0), data.constructed(2, 6), True
     flagged_of = {source: np.zeros((splits, len(ALPHAS))) for source in SOURCES}
     for split in range(splits):
@@ -154,7 +154,7 @@ def promise_by_source(splits: int) -> bool:
 
 
 def promise(folder: Path, speech: Path | None, splits: int, only: Sequence[str]) -> tuple[bool, list[Scores], list[Scores]]:
-    """The first table. Returns whether all rows agree, and the normal and faulty machine recordings."""
+    """Print the first table. Return whether all rows agree, and the normal and the faulty machine recordings."""
     print("Training the models.", file=sys.stderr)
     with contextlib.redirect_stdout(io.StringIO()):
         normal, faulty = data.machine_sounds(folder)
@@ -179,7 +179,7 @@ def promise(folder: Path, speech: Path | None, splits: int, only: Sequence[str])
 
 
 def power_mean(order: int) -> Callable[[Scores], float]:
-    """A power mean of the scores of windows."""
+    """Return a function that computes a power mean of the scores of windows."""
     return lambda scores: float(scores.max() * np.mean((scores / scores.max()) ** order) ** (1 / order))
 
 
@@ -193,7 +193,7 @@ SCORES: dict[str, Callable[[Scores], float]] = {
 
 
 def detection(calibration: Sequence[Scores], tested: Sequence[Scores]) -> dict[str, float]:
-    """Share flagged at alpha 0.05 by each score of the item."""
+    """Return the share that is flagged at alpha 0.05 for each score of the item."""
     rates = {}
     for name, score in SCORES.items():
         judge = judge_of([np.array([score(scores)]) for scores in calibration])
@@ -202,7 +202,7 @@ def detection(calibration: Sequence[Scores], tested: Sequence[Scores]) -> dict[s
 
 
 def power(normal: Sequence[Scores], faulty: Sequence[Scores], repetitions: int) -> None:
-    """The second table: medians over repetitions."""
+    """Print the second table: medians over repetitions."""
     rng = np.random.default_rng(0)
     print(f"\n{'one odd window':48s} " + " ".join(f"{name:>9s}" for name in SCORES))
     for lengths in ("equal", "mixed"):
@@ -226,7 +226,7 @@ def power(normal: Sequence[Scores], faulty: Sequence[Scores], repetitions: int) 
 
 
 def cost() -> None:
-    """The third table: microseconds of the score and the verdict of one item of 10 windows."""
+    """Print the third table: microseconds for the score and the verdict of one item of 10 windows."""
     rng = np.random.default_rng(0)
     print("\ncalibration recordings of 10 windows   opening, ms   verdict, us (median, and range of 5 runs)")
     for count in (100, 3_000, 30_000):
@@ -248,8 +248,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="Folder that holds fsdd.")
     parser.add_argument("--splits", type=int, default=400)
-    parser.add_argument("--repetitions", type=int, default=9, help="Of the table of power.")
-    parser.add_argument("--only", default="", help="Parts of names of rows of the first table, with commas between.")
+    parser.add_argument("--repetitions", type=int, default=9, help="Repetitions for the table of power.")
+    parser.add_argument("--only", default="", help="Parts of row names of the first table, separated by commas.")
     arguments = parser.parse_args()
     speech = arguments.data / "fsdd"
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +258,7 @@ def main() -> None:
     power(normal, faulty, arguments.repetitions)
     cost()
     if not agrees:
-        sys.exit("a row lies outside of what the promise allows")
+        sys.exit("a row is outside of what the promise allows")
 
 
 if __name__ == "__main__":

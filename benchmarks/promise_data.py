@@ -1,4 +1,4 @@
-"""Normal recordings as lists of window scores: from trained models of the examples, and constructed ones."""
+"""Provide normal recordings as lists of window scores: from trained models of the examples, and constructed ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped_network import wrap
 from avizor_inference.engines.base import InferRequest
@@ -30,16 +30,16 @@ from avizor_inference.items.inputs import AudioInput, LogMelFrontEnd
 
 # Scores of the windows of one recording.
 Scores = NDArray[np.float64]
-# A generator of random numbers and a number of recordings -> so many normal recordings.
+# A generator of random numbers and a number of recordings -> that number of normal recordings.
 Draw = Callable[[np.random.Generator, int], list[Scores]]
 
 _DIGIT_FRONT_END = LogMelFrontEnd(n_fft=128, hop_length=64, n_mels=32, floor=1e-8)
-# Windows of 16 frames, of which a digit has 1 to 16, and of 64 frames, than which most digits are shorter.
+# Windows of 16 frames, of which a digit has 1 to 16, and of 64 frames, which is longer than most digits.
 DIGIT_WINDOW, LONG_DIGIT_WINDOW = 1088, 4160
 
 
 def draw_from(recordings: Sequence[Scores]) -> Draw:
-    """Random recordings of a fixed set, each at most once."""
+    """Return a function that draws recordings from a fixed set at random, each at most once."""
 
     def draw(rng: np.random.Generator, count: int) -> list[Scores]:
         return [recordings[place] for place in rng.permutation(len(recordings))[:count]]
@@ -48,23 +48,23 @@ def draw_from(recordings: Sequence[Scores]) -> Draw:
 
 
 def machine_sounds(folder: Path) -> tuple[list[Scores], list[Scores]]:
-    """Normal and faulty recordings of the example's machines, which its model was not trained on."""
+    """Return normal and faulty recordings of the example's machines that its model was not trained on."""
     train, calibration, test = machine_anomalies.make_and_read(folder / "sounds", 0)
     sound = fit_constants(machine_anomalies.SOUND, torch.from_numpy(np.concatenate(train.windows)).split(64))
     machine_anomalies.train_and_export_detector(train, calibration, test, sound, folder / "models")
     windows = [*calibration.windows, *test.windows]
     with EmbeddedEngine(folder / "models") as engine:
         scores = [
-            infer_rows(engine, InferRequest("machine-sound", {"waveform": each}, ["score"]))["score"][:, 0].astype(float)
-            for each in windows
+            infer_rows(engine, InferRequest("machine-sound", {"waveform": item}, ["score"]))["score"][:, 0].astype(float)
+            for item in windows
         ]
     faulty = [*calibration.faulty, *test.faulty]
-    normal = [each for each, is_faulty in zip(scores, faulty, strict=True) if not is_faulty]
-    return normal, [each for each, is_faulty in zip(scores, faulty, strict=True) if is_faulty]
+    normal = [item for item, is_faulty in zip(scores, faulty, strict=True) if not is_faulty]
+    return normal, [item for item, is_faulty in zip(scores, faulty, strict=True) if is_faulty]
 
 
 def bank_rows(folder: Path) -> list[Scores]:
-    """Correct transfers of the example's generator, which its model was not trained on."""
+    """Return correct transfers from the example's generator that its model was not trained on."""
     bank_transfers.make(folder / "transfers", 0)
     bank_transfers.train_and_export(folder / "transfers", folder / "models")
     rows = [read_table(folder / "transfers" / "calibration.csv", bank_transfers.TRANSFER).rows()]
@@ -76,7 +76,7 @@ def bank_rows(folder: Path) -> list[Scores]:
 
 
 def digits(data: Path, window_samples: int) -> tuple[list[Scores], list[Scores]]:
-    """Spoken digits that an autoencoder was not trained on: those of a window or more, and those shorter than one."""
+    """Return spoken digits that an autoencoder was not trained on: those of a window or more, and those shorter than one."""
     sound = AudioInput(sample_rate=8000, window_samples=window_samples, hop_samples=window_samples, front_end=_DIGIT_FRONT_END)
     recordings = spoken_digits.read(data, sound)
     waveforms = torch.from_numpy(np.concatenate([each.windows for each in recordings if each.index >= 30]))
@@ -96,12 +96,15 @@ def digits(data: Path, window_samples: int) -> tuple[list[Scores], list[Scores]]
     return whole, short
 
 
-# Constructed recordings: a level of the recording's own and a little noise, both log-normal, as errors of real sound are.
+# Constructed recordings have a random level and noise, both log-normal, like the reconstruction errors of real sound.
 LEVEL, NOISE = 0.2, 0.4
 
 
 def constructed(shortest: int, longest: int, *, odd_first: float = 1.0, odd_last: float = 1.0) -> Draw:
-    """Recordings of any length between the two, whose first or last window has so many times its score: a start, a fade."""
+    """Return a function that draws recordings with lengths between the two limits, in windows.
+
+    odd_first, odd_last: factors on the score of the first and the last window, as at a start or a fade.
+    """
 
     def draw(rng: np.random.Generator, count: int) -> list[Scores]:
         recordings = [windows(rng, int(length)) for length in rng.integers(shortest, longest + 1, count)]
@@ -114,7 +117,7 @@ def constructed(shortest: int, longest: int, *, odd_first: float = 1.0, odd_last
 
 
 def tied(draw: Draw) -> Draw:
-    """The same recordings with scores in coarse steps, but for the last digits of a float32: an engine's rounding."""
+    """Return a function that draws the same recordings with scores rounded to coarse steps, plus the rounding of an engine."""
 
     def rounded(rng: np.random.Generator, count: int) -> list[Scores]:
         return [np.round(scores * 2) / 2 * (1 + rng.uniform(-2e-7, 2e-7, len(scores))) for scores in draw(rng, count)]
@@ -123,5 +126,5 @@ def tied(draw: Draw) -> Draw:
 
 
 def windows(rng: np.random.Generator, count: int) -> Scores:
-    """Scores of one normal recording."""
+    """Draw the scores of one normal recording with this number of windows."""
     return np.asarray(np.exp(LEVEL * rng.standard_normal() + NOISE * rng.standard_normal(count)))

@@ -1,9 +1,9 @@
-"""Bank transfers: train a dense autoencoder on correct transfers only, measure it on frauds it never met, and export it.
+"""Bank transfers: train a dense autoencoder on correct transfers only, measure it on unknown kinds of fraud, and export it.
 
     python examples/bank_transfers.py --data transfers --models models
 
-Makes the data first where there is none (see transfers.py). The columns go raw into the exported graph, which fills what is
-missing and standardises; the calibration is kept by the type of account.
+Generates the data first if there is none (see transfers.py). The exported graph takes the raw columns, fills missing values and
+standardises them. The calibration is separate for each type of account.
 
 It ends with:
 
@@ -26,7 +26,7 @@ import torch
 import transfers
 from baselines import areas, pca, pca_errors
 from numpy.typing import NDArray
-from publishing import Figures, Run, publish_measured
+from publishing import Metrics, Run, publish_measured
 from sklearn.metrics import roc_auc_score
 from training import in_batches, train_autoencoder
 
@@ -67,21 +67,21 @@ TRANSFER = TableInput(
         )
     )
 )
-# Of 3 to 6 the best on generated data of other seeds than those measured (100 to 102): with more, frauds come back too.
+# The best of 3 to 6 on data of other seeds (100 to 102) than those measured; with more, frauds are reconstructed too.
 LATENT = 4
 SPEC = f"fc64bn fc32bn latent{LATENT}"
 ALPHA = 0.01
 
 
 def make(folder: Path, seed: int) -> None:
-    """Write the splits that are not there yet."""
+    """Write the splits that do not exist yet."""
     for number, (name, (normal, frauds)) in enumerate(transfers.SPLITS.items()):
         if not (folder / f"{name}.csv").exists():
             transfers.write(transfers.generate(normal, frauds, 3 * seed + number), folder / f"{name}.csv")
 
 
-def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
-    """Train, export, and measure through the exported model; the figures are also in its manifest."""
+def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics]:
+    """Train, export, and measure through the exported model. Return its version and metrics, which are in its manifest too."""
     rows = read_table(data / "train.csv", TRANSFER).rows()
     spec = fit_constants(TRANSFER, [torch.from_numpy(rows)])
     features = in_batches(build_front_end(spec), torch.from_numpy(rows))
@@ -99,10 +99,10 @@ def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVers
     return publish_measured(network, request, models, lambda run: measure(run, spec, rows, data))
 
 
-def measure(run: Run, spec: TableInput, train: NDArray[np.float32], data: Path) -> Figures:
-    """ROC AUC on the test split, overall and by kind of fraud; and the baselines' on the same features.
+def measure(run: Run, spec: TableInput, train: NDArray[np.float32], data: Path) -> Metrics:
+    """Return the ROC AUC on the test split, overall and by kind of fraud, and that of two baselines on the same features.
 
-    pca: reconstruction from as many principal components. distance: mean of the squared features, which knows nothing but
+    pca: reconstruction from the same number of principal components. distance: mean of the squared features, which uses only
     their means and deviations. partial: up to a false-alarm rate of 0.1.
     """
     test = read_table(data / "test.csv", spec)
@@ -110,16 +110,16 @@ def measure(run: Run, spec: TableInput, train: NDArray[np.float32], data: Path) 
     scaling = build_front_end(spec)
     known, new = (in_batches(scaling, torch.from_numpy(part)) for part in (train, rows))
     fraud, error = kinds != transfers.CORRECT, run(rows, "score")[:, 0]
-    figures = areas("", fraud, error)
+    metrics = areas("", fraud, error)
     for kind in transfers.FRAUDS:
         chosen = (kinds == kind) | ~fraud
-        figures[f"roc_auc_{kind}"] = float(roc_auc_score(fraud[chosen], error[chosen]))
-    figures |= areas("pca_", fraud, pca_errors(pca(known, LATENT), new))
-    return figures | areas("distance_", fraud, (new * new).mean(dim=1).numpy())
+        metrics[f"roc_auc_{kind}"] = float(roc_auc_score(fraud[chosen], error[chosen]))
+    metrics |= areas("pca_", fraud, pca_errors(pca(known, LATENT), new))
+    return metrics | areas("distance_", fraud, (new * new).mean(dim=1).numpy())
 
 
 def flagged(version: ModelVersion, data: Path) -> dict[str, float]:
-    """Share of the test split's transfers that is flagged at ALPHA by the exported model, by kind."""
+    """Return the share of the test split's transfers that the exported model flags at ALPHA, by kind."""
     test = read_table(data / "test.csv", TRANSFER, ["account"])
     rows, kinds, accounts = test.rows(), np.array(test.texts("kind")), np.array(test.texts("account"))
     calibration = version.calibration()
@@ -133,17 +133,17 @@ def flagged(version: ModelVersion, data: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Make the data if need be, train, measure, export."""
+    """Generate the data if it is missing, train, measure and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("transfers"))
     parser.add_argument("--models", type=Path, default=Path("models"))
-    parser.add_argument("--seed", type=int, default=0, help="Of the generated data and of the training.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the generated data and of the training.")
     arguments = parser.parse_args()
 
     make(arguments.data, arguments.seed)
-    version, figures = train_and_export(arguments.data, arguments.models, arguments.seed)
+    version, metrics = train_and_export(arguments.data, arguments.models, arguments.seed)
     describe_export(version)
-    for name, value in figures.items():
+    for name, value in metrics.items():
         print(f"  {name:24s} {value:.3f}")
     print(f"flagged at alpha {ALPHA:g}:")
     for kind, share in flagged(version, arguments.data).items():

@@ -1,4 +1,4 @@
-"""What the autoencoders are measured against, on the same features, and the areas by which anomaly detectors are compared."""
+"""Baselines for the autoencoders on the same features, and the areas under the ROC curve for comparing them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ DENSE = "fc128bn fc128bn fc128bn fc128bn latent8"
 
 
 def pca(items: Tensor, dimension: int) -> PCA:
-    """Principal components of items [n, ...]."""
+    """Fit principal components to items [n, ...]."""
     return PCA(dimension, random_state=0).fit(items.flatten(1).numpy())
 
 
 def pca_errors(components: PCA, items: Tensor) -> Errors:
-    """Errors of items [n, ...] given back from so many components."""
+    """Return the errors of items [n, ...] that are reconstructed from principal components."""
     flat = items.flatten(1).numpy()
     return np.asarray(((components.inverse_transform(components.transform(flat)) - flat) ** 2).mean(axis=1))
 
 
 def dense(items: Tensor, *, epochs: int, seed: int = 0) -> torch.nn.Module:
-    """The dense autoencoder, trained on items [n, ...] with the loop that trains the others."""
+    """Train the dense autoencoder on items [n, ...], with the same loop as the other networks."""
     torch.manual_seed(seed)
     network = build_autoencoder(DENSE, tuple(items.shape[1:]))
     train_autoencoder(network, items, epochs=epochs, seed=seed, batch_size=32 if len(items) < 10_000 else 256)
@@ -40,12 +40,12 @@ def dense(items: Tensor, *, epochs: int, seed: int = 0) -> torch.nn.Module:
 
 
 def errors(network: torch.nn.Module, items: Tensor) -> Errors:
-    """Errors of items [n, ...] given back by a network."""
+    """Return the errors of items [n, ...] that a network reconstructs."""
     return ((in_batches(network, items) - items) ** 2).flatten(1).mean(dim=1).numpy()
 
 
 def areas(name: str, is_odd: NDArray[np.bool_], scores: NDArray[np.floating]) -> dict[str, float]:
-    """Area under the ROC curve, and under its part up to MOST_FALSE_ALARMS (McClish's scaling: chance gives 0.5)."""
+    """Return the area under the ROC curve, and under its part up to MOST_FALSE_ALARMS (McClish's scaling: 0.5 by chance)."""
     return {
         f"{name}roc_auc": float(roc_auc_score(is_odd, scores)),
         f"{name}partial_auc": float(roc_auc_score(is_odd, scores, max_fpr=MOST_FALSE_ALARMS)),
@@ -53,7 +53,7 @@ def areas(name: str, is_odd: NDArray[np.bool_], scores: NDArray[np.floating]) ->
 
 
 def contexts(spectrograms: Tensor, frames: int = 5) -> Tensor:
-    """Every stretch of so many frames, as DCASE's baseline takes them.
+    """Return every sequence of `frames` frames as one vector, like DCASE's baseline.
 
     float32[n, 1, mels, m] -> [n, m - frames + 1, mels * frames].
     """

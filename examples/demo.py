@@ -1,7 +1,7 @@
-"""`make demo`: the main job from end to end on machine sounds, on this computer alone, in a few minutes.
+"""`make demo`: everything from training to the gateway on machine sounds, on this computer, in a few minutes.
 
-Makes recordings of six machines, trains on normal sound only, exports, streams the test recordings through both models, and
-shows what was flagged beside what was promised. Every step is a command that you could type.
+Generates recordings of six machines, trains on normal sound only, exports, judges the test recordings with both models in a
+batch job, and compares the false alarms with the promise. Every step is a command that you could type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scipy.stats import betabinom
 
 from avizor_inference import ModelRepository
 
-# At this share of false alarms each machine's own 40 calibration recordings can judge it (19 would do).
+# The share of false alarms. It needs at least 19 calibration recordings of each machine; there are 40.
 ALPHA = 0.05
 CONFIDENCE = 0.99
 
@@ -30,9 +30,9 @@ DATABASE = duckdb.connect()
 INTRODUCTION = """\
 Avizor takes trained networks to production and tells you when something looks wrong.
 
-This demo listens to six machines (fans, motors, pumps). An autoencoder learns what they sound like when all is well; faults
-are never shown to it. What it cannot reconstruct gets a small p-value, and is flagged at a false-alarm rate that is promised
-beforehand. A classifier tells from the same sound which type of machine it is."""
+This demo listens to six machines (fans, motors, pumps). An autoencoder learns their normal sound; it never hears a fault in
+training. A recording that it cannot reconstruct gets a small p-value, and is flagged at a false-alarm rate that is promised
+in advance. A classifier recognises the type of the machine from the same sound."""
 
 
 def step(number: int, title: str) -> None:
@@ -41,7 +41,7 @@ def step(number: int, title: str) -> None:
 
 
 def run(*command: str | Path) -> None:
-    """Show a command and run it; end the demo with its exit code if it fails."""
+    """Print a command and run it; end the demo with its exit code if it fails."""
     print("$ " + " ".join(map(str, command)), flush=True)
     code = subprocess.run([str(part) for part in command], check=False).returncode
     if code:
@@ -49,7 +49,7 @@ def run(*command: str | Path) -> None:
 
 
 def make_sounds(sounds: Path, seed: int) -> None:
-    """Generate every split and say what is in it."""
+    """Generate every split and print what is in it."""
     for split, (normal, faulty) in RECORDINGS.items():
         folder = generate(sounds, split, normal, faulty, seed)
         normals, faults = count(folder)
@@ -57,7 +57,7 @@ def make_sounds(sounds: Path, seed: int) -> None:
 
 
 def count(folder: Path) -> tuple[int, int]:
-    """Normal and faulty recordings of a split."""
+    """Return the numbers of normal and of faulty recordings in a split."""
     counts = (
         f"select count(*) filter (condition = 'normal'), count(*) filter (condition <> 'normal') from '{folder}/labels.csv'"
     )
@@ -66,7 +66,7 @@ def count(folder: Path) -> tuple[int, int]:
 
 
 def report(sounds: Path, models: Path, results: Path) -> None:
-    """The closing table, all of it computed from the job's Parquet files and the labels."""
+    """Print the final table, which is computed from the job's Parquet files and the labels."""
     labelled = f"""
         create temp table judged as
         select r.*, l.condition, l.machine_type, l.machine_id
@@ -84,7 +84,7 @@ def report(sounds: Path, models: Path, results: Path) -> None:
 
 
 def promise(models: Path) -> None:
-    """False alarms beside the promise, machine by machine: each is judged by its own calibration."""
+    """Print the false alarms and the promise for each machine, which is judged by its own calibration."""
     calibration = ModelRepository(models).version("machine-sound").calibration()
     assert calibration is not None
     counts = rows(
@@ -104,9 +104,9 @@ def promise(models: Path) -> None:
 
 
 def most_false_alarms(calibrated: int, tested: int) -> int:
-    """Most false alarms to expect at the demo's confidence if the promise holds.
+    """Return the largest number of false alarms to expect, at the demo's confidence, if the promise holds.
 
-    Calibrations differ: with n recordings the flagged share is Beta(k, n + 1 - k), k = floor(alpha (n + 1)), so the number
+    Calibrations vary: with n recordings the flagged share is Beta(k, n + 1 - k), k = floor(alpha (n + 1)), so the number
     of alarms is beta-binomial (Vovk, "Conditional validity of inductive conformal predictors", 2012).
     """
     k = int(ALPHA * (calibrated + 1))
@@ -114,7 +114,7 @@ def most_false_alarms(calibrated: int, tested: int) -> int:
 
 
 def rows(query: str) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
+    """Return all rows of a query."""
     return DATABASE.execute(query).fetchall()
 
 
@@ -139,7 +139,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="Folder for everything; emptied first.")
-    parser.add_argument("--seed", type=int, default=0, help="Of the generated sounds.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the generated sounds.")
     arguments = parser.parse_args()
     out: Path = arguments.out
     sounds, models, results = out / "sounds", out / "models", out / "results"
@@ -150,13 +150,13 @@ def main() -> None:
     print(INTRODUCTION)
     step(1, "recordings: six machines, running normally and with five kinds of fault")
     make_sounds(sounds, arguments.seed)
-    step(2, "train on normal sound, measure on faults never heard, export with parity proven and p-values calibrated")
+    step(2, "train on normal sound, measure on unknown faults, export with proven parity and calibrated p-values")
     run(sys.executable, Path(__file__).with_name("machine_anomalies.py"), "--data", sounds, "--models", models)
     run(avizor, "models", "check", "--models", models)
-    step(3, "stream the test recordings through both models, in bounded memory")
+    step(3, "judge the test recordings with both models in a batch job, in bounded memory")
     chosen = ("--model", "machine-type", "--model", "machine-sound")
     run(avizor, "batch", sounds / "test", "--models", models, *chosen, "--out", results, "--alpha", str(ALPHA))
-    step(4, "what was found, beside what was promised")
+    step(4, "the results, and the promise")
     report(sounds, models, results)
     step(5, "the same models behind the gRPC gateway, on the embedded engine: one recording of each kind")
     show_gateway(avizor, models, sounds / "test" / "pump-1", ALPHA)

@@ -1,4 +1,4 @@
-"""The demo's last step: start the gateway, send it recordings over gRPC, print its answers and the metrics that would alert."""
+"""The last step of the demo: start the gateway, send it recordings over gRPC, and print its answers and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = re.compile(r"avizor_(items_scored|anomalies)_total|avizor_alert_alpha|av
 
 
 def show_gateway(avizor: Path, models: Path, machine: Path, alpha: float) -> None:
-    """Send the first recording of each condition of one machine."""
+    """Send the first recording of each condition of one machine, and print the answers and the metrics."""
     with _gateway(avizor, models, alpha) as (address, metrics_url), grpc.insecure_channel(address, _CHANNEL) as channel:
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         print(f"\n  {'recording':24s} heard as       p-value   flagged")
@@ -56,7 +56,7 @@ def _metrics(url: str, source: str) -> Iterator[str]:
 
 @contextmanager
 def _gateway(avizor: Path, models: Path, alpha: float) -> Iterator[tuple[str, str]]:
-    """GRPC address and metrics URL of a gateway on free ports; stopped by SIGTERM afterwards."""
+    """Start a gateway on free ports, yield its gRPC address and its metrics URL, and stop it with SIGTERM afterwards."""
     command = [str(avizor), "serve", "--models", str(models), "--alpha", str(alpha), "--port", "0", "--metrics-port", "0"]
     print("$ " + " ".join(command), flush=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

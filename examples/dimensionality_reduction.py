@@ -1,10 +1,10 @@
-"""Dimensionality reduction: digits as eight numbers, against principal components at equal dimension.
+"""Dimensionality reduction: represent digits by eight numbers, compared with eight principal components.
 
     python examples/dimensionality_reduction.py --models models                     # scikit-learn's bundled digits
     python examples/dimensionality_reduction.py --mnist PATH_TO/mnist --models models
 
-Two figures, both read through the exported model: the mean squared error of giving an image back from its eight numbers
-(pixels in 0..1), and how often the five nearest training images in the latent space name the digit rightly.
+Two metrics, both measured through the exported model: the mean squared error of an image that is reconstructed from its eight
+numbers (pixels in 0..1), and how often the five nearest training images in the latent space predict the right digit.
 
 The first command ends with:
 
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from baselines import pca, pca_errors
-from handwritten_digits import Digits, run_as_told, scaled
+from handwritten_digits import Digits, run_from_command_line, scaled
 from numpy.typing import NDArray
-from publishing import Figures, Run, publish_measured
+from publishing import Metrics, Run, publish_measured
 from sklearn.neighbors import KNeighborsClassifier
 from training import train_autoencoder
 
@@ -34,9 +34,9 @@ SPEC = f"conv16s2bn conv32s2bn fc128bn latent{LATENT}"
 NEIGHBOURS = 5
 
 
-def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
-    """Train, export, and measure through the exported model; the figures are also in its manifest."""
-    digits = digits.unenlarged()
+def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics]:
+    """Train, export, and measure through the exported model. Return its version and metrics, which are in its manifest too."""
+    digits = digits.in_original_size()
     _, height, width, _ = digits.train.shape
     images = scaled(digits.train)
     torch.manual_seed(seed)
@@ -53,8 +53,8 @@ def train_and_export(digits: Digits, models: Path, seed: int = 0) -> tuple[Model
     return publish_measured(network, request, models, lambda run: measure(run, digits, images))
 
 
-def measure(run: Run, digits: Digits, images: torch.Tensor) -> Figures:
-    """Both figures, of the model and of principal components."""
+def measure(run: Run, digits: Digits, images: torch.Tensor) -> Metrics:
+    """Return both metrics of the model and of principal components."""
     tested = scaled(digits.test)
     components = pca(images, LATENT)
     codes = [components.transform(part.flatten(1).numpy()) for part in (images, tested)]
@@ -67,17 +67,17 @@ def measure(run: Run, digits: Digits, images: torch.Tensor) -> Figures:
 
 
 def knn_accuracy(known: NDArray[np.float32], new: NDArray[np.float32], digits: Digits) -> float:
-    """Share of test images whose nearest training images, by distance of their codes, are mostly of the right digit."""
+    """Return the share of test images whose nearest training images, by distance of their codes, mostly show the same digit."""
     nearest = KNeighborsClassifier(NEIGHBOURS).fit(known, digits.train_labels)
     return float(nearest.score(new, digits.test_labels))
 
 
 def main() -> None:
-    """Train, measure, export."""
-    digits, figures = run_as_told(__doc__, train_and_export)
+    """Train, measure and export."""
+    digits, metrics = run_from_command_line(__doc__, train_and_export)
     print(f"{digits.origin}, {LATENT} numbers an image:")
-    print(f"  squared error  {figures['squared_error']:.4f}; principal components {figures['pca_squared_error']:.4f}")
-    print(f"  kNN accuracy   {figures['knn_accuracy']:.4f}; principal components {figures['pca_knn_accuracy']:.4f}")
+    print(f"  squared error  {metrics['squared_error']:.4f}; principal components {metrics['pca_squared_error']:.4f}")
+    print(f"  kNN accuracy   {metrics['knn_accuracy']:.4f}; principal components {metrics['pca_knn_accuracy']:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Good records: scikit-learn's breast-cancer rows. Train an autoencoder on benign ones only; malignant ones are odd.
+"""Good records: train an autoencoder on the benign rows of scikit-learn's breast-cancer data, and flag the malignant ones.
 
     python examples/good_records.py --models models
 
-Thirty measured columns go raw into the exported graph. Half of the benign rows train, a quarter calibrates, and the rest
-is tested beside all malignant rows.
+The exported graph takes thirty raw measurements. Half of the benign rows are for training, a quarter for calibration, and the
+rest for the test, together with all malignant rows.
 
 It ends with:
 
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from baselines import areas, pca, pca_errors
 from numpy.typing import NDArray
-from publishing import Figures, Run, publish_measured
+from publishing import Metrics, Run, publish_measured
 from scipy.stats import betabinom
 from sklearn.datasets import load_breast_cancer
 from training import in_batches, train_autoencoder
@@ -49,7 +49,7 @@ SPEC = f"fc24 fc12 latent{LATENT}"
 
 
 class Records(NamedTuple):
-    """float32[n, 30] each."""
+    """Holds the rows of each split, float32[n, 30], and the names of the columns."""
 
     train: Rows
     calibration: Rows
@@ -59,7 +59,7 @@ class Records(NamedTuple):
 
 
 def read(seed: int = 0) -> Records:
-    """The bundled rows, the benign ones in an order of their own for each seed."""
+    """Return the bundled rows; the order of the benign ones depends on the seed."""
     data = load_breast_cancer()
     rows = data.data.astype(np.float32)
     benign = np.random.default_rng(seed).permutation(rows[data.target == 1])
@@ -68,8 +68,8 @@ def read(seed: int = 0) -> Records:
     return Records(benign[:half], benign[half:rest], benign[rest:], rows[data.target == 0], columns)
 
 
-def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
-    """Train, export, and measure through the exported model; the figures are also in its manifest."""
+def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics]:
+    """Train, export, and measure through the exported model. Return its version and metrics, which are in its manifest too."""
     records = read(seed)
     columns = tuple(NumberColumn(name=name, lower=0) for name in records.columns)
     spec = fit_constants(TableInput(front_end=TableFrontEnd(columns=columns)), [torch.from_numpy(records.train)])
@@ -87,19 +87,19 @@ def train_and_export(models: Path, seed: int = 0) -> tuple[ModelVersion, Figures
         normal=[NormalRecording("benign", row[None]) for row in records.calibration],
     )
 
-    def measure(run: Run) -> Figures:
+    def measure(run: Run) -> Metrics:
         rows = np.concatenate([records.test, records.malignant])
         tested, malignant = in_batches(scaling, torch.from_numpy(rows)), np.arange(len(rows)) >= len(records.test)
-        figures = areas("", malignant, run(rows, "score")[:, 0])
-        figures |= areas("pca_", malignant, pca_errors(pca(features, LATENT), tested))
-        # Malignant rows are larger in nearly every column, and a plain distance from the mean sees just that.
-        return figures | areas("distance_", malignant, (tested * tested).mean(dim=1).numpy())
+        metrics = areas("", malignant, run(rows, "score")[:, 0])
+        metrics |= areas("pca_", malignant, pca_errors(pca(features, LATENT), tested))
+        # Malignant rows are larger in nearly every column, which a simple distance from the mean detects.
+        return metrics | areas("distance_", malignant, (tested * tested).mean(dim=1).numpy())
 
     return publish_measured(network, request, models, measure)
 
 
 def flagged(version: ModelVersion, rows: Rows, alpha: float) -> float:
-    """Share of the rows that the exported model flags."""
+    """Return the share of the rows that the exported model flags at alpha."""
     calibration = version.calibration()
     assert calibration is not None  # it was exported with one
     with EmbeddedEngine(version.folder.parent.parent) as engine:
@@ -109,7 +109,7 @@ def flagged(version: ModelVersion, rows: Rows, alpha: float) -> float:
 
 
 def usual_false_alarms(alpha: float, calibration: int, tested: int) -> float:
-    """Share of normal rows below which, or at which, 19 in 20 runs stay, each with rows of its own to calibrate and to test.
+    """Return the share of normal rows that 19 in 20 runs do not exceed, if each has other rows for calibration and test.
 
     Given the calibration, the rate of false alarms has a beta distribution (Vovk, "Conditional validity of inductive conformal
     predictors", 2012).
@@ -119,16 +119,16 @@ def usual_false_alarms(alpha: float, calibration: int, tested: int) -> float:
 
 
 def main() -> None:
-    """Train, measure, export."""
+    """Train, measure and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--alpha", type=float, default=0.05)
     arguments = parser.parse_args()
 
-    version, figures = train_and_export(arguments.models, arguments.seed)
+    version, metrics = train_and_export(arguments.models, arguments.seed)
     describe_export(version)
-    for name, value in figures.items():
+    for name, value in metrics.items():
         print(f"  {name:16s} {value:.3f}")
     records = read(arguments.seed)
     print(f"flagged at alpha {arguments.alpha:g}:")

@@ -3,8 +3,8 @@
     python examples/handwritten_digits.py --models models                     # scikit-learn's bundled digits
     python examples/handwritten_digits.py --mnist PATH_TO/mnist --models models
 
-The folder of MNIST holds its files (`train-images-idx3-ubyte.gz` and so on). Where it holds just the 10,000 images of the test
-set, the first 8,000 train and the last 2,000 test.
+The folder of MNIST holds its files (`train-images-idx3-ubyte.gz` and so on). If it has only the 10,000 images of the test set,
+the first 8,000 are for training and the last 2,000 for the test.
 
 The first command ends with:
 
@@ -37,23 +37,23 @@ Pixels = NDArray[np.uint8]  # [n, 32, 32, 1]
 
 
 class Digits(NamedTuple):
-    """Images with their digits."""
+    """Holds images with their digits."""
 
     train: Pixels
     train_labels: NDArray[np.int64]
     test: Pixels
     test_labels: NDArray[np.int64]
     origin: str
-    inner: slice  # of rows and of columns: the image as it was before it was brought to 32 x 32
+    inner: slice  # the rows and columns that contain the original image, before it was enlarged to 32 x 32
 
-    def unenlarged(self) -> Digits:
-        """The same images at the size they came in: 8 x 8 of scikit-learn, 28 x 28 of MNIST."""
+    def in_original_size(self) -> Digits:
+        """Return the same images in their original size: 8 x 8 from scikit-learn, 28 x 28 from MNIST."""
         inner, whole = self.inner, slice(None)
         return self._replace(train=self.train[:, inner, inner], test=self.test[:, inner, inner], inner=whole)
 
 
 def bundled() -> Digits:
-    """scikit-learn's 1,797 digits of 8 x 8 pixels, each pixel four times as wide and high; the last fifth tests."""
+    """Return scikit-learn's 1,797 digits of 8 x 8 pixels, enlarged by a factor of four; the last fifth is for the test."""
     digits = load_digits()
     images = np.kron(digits.images * (255 / 16), np.ones((1, 4, 4))).round().astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
@@ -64,7 +64,7 @@ def bundled() -> Digits:
 
 
 def mnist(folder: Path) -> Digits:
-    """MNIST's own split where its training files are there."""
+    """Read MNIST, with its own split if its training files exist."""
     images, labels = _idx(folder / "t10k-images-idx3-ubyte.gz"), _idx(folder / "t10k-labels-idx1-ubyte.gz")
     if not (folder / "train-images-idx3-ubyte.gz").exists():
         split = 8000
@@ -75,20 +75,20 @@ def mnist(folder: Path) -> Digits:
 
 
 def _digits(train: Pixels, train_labels: Pixels, test: Pixels, test_labels: Pixels, origin: str) -> Digits:
-    def widen(images: Pixels) -> Pixels:  # 28 x 28 -> 32 x 32, as LeNet was first fed
+    def widen(images: Pixels) -> Pixels:  # 28 x 28 -> 32 x 32, the input size of the original LeNet
         return np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None]
 
     return Digits(widen(train), train_labels.astype(np.int64), widen(test), test_labels.astype(np.int64), origin, slice(2, -2))
 
 
 def scaled(pixels: Pixels) -> Tensor:
-    """Pixels as a network without a normalisation of its own takes them: float32[n, 1, height, width] in 0..1."""
+    """Return pixels as input of a network that has no normalisation: float32[n, 1, height, width] in 0..1."""
     image = ImageInput(height=pixels.shape[1], width=pixels.shape[2], channels=pixels.shape[3])
     return in_batches(build_front_end(image), torch.from_numpy(pixels))
 
 
 def digits_parser(description: str | None) -> argparse.ArgumentParser:
-    """The options of every example on digits."""
+    """Return a parser for the options that all examples on digits have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, help="Folder of MNIST's files.")
     parser.add_argument("--models", type=Path, default=Path("models"))
@@ -96,21 +96,21 @@ def digits_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def chosen_digits(folder: Path | None) -> Digits:
-    """MNIST where its folder is given, else the bundled digits."""
+    """Return MNIST if its folder is given, otherwise the bundled digits."""
     return mnist(folder) if folder else bundled()
 
 
-def run_as_told(
+def run_from_command_line(
     description: str | None, train_and_export: Callable[[Digits, Path, int], tuple[ModelVersion, dict[str, float]]]
 ) -> tuple[Digits, dict[str, float]]:
-    """Train and export with the digits, folder and seed of the command line; what was published is printed."""
+    """Train and export with the digits, folder and seed of the command line, and print what was published."""
     parser = digits_parser(description)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     digits = chosen_digits(arguments.mnist)
-    version, figures = train_and_export(digits, arguments.models, arguments.seed)
+    version, metrics = train_and_export(digits, arguments.models, arguments.seed)
     describe_export(version)
-    return digits, figures
+    return digits, metrics
 
 
 def _idx(path: Path) -> Pixels:
@@ -122,7 +122,7 @@ def _idx(path: Path) -> Pixels:
 
 
 def main() -> None:
-    """Train, measure, export."""
+    """Train, measure and export."""
     parser = digits_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=15)
     arguments = parser.parse_args()

@@ -1,9 +1,18 @@
-"""Machine sounds: train an autoencoder on normal sound only and a classifier of the machine's type, and export both.
+"""Machine sounds: train an autoencoder on normal sound only and a classifier of the machine type, and export both.
 
     python examples/machine_anomalies.py --data sounds --models models
 
-Makes the data first where there is none (see machine_sounds.py): `train` and `calibration` hold normal recordings only, `test`
-also faulty ones, which nothing is ever trained or calibrated on.
+Generates the data first if there is none (see machine_sounds.py): `train` and `calibration` hold normal recordings only, `test`
+also faulty ones, which are never used for training or calibration.
+
+It prints, before what it published:
+
+    ROC AUC over 464 recordings: 0.991; loudness and brightness alone: 0.510
+      bearing        0.990   (fault to signal -21 to -12 dB)
+      imbalance      0.998   (fault to signal -10 to -3 dB)
+      rubbing        0.999   (fault to signal -18 to -11 dB)
+      missing_blade  0.970   (fault to signal -7 to -2 dB)
+      dropout        0.993   (fault to signal -16 to -11 dB)
 """
 
 from __future__ import annotations
@@ -46,7 +55,7 @@ SOUND = AudioInput(
 FRAMES = 64
 LATENT = 24
 DETECTOR = f"conv16s2bn conv32s2bn conv64s2bn latent{LATENT}"
-# An average over the map at the end: a machine has no clock.
+# The average over the map at the end makes the position in time irrelevant.
 CLASSIFIER = "conv8bn pool conv16bn pool conv24bn pool conv32bn pool gap drop0.3 fc"
 
 # split -> recordings of each machine: normal, and of each of its faults
@@ -54,7 +63,7 @@ RECORDINGS = {"train": (60, 0), "calibration": (40, 0), "test": (40, 8)}
 
 
 class Split(NamedTuple):
-    """Recordings with their labels, each cut into windows as the models will get them."""
+    """Holds recordings with their labels, cut into windows in the same way as for the exported models."""
 
     windows: list[NDArray[np.float32]]  # float32[windows, window_samples] each
     machine: NDArray[np.str_]
@@ -63,12 +72,12 @@ class Split(NamedTuple):
 
     @property
     def faulty(self) -> NDArray[np.bool_]:
-        """True where something is wrong."""
+        """Return a mask that is True for recordings with a fault."""
         return np.asarray(self.condition != NORMAL)
 
 
 def make_and_read(folder: Path, seed: int) -> tuple[Split, ...]:
-    """The splits in the order of RECORDINGS; those that are not there yet are generated."""
+    """Return the splits in the order of RECORDINGS; those that do not exist yet are generated."""
     for name, (normal, faulty) in RECORDINGS.items():
         if not (folder / name / "labels.csv").exists():
             generate(folder, name, normal, faulty, seed)
@@ -89,29 +98,29 @@ def _windows(path: Path) -> NDArray[np.float32]:
 
 
 def spectrograms(front_end: nn.Module, split: Split) -> Tensor:
-    """Standardised log-mels of whole recordings, so that training can take any stretch: float32[n, 1, mels, frames]."""
+    """Return standardised log-mels of whole recordings, of which training uses any part: float32[n, 1, mels, frames]."""
     return in_batches(front_end, torch.from_numpy(np.stack([windows.reshape(-1) for windows in split.windows])), 32)
 
 
 def scores(served: nn.Module, split: Split) -> NDArray[np.float64]:
-    """Score of each recording, over all of its windows."""
+    """Return the score of each recording over all its windows."""
     by_window = (in_batches(served, torch.from_numpy(windows))[:, 0].numpy() for windows in split.windows)
     return np.array([ItemScore.of(scores).value for scores in by_window])
 
 
 def auc_by_fault(score: NDArray[np.float64], split: Split) -> dict[str, float]:
-    """Area under the ROC curve against all normal recordings: overall, then for each fault."""
-    figures = {"overall": float(roc_auc_score(split.faulty, score))}
+    """Return the area under the ROC curve against all normal recordings: overall, and for each fault."""
+    metrics = {"overall": float(roc_auc_score(split.faulty, score))}
     for fault in FAULT_TO_SIGNAL_DB:
         chosen = (split.condition == fault) | ~split.faulty
-        figures[fault] = float(roc_auc_score(split.faulty[chosen], score[chosen]))
-    return figures
+        metrics[fault] = float(roc_auc_score(split.faulty[chosen], score[chosen]))
+    return metrics
 
 
 def baseline_auc(train: Split, test: Split) -> float:
-    """The best that loudness and brightness alone can do: z-scores of log-energy and spectral centroid.
+    """Return the best ROC AUC from loudness and brightness alone: z-scores of log-energy and spectral centroid.
 
-    Of fitting them to all machines or to each one, and of the largest or the sum of squares: the best of the four.
+    It is the best of four variants: fitted to all machines or to each one, and the largest z-score or the sum of squares.
     """
     known, new = _loudness_and_brightness(train), _loudness_and_brightness(test)
     everything = np.zeros_like(test.machine)
@@ -127,31 +136,31 @@ def baseline_auc(train: Split, test: Split) -> float:
 
 
 def in_windows(front_end: nn.Module, split: Split) -> list[Tensor]:
-    """Standardised log-mels of each recording's windows: float32[windows, 1, mels, FRAMES] each."""
+    """Return standardised log-mels of each recording's windows: float32[windows, 1, mels, FRAMES] each."""
     return [in_batches(front_end, torch.from_numpy(windows)) for windows in split.windows]
 
 
 def same_features_auc(known: Tensor, windows: list[Tensor], test: Split, seed: int = 0) -> dict[str, float]:
-    """ROC AUC of principal components of the windows, as many as the autoencoder's latent vector has numbers, and of a dense
-    autoencoder of five frames, as in DCASE's baseline. Windows make the score of a recording as they do for the model.
+    """Return the ROC AUC of two baselines on the same features; recordings are scored as for the model.
 
-    known: log-mels of whole normal recordings, float32[n, 1, mels, frames].
+    pca: principal components of the windows, as many as the autoencoder's latent vector has numbers. dense: a dense
+    autoencoder of five frames, as in DCASE's baseline. known: log-mels of whole normal recordings, float32[n, 1, mels, frames].
     """
     stretches = known.unfold(3, FRAMES, FRAMES // 4).permute(0, 3, 1, 2, 4).flatten(0, 1)
     components = pca(stretches, LATENT)
     network = dense(contexts(known).flatten(0, 1), epochs=20, seed=seed)
     scored = {
-        "pca": [ItemScore.of(pca_errors(components, each)).value for each in windows],
+        "pca": [ItemScore.of(pca_errors(components, item)).value for item in windows],
         "dense": [
-            ItemScore.of(errors(network, contexts(each).flatten(0, 1)).reshape(len(each), -1).mean(axis=1)).value
-            for each in windows
+            ItemScore.of(errors(network, contexts(item).flatten(0, 1)).reshape(len(item), -1).mean(axis=1)).value
+            for item in windows
         ],
     }
     return {name: float(roc_auc_score(test.faulty, score)) for name, score in scored.items()}
 
 
 def _loudness_and_brightness(split: Split) -> NDArray[np.float64]:
-    """float64[n, 2]: log-energy, and the mean over frames of the spectral centroid in Hz."""
+    """Return float64[n, 2]: log-energy, and the mean over frames of the spectral centroid in Hz."""
     features = []
     frequency = np.fft.rfftfreq(1024, 1 / SAMPLE_RATE)
     for windows in split.windows:
@@ -166,9 +175,9 @@ def _loudness_and_brightness(split: Split) -> NDArray[np.float64]:
 def train_and_export_detector(
     train: Split, calibration: Split, test: Split, sound: AudioInput, models: Path, *, compare: bool = False, seed: int = 0
 ) -> dict[str, float]:
-    """The autoencoder: train on normal sound, measure on faults it never met, export with its calibration.
+    """Train the autoencoder on normal sound, measure it on unknown faults, and export it with a calibration.
 
-    compare: measure the baselines on the same features as well. Returns ROC AUC: overall, by fault, and of the baselines.
+    compare: also measure the baselines on the same features. Returns the ROC AUC: overall, by fault, and of the baselines.
     """
     front_end = build_front_end(sound)
     torch.manual_seed(seed)
@@ -206,7 +215,7 @@ def train_and_export_detector(
 
 
 def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, models: Path) -> None:
-    """The classifier: which type of machine is heard."""
+    """Train and export the classifier of the machine type."""
     front_end = build_front_end(sound)
     kinds = sorted(set(train.kind.tolist()))
     torch.manual_seed(0)
@@ -233,7 +242,7 @@ def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, mo
 
 
 class _Only(nn.Module):
-    """One output of a served model."""
+    """Returns one output of a wrapped network."""
 
     def __init__(self, served: WrappedNetwork, name: str) -> None:
         super().__init__()
@@ -244,12 +253,12 @@ class _Only(nn.Module):
 
 
 def main() -> None:
-    """Make the data if need be, train, measure, export."""
+    """Generate the data if it is missing, train, measure and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("sounds"))
     parser.add_argument("--models", type=Path, default=Path("models"))
-    parser.add_argument("--seed", type=int, default=0, help="Of the generated data.")
-    parser.add_argument("--compare", action="store_true", help="Measure principal components and a dense autoencoder as well.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the generated data.")
+    parser.add_argument("--compare", action="store_true", help="Also measure principal components and a dense autoencoder.")
     arguments = parser.parse_args()
 
     train, calibration, test = make_and_read(arguments.data, arguments.seed)

@@ -1,22 +1,22 @@
-"""Seeded generator of labelled machine sounds: normal running and faults of known size.
+"""Generate labelled machine sounds from a seed: normal operation, and faults of known size.
 
-How a machine sounds is in machine_synthesis/; this file makes recordings of it, and writes them.
+machine_synthesis/ synthesises the sound of a machine; this file makes recordings of it and writes them.
 
 Every recording is 16 kHz mono 16-bit WAV of ``RECORDING_SAMPLES`` samples (4.16 s, two windows of 33280 samples).
 Three types of machine (fan, motor, pump) with two units each; a unit has its own fixed blade count, speed, housing
-resonances and level. Inside a recording speed and load drift slowly, the room adds noise and now and then a bump, and
-the microphone has a random gain and direction (a spectral tilt).
+resonances and level. During a recording speed and load drift slowly, the room adds noise and occasional bumps, and the
+microphone has a random gain and direction (a spectral tilt).
 
-Splits share nothing they must not share:
+The splits are independent:
 
 * seeds: every split, base seed, machine, condition and index has its own recording seed (see ``recording_seed``);
 * operating points: ``train`` runs in the even speed and load bands, ``calibration`` and ``test`` in the odd ones. The
   bands interleave, so a model trained on ``train`` interpolates. ``calibration`` and ``test`` have the same bands: the
   conformal p-value needs their normal recordings to be exchangeable.
 
-Fault size is stated, not guessed: ``FAULT_TO_SIGNAL_DB`` (machine_synthesis/faults.py) is the range of 10 log10(power of
-what the fault changes / power of the normal machine signal), both over the whole recording and without room noise. The
-ratio drawn for a recording holds exactly before the 16-bit rounding and is written into ``labels.csv``.
+The size of a fault is known exactly: ``FAULT_TO_SIGNAL_DB`` (machine_synthesis/faults.py) is the range of 10 log10(power
+of the change by the fault / power of the normal machine signal), both over the whole recording and without room noise.
+The ratio drawn for a recording is exact before the 16-bit rounding, and is written into ``labels.csv``.
 
 Layout: ``OUT/<split>/<machine-id>/<condition>_<index>.wav`` and ``OUT/<split>/labels.csv``.
 """
@@ -43,7 +43,7 @@ CONDITIONS = (NORMAL, *FAULT_TO_SIGNAL_DB)
 
 @dataclass(frozen=True)
 class Recording:
-    """One finished recording: ``samples`` float64[RECORDING_SAMPLES] in [-1, 1] and its labels."""
+    """Holds a finished recording: ``samples`` float64[RECORDING_SAMPLES] in [-1, 1], and its labels."""
 
     samples: Array
     speed_rpm: float
@@ -72,7 +72,7 @@ MAX_RECORDINGS = 2**16  # of one machine and condition
 
 
 def recording_seed(split: str, base_seed: int, machine: int, condition: int, index: int) -> int:
-    """Return the seed of one recording. A mixed-radix number: two different recordings, and two splits, never share a seed."""
+    """Return the seed of one recording: a mixed-radix number, so that no two recordings of any splits share a seed."""
     if not (0 <= base_seed < MAX_BASE_SEED and 0 <= index < MAX_RECORDINGS):
         raise ValueError(f"base seed must be below {MAX_BASE_SEED} and index below {MAX_RECORDINGS}")
     seed = SPLITS.index(split) * MAX_BASE_SEED + base_seed
@@ -101,11 +101,11 @@ def generate(out: Path, split: str, normal_per_machine: int, faulty_per_machine_
     """Write one split below ``out`` and return its folder ``out/<split>``.
 
     Args:
-        out: folder for all splits; made if missing.
+        out: folder for all splits; created if missing.
         split: ``train``, ``calibration`` or ``test``.
         normal_per_machine: normal recordings of each of the six machines, at least 0.
         faulty_per_machine_and_fault: recordings of each fault a machine can have, at least 0.
-        seed: base seed, 0 to ``MAX_BASE_SEED`` - 1; the same seed gives other recordings in each split.
+        seed: base seed, 0 to ``MAX_BASE_SEED`` - 1; the recordings of each split differ also for the same seed.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
@@ -124,7 +124,7 @@ def generate(out: Path, split: str, normal_per_machine: int, faulty_per_machine_
 
 
 def main() -> None:
-    """Write one split, as the command line says."""
+    """Write the split that the command line describes."""
     parser = argparse.ArgumentParser(description="Generate labelled machine sounds.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--split", choices=SPLITS, required=True)

@@ -1,10 +1,10 @@
-"""Odd digits: an autoencoder that was shown nine of the ten digits, and flags the tenth.
+"""Odd digits: train an autoencoder on nine of the ten digits, and flag the tenth.
 
     python examples/odd_digits.py --odd 3 --models models
 
-scikit-learn's bundled digits, 8 x 8 pixels as scanned. Each digit in turn is left out of training, and the test images of it
-are what is odd among the others; the model that is published is that for `--odd`. Measured beside principal components at equal
-dimension and a dense autoencoder like that of DCASE's baseline, on the same pixels.
+The data is scikit-learn's bundled digits, 8 x 8 pixels. Each digit in turn is left out of the training, and its test images are
+the unusual ones. `--odd` trains and publishes the model for one digit. The autoencoder is compared with the same number of
+principal components, and with a dense autoencoder like DCASE's baseline, on the same pixels.
 
 It ends with:
 
@@ -24,7 +24,7 @@ import torch
 from baselines import areas, dense, errors, pca, pca_errors
 from handwritten_digits import Digits, bundled, scaled
 from numpy.typing import NDArray
-from publishing import Figures, Run, publish_measured
+from publishing import Metrics, Run, publish_measured
 from training import train_autoencoder
 
 from avizor_export import ExportRequest, build_autoencoder, describe_export
@@ -35,12 +35,12 @@ SPEC = f"conv32bn conv64s2bn fc128bn fc64bn latent{LATENT}"
 EPOCHS = 20
 
 
-def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> tuple[ModelVersion, Figures]:
+def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> tuple[ModelVersion, Metrics]:
     """Train without one digit, export with a calibration, and measure through the exported model.
 
-    A fifth of the training images of the other digits calibrates; the figures are also in the manifest.
+    A fifth of the training images of the other digits is for the calibration. The metrics are also in the manifest.
     """
-    digits = digits.unenlarged()
+    digits = digits.in_original_size()
     _, height, width, _ = digits.train.shape
     normal = digits.train[digits.train_labels != odd]
     trained, held = normal[: len(normal) * 4 // 5], normal[len(normal) * 4 // 5 :]
@@ -51,7 +51,7 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
     others = baselines(images, scaled(digits.test), seed)
     is_odd = digits.test_labels == odd
 
-    def measure(run: Run) -> Figures:
+    def measure(run: Run) -> Metrics:
         scored = {"": run(digits.test, "score")[:, 0], **others}
         return {key: value for name, scores in scored.items() for key, value in areas(name, is_odd, scores).items()}
 
@@ -68,35 +68,35 @@ def train_and_export(digits: Digits, odd: int, models: Path, seed: int = 0) -> t
 
 
 def baselines(images: torch.Tensor, tested: torch.Tensor, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Errors of the test images by both baselines, each fitted to the same training images."""
+    """Return the errors of the test images by both baselines, which are fitted to the same training images."""
     return {
         "pca_": pca_errors(pca(images, LATENT), tested),
         "dense_": errors(dense(images, epochs=EPOCHS, seed=seed), tested),
     }
 
 
-def mean_over(digits: Digits, odd: Sequence[int], models: Path, seed: int = 0) -> Figures:
-    """Mean figures over digits left out in turn, each a version of the model; the last is the one that is served."""
-    figures = [train_and_export(digits, digit, models, seed)[1] for digit in odd]
-    return {name: float(np.mean([each[name] for each in figures])) for name in figures[0]}
+def mean_over(digits: Digits, odd: Sequence[int], models: Path, seed: int = 0) -> Metrics:
+    """Return the mean metrics over digits left out in turn. Each one is published as a version of the model."""
+    by_digit = [train_and_export(digits, digit, models, seed)[1] for digit in odd]
+    return {name: float(np.mean([metrics[name] for metrics in by_digit])) for name in by_digit[0]}
 
 
 def main() -> None:
-    """Train, measure, export."""
+    """Train, measure and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--odd", type=int, choices=range(10), help="The digit left out; all in turn without it.")
+    parser.add_argument("--odd", type=int, choices=range(10), help="The digit to leave out. Default: each one in turn.")
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
     if arguments.odd is None:
-        figures = mean_over(bundled(), range(10), arguments.models, arguments.seed)
+        metrics = mean_over(bundled(), range(10), arguments.models, arguments.seed)
         print("means over ten digits, each left out in turn:")
     else:
-        version, figures = train_and_export(bundled(), arguments.odd, arguments.models, arguments.seed)
+        version, metrics = train_and_export(bundled(), arguments.odd, arguments.models, arguments.seed)
         describe_export(version)
     for name, title in (("", "autoencoder"), ("pca_", f"{LATENT} principal components"), ("dense_", "dense autoencoder")):
-        print(f"  {title:24s} ROC AUC {figures[name + 'roc_auc']:.3f}, partial {figures[name + 'partial_auc']:.3f}")
+        print(f"  {title:24s} ROC AUC {metrics[name + 'roc_auc']:.3f}, partial {metrics[name + 'partial_auc']:.3f}")
 
 
 if __name__ == "__main__":

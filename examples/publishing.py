@@ -1,4 +1,4 @@
-"""Publishing with figures that were measured through the exported graph, and not in torch."""
+"""Publish a model with metrics that are measured through the exported graph, not in torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from avizor_inference import EmbeddedEngine, InferRequest, ModelVersion, infer_r
 
 # Raw items [n, *item_shape] and the name of an output -> that output, float32[n, ...].
 Run = Callable[[NDArray[np.generic], str], NDArray[np.float32]]
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
 def publish_measured(
     network: nn.Module, request: ExportRequest, models: Path, measure: Callable[[Run], Mapping[str, float]]
-) -> tuple[ModelVersion, Figures]:
-    """Export twice: once to measure on the embedded engine, then to publish with the figures in the manifest."""
+) -> tuple[ModelVersion, Metrics]:
+    """Export twice: first to measure on the embedded engine, then to publish with the metrics in the manifest.
+
+    Return the published version and the metrics.
+    """
     with TemporaryDirectory() as folder:
         export_model(network, replace(request, normal=None), Path(folder))
         with EmbeddedEngine(folder, device="cpu") as engine:
@@ -31,5 +34,5 @@ def publish_measured(
             def run(items: NDArray[np.generic], output: str) -> NDArray[np.float32]:
                 return infer_rows(engine, InferRequest(request.name, {tensor: items}, [output]))[output].astype(np.float32)
 
-            figures = dict(measure(run))
-    return export_model(network, replace(request, evaluation={**request.evaluation, **figures}), models), figures
+            metrics = dict(measure(run))
+    return export_model(network, replace(request, evaluation={**request.evaluation, **metrics}), models), metrics

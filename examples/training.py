@@ -1,4 +1,4 @@
-"""What the examples share: the training loop, and running a module over many items."""
+"""Training loops for the examples, and a function that runs a module over many items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Augment = Callable[[Tensor], Tensor]
-# Figures by epoch, for the plot in the model card.
+# The values of each curve by epoch, for the plot in the model card.
 History = dict[str, list[float]]
 
 
@@ -24,7 +24,7 @@ def train_classifier(
     batch_size: int = 32,
     peak_rate: float = 3e-3,
 ) -> History:
-    """Minimise cross-entropy. items: what the network takes, float32[n, ...]; labels: int64[n]."""
+    """Minimise the cross-entropy. items: input of the network, float32[n, ...]. labels: int64[n]."""
 
     def loss(index: Tensor) -> Tensor:
         batch = augment(items[index]) if augment else items[index]
@@ -43,9 +43,9 @@ def train_autoencoder(
     seed: int = 0,
     batch_size: int = 32,
 ) -> History:
-    """Minimise the mean squared error of giving back normal items, float32[n, ...].
+    """Minimise the mean squared error of the reconstruction of normal items, float32[n, ...].
 
-    corrupt: what is done to the items that the network gets, and not to those that it has to give back: noise for denoising,
+    corrupt: changes the items that are the network's input, but not those that it has to reconstruct: noise for denoising,
     shrinking for super-resolution.
     """
 
@@ -66,10 +66,10 @@ def minimise(
     batch_size: int = 32,
     peak_rate: float = 3e-3,
 ) -> History:
-    """AdamW with a one-cycle schedule over `count` items; `loss_of` gives the loss of the items at int64[n].
+    """Train with AdamW and a one-cycle schedule over `count` items, and return the mean loss of each epoch.
 
-    Gives the mean loss of each epoch. Leaves the network in eval mode. Seeds torch, so that the same machine trains the
-    same network again.
+    loss_of: returns the loss of the items with the indices int64[n]. The network is in eval mode afterwards. torch is seeded,
+    so that training on the same machine gives the same network again.
     """
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=peak_rate, weight_decay=1e-3)
@@ -94,7 +94,7 @@ def minimise(
 
 
 def random_crops(frames: int) -> Augment:
-    """Take a random stretch of `frames` from each spectrogram [n, 1, bands, >= frames]: a machine has no clock."""
+    """Return a function that cuts `frames` frames at a random position out of each spectrogram [n, 1, bands, >= frames]."""
 
     def crop(spectrograms: Tensor) -> Tensor:
         starts = torch.randint(0, spectrograms.shape[3] - frames + 1, (len(spectrograms),))

@@ -1,8 +1,8 @@
-"""Seeded generator of labelled bank transfers: correct ones, and five kinds of fraud.
+"""Generate labelled bank transfers from a seed: correct ones, and five kinds of fraud.
 
-A correct transfer follows from who sends it and what it is for: a customer's wealth moves balance and amounts together, rent
-goes to a payee known for years from a standing order at night, groceries by app in the evening, invoices in office hours. Each
-fraud breaks such a tie, with values that correct transfers have in each column too; no model sees one before it is tested.
+The columns of a correct transfer depend on its sender and purpose: the customer's wealth determines balance and amounts; rent
+is paid at night by standing order to a payee known for years, groceries by app in the evening, invoices in office hours. Each
+fraud breaks such a relation, with values that each column of correct transfers has too. Models see frauds only in the test.
 
     takeover      most of the balance, by app at night, to a new payee
     structuring   many transfers in a day, each just below 3,000
@@ -56,7 +56,7 @@ _BUSINESS = {
 
 
 def correct(count: int, rng: np.random.Generator) -> Rows:
-    """Transfers as they should be."""
+    """Generate correct transfers."""
     business = rng.random(count) < 0.35
     wealth = rng.normal(0, 0.6, count)  # of the customer, in natural logarithms
     rows = {name: np.zeros(count) for name in ("amount", "hour", "payee_age")} | {"channel": np.zeros(count, int)}
@@ -71,7 +71,7 @@ def correct(count: int, rng: np.random.Generator) -> Rows:
             known = np.floor(age * rng.lognormal(0, 0.6, len(where)))
             rows["payee_age"][where] = np.where(rng.random(len(where)) < new, rng.integers(0, 4, len(where)), known)
     busy = np.where(business, 2.5, 0.4) * np.exp(0.5 * wealth)
-    made: Rows = {
+    transfers: Rows = {
         "account": np.where(business, "business", "private"),
         "amount": rows["amount"].round(2),
         "balance": (np.where(business, 40_000, 3_500) * np.exp(1.2 * wealth + rng.normal(0, 0.4, count))).round(2),
@@ -82,9 +82,9 @@ def correct(count: int, rng: np.random.Generator) -> Rows:
         "since_last": rng.exponential(1 / busy).round(2),
         "last_24h": rng.poisson(busy).astype(float),
     }
-    # Nobody sends more than is there.
-    made["amount"] = np.minimum(made["amount"], 0.7 * made["balance"]).round(2)  # type: ignore[operator]
-    return made
+    # Nobody sends more than the account holds.
+    transfers["amount"] = np.minimum(transfers["amount"], 0.7 * transfers["balance"]).round(2)  # type: ignore[operator]
+    return transfers
 
 
 def _countries(count: int, business: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -163,7 +163,7 @@ FRAUDS: dict[str, Callable[[Rows, np.random.Generator], Rows]] = {
 
 
 def generate(normal: int, frauds: int, seed: int) -> Rows:
-    """`normal` correct transfers, then `frauds` of each kind: the columns of COLUMNS, and `kind`. Seeded."""
+    """Generate `normal` correct transfers, then `frauds` of each kind: the columns of COLUMNS, and `kind`."""
     rng = np.random.default_rng(seed)
     parts = [correct(normal, rng) | {"kind": np.full(normal, CORRECT)}]
     for kind, change in FRAUDS.items():
@@ -176,7 +176,7 @@ def generate(normal: int, frauds: int, seed: int) -> Rows:
 
 
 def write(rows: Rows, path: Path) -> None:
-    """One CSV file; a value that is missing is left empty."""
+    """Write the rows as a CSV file; missing values are empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -186,7 +186,7 @@ def write(rows: Rows, path: Path) -> None:
 
 
 def main() -> None:
-    """Write train.csv and calibration.csv (correct ones only) and test.csv."""
+    """Write train.csv and calibration.csv, which hold correct transfers only, and test.csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)

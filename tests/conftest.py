@@ -1,4 +1,4 @@
-"""Fixtures for every suite: small models exported for real, and where the real data lies."""
+"""Provide fixtures for every suite: small models that are really exported, and the folder of the real data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutation testing: how many small faults, planted in the code that promises most, do the unit tests beside it catch?
+"""Mutation testing: count how many small faults, planted in the most important code, its unit tests catch.
 
     python tests/mutants.py [PART OF A PATH]
 
@@ -41,7 +41,7 @@ UNIT = "tests/unit/inference"
 # Module -> the test files that are to catch its mutants, the quickest first.
 TARGETS = {
     f"{INFERENCE}/anomaly/item_score.py": (f"{UNIT}/test_item_score.py",),
-    f"{INFERENCE}/anomaly/judge.py": (f"{UNIT}/test_judge.py", f"{UNIT}/test_promise.py"),
+    f"{INFERENCE}/anomaly/p_values.py": (f"{UNIT}/test_p_values.py", f"{UNIT}/test_promise.py"),
     f"{INFERENCE}/anomaly/verdict.py": (f"{UNIT}/test_verdict.py",),
     f"{INFERENCE}/repository/calibration.py": (f"{UNIT}/test_calibration.py",),
     f"{INFERENCE}/strict_json.py": (f"{UNIT}/test_strict_json.py",),

@@ -1,4 +1,4 @@
-"""`avizor COMMAND`: the main command, and what becomes of errors."""
+"""Run `avizor COMMAND`, and report errors in one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def avizor() -> None:
 
 
 def main() -> None:
-    """Run the command. Exit code: 1 and one line for an error, 2 for wrong usage, 130 for Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
+    """Run the command. Exit code: 1 and one line for an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     clean_up_when_stopped()
     lines = logging.StreamHandler()
     lines.setFormatter(WarningLines())
@@ -33,7 +33,7 @@ def main() -> None:
     except AvizorError as error:
         _fail(str(error))
     except MemoryError as error:
-        _fail(f"not enough memory ({error}); check the sizes that were given, or use a machine with more memory")
+        _fail(f"not enough memory ({error}); choose smaller sizes, or use a machine with more memory")
     except OSError as error:
         _fail(f"{error.filename or 'a file or a connection'}: {reason(error)}; fix that, and run the command again")
 

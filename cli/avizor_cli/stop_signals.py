@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a command alike: it cleans up, and its exit code is 128 + the signal."""
+"""End a command in the same way on Ctrl-C, SIGTERM and a closed terminal: it cleans up; its exit code is 128 + the signal."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from types import FrameType
 
 from avizor_inference.stop_signals import STOP_SIGNALS
 
-# `timeout` and some service managers send one signal twice in a row: to the process, and to its group.
+# Seconds within which a second signal is ignored: `timeout` and some service managers send one signal twice, to the process and
+# to its group.
 _SAME_S = 0.5
 
 _stopped_at: float | None = None
 
 
 def clean_up_when_stopped() -> None:
-    """Let the first of these signals raise SystemExit from now on, and a second one end the process at once."""
+    """Make the first of these signals raise SystemExit from now on, and a second one end the process at once."""
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup, or a shell's `&`, had it
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored already by nohup, or by the `&` of a shell
             signal.signal(number, _stop)
 
 

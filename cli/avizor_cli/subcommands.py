@@ -1,4 +1,4 @@
-"""The sub-commands of the installed components, found through entry points; one whose extra is missing says what to install."""
+"""Find the sub-commands of the installed components through entry points; if an extra is missing, say what to install."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class SubCommands(click.Group):
     """Loads a sub-command's module only when it is called, so that `avizor models` does not wait for torch."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """Return the names, sorted."""
+        """Return the names of the sub-commands, sorted."""
         return sorted(_commands())
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Load a command; None if there is none of that name."""
+        """Load and return a sub-command; None if no sub-command has that name."""
         entry = _commands().get(name)
         if entry is None:
             return None
@@ -35,7 +35,7 @@ def _commands() -> dict[str, EntryPoint]:
 
 def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
-    extra = entry.module.partition(".")[0].removeprefix("avizor_")  # a package is named for its extra
+    extra = entry.module.partition(".")[0].removeprefix("avizor_")  # a package is named after its extra
     message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
 
     def fail(**_: object) -> None:

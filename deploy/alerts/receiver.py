@@ -1,6 +1,6 @@
-"""Where the local stack's alerts end up: each one a line on standard output, the last 100 as JSON at GET /alerts.
+"""Receive the alerts of the local stack: print each as a line on standard output, and return the last 100 at GET /alerts.
 
-A stand-in for whatever wakes people up; Alertmanager posts its webhook here. Needs nothing but Python itself.
+In production a paging service takes its place. Alertmanager posts its webhook here. Needs only Python itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RECEIVED: deque[dict[str, Any]] = deque(maxlen=100)
 
 
 def line_of(alert: dict[str, Any]) -> str:
-    """One alert as a person reads it."""
+    """Return an alert as one line for people to read."""
     labels = dict(alert.get("labels", {}))
     name, severity = labels.pop("alertname", "?"), labels.pop("severity", "-")
     where = " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
@@ -29,7 +29,7 @@ def line_of(alert: dict[str, Any]) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """POST / takes Alertmanager's webhook, GET /alerts gives what came, GET /healthz says that this runs."""
+    """Answers POST / (Alertmanager's webhook), GET /alerts (the received alerts, as JSON) and GET /healthz (200 if running)."""
 
     def do_POST(self) -> None:
         """Keep and print each alert of one notification."""
@@ -49,14 +49,14 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200)
 
     def do_GET(self) -> None:
-        """What came, or that all is well."""
+        """Return the received alerts, or 200 for the health check, or 404."""
         if self.path == "/alerts":
             self._answer(200, json.dumps(list(RECEIVED)).encode())
         else:
             self._answer(200 if self.path == "/healthz" else 404)
 
     def log_message(self, format: str, *args: object) -> None:
-        """No line for each request: the output is for alerts."""
+        """Print nothing for a request, because the output is for alerts."""
 
     def _answer(self, code: int, body: bytes = b"") -> None:
         self.send_response(code)

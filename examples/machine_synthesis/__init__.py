@@ -1,1 +1,1 @@
-"""How a machine sounds: its normal running, its faults, the room and the microphone. machine_sounds.py writes the files."""
+"""Synthesise the sound of machines: normal operation, faults, room and microphone. machine_sounds.py writes the files."""

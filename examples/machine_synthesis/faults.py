@@ -1,4 +1,4 @@
-"""What each fault adds to or takes from the sound of a machine, at a stated ratio to it."""
+"""Synthesise the change of a machine's sound by each fault, at a given ratio to the normal sound."""
 
 from __future__ import annotations
 

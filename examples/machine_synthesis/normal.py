@@ -1,4 +1,4 @@
-"""The sound of a machine in good order: tones of its turning parts, and broadband noise."""
+"""Synthesise the sound of a healthy machine: tones of its turning parts, and broadband noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOTOR_SLIP = 0.03  # at full load, of the rotor's speed
 
 @dataclass(frozen=True)
 class MachineSound:
-    """The normal sound of the machine alone; arrays have ``GENERATED_SAMPLES`` entries, arbitrary linear units."""
+    """Holds the normal sound of the machine alone; arrays have ``GENERATED_SAMPLES`` entries, arbitrary linear units."""
 
     tones: Array
     noise: Array

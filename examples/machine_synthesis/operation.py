@@ -1,4 +1,4 @@
-"""Speed and load during a recording; training runs in other bands of both than calibration and test."""
+"""Draw speed and load during a recording; training uses other bands of both than calibration and test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRIFT_STEP = 640  # samples between two points of the course of speed and load
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """How the machine runs during one recording; arrays have ``GENERATED_SAMPLES`` entries.
+    """Describes how the machine runs during one recording; arrays have ``GENERATED_SAMPLES`` entries.
 
     Attributes:
         phase: shaft angle in radians, growing.

@@ -1,4 +1,4 @@
-"""What a microphone in a room adds: noise, bumps, a random gain and direction."""
+"""Add the effects of a room and a microphone: noise, bumps, a random gain and direction."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add_bump(rng: np.random.Generator, room: Array, machine_rms: float) -> None:
 
 
 def microphone(rng: np.random.Generator, sound: Array, level_rms: float) -> Array:
-    """Return what the microphone writes: tilt by its direction, a random gain, samples in [-1, 1] without the lead-in.
+    """Return what the microphone records: tilt by its direction, a random gain, samples in [-1, 1] without the lead-in.
 
     ``level_rms`` is the RMS that ``sound`` is brought to first. For a faulty machine it is the RMS the same recording
     has without the fault: the microphone's automatic gain takes the extra loudness out, so loudness tells nothing.

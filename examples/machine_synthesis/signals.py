@@ -1,4 +1,4 @@
-"""The time axis of a recording, and the signals that all sounds are made of."""
+"""Define the time axis of a recording, and generate the signals that all sounds consist of."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Array = NDArray[np.float64]
 SAMPLE_RATE = 16_000
 WINDOW_SAMPLES = 33_280
 RECORDING_SAMPLES = 2 * WINDOW_SAMPLES
-# Filters work by FFT over the whole recording, so they wrap round: this lead-in takes the seam and is cut off.
-# 69120 = 2^9 * 3^3 * 5 keeps the FFT quick.
+# Filters work by FFT over the whole recording, so they are circular: the seam is in this lead-in, which is cut off.
+# 69120 = 2^9 * 3^3 * 5 makes the FFT fast.
 GENERATED_SAMPLES = 69_120
 LEAD_IN = GENERATED_SAMPLES - RECORDING_SAMPLES
 KEPT = slice(LEAD_IN, None)

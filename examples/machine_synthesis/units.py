@@ -1,4 +1,4 @@
-"""The six machines: fans, motors and pumps, two of each with fixed properties."""
+"""Define the six machines: fans, motors and pumps, two of each, with fixed properties."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from avizor_export.triton_config.cli_options import chosen_options, serving_opti
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.items.inputs import AudioInput, InputSpec
+from avizor_inference.items.inputs import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
@@ -156,7 +156,7 @@ def export(**options: Any) -> None:
         spec, labels = loaded.input, loaded.labels
     warn_of_front_end(spec)
     request = arguments.to_request(spec, labels, loaded)
-    if arguments.calibrate and arguments.calibrate.suffix == ".npy" and isinstance(spec, AudioInput):
+    if arguments.calibrate and arguments.calibrate.suffix == ".npy" and spec.window_format():
         warn_of_one_window_recordings()
     if request.real_items is None:
         note_missing_real_items()

@@ -44,7 +44,8 @@ from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.items.inputs import InputSpec, TensorSpec
+from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality

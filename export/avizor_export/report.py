@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from avizor_export.data.labelled_items import LabelledItems
-from avizor_export.front_ends.warnings import front_end_warnings
+from avizor_export.front_ends.build import front_end_of
 from avizor_export.precision.loss_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
 from avizor_inference.items.inputs import InputSpec
@@ -67,7 +67,7 @@ def _lowest_alphas(calibration: Calibration) -> str:
 
 def warn_of_front_end(spec: InputSpec) -> None:
     """Print a warning for each thing that is unusual about a front end."""
-    for warning in front_end_warnings(spec):
+    for warning in front_end_of(spec).warnings():
         _warn(warning)
 
 

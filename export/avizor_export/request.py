@@ -22,7 +22,8 @@ from avizor_export.triton_config.settings import ServingOptions, ServingSettings
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import MESSAGE_BYTES, InputSpec, TableInput, TensorSpec
+from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
 
 _log = logging.getLogger(__name__)
@@ -176,9 +177,9 @@ def _check_items(request: ExportRequest, items: Items | None, kind: str) -> None
             f"{kind} items are {items.dtype}{list(items.shape)}; "
             f"{tensor.name} is {tensor.dtype}[n, {', '.join(map(str, tensor.item_shape))}]"
         )
-    is_table = isinstance(request.input, TableInput)  # a missing value is NaN
-    wrong = np.isinf(items) if is_table else ~np.isfinite(items)
+    nan_is_missing = request.input.nan_is_missing
+    wrong = np.isinf(items) if nan_is_missing else ~np.isfinite(items)
     if wrong.any():
         number = int(wrong.reshape(len(items), -1).any(axis=1).argmax())
-        forbidden = "infinity" if is_table else "NaN or infinity"
+        forbidden = "infinity" if nan_is_missing else "NaN or infinity"
         raise ExportError(f"{kind} item {number} contains {forbidden}; fix it or leave it out")

@@ -1,4 +1,4 @@
-"""Names of the arrays that travel through Avizor."""
+"""Types of the arrays that Avizor passes around."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# A tensor of any element type and shape, as engines take and return it.
+# A tensor of any element type and shape, which engines take and return.
 Array = NDArray[Any]
-# Items as rows of a model's input tensor: [items, *item_shape], in the tensor's own element type.
+# Items as rows of a model's input tensor: [items, *item_shape], in the element type of that tensor.
 Items = NDArray[np.generic]
-# Numbers to compute with: float64 of any shape.
+# Values for computations: float64 of any shape.
 Floats = NDArray[np.float64]
-# One channel of sound: float32[samples], full scale is -1..1.
+# Sound samples, full scale is -1..1: float32[samples] of one channel, or float32[frames, channels].
 Samples = NDArray[np.float32]

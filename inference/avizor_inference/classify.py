@@ -1,4 +1,4 @@
-"""From the class probabilities of an item's windows to its classes: the mean over the windows, and the best of them."""
+"""Combine the class probabilities of an item's windows into their mean, and select the most probable classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avizor_inference.arrays import Array, Floats
 
 
 class ClassProbability(NamedTuple):
-    """A class and its probability, 0 to 1."""
+    """Holds the label of a class and its probability, 0 to 1."""
 
     label: str
     probability: float
@@ -20,7 +20,7 @@ class ClassProbability(NamedTuple):
 
 @dataclass(frozen=True)
 class MeanProbabilities:
-    """The mean over the windows seen so far, whatever their number. Parts of an item are added up with `+`.
+    """Summarises the windows seen so far, however many they are, for their mean. Summaries of parts are added with `+`.
 
     windows: their number. total: sum of their probabilities, float64[classes].
     """
@@ -30,7 +30,7 @@ class MeanProbabilities:
 
     @classmethod
     def of(cls, probabilities: Array) -> MeanProbabilities:
-        """The summary of windows with these probabilities: float[windows, classes]."""
+        """Summarise windows with these probabilities: float[windows, classes]."""
         return cls(len(probabilities), probabilities.sum(axis=0, dtype=np.float64))
 
     def __add__(self, other: MeanProbabilities) -> MeanProbabilities:
@@ -39,13 +39,16 @@ class MeanProbabilities:
 
     @property
     def value(self) -> Floats:
-        """Mean probability of each class: float64[classes]. At least one window is needed."""
+        """Return the mean probability of each class, float64[classes]. Raises ValueError if there are no windows."""
         if not self.windows:
             raise ValueError("an item without windows has no class")
         return np.asarray(self.total / self.windows)
 
 
 def top_k(probabilities: Array, labels: Sequence[str], k: int) -> list[ClassProbability]:
-    """Return the k most probable classes, best first; of equal ones the first. probabilities: float[classes]."""
+    """Return the k most probable classes, the most probable first; ties keep the order of the labels.
+
+    probabilities: float[classes]. labels: one for each class.
+    """
     best = np.argsort(-probabilities, kind="stable")[:k]
     return [ClassProbability(labels[index], float(probabilities[index])) for index in best]

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a power failure."""
+"""Write files so that they are either complete or absent, even after a power failure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _TEMPORARY = ".tmp"
 
 
 def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
-    """Write a small file whole: readers see it as it was or as it is now. Raises OSError.
+    """Write a small file in one step: readers see either the old content or the new content. Raises OSError.
 
-    temporary: where it is written first, on the same file system; a fixed name is for one writer at a time. Without one it is
+    temporary: the path to write to first, on the same file system; a fixed name allows one writer at a time. By default it is
     a name that no other process uses.
     """
     temporary = temporary or temporary_name(path)
     temporary.write_text(text, encoding="utf-8")
-    give_name(temporary, path)
+    flush_and_rename(temporary, path)
 
 
-def give_name(temporary: Path, path: Path) -> None:
-    """Flush a finished file to disk and give it its name, in place of what is there. Raises OSError."""
+def flush_and_rename(temporary: Path, path: Path) -> None:
+    """Flush a finished file to disk and rename it to `path`, replacing a file there. Raises OSError."""
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -29,25 +29,25 @@ def give_name(temporary: Path, path: Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` that no other process uses. `is_temporary` knows it."""
+    """Return a name in the folder of `path` that no other process uses and `is_temporary` recognises."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether this is the name of a file that was never finished."""
+    """Return whether this is the name of a file that was never finished."""
     return path.suffix == _TEMPORARY
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, as far as they are missing, so that they survive a power failure. Raises OSError."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
+    """Create a folder and its missing parents, so that they survive a power failure. Raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for each in missing:
-        sync_folder(each.parent)
+    for folder in missing:
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder to disk: the names that were given or taken in it. Raises OSError."""
+    """Flush a folder to disk, so that files created, renamed or deleted in it stay so. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

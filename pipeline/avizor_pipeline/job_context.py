@@ -10,7 +10,7 @@ from typing import NamedTuple
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.decode import Span
+from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.batching import Batcher
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings

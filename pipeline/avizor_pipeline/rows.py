@@ -12,7 +12,7 @@ from avizor_inference.classify import top_k
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.decode import Span
+from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.part_files import SourceCount
 

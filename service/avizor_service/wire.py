@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from typing import Any
 
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from avizor.v1 import inference_pb2 as pb
@@ -11,11 +14,12 @@ from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.decode import Content, ImageFile, SoundFile, Span, TableRow, TensorBytes
-from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput, TensorSpec
-from avizor_inference.items.table_rows import Value
+from avizor_inference.items.inputs import CONTENTS, InputSpec
+from avizor_inference.items.kinds.base import Content, Span
+from avizor_inference.items.kinds.table import Value
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import Calibration
-from avizor_inference.repository.manifest import Manifest, Task
+from avizor_inference.repository.manifest import Task
 from avizor_inference.repository.models import ModelVersion
 
 _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
@@ -23,21 +27,21 @@ _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.T
 
 def content(item: pb.Item) -> Content:
     """Return what an item holds. Raises InvalidInput if it holds nothing, or a row with a list or an object in it."""
-    kind = item.WhichOneof("content")
-    if kind == "image":
-        return ImageFile(item.image)
-    if kind == "audio":
-        return SoundFile(item.audio)
-    if kind == "row":
-        return TableRow(_values(item.row))
-    if kind == "tensor":
-        return TensorBytes(item.tensor.dtype, tuple(item.tensor.shape), item.tensor.data)
-    raise InvalidInput("the item holds nothing; send an image, audio, a row or a tensor", field="content")
+    name = item.WhichOneof("content")
+    if name is None:
+        *all_but_last, last = (content.noun for content in CONTENTS.values())
+        raise InvalidInput(f"the item holds nothing; send {', '.join(all_but_last)} or {last}", field="content")
+    kind: Callable[..., Content] = CONTENTS[name]
+    value = getattr(item, name)
+    if isinstance(value, Struct):
+        return kind(_values(value))
+    return kind(**_fields(value)) if isinstance(value, Message) else kind(value)
 
 
 def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
-    """Return the spans of an item's windows in seconds. All zero for what is not a sound."""
-    return [_span(span, spec.sample_rate) if span and isinstance(spec, AudioInput) else pb.Span() for span in spans]
+    """Return the spans of an item's windows in seconds. All zero for what is not a recording."""
+    format = spec.window_format()
+    return [_span(span, format.sample_rate) if span and format else pb.Span() for span in spans]
 
 
 def model_message(model: ModelVersion, versions: Sequence[int], calibration: Calibration | None) -> pb.Model:
@@ -53,7 +57,7 @@ def model_message(model: ModelVersion, versions: Sequence[int], calibration: Cal
         max_batch_size=model.config.max_batch_size,
         sha256=manifest.model_sha256,
     )
-    _set_input(message, manifest)
+    _set_input(message, manifest.input)
     if calibration:
         message.calibration.id = calibration.id
         message.calibration.created.FromDatetime(calibration.created)
@@ -84,19 +88,18 @@ def verdict_message(verdict: Verdict, alpha: float, spans: Iterable[pb.Span], sc
     return message
 
 
-def _set_input(message: pb.Model, manifest: Manifest) -> None:
-    spec = manifest.input
-    if isinstance(spec, ImageInput):
-        message.image.CopyFrom(pb.ImageInput(height=spec.height, width=spec.width, channels=spec.channels))
-    elif isinstance(spec, AudioInput):
-        message.audio.CopyFrom(
-            pb.AudioInput(sample_rate=spec.sample_rate, window_samples=spec.window_samples, hop_samples=spec.hop_samples)
-        )
-    elif isinstance(spec, TableInput):
-        for column in spec.front_end.columns:
-            message.table.columns.add(name=column.name, categories=column.categories if column.kind == "category" else ())
-    else:
+def _set_input(message: pb.Model, spec: InputSpec) -> None:
+    """Fill the message named after the modality with the fields of the description and its front end that it has.
+
+    A kind without a message is the model's own tensor.
+    """
+    kinds = {field.name for field in message.DESCRIPTOR.oneofs_by_name["input"].fields}
+    front_end = spec.front_end_parameters
+    if front_end is None or spec.modality not in kinds:
         message.tensor.CopyFrom(_tensor(spec.tensor()))
+        return
+    fields = front_end.model_dump(mode="json") | spec.model_dump(mode="json")
+    ParseDict(fields, getattr(message, spec.modality), ignore_unknown_fields=True)
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> list[pb.TensorSpec]:
@@ -113,6 +116,12 @@ def _classes(best: Iterable[ClassProbability]) -> list[pb.ClassProbability]:
 
 def _span(span: Span, sample_rate: int) -> pb.Span:
     return pb.Span(channel=span.channel, start_s=span.start_sample / sample_rate, end_s=span.end_sample / sample_rate)
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    """Return the fields of a message by name; repeated ones as tuples."""
+    values = ((field, getattr(message, field.name)) for field in message.DESCRIPTOR.fields)
+    return {field.name: tuple(value) if isinstance(value, MutableSequence) else value for field, value in values}
 
 
 def _values(row: Struct) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""What every engine has to do alike. A new engine joins by a fixture parameter, and passes unchanged cases."""
+"""Every engine has the same behaviour. To test a new engine, add it as a parameter of the fixture."""
 
 from __future__ import annotations
 

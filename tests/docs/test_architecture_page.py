@@ -1,4 +1,4 @@
-"""docs/architecture.md: every path that it names is there, and no room of a package is left out of the trees."""
+"""docs/architecture.md: all paths in it exist, and its trees contain every folder of every package."""
 
 from __future__ import annotations
 

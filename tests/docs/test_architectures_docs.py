@@ -1,4 +1,4 @@
-"""docs/architectures.md: its commands run as they stand and print what it shows, and its tables are those of the code."""
+"""docs/architectures.md: its commands run unchanged and print the output shown, and its tables agree with the code."""
 
 from __future__ import annotations
 

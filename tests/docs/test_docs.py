@@ -1,4 +1,4 @@
-"""The pages as a whole: no gap that was left to be filled, no link that leads nowhere, no page that cannot be found."""
+"""All pages: no placeholder is left, no link is broken, and every page can be found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/export.md: its commands run as they stand, and it leaves no option out."""
+"""docs/export.md: its commands run unchanged, and it describes every option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/inputs.md: its examples are read, say the same in both forms, and no key is left out."""
+"""docs/inputs.md: its examples can be read, both forms say the same, and no key is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/reference/: its pages say what the code says, and nothing that users meet is left out of them."""
+"""docs/reference/: the pages agree with the code, and nothing public is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the integration suite: a gateway over each engine."""
+"""Provide fixtures for the integration suite: a gateway over each engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway in a separate process, on free ports, and what the tests send to it."""
+"""Run a gateway in a separate process on free ports, and build the items that tests send to it."""
 
 from __future__ import annotations
 

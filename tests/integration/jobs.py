@@ -1,4 +1,4 @@
-"""Batch jobs as separate processes, and a Pushgateway that keeps what they push, for tests."""
+"""Run batch jobs as separate processes, and a Pushgateway that keeps what they push."""
 
 from __future__ import annotations
 

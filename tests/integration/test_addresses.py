@@ -1,4 +1,4 @@
-"""Where the gateway listens and whom clients ask: IPv6 in either spelling, and no proxy in between."""
+"""The gateway listens on IPv4 and IPv6 addresses in either spelling, and clients reach it without a proxy."""
 
 from __future__ import annotations
 

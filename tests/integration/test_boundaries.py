@@ -1,4 +1,4 @@
-"""What may be loaded where, tried in fresh processes; and what the built wheel holds."""
+"""Fresh processes import only the packages that they may import, and the built wheel has all files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avizor export` and `avizor models` as a user runs them."""
+"""`avizor export` and `avizor models` work as users run them."""
 
 from __future__ import annotations
 

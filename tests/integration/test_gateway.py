@@ -1,4 +1,4 @@
-"""The gateway as a client meets it: a separate process, real sockets, the typed stub; over both engines."""
+"""Clients reach the gateway in a separate process, over real sockets, with the typed stub, and on both engines."""
 
 from __future__ import annotations
 

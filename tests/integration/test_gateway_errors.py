@@ -1,4 +1,4 @@
-"""What the gateway answers to bad items and bad calls."""
+"""The gateway answers bad items and bad calls with the right errors."""
 
 from __future__ import annotations
 

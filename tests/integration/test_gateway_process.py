@@ -1,4 +1,4 @@
-"""The gateway as a process: how it starts and stops, its limits and tokens, and an engine that is away."""
+"""The gateway process starts and stops cleanly, keeps its limits, checks tokens, and survives an engine that is down."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--alpha", "0.001"], "needs at least 999 normal recordings"),
+        (["--alpha", "0.001"], "needs at least 999 normal items"),
         (["--engine", "http://x"], "use 'ort', or 'triton://HOST:8001'"),
         (["--models", "/nowhere"], "is not a folder"),
         (["--tokens", "/nowhere"], "cannot be read"),

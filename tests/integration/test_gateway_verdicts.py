@@ -1,4 +1,4 @@
-"""Verdicts of the gateway, and what its metrics count of them."""
+"""The gateway returns verdicts, and its metrics count them."""
 
 from __future__ import annotations
 

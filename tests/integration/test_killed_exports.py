@@ -1,4 +1,4 @@
-"""An export or tune may be killed at any instant, and several may run at once: readers see whole versions and nothing else."""
+"""Exports and tunes may be killed at any moment, and several may run at once: readers see only complete versions."""
 
 from __future__ import annotations
 

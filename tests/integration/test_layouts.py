@@ -1,6 +1,6 @@
-"""Weights that fit several networks of one name: what is published is the network that they were trained in, or nothing.
+"""Weights that fit several networks of one name: Avizor publishes the network that they were trained in, or nothing.
 
-Where a test does not publish, it looks at what would be: `load` gives the network that the command exports.
+A test that does not publish checks the network that `load` returns, which is the one that the command exports.
 """
 
 from __future__ import annotations

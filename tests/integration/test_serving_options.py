@@ -1,4 +1,4 @@
-"""The options of `avizor export` that settle how a model is served, and config.overrides.pbtxt, from version to version."""
+"""The serving options of `avizor export` and config.overrides.pbtxt keep their effect from version to version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serving settings in a real Triton, and `avizor tune` as a user runs it, embedded and on that Triton."""
+"""Serving settings work in a real Triton, and `avizor tune` works as users run it, embedded and on that Triton."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--int8` and `--fp16`: published under guard, held to the same contract, refused where they lose too much."""
+"""`--int8` and `--fp16` models pass the guard and the same contract, or are refused if they lose too much accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`avizor export --verify-with`: the proof once more through a real Triton, before publication."""
+"""`avizor export --verify-with` repeats the proof on a real Triton before publication."""
 
 from __future__ import annotations
 

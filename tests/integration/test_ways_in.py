@@ -1,4 +1,4 @@
-"""The ways a model may come: architecture, spec, torchvision's weights, exported program, ONNX file. By the command itself."""
+"""The command exports every kind of model: architecture, spec, torchvision's weights, exported program, ONNX file."""
 
 from __future__ import annotations
 

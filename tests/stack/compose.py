@@ -1,4 +1,4 @@
-"""The compose stack under a project name and ports of its own, for as long as a test needs it."""
+"""Run the compose stack under a separate project name and on free ports, for as long as a test needs it."""
 
 from __future__ import annotations
 

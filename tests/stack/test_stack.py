@@ -1,4 +1,4 @@
-"""The whole way: sound through the front door, an alert at the webhook. Real containers; see `make test-stack`."""
+"""Sound goes in at the front door, and an alert arrives at the webhook. Needs real containers; see `make test-stack`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What tests of several suites share: data, networks, and the programs that tests start."""
+"""Data, networks and programs that several suites share."""

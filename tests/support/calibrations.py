@@ -1,4 +1,4 @@
-"""Calibrations of no particular model."""
+"""Build calibrations for tests that do not need a particular model."""
 
 from __future__ import annotations
 

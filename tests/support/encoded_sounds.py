@@ -1,4 +1,4 @@
-"""Sound files in memory, to be cut, damaged and read."""
+"""Encode sounds in memory, for tests that cut or damage the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the repository and the real data are, and whether this run has a GPU."""
+"""Find the repository and the real data, and whether this run has a GPU."""
 
 from __future__ import annotations
 

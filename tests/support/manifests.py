@@ -1,4 +1,4 @@
-"""The fields of a valid manifest, for tests that change some of them."""
+"""Provide the fields of a valid manifest, for tests that change some of them."""
 
 from __future__ import annotations
 

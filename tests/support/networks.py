@@ -1,4 +1,4 @@
-"""A network for sounds whose number of frames no stride divides."""
+"""Define a network for sounds whose number of frames is not divisible by a stride."""
 
 from __future__ import annotations
 

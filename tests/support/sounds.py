@@ -1,4 +1,4 @@
-"""Sounds, and an input description that fits them."""
+"""Generate sounds, and describe them as a model's input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a table of bank transfers."""
+"""Generate rows of a table of bank transfers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""NVIDIA Triton on this machine, without Docker: installed from a wheel, started and stopped by tests."""
+"""NVIDIA Triton on this machine without Docker: tests install it from a wheel, start it and stop it."""

@@ -1,4 +1,4 @@
-"""A Triton container from an image, for the suite that is run where there is a GPU and NVIDIA's own image."""
+"""Run a Triton container from an image, for the suite on a GPU with NVIDIA's own image."""
 
 from __future__ import annotations
 

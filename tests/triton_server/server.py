@@ -3,7 +3,7 @@
     with TritonServer(install(), repository) as server:
         client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
 
-Several servers may run at once, from one process or many: each has ports, shared memory and a log of its own.
+Several servers may run at once, from one process or many: each has its own ports, shared memory and log.
 """
 
 import contextlib

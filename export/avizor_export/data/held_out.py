@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from avizor_export.data.arrays import read_arrays
 from avizor_export.data.folder_notes import Notes
-from avizor_export.data.item_files import check_exists, read_recordings
+from avizor_export.data.item_files import check_exists, plurals, read_recordings
 from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.files import name_of
-from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.items.inputs import InputSpec, TableInput
 from avizor_inference.items.source_rule import SourceRule
 
 LABEL_COLUMN = "label"
@@ -25,7 +25,7 @@ LABEL_COLUMN = "label"
 def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:
     """Every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 
-    A folder of sounds or images has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
+    A folder of files has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
     items [n, *item_shape], and `labels` [n]. Labels are names of classes, or their indices where no class is named by a number.
     For an autoencoder those of NORMAL_LABELS are normal and all others anomalies; or numbers 0 and 1, 1 being an anomaly.
     Raises ExportError naming what cannot be read or is not known.
@@ -33,14 +33,14 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     check_exists(path)
     if path.suffix == ".npz":
         items, labels = read_arrays(path, "items", "labels")
-    elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+    elif spec.suffixes and path.is_dir():
         items, labels = _folders(path, spec)
     elif isinstance(spec, TableInput) and is_table(path):
         table = read_table(path, spec, [LABEL_COLUMN])
         items, labels = table.rows(), np.array(table.texts(LABEL_COLUMN, classes or ()))
     else:
         raise ExportError(
-            f"{path}: give a .npz file with items and labels; for sound or images a folder with a sub-folder for each class, "
+            f"{path}: give a .npz file with items and labels; for {plurals()} a folder with a sub-folder for each class, "
             f"for rows a .csv or .parquet file with a column {LABEL_COLUMN!r}"
         )
     return LabelledItems(items, _indices(labels, classes, path))

@@ -14,10 +14,10 @@ from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError, MediaError
-from avizor_inference.items.dataset import SUFFIXES, list_dataset
+from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.files import name_of
-from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from avizor_inference.items.inputs import KINDS, InputSpec, TableInput
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 
 
@@ -34,9 +34,9 @@ def read_recordings(
     if path.suffix == ".npy":
         for item in _items(path, spec):
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
-    elif isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+    elif spec.suffixes and path.is_dir():
         own = notes or Notes()
-        for entry in list_dataset([path], SUFFIXES[spec.modality], rule, own.left_out):
+        for entry in list_dataset([path], spec.suffixes, rule, own.left_out):
             own.sources[entry.source] += 1
             yield _recording_of(entry.path, spec, entry.source, own)
         if notes is None:
@@ -45,16 +45,16 @@ def read_recordings(
         yield from _rows(path, spec, source_column)
     else:
         raise ExportError(
-            f"{path}: give a .npy file of raw items; for sound or images a folder of files, for rows a .csv or .parquet file"
+            f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, for rows a .csv or .parquet file"
         )
 
 
 def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
     """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises ExportError."""
     check_exists(path)
-    if isinstance(spec, AudioInput | ImageInput) and path.is_dir():
+    if spec.suffixes and path.is_dir():
         notes = Notes()
-        files = [entry.path for entry in list_dataset([path], SUFFIXES[spec.modality], left_out=notes.left_out)]
+        files = [entry.path for entry in list_dataset([path], spec.suffixes, left_out=notes.left_out)]
         from_each = -(-limit // max(1, len(files)))
         parts = [
             windows[evenly_spaced(len(windows), from_each)]
@@ -79,6 +79,11 @@ def check_exists(path: Path) -> None:
         raise ExportError(f"{path} does not exist")
 
 
+def plurals() -> str:
+    """Return what the files of a folder may be, for messages."""
+    return " or ".join(content.plural for kind in KINDS.values() if (content := kind.file_content()))
+
+
 def evenly_spaced(count: int, limit: int) -> NDArray[np.int64]:
     """Return the indices of at most `limit` of `count` things, evenly spaced; the first and the last are among them."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)) if count else np.zeros(0, np.int64)
@@ -101,8 +106,8 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
         yield NormalRecording(source or DEFAULT_SOURCE, row[None])
 
 
-def _recording_of(path: Path, spec: AudioInput | ImageInput, source: str, notes: Notes) -> NormalRecording:
-    """Read a sound, with the windows of all its channels, or an image."""
+def _recording_of(path: Path, spec: InputSpec, source: str, notes: Notes) -> NormalRecording:
+    """Read a file that is one item: of a recording the windows of all its channels."""
     try:
         item = decode_item(content_of_file(path, spec), spec)
     except (MediaError, OSError) as error:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from avizor_export.data.table_numbers import MISSING, numbers_of
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import CategoryColumn, TableInput
-from avizor_inference.items.table_rows import encode_names
+from avizor_inference.items.kinds.table import encode_names
 
 SUFFIXES = (".csv", ".parquet")
 

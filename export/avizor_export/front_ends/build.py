@@ -1,21 +1,34 @@
-"""The front end that an input description asks for, as a torch module. Always FP32."""
+"""The front end that an input description asks for: as a torch module, and with constants from training items."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+from importlib import import_module
 
-from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.front_ends.table_scaling import TableScaling
-from avizor_inference.items.inputs import AudioInput, ImageInput, InputSpec, TableInput
+from torch import Tensor, nn
+
+from avizor_export.front_ends.kinds.base import KindOfFrontEnd, Spec
+from avizor_inference.items.inputs import InputSpec
+
+
+def front_end_of(spec: Spec) -> KindOfFrontEnd[Spec]:
+    """Return the front end of the description's kind: class `FrontEnd` of the module that is named after its modality."""
+    kind: type[KindOfFrontEnd[Spec]] = import_module(f"avizor_export.front_ends.kinds.{spec.modality}").FrontEnd
+    return kind(spec)
 
 
 def build_front_end(spec: InputSpec) -> nn.Module:
     """Return the module that turns raw items [n, *item_shape] into the network's features; the identity for a TensorInput."""
-    if isinstance(spec, ImageInput):
-        return ImageScaling(spec.front_end)
-    if isinstance(spec, AudioInput):
-        return LogMel(spec.front_end, spec.sample_rate)
-    if isinstance(spec, TableInput):
-        return TableScaling(spec.front_end)
-    return nn.Identity()
+    return front_end_of(spec).module()
+
+
+def fit_constants(spec: Spec, items: Iterable[Tensor]) -> Spec:
+    """Return the same description with the constants that standardise these items.
+
+    items: batches of raw training items [n, *item_shape]; of a table NaN where a value is missing. Mean and std are those of
+    each channel of images, of each mel band of sound, and of each number of a table. There, a fill that the description does
+    not give is the median; bounds and categories stay. What never changes keeps its own scale: its std is 1.
+    Raises ValueError if there are no items, nothing is to be fitted, a column has no value, or a value is not finite.
+    """
+    front_end = front_end_of(spec)
+    return front_end.with_parts(front_end.fit(items))

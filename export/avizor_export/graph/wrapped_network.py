@@ -18,7 +18,7 @@ from avizor_export.graph.logits import LOGITS, are_probabilities, softmax_error
 from avizor_export.graph.taps import Taps, is_view_of, names_with_a_row_per_item
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import InputSpec, TableInput
+from avizor_inference.items.inputs import InputSpec
 from avizor_inference.repository.manifest import Task
 
 MEANINGS = {
@@ -34,7 +34,7 @@ MEANINGS = {
 def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec) -> dict[str, str]:
     """What each output of this model is, empty for one that is the network's own. shapes: of one item, by the output's name.
 
-    Of a table's errors it says which is which column's.
+    Where features have names, it says which error is which feature's.
     """
     texts = {name: MEANINGS.get(name, "") for name in shapes}
     if not {"score", "error_map", "reconstruction"} <= texts.keys():
@@ -45,9 +45,9 @@ def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec) -> dict[str, 
     if times > 1:
         texts["error_map"] += f"; the reconstruction is averaged over {times} x {times} pixels first"
         texts["reconstruction"] += f", {times} times as high and wide"
-    if isinstance(spec, TableInput):
+    if features := spec.feature_names():
         for name in ("error_map", "reconstruction"):
-            texts[name] += f"; in order: {', '.join(spec.front_end.features)}"
+            texts[name] += f"; in order: {', '.join(features)}"
     return texts
 
 

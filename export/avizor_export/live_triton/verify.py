@@ -13,7 +13,7 @@ from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model
 from avizor_export.parity.soundness import Run
 from avizor_inference.arrays import Items
 from avizor_inference.engines.triton import triton_client
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.triton_config import TRITON_TYPES, parse_config
 
 

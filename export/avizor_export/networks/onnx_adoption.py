@@ -27,7 +27,8 @@ from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import InputSpec, TensorInput, TensorSpec
+from avizor_inference.items.inputs import InputSpec, TensorInput
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Task
 from avizor_inference.repository.onnx_graph import OPSET, GraphTensor, graph_of
 from avizor_inference.strict_json import validation_message

@@ -23,7 +23,7 @@ from avizor_export.networks.state_dicts import load_weights, nearest
 from avizor_export.networks.torchvision_weights import SCHEME, check_has_weights, published_weights, without_auxiliary_heads
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.inputs import ImageInput, InputSpec
 from avizor_inference.repository.manifest import Task
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def open_network(
     if is_program:
         if weights.file or arguments:
             raise ExportError("a .pt2 file has weights and arguments inside; leave out --weights and --set")
-        program, dtype = load_program(Path(name)), spec.dtype if isinstance(spec, TensorInput) else "float32"
+        program, dtype = load_program(Path(name)), "float32" if spec.front_end_parameters else spec.tensor().dtype
         check_items(program, feature_shape(spec), dtype, Path(name))
         return LoadedNetwork(program, spec, labels)
     if designed:

@@ -8,7 +8,7 @@ import torch
 from avizor_export.front_ends.build import build_front_end
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import AudioInput, InputSpec, TableInput, TensorInput
+from avizor_inference.items.inputs import InputSpec
 
 BATCH_SIZES = (1, 2, 3, 8)
 # Whole numbers of a tensor where no real item tells their range.
@@ -23,11 +23,11 @@ def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None 
     rng, tensor = np.random.default_rng(seed), spec.tensor()
     shape = (count, *tensor.item_shape)
     if np.issubdtype(np.dtype(tensor.dtype), np.integer):
-        known = isinstance(spec, TensorInput) and real is not None and real.size
+        known = spec.front_end_parameters is None and real is not None and real.size
         least, largest = (int(real.min()), int(real.max())) if known and real is not None else (0, _LARGEST_RANDOM)
         return rng.integers(least, largest, shape, endpoint=True).astype(tensor.dtype)
-    if isinstance(spec, AudioInput):
-        return rng.uniform(-1, 1, shape).astype(tensor.dtype)
+    if spec.value_range:
+        return rng.uniform(*spec.value_range, shape).astype(tensor.dtype)
     return rng.standard_normal(shape).astype(tensor.dtype)
 
 
@@ -36,7 +36,7 @@ def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
     most, tensor = max(BATCH_SIZES), spec.tensor()
     shape = (most, *tensor.item_shape)
     kinds = {"zeros": np.zeros(shape, tensor.dtype), "random": random_items(spec, most, real=real)}
-    if isinstance(spec, TableInput):  # NaN is a value that is missing
+    if spec.nan_is_missing:
         kinds["missing"] = np.full(shape, np.nan, tensor.dtype)
     if real is not None and len(real):
         kinds["real"] = np.resize(real, shape).astype(tensor.dtype, copy=False)
@@ -51,7 +51,7 @@ def rows_of_batch(size: int) -> slice:
 
 def refuse_front_end(spec: InputSpec, real: Items | None) -> None:
     """Raise ExportError if the front end gives NaN or infinity for an item of any kind."""
-    if isinstance(spec, TensorInput):
+    if spec.front_end_parameters is None:
         return
     module = build_front_end(spec)
     for kind, items in items_by_kind(spec, real).items():

@@ -23,7 +23,7 @@ from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
-from avizor_inference.items.inputs import TensorInput, TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository
@@ -55,7 +55,7 @@ class ProvenGraph:
 def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> Manifest:
     """Return the manifest of the graph in the staging folder. Raises ExportError if it is not valid."""
     model_path, graph = stage.version_folder / MODEL_FILE, graph_of(proven.proto)
-    front_end = None if isinstance(request.input, TensorInput) else digest_of(request.input.front_end)
+    front_end = request.input.front_end_parameters
     try:
         return Manifest(
             name=request.name,
@@ -64,7 +64,7 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
             input=request.input,
             outputs=proven.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
-            front_end_digest=front_end,
+            front_end_digest=digest_of(front_end) if front_end else None,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
             opset=graph.opset,

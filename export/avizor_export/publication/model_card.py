@@ -9,15 +9,14 @@ import numpy as np
 import onnx
 from pydantic import JsonValue
 
-from avizor_export.description.front_end_table import front_end_table
 from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.stored_weights import model_from_proto
 from avizor_export.description.table import layer_table, unexplained_parameters
+from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.constant_outputs import constant_outputs_warning
 from avizor_export.parity.tolerances import allowed
 from avizor_export.precision.loss_guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.items.inputs import AudioInput
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
@@ -46,11 +45,8 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield from (f"# {manifest.name}, version {manifest.version}", "")
     yield f"* task: {manifest.task}, on {manifest.input.modality}"
     yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
-    if isinstance(manifest.input, AudioInput):
-        window, hop = (
-            f"{samples} samples ({samples / manifest.input.sample_rate:.4g} s)"
-            for samples in (manifest.input.window_samples, manifest.input.hop_samples)
-        )
+    if format := manifest.input.window_format():
+        window, hop = (f"{samples} samples ({samples / format.sample_rate:.4g} s)" for samples in (format.window, format.hop))
         yield f"* recordings are cut into windows of {window}, one every {hop}"
     for output in manifest.outputs:
         yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"
@@ -71,7 +67,7 @@ def _facts(manifest: Manifest) -> Iterator[str]:
 
 
 def _front_end(manifest: Manifest) -> Iterator[str]:
-    if rows := front_end_table(manifest.input):
+    if rows := front_end_of(manifest.input).table():
         yield from ("## Front end", "", "Inside the graph, in FP32.", "", _row(*rows[0]), "|" + "---|" * len(rows[0]))
         yield from (_row(*row) for row in rows[1:])
         yield ""

@@ -14,7 +14,7 @@ from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, Overrides, read_overrides
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, changes, serving_of, shown, with_options
 from avizor_inference.errors import AvizorError, ExportError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.repository.triton_config import CONFIG_FILE, digests_in, parse_config

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_export.triton_config.settings import KINDS, TENSORRT, ServingSettings
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Precision
 from avizor_inference.repository.triton_config import (
     BATCH_PARAMETER,

@@ -1,4 +1,4 @@
-"""Calibration of a model: the scores of normal recordings, which its p-values are compared with."""
+"""Calibrate a model: score normal items, with which new ones are compared to get their p-values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from avizor_inference.repository.manifest import Precision
 
 @dataclass(frozen=True)
 class NormalRecording:
-    """One normal recording, or one image or row: its source, and all that the model sees of it.
+    """Holds a normal item (a recording, an image or a row): its source, and everything that the model sees of it.
 
-    windows: the windows of all its channels, or its only item: float or uint8[windows, *item_shape]. is_short: whether it is a
-    sound shorter than the model's window, which was filled up with zeros.
+    windows: the windows of all channels of a recording, or the one image or row: [windows, *item_shape], in the element type of
+    the model's input. is_short: whether the item is a recording shorter than the model's window, which was padded with zeros.
     """
 
     source: str
@@ -31,10 +31,10 @@ class NormalRecording:
 def calibrate(
     engine: Engine, model: str, recordings: Iterable[NormalRecording], provider: str, precision: Precision = "fp32"
 ) -> Calibration:
-    """Score every window of every recording, and return the scores by source.
+    """Score every window of every item, and return the scores by source.
 
-    provider: the execution provider that computes the scores. Raises CalibrationError if there are no recordings, or if a score
-    is not finite.
+    recordings: normal items that the model was not trained on. provider: the execution provider that computes the scores.
+    Raises CalibrationError if there are no items, or if a score is not finite.
     """
     spec = engine.spec(model)
     long: dict[str, list[Scores]] = {}
@@ -43,12 +43,12 @@ def calibrate(
         scores = _scores(engine, spec, recording)
         if not np.isfinite(scores).all():
             raise CalibrationError(
-                f"normal recording {number} (counted from 0, source {recording.source!r}) has a score that is not a finite "
-                "number; leave it out, or look for values in it that the network was not made for"
+                f"normal item {number} (counted from 0, source {recording.source!r}) has a score that is not a finite number; "
+                "leave it out, or check it for values that the network cannot process"
             )
         (short if recording.is_short else long).setdefault(recording.source, []).append(scores)
     if not long and not short:
-        raise CalibrationError("no recordings to calibrate with; give normal ones that the model was not trained on")
+        raise CalibrationError("no items to calibrate with; pass normal ones that the model was not trained on")
     return Calibration(
         model=model,
         version=spec.version,
@@ -62,7 +62,7 @@ def calibrate(
 
 
 def _scores(engine: Engine, spec: ModelSpec, recording: NormalRecording) -> Scores:
-    """Return the score of each window, in batches of at most the model's size."""
+    """Return the score of each window. The engine gets batches of at most the model's max_batch_size."""
     (input_name,) = spec.inputs
     scores: list[float] = []
     for start in range(0, len(recording.windows), spec.max_batch_size):

@@ -1,4 +1,4 @@
-"""From the scores of an item's windows to the score of the item, which is what is compared with a calibration.
+"""Combine the scores of an item's windows into the score of the item, which is compared with a calibration.
 
 The score of an item is the power mean of order 8 of the scores of all its windows, of all its channels:
 
@@ -6,8 +6,9 @@ The score of an item is the power mean of order 8 of the scores of all its windo
 
 It is a fixed function of *all* windows, the same for calibration and test. This is what makes a rank among the calibration's
 items a p-value, whatever the lengths of the recordings (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world",
-2005). It lies between the mean, which does not notice one odd window in a hundred, and the largest, which grows with the length
-of a recording, so that short recordings hide behind long ones. Order 8 was chosen by its measured power: docs/decisions/0015.
+2005). Its value is between the mean, which does not notice one unusual window in a hundred, and the largest score, which grows
+with the length of a recording, so that unusual short recordings are hidden by long ones. Order 8 was chosen because it detects
+most in measurements: docs/decisions/0015.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ ORDER = 8
 
 @dataclass(frozen=True)
 class ItemScore:
-    """What is kept of the windows seen so far: three numbers, whatever their count. Parts of an item are added up with `+`.
+    """Summarises the windows seen so far in three numbers, however many they are. Summaries of parts are added with `+`.
 
-    windows: how many. largest: the largest score. powers: sum over the windows of (score / largest)^8; 0 if all scores are 0.
-    The sum is relative to the largest, so that no power leaves the range of float64.
+    windows: their number. largest: the largest score. powers: sum over the windows of (score / largest)^8; 0 if all scores are
+    0, or if one is infinite. The sum is relative to the largest score, so that no power leaves the range of float64.
     """
 
     windows: int = 0
@@ -35,16 +36,16 @@ class ItemScore:
 
     @classmethod
     def of(cls, scores: NDArray[np.floating]) -> ItemScore:
-        """Of windows with these scores: float[n], >= 0. One that is infinite, or not a number, gives an infinite item."""
+        """Summarise windows with these scores: float[n], >= 0. If one is infinite or NaN, the score of the item is infinite."""
         largest = float(scores.max(initial=0.0))
-        if isnan(largest):  # as it is where one of the scores is
+        if isnan(largest):  # numpy's max is NaN if one of the scores is
             largest = inf
         if largest == 0 or isinf(largest):
             return cls(len(scores), largest, 0.0)
         return cls(len(scores), largest, float(np.sum((scores.astype(np.float64) / largest) ** ORDER)))
 
     def __add__(self, other: ItemScore) -> ItemScore:
-        """The summary of both parts together."""
+        """Return the summary of both parts together."""
         largest = max(self.largest, other.largest)
         if largest == 0 or isinf(largest):
             return ItemScore(self.windows + other.windows, largest, 0.0)
@@ -53,9 +54,10 @@ class ItemScore:
 
     @property
     def value(self) -> float:
-        """The score of the item, >= 0: that of its only window, or the power mean over its windows. At least one is needed.
+        """Return the score of the item, >= 0: the power mean over its windows; with one window, the score of that window.
 
-        It is rounded to float32, as scores are, so that the order in which parts were added up makes practically no difference.
+        It is rounded to float32, like the scores, so that the order in which parts are added makes practically no difference.
+        Raises ValueError if the item has no windows.
         """
         if not self.windows:
             raise ValueError("an item without windows has no score")

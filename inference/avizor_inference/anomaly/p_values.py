@@ -1,6 +1,6 @@
-"""From scores to p-values: how many normal items of the calibration look at least as unusual.
+"""Turn scores into p-values: the share of normal items in the calibration that look at least as unusual.
 
-The unit that is exchangeable is the item (a recording, an image, a row): windows of one recording resemble each other. So
+The exchangeable unit is the item (a recording, an image, a row), because windows of one recording resemble each other. So
 
 * an item is compared, by its score over all its windows (item_score.py), with the n items of the calibration:
   p = (1 + number with a score >= its own) / (n + 1)
@@ -8,20 +8,20 @@ The unit that is exchangeable is the item (a recording, an image, a row): window
 * a window's p-value weighs the windows of each calibration item together as one:
   p = (1 + sum over items of the share of its windows with score >= s) / (n + 1)
   (hierarchical conformal prediction: Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023).
-  What is promised is promised for a window drawn at random from an item.
+  The promise for windows holds for a window drawn at random from an item.
 
 A p-value does not depend on alpha, so a smaller alpha never flags more.
 
-Sources. An item is compared with the n items of its own source, which give no p below 1 / (n + 1). Where it is more unusual
-than all of them, it is compared with the items of all sources together as well, and p is the smaller of both. So for normal
-items of a source like those of its calibration, on average over calibrations,
+Sources. An item is compared with the n calibration items of its own source, from which p cannot be below 1 / (n + 1). If it is
+more unusual than all of them, it is also compared with the items of all sources together, and p is the smaller of the two. So
+for normal items of a source that are distributed like those of its calibration, on average over calibrations,
 
     P(p <= alpha) <= max(alpha, 1 / (n + 1)).
 
-An item whose source has none is compared with those of all sources; for it nothing is promised.
+An item whose source has no calibration items is compared with those of all sources; for such an item there is no promise.
 
-Short recordings. One that is shorter than the model's window is filled up with zeros, which no model has learnt. It is compared
-only with calibration items that were filled up too, and the others only with those that were not; n counts items of its kind.
+Short recordings. A recording shorter than the model's window is padded with zeros, which no model has learnt. It is compared
+only with calibration items that were padded too, and all other items only with those that were not; n counts items of its kind.
 """
 
 from __future__ import annotations
@@ -38,78 +38,79 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED, Calibration, Scores
 
-# Scores whose difference is a smaller share of them count as equal. An engine's float32 rounding depends on what else is in the
-# batch (by up to 2e-7 of a score), and equal items would else be told apart by it. This can only make a p-value larger.
+# Scores count as equal if their relative difference is below this. An engine's float32 rounding depends on what else is in the
+# batch (by up to 2e-7 of a score), so that equal items would have different scores. This can only make a p-value larger.
 TIE = 1e-5
 
 
 @dataclass(frozen=True)
 class PValue:
-    """A p-value in (0, 1], and the source whose items gave it; `*` for those of all sources together."""
+    """Holds a p-value in (0, 1], and the source whose items it was computed from; `*` stands for all sources together."""
 
     value: float
     judged_by: str
 
 
 class Judge:
-    """Gives p-values by one calibration. Everything is sorted once; a verdict is a search in a sorted list."""
+    """Computes p-values from one calibration. The scores are sorted once; each p-value is a binary search."""
 
     def __init__(self, calibration: Calibration) -> None:
         self._own: dict[tuple[str, bool], _Ranks] = {}
         self._pools: dict[bool, _Ranks] = {}
         for is_short in (False, True):
-            scored = {source: [_Scored.of(each) for each in items] for source, items in calibration.of_kind(is_short).items()}
+            scored = {source: [_Scored.of(item) for item in items] for source, items in calibration.of_kind(is_short).items()}
             self._own |= {(source, is_short): _Ranks(items) for source, items in scored.items()}
             if scored:
                 self._pools[is_short] = _Ranks([item for items in scored.values() for item in items])
 
     def item_p_value(self, source: str, score: float, *, is_short: bool = False) -> PValue:
-        """p-value of an item of `source` with this score (ItemScore.value).
+        """Return the p-value of an item of `source` with this score (ItemScore.value).
 
-        is_short: whether it is shorter than the model's window. Raises CalibrationError if there is nothing to compare it with.
+        is_short: whether it is a recording shorter than the model's window. Raises CalibrationError if the calibration has no
+        items to compare it with.
         """
         pool, own = self._pool(is_short), self._own.get((source, is_short))
         if own is None:
             return PValue(pool.item_p_value(score), POOLED)
         p_value = own.item_p_value(score)
-        if p_value <= own.least and (by_all := pool.item_p_value(score)) < p_value:
+        if p_value <= own.smallest_p_value and (by_all := pool.item_p_value(score)) < p_value:
             return PValue(by_all, POOLED)
         return PValue(p_value, source)
 
     def window_p_values(
         self, source: str, scores: NDArray[np.floating], *, is_short: bool = False
     ) -> tuple[NDArray[np.float64], list[str]]:
-        """p-values of windows of one item, scores float[n] -> float64[n] in (0, 1], and the source that gave each.
+        """Return the p-values of windows of one item, and the source whose items each of them was computed from.
 
-        Raises CalibrationError as `item_p_value` does.
+        scores: float[n] -> p-values float64[n] in (0, 1], and n sources. Raises CalibrationError as `item_p_value` does.
         """
         pool, own = self._pool(is_short), self._own.get((source, is_short))
         if own is None:
             return pool.window_p_values(scores), [POOLED] * len(scores)
         by_own = own.window_p_values(scores)
-        is_extreme = by_own <= own.least
+        is_extreme = by_own <= own.smallest_p_value
         if not is_extreme.any():
             return by_own, [source] * len(scores)
         by_all = pool.window_p_values(scores)
-        goes_on = is_extreme & (by_all < by_own)
-        return np.where(goes_on, by_all, by_own), [POOLED if each else source for each in goes_on]
+        uses_all = is_extreme & (by_all < by_own)
+        return np.where(uses_all, by_all, by_own), [POOLED if is_by_all else source for is_by_all in uses_all]
 
     def count(self, *, is_short: bool = False) -> int:
-        """How many calibration items of this kind there are, of all sources."""
+        """Return the number of calibration items of this kind, over all sources."""
         pool = self._pools.get(is_short)
         return pool.count if pool else 0
 
     def _pool(self, is_short: bool) -> _Ranks:
         pool = self._pools.get(is_short)
         if pool is None:
-            length = "shorter than" if is_short else "at least as long as"
-            raise CalibrationError(f"the calibration has no recordings {length} the model's window")
+            content = "no recordings" if is_short else "only recordings that are"
+            raise CalibrationError(f"the calibration has {content} shorter than the model's window")
         return pool
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """A calibration item: its score, and those of its windows."""
+    """Holds a calibration item: its score, and the scores of its windows."""
 
     score: float
     windows: NDArray[np.float64]
@@ -121,17 +122,17 @@ class _Scored:
 
 
 class _Ranks:
-    """Scores of calibration items, sorted."""
+    """Holds the scores of calibration items and of their windows, sorted."""
 
     def __init__(self, items: Sequence[_Scored]) -> None:
         self.count = len(items)
-        self.least = 1 / (self.count + 1)  # no p-value is smaller
+        self.smallest_p_value = 1 / (self.count + 1)
         self._items = sorted(item.score for item in items)
         windows = np.concatenate([item.windows for item in items])
         order = np.argsort(windows)
         weights = np.concatenate([np.full(len(item.windows), 1.0 / len(item.windows)) for item in items])[order]
         self._windows = windows[order]
-        # tail[i] is the weight of all calibration windows from the i-th smallest score on
+        # tail[i] is the total weight of the calibration windows from the i-th smallest score upwards
         self._tail = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
 
     def item_p_value(self, score: float) -> float:
@@ -139,32 +140,32 @@ class _Ranks:
 
     def window_p_values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         places = np.searchsorted(self._windows, [_less_rounding(float(score)) for score in scores], side="left")
-        # at most 1: a sum of shares may be a rounding over the count
+        # at most 1, because rounding may make a sum of shares slightly larger than the count
         return np.minimum(1.0, (1.0 + self._tail[places]) / (self.count + 1))
 
 
 def _less_rounding(score: float) -> float:
-    """The score from which on calibration scores count as no smaller. What is not a number is larger than all."""
+    """Return the smallest calibration score that counts as equal to this score. NaN counts as larger than all scores."""
     return inf if isnan(score) else score * (1 - TIE)
 
 
 def require_alpha(calibration: Calibration, alpha: float) -> None:
-    """Raise CalibrationError, with an alpha that would do, unless p-values of some kind of items can reach alpha."""
-    most = max(calibration.count(is_short=False), calibration.count(is_short=True))
-    if (needed := recordings_needed(alpha)) > most:
+    """Raise CalibrationError unless the p-values of some kind of items can reach alpha. The message suggests a larger alpha."""
+    count = max(calibration.count(is_short=False), calibration.count(is_short=True))
+    if (needed := recordings_needed(alpha)) > count:
         raise CalibrationError(
-            f"alpha {alpha:g} needs at least {needed} normal recordings and the calibration of {calibration.model!r} has "
-            f"{most}; use alpha {_supported_alpha(most):g} or more, or ask the model's owner to calibrate it with more "
-            "recordings"
+            f"alpha {alpha:g} needs at least {needed} normal items and the calibration of {calibration.model!r} has {count}; "
+            f"use alpha {_supported_alpha(count):g} or more, or ask the model's owner to calibrate it with more items"
         )
 
 
 def under_calibrated(
     calibration: Calibration, sources: Iterable[str], alpha: float, *, is_short: bool = False
 ) -> dict[str, int]:
-    """Those of the sources whose own recordings of a kind cannot support alpha, with their number; 0 if never calibrated.
+    """Return the sources whose own items of a kind are too few for alpha, with their number: 0 if never calibrated.
 
-    None where the calibration tells no sources apart, or where not even all of its recordings of the kind can.
+    The result is empty if the calibration does not distinguish sources, or if even the items of all sources together are too
+    few for alpha.
     """
     needed = recordings_needed(alpha)
     if not calibration.tells_sources_apart or calibration.count(is_short=is_short) < needed:
@@ -174,13 +175,16 @@ def under_calibrated(
 
 
 def recordings_needed(alpha: float) -> int:
-    """Least number of normal recordings whose p-values can reach `alpha`: the smallest n with 1 / (n + 1) <= alpha."""
+    """Return the number of normal items from which p-values can reach `alpha`: the smallest n with 1 / (n + 1) <= alpha.
+
+    Raises CalibrationError if alpha is not between 0 and 1.
+    """
     if not 0 < alpha < 1:
         raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
     return ceil(1 / alpha - 1e-9) - 1
 
 
 def _supported_alpha(recordings: int) -> float:
-    """The least alpha that so many recordings support, rounded up to two digits."""
+    """Return the smallest alpha that this number of items supports, rounded up to two digits."""
     step = 10.0 ** (floor(log10(1 / (recordings + 1))) - 1)
     return ceil(1 / (recordings + 1) / step - 1e-9) * step

@@ -11,7 +11,7 @@ from avizor_inference.checks.report_rules import report_problems
 from avizor_inference.checks.tensorrt_rules import precision_problems, quantisation_problems
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import AvizorError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph

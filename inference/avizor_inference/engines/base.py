@@ -13,7 +13,7 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, InvalidInput, UnknownOutput, VersionRefused
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.models import ModelVersion
 
 

@@ -23,7 +23,7 @@ from avizor_inference.errors import (
     ModelNotFound,
     VersionRefused,
 )
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.triton_config import TRITON_TYPES, digest_of_version
 
 # Metadata and configuration are small: a server that does not send them in this time counts as away.

@@ -1,6 +1,6 @@
-"""From an audio file to windows of samples, in blocks: decode, resample, cut. Memory does not grow with the file.
+"""Read an audio file in blocks, resample it and cut it into windows. The memory needed does not grow with the file.
 
-This is all that stays outside the graph; what the model does to a window (log-mel and the rest) is inside it.
+Only this is done outside the graph. What the model does to a window (log-mel, scaling) is part of the graph.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ import soxr
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
-from avizor_inference.items.containers.detect import AUDIO_SUFFIXES, sound_streams
+from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.files import open_file
 from avizor_inference.items.windows import Window, Windower, WindowFormat
 
-__all__ = ["AUDIO_SUFFIXES", "MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
+__all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
 
-# Read so many frames at a time, or fewer where there are many channels: at most half a megabyte.
+# Frames that are read at a time, or fewer if there are many channels: a block has at most half a megabyte.
 BLOCK_FRAMES = 65536
 BLOCK_SAMPLES = 131072
 
-# What a header may say. A file of a few bytes claims 1,024 channels, each of which would become a window, as easily as 1 Hz,
-# at which a second of sound would become an hour.
+# Limits for the values in a header. A damaged file of a few bytes may claim 1,024 channels, each of which would become a
+# window, or 1 Hz, at which a second of sound would become an hour.
 MAX_CHANNELS = 64
 MIN_SAMPLE_RATE = 1000  # Hz
-MAX_RATIO = 64  # of the file's sample rate and the model's, in either direction
+MAX_RATIO = 64  # between the file's sample rate and the model's, in either direction
 
-# libsndfile's count where the container does not tell.
+# libsndfile's number of frames if the container does not hold it.
 _UNKNOWN_FRAMES = 2**62
 
 
 @dataclass
 class Level:
-    """How loud the samples of a file are, before any is clipped. Full scale is 1."""
+    """Measures how loud the samples of a file are before they are clipped. Full scale is 1."""
 
     samples: int = 0  # of all channels
-    beyond: int = 0  # samples whose magnitude is over full scale
+    beyond: int = 0  # samples whose magnitude exceeds full scale
     peak: float = 0.0  # largest magnitude
 
     def add(self, block: Samples) -> None:
-        """Take in one block of finite float32[frames, channels]."""
+        """Add one block of finite samples, float32[frames, channels]."""
         magnitude = np.abs(block)
         self.samples += magnitude.size
         self.beyond += int(np.count_nonzero(magnitude > 1.0))
@@ -58,26 +58,26 @@ class Level:
 
     @property
     def share_beyond(self) -> float:
-        """Share of the samples that are beyond full scale, 0 to 1."""
+        """Return the share of the samples that exceed full scale, 0 to 1."""
         return self.beyond / self.samples if self.samples else 0.0
 
 
 class _ToTheEnd(soundfile.SoundFile):  # type: ignore[misc]
-    """Reads until nothing comes, where soundfile would stop at the header's number of frames and seek after each block."""
+    """Reads to the end of the data; soundfile would stop at the header's number of frames, and seek after each block."""
 
     def seekable(self) -> bool:
         return False
 
 
-# A decoder, and what it reads from.
+# A decoder, and the file it reads from.
 _Decoder = tuple[soundfile.SoundFile, StreamFile]
 
 
 class AudioFile:
-    """An audio file read in blocks of float32[frames, channels]; full scale is 1. Raises MediaError.
+    """Reads an audio file in blocks of float32[frames, channels]; full scale is 1.
 
-    Every sample that the file holds is read. A file that was cut off, or whose header does not account for what follows it, is
-    an error and not a short recording.
+    Every sample in the file is read. A file that was cut off, or whose header does not agree with the data after it, raises
+    MediaError; it is not read as a shorter recording.
     """
 
     def __init__(self, source: Path | BinaryIO) -> None:
@@ -100,16 +100,16 @@ class AudioFile:
 
     @property
     def sample_rate(self) -> int:
-        """Hz."""
+        """Return the sample rate in Hz."""
         return self._rate
 
     @property
     def channels(self) -> int:
-        """Number of channels."""
+        """Return the number of channels."""
         return self._channels
 
     def blocks(self) -> Iterator[Samples]:
-        """The whole file, a block at a time."""
+        """Yield the whole file, one block at a time. Raises MediaError if it is damaged, empty, or changed while it is read."""
         read = 0
         for stream in self._streams:
             decoder, self._first = self._first or self._decoder(stream), None
@@ -131,9 +131,9 @@ class AudioFile:
             while len(block := _block(decoder, file, frames, before + read)):
                 read += len(block)
                 yield block
-            wanted = max(stream.least_frames, decoder.frames if decoder.frames < _UNKNOWN_FRAMES else 0)
-        if read < wanted:
-            raise MediaError(f"the file ends after {before + read} of {before + wanted} frames", offset=before + read)
+            expected = max(stream.min_frames, decoder.frames if decoder.frames < _UNKNOWN_FRAMES else 0)
+        if read < expected:
+            raise MediaError(f"the file ends after {before + read} of {before + expected} frames", offset=before + read)
 
     def _decoder(self, stream: Stream) -> _Decoder:
         file = StreamFile(self._source, stream)
@@ -150,12 +150,12 @@ class AudioFile:
 
 
 def _block(decoder: soundfile.SoundFile, file: StreamFile, frames: int, offset: int) -> Samples:
-    """The next block, empty at the end. offset: frames that were read before."""
+    """Return the next block, which is empty at the end. offset: number of frames that were read before."""
     try:
         block: Samples = decoder.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        what = "decoding" if file.error is None else "reading"
-        raise MediaError(f"{what} failed after {offset} frames ({_reason(file.error or error)})", offset=offset) from error
+        step = "decoding" if file.error is None else "reading"
+        raise MediaError(f"{step} failed after {offset} frames ({_reason(file.error or error)})", offset=offset) from error
     if file.error is not None:
         raise MediaError(f"reading failed after {offset} frames ({_reason(file.error)})", offset=offset) from file.error
     if not np.isfinite(block).all():
@@ -164,7 +164,7 @@ def _block(decoder: soundfile.SoundFile, file: StreamFile, frames: int, offset: 
 
 
 def _state(file: BinaryIO) -> tuple[int, int] | None:
-    """Size and time of change of a file on a disk; None for bytes in memory."""
+    """Return the size in bytes and the modification time in ns of a file on disk; None for bytes in memory."""
     try:
         status = os.fstat(file.fileno())
     except OSError:
@@ -178,12 +178,15 @@ def _reason(error: Exception) -> str:
 
 
 class Resampler:
-    """Streaming sample-rate conversion (soxr, high quality) of float32[frames, channels]; a pass-through at equal rates."""
+    """Converts the sample rate of a stream of float32[frames, channels] (soxr, high quality); equal rates change nothing.
+
+    Raises MediaError if the rates differ by more than a factor of MAX_RATIO.
+    """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
         if max(source_rate, target_rate) > MAX_RATIO * min(source_rate, target_rate):
             raise MediaError(
-                f"the file's {source_rate} Hz cannot be brought to the model's {target_rate} Hz: the rates differ by more "
+                f"the file's {source_rate} Hz cannot be resampled to the model's {target_rate} Hz: the rates differ by more "
                 f"than a factor of {MAX_RATIO}"
             )
         self._stream = None
@@ -191,19 +194,19 @@ class Resampler:
             self._stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ")
 
     def push(self, block: Samples, last: bool = False) -> Samples:
-        """Convert one block; with `last`, also what the filter still holds."""
+        """Convert one block, and return samples in [-1, 1]. With `last`, also return the samples still in the filter."""
         converted = block if self._stream is None else self._stream.resample_chunk(block, last=last)
-        # The model takes [-1, 1]. What of the file is beyond is counted in its Level; a filter's overshoot is not the file's.
+        # The model takes [-1, 1]. Level counts the file's samples beyond full scale; not the overshoot of the filter.
         return np.clip(converted, -1.0, 1.0)
 
 
 def windows_of(
     source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None
 ) -> Iterator[tuple[WindowFormat, Window]]:
-    """Every window of an audio file in each of the formats, from decoding it once. Raises MediaError.
+    """Decode an audio file once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
-    Within one format windows come in order of position, and channel by channel within each position. Samples beyond full scale
-    are clipped to [-1, 1]; `level` takes note of them.
+    The windows of one format are in order of position, and channel by channel at each position. Samples beyond full scale are
+    clipped to [-1, 1]; `level` counts them.
     """
     with AudioFile(source) as audio:
         level = level or Level()
@@ -219,7 +222,7 @@ def windows_of(
                     yield format, window
         for format, windower in windowers.items():
             if windower.is_empty:
-                held = f"{level.samples // audio.channels} samples at {audio.sample_rate} Hz"
-                raise MediaError(f"the recording holds {held}, less than one at the model's {format.sample_rate} Hz")
+                actual = f"{level.samples // audio.channels} samples at {audio.sample_rate} Hz"
+                raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
             for window in windower.finish():
                 yield format, window

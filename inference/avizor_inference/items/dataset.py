@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.errors import DatasetError
-from avizor_inference.items.audio import AUDIO_SUFFIXES
 from avizor_inference.items.files import name_of
 from avizor_inference.items.find_files import LeftOut, find_files
-from avizor_inference.items.images import IMAGE_SUFFIXES
 from avizor_inference.items.source_rule import SourceRule
-
-# Suffixes of the files that a folder is searched for, by the modality of the model.
-SUFFIXES = {"audio": AUDIO_SUFFIXES, "image": IMAGE_SUFFIXES}
 
 
 @dataclass(frozen=True)

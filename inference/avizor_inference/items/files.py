@@ -1,4 +1,4 @@
-"""Files of a dataset: opened only if they are files, named in text that can be turned back into a path."""
+"""Open the files of a dataset only if they are regular files, and write their paths as valid Unicode text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from avizor_inference.errors import MediaError
 
-# A name that is not UTF-8 is written as these and its bytes, percent-encoded.
+# A name that is not UTF-8 is written as this prefix and its bytes, percent-encoded.
 _BYTES = "bytes:"
-# What a percent-encoded path keeps as it is, besides letters and digits.
+# Characters that percent-encoding leaves unchanged, besides letters and digits.
 _KEPT = "/ !#$&'()*+,;=@[]{}^~:"
 
 _KINDS = (
@@ -25,13 +25,16 @@ _KINDS = (
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to be read. Raises MediaError for what is none, or cannot be opened; never waits for a pipe."""
+    """Open a file for reading; the caller closes it. Never waits for a pipe.
+
+    Raises MediaError if the path is not a regular file, or cannot be opened.
+    """
     try:
-        if reason := _no_file(path.stat().st_mode):
+        if reason := _other_kind(path.stat().st_mode):
             raise MediaError(f"not a file but {reason}")
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         file = open(descriptor, "rb")  # noqa: SIM115, PTH123 - the caller closes it
-        if reason := _no_file(os.fstat(descriptor).st_mode):  # it may have been put there in between
+        if reason := _other_kind(os.fstat(descriptor).st_mode):  # the path may have been replaced in between
             file.close()
             raise MediaError(f"not a file but {reason}")
     except OSError as error:
@@ -39,7 +42,8 @@ def open_file(path: Path) -> BinaryIO:
     return file
 
 
-def _no_file(mode: int) -> str:
+def _other_kind(mode: int) -> str:
+    """Return what it is, if it is not a regular file; an empty string for a file."""
     if stat.S_ISDIR(mode):
         return "a folder that cannot be listed; see its permissions"
     return next((name for test, name in _KINDS if test(mode)), "")
@@ -52,10 +56,10 @@ def _not_opened(path: Path, error: OSError) -> str:
 
 
 def name_of(path: str) -> str:
-    """A path, or a part of one, as text that is valid Unicode: itself, or `bytes:` and its bytes percent-encoded.
+    """Return a path, or a part of one, as valid Unicode: unchanged, or `bytes:` followed by its percent-encoded bytes.
 
-    Names on disks are bytes. One that is not UTF-8 (from an old memory card) comes into Python with lone surrogates, which no
-    Parquet, JSON or gRPC takes. `path_of` turns it back.
+    File names on disk are bytes. Python reads a name that is not UTF-8 (from an old memory card) as a text with lone
+    surrogates, which Parquet, JSON and gRPC do not accept. `path_of` returns the original path.
     """
     try:
         path.encode()
@@ -65,5 +69,5 @@ def name_of(path: str) -> str:
 
 
 def path_of(name: str) -> Path:
-    """The path that `name_of` wrote."""
+    """Return the path that `name_of` wrote as this text."""
     return Path(os.fsdecode(unquote_to_bytes(name.removeprefix(_BYTES)))) if name.startswith(_BYTES) else Path(name)

@@ -1,4 +1,4 @@
-"""Find the files of a folder: which are listed, in which order, and what is left out."""
+"""Find the files below a folder: decide which ones are listed and in which order, and count those that are left out."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 # Longer "suffixes" are parts of names, as in `recording.2024-05-01`.
 _LONGEST_SUFFIX = 6
 
-# By so many ways a folder may be reached. Folders that hold links to each other are reached by more ways than can be counted.
+# A folder may be reached by at most this number of paths. Folders with links to each other can be reached by endlessly many.
 _MOST_VISITS = 1000
 
 
 class LeftOut:
-    """Counts what a listing leaves out: by suffix, and what is hidden."""
+    """Counts the files that a listing leaves out, by suffix, and the hidden files and folders."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
     def add(self, path: Path) -> None:
-        """Count one file, or one hidden folder."""
+        """Count a file, or a hidden folder."""
         suffix = path.suffix.lower()
         if path.name.startswith("."):
             kind = "hidden"
@@ -36,17 +36,18 @@ class LeftOut:
         self.counts[kind] += 1
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items(), key=lambda each: (-each[1], each[0])))
+        by_count = sorted(self.counts.items(), key=lambda kind_and_count: (-kind_and_count[1], kind_and_count[0]))
+        return ", ".join(f"{count} {kind}" for kind, count in by_count)
 
 
 def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None = None) -> Iterator[Path]:
-    """Files below `folder` of these suffixes (of either case), in an order that is the same everywhere. Raises OSError.
+    """Yield the files below `folder` that have one of these suffixes (in either case), in the same order on every machine.
 
-    Hidden files and folders are left out; linked folders are followed, but not into themselves. What is left out is counted in
-    `left_out`. A folder further down that cannot be listed, and what cannot be looked at, comes as if it were a file, so that
-    reading it says why.
+    Hidden files and folders are left out. Links to folders are followed, except into a folder that contains the link. Files
+    that are left out are counted in `left_out`. A subfolder that cannot be listed, and a path that cannot be examined, is
+    yielded like a file, so that reading it reports the cause. Raises OSError.
     """
-    # What is left of each folder on the way down, and the folders above it: folders may be nested deeper than calls may.
+    # A stack of the remaining paths of each open folder, and the folders above it. Folders may be nested deeper than calls.
     open_folders = [(_listing(folder), frozenset({folder.resolve()}))]
     visits: Counter[Path] = Counter()
     while open_folders:
@@ -85,7 +86,7 @@ def _count(left_out: LeftOut | None, path: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool | None:
-    """Whether a folder lies at a path; None where it cannot be told. A link that leads nowhere is told by its name: no."""
+    """Return whether the path is a folder; None if that cannot be found out. A broken link is not a folder."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except OSError as error:

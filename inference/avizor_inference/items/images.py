@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.inputs import ImageInput
 
 # Pillow's mode for a number of channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 # What is read. Pillow knows forty more, and hands some of them to other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"])
 
 # A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
 MAX_PIXELS = 64_000_000
 
 
-def decode_image(source: bytes | BinaryIO, spec: ImageInput) -> NDArray[np.uint8]:
-    """uint8[height, width, channels], resized (bilinear, antialiased) if need be. Raises MediaError.
+class PixelShape(Protocol):
+    """The picture that a model takes, as an ImageInput says it. height, width: in pixels."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def decode_image(source: bytes | BinaryIO, spec: PixelShape) -> NDArray[np.uint8]:
+    """Return uint8[height, width, channels], resized (bilinear, antialiased) if need be. Raises MediaError.
 
     A file of several pictures (an animation, pages) is refused: one of them is not the whole.
     """

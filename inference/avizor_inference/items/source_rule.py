@@ -1,4 +1,4 @@
-"""Where a recording came from: the name under which calibration and metrics are kept."""
+"""Find the source of a file: the name, of a machine for example, under which calibration and metrics are kept."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DEFAULT_SOURCE = "default"
 
 @dataclass(frozen=True)
 class SourceRule:
-    """Tells the source from a file's path relative to the dataset's folder, with `/` between its parts.
+    """Derives the source from a file's path relative to the dataset's folder, with `/` between its parts.
 
-    pattern: a regular expression searched in the path; its first group is the source. Without one the source is the first
-    folder of the path. A path that gives none is of the source `default`.
+    pattern: a regular expression that is searched in the path; its first group is the source. If it is empty, the source is the
+    first folder of the path. A path without a source has the source `default`.
     """
 
     pattern: str = ""
@@ -35,7 +35,7 @@ class SourceRule:
         object.__setattr__(self, "_compiled", compiled)
 
     def source_of(self, relative: PurePath) -> str:
-        """The source of the file at `relative`: valid Unicode, whatever the name on the disk (`files.name_of`)."""
+        """Return the source of the file at `relative` as valid Unicode, whatever its name on disk (`files.name_of`)."""
         if self._compiled:
             match = self._compiled.search(relative.as_posix())
             return name_of((match.group(1) if match else None) or DEFAULT_SOURCE)

@@ -1,4 +1,4 @@
-"""Cutting sound into the windows that a model sees at once. numpy only."""
+"""Cut sound into windows, each of which is one input of a model. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avizor_inference.arrays import Samples
 
 @dataclass(frozen=True)
 class WindowFormat:
-    """How a model wants its sound cut."""
+    """Describes how sound is cut for a model."""
 
     sample_rate: int  # Hz
     window: int  # samples
@@ -21,19 +21,19 @@ class WindowFormat:
 
 
 class Window(NamedTuple):
-    """One window of one channel."""
+    """Holds one window of one channel."""
 
     channel: int
     start_sample: int  # at the model's sample rate
     samples: Samples  # float32[window_samples] in [-1, 1]
-    length: int  # samples that are sound; the rest, in a recording shorter than a window, is zeros
+    length: int  # samples of sound; the rest is zeros, if the recording is shorter than a window
 
 
 class Windower:
     """Cuts a stream of float32[frames, channels] into the windows of a format.
 
-    The last window is moved back to end with the recording, so that every sample is covered and none is made up; only a
-    recording shorter than one window is filled with zeros at its end.
+    The last window is moved back to end with the recording, so that every sample is in a window and none is invented. Only a
+    recording shorter than one window is padded with zeros at its end.
     """
 
     def __init__(self, format: WindowFormat, channels: int) -> None:
@@ -45,23 +45,23 @@ class Windower:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no sample has come yet."""
+        """Return whether no sample has been pushed yet."""
         return self._end == 0
 
     def push(self, block: Samples) -> Iterator[Window]:
-        """Windows that are complete with this block of float32[frames, channels]."""
+        """Yield the windows that this block, float32[frames, channels], completes."""
         self._kept = np.concatenate([self._kept, block])
         self._end += len(block)
         while self._next + self._window <= self._end:
             yield from self._cut(self._next, self._window)
             self._next += self._hop
-        # A whole window stays, for the last one to be moved back into.
+        # Keep the samples of one whole window, because the last window may be moved back into them.
         drop = max(0, min(self._next, self._end - self._window) - self._kept_from)
         self._kept = self._kept[drop:]
         self._kept_from += drop
 
     def finish(self) -> Iterator[Window]:
-        """The window that covers what is left, if anything is."""
+        """Yield the windows, one for each channel, that cover the remaining samples, if there are any."""
         covered = self._next - self._hop + self._window if self._next else 0
         if self._end > covered:
             yield from self._cut(max(0, self._end - self._window), min(self._end, self._window))

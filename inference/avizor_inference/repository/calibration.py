@@ -1,4 +1,4 @@
-"""Scores of normal recordings that a model was not trained on: new recordings are compared with them (judge.py).
+"""Scores of normal recordings that a model was not trained on: new recordings are compared with them (anomaly/p_values.py).
 
 The file contains the score of every window, by source. Recordings that are shorter than the model's window, and therefore are
 filled up with zeros, are in a separate list.

@@ -11,7 +11,8 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
-from avizor_inference.items.inputs import InputSpec, TensorSpec
+from avizor_inference.items.inputs import InputSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.reports import ParityReport, VariantReport
 from avizor_inference.strict_json import Strict, validation_message
 

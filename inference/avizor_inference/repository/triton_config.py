@@ -9,7 +9,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import RepositoryError
-from avizor_inference.items.inputs import DType
+from avizor_inference.items.tensor_spec import DType
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"

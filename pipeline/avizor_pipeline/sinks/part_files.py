@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from avizor_inference.digests import digest_of, sha256_of_file
-from avizor_inference.durable_files import give_name, make_folder, temporary_name, write_text
+from avizor_inference.durable_files import flush_and_rename, make_folder, temporary_name, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
@@ -105,7 +105,7 @@ class PartWriter:
                 with self._writing(path):
                     self._writers[table].close()
                     digests[str(path.relative_to(self._out))] = sha256_of_file(self._temporary[table])
-                    give_name(self._temporary[table], path)
+                    flush_and_rename(self._temporary[table], path)
         return digests
 
     def commit(self, commit: Commit) -> None:

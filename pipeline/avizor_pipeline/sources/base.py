@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.decode import Content
 from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.kinds.base import Content
 
 
 class Source(Protocol):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from avizor_inference.items.dataset import SUFFIXES, Entry, list_dataset
-from avizor_inference.items.decode import Content, SoundFile
+from avizor_inference.items.dataset import Entry, list_dataset
 from avizor_inference.items.files import path_of
 from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.kinds.base import Content
 from avizor_inference.items.source_rule import SourceRule
 
 
@@ -20,7 +21,7 @@ class FolderSource:
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source."""
-        return list_dataset(self._roots, SUFFIXES["audio"], self._rule, left_out)
+        return list_dataset(self._roots, SoundFile.suffixes, self._rule, left_out)
 
     def open(self, entry: Entry) -> Content:
         """See Source."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avizor_inference.durable_files import give_name, temporary_name
+from avizor_inference.durable_files import flush_and_rename, temporary_name
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry
 
@@ -29,7 +29,7 @@ def write_listing(out: Path, entries: Iterable[Entry]) -> None:
         while group := list(islice(remaining, _ROW_GROUP)):
             rows = [{"uri": entry.uri, "size": entry.size, "modified_ns": entry.modified_ns} for entry in group]
             writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
-    give_name(temporary, out / LISTING_FILE)
+    flush_and_rename(temporary, out / LISTING_FILE)
 
 
 def changes_since(out: Path, entries: Iterable[Entry]) -> str:

@@ -1,4 +1,4 @@
-"""Recordings for batch jobs, what an undisturbed run over them writes, and a Pushgateway."""
+"""Provide recordings for batch jobs, the results of an undisturbed run over them, and a Pushgateway."""
 
 from __future__ import annotations
 

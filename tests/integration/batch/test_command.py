@@ -1,4 +1,4 @@
-"""The batch job as a user runs it: the real command, real files, real worker processes."""
+"""The batch command works as users run it: real files, real worker processes."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_unreadable_files_become_dead_letters_and_the_job_goes_on(data: Path, mo
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--alpha", "0.001"], "needs at least 999 normal recordings and the calibration of 'normal' has 60"),
+        (["--alpha", "0.001"], "needs at least 999 normal items and the calibration of 'normal' has 60"),
         (["--alpha", "2"], "--alpha 2 is not between 0 and 1"),
         (["--model", "digits"], "model 'digits' takes image, and this job streams audio; use avizor serve"),
         (["--model", "nothing"], "no model named 'nothing'"),

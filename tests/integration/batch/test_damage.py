@@ -1,4 +1,4 @@
-"""Results and inputs that are changed from outside: damaged shards are done again, missing files are reported."""
+"""Results and inputs that change from outside: damaged shards are computed again, missing files are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or limited, and names they do not take: each is one sentence, and a job goes on."""
+"""Disks that are full, read-only or limited, and invalid names: each gives a one-sentence error, and the job can be resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch job over a folder as folders are: files of every kind, lying headers, odd names. One file costs itself alone."""
+"""A batch job over a realistic folder: files of every kind, wrong headers, odd names. A bad file affects only itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import soundfile
 from integration.jobs import batch, query
 from support.sounds import SAMPLE_RATE, tone, write_wav
 
-from avizor_inference.items.audio import AUDIO_SUFFIXES
+from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
 from avizor_inference.items.files import path_of
 
 SECONDS = 3 * 4096 / SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""Processes that are killed, and jobs that meet in one folder: nothing is lost, doubled or left running."""
+"""Killed processes, and two jobs in one folder: nothing is lost, doubled or left running."""
 
 from __future__ import annotations
 

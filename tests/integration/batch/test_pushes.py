@@ -1,4 +1,4 @@
-"""What the Pushgateway is told of a job, however it ends; a dry run ends alike and tells nothing."""
+"""A job pushes its result to the Pushgateway however it ends; a dry run has the same exit codes and pushes nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def taken_port() -> str:
         ("empty", [], 1, "no audio files"),
         ("few", ["--models", "nowhere"], 1, "is not a folder"),
         ("few", ["--model", "gone"], 1, "no model named 'gone'"),
-        ("few", ["--alpha", "0.001"], 1, "needs at least 999 normal recordings"),
+        ("few", ["--alpha", "0.001"], 1, "needs at least 999 normal items"),
         ("few", ["--alpha", "7"], 1, "--alpha 7 is not between 0 and 1"),
         ("few", ["--engine", "triton://127.0.0.1:1"], 1, "is away"),
         ("few", ["--engine", "tensorrt"], 1, "engine 'tensorrt' is not known"),

@@ -1,4 +1,4 @@
-"""Signals, terminals and `timeout`: a job that is stopped says so, is pushed, and can be resumed."""
+"""Signals, terminals and `timeout`: a job that is stopped reports it, pushes its exit code, and can be resumed."""
 
 from __future__ import annotations
 

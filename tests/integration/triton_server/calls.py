@@ -1,4 +1,4 @@
-"""Inference requests as they go over the wire, and what comes back."""
+"""Build inference requests as protobuf messages, and read the responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server with all models that load, and a repository to change."""
+"""Provide a server with all models that load, and a repository that tests can change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models made by hand, each for one thing that a server must do."""
+"""Build small ONNX models, each for one feature of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running server leaves in the operating system: processes and shared memory."""
+"""Find the processes and the shared memory of a running server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triton as tests start it answers rightly, shares runs, and reports errors with their codes."""
+"""The Triton of the tests gives correct results, batches requests, and reports errors with their codes."""
 
 from __future__ import annotations
 

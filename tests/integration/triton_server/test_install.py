@@ -1,4 +1,4 @@
-"""Triton is installed once, whole, and by an interpreter that can run it."""
+"""Triton is installed once, completely, and with a Python that can run it."""
 
 from __future__ import annotations
 

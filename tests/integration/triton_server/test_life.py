@@ -1,4 +1,4 @@
-"""A server is started, stopped and killed, and leaves nothing behind."""
+"""A server can be started, stopped and killed, and leaves nothing behind."""
 
 from __future__ import annotations
 

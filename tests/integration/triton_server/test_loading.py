@@ -1,4 +1,4 @@
-"""Models that Triton loads, and models that it refuses with the reason."""
+"""Triton loads valid models, and refuses others with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process with limits that gives damaged files to the readers of files from elsewhere, and prints what became of each.
+"""Give damaged files to the readers of untrusted files, in a process with limits, and print the outcome of each.
 
     python fuzz_reader.py FOLDER SEED COUNT
 

@@ -1,4 +1,4 @@
-"""A process that publishes or tunes as often as it is told to, and each time dies where it is told to; torch is not loaded.
+"""Publish or tune as often as standard input says, and die each time at the given event; torch is not loaded.
 
     python killed_publisher.py SOURCE MODELS
 

@@ -1,23 +1,23 @@
-"""description/front_end_table.py: the front end as a card shows it."""
+"""front_ends/kinds/: the front end as a model card shows it."""
 
-from avizor_export.description.front_end_table import front_end_table
+from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.inputs import CategoryColumn, LogMelFrontEnd, NumberColumn, TableFrontEnd, TableInput
 
 
 def test_images() -> None:
-    rows = front_end_table(parse_input("image:height=8,width=8,channels=2,mean=0.5/0.25,std=0.125"))
+    rows = front_end_of(parse_input("image:height=8,width=8,channels=2,mean=0.5/0.25,std=0.125")).table()
     assert rows[1:] == [("0", "0.5", "0.125"), ("1", "0.25", "0.125")]
 
 
 def test_sound_shows_every_parameter() -> None:
     sound = "audio:sample_rate=8000,window_samples=800,hop_samples=800"
     spec = parse_input(f"{sound},n_fft=256,hop_length=80,n_mels=2,mean=-3/-2.5,win_length=9")
-    rows = {row[0]: row[1] for row in front_end_table(spec)}
+    rows = {row[0]: row[1] for row in front_end_of(spec).table()}
     assert set(rows) - {"log-mel", "band, Hz"} == set(LogMelFrontEnd.model_fields) - {"kind", "f_min", "f_max"}
     assert (rows["band, Hz"], rows["window"], rows["std"]) == ("0 to 4000", "hann", "1")
     assert rows["mean"].startswith("-3 to -2.5, one for each of 2 bands")
-    rows = {row[0]: row[1] for row in front_end_table(parse_input(f"{sound},n_fft=256,hop_length=80,n_mels=2"))}
+    rows = {row[0]: row[1] for row in front_end_of(parse_input(f"{sound},n_fft=256,hop_length=80,n_mels=2")).table()}
     assert rows["win_length"] == "256"
 
 
@@ -26,11 +26,11 @@ def test_tables() -> None:
         NumberColumn(name="amount", fill=10, lower=0, scale="log1p", mean=3, std=2),
         CategoryColumn(name="country", categories=tuple("abcdefghijkl")),
     )
-    assert front_end_table(TableInput(front_end=TableFrontEnd(columns=columns)))[1:] == [
+    assert front_end_of(TableInput(front_end=TableFrontEnd(columns=columns))).table()[1:] == [
         ("amount", "10", "0..", "log1p", "3", "2"),
         ("country", "all 0", "", "12 names: a, b, c, d, e, f, g, h, i, j, ...", "", ""),
     ]
 
 
 def test_a_tensor_has_none() -> None:
-    assert front_end_table(parse_input("tensor:item_shape=3")) == []
+    assert front_end_of(parse_input("tensor:item_shape=3")).table() == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_inference.items.inputs import AudioInput, ImageFrontEnd, ImageInput, LogMelFrontEnd

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avizor_export.front_ends.warnings import front_end_warnings
+from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
 from avizor_inference.items.inputs import AudioInput, ImageInput, TensorInput
@@ -34,7 +34,7 @@ def test_a_description_is_read_from_text_and_from_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video:fps=3", "'video' is no modality; begin with image:, audio:, table: or tensor:"),
+        ("video:fps=3", "'video' is not a modality; begin with image:, audio:, table: or tensor:"),
         ("image:height=8,width=8,channels=1,height=16", "'height' is given twice"),
         (
             "audio:sample_rate=8000,window_samples=800,hop_samples=80,n_fft=256,hop_length=80,n_mels=9,f_max=5000",
@@ -103,6 +103,6 @@ def test_wrong_json_descriptions_name_the_field(tmp_path: Path, text: str, messa
     ],
 )
 def test_a_front_end_that_is_probably_not_meant_has_one_warning(text: str, warning: str | None) -> None:
-    warnings = list(front_end_warnings(parse_input(text)))
+    warnings = list(front_end_of(parse_input(text)).warnings())
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]

@@ -1,4 +1,4 @@
-"""front_ends/table_scaling.py, data/table_data.py and items/table_rows.py.
+"""front_ends/table_scaling.py, data/table_data.py and items/kinds/table.py.
 
 Rows of named columns: the front end against its definition, the constants from training rows, and the ways rows come in.
 """
@@ -20,14 +20,14 @@ from pydantic import ValidationError
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.constants import fit_constants
+from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError, InvalidInput
 from avizor_inference.items.inputs import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.kinds.table import encode_row
 from avizor_inference.items.source_rule import SourceRule
-from avizor_inference.items.table_rows import encode_row
 
 NAN = math.nan
 

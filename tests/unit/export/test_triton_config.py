@@ -14,7 +14,7 @@ from avizor_export.triton_config.fields_text import ENGINE_CACHE, config_text
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings, serving_of, with_options
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import ExportError
-from avizor_inference.items.inputs import TensorSpec
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Precision
 from avizor_inference.repository.onnx_graph import Graph, GraphTensor
 

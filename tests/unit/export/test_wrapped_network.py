@@ -1,6 +1,6 @@
-"""graph/wrapped.py.
+"""graph/wrapped_network.py.
 
-What goes into the graph of a user's network: its taps, what is refused, and that the network is given back as it was.
+The parts of a user's network in the graph: its taps, refusals, and that the network is unchanged afterwards.
 """
 
 from __future__ import annotations

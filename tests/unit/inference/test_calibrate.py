@@ -1,4 +1,4 @@
-"""Calibration: normal recordings are scored by the real engine, and kept by source and by length."""
+"""anomaly/calibrate.py: normal items are scored by the real engine, and kept by source and by length."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_a_calibration_names_the_model_that_made_it(engine: EmbeddedEngine) -> N
 
 
 def test_no_recordings_are_refused(engine: EmbeddedEngine) -> None:
-    with pytest.raises(CalibrationError, match="no recordings to calibrate with; give normal ones"):
+    with pytest.raises(CalibrationError, match="no items to calibrate with; pass normal ones"):
         calibrate(engine, MODEL, [], CPU)
 
 
 def test_a_recording_without_a_finite_score_is_named(engine: EmbeddedEngine) -> None:
     huge = np.full((1, 3), 3e38, dtype=np.float32)
-    with pytest.raises(CalibrationError, match=r"normal recording 1 \(counted from 0, source 'b'\)"):
+    with pytest.raises(CalibrationError, match=r"normal item 1 \(counted from 0, source 'b'\)"):
         calibrate(engine, MODEL, [NormalRecording("a", transfers(1)), NormalRecording("b", huge)], CPU)

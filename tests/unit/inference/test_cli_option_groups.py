@@ -1,4 +1,4 @@
-"""option_groups.py: help texts with the options under headings."""
+"""cli_option_groups.py: help texts with the options under headings."""
 
 from __future__ import annotations
 

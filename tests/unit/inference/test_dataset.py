@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from avizor_inference.errors import DatasetError
-from avizor_inference.items.dataset import SUFFIXES, list_dataset
+from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.kinds.image import ImageFile
 from avizor_inference.items.source_rule import SourceRule
 
 
@@ -24,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_files_come_in_one_order_with_source_size_and_time(folder: Path) -> None:
-    entries = list(list_dataset([folder], SUFFIXES["audio"]))
+    entries = list(list_dataset([folder], SoundFile.suffixes))
     assert [(entry.uri, entry.source) for entry in entries] == [
         (str(folder / "a/one.wav"), "a"),
         (str(folder / "b/two.wav"), "b"),
@@ -35,26 +37,26 @@ def test_files_come_in_one_order_with_source_size_and_time(folder: Path) -> None
 
 def test_what_is_left_out_is_counted(folder: Path) -> None:
     left_out = LeftOut()
-    list(list_dataset([folder], SUFFIXES["audio"], left_out=left_out))
+    list(list_dataset([folder], SoundFile.suffixes, left_out=left_out))
     assert dict(left_out.counts) == {".txt": 1, "hidden": 1}
 
 
 def test_a_file_that_is_named_itself_is_listed_whatever_its_suffix(folder: Path) -> None:
-    (entry,) = list_dataset([folder / "a/notes.txt"], SUFFIXES["audio"])
+    (entry,) = list_dataset([folder / "a/notes.txt"], SoundFile.suffixes)
     assert (entry.path, entry.source) == (folder / "a/notes.txt", "default")
 
 
 def test_a_rule_tells_the_source(folder: Path) -> None:
-    sources = [entry.source for entry in list_dataset([folder], SUFFIXES["audio"], SourceRule(r"(one|two)"))]
+    sources = [entry.source for entry in list_dataset([folder], SoundFile.suffixes, SourceRule(r"(one|two)"))]
     assert sources == ["one", "two", "default"]
 
 
 def test_a_link_that_leads_nowhere_is_listed_so_that_reading_it_says_why(folder: Path) -> None:
     (folder / "a/gone.wav").symlink_to("nowhere")
-    entry = next(entry for entry in list_dataset([folder], SUFFIXES["audio"]) if entry.path.name == "gone.wav")
+    entry = next(entry for entry in list_dataset([folder], SoundFile.suffixes) if entry.path.name == "gone.wav")
     assert (entry.size, entry.modified_ns) == (0, 0)
 
 
 def test_a_root_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere does not exist; give a folder of files, or one file"):
-        list(list_dataset([tmp_path / "nowhere"], SUFFIXES["image"]))
+        list(list_dataset([tmp_path / "nowhere"], ImageFile.suffixes))

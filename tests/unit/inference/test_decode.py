@@ -14,18 +14,12 @@ from support.tables import TRANSFER
 
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
-from avizor_inference.items.decode import (
-    Content,
-    ImageFile,
-    SoundFile,
-    Span,
-    TableRow,
-    TensorBytes,
-    content_of_file,
-    decode_item,
-    stream_rows,
-)
+from avizor_inference.items.decode import content_of_file, decode_item, stream_rows
 from avizor_inference.items.inputs import ImageInput, InputSpec, TensorInput
+from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.kinds.base import Content, Span, TensorBytes
+from avizor_inference.items.kinds.image import ImageFile
+from avizor_inference.items.kinds.table import TableRow
 
 IMAGE = ImageInput(height=4, width=6, channels=3)
 VECTOR = TensorInput(name="features", item_shape=(3,))

@@ -1,4 +1,4 @@
-"""durable_files.py: a reader sees a file as it was, or as it is now."""
+"""durable_files.py: a reader sees a file either before or after a change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""items/files.py: what may lie in a folder besides good files: found by one rule, counted if left out, never waited for."""
+"""items/files.py and find_files.py: other things than good files in a folder are found, counted, and never waited for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.audio import AUDIO_SUFFIXES, AudioFile
+from avizor_inference.items.audio import AudioFile
+from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
 from avizor_inference.items.files import name_of, open_file, path_of
 from avizor_inference.items.find_files import LeftOut, find_files
 from avizor_inference.items.source_rule import SourceRule

@@ -18,8 +18,8 @@ from avizor_inference.items.inputs import (
     TableFrontEnd,
     TableInput,
     TensorInput,
-    TensorSpec,
 )
+from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.strict_json import Strict, validation_message
 
@@ -64,6 +64,20 @@ def test_the_modality_tells_the_kind_of_input(fields: dict[str, Any], kind: type
         kind.model_validate({name: value for name, value in fields.items() if name != "modality"}).model_dump()["modality"]
         == fields["modality"]
     )
+
+
+def test_an_error_is_told_of_the_kind_that_was_meant() -> None:
+    for fields, says in (
+        ({"modality": "video"}, "modality: 'video' is none of 'image', 'audio', 'table', 'tensor'"),
+        ({"modality": "tensor"}, "tensor.item_shape: is missing"),
+        ({"modality": "table", "front_end": {"columns": [{"kind": "text"}]}},
+         "table.front_end.columns.0.kind: 'text' is none of 'number', 'category'"),
+        ({"modality": "table", "front_end": {"columns": [{"kind": "number"}]}},
+         "table.front_end.columns.0.number.name: is missing"),
+    ):  # fmt: skip
+        with pytest.raises(ValidationError) as caught:
+            TypeAdapter(InputSpec).validate_python(fields)
+        assert validation_message(caught.value) == says
 
 
 @pytest.mark.parametrize(

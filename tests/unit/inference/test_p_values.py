@@ -1,4 +1,4 @@
-"""anomaly/judge.py: p-values by hand, which recordings they come from, and what an alpha needs."""
+"""anomaly/p_values.py: p-values by hand, the sources they come from, and the number of items that an alpha needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from support.calibrations import Recordings, calibration
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.p_values import Judge, recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.p_values import Judge, PValue, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED
 
@@ -74,7 +74,9 @@ def test_short_recordings_are_compared_with_short_ones_only() -> None:
 def test_a_kind_of_recordings_that_the_calibration_lacks_has_no_p_value() -> None:
     with pytest.raises(CalibrationError, match=r"the calibration has no recordings shorter than the model's window$"):
         judge(a=[[1.0]]).item_p_value("a", 1.0, is_short=True)
-    with pytest.raises(CalibrationError, match=r"the calibration has no recordings at least as long as the model's window$"):
+    with pytest.raises(
+        CalibrationError, match=r"the calibration has only recordings that are shorter than the model's window$"
+    ):
         judge(short={"a": [[1.0]]}).window_p_values("a", np.array([1.0]))
 
 
@@ -87,12 +89,12 @@ def test_recordings_of_each_kind_are_counted_over_all_sources() -> None:
 def test_a_score_that_is_no_number_is_the_most_unusual() -> None:
     by_many = judge(a=[[1.0]] * 99)
     for odd in (np.nan, np.inf):
-        assert p_value(by_many, "a", [odd]) == 1 / 100
+        assert p_value(by_many, "a", [odd]) == by_many.item_p_value("a", odd).value == 1 / 100
         assert by_many.window_p_values("a", np.array([odd]))[0][0] == 1 / 100
 
 
 def test_an_alpha_that_cannot_be_supported_is_refused_with_one_that_can() -> None:
-    with pytest.raises(CalibrationError, match=r"at least 99 normal recordings .* has 50; use alpha 0.02 or more"):
+    with pytest.raises(CalibrationError, match=r"at least 99 normal items .* has 50; use alpha 0.02 or more"):
         require_alpha(calibration({"a": [[1.0]] * 50}), 0.01)
     for alpha in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(CalibrationError, match="not between 0 and 1"):
@@ -142,8 +144,8 @@ def test_either_kind_of_recordings_may_support_an_alpha() -> None:
         with pytest.raises(CalibrationError) as refusal:
             require_alpha(calibration(whole, short), 0.049)
         assert str(refusal.value) == (
-            "alpha 0.049 needs at least 20 normal recordings and the calibration of 'm' has 19; use alpha 0.05 or more, or ask "
-            "the model's owner to calibrate it with more recordings"
+            "alpha 0.049 needs at least 20 normal items and the calibration of 'm' has 19; use alpha 0.05 or more, or ask "
+            "the model's owner to calibrate it with more items"
         )
 
 
@@ -171,3 +173,18 @@ def test_windows_of_a_source_that_was_never_calibrated_are_compared_with_all() -
     p_values, judged_by = judge(a=[[1.0]] * 3).window_p_values("b", np.array([2.0, 0.5]))
     np.testing.assert_allclose(p_values, [1 / 4, 1.0])
     assert judged_by == [POOLED, POOLED]
+
+
+def test_a_source_that_is_alone_gives_the_smallest_p_value_itself() -> None:
+    assert judge(a=[[1.0]] * 3).item_p_value("a", 2.0) == PValue(1 / 4, "a")
+
+
+@pytest.mark.parametrize("windows", [(6, 1), (1, 10, 1)])
+def test_no_rounding_of_shares_makes_a_p_value_larger_than_1(windows: tuple[int, ...]) -> None:
+    p_values, _ = judge(a=[[1.0] * count for count in windows]).window_p_values("a", np.array([0.5]))
+    assert p_values.tolist() == [1.0]
+
+
+def test_a_p_value_does_not_change() -> None:
+    with pytest.raises(AttributeError, match="cannot assign"):
+        PValue(0.5, "a").value = 0.1  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""anomaly/judge.py keeps its promise: for any recordings that hypothesis finds, and by simulation."""
+"""anomaly/p_values.py keeps its promise, for any recordings that hypothesis finds, and in a simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""items/sources.py: which source a file is of."""
+"""items/source_rule.py: the source of a file."""
 
 from __future__ import annotations
 

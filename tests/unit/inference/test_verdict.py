@@ -1,4 +1,4 @@
-"""anomaly/verdict.py: what is said of one item, and what is not."""
+"""anomaly/verdict.py: the verdict on an item, and why there is none."""
 
 import numpy as np
 import pytest
@@ -39,8 +39,7 @@ def test_why_an_item_is_not_judged_is_a_sentence() -> None:
         "the recording is shorter than the model's window, and the calibration has 18 such recordings; alpha 0.05 needs 19"
     )
     assert Verdict(50.0, 1 / 19, "a", False, 18).not_judged(0.05) == (
-        "the recording is at least as long as the model's window, and the calibration has 18 such recordings; "
-        "alpha 0.05 needs 19"
+        "the calibration has 18 items that are not shorter than the model's window; alpha 0.05 needs 19"
     )
 
 

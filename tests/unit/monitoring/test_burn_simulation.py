@@ -1,4 +1,4 @@
-"""The alert's promise: healthy data meets its condition with a probability under 1e-4. By distribution, and by simulation."""
+"""Normal data meets the alert's condition with a probability below 1e-4, by its distribution and in a simulation."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""Rules and dashboard: sound by promtool's and amtool's word, and about metrics that the code really has."""
+"""promtool and amtool accept the rules, and rules and dashboard use only metrics that exist in the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is pushed of an end that nobody planned."""
+"""The exit status is pushed also if a job ends with an unexpected error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sinks/output.py: which folders a job can use, and what it does with what it finds in its own."""
+"""sinks/output_folder.py: which folders a job can use, and what it does with existing files in its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sinks/parts.py: a shard counts when its commit record is there, and only as long as its parts are what was written."""
+"""sinks/part_files.py: a shard counts if its commit record exists and its parts are unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rows.py: what each row says."""
+"""rows.py: the values of each row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import MediaError
-from avizor_inference.items.decode import Span
+from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.models import open_models
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.rows import (

@@ -1,4 +1,4 @@
-"""shards.py: the same files and settings give the same shards."""
+"""sharding.py: the same files and settings give the same shards."""
 
 from __future__ import annotations
 

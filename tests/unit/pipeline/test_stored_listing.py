@@ -1,4 +1,4 @@
-"""sources/listing.py: how the files of a job have changed since it began."""
+"""sources/stored_listing.py: how the files of a job have changed since it began."""
 
 from __future__ import annotations
 

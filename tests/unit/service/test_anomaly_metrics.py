@@ -50,7 +50,7 @@ def test_every_series_of_a_calibrated_model_starts_at_0(calibrations: dict[str, 
 
 
 def test_an_alpha_that_a_calibration_cannot_support_is_refused_at_the_start(calibrations: dict[str, Calibration]) -> None:
-    with pytest.raises(CalibrationError, match=r"alpha 0\.001 needs at least 999 normal recordings"):
+    with pytest.raises(CalibrationError, match=r"alpha 0\.001 needs at least 999 normal items"):
         AnomalyMetrics(Metrics(), BoundedSources(), 0.001).start(calibrations)
 
 

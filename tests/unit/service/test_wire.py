@@ -13,7 +13,10 @@ from support.tables import TRANSFER
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.decode import Content, ImageFile, SoundFile, Span, TableRow, TensorBytes
+from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.kinds.base import Content, Span, TensorBytes
+from avizor_inference.items.kinds.image import ImageFile
+from avizor_inference.items.kinds.table import TableRow
 from avizor_inference.repository.models import ModelRepository
 from avizor_service import wire
 

@@ -1,5 +1,5 @@
-"""What a sound file's container holds, found by walking it, so that nothing rests on what a header claims.
+"""Find the sound in a file by reading its container from beginning to end, without trusting the header.
 
-libsndfile stops where a header says, guesses where it says nothing, and takes a file that was cut off for a whole one. Each
-module here walks one family of containers and gives the streams to be decoded, or says why the file is refused.
+libsndfile stops where a header says, guesses where it says nothing, and accepts a file that was cut off as complete. Each
+module here reads one family of containers and returns the streams to decode, or raises MediaError with the reason.
 """

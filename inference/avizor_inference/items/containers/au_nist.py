@@ -1,4 +1,4 @@
-"""Containers that are one header and then the sound: AU, and NIST SPHERE."""
+"""Read containers that are one header followed by the sound: AU and NIST SPHERE."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from avizor_inference.items.containers.stream import Stream, read_at
 _AU_UNKNOWN = 0xFFFFFFFF
 _AU_HEAD = struct.Struct(">4sII")
 
-_NIST_LONGEST = 2**16  # bytes of a header; they are 1024 as a rule
+_NIST_LONGEST = 2**16  # bytes of a header; usually 1024
 
 
 def au_stream(file: BinaryIO, size: int) -> Stream:
-    """A file of Sun's: its size of sound has to be what follows, unless it is given as unknown. Raises MediaError."""
+    """Return the stream of an AU file (Sun).
+
+    Raises MediaError unless the header's size of the sound is the size of the data after it, or is marked as unknown.
+    """
     head = read_at(file, 0, _AU_HEAD.size)
     if len(head) < _AU_HEAD.size:
         raise MediaError("the file ends within its header")
@@ -27,29 +30,29 @@ def au_stream(file: BinaryIO, size: int) -> Stream:
 
 
 def nist_stream(file: BinaryIO, size: int) -> Stream:
-    """A file of NIST's, whose header is text. Raises MediaError."""
+    """Return the stream of a NIST SPHERE file, whose header is text. Raises MediaError."""
     fields = re.match(rb"NIST_1A\s+(\d{1,9})\s", read_at(file, 0, 32))
     length = int(fields[1]) if fields else 0
     if not 0 < length <= _NIST_LONGEST:
         raise MediaError("the NIST header does not say how long it is")
     header = read_at(file, 0, length)
     samples, channels = _nist_field(header, b"sample_count", 0), _nist_field(header, b"channel_count", 1)
-    width = _nist_field(header, b"sample_n_bytes", 1)  # left out for the one byte of A-law and mu-law
+    width = _nist_field(header, b"sample_n_bytes", 1)  # absent for A-law and mu-law, which have one byte
     _check_size("NIST", samples * channels * width, max(0, size - length))
     return Stream(0, size)
 
 
-def _nist_field(header: bytes, name: bytes, otherwise: int) -> int:
-    found = re.search(name + rb" -i (\d{1,18})\s", header)
-    return int(found[1]) if found else otherwise
+def _nist_field(header: bytes, name: bytes, default: int) -> int:
+    field = re.search(name + rb" -i (\d{1,18})\s", header)
+    return int(field[1]) if field else default
 
 
-def _check_size(kind: str, claimed: int, there: int) -> None:
-    """Raise MediaError where a header's number of bytes of sound is not that of the file."""
-    if claimed > there:
-        raise MediaError(f"the file was cut off: its {kind} header says {claimed} bytes of sound, and {there} are there")
-    if claimed < there:
+def _check_size(kind: str, claimed: int, actual: int) -> None:
+    """Raise MediaError if the number of bytes of sound in the header is not the actual one."""
+    if claimed > actual:
+        raise MediaError(f"the file was cut off: its {kind} header says {claimed} bytes of sound, but it has {actual}")
+    if claimed < actual:
         raise MediaError(
-            f"the {kind} header says {claimed} bytes of sound, and {there} are there: it was never finished, or the file was "
-            "appended to; write the file anew with a header that fits"
+            f"the {kind} header says {claimed} bytes of sound, but the file has {actual}: it was never finished, or the file "
+            "was appended to; write the file again with a correct header"
         )

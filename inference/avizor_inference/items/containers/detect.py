@@ -1,4 +1,4 @@
-"""Which container a file is, by its first bytes, and the streams in it."""
+"""Detect the container of a sound file by its first bytes, and return the streams in it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from avizor_inference.items.containers.stream import Stream, read_at
 from avizor_inference.items.containers.tags import after_id3v2
 from avizor_inference.items.containers.wav_aiff_caf import chunk_stream, dialect_of
 
-# The longest of the marks that tell one container from another.
+# Bytes of the longest mark by which a container is recognised.
 _MARK = 16
 
-# Suffixes of the files that are looked for in a folder. A file that is named itself is read whatever its suffix.
+# Suffixes of the files that are searched for in a folder. A file whose own path is given is read whatever its suffix.
 AUDIO_SUFFIXES = frozenset({
     ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".nist", ".sph", ".flac", ".ogg", ".oga",
     ".opus", ".mp3",
@@ -26,7 +26,7 @@ KINDS = "WAV, RF64, W64, AIFF, AU, CAF, NIST SPHERE, FLAC, OGG (Vorbis, Opus, FL
 
 
 def sound_streams(file: BinaryIO) -> list[Stream]:
-    """The streams of a sound file, one after the other in time. Raises MediaError and OSError."""
+    """Return the streams of a sound file, in order of time. Raises MediaError and OSError."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise MediaError("not an audio file that can be read (it is empty)")

@@ -1,4 +1,4 @@
-"""MPEG audio (MP3): ISO 11172-3 and 13818-3 for the frames; the tag of Xing and Fraunhofer's VBRI for their number."""
+"""Read MPEG audio (MP3): frames by ISO 11172-3 and 13818-3, their number from the tags Xing, Info and VBRI (Fraunhofer)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.stream import Stream, read_at
 from avizor_inference.items.containers.tags import after_tag, before_tags
 
-# kbit/s by version (MPEG-1, or 2 and 2.5) and layer, for the values 1 to 14 of a frame's field.
+# Bit rates in kbit/s by version (1 for MPEG-1, 2 for MPEG-2 and 2.5) and layer, for the values 1 to 14 of a frame's field.
 _BITRATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -18,15 +18,15 @@ _BITRATES = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-# Hz by the two bits of the version: 2.5, (none), 2, 1.
+# Sample rates in Hz by the two bits of the version: 0 is MPEG-2.5, 2 is MPEG-2, 3 is MPEG-1.
 _RATES = {0: (11025, 12000, 8000), 2: (22050, 24000, 16000), 3: (44100, 48000, 32000)}
 _MONO = 3
 
-# No frame is longer, so that a file which begins within a frame has its next one here.
+# Bytes of the longest frame. In a file that begins within a frame, the next frame begins within this distance.
 _LONGEST_FRAME = 2881
-# So many frames in a row are no chance.
+# Frames in a row after which it is certain that these are frames.
 _SURE = 3
-# What encoders and decoders add at most before and after the sound, which a tag has taken off: samples.
+# Largest number of samples that encoders and decoders add before and after the sound, and that a tag lets decoders remove.
 _DELAYS = 2 * 4095 + 529
 
 
@@ -50,16 +50,17 @@ class _Frame:
 
     @property
     def side_bytes(self) -> int:
-        """Of layer III, between the head and what follows."""
+        """Return the bytes of side information in a frame of layer III, which follow its head."""
         if self.head[3] >> 6 == _MONO:
             return 9 if self.lsf else 17
         return 17 if self.lsf else 32
 
 
 def mpeg_stream(file: BinaryIO, start: int, size: int) -> Stream | None:
-    """All frames of an MP3 file; None where there are none. Raises MediaError for a file that is cut off or damaged.
+    """Return the stream of all frames of an MP3 file; None if there are no frames.
 
-    Where no tag tells the number of frames, or too small a one, the decoder would guess or stop early: it gets a tag of ours.
+    If the file has no tag with the number of frames, the decoder would guess it; if the number is too small, it would stop
+    early. The stream then begins with a new tag. Raises MediaError for a file that is cut off or damaged.
     """
     end = before_tags(file, start, size)
     first = _first_frame(file, start, end)
@@ -68,18 +69,21 @@ def mpeg_stream(file: BinaryIO, start: int, size: int) -> Stream | None:
     position, frame = first
     tag = _tag(file, position, frame)
     counted, stop = _walk(file, position, end, frame)
-    least = max(0, counted * frame.samples - _DELAYS)
+    min_frames = max(0, counted * frame.samples - _DELAYS)
     if tag is None:
-        return Stream(position, stop, _info(frame, counted), least)
-    if tag > counted:  # some count the tag's own frame
-        raise MediaError(f"the file was cut off: its tag says {tag} MP3 frames, and {counted - 1} are there")
+        return Stream(position, stop, _info(frame, counted), min_frames)
+    if tag > counted:  # some encoders count the frame of the tag
+        raise MediaError(f"the file was cut off: its tag says {tag} MP3 frames, but it has {counted - 1}")
     if tag == counted - 1:
-        return Stream(position, stop, least_frames=least)
-    return Stream(position + frame.size, stop, _info(frame, counted - 1), least)
+        return Stream(position, stop, min_frames=min_frames)
+    return Stream(position + frame.size, stop, _info(frame, counted - 1), min_frames)
 
 
 def _first_frame(file: BinaryIO, start: int, end: int) -> tuple[int, _Frame] | None:
-    """The first frame that others follow; before it may lie zeros, or the rest of a frame that began in another file."""
+    """Return the first frame that others follow, and its position; None if there is none.
+
+    Zeros may precede it, or the rest of a frame that began in another file.
+    """
     while (data := read_at(file, start, 2**16)) and not data.strip(b"\0"):
         start += len(data)
     start += len(data) - len(data.lstrip(b"\0"))
@@ -91,6 +95,7 @@ def _first_frame(file: BinaryIO, start: int, end: int) -> tuple[int, _Frame] | N
 
 
 def _follow(file: BinaryIO, position: int, end: int, first: _Frame) -> bool:
+    """Return whether frames of the same kind as `first` follow each other from `position` on."""
     for _ in range(_SURE):
         frame = _frame(file, position)
         if frame is None or frame.kind != first.kind:
@@ -102,7 +107,7 @@ def _follow(file: BinaryIO, position: int, end: int, first: _Frame) -> bool:
 
 
 def _walk(file: BinaryIO, position: int, end: int, first: _Frame) -> tuple[int, int]:
-    """Number of frames, and where the last ends."""
+    """Return the number of frames, and the position where the last one ends. Raises MediaError for other data between them."""
     counted, stop = 0, position
     while position < end:
         frame = _frame(file, position)
@@ -113,7 +118,9 @@ def _walk(file: BinaryIO, position: int, end: int, first: _Frame) -> tuple[int, 
             counted, stop = counted + 1, position
         elif (after := after_tag(file, position)) > position:
             if after > end:
-                raise MediaError(f"the tag at byte {position} claims {after - position} bytes, and {end - position} are there")
+                raise MediaError(
+                    f"the tag at byte {position} claims {after - position} bytes, but only {end - position} follow"
+                )
             position = after
         elif not read_at(file, position, end - position if end - position < 2**16 else 2**16).strip(b"\0"):
             position += 2**16
@@ -140,7 +147,7 @@ def _frame(file: BinaryIO, position: int) -> _Frame | None:
 
 
 def _tag(file: BinaryIO, position: int, frame: _Frame) -> int | None:
-    """The number of frames that a tag in place of the first frame gives, -1 where it gives none; None without a tag."""
+    """Return the number of frames in the tag that replaces the first frame; -1 if it has no number, None if there is no tag."""
     data = read_at(file, position, frame.size)
     crc = 0 if frame.head[1] & 1 else 2
     at = 4 + crc + frame.side_bytes
@@ -148,15 +155,15 @@ def _tag(file: BinaryIO, position: int, frame: _Frame) -> int | None:
         has_frames = int.from_bytes(data[at + 4 : at + 8], "big") & 1
         return int.from_bytes(data[at + 8 : at + 12], "big") if has_frames else -1
     if data[36:40] == b"VBRI":
-        return -1  # not every decoder knows it
+        return -1  # not every decoder reads it
     return None
 
 
 def _info(like: _Frame, frames: int) -> bytes:
-    """A frame that holds nothing but the number of those behind it. Only layer III has such."""
+    """Return a frame that holds only the number of frames after it, as bytes; empty for layers I and II, which have no tag."""
     if like.layer != 3:
         return b""
-    # Without a checksum, of the highest bitrate: long enough for the tag.
+    # A frame without a checksum, at the highest bit rate, is long enough for the tag.
     head = bytes([like.head[0], like.head[1] | 1, 14 << 4 | like.head[2] & 0x0C, like.head[3]])
     kbits = _BITRATES[2 if like.lsf else 1, 3][13]
     body = head + bytes(like.side_bytes) + b"Info" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")

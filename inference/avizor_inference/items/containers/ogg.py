@@ -1,4 +1,4 @@
-"""Ogg pages: https://www.rfc-editor.org/rfc/rfc3533 (6)."""
+"""Read the pages of Ogg files: https://www.rfc-editor.org/rfc/rfc3533 (6)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avizor_inference.items.containers.stream import Stream, read_at
 _BEGIN, _END = 2, 4  # flags of a stream's first and last page
 _HEAD = struct.Struct("<4sBBqIIIB")
 _CHECKSUM = slice(22, 26)
-_NO_PACKET_ENDS = -1  # as the granule position of a page
+_NO_PACKET_ENDS = -1  # granule position of a page in which no packet ends
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -29,28 +29,29 @@ class _Page:
 
 
 def ogg_streams(file: BinaryIO, size: int) -> list[Stream]:
-    """Each stream of a chain, which is what Ogg files in a row are: libsndfile reads the first alone. Raises MediaError.
+    """Return each stream of a chain. Ogg files that were joined are a chain, of which libsndfile reads only the first stream.
 
-    A stream without its last page, or with pages missing or damaged, is refused: it is a part. libsndfile would pass over them.
+    Raises MediaError for a stream without its last page, or with missing or damaged pages: it is incomplete. libsndfile would
+    skip such pages.
     """
     streams: list[Stream] = []
     last: _Page | None = None
-    start, heard = 0, 0
+    start, granule = 0, 0
     for page in _pages(file, size):
         if last is None or last.flags & _END:
             if not page.flags & _BEGIN:
                 raise MediaError(f"the OGG stream at byte {page.position} has no beginning: a part of the file is missing")
-            start, heard = page.position, 0
+            start, granule = page.position, 0
         elif page.flags & _BEGIN and not last.flags & _BEGIN:
             raise MediaError(f"the OGG stream before byte {page.position} has no last page: it was cut off, or never finished")
         elif page.serial != last.serial:
-            raise MediaError("the OGG file holds several streams at once; extract the one of sound")
+            raise MediaError("the OGG file holds several streams at once; extract the sound stream")
         elif page.number != last.number + 1:
             raise MediaError(f"pages of the OGG stream are missing before byte {page.position}")
         if page.granule != _NO_PACKET_ENDS:
-            if page.granule < heard:
+            if page.granule < granule:
                 raise MediaError(f"the OGG stream runs backwards at byte {page.position}")
-            heard = page.granule
+            granule = page.granule
         if page.flags & _END:
             streams.append(Stream(start, page.end))
         last = page
@@ -81,7 +82,10 @@ def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
 
 
 def _checksum(page: bytes) -> int:
-    """The CRC of a page, whose own field counts as 0: zlib's, but for the order of bits and what it begins and ends with."""
+    """Return the CRC of a page, computed with 0 in the CRC's own field.
+
+    It is the CRC of zlib with the opposite order of bits, an initial value of 0, and no final inversion.
+    """
     data = bytearray(page)
     data[_CHECKSUM] = bytes(4)
     mirrored = zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -89,7 +93,7 @@ def _checksum(page: bytes) -> int:
 
 
 def _is_padding(file: BinaryIO, position: int) -> bool:
-    """Whether nothing but zeros follows."""
+    """Return whether only zeros follow."""
     file.seek(position)
     while block := file.read(2**16):
         if block.strip(b"\0"):

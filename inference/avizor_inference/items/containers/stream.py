@@ -1,4 +1,4 @@
-"""A part of a file as a file of its own, with a header of ours before it where the file's own misleads the decoder."""
+"""Present a part of a file as a separate file, with a new header if the file's own would mislead the decoder."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import BinaryIO
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of sound for the decoder: `head`, and then the file's bytes from `start` to `end`."""
+    """Describes one stream of sound for the decoder: `head`, and then the file's bytes from `start` to `end`."""
 
     start: int
     end: int
     head: bytes = b""
-    least_frames: int = 0  # that have to come out of it; 0 where the container does not tell
+    min_frames: int = 0  # frames that have to be decoded from it at least; 0 if the container does not say
 
 
 class StreamFile(io.RawIOBase):
-    """A stream, read from its file. An error of reading is kept in `error`: the decoder takes it for the file's end."""
+    """Reads a stream from its file. A read error is kept in `error`, because the decoder treats it as the end of the file."""
 
     def __init__(self, file: BinaryIO, stream: Stream) -> None:
         self._file, self._stream = file, stream
@@ -65,6 +65,6 @@ class StreamFile(io.RawIOBase):
 
 
 def read_at(file: BinaryIO, position: int, size: int) -> bytes:
-    """So many bytes from `position`, or fewer where the file ends. Raises OSError."""
+    """Read `size` bytes from `position`, or fewer if the file ends before. Raises OSError."""
     file.seek(position)
     return file.read(size)

@@ -1,4 +1,4 @@
-"""containers/find.py and headers.py: what no container may do, whichever it is."""
+"""containers/detect.py: limits that hold for every container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""containers/chunks.py: WAV and its like are heard to their end, whatever their headers say, or refused with the reason."""
+"""containers/wav_aiff_caf.py: WAV and similar files are read to their end despite wrong headers, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_file_that_is_whole_is_heard_whole(kind: str, subtype: str) -> None:
 @pytest.mark.parametrize("subtype", ["PCM_16", "ALAW"])
 def test_a_file_that_was_cut_off_is_not_taken_for_a_short_one(kind: str, subtype: str) -> None:
     whole = encoded(kind, subtype)
-    with pytest.raises(MediaError, match=r"was cut off: its \w+ header says \d+ bytes of sound, and \d+ are there"):
+    with pytest.raises(MediaError, match=r"was cut off: its \w+ header says \d+ bytes of sound, but it has \d+"):
         frames_of(whole[: len(whole) * 2 // 3])
 
 

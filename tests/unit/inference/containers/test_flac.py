@@ -1,4 +1,4 @@
-"""containers/flac.py and tags.py: FLAC whose header is wrong or silent about its length."""
+"""containers/flac.py and tags.py: FLAC files whose header has a wrong length, or none."""
 
 from __future__ import annotations
 

@@ -1,0 +1,178 @@
+"""What the rest asks of a kind of item, so that nothing else has to name it: its description, and its content.
+
+A description (`ItemInput`) says what a model takes. A content (`Content`) is one item as it comes, and can become rows of the
+model's tensor.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
+
+import numpy as np
+
+from avizor_inference.arrays import Items
+from avizor_inference.errors import InvalidInput
+from avizor_inference.items.files import open_file
+from avizor_inference.items.kinds.short_form import fields_of
+from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.items.windows import WindowFormat
+from avizor_inference.strict_json import Strict
+
+if TYPE_CHECKING:  # or reading a manifest would load the decoders of sound
+    from avizor_inference.items.audio import Level
+
+
+class Span(NamedTuple):
+    """The part of a sound that one row holds, at the model's sample rate."""
+
+    channel: int
+    start_sample: int
+    length: int  # samples that are sound; fewer than a window only where the sound itself is shorter
+
+    @property
+    def end_sample(self) -> int:
+        """The first sample after it."""
+        return self.start_sample + self.length
+
+
+class Row(NamedTuple):
+    """One row of a model's tensor, `values[*item_shape]`, and where in a sound it is from; None for what is not a sound."""
+
+    values: Items
+    span: Span | None = None
+
+
+class Content(ABC):
+    """One item as it comes.
+
+    name: the field of avizor.v1.Item that holds it. noun: the same for messages, with its article.
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str]
+
+    @abstractmethod
+    def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
+        """Yield the rows for each of several models that take it: the model's place in `specs`, and its row.
+
+        See `decode.stream_rows`.
+        """
+
+
+class OneRow(Content):
+    """An item that is one row of the tensor."""
+
+    @abstractmethod
+    def row(self, spec: ItemInput) -> Items:
+        """Return the row, [*item_shape]. Raises InvalidInput, MediaError."""
+
+    def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
+        """See Content."""
+        yield from ((place, Row(self.row(spec))) for place, spec in enumerate(specs))
+
+
+@dataclass(frozen=True)
+class FileContent(Content):
+    """An encoded file: its bytes, an open file, or a path.
+
+    suffixes: of the files that folders are searched for, in small letters. plural: what a folder holds, for messages.
+    """
+
+    source: bytes | BinaryIO | Path
+
+    suffixes: ClassVar[frozenset[str]]
+    plural: ClassVar[str]
+
+    def open(self) -> AbstractContextManager[BinaryIO]:
+        """Open the source to be read. What was open before stays so. Raises MediaError."""
+        if isinstance(self.source, Path):
+            return open_file(self.source)
+        return nullcontext(io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source)
+
+
+@dataclass(frozen=True)
+class TensorBytes(OneRow):
+    """One item of the model's own tensor: little-endian values in C order, without the batch dimension. Every kind takes it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    name: ClassVar[str] = "tensor"
+    noun: ClassVar[str] = "a tensor"
+
+    def row(self, spec: ItemInput) -> Items:
+        """See OneRow."""
+        wanted = spec.tensor()
+        if (self.dtype, self.shape) != (wanted.dtype, wanted.item_shape):
+            actual, takes = f"{self.dtype or 'no dtype'}{list(self.shape)}", f"{wanted.dtype}{list(wanted.item_shape)}"
+            raise InvalidInput(f"the tensor is {actual}; one item is {takes}", field="tensor")
+        if len(self.data) != wanted.item_bytes:
+            raise InvalidInput(f"the tensor holds {len(self.data)} bytes; one item is {wanted.item_bytes}", field="tensor.data")
+        values = np.frombuffer(self.data, np.dtype(wanted.dtype).newbyteorder("<")).astype(wanted.dtype)
+        if not (np.isfinite(values) | (np.isnan(values) if spec.nan_is_missing else False)).all():
+            raise InvalidInput("the tensor holds a value that is not a finite number", field="tensor.data")
+        return values.reshape(wanted.item_shape)
+
+
+class ItemInput(Strict, ABC):
+    """What one raw item of a model is. A kind overrides what differs; its `front_end`, if it has one, is a field.
+
+    modality: the name of the kind, each one's own. The gateway's message has a field of this name, and export a module
+    (`avizor_export.front_ends.kinds`). content: what is taken besides TensorBytes. nan_is_missing: NaN in the tensor is a
+    missing value. value_range: what the tensor's values lie within, where not every number of its type is allowed.
+    """
+
+    modality: str
+
+    content: ClassVar[type[Content] | None] = None
+    nan_is_missing: ClassVar[bool] = False
+    value_range: ClassVar[tuple[float, float] | None] = None
+
+    @abstractmethod
+    def tensor(self) -> TensorSpec:
+        """Return the graph's input."""
+
+    def window_format(self) -> WindowFormat | None:
+        """Return how recordings are cut for this model; None if an item is one row."""
+        return None
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Return the names of what the network sees, in order; empty where features have no names."""
+        return ()
+
+    @classmethod
+    def fields_of(cls, text: str) -> dict[str, object]:
+        """Return the fields that the short form `key=value,...` gives. Raises ValueError naming the key that is wrong."""
+        return fields_of(text, cls)
+
+    @classmethod
+    def file_content(cls) -> type[FileContent] | None:
+        """Return what one file is; None if no file is one item."""
+        return cls.content if cls.content and issubclass(cls.content, FileContent) else None
+
+    @property
+    def front_end_parameters(self) -> Strict | None:
+        """The front end's parameters; None for a model without a front end."""
+        return getattr(self, "front_end", None)
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Suffixes of the files that are items; empty if no file is one item."""
+        content = self.file_content()
+        return content.suffixes if content else frozenset()
+
+    def takes(self, content: Content) -> bool:
+        """Return whether the model takes such an item."""
+        return isinstance(content, TensorBytes) or (self.content is not None and isinstance(content, self.content))
+
+    def is_short(self, row: Row) -> bool:
+        """Return whether a row is a whole recording that is shorter than the model's window."""
+        format = self.window_format()
+        return format is not None and row.span is not None and row.span.length < format.window

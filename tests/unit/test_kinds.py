@@ -1,0 +1,75 @@
+"""Kinds of items speak for themselves: no module but their own, and a few with reasons, names one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from support.environment import ROOT
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_export.front_ends.build import front_end_of
+from avizor_export.networks.input_description import parse_input
+from avizor_inference.items.inputs import CONTENTS, KINDS
+
+NAMES = "ImageInput AudioInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd TableFrontEnd ImageFile SoundFile TableRow"
+CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
+# Modules outside of the kinds' own that name one in code, and why.
+REASONS = {
+    "inference/avizor_inference/items/inputs.py": "the union",
+    "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
+    "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
+    "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",
+    "export/avizor_export/front_ends/mel_filters.py": "a kind's own front end",
+    "export/avizor_export/front_ends/table_scaling.py": "a kind's own front end",
+    "export/avizor_export/data/table_data.py": "files of rows are tables' own",
+    "export/avizor_export/data/item_files.py": "files of rows are tables' own",
+    "export/avizor_export/data/held_out.py": "files of rows are tables' own",
+    "export/avizor_export/networks/open_network.py": "torchvision's weights were trained on images",
+    "export/avizor_export/networks/torchvision_weights.py": "torchvision's weights were trained on images",
+    "export/avizor_export/networks/onnx_adoption.py": "an ONNX file says what its own tensor is",
+    "pipeline/avizor_pipeline/models.py": "the batch job streams sound only",
+    "pipeline/avizor_pipeline/sources/folder.py": "the batch job streams sound only",
+    "pipeline/avizor_pipeline/rows.py": "TableRow is a row of the job's results there",
+    "pipeline/avizor_pipeline/shard_run.py": "TableRow is a row of the job's results there",
+}
+SHORT_FORMS = {
+    "image": "image:height=8,width=8,channels=1",
+    "audio": "audio:sample_rate=8000,window_samples=800,hop_samples=800,n_fft=256,hop_length=80,n_mels=8",
+    "table": "table:columns=amount",
+    "tensor": "tensor:item_shape=3",
+}
+
+
+def code_of(text: str) -> str:
+    """Code without docstrings and comments."""
+    return re.sub(r"#.*", "", re.sub(r'"""(?:.|\n)*?"""', "", text))
+
+
+def test_no_other_module_names_a_kind() -> None:
+    naming = set()
+    for package in ("inference", "export", "pipeline", "service", "cli"):
+        for path in (ROOT / package).rglob("*.py"):
+            if path.parent.name != "kinds" and CLASSES.search(code_of(path.read_text(encoding="utf-8"))):
+                naming.add(str(path.relative_to(ROOT)))
+    assert naming == set(REASONS)
+
+
+@pytest.mark.parametrize("modality", KINDS)
+def test_every_kind_has_a_short_form_a_front_end_and_a_field_in_the_messages(modality: str) -> None:
+    spec = parse_input(SHORT_FORMS[modality])
+    assert type(spec) is KINDS[modality]
+    assert front_end_of(spec).spec == spec
+    assert modality in {field.name for field in pb.Model.DESCRIPTOR.oneofs_by_name["input"].fields}
+
+
+def test_every_field_of_an_item_is_a_content() -> None:
+    assert {field.name for field in pb.Item.DESCRIPTOR.oneofs_by_name["content"].fields} == set(CONTENTS)
+
+
+def test_reading_a_manifest_loads_no_decoder() -> None:
+    code = "import sys, avizor_inference.repository.manifest; print(*sorted({'PIL', 'soundfile', 'soxr'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
