@@ -1,6 +1,6 @@
 """Mutation testing: count how many small faults, planted in the most important code, its unit tests catch.
 
-    python tests/mutants.py [PART OF A PATH]
+    python tests/mutants.py [PART_OF_A_PATH]
 
 A mutant is a module of TARGETS with one expression changed by the operators of mutmut: `<` becomes `<=`, 8 becomes 9, a text
 becomes another, an argument is left out. For each a process is forked that imports the changed module and runs the module's
@@ -18,9 +18,9 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import resource
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,21 +180,27 @@ def survivors(candidates: list[Mutant]) -> list[Mutant]:
     return sorted(survived, key=lambda mutant: mutant.line)
 
 
+def cpu_seconds() -> float:
+    """Return the CPU time of the processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
     """Print for each module how many mutants there are and how many were caught, and each one that was not."""
 
     os.chdir(ROOT)
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     for path in (path for path in TARGETS if wanted in path):
-        began = time.monotonic()
+        before = cpu_seconds()
         source = (ROOT / path).read_text()
         if survivors([Mutant(path, 0, source, source)]) == []:
             sys.exit(f"{path}: its tests fail without any change: {', '.join(TARGETS[path])}")
         candidates = list(mutants(path))
         survived = survivors(candidates)
         caught = len(candidates) - len(survived)
-        seconds = time.monotonic() - began
-        print(f"{path}: {caught} of {len(candidates)} mutants caught ({caught / len(candidates):.0%}), {seconds:.0f} s")
+        share = caught / len(candidates)
+        print(f"{path}: {caught} of {len(candidates)} mutants caught ({share:.0%}), {cpu_seconds() - before:.0f} s of CPU")
         for mutant in survived:
             print(f"  line {mutant.line}\n{mutant.difference()}", flush=True)
 
