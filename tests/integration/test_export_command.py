@@ -126,7 +126,7 @@ def test_a_factory_whose_weights_are_random_is_refused_unless_they_are_meant(tmp
     asked += ["--input", "tensor:name=x,item_shape=1/16/17"]
     result = avizor(*asked, cwd=tmp_path)
     assert result.returncode == 1
-    assert "are others each time: random, of a network that was never trained" in result.stderr
+    assert "differ at each call: they are random, not trained" in result.stderr
     assert not (tmp_path / "models").exists()
     result = avizor(*asked, "--weights-in-factory", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

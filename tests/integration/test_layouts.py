@@ -116,7 +116,7 @@ def test_weights_that_fit_both_layouts_are_published_in_the_one_that_is_said(tmp
     modules = {"torchvision": torchvisions(name), "adapted": ours(name, 64)}
     weights = saved(tmp_path, modules[layout])
     said = refused(tmp_path, name, 64, weights)
-    assert f"{weights} fits several networks of the name {name!r} that give different results" in said
+    assert f"{weights} fits several networks of the name {name!r} that return different results" in said
     assert "--set layout=torchvision (" in said
     assert "--set layout=adapted (" in said
     manifest = run(tmp_path, name, 64, weights, f"layout={layout}")

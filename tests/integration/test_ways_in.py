@@ -134,10 +134,10 @@ def test_weights_that_torchvision_does_not_have(tmp_path: Path) -> None:
 def test_a_design_for_another_task(tmp_path: Path) -> None:
     """Before its weights are even looked for."""
     said = refused(tmp_path, "fc8 latent2", "--task", "classify", "--input", "table:columns=a/b")
-    assert "'fc8 latent2' gives its input back; give --task reconstruct" in said
+    assert "'fc8 latent2' returns a reconstruction of its input; give --task reconstruct" in said
     for design in (SPEC, "lenet"):
         said = refused(tmp_path, design, "--task", "reconstruct", "--input", IMAGE)
-        assert f"{design!r} gives logits; give --task classify" in said
+        assert f"{design!r} returns logits; give --task classify" in said
 
 
 def test_settings_beside_torchvisions_weights(tmp_path: Path) -> None:
@@ -157,7 +157,11 @@ def test_settings_beside_torchvisions_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("design", "setting", "says"),
     [
-        ("lenet", "classes=true", "--set classes=true is not a number of classes; leave it out, as the labels tell it"),
+        (
+            "lenet",
+            "classes=true",
+            "--set classes=true is not a number of classes; leave it out: the labels are counted instead",
+        ),
         ("lenet", "classes=0", "--set classes=0 is not a number"),
         ("alexnet", "batch_norm=False", "--set batch_norm='False' is neither true nor false; write --set batch_norm=true"),
         (SPEC, "batch_norm=1", "--set batch_norm=1 is neither true nor false"),
@@ -173,7 +177,7 @@ def test_labels_that_do_not_fit_the_weights(tmp_path: Path, design: str) -> None
     _, weights = trained(tmp_path, design)
     arguments = (design, "--task", "classify", "--input", IMAGE, "--weights", weights, "--labels")
     said = refused(tmp_path, *arguments, labels(tmp_path, tuple("012345678")))
-    assert f"{weights} is of a network with 10 classes, and there are 9; give a label for each" in said
+    assert f"{weights} is of a network with 10 classes, and there are 9 labels; give a label for each" in said
     # Before anything is built.
     said = refused(tmp_path, *arguments, labels(tmp_path, ("a", "b", "a")))
     assert "labels have to differ, and none may be empty or contain a line break: 'a' is repeated" in said

@@ -1,4 +1,4 @@
-"""A network from a factory, which is Python code of the user's own, and a state dict."""
+"""Build a network with a factory, which is the user's Python code, and load a state dict into it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def load_network(
     key: str | None = None,
     weights_in_factory: bool = False,
 ) -> tuple[nn.Module, str | None]:
-    """Call the factory with keyword `arguments` and load the weights into what it returns; the key of the file they were under.
+    """Call the factory with keyword `arguments`, and load the weights into the network that it returns.
 
-    weights_in_factory: the factory loads the trained weights itself. Without it and without `weights`, a factory that gives
-    other weights at every call is refused: they are the random ones that a network begins with. One that always gives the same
-    weights is taken, with a warning. Raises ExportError.
+    Return the network, and the key under which the file has the weights; None without a file. weights_in_factory: the factory
+    loads the trained weights itself. Without it and without `weights`, a factory that returns different weights at every call
+    is refused: they are the random ones that a network begins with. A factory that always returns the same weights is accepted
+    with a warning. Raises ExportError if the factory fails, or the weights are missing or do not fit.
     """
     network = _call(factory, arguments)
     if weights is not None:
@@ -42,11 +43,11 @@ def load_network(
     if count and not weights_in_factory:
         if not _returns_same_weights(network, factory, arguments):
             raise ExportError(
-                f"{factory!r} gives a network whose {count:,} numbers are others each time: random, of a network that "
-                "was never trained; give the trained ones with --weights, or add --weights-in-factory to publish these"
+                f"{factory!r} returns a network whose {count:,} weights differ at each call: they are random, not trained; "
+                "give the trained ones with --weights, or add --weights-in-factory to publish these"
             )
         _log.warning(
-            "no --weights were given: the %s numbers are those that %r gives; add --weights-in-factory if they are trained",
+            "no --weights were given: the %s weights are those that %r returns; add --weights-in-factory if they are trained",
             f"{count:,}",
             factory,
         )
@@ -54,7 +55,7 @@ def load_network(
 
 
 def _returns_same_weights(network: nn.Module, factory: str, arguments: Mapping[str, object]) -> bool:
-    """Whether the factory gives the same weights again when chance is another. It is called a second time for that."""
+    """Return whether the factory, called once more with other random seeds, returns the same weights again."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -62,13 +63,13 @@ def _returns_same_weights(network: nn.Module, factory: str, arguments: Mapping[s
             torch.manual_seed(seed)
             np.random.seed(seed)
             random.seed(seed)
-            again = _call(factory, arguments).state_dict()
+            second_state = _call(factory, arguments).state_dict()
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
     state = network.state_dict()
-    tensors = {name for name, value in state.items() if isinstance(value, Tensor) and not is_lazy(value)}
-    return all(name in again and torch.equal(state[name], again[name]) for name in tensors)
+    names = {name for name, value in state.items() if isinstance(value, Tensor) and not is_lazy(value)}
+    return all(name in second_state and torch.equal(state[name], second_state[name]) for name in names)
 
 
 def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -77,7 +78,7 @@ def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
         network = target(**arguments)
     except (Exception, SystemExit) as error:  # the user's own code
         raise ExportError(f"{factory!r} failed with {type(error).__name__}: {error}") from error
-    # Of a compiled module the one within: the export translates it differently, and reads values of its layers.
+    # Take the module inside a compiled one: the export translates it differently, and reads values of its layers.
     network = getattr(network, "_orig_mod", network)
     if not isinstance(network, nn.Module):
         raise ExportError(f"{factory!r} returned a {type(network).__name__}; it has to return a torch module")
@@ -104,7 +105,7 @@ def _import_factory(factory: str) -> Callable[..., object]:
 
 
 def _as_module(file: PurePath, attribute: str) -> str:
-    """How to write the file's module, from a folder from which it can be imported."""
+    """Return how to write the file's module, and from which folder it can be imported."""
     file = file.with_suffix("")
     parts = [part for part in file.parts if part != "."]
     if all(part.isidentifier() for part in parts):

@@ -1,4 +1,4 @@
-"""What a file is by its content, for the message where it was given in the wrong place."""
+"""Detect what a file is by its content, for the message about a file in the wrong place."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import zipfile
 from enum import Enum
 from pathlib import Path
 
-# Of a safetensors file: eight bytes of length, then JSON.
+# A safetensors file begins with the header's length in eight bytes, then the header as JSON.
 _LONGEST_HEADER = 100_000_000
 
 
 class Kind(Enum):
-    """Kinds of files; the value says it in a sentence after the file's name."""
+    """Kinds of files; the value continues a sentence that begins with the file's name."""
 
     FOLDER = "is a folder"
     ONNX = "is an ONNX file"
@@ -25,11 +25,11 @@ class Kind(Enum):
     KERAS = "is a Keras file"
     TFLITE = "is a TensorFlow Lite file"
     LFS = "is a Git LFS pointer to a file that is elsewhere"
-    UNKNOWN = "is of no known kind"
+    UNKNOWN = "is not a known kind of file"
 
 
 def kind_of(path: Path) -> Kind:
-    """What the file is. UNKNOWN where it cannot be read, or is nothing of these."""
+    """Return what the file is; UNKNOWN if it cannot be read or is none of the others."""
     if path.is_dir():
         return Kind.FOLDER
     if path.name.endswith(".safetensors.index.json"):
@@ -38,7 +38,7 @@ def kind_of(path: Path) -> Kind:
         with path.open("rb") as file:
             head = file.read(64)
         if head.startswith(b"PK"):
-            return _of_archive(path)
+            return _kind_of_archive(path)
     except (OSError, zipfile.BadZipFile):
         return Kind.UNKNOWN
     if head.startswith(b"version https://git-lfs"):
@@ -54,7 +54,7 @@ def kind_of(path: Path) -> Kind:
     return Kind.TORCH if head.startswith(b"\x80") else Kind.UNKNOWN
 
 
-def _of_archive(path: Path) -> Kind:
+def _kind_of_archive(path: Path) -> Kind:
     with zipfile.ZipFile(path) as file:
         names = [name.partition("/")[2] or name for name in file.namelist()]
     if "models/model.json" in names or "serialized_exported_program.json" in names:
@@ -78,10 +78,12 @@ def how_to_export(path: Path, kind: Kind) -> str:
         rename = "" if renamed == path else f"rename it to {renamed} and "
         return f"it holds the network and its weights: {rename}give it as NETWORK, without --weights"
     if kind == Kind.TORCHSCRIPT:
-        made = path.with_name(f"{path.stem}-weights.pt")
+        weights = path.with_name(f"{path.stem}-weights.pt")
         code = "import sys, torch; torch.save(torch.jit.load(sys.argv[1], 'cpu').state_dict(), sys.argv[2])"
-        command = shlex.join(["python", "-c", code, str(path), str(made)])
-        return f"take the weights from it with: {command} ; then write avizor export NETWORK --weights {shlex.quote(str(made))}"
+        command = shlex.join(["python", "-c", code, str(path), str(weights)])
+        return (
+            f"take the weights from it with: {command} ; then write avizor export NETWORK --weights {shlex.quote(str(weights))}"
+        )
     if kind in (Kind.HDF5, Kind.KERAS, Kind.TFLITE):
         return "convert the model to ONNX, as tf2onnx does, and give the .onnx file as NETWORK"
     return "give a state dict of torch.save or a .safetensors file"

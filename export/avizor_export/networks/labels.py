@@ -1,4 +1,4 @@
-"""Labels of a classifier: a text file of one a line, in the order of its outputs."""
+"""Read the labels of a classifier from a text file: one label a line, in the order of the classifier's outputs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from avizor_inference.errors import ExportError
 
 
 def read_labels(path: Path) -> list[str]:
-    """One label for each line, without the spaces around it. Raises ExportError, naming a line that is blank.
+    """Return one label for each line, without the spaces around it.
 
-    Only a line feed ends a line: a label may hold any other character. Blank lines at the end are nothing, and so is the mark
-    that some editors write at the beginning of a file.
+    Only a line feed ends a line: a label may hold any other character. Blank lines at the end are ignored, and so is the byte
+    order mark that some editors write at the beginning of a file. Raises ExportError if the file cannot be read as UTF-8, holds
+    no labels, or has a blank line between labels.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExportError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
     except OSError as error:
-        raise ExportError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ExportError(f"{path}: cannot be read ({error.strerror}); write the path of a text file of labels") from error
     labels = [line.strip() for line in text.split("\n")]
     while labels and not labels[-1]:
         labels.pop()

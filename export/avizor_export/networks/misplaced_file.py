@@ -1,4 +1,4 @@
-"""A file given as NETWORK that does not hold a network: what it is, and what to write instead."""
+"""Refuse a file given as NETWORK that does not hold a network: say what it is and what to write instead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avizor_export.networks.file_kinds import Kind, how_to_export, kind_of
 from avizor_export.networks.weights_files import read_weights
 from avizor_inference.errors import ExportError
 
-# As weights and models of other tools are mostly named.
+# Usual endings of weights and of other tools' models.
 _ENDINGS = (
     ".pt",
     ".pth",
@@ -31,8 +31,8 @@ _WEIGHTS = (Kind.TORCH, Kind.SAFETENSORS, Kind.SAFETENSORS_INDEX)
 def refuse_file(network: str) -> None:
     """Raise ExportError if `network` is a file or a folder, or is named like a file of weights."""
     path = Path(network)
-    is_named_so = path.suffix.lower() in _ENDINGS and ":" not in network
-    if path.suffix == ".py" or not (is_named_so or path.exists()):
+    has_model_ending = path.suffix.lower() in _ENDINGS and ":" not in network
+    if path.suffix == ".py" or not (has_model_ending or path.exists()):
         return
     rule = "NETWORK is an architecture's name, a spec, package.module:factory, a .pt2 or an .onnx file"
     if not path.exists():
@@ -46,7 +46,7 @@ def refuse_file(network: str) -> None:
         read_weights(path)
     except ExportError as error:
         raise ExportError(
-            f"{network} {kind.value}, and {rule}; nor can it be given with --weights as it is: {error}"
+            f"{network} {kind.value}, and {rule}; it cannot be given with --weights as it is either: {error}"
         ) from error
     raise ExportError(
         f"{network} is a file of weights, and {rule}; write avizor export NETWORK --weights {shlex.quote(network)}, with the "

@@ -1,4 +1,4 @@
-"""ONNX files as they come from elsewhere, read and brought to one dialect: standard operators, opset 18, a free batch."""
+"""Read ONNX files that other tools wrote, and convert them to one dialect: standard operators, opset 18, a free batch size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The file's graph at the contract's operator set and IR version. Raises ExportError."""
+    """Return the file's graph, converted to the contract's opset and IR version.
+
+    Raises ExportError if the file is not valid, needs operators that are not standard, or cannot be converted.
+    """
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
@@ -26,16 +29,16 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except (OSError, DecodeError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"{path} is not a valid ONNX model: {one_line(error)}; export it again") from error
     if custom := sorted({(node.domain, node.op_type) for node in _nodes(model.graph) if node.domain not in STANDARD_DOMAINS}):
-        named = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
-        raise ExportError(f"{path} needs operators of {named}; export it again with standard operators only")
+        operators = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
+        raise ExportError(f"{path} needs operators of {operators}; export it again with standard operators only")
     return _at_contract_version(model, path)
 
 
 def without_dialects(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph without dialects: its own functions written out, no operator set named that no node uses, and a batch
-    dimension of -1, which some exporters write, free.
+    """Return the graph with its functions inlined, without unused operator sets, and with a free batch size.
 
-    Raises what onnx raises where the graph is damaged.
+    Some exporters write a batch dimension of -1, which ONNX does not allow. Changes `model`. Raises onnx's errors if the graph
+    is damaged.
     """
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -44,10 +47,10 @@ def without_dialects(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for place, dim in enumerate(value.type.tensor_type.shape.dim):
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_value == -1:
                 dim.Clear()
-                if place == 0:
+                if index == 0:
                     dim.dim_param = "batch"
     return model
 
@@ -58,28 +61,29 @@ def _at_contract_version(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         try:
             model = version_converter.convert_version(model, OPSET)
         except RuntimeError as error:
-            raise ExportError(f"{path} has opset {opset}{_why(error)}; export it again with opset_version={OPSET}") from error
+            reason = _why_not_converted(error)
+            raise ExportError(f"{path} has opset {opset}{reason}; export it again with opset_version={OPSET}") from error
     model.ir_version = MAX_IR_VERSION
     return model
 
 
-def _why(error: RuntimeError) -> str:
-    """Why there is no conversion: the converter's own words begin with a place in its source."""
+def _why_not_converted(error: RuntimeError) -> str:
+    """Return why the converter failed, without the place in its source with which its message begins."""
     text = str(error)
-    if named := _NO_CONVERSION.search(text):
-        return f", in which {named.group(1) or named.group(2)} is not as in {OPSET}"
+    if match := _NO_CONVERSION.search(text):
+        return f", in which {match.group(1) or match.group(2)} is not as in {OPSET}"
     reason = text.rpartition("` failed: ")[2].strip().rstrip(".")
     return f" and cannot be converted to {OPSET}: {shortened(reason)}"
 
 
 def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """Branches and bodies of a node."""
+    """Yield the graphs inside a node: branches of an If, bodies of loops."""
     for attribute in node.attribute:
         yield from (attribute.g, *attribute.graphs)
 
 
 def with_inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """The node, and those of its branches and bodies."""
+    """Yield the node, then the nodes of the graphs inside it, at any depth."""
     yield node
     for graph in inner_graphs(node):
         yield from _nodes(graph)

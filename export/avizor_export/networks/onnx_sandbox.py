@@ -1,4 +1,4 @@
-"""A check of an ONNX file from elsewhere: it is read, checked and run once, in a separate process with limits.
+"""Read, check and run an ONNX file from elsewhere once, in a separate process with limits.
 
 Checker, shape inference and ONNX Runtime are native code, and a graph may loop for ever or ask for more memory than there is.
 If that process crashes, the user gets an error message instead. Ordinary faults of a file are left to `adopt`, whose messages
@@ -18,51 +18,54 @@ from pathlib import Path
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 
-# Ten times what VGG16 takes for a batch on one slow core.
+# Ten times what VGG16 needs for a batch on one slow core.
 LIMIT_S = 120
 # As many items as the largest batch of the parity check.
 _BATCH = 8
-# Those that graphs are mostly traced with.
+# Batch sizes with which graphs are usually traced.
 _OTHER_BATCHES = (1, 2, 3, 4, 16, 32, 64)
 _LEAST_MEMORY = 4 << 30
 
 
 def check_in_sandbox(path: Path, limit_s: int = LIMIT_S) -> None:
-    """Raise ExportError if the file cannot be read, or takes down or keeps busy the process that looks at it."""
+    """Raise ExportError if the file cannot be read or run, or crashes the process that runs it, or exceeds its limits.
+
+    limit_s: seconds, of wall clock and of CPU time. The process may use half of this machine's memory.
+    """
     try:
-        state = path.stat()
+        status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ExportError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
-    _check_once(path.resolve(), limit_s, state.st_size, state.st_mtime_ns)
+    _check_once(path.resolve(), limit_s, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache
 def _check_once(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
-    """Once for each state of a file; what was raised is not kept."""
+    """Check each state of a file once; a failed check is repeated, since the cache keeps no exceptions."""
     command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path), str(limit_s)]
     try:
         process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
         raise _time_limit_error(path, limit_s) from error
-    if process.returncode == -signal.SIGXCPU:  # with several threads at work it comes before the timeout
+    if process.returncode == -signal.SIGXCPU:  # with several busy threads it comes before the timeout
         raise _time_limit_error(path, limit_s)
     if process.returncode < 0:
-        how = signal.Signals(-process.returncode).name
-        raise ExportError(f"{path} took down the process that looked at it ({how}); it is damaged: export it again")
+        signal_name = signal.Signals(-process.returncode).name
+        raise ExportError(f"{path} crashed the process that checked it ({signal_name}); it is damaged: export it again")
     if process.returncode:
-        last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ExportError(f"{path} cannot be run: {shortened(last)}; export it again")
+        last_line = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ExportError(f"{path} cannot be run: {shortened(last_line)}; export it again")
 
 
 def _time_limit_error(path: Path, limit_s: int) -> ExportError:
     return ExportError(
-        f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or sizes that are not meant"
+        f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or for sizes that are too large"
     )
 
 
 def _main(path: Path, limit_s: int) -> None:
     _set_limits(limit_s)
-    import numpy as np  # after the limits, as all that follows
+    import numpy as np  # imported after the limits, which then hold for these libraries too
     import onnx
     from onnx import version_converter
 
@@ -86,7 +89,7 @@ def _main(path: Path, limit_s: int) -> None:
         dtype = np.dtype(tensor.dtype)
     except MemoryError:
         raise
-    except Exception:  # the libraries' errors share no base class; adopt meets them again
+    except Exception:  # the libraries' errors share no base class; adopt reports them
         return
     session = open_session(model.SerializeToString(), "it", threads=1)
     item_shape = [dim or 1 for dim in tensor.dims[1:]]
@@ -94,7 +97,7 @@ def _main(path: Path, limit_s: int) -> None:
     def runs(batch: int) -> bool:
         try:
             session.run(None, {tensor.name: np.zeros((batch, *item_shape), dtype)})
-        except Exception:  # the runtime's own exceptions share no base class of theirs
+        except Exception:  # the runtime's own exceptions share no base class
             return False
         return True
 
@@ -115,7 +118,7 @@ def _set_limits(limit_s: int) -> None:
     memory = max(physical // 2, _LEAST_MEMORY)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # At the soft limit SIGXCPU tells why; where both are equal, the kernel sends SIGKILL, which tells nothing.
+    # At the soft limit SIGXCPU shows the reason; if both were equal, the kernel would send SIGKILL, which shows nothing.
     resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 5))
 
 

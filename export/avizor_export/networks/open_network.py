@@ -1,4 +1,4 @@
-"""What `avizor export` is given to export: which of the kinds it is, and the network, input and labels that follow."""
+"""Open the NETWORK argument of `avizor export`: find its kind, and load the network with its input and labels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GivenWeights:
-    """How the command line gives the weights.
+    """The weights as the command line names them.
 
-    text: a file, or torchvision:NAME, with =FILE if it is there. key: under which of several sets in the file they are.
+    text: a file, or torchvision:NAME, or torchvision:NAME=FILE for a downloaded file. key: which of several sets in the file.
     in_factory: the factory loads them itself.
     """
 
@@ -43,21 +43,21 @@ class GivenWeights:
 
     @property
     def file(self) -> Path | None:
-        """The file, if there is one."""
+        """Return the file, if one is named."""
         name = self.text.partition("=")[2] if self.text and self.of_torchvision else self.text
         return Path(name) if name else None
 
     @property
     def of_torchvision(self) -> bool:
-        """Whether they are those that torchvision publishes."""
+        """Return whether torchvision publishes these weights."""
         return bool(self.text and self.text.startswith(SCHEME))
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network with its trained weights, what it takes, and its labels where they are known.
+    """A network with its trained weights, the description of its input, and its labels if they are known.
 
-    arguments: of the factory, or the settings of the architecture. weights_key: what of the file the weights are.
+    arguments: of the factory, or the settings of the architecture. weights_key: under which key the file has the weights.
     """
 
     network: nn.Module
@@ -75,22 +75,23 @@ def open_network(
     labels: Sequence[str] | None,
     task: Task,
 ) -> LoadedNetwork:
-    """The network that `name` names: a .pt2 file, a factory, an architecture or a spec. Raises ExportError.
+    """Load the network that `name` names: a .pt2 file, a factory, an architecture or a spec.
 
-    spec, labels: may be absent where torchvision's weights are taken, which bring their own.
+    spec, labels: may be absent with torchvision's weights, which have their own. Raises ExportError if options do not fit
+    together, something is missing, or the network cannot be loaded.
     """
-    designed = name in ARCHITECTURES or (is_spec(name) and ":" not in name)
+    is_design = name in ARCHITECTURES or (is_spec(name) and ":" not in name)
     is_program = name.endswith(".pt2")
-    if designed:
+    if is_design:
         _refuse_other_task(name, task)
     elif not is_program:
         refuse_file(name)
-    _refuse_idle(weights, is_factory=not designed and not is_program)
+    _refuse_options_without_effect(weights, is_factory=not is_design and not is_program)
     if weights.of_torchvision:
-        return _of_torchvision(name, arguments, weights.text or "", spec, labels)
-    if designed:
+        return _open_with_torchvision_weights(name, arguments, weights.text or "", spec, labels)
+    if is_design:
         _check_settings(name, arguments, labels)
-    if missing := _missing(name, weights, spec, labels, designed):
+    if missing := _missing(name, weights, spec, labels, is_design):
         raise ExportError("; ".join(missing))
     assert spec is not None
     if is_program:
@@ -99,8 +100,8 @@ def open_network(
         program, dtype = load_program(Path(name)), "float32" if spec.front_end_parameters else spec.tensor().dtype
         check_items(program, feature_shape(spec), dtype, Path(name))
         return LoadedNetwork(program, spec, labels)
-    if designed:
-        return _designed(name, arguments, weights, spec, labels)
+    if is_design:
+        return _open_design(name, arguments, weights, spec, labels)
     network, key = load_network(name, arguments, weights.file, weights.key, weights.in_factory)
     return LoadedNetwork(network, spec, labels, arguments, key)
 
@@ -110,35 +111,35 @@ def _missing(
     weights: GivenWeights,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
-    designed: bool,
+    is_design: bool,
 ) -> list[str]:
-    """All that has to be given as well, in one message."""
+    """Return what to do for every option that is missing, so that one message names them all."""
     missing = []
     if spec is None:
         missing.append("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
-    if designed and not reconstructs(name) and not labels:
+    if is_design and not reconstructs(name) and not labels:
         missing.append("give --labels, a text file of one label a line in the order of the outputs")
-    if designed and weights.file is None:
+    if is_design and weights.file is None:
         missing.append(f"give the trained weights of {name!r} with --weights: without them it has learnt nothing")
     return missing
 
 
-def _refuse_idle(weights: GivenWeights, is_factory: bool) -> None:
+def _refuse_options_without_effect(weights: GivenWeights, is_factory: bool) -> None:
     """Raise ExportError for an option that would do nothing."""
     if weights.key is not None and (weights.file is None or weights.of_torchvision):
-        raise ExportError("--weights-key chooses among what a file of --weights FILE holds; give one, or leave it out")
+        raise ExportError("--weights-key chooses among the sets of weights in a --weights FILE; give a file, or leave it out")
     if weights.in_factory and (not is_factory or weights.text):
         raise ExportError("--weights-in-factory is for package.module:factory without --weights; leave it out")
 
 
-def _of_torchvision(
+def _open_with_torchvision_weights(
     design: str,
     arguments: Mapping[str, JsonValue],
     text: str,
     spec: InputSpec | None,
     labels: Sequence[str] | None,
 ) -> LoadedNetwork:
-    """With the weights that torchvision publishes: in the layout that they were trained in, whatever the size of the input."""
+    """Build the design with torchvision's weights, in the layout that they were trained in, whatever the input's size."""
     batch_norm, settings, others = _settings(design, arguments)
     check_has_weights(design, batch_norm)
     if others:
@@ -148,101 +149,107 @@ def _of_torchvision(
         raise ExportError("torchvision's weights were trained in torchvision's layout; leave out --set layout")
     spec, labels = spec or published.input, labels or published.labels
     if "transform_input" in ARCHITECTURES[design].choices:
-        settings.setdefault("transform_input", _transforms(spec, published.input))
+        settings.setdefault("transform_input", _needs_transform(spec, published.input))
     elif isinstance(spec, ImageInput) and _scaling(spec) != _scaling(published.input):
         _log.warning(
-            "torchvision trained these weights on images of mean %s and std %s; --input has others", *_shown(published.input)
+            "torchvision trained these weights on images of mean %s and std %s; --input has others",
+            *_mean_and_std(published.input),
         )
     network = build(design, len(published.labels), feature_shape(spec), batch_norm=batch_norm, **settings)
     load_weights(network, published.weights)
-    return LoadedNetwork(network, spec, labels, _recorded(batch_norm, settings))
+    return LoadedNetwork(network, spec, labels, _settings_for_record(batch_norm, settings))
 
 
-def _transforms(spec: InputSpec, own: ImageInput) -> bool:
-    """Whether the network has to normalise anew what --input gives it. Raises ExportError where that does not tell."""
-    if isinstance(spec, ImageInput) and _scaling(spec) == _scaling(own):
+def _needs_transform(spec: InputSpec, published: ImageInput) -> bool:
+    """Return whether the network has to normalise the items of --input again. Raises ExportError if that is not clear."""
+    if isinstance(spec, ImageInput) and _scaling(spec) == _scaling(published):
         return False
     if isinstance(spec, ImageInput) and _scaling(spec) == IMAGENET:
         return True
     raise ExportError(
         "torchvision's module for these weights takes images normalised by the mean and std of ImageNet, and normalises them "
-        "anew by 0.5 and 0.5; --input has neither of the two. Write it with mean=0.5,std=0.5; or say with --set "
+        "again by 0.5 and 0.5; --input has neither of the two. Write it with mean=0.5,std=0.5; or say with --set "
         "transform_input=true (by those of ImageNet) or --set transform_input=false (by 0.5) how its items are normalised"
     )
 
 
 def _scaling(spec: ImageInput) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of each channel."""
+    """Return mean and std of each channel."""
     mean, std = spec.front_end.mean, spec.front_end.std
     return (mean * spec.channels if len(mean) == 1 else mean), (std * spec.channels if len(std) == 1 else std)
 
 
-def _shown(spec: ImageInput) -> tuple[str, str]:
+def _mean_and_std(spec: ImageInput) -> tuple[str, str]:
+    """Return mean and std as --input takes them: numbers joined by `/`."""
     mean, std = ("/".join(f"{value:g}" for value in values) for values in _scaling(spec))
     return mean, std
 
 
 def feature_shape(spec: InputSpec) -> tuple[int, ...]:
-    """Shape of what the front end gives to the network for an item: channels, height, width, or the numbers of a row."""
+    """Return the shape of the front end's output for an item: channels, height, width, or the numbers of a row."""
     tensor = spec.tensor()
     items = torch.zeros(1, *tensor.item_shape, dtype=getattr(torch, tensor.dtype))
     with torch.inference_mode():
         return tuple(build_front_end(spec)(items).shape[1:])
 
 
-def _designed(
+def _open_design(
     design: str,
     arguments: Mapping[str, JsonValue],
-    given: GivenWeights,
+    weights_option: GivenWeights,
     spec: InputSpec,
     labels: Sequence[str] | None,
 ) -> LoadedNetwork:
+    """Build an architecture or a spec, and load the weights of a file into it."""
     batch_norm, settings, _ = _settings(design, arguments)
     classes = len(labels or ())
-    assert given.file is not None  # _missing saw it
-    shape = feature_shape(spec)
+    assert weights_option.file is not None  # _missing checked it
+    path, key, shape = weights_option.file, weights_option.key, feature_shape(spec)
     if reconstructs(design):
-        network, weights = build_autoencoder(design, shape), read_weights(given.file)
+        network, weights = build_autoencoder(design, shape), read_weights(path)
     elif design not in ARCHITECTURES:
-        network, weights = build(design, classes, shape, batch_norm=batch_norm), read_weights(given.file)
+        network, weights = build(design, classes, shape, batch_norm=batch_norm), read_weights(path)
     else:
-        variants, file = variants_of(design, classes, shape, batch_norm), read_weights(given.file)
+        variants, file = variants_of(design, classes, shape, batch_norm), read_weights(path)
         weights = without_auxiliary_heads(file, design)
         if len(weights.tensors) < len(file.tensors):
-            _log.warning("%s: its auxiliary heads, aux1 and aux2, are left out; only training needs them", given.file)
-        settings = dict(settings_for(design, variants, settings, weights, given.key))
+            _log.warning("%s: its auxiliary heads, aux1 and aux2, are left out; only training needs them", path)
+        settings = dict(settings_for(design, variants, settings, weights, key))
         network = build(design, classes, shape, batch_norm=batch_norm, **settings)
-    _refuse_other_classes(network, weights, given.key)
-    key = load_weights(network, weights, given.key)
-    return LoadedNetwork(network, spec, labels, _recorded(batch_norm, settings), key)
+    _refuse_other_classes(network, weights, key)
+    key = load_weights(network, weights, key)
+    return LoadedNetwork(network, spec, labels, _settings_for_record(batch_norm, settings), key)
 
 
-def _recorded(batch_norm: bool, settings: Mapping[str, bool | str]) -> dict[str, JsonValue]:
+def _settings_for_record(batch_norm: bool, settings: Mapping[str, bool | str]) -> dict[str, JsonValue]:
+    """Return the settings as the manifest records them: batch_norm only if it is true."""
     return {**({"batch_norm": True} if batch_norm else {}), **settings}
 
 
 def _refuse_other_task(design: str, task: Task) -> None:
-    gives, suits = ("its input back", "reconstruct") if reconstructs(design) else ("logits", "classify")
-    if task != suits:
-        raise ExportError(f"{design!r} gives {gives}; give --task {suits}")
+    output, right_task = ("a reconstruction of its input", "reconstruct") if reconstructs(design) else ("logits", "classify")
+    if task != right_task:
+        raise ExportError(f"{design!r} returns {output}; give --task {right_task}")
 
 
 def _refuse_other_classes(network: nn.Module, weights: WeightsFile, key: str | None) -> None:
-    """Raise ExportError where nothing but the number of classes, as the last layer has it, would not fit."""
-    own = network.state_dict()
-    state = nearest(own, weights.tensors, key).state
-    wrong = {name for name in own if name in state and state[name].shape != own[name].shape}
-    last = list(own)[-2:]  # weight and bias
-    if own.keys() == state.keys() and wrong == set(last) and state[last[0]].shape[1:] == own[last[0]].shape[1:]:
-        learnt, given = len(state[last[1]]), len(own[last[1]])
-        raise ExportError(f"{weights.path} is of a network with {learnt} classes, and there are {given}; give a label for each")
+    """Raise ExportError if only the number of classes, which the last layer shows, does not fit."""
+    expected = network.state_dict()
+    state = nearest(expected, weights.tensors, key).state
+    wrong = {name for name in expected if name in state and state[name].shape != expected[name].shape}
+    last = list(expected)[-2:]  # weight and bias
+    if expected.keys() == state.keys() and wrong == set(last) and state[last[0]].shape[1:] == expected[last[0]].shape[1:]:
+        file_classes, labels = len(state[last[1]]), len(expected[last[1]])
+        raise ExportError(
+            f"{weights.path} is of a network with {file_classes} classes, and there are {labels} labels; give a label for each"
+        )
 
 
 def _check_settings(design: str, arguments: Mapping[str, JsonValue], labels: Sequence[str] | None) -> None:
-    """Raise ExportError for a setting that the design does not have, or that makes no sense."""
+    """Raise ExportError for a setting that the design does not have, or whose value is not valid."""
     if reconstructs(design):
         if arguments:
-            raise ExportError(f"{design!r} says everything itself; leave out --set {', '.join(arguments)}")
+            raise ExportError(f"{design!r} has no settings besides its spec; leave out --set {', '.join(arguments)}")
         return
     _, _, others = _settings(design, arguments)
     if unknown := [name for name in others if name != "classes"]:
@@ -256,14 +263,16 @@ def _check_settings(design: str, arguments: Mapping[str, JsonValue], labels: Seq
     classes = others["classes"]
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise ExportError(
-            f"--set classes={json.dumps(classes)} is not a number of classes; leave it out, as the labels tell it"
+            f"--set classes={json.dumps(classes)} is not a number of classes; leave it out: the labels are counted instead"
         )
     if labels and classes != len(labels):
-        raise ExportError(f"--set classes={classes}, and there are {len(labels)} labels; leave it out, as the labels tell it")
+        raise ExportError(
+            f"--set classes={classes}, and there are {len(labels)} labels; leave it out: the labels are counted instead"
+        )
 
 
 def _settings(design: str, arguments: Mapping[str, JsonValue]) -> tuple[bool, dict[str, bool | str], dict[str, JsonValue]]:
-    """Whether batch norm is asked for, the choices of the architecture, and the arguments beside them."""
+    """Split the arguments: return batch_norm, the choices of the architecture, and all other arguments."""
     others = dict(arguments)
     batch_norm = others.pop("batch_norm", False)
     if not isinstance(batch_norm, bool):

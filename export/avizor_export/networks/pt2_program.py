@@ -1,4 +1,4 @@
-"""Exported programs (.pt2 files of torch.export.save) as modules, refused where export would fail on them."""
+"""Load exported programs (.pt2 files of torch.export.save) as modules, and refuse those on which export would fail."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import ExportError, UnsafeFile
 
-# torch takes 0 and 1 for special: a batch that it has found out to be free begins at 2, and takes 1 nevertheless.
+# torch treats 0 and 1 as special: the range of a free batch size begins at 2, and the program runs on 1 all the same.
 _LARGEST_LOWER_BOUND = 2
 _FREE_BATCH = 'dynamic_shapes=({0: torch.export.Dim("batch")},)'
 
 
 class Program(nn.Module):
-    """An exported program as a module: it has no training mode that could be left."""
+    """An exported program as a module, always in eval mode."""
 
     def __init__(self, program: ExportedProgram) -> None:
         super().__init__()
@@ -31,22 +31,22 @@ class Program(nn.Module):
             module.training = False
 
     def train(self, mode: bool = True) -> Program:
-        """Nothing: how layers behave was settled when the program was exported."""
+        """Return the module unchanged: its mode was fixed when the program was exported."""
         return self
 
     def forward(self, items: Tensor) -> Tensor:
-        """What the program gives."""
+        """Run the program on items [batch, ...]."""
         output: Tensor = self.program(items)
         return output
 
     def input_tensors(self) -> list[Tensor]:
-        """What the program takes, as tensors without values; sizes may be symbols."""
+        """Return the program's inputs as tensors without values; empty if one is not a tensor. Sizes may be symbols."""
         names = self.exported.graph_signature.user_inputs
         values = [node.meta.get("val") for node in self.exported.graph.nodes if node.name in names]
         return [value for value in values if isinstance(value, Tensor)] if len(values) == len(names) else []
 
     def sizes(self, dimension: int) -> tuple[float, float]:
-        """The least and the largest size of a dimension of its input."""
+        """Return the least and the largest size of a dimension of its one input."""
         (tensor,) = self.input_tensors()
         size = tensor.shape[dimension]
         if isinstance(size, int):
@@ -56,12 +56,16 @@ class Program(nn.Module):
 
 
 def load_program(path: Path) -> Program:
-    """A `.pt2` file. Raises ExportError; a file that would run code is refused, and is not read further."""
+    """Load a `.pt2` file.
+
+    Raises ExportError if it cannot be read, is in training mode, or does not take one tensor with a free batch size. A file
+    that would run code is refused before torch loads it.
+    """
     if not path.is_file():
         raise ExportError(f"{path} does not exist")
     try:
         check_no_code(path)
-        with quiet("torch.export"):  # which writes a traceback to the log if it cannot read a file
+        with quiet("torch.export"):  # torch logs a traceback if it cannot read a file
             program = Program(torch.export.load(path))
     except UnsafeFile as error:
         raise ExportError(
@@ -69,9 +73,8 @@ def load_program(path: Path) -> Program:
             "save the network with torch.export.save"
         ) from error
     except Exception as error:  # the reader's errors share no base class
-        why = one_line(error)
         raise ExportError(
-            f"{path} is not an exported program that can be read: {why}; save it with torch.export.save"
+            f"{path} is not an exported program that can be read: {one_line(error)}; save it with torch.export.save"
         ) from error
     if any(map(_is_training, program.exported.graph.nodes)):
         raise ExportError(
@@ -79,25 +82,27 @@ def load_program(path: Path) -> Program:
             "F.dropout does not see that: give it training=self.training)"
         )
     if len(program.input_tensors()) != 1 or not program.input_tensors()[0].dim():
-        raise ExportError(f"{path} does not take what a model of Avizor does: one tensor, whose first dimension is the batch")
+        raise ExportError(
+            f"{path} does not take one tensor whose first dimension is the batch, as a model has to; export one that does"
+        )
     _check_batch(program, path)
     return program
 
 
 def check_items(program: Program, item_shape: Sequence[int], dtype: str, path: Path) -> None:
-    """Raise ExportError unless the program takes `dtype[batch, *item_shape]`, which is what the front end gives."""
+    """Raise ExportError unless the program takes `dtype[batch, *item_shape]`, the output of the front end."""
     (tensor,) = program.input_tensors()
-    wanted = str(tensor.dtype).removeprefix("torch.")
+    program_dtype = str(tensor.dtype).removeprefix("torch.")
     limits = [program.sizes(dimension) for dimension in range(1, tensor.dim())]
     fits = len(limits) == len(item_shape) and all(
         low <= size <= high for size, (low, high) in zip(item_shape, limits, strict=True)
     )
-    if fits and wanted == dtype:
+    if fits and program_dtype == dtype:
         return
     sizes = ", ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in limits)
     raise ExportError(
-        f"{path} takes {wanted}[{sizes}] for an item, and by --input it is given {dtype}{list(item_shape)}; fix the input "
-        "description, or export the program for that"
+        f"{path} takes {program_dtype}[{sizes}] for an item, and by --input it is given {dtype}{list(item_shape)}; fix the "
+        "input description, or export the program for that"
     )
 
 
@@ -113,11 +118,11 @@ def _check_batch(program: Program, path: Path) -> None:
 
 
 def _is_training(node: torch.fx.Node) -> bool:
-    """A batch norm or dropout that was told to train."""
+    """Return whether the node is a batch norm or dropout in training mode."""
     operator = node.target
     if not isinstance(operator, torch._ops.OpOverload) or not any(name in str(operator) for name in ("batch_norm", "dropout")):
         return False
-    for place, argument in enumerate(operator._schema.arguments):
+    for index, argument in enumerate(operator._schema.arguments):
         if argument.name in ("training", "train"):
-            return (node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)) is True
+            return (node.args[index] if index < len(node.args) else node.kwargs.get(argument.name)) is True
     return False

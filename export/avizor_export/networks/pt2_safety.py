@@ -1,8 +1,8 @@
-"""What is inside a .pt2 file, looked at before torch reads it: tensors and operators, and nothing that runs code.
+"""Check what is inside a .pt2 file before torch reads it: tensors and operators, and nothing that runs code.
 
-torch.export.load trusts its file. It unpickles what it likes, takes any function that torch can reach for an operator
+torch.export.load trusts its file. It unpickles parts of it, accepts any function that torch can reach as an operator
 (`torch.os.system`), evaluates sizes and guards as Python, and writes names into source code that it compiles. So everything in
-the file has to be of a kind that is known here.
+the file has to match the patterns and lists below.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from avizor_inference.errors import UnsafeFile
 
 _PROGRAM = "models/model.json"
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
-# Folder, its list of tensors, and the one pickle that older versions wrote instead of both.
+# A folder of tensors, its index, and the single pickle that older versions wrote instead of both.
 _TENSORS = tuple(
     (f"data/{kind}/", f"data/{kind}/model_{kind}_config.json", f"data/{kind}/model.pt") for kind in ("weights", "constants")
 )
@@ -33,10 +33,10 @@ _MEMBERS = re.compile(
 )
 _TENSOR_FILE = re.compile(r"(?!custom_obj_|opaque_obj_)[\w-]+")
 
-# No quote, bracket or line break, and so nothing that could be called or left.
+# No quote, bracket or line break: such text can neither call anything nor end a string.
 _PLAIN = re.compile(r"[\w .+:/-]*")
 _NAME = re.compile(r"\w[\w.]*|")
-# Of weights: a module's name may be any text without a dot. In the code that torch writes they stand between quotes.
+# Names of weights: a module's name may be any text without a dot. The code that torch writes has them between quotes.
 _WEIGHT_NAME = re.compile(r"[\w. -]*")
 _WEIGHT_NAMES = frozenset({"parameter_name", "buffer_name", "tensor_constant_name"})
 _GUARD = re.compile(r"[\w .,()\[\]'<>=!+*/%&|~^-]*")
@@ -52,7 +52,7 @@ _PYTHON_OPERATOR = re.compile(
 _NAMESPACES = frozenset({"aten", "prims", "torchvision"})
 _HIGHER_ORDER = frozenset({"cond", "while_loop", "scan", "wrap_with_set_grad_enabled", "wrap_with_autocast"})
 
-# Of sympy and torch.utils._sympy, as sizes are written in.
+# Functions of sympy and torch.utils._sympy, in which sizes are written.
 _SIZE_FUNCTION = re.compile(
     "Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|Abs|Eq|Equality|Ne|Unequality|Lt|Le|Gt|Ge|(Strict)?LessThan|"
     "(Strict)?GreaterThan|And|Or|Not|Piecewise|floor|ceiling|FloorDiv|ModularIndexing|Where|PythonMod|CleanDiv|CeilDiv|CeilToInt|"
@@ -66,17 +66,17 @@ _SIZE_NODES = (*_ARITHMETIC, ast.Expression, ast.Load, ast.Subscript, ast.Tuple,
 
 
 def check_no_code(path: Path) -> None:
-    """Raise UnsafeFile unless all that is in the file is known.
+    """Raise UnsafeFile unless everything in the file is known to be safe.
 
-    Raises ValueError, or what torch and json raise, where it is not a program that can be read.
+    Raises ValueError, or the errors of zipfile, torch and json, if it is not a program that can be read.
     """
     with zipfile.ZipFile(path) as file:
-        if "version" in file.namelist():  # torch falls back to it, whatever else is there
+        if "version" in file.namelist():  # torch then reads the old format, whatever else the file holds
             raise ValueError("it has the format of torch before 2.8")
     archive = PT2ArchiveReader(str(path))
     members = set(archive.get_file_names())
-    if other := sorted(name for name in members if not _MEMBERS.fullmatch(name)):
-        raise UnsafeFile(f"it holds {other[0]!r}, which does not belong to a program")
+    if unknown := sorted(name for name in members if not _MEMBERS.fullmatch(name)):
+        raise UnsafeFile(f"it holds {unknown[0]!r}, which does not belong to a program")
     if _PROGRAM not in members:
         raise ValueError("it holds no program named 'model'")
     _refuse_pickle(archive, _SAMPLE_INPUTS)
@@ -98,27 +98,27 @@ def _check_payloads(archive: PT2ArchiveReader, folder: str, document: Mapping[st
 
 
 def _refuse_pickle(archive: PT2ArchiveReader, name: str) -> None:
-    """Unless torch reads it without running code, as it does not when it loads the program."""
+    """Raise UnsafeFile unless torch can read the pickle with weights_only, a protection that loading a program does not use."""
     content = archive.read_bytes(name)
     if not content:
         return
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged one would be read again without that protection
+    except Exception as error:  # damaged ones too: torch would read them again without that protection
         raise UnsafeFile(f"{name} is a pickle of more than tensors") from error
 
 
 def _check(value: object, key: str) -> None:
-    """What torch makes of a value of the program depends on the key that it is below."""
+    """Raise UnsafeFile unless a value of the program is known to be safe. How torch uses it depends on its key."""
     if key in _TEXTS:
         return
     if isinstance(value, Mapping):
-        for inner, each in value.items():
-            _check_text(inner, "key")
-            _check(each, inner)
+        for inner_key, inner_value in value.items():
+            _check_text(inner_key, "key")
+            _check(inner_value, inner_key)
     elif isinstance(value, list):
-        for each in value:
-            _check(each, key)
+        for element in value:
+            _check(element, key)
     elif isinstance(value, str):
         _check_text(value, key)
 
@@ -130,7 +130,7 @@ def _check_text(text: str, key: str) -> None:
         allowed = _is_size(text)
     elif key in _SPECS:
         allowed = all(map(_is_container, json.loads(text)[1:]))
-    elif key == "key":  # a name, or the size that a range is given for
+    elif key == "key":  # a name, or the size that has a range
         allowed = bool(_NAME.fullmatch(text)) or _is_size(text)
     elif key in _WEIGHT_NAMES:
         allowed = bool(_WEIGHT_NAME.fullmatch(text))
@@ -140,7 +140,7 @@ def _check_text(text: str, key: str) -> None:
         allowed = bool(_PLAIN.fullmatch(text))
     if not allowed:
         what = "operator" if key in ("target", "as_operator") else key or "text"
-        raise UnsafeFile(f"its {what} {text[:80]!r} is not one of a network's")
+        raise UnsafeFile(f"its {what} {text[:80]!r} is not allowed in a network")
 
 
 def _is_operator(target: str) -> bool:
@@ -154,11 +154,13 @@ def _is_operator(target: str) -> bool:
     if names[2] not in _NAMESPACES or len(names) != 5:
         return False
     operator = getattr(getattr(getattr(torch.ops, names[2]), names[3], None), names[4], None)
-    return isinstance(operator, torch._ops.OpOverload) and all(each.name != "filename" for each in operator._schema.arguments)
+    if not isinstance(operator, torch._ops.OpOverload):
+        return False
+    return all(argument.name != "filename" for argument in operator._schema.arguments)
 
 
 def _is_size(text: str) -> bool:
-    """Arithmetic of sizes: no other name, function or attribute than is known."""
+    """Return whether the text is arithmetic of sizes, with known names, functions and attributes only."""
     if not _GUARD.fullmatch(text):
         return False
     try:
@@ -183,7 +185,7 @@ def _is_size_node(node: ast.AST) -> bool:
 
 
 def _is_container(spec: Mapping[str, Any]) -> bool:
-    """A node of a tree of arguments or results: a tuple, a list, or a dict, whose context are its keys."""
+    """Return whether a node of a tree of arguments or results is a tuple, a list, or a dict, whose keys its context holds."""
     keys = json.loads(spec["context"] or "null") or ()
     plain = all(isinstance(key, str) and _PLAIN.fullmatch(key) for key in keys)
     return spec["type"] in _CONTAINERS and plain and all(map(_is_container, spec["children_spec"]))

@@ -1,9 +1,9 @@
-"""State dicts: found among the tensors of a weights file by the names that the network has, and loaded.
+"""Find a network's state dict among the tensors of a weights file by the network's names, and load it.
 
-The names in a file have more before them than the network's: the key of a checkpoint (`state_dict.`), the attribute of a
-Lightning module (`model.`), data parallelism (`module.`), torch.compile (`_orig_mod.`). Here it is all one: a prefix under
-which the file has every name of the network, with the same shape. If there are several, as where averaged weights lie beside
-the others, the user has to choose.
+The names in a file are longer than the network's: they begin with the key of a checkpoint (`state_dict.`), the attribute of a
+Lightning module (`model.`), or what data parallelism (`module.`) and torch.compile (`_orig_mod.`) add. All are handled alike:
+as a prefix under which the file has every name of the network, with the same shape. If there are several such prefixes, as
+when a file has averaged weights too, the user has to choose.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from avizor_inference.errors import ExportError
 
 _log = logging.getLogger(__name__)
 
-# How the top level of a file is written where a key is asked for.
+# The key of a file's top level.
 TOP = "."
-# What wrappers put into names, in the middle too where only a part of the network was wrapped.
+# What wrappers put into names, in the middle too if only a part of the network was wrapped.
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-# Batch norm counts its batches, and does not need the count outside of training; files of old versions lack it.
+# Batch norm counts its batches, and needs the count in training only. Files of old versions lack it.
 _NOT_NEEDED = "num_batches_tracked"
 _MOST_NAMES = 3
 
@@ -45,78 +45,80 @@ class Match:
 
     @property
     def key(self) -> str:
-        """The prefix as a user writes it."""
+        """Return the prefix as a user writes it with --weights-key."""
         return self.prefix.rstrip(".") or TOP
 
 
 def load_weights(network: nn.Module, weights: WeightsFile, key: str | None = None) -> str:
-    """Load what the file has for the network; gives the key under which it was found. Warns of tensors that are left out.
+    """Load the network's weights from the file, and return the key under which the file has them.
 
-    key: what a user has chosen where there are several. Raises ExportError naming what does not fit, or what there is to
-    choose from.
+    key: the user's choice among several sets of weights. Warns of tensors that are left out. Raises ExportError naming what
+    does not fit, or the keys to choose from.
     """
-    own = network.state_dict()
-    match = _only(matches(own, weights.tensors, key), weights, key)
+    expected = network.state_dict()
+    match = _single_match(matches(expected, weights.tensors, key), weights, key)
     if match is None or match.surplus:
-        raise ExportError(f"{weights.path} does not fit the network: {_differences(own, nearest(own, weights.tensors, key))}")
+        differences = _differences(expected, nearest(expected, weights.tensors, key))
+        raise ExportError(f"{weights.path} does not fit the network: {differences}")
     try:
         network.load_state_dict(dict(match.state))
     except RuntimeError as error:
         raise ExportError(f"{weights.path} does not fit the network: {one_line(error)}") from error
-    if left_out := _left_out(own, weights, match):
+    if left_out := _left_out(expected, weights, match):
         _log.warning("%s: the network's weights are those under %r; left out: %s", weights.path, match.key, ", ".join(left_out))
     return match.key
 
 
-def matches(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None = None) -> list[Match]:
-    """Every prefix under which `tensors` has all that `own`, the network's state dict, has, in the same shapes."""
-    found = _matches(own, tensors, key)
-    if found:
-        return found
-    ours, theirs = _unwrapped(own), _unwrapped(tensors)
-    if ours is None or theirs is None:
+def matches(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None = None) -> list[Match]:
+    """Return every prefix under which `tensors` has all that `expected`, the network's state dict, has, in the same shapes.
+
+    If there is none, names are compared without the parts that wrappers add. key: only prefixes under this key.
+    """
+    if exact := _matches(expected, tensors, key):
+        return exact
+    network_names, file_tensors = _unwrapped(expected), _unwrapped(tensors)
+    if network_names is None or file_tensors is None:
         return []
     key = key and (_WRAPPERS.sub("", _plain(key) + ".") or TOP)
-    renamed = dict(zip(ours, own, strict=True))
+    original_names = dict(zip(network_names, expected, strict=True))
     return [
-        Match(match.prefix, {renamed[name]: value for name, value in match.state.items()}, match.surplus)
-        for match in _matches(ours, theirs, key)
+        Match(match.prefix, {original_names[name]: value for name, value in match.state.items()}, match.surplus)
+        for match in _matches(network_names, file_tensors, key)
     ]
 
 
-def nearest(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None = None) -> Match:
-    """Of all prefixes the one under which `tensors` has most of the network's names, and all that is there."""
-    counts = {prefix: count for prefix, count in _prefixes(own, tensors).items() if key is None or _chosen(prefix, key)}
-    prefix = max(counts, key=lambda each: (counts[each], -len(each)), default="")
-    under = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    return Match(prefix, under)
+def nearest(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None = None) -> Match:
+    """Return the prefix under which `tensors` has most of the network's names, with all tensors under it."""
+    counts = {prefix: count for prefix, count in _prefixes(expected, tensors).items() if key is None or _is_under(prefix, key)}
+    best = max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
+    return Match(best, {name.removeprefix(best): value for name, value in tensors.items() if name.startswith(best)})
 
 
-def _matches(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None) -> list[Match]:
-    twins = _tied(own)
+def _matches(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], key: str | None) -> list[Match]:
+    tied_names = _tied_names(expected)
     states: dict[str, dict[str, Tensor]] = {}
-    for prefix in _prefixes(own, tensors):
-        state = {name: tensors[prefix + name] for name in own if prefix + name in tensors}
-        for name in own.keys() - state.keys():
-            if there := [twin for twin in twins.get(name, ()) if twin in state]:
-                state[name] = state[there[0]]
-        lacking = [name for name in own if name not in state and not name.endswith(_NOT_NEEDED)]
-        if not lacking and all(_same_shape(own[name], value) for name, value in state.items()):
+    for prefix in _prefixes(expected, tensors):
+        state = {name: tensors[prefix + name] for name in expected if prefix + name in tensors}
+        for name in expected.keys() - state.keys():
+            if stored_names := [tied for tied in tied_names.get(name, ()) if tied in state]:
+                state[name] = state[stored_names[0]]
+        lacking = [name for name in expected if name not in state and not name.endswith(_NOT_NEEDED)]
+        if not lacking and all(_same_shape(expected[name], value) for name, value in state.items()):
             states[prefix] = state
-    found = [Match(prefix, state, _surplus(prefix, own, tensors, states)) for prefix, state in states.items()]
+    all_matches = [Match(prefix, state, _surplus(prefix, expected, tensors, states)) for prefix, state in states.items()]
     if key is None:
-        return found
-    exact = [match for match in found if match.key == _plain(key)]
-    return exact or [match for match in found if _chosen(match.prefix, key)]
+        return all_matches
+    exact = [match for match in all_matches if match.key == _plain(key)]
+    return exact or [match for match in all_matches if _is_under(match.prefix, key)]
 
 
-def _prefixes(own: Mapping[str, Tensor], tensors: Iterable[str]) -> dict[str, int]:
-    """What stands before a name of the network, and before how many of them."""
+def _prefixes(expected: Mapping[str, Tensor], tensors: Iterable[str]) -> dict[str, int]:
+    """Return every text that comes before a name of the network in the file, and before how many names."""
     counts: dict[str, int] = {}
     for name in tensors:
         start = 0
         while True:
-            if name[start:] in own:
+            if name[start:] in expected:
                 counts[name[:start]] = counts.get(name[:start], 0) + 1
             start = name.find(".", start) + 1
             if not start:
@@ -125,61 +127,64 @@ def _prefixes(own: Mapping[str, Tensor], tensors: Iterable[str]) -> dict[str, in
 
 
 def _surplus(
-    prefix: str, own: Mapping[str, Tensor], tensors: Iterable[str], states: Mapping[str, Mapping[str, Tensor]]
+    prefix: str, expected: Mapping[str, Tensor], tensors: Iterable[str], states: Mapping[str, Mapping[str, Tensor]]
 ) -> list[str]:
-    """Names under the prefix that the network does not have; those beside another set of weights belong to that."""
-    inner = {_first(other.removeprefix(prefix)) for other in states if other != prefix and other.startswith(prefix)}
+    """Return the names under the prefix that the network does not have, without those of another set of weights."""
+    inner = {_first_part(other.removeprefix(prefix)) for other in states if other != prefix and other.startswith(prefix)}
     names = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
-    return [name for name in names if name not in own and _first(name) not in inner]
+    return [name for name in names if name not in expected and _first_part(name) not in inner]
 
 
-def _only(found: Sequence[Match], weights: WeightsFile, key: str | None) -> Match | None:
-    """The one match; the first where all hold the same values. Raises ExportError where the user has to choose."""
-    if not found:
-        if key not in (None, TOP) and not any(_chosen(name, key) for name in weights.tensors):
-            there = _some(sorted({_first(name) for name in weights.tensors}))
-            raise ExportError(f"{weights.path} has nothing under {key!r} (--weights-key); at its top level are {there}")
+def _single_match(candidates: Sequence[Match], weights: WeightsFile, key: str | None) -> Match | None:
+    """Return the only match, or the first if all hold the same values; None if there is none.
+
+    Raises ExportError if the user has to choose, or if the file has nothing under the user's key.
+    """
+    if not candidates:
+        if key not in (None, TOP) and not any(_is_under(name, key) for name in weights.tensors):
+            top_level = _shortened_list(sorted({_first_part(name) for name in weights.tensors}))
+            raise ExportError(f"{weights.path} has nothing under {key!r} (--weights-key); at its top level are {top_level}")
         return None
-    if len(found) > 1 and not all(_same_values(found[0].state, other.state) for other in found[1:]):
-        keys = [match.key for match in found]
+    if len(candidates) > 1 and not all(_same_values(candidates[0].state, other.state) for other in candidates[1:]):
+        keys = [match.key for match in candidates]
         raise ExportError(
             f"{weights.path} holds {len(keys)} sets of weights that fit the network, one may be an average of "
             f"the others (EMA); choose with --weights-key {' or --weights-key '.join(keys)}"
         )
-    return found[0]
+    return candidates[0]
 
 
-def _left_out(own: Mapping[str, Tensor], weights: WeightsFile, match: Match) -> list[str]:
-    """What of the file is not loaded: other sets of the network's names as one, and other tensors by name."""
+def _left_out(expected: Mapping[str, Tensor], weights: WeightsFile, match: Match) -> list[str]:
+    """Return what is not loaded, in words: other sets of the network's names as one each, and other tensors by name."""
     used = {id(value) for value in match.state.values()}
     names = [name for name, value in weights.tensors.items() if id(value) not in used and not name.endswith(_NOT_NEEDED)]
-    counts = _prefixes(own, names)
-    sets = [prefix for prefix, count in counts.items() if prefix and count >= len(own) / 2]
-    beside = [name for name in names if not any(name.startswith(prefix) for prefix in sets)]
+    counts = _prefixes(expected, names)
+    sets = [prefix for prefix, count in counts.items() if prefix and count >= len(expected) / 2]
+    others = [name for name in names if not any(name.startswith(prefix) for prefix in sets)]
     parts = [f"{prefix.rstrip('.')} ({counts[prefix]} tensors)" for prefix in sets]
-    parts += [_some(beside)] if beside else []
+    parts += [_shortened_list(others)] if others else []
     return parts + [f"{count} tensors without names under {name}" for name, count in weights.unnamed.items()]
 
 
 def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The same without the names of wrappers; None where two would then have one name."""
+    """Return the tensors under names without the parts that wrappers add; None if two would then have the same name."""
     plain = {_WRAPPERS.sub("", name): value for name, value in tensors.items()}
     return plain if len(plain) == len(tensors) else None
 
 
-def _tied(own: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Of a name the others of the same tensor: a file may hold it once."""
-    places: dict[tuple[int, tuple[int, ...]], list[str]] = {}
-    for name, value in own.items():
+def _tied_names(expected: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return all names of a tensor that has several, by each of them. A file may hold such a tensor under one name only."""
+    names_by_memory: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+    for name, value in expected.items():
         if isinstance(value, Tensor) and not is_lazy(value) and not value.is_meta:
-            places.setdefault((value.data_ptr(), tuple(value.shape)), []).append(name)
-    return {name: names for names in places.values() if len(names) > 1 for name in names}
+            names_by_memory.setdefault((value.data_ptr(), tuple(value.shape)), []).append(name)
+    return {name: names for names in names_by_memory.values() if len(names) > 1 for name in names}
 
 
-def _same_shape(ours: object, theirs: object) -> bool:
-    if not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):  # a module's extra state, which may be anything
+def _same_shape(expected: object, actual: object) -> bool:
+    if not (isinstance(expected, Tensor) and isinstance(actual, Tensor)):  # a module's extra state, which may be anything
         return True
-    return is_lazy(ours) or ours.shape == theirs.shape
+    return is_lazy(expected) or expected.shape == actual.shape
 
 
 def _same_values(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -190,8 +195,8 @@ def _same_values(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool
     )
 
 
-def _chosen(name: str, key: str) -> bool:
-    """Whether a prefix, or a tensor's name, is under the key."""
+def _is_under(name: str, key: str) -> bool:
+    """Return whether a prefix, or a tensor's name, is under the key."""
     return name == "" if key == TOP else name.startswith(_plain(key) + ".")
 
 
@@ -199,30 +204,31 @@ def _plain(key: str) -> str:
     return key.rstrip(".") or TOP
 
 
-def _first(name: str) -> str:
+def _first_part(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _differences(wanted: Mapping[str, Tensor], match: Match) -> str:
-    given = match.state
+def _differences(expected: Mapping[str, Tensor], match: Match) -> str:
+    """Return in words what the match lacks, has besides, or has in other shapes."""
+    state = match.state
     shapes = [
-        f"{name} is {list(given[name].shape)} and the network's {list(value.shape)}"
-        for name, value in wanted.items()
-        if name in given and not _same_shape(value, given[name])
+        f"{name} is {list(state[name].shape)} and the network's {list(value.shape)}"
+        for name, value in expected.items()
+        if name in state and not _same_shape(value, state[name])
     ]
     parts = []
-    lacking = sorted(name for name in wanted.keys() - given.keys() if not name.endswith(_NOT_NEEDED))
+    lacking = sorted(name for name in expected.keys() - state.keys() if not name.endswith(_NOT_NEEDED))
     if lacking:
-        parts.append(f"it lacks {_some(lacking)}")
-    if unknown := sorted(given.keys() - wanted.keys()):
-        parts.append(f"the network has no {_some(unknown)}")
+        parts.append(f"it lacks {_shortened_list(lacking)}")
+    if unknown := sorted(state.keys() - expected.keys()):
+        parts.append(f"the network has no {_shortened_list(unknown)}")
     if shapes:
-        parts.append(_some(shapes, "; "))
+        parts.append(_shortened_list(shapes, "; "))
     if unknown and len(parts) == 1:
         parts.append("name a network that has it too, or save the weights without it")
     return "; ".join(parts) + (f" (under {match.key!r})" if match.prefix else "")
 
 
-def _some(names: Iterable[str], separator: str = ", ") -> str:
-    first, rest = (names := list(names))[:_MOST_NAMES], len(names) - _MOST_NAMES
-    return separator.join(first) + (f" and {rest} more" if rest > 0 else "")
+def _shortened_list(names: Sequence[str], separator: str = ", ") -> str:
+    rest = len(names) - _MOST_NAMES
+    return separator.join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes: the state dict, and the labels and normalisation that belong to it."""
+"""Read weights that torchvision publishes: the state dict, with the labels and the normalisation that belong to it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from avizor_inference.items.input_spec import ImageFrontEnd, ImageInput
 
 SCHEME = "torchvision:"
 
-# DenseNet's files are older than its module: `norm.1` has since become `norm1`.
+# DenseNet's files are older than its module: what they call `norm.1` is now `norm1`.
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$")
-# GoogLeNet's heads that only training needs.
+# GoogLeNet's auxiliary heads, which only training needs.
 _AUXILIARY = re.compile(r"(?:^|\.)aux[12]\.")
 
 
@@ -35,39 +35,43 @@ class PublishedWeights:
 
 
 def published_weights(design: str, text: str, batch_norm: bool = False) -> PublishedWeights:
-    """`torchvision:NAME` (downloaded, or from torch's cache) or `torchvision:NAME=FILE` (the same, already there).
+    """Return the weights `torchvision:NAME` (downloaded, or from torch's cache) or `torchvision:NAME=FILE` (a downloaded file).
 
-    Raises ExportError if the architecture has no such weights, or they cannot be had.
+    Raises ExportError if the architecture has no such weights, or they cannot be downloaded or read.
     """
     name, _, file = text.removeprefix(SCHEME).partition("=")
     check_has_weights(design, batch_norm)
     variant, architecture = _variant(batch_norm), ARCHITECTURES[design]
     enumeration = getattr(models, _enumerations(batch_norm)[design])
     if name not in enumeration.__members__:
-        there = ", ".join(enumeration.__members__)
-        raise ExportError(f"torchvision has no weights {name!r} for {design}{variant}; there are {there}")
-    weights = enumeration[name]
-    read = read_weights(Path(file)) if file else WeightsFile(Path(f"{SCHEME}{name}"), _download(weights))
+        available = ", ".join(enumeration.__members__)
+        raise ExportError(f"torchvision has no weights {name!r} for {design}{variant}; there are {available}")
+    entry = enumeration[name]
+    weights = read_weights(Path(file)) if file else WeightsFile(Path(f"{SCHEME}{name}"), _download(entry))
     mean, std = architecture.normalisation
     channels, height, width = architecture.shape
     front_end = ImageFrontEnd(mean=mean, std=std)
     return PublishedWeights(
-        weights=without_auxiliary_heads(read, design),
-        labels=tuple(weights.meta["categories"]),
+        weights=without_auxiliary_heads(weights, design),
+        labels=tuple(entry.meta["categories"]),
         input=ImageInput(height=height, width=width, channels=channels, front_end=front_end),
     )
 
 
 def check_has_weights(design: str, batch_norm: bool) -> None:
     """Raise ExportError if torchvision publishes no weights for the design."""
-    having = _enumerations(batch_norm)
-    if not having.get(design):
-        have = ", ".join(key for key, value in having.items() if value)
-        raise ExportError(f"torchvision has no weights for {design!r}{_variant(batch_norm)}; it has them for {have}")
+    enumerations = _enumerations(batch_norm)
+    if not enumerations.get(design):
+        designs = ", ".join(name for name, enumeration in enumerations.items() if enumeration)
+        raise ExportError(f"torchvision has no weights for {design!r}{_variant(batch_norm)}; it has them for {designs}")
 
 
 def _enumerations(batch_norm: bool) -> dict[str, str]:
-    return {key: each.weights_with_batch_norm if batch_norm else each.weights for key, each in ARCHITECTURES.items()}
+    """Return the name of torchvision's weights enumeration for each design; empty if there is none."""
+    return {
+        name: architecture.weights_with_batch_norm if batch_norm else architecture.weights
+        for name, architecture in ARCHITECTURES.items()
+    }
 
 
 def _variant(batch_norm: bool) -> str:
@@ -75,18 +79,19 @@ def _variant(batch_norm: bool) -> str:
 
 
 def without_auxiliary_heads(weights: WeightsFile, design: str) -> WeightsFile:
-    """The tensors under today's names, without the auxiliary heads of a GoogLeNet, which only training needs."""
+    """Return the tensors under the names of today's modules, without GoogLeNet's auxiliary heads, which only training needs."""
     tensors = {_OLD_NAME.sub(r"\1\2", name): value for name, value in weights.tensors.items()}
     if design == "googlenet":
         tensors = {name: value for name, value in tensors.items() if not _AUXILIARY.search(name)}
     return replace(weights, tensors=tensors)
 
 
-def _download(weights: Any) -> Mapping[str, Tensor]:
+def _download(entry: Any) -> Mapping[str, Tensor]:
+    """Return the state dict of an entry of one of torchvision's weights enumerations."""
     try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        state: Mapping[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise ExportError(
-            f"{weights.url} cannot be downloaded ({error}); fetch it elsewhere and give --weights {SCHEME}{weights.name}=FILE"
+            f"{entry.url} cannot be downloaded ({error}); fetch it elsewhere and give --weights {SCHEME}{entry.name}=FILE"
         ) from error
     return state

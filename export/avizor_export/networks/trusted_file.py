@@ -1,4 +1,4 @@
-"""`python -m avizor_export.networks.trusted_file FILE WEIGHTS`: the tensors of a file that holds more than tensors.
+"""Save the tensors of a file that holds more than tensors: `python -m avizor_export.networks.trusted_file FILE WEIGHTS`.
 
 This runs code from FILE, as every pickle may. `avizor export` itself never does: it takes the WEIGHTS that are written here.
 """
@@ -13,19 +13,20 @@ from torch import Tensor, nn
 
 
 def tensors_of(content: object, name: str = "the file") -> object:
-    """The tensors in mappings and lists, and the state dicts of modules; None where there are none.
+    """Return the tensors in `content`, which keep their mappings and lists; modules become state dicts. None if there are none.
 
-    Prints what may have held others and is left out: objects of a class that is not known here.
+    Prints what is left out and may have held more tensors: objects of a class that is not known here. name: of `content`, for
+    that line.
     """
     if isinstance(content, Tensor):
         return content
     if isinstance(content, nn.Module):
         return dict(content.state_dict())
     if isinstance(content, Mapping):
-        kept = {key: made for key, value in content.items() if (made := tensors_of(value, str(key))) is not None}
-        return kept or None
+        by_key = {key: tensors for key, value in content.items() if (tensors := tensors_of(value, str(key))) is not None}
+        return by_key or None
     if isinstance(content, list | tuple):
-        return [made for value in content if (made := tensors_of(value, name)) is not None] or None
+        return [tensors for value in content if (tensors := tensors_of(value, name)) is not None] or None
     if type(content).__module__ != "builtins":
         print(f"left out: {name} (a {type(content).__qualname__})", file=sys.stderr)
     return None
@@ -37,12 +38,12 @@ def main() -> None:
         sys.exit("write: python -m avizor_export.networks.trusted_file FILE WEIGHTS")
     source, target = sys.argv[1:]
     try:
-        kept = tensors_of(torch.load(source, map_location="cpu", weights_only=False))  # the user trusts it
+        tensors = tensors_of(torch.load(source, map_location="cpu", weights_only=False))  # the user trusts it
     except (ImportError, AttributeError) as error:
         sys.exit(f"{source}: {error}; run this from the folder of the code that saved it, with its packages installed")
-    if kept is None:
-        sys.exit(f"{source} holds no tensors")
-    torch.save(kept, target)
+    if tensors is None:
+        sys.exit(f"{source} holds no tensors; name a file with trained weights")
+    torch.save(tensors, target)
 
 
 if __name__ == "__main__":

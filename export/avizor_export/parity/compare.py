@@ -1,7 +1,7 @@
-"""Parity: the graph on ONNX Runtime returns what its reference returns, on several batch sizes and kinds of items.
+"""Check parity: the graph on ONNX Runtime returns what its reference returns, on several batch sizes and kinds of items.
 
-The reference is the torch module, or for an adopted ONNX file the reference evaluator of the onnx package. How much
-may differ is in `tolerances.py`.
+The reference is the torch module, or for an adopted ONNX file the reference evaluator of the onnx package. `tolerances.py` says
+how much they may differ.
 """
 
 from __future__ import annotations
@@ -37,12 +37,16 @@ from avizor_inference.repository.reports import LEAST_RANK_CORRELATION, OutputDi
 
 
 def torch_run(model: WrappedNetwork) -> Run:
-    """The torch module as a reference."""
+    """Return a function that runs the torch module, as a reference."""
     return model.as_reference
 
 
 def onnxruntime_run(proto: onnx.ModelProto, *, optimised: bool = True) -> Run:
-    """A graph on ONNX Runtime, on the CPU. optimised: as an engine runs it; or each node as it is written."""
+    """Return a function that runs the graph on ONNX Runtime, on the CPU. Raises ExportError if the graph cannot be loaded.
+
+    optimised: True runs the graph as an engine does, False runs each node as the graph has it. The function raises ExportError
+    if the graph fails on the items.
+    """
     try:
         session = open_session(proto.SerializeToString(), "the graph", optimised=optimised)
     except EngineError as error:
@@ -60,29 +64,27 @@ def onnxruntime_run(proto: onnx.ModelProto, *, optimised: bool = True) -> Run:
 
 
 def compare_runs(
-    reference: Run, found: Run, spec: InputSpec, real: Items | None, compared_with: str, perturbed: Perturbed | None = None
+    reference: Run, graph: Run, spec: InputSpec, real: Items | None, compared_with: str, perturbed: Perturbed | None = None
 ) -> ParityReport:
-    """Compare every output on batches of 1, 2, 3 and 8 of zeros, random and (where given) real items; of a table also of
-    rows without any value.
+    """Compare every output on batches of 1, 2, 3 and 8 items: zeros, random, real if there are any, and rows without values.
 
-    real: raw items [n >= 1, *item_shape], repeated where there are fewer than 8. compared_with: what the reference is.
-    perturbed: the reference on perturbed features. If it is given, zeros are left out where the perturbation changes the
-    reference by as much as the graph differs from it.
+    Rows without values are for tables alone. real: raw items [n >= 1, *item_shape], repeated if there are fewer than 8.
+    compared_with: the reference's name. perturbed: the reference on perturbed features. With it, zeros are left out if the
+    perturbation changes the reference by as much as the graph differs from it.
     Raises ExportError if the reference is not finite, is random, or lets items influence each other; ParityError if an output
     differs (which, by how much, on what), if the most probable class differs beyond a tie, or if scores rank items in another
     order.
     """
-    kinds = items_by_kind(spec, real)
-    found_so_far, samples, expected = _Findings(), [], {}
-    for kind, items in kinds.items():
-        here = _findings(reference, found, items, kind)
-        if kind == _CONSTANT and perturbed and not here.agreed and _is_rounding(here, reference, spec, items, perturbed):
+    total, samples, expected = _Comparison(), [], {}
+    for kind, items in items_by_kind(spec, real).items():
+        comparison = _compare_kind(reference, graph, items, kind)
+        if kind == _CONSTANT and perturbed and _is_rounding(comparison, reference, spec, items, perturbed):
             continue
-        if here.refused:
-            raise here.refused
+        if comparison.refused:
+            raise comparison.refused
         samples.append(kind)
-        expected[kind] = here.expected
-        found_so_far.merge(here)
+        expected[kind] = comparison.expected
+        total.merge(comparison)
     report = ParityReport(
         compared_with=compared_with,
         absolute_tolerance=ABSOLUTE_TOLERANCE,
@@ -91,103 +93,121 @@ def compare_runs(
         scale_tolerance=SCALE_TOLERANCE,
         batch_sizes=BATCH_SIZES,
         samples=tuple(samples),
-        outputs=found_so_far.worst,
-        top1_agreement=found_so_far.top1_agreement,
-        rank_correlation=found_so_far.rank_correlation,
+        outputs=total.worst,
+        top1_agreement=total.top1_agreement,
+        rank_correlation=total.rank_correlation,
         same_for_all=same_for_all(expected),
     )
     if not report.passed:
         failed = [name for name, output in report.outputs.items() if not output.passed]
         raise ParityError(
-            f"the graph does not give what {compared_with} gives: {'; '.join(_complaints(report))}; {_ADVICE}"
+            f"the graph does not return what {compared_with} returns: {'; '.join(_differences(report))}; {_ADVICE}"
             f"{or_left_out(*failed)}"
         )
     return report
 
 
-def _is_rounding(here: _Findings, reference: Run, spec: InputSpec, items: Items, perturbed: Perturbed) -> bool:
-    """Whether the reference itself goes as far on these items when its features move by a rounding."""
-    by = perturbation(spec, items)
-    if by is None:
+def _is_rounding(comparison: _Comparison, reference: Run, spec: InputSpec, items: Items, perturbed: Perturbed) -> bool:
+    """Return whether the two differ, and the reference itself changes as much when its features change by a few roundings."""
+    if comparison.agreed:
         return False
-    shares = own_deviation(reference(items), perturbed(by)(items))
-    if here.refused:  # what influences items in earnest shows on random ones
+    change = perturbation(spec, items)
+    if change is None:
+        return False
+    shares = own_deviation(reference(items), perturbed(change)(items))
+    if comparison.refused:  # a real influence between items shows on random items too
         return max(shares.values()) > 1
-    return all((each.share_of_allowed or 0.0) <= max(1.0, _MOVES * shares[name]) for name, each in here.worst.items())
+    return all(
+        (difference.share_of_allowed or 0.0) <= max(1.0, _LARGER_SUMS * shares[name])
+        for name, difference in comparison.worst.items()
+    )
 
 
-# The sums of large maps are further off than the few roundings by which features are moved.
-_MOVES = 10
-# The kind of items whose maps are constant.
+# The sums of large maps differ by more than the few roundings by which features are perturbed.
+_LARGER_SUMS = 10
+# The kind of items whose feature maps are constant.
 _CONSTANT = "zeros"
 
 _ADVICE = (
-    "look in the network for what jumps at a rounding (round, argmax, a comparison), for a norm over a map that is constant, "
-    "and for values so large that float32 keeps no digits after the point; export it cut shorter to find the layer"
+    "look in the network for an operation that jumps at a rounding (round, argmax, a comparison), for a norm over a map that "
+    "is constant, and for values so large that float32 keeps no digits after the point; export only its first layers to find "
+    "the one that differs"
 )
 
 
-def _findings(reference: Run, found: Run, items: Items, kind: str) -> _Findings:
-    """On batches of every size, of the 8 items of a kind."""
-    here = _Findings()
+def _compare_kind(reference: Run, graph: Run, items: Items, kind: str) -> _Comparison:
+    """Compare graph and reference on batches of every size, of the 8 items of one kind."""
+    comparison = _Comparison()
     try:
         expected = run_reference(reference, items, kind)
     except ItemsInfluenceError as error:
-        here.refused = error
-        return here
-    here.expected = expected[max(BATCH_SIZES)]
+        comparison.refused = error
+        return comparison
+    comparison.expected = expected[max(BATCH_SIZES)]
     for size in BATCH_SIZES:
-        here.add(expected[size], found(np.ascontiguousarray(items[rows_of_batch(size)])), f"{kind}, batch of {size}")
-    return here
+        batch = np.ascontiguousarray(items[rows_of_batch(size)])
+        comparison.add(expected[size], graph(batch), f"{kind}, batch of {size}")
+    return comparison
 
 
-class _Findings:
-    """What was found over batches; `refused` if the reference was, which may be by rounding. expected: of the largest batch."""
+class _Comparison:
+    """Collect the differences over batches.
+
+    worst: the worst difference of each output. expected: the reference's outputs for the largest batch. refused: the error of a
+    reference whose items influence each other; rounding can look like that.
+    """
 
     def __init__(self) -> None:
         self.worst: dict[str, OutputDifference] = {}
         self.expected: Mapping[str, Items] = {}
         self.refused: ItemsInfluenceError | None = None
-        self._agreed: list[bool] = []
+        self._same_class: list[bool] = []
         self._root_scores: list[tuple[float, float]] = []
         self._noise = 0.0
 
     @property
     def agreed(self) -> bool:
-        """Whether every output did, and the most probable class."""
-        return not self.refused and self.top1_agreement in (None, 1) and all(each.passed for each in self.worst.values())
+        """Return whether every output is within its tolerance, and the most probable class is the same for every item."""
+        passed = all(difference.passed for difference in self.worst.values())
+        return passed and not self.refused and self.top1_agreement in (None, 1)
 
-    def merge(self, other: _Findings) -> None:
-        """Take in what was found on another kind of items."""
-        for name, difference in other.worst.items():
-            self.worst[name] = worse(self.worst.get(name), difference)
-        self._agreed += other._agreed
+    def merge(self, other: _Comparison) -> None:
+        """Add the differences on another kind of items."""
+        self._keep_worst(other.worst)
+        self._same_class += other._same_class
         self._root_scores += other._root_scores
         self._noise = max(self._noise, other._noise)
 
-    def add(self, expected: Mapping[str, Items], got: Mapping[str, Items], sample: str) -> None:
-        """One batch."""
-        for name, difference in output_differences(expected, got, sample).items():
-            self.worst[name] = worse(self.worst.get(name), difference)
+    def add(self, expected: Mapping[str, Items], actual: Mapping[str, Items], sample: str) -> None:
+        """Add the differences on one batch. expected, actual: outputs [n, ...] by name. sample: what the batch is, in words."""
+        self._keep_worst(output_differences(expected, actual, sample))
         if "probabilities" in expected:
-            self._agreed += same_class(expected, got)
+            self._same_class += same_class(expected, actual)
         if "score" in expected:
-            roots = [np.sqrt(np.maximum(each["score"][:, 0].astype(np.float64), 0)) for each in (expected, got)]
+            roots = [np.sqrt(np.maximum(outputs["score"][:, 0].astype(np.float64), 0)) for outputs in (expected, actual)]
             self._root_scores += zip(*(root.tolist() for root in roots), strict=True)
             self._noise = max(self._noise, root_noise(expected))
 
+    def _keep_worst(self, differences: Mapping[str, OutputDifference]) -> None:
+        for name, difference in differences.items():
+            self.worst[name] = worse(self.worst.get(name), difference)
+
     @property
     def top1_agreement(self) -> float | None:
-        """Share of items with the same most probable class."""
-        return float(np.mean(self._agreed)) if self._agreed else None
+        """Return the share of items with the same most probable class, 0..1; None without probabilities."""
+        return float(np.mean(self._same_class)) if self._same_class else None
 
     @property
     def rank_correlation(self) -> float | None:
-        """Of the scores; their roots have the same order, and roundings of one size."""
+        """Return Spearman's rank correlation of the scores, -1..1; None without scores, or if too few of them differ.
+
+        The roots of the scores are ranked: they have the same order, and their roundings are all of one size.
+        """
         return rank_correlation(np.array(self._root_scores), self._noise) if self._root_scores else None
 
 
-def _complaints(report: ParityReport) -> Iterator[str]:
+def _differences(report: ParityReport) -> Iterator[str]:
+    """Yield what differs too much, in words."""
     for name, output in report.outputs.items():
         if not output.passed:
             yield f"{name} by up to {output.largest_absolute:.3g} on {output.sample} (allowed: {allowed(name)})"

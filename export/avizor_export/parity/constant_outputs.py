@@ -1,4 +1,4 @@
-"""Outputs that are the same whatever the item: that two graphs agree in them proves nothing of either."""
+"""Find outputs that are the same for every item: if two graphs agree in such an output, that proves nothing about either."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import numpy as np
 from avizor_export.parity.tolerances import SQUARES, output_differences
 from avizor_inference.arrays import Items
 
-# Zeros, and rows without values, are 8 times the same item.
-_TELLING = ("random", "real")
+# The kinds whose items differ. Zeros, and rows without values, are 8 times the same item.
+_KINDS_THAT_VARY = ("random", "real")
 
 
 def same_for_all(expected: Mapping[str, Mapping[str, Items]]) -> tuple[str, ...]:
-    """Names of the outputs in which the proof could not tell one item from another. expected: by kind, of its 8 items."""
-    kinds = [expected[kind] for kind in _TELLING if kind in expected]
+    """Return the names of the outputs that are the same for all items, within the tolerances of the proof.
+
+    expected: outputs [8, ...] by name, for each kind of items.
+    """
+    kinds = [expected[kind] for kind in _KINDS_THAT_VARY if kind in expected]
     if not kinds:
         return ()
     every = {name: np.concatenate([outputs[name] for outputs in kinds]) for name in kinds[0]}
     first = {name: np.broadcast_to(values[:1], values.shape) for name, values in every.items()}
-    compared = output_differences(every, first, "")
-    return tuple(name for name, each in compared.items() if each.passed and name not in SQUARES)
+    differences = output_differences(every, first, "")
+    return tuple(name for name, difference in differences.items() if difference.passed and name not in SQUARES)
 
 
 def constant_outputs_warning(names: Sequence[str], has_real: bool) -> str:
-    """What it may mean that these outputs are the same for all items."""
+    """Return a warning that says why these outputs may be the same for all items. has_real: real items were compared too."""
     what = "all random and real items" if has_real else "all random items"
     is_or_are = "is" if len(names) == 1 and names[0] != "probabilities" else "are"
     return (

@@ -1,4 +1,4 @@
-"""What an ONNX graph is compared with, where there is no torch module: another implementation of the same operators."""
+"""References for an ONNX graph without a torch module: another implementation of the same operators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from avizor_inference.repository.onnx_graph import graph_of
 
 @dataclass(frozen=True)
 class Reference:
-    """How to run the network, what does it, what a user should know of that, and how to run it on features that are moved."""
+    """A way to run the network that the graph is compared with.
+
+    name: what runs it, for reports. note: what a user should know about it, may be empty. perturbed: runs it on perturbed
+    features.
+    """
 
     run: Run
     name: str
@@ -31,10 +35,10 @@ class Reference:
 
 
 def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
-    """The reference evaluator of the onnx package, or, where it fails on a graph that ONNX Runtime runs, the latter without
-    any of its optimisations: the evaluator has operators that it does not do right, such as a grouped ConvTranspose.
+    """Return the reference evaluator of the onnx package, or ONNX Runtime without its optimisations if the evaluator fails.
 
-    items: raw items to try it on. Raises ExportError where neither runs.
+    The evaluator computes some operators wrongly, such as a grouped ConvTranspose. items: raw items to try it on.
+    Raises ExportError if neither runs.
     """
     proto, step = with_logits(proto), quantisation_step(proto.graph, "probabilities")
     try:
@@ -46,18 +50,21 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
         try:
             plain(items)
         except ExportError:
-            raise error from None  # the graph is at fault, and the evaluator's words are the plainer
+            raise error from None  # the graph is at fault, and the evaluator's message is easier to read
         note = f"{error}; so the graph is compared with ONNX Runtime without its optimisations"
         return Reference(_with_step(plain, step), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
 
 
 def _with_step(run: Run, step: float) -> Run:
-    """What quantises its probabilities itself, with the step by which they are judged."""
+    """Add the quantisation step, if there is one, to what the run returns: it widens the tolerance of probabilities."""
     return (lambda items: {**run(items), STEP: np.full((len(items), 1), step)}) if step else run
 
 
 def reference_run(proto: onnx.ModelProto) -> Run:
-    """The graph on the reference evaluator of the onnx package, which shares no code with ONNX Runtime."""
+    """Return a function that runs the graph on the reference evaluator of onnx, which shares no code with ONNX Runtime.
+
+    Raises ExportError if it cannot load the graph; the function raises ExportError if the graph fails on the items.
+    """
     try:
         evaluator = ReferenceEvaluator(proto)
     except Exception as error:  # the evaluator's errors share no base class

@@ -1,12 +1,14 @@
-"""How far an output may be from its reference: each is compared on its own scale.
+"""Define how far an output may be from its reference; each output is compared on its own scale.
 
-* Values: |found - reference| <= 1e-4 + 1e-3 |reference| + 1e-5 of the item's largest value. The last is rounding: an element
-  near 0 of a map up to 1000 is a difference of sums of that size, and two implementations add these up in another order.
-* `score` and `error_map` are squares, and of a good reconstruction tiny ones: any error would be within 1e-4. Their roots are
-  compared. |root(found) - root(reference)| is at most the largest difference of features and reconstruction (the triangle
-  inequality, of a root mean square too), and that is rounding: a share of the item's largest value.
-* `probabilities` near 0 and 1 tell nothing of the logits behind them: their logarithms are compared as well, as values. Logits
-  round as shares of the item's largest logit, so that is their scale. Those that a file quantises itself may be a step apart.
+* Values: |actual - expected| <= 1e-4 + 1e-3 |expected| + 1e-5 of the item's largest value. The last term is rounding: an
+  element near 0 of a map up to 1000 is a difference of sums of that size, and two implementations add these up in a different
+  order.
+* `score` and `error_map` are squares, and tiny ones if the reconstruction is good: any error would be within 1e-4. So their
+  roots are compared. |root(actual) - root(expected)| is at most the largest difference of features and reconstruction (the
+  triangle inequality, which holds for a root mean square too), and that is rounding: a share of the item's largest value.
+* `probabilities` near 0 and 1 say nothing about the logits behind them, so their logarithms are compared as well, as values.
+  Rounding errors of logits are shares of the item's largest logit, so that is their scale. Probabilities that a file quantises
+  itself may differ by one step.
 """
 
 from __future__ import annotations
@@ -22,68 +24,72 @@ from avizor_inference.repository.reports import OutputDifference
 
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-3
-# Share of an item's largest value; 80 roundings of float32. Measured are up to 2 of a root, and up to 30 of a map.
+# Share of an item's largest value: 80 roundings of float32. Up to 2 were measured in a root, and up to 30 in a map.
 SCALE_TOLERANCE = 1e-5
 ROOT_TOLERANCE = SCALE_TOLERANCE
-# Logits of 10,000 reach it. Beyond that float32 does not tell classes apart, and a wrong graph would pass.
+# Logits of 10,000 reach this limit. Beyond it float32 does not separate classes, and a wrong graph would pass.
 LARGEST_LOGIT_ROUNDING = 0.1
-# What a reference may return besides its outputs and LOGITS, and is not compared: the step to which the file itself rounds its
-# probabilities, float[n, 1].
+# A reference may return this besides its outputs and LOGITS: the step to which the file itself rounds its probabilities,
+# float[n, 1]. It is not compared.
 STEP = "step"
-# Rarer classes are not told apart: float32, and fast softmaxes, end a little lower.
+# Smaller probabilities count as this one: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
 SQUARES = ("score", "error_map")
 
 Outputs = Mapping[str, Items]
 
 
-def output_differences(reference: Outputs, found: Outputs, sample: str) -> dict[str, OutputDifference]:
-    """Of each output [n, ...] by name. Raises ExportError if one has another shape than its reference."""
+def output_differences(reference: Outputs, outputs: Outputs, sample: str) -> dict[str, OutputDifference]:
+    """Return the difference of each output [n, ...] from its reference, by name. sample: what the items are, in words.
+
+    Raises ExportError if an output has another shape than its reference.
+    """
     largest_value = _largest_value(reference)
-    logit_rounding, compared = _logit_rounding(reference), {}
+    logit_rounding, differences = _logit_rounding(reference), {}
     for name, values in reference.items():
         if name in (LOGITS, STEP):
             continue
-        if values.shape != found[name].shape:
+        if values.shape != outputs[name].shape:
             raise ExportError(
-                f"the exported graph gives {list(found[name].shape)} for {name} where {list(values.shape)} is wanted ({sample})"
+                f"the exported graph returns {list(outputs[name].shape)} for {name}, and {list(values.shape)} is expected "
+                f"({sample})"
             )
-        wanted, got = values.astype(np.float64), found[name].astype(np.float64)
+        expected, actual = values.astype(np.float64), outputs[name].astype(np.float64)
         if name in SQUARES:
-            share = _share_of_roots(wanted, got, largest_value)
+            share = _share_of_roots(expected, actual, largest_value)
         elif name == "probabilities":
-            share = _share_of_probabilities(wanted, got, logit_rounding, _step(reference))
+            share = _share_of_probabilities(expected, actual, logit_rounding, _step(reference))
         else:
-            share = _share(wanted, got, SCALE_TOLERANCE * _by_item(values).max(axis=1, initial=0.0))
-        compared[name] = _difference(wanted, got, share, sample)
-    return compared
+            share = _share(expected, actual, SCALE_TOLERANCE * _magnitudes(values).max(axis=1, initial=0.0))
+        differences[name] = _difference(expected, actual, share, sample)
+    return differences
 
 
 def root_noise(reference: Outputs) -> float:
-    """By how much the roots of scores may differ at most, for the items of these outputs."""
+    """Return by how much the roots of scores may differ at most, for the items of these outputs."""
     return ROOT_TOLERANCE * float(_largest_value(reference).max(initial=0.0))
 
 
 def worse(one: OutputDifference | None, other: OutputDifference) -> OutputDifference:
-    """The one of two differences that tells more of what is wrong: the one that failed, or else the larger."""
+    """Return the one of two differences that failed, or else the larger, with the larger `share_of_allowed` of the two."""
     if one is None:
         return other
     if (not other.passed, other.largest_absolute) > (not one.passed, one.largest_absolute):
         one, other = other, one
-    shares = [each.share_of_allowed for each in (one, other) if each.share_of_allowed is not None]
+    shares = [share for share in (one.share_of_allowed, other.share_of_allowed) if share is not None]
     return one.model_copy(update={"share_of_allowed": max(shares, default=None)})
 
 
-def same_class(reference: Outputs, found: Outputs) -> list[bool]:
-    """Whether each item's most probable class is the reference's, or one that ties with it there."""
-    wide = reference["probabilities"].astype(np.float64)
-    chosen = wide[np.arange(len(wide)), found["probabilities"].argmax(axis=1)]
-    least = wide.max(axis=1) * (1 - _logit_rounding(reference)) - ABSOLUTE_TOLERANCE - _step(reference)
+def same_class(reference: Outputs, outputs: Outputs) -> list[bool]:
+    """Return for each item whether its most probable class is the reference's, or ties with that in the reference."""
+    expected = reference["probabilities"].astype(np.float64)
+    chosen = expected[np.arange(len(expected)), outputs["probabilities"].argmax(axis=1)]
+    least = expected.max(axis=1) * (1 - _logit_rounding(reference)) - ABSOLUTE_TOLERANCE - _step(reference)
     return (chosen >= least).tolist()  # type: ignore[no-any-return]
 
 
 def allowed(name: str) -> str:
-    """What is allowed for an output, in words."""
+    """Return in words how much an output may differ."""
     if name in SQUARES:
         return f"of its root {ROOT_TOLERANCE:g} of the item's largest value + {RELATIVE_TOLERANCE / 2:g} of the root"
     words = f"{ABSOLUTE_TOLERANCE:g} + {RELATIVE_TOLERANCE:g} of the value"
@@ -93,31 +99,33 @@ def allowed(name: str) -> str:
     return f"{words} + {scale} value"
 
 
-def _difference(wanted: Floats, got: Floats, share: float, sample: str) -> OutputDifference:
-    absolute = np.abs(got - wanted)
+def _difference(expected: Floats, actual: Floats, share: float, sample: str) -> OutputDifference:
+    absolute = np.abs(actual - expected)
     return OutputDifference(
         largest_absolute=_largest(absolute),
-        largest_relative=_largest(absolute / np.maximum(np.abs(wanted), ABSOLUTE_TOLERANCE)),
+        largest_relative=_largest(absolute / np.maximum(np.abs(expected), ABSOLUTE_TOLERANCE)),
         sample=sample,
         share_of_allowed=share,
         passed=share <= 1,
     )
 
 
-def _share(wanted: Floats, got: Floats, rounding: Floats) -> float:
-    """The largest difference as a share of what is allowed. rounding: float64[n], of each item."""
-    permitted = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(wanted) + _for_each(rounding, wanted)
-    return _largest(np.abs(got - wanted) / permitted)
+def _share(expected: Floats, actual: Floats, rounding: Floats) -> float:
+    """Return the largest difference as a share of what is allowed. rounding: float64[n], of each item."""
+    permitted = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected) + _per_item(rounding, expected)
+    return _largest(np.abs(actual - expected) / permitted)
 
 
-def _share_of_probabilities(wanted: Floats, got: Floats, logit_rounding: Floats, step: float) -> float:
-    """Where a logit is off by d, its probability is off by less than a share d of itself, and the logarithm by less than d.
+def _share_of_probabilities(expected: Floats, actual: Floats, logit_rounding: Floats, step: float) -> float:
+    """Return the largest difference of probabilities and of their logarithms as a share of what is allowed.
 
-    step: to which they are rounded. A rounding of float32 may carry one to the next step, and logarithms tell nothing then.
+    If a logit is off by d, its probability is off by less than a share d of itself, and the logarithm by less than d.
+    step: to which the probabilities are rounded. A rounding of float32 may move one to the next step, so that logarithms say
+    nothing then.
     """
-    permitted = ABSOLUTE_TOLERANCE + (RELATIVE_TOLERANCE + _for_each(logit_rounding, wanted)) * wanted + step
-    share = _largest(np.abs(got - wanted) / permitted)
-    return share if step else max(share, _share(_logarithms(wanted), _logarithms(got), logit_rounding))
+    permitted = ABSOLUTE_TOLERANCE + (RELATIVE_TOLERANCE + _per_item(logit_rounding, expected)) * expected + step
+    share = _largest(np.abs(actual - expected) / permitted)
+    return share if step else max(share, _share(_logarithms(expected), _logarithms(actual), logit_rounding))
 
 
 def _step(reference: Outputs) -> float:
@@ -125,22 +133,21 @@ def _step(reference: Outputs) -> float:
 
 
 def _logit_rounding(reference: Outputs) -> Floats:
-    """By how much the logits of each item may be off by rounding: float64[n]."""
+    """Return by how much rounding may change the logits of each item: float64[n]."""
     if "probabilities" not in reference:
         return np.zeros(1)
     logits = reference.get(LOGITS, _logarithms(reference["probabilities"].astype(np.float64)))
-    finite = np.nan_to_num(logits.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)  # -inf: a class that is never right
-    largest: Floats = _by_item(finite).max(axis=1, initial=0.0)
+    finite = np.nan_to_num(logits.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)  # -inf: an impossible class
+    largest: Floats = _magnitudes(finite).max(axis=1, initial=0.0)
     return np.minimum(SCALE_TOLERANCE * largest, LARGEST_LOGIT_ROUNDING)
 
 
-def _share_of_roots(wanted: Floats, got: Floats, largest_value: Floats) -> float:
-    with np.errstate(invalid="ignore"):  # a square that is negative is NaN now, and fails
-        root, other = np.sqrt(wanted), np.sqrt(got)
-    permitted = (
-        ROOT_TOLERANCE * _for_each(largest_value, root) + RELATIVE_TOLERANCE / 2 * root
-    )  # half: the root of 1 + d is nearly 1 + d / 2
-    return _largest(np.abs(other - root) / np.maximum(permitted, np.finfo(np.float64).tiny))
+def _share_of_roots(expected: Floats, actual: Floats, largest_value: Floats) -> float:
+    with np.errstate(invalid="ignore"):  # the root of a negative square is NaN, and fails
+        expected_root, actual_root = np.sqrt(expected), np.sqrt(actual)
+    # half the relative tolerance: the root of 1 + d is nearly 1 + d / 2
+    permitted = ROOT_TOLERANCE * _per_item(largest_value, expected_root) + RELATIVE_TOLERANCE / 2 * expected_root
+    return _largest(np.abs(actual_root - expected_root) / np.maximum(permitted, np.finfo(np.float64).tiny))
 
 
 def _logarithms(probabilities: Floats) -> Floats:
@@ -148,18 +155,22 @@ def _logarithms(probabilities: Floats) -> Floats:
 
 
 def _largest_value(reference: Outputs) -> Floats:
-    """Bound of an item's features and reconstruction: float64[n]. Features are reconstruction plus error."""
-    wide = [_by_item(reference[name]) for name in ("reconstruction",) if name in reference]
-    wide += [np.sqrt(_by_item(reference[name])) for name in ("error_map",) if name in reference]
-    return np.sum([values.max(axis=1, initial=0.0) for values in wide], axis=0) if wide else np.zeros(1)
+    """Return a bound of each item's features and reconstruction: float64[n]. Features are reconstruction plus error."""
+    magnitudes = []
+    if "reconstruction" in reference:
+        magnitudes.append(_magnitudes(reference["reconstruction"]))
+    if "error_map" in reference:
+        magnitudes.append(np.sqrt(_magnitudes(reference["error_map"])))
+    return np.sum([values.max(axis=1, initial=0.0) for values in magnitudes], axis=0) if magnitudes else np.zeros(1)
 
 
-def _for_each(numbers: Floats, of: Floats) -> Floats:
-    """float64[n], or float64[1] for all alike, in the dimensions of `of` [n, ...]."""
-    return numbers.reshape(-1, *[1] * (of.ndim - 1))
+def _per_item(numbers: Floats, values: Floats) -> Floats:
+    """Reshape float64[n], or float64[1] for all items, so that it broadcasts over `values` [n, ...]."""
+    return numbers.reshape(-1, *[1] * (values.ndim - 1))
 
 
-def _by_item(values: Items) -> Floats:
+def _magnitudes(values: Items) -> Floats:
+    """Return the absolute values of each item, flattened: [n, ...] -> float64[n, elements]."""
     return np.abs(values.astype(np.float64)).reshape(len(values), -1)
 
 

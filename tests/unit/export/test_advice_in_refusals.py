@@ -86,7 +86,7 @@ def embedding() -> nn.Module:
         ),
         (
             By(lambda layer, x: layer(x / x.norm(dim=1, keepdim=True))),
-            "division by something that is 0 there, which wants an eps",
+            "division by something that is 0 there .add an eps to it",
             By(lambda layer, x: layer(x / (x.norm(dim=1, keepdim=True) + 1e-6))),
         ),
         (

@@ -328,7 +328,7 @@ def test_the_first_look_survives_the_process_that_looks(tmp_path: Path) -> None:
     # What the kernel sends to native code that reads what is not there.
     killer = threading.Thread(target=signal_the_looker, args=(file, signal.SIGSEGV))
     killer.start()
-    with pytest.raises(ExportError, match="took down the process that looked at it"):
+    with pytest.raises(ExportError, match="crashed the process that checked it"):
         check_in_sandbox(file, limit_s=30)
     killer.join()
 

@@ -73,7 +73,7 @@ def test_a_pickled_module_in_place_of_the_network_is_not_sent_on_to_the_next_ref
     torch.save(network(), tmp_path / "net.pt")
     said = said_of(tmp_path, tmp_path / "net.pt")
     assert "is a file of torch.save, and NETWORK is an architecture" in said
-    assert "nor can it be given with --weights as it is" in said
+    assert "it cannot be given with --weights as it is either" in said
     run_command(said)
     assert said_of(tmp_path, SPEC, "--weights", tmp_path / "net-weights.pt") == ""
 
@@ -115,7 +115,7 @@ def test_a_network_with_its_weights_given_as_weights(
         ("net.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 60, "is an HDF5 file, as Keras writes"),
         ("net.tflite", b"\x1c\0\0\0TFL3" + b"\0" * 60, "is a TensorFlow Lite file"),
         ("net.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
-        ("net.bin", b"of no kind" * 9, "is of no known kind"),
+        ("net.bin", b"of no kind" * 9, "is not a known kind of file"),
     ],
 )
 def test_files_of_other_tools(tmp_path: Path, name: str, content: bytes, what: str) -> None:

@@ -62,7 +62,7 @@ def request(*leave_out: str, name: str = "m") -> ExportRequest:
     ("wrong", "says"),
     [
         ("mean of the batch", "items of a batch influence each other: activations"),
-        ("size of the batch", "activations of an item is another in a batch of 1 than in one of 8, whatever else is in it"),
+        ("size of the batch", "activations of an item differs between a batch of 1 and one of 8, whatever else is in it"),
         ("infinite", "output activations of the network is not finite"),
         ("jumps", "activations"),
     ],

@@ -303,10 +303,10 @@ def test_the_conversion_says_what_it_leaves_out(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({1: torch.ones(1)}, "1 .* is not the name of a parameter"),
-        ({"0.weight": "x"}, "'0.weight' is a str and no tensor"),
+        ({"0.weight": "x"}, "'0.weight' is a str, not a tensor"),
         ([1, 2], "holds a list"),
         ({}, "it holds nothing"),
-        ({"epoch": 3, "loss": 0.5}, "'epoch' is a int and no tensor"),
+        ({"epoch": 3, "loss": 0.5}, "'epoch' is a int, not a tensor"),
         ({"state_dict": network().state_dict(), "accuracy": np.float64(0.3)}, r"holds numpy\S*scalar besides tensors"),
         (network(), r"holds torch.nn\S*Sequential besides tensors.*torch.save\(model.state_dict\(\)"),
     ],
