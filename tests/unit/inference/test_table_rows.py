@@ -32,6 +32,7 @@ SPEC = TableInput(
 
 def test_a_row_of_named_values() -> None:
     row = encode_row({"country": "FR", "amount": 12}, SPEC)
+    assert row.dtype == np.float32
     np.testing.assert_array_equal(row, np.array([12, 1, NAN], np.float32))
     np.testing.assert_array_equal(encode_row({"country": "XX", "hour": None}, SPEC), np.full(3, NAN, np.float32))
     np.testing.assert_array_equal(encode_row({"hour": True}, SPEC), np.array([NAN, NAN, 1], np.float32))
@@ -66,6 +67,8 @@ def test_the_largest_float32_is_a_number() -> None:
     [
         ({"iban": "x"}, "the model has no column 'iban'; it takes amount, country, hour", "iban"),
         ({"amount": "12"}, "column 'amount' holds '12'; give a finite number, or leave it out", "amount"),
+        ({"hour": NAN}, "column 'hour' holds nan; give a finite number, or leave it out", "hour"),
+        ({"hour": -math.inf}, "column 'hour' holds -inf; give a finite number, or leave it out", "hour"),
         ({"country": 1.0}, "column 'country' holds 1.0; give one of ES, FR, IT", "country"),
         (
             {"hour": -1e39},
