@@ -24,9 +24,8 @@ from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
-from avizor_inference.errors import ExportError, InvalidInput
+from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.items.kinds.table import encode_row
 from avizor_inference.items.source_rule import SourceRule
 
 NAN = math.nan
@@ -118,37 +117,6 @@ def test_a_column_that_never_changes_or_has_no_value() -> None:
     rows[:, 0] = 1, math.inf
     with pytest.raises(ValueError, match="'amount' holds numbers that are not finite"):
         fit_constants(SPEC, [torch.from_numpy(rows)])
-
-
-def test_a_row_of_named_values() -> None:
-    row = encode_row({"country": "FR", "amount": 12}, SPEC)
-    np.testing.assert_array_equal(row, np.array([12, 1, NAN], np.float32))
-    np.testing.assert_array_equal(encode_row({"country": "XX", "hour": None}, SPEC), np.full(3, NAN, np.float32))
-    np.testing.assert_array_equal(encode_row({"hour": True}, SPEC), np.array([NAN, NAN, 1], np.float32))
-
-
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({"iban": "x"}, "no column 'iban'; it takes amount, country, hour"),
-        ({"amount": "12"}, "'amount' holds '12'; give a finite number"),
-        ({"amount": math.inf}, "'amount' holds inf"),
-        ({"country": 1.0}, "'country' holds 1.0; give one of ES, FR, IT"),
-        ({"amount": 1e39}, r"'amount' holds 1e\+39, which float32 cannot hold"),
-        ({"hour": -(10**400)}, "'hour' holds -1000.*, which float32 cannot hold"),
-        ({}, "the row holds no value; give amount, country or hour"),
-        ({"amount": None}, "the row holds no value"),
-    ],
-)
-def test_a_row_that_does_not_fit(values: dict[str, float | str], says: str) -> None:
-    with pytest.raises(InvalidInput, match=says):
-        encode_row(values, SPEC)
-
-
-@pytest.mark.filterwarnings("error")  # numpy's, of an overflow
-def test_the_largest_float32_is_a_number() -> None:
-    largest = float(np.finfo(np.float32).max)
-    assert encode_row({"amount": largest}, SPEC)[0] == np.float32(largest)
 
 
 CSV = "hour,country,branch,amount\n18,ES,north,99\n,XX,south,\n7,IT,,12.5\n"
