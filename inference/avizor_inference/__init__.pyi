@@ -10,7 +10,7 @@ from .engines.base import Engine as Engine
 from .engines.base import InferRequest as InferRequest
 from .engines.base import ModelSpec as ModelSpec
 from .engines.embedded import EmbeddedEngine as EmbeddedEngine
-from .engines.open_engine import infer_rows as infer_rows
+from .engines.infer_rows import infer_rows as infer_rows
 from .engines.open_engine import open_engine as open_engine
 from .engines.triton import TritonEngine as TritonEngine
 from .errors import AvizorError as AvizorError

@@ -12,7 +12,7 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest
-from avizor_inference.engines.open_engine import infer_rows
+from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.items.decode import Item, decode_item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
