@@ -6,6 +6,8 @@ from .anomaly.item_score import ItemScore as ItemScore
 from .anomaly.p_values import Judge as Judge
 from .anomaly.verdict import Verdict as Verdict
 from .anomaly.verdict import verdict as verdict
+from .classify import MeanProbabilities as MeanProbabilities
+from .classify import top_k as top_k
 from .engines.base import Engine as Engine
 from .engines.base import InferRequest as InferRequest
 from .engines.base import ModelSpec as ModelSpec
@@ -16,11 +18,14 @@ from .engines.triton import TritonEngine as TritonEngine
 from .errors import AvizorError as AvizorError
 from .errors import BatchTooLarge as BatchTooLarge
 from .errors import CalibrationError as CalibrationError
+from .errors import DatasetError as DatasetError
 from .errors import DeadlineExceeded as DeadlineExceeded
 from .errors import EngineError as EngineError
 from .errors import EngineUnavailable as EngineUnavailable
 from .errors import ExportError as ExportError
 from .errors import InvalidInput as InvalidInput
+from .errors import ItemsInfluenceError as ItemsInfluenceError
+from .errors import JobError as JobError
 from .errors import MediaError as MediaError
 from .errors import ModelNotFound as ModelNotFound
 from .errors import ParityError as ParityError
@@ -28,8 +33,12 @@ from .errors import RepositoryError as RepositoryError
 from .errors import RequestError as RequestError
 from .errors import SettingsError as SettingsError
 from .errors import UnknownOutput as UnknownOutput
+from .errors import UnsafeFile as UnsafeFile
 from .errors import VersionRefused as VersionRefused
 from .items.audio import windows_of as windows_of
+from .items.dataset import list_dataset as list_dataset
+from .items.decode import decode_item as decode_item
+from .items.file_access import path_of as path_of
 from .items.images import decode_image as decode_image
 from .items.input_spec import AudioInput as AudioInput
 from .items.input_spec import CategoryColumn as CategoryColumn
@@ -41,6 +50,10 @@ from .items.input_spec import NumberColumn as NumberColumn
 from .items.input_spec import TableFrontEnd as TableFrontEnd
 from .items.input_spec import TableInput as TableInput
 from .items.input_spec import TensorInput as TensorInput
+from .items.kinds.audio import SoundFile as SoundFile
+from .items.kinds.base import TensorBytes as TensorBytes
+from .items.kinds.image import ImageFile as ImageFile
+from .items.kinds.table import TableRow as TableRow
 from .items.kinds.table import encode_row as encode_row
 from .items.source_rule import SourceRule as SourceRule
 from .items.tensor_spec import TensorSpec as TensorSpec

@@ -30,7 +30,7 @@ class JobSettings(Strict):
 
     rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
     noticed.
-    roots: folders or files, as `files.name_of` writes names.
+    roots: folders or files, as `file_access.name_of` writes names.
     """
 
     rows_format: int

@@ -1,4 +1,4 @@
-"""Translation between the messages of avizor.v1 and values. Imports no gRPC and no other part: a client may use it too."""
+"""Translation between the messages of avizor.v1 and values. It uses no gRPC and no other part of the gateway."""
 
 from __future__ import annotations
 

@@ -84,6 +84,7 @@ def rubbish(models: Path) -> set[str]:
     return {name for name in files - known if not name.isdecimal()}
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("place", ["beside the repository", "in the repository"])
 @pytest.mark.parametrize("published", [0, 1])
 def test_killed_at_every_event(models: Path, tmp_path: Path, published: int, place: str) -> None:

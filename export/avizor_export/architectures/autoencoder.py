@@ -4,7 +4,7 @@
     conv32bn pool conv64bn latentmap8              maps through maps of 8 channels, with no linear layer
     fc64 fc32 latent8                              rows of numbers, or maps as flat rows
 
-The words are those of grammar.py. In the mirror image
+The words are those of spec_grammar.py. In the mirror image
 
 * a convolution with a stride is a transposed convolution whose kernel is a multiple of the stride, so that every pixel is made
   of equally many terms (Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", 2016): 4 for stride 2;
