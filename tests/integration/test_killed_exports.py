@@ -39,6 +39,8 @@ KILLED = -signal.SIGKILL
 OVERRIDES = "version_policy { all {} }  # Ana wants both\n"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
 
+pytestmark = pytest.mark.kill
+
 
 @contextmanager
 def publisher(source: Path, models: Path) -> Iterator[subprocess.Popen[str]]:
@@ -84,7 +86,6 @@ def rubbish(models: Path) -> set[str]:
     return {name for name in files - known if not name.isdecimal()}
 
 
-@pytest.mark.kill
 @pytest.mark.parametrize("place", ["beside the repository", "in the repository"])
 @pytest.mark.parametrize("published", [0, 1])
 def test_killed_at_every_event(models: Path, tmp_path: Path, published: int, place: str) -> None:
