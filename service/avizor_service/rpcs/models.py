@@ -1,4 +1,4 @@
-"""ListModels and GetModel: what a client may know of the models. They need no engine."""
+"""Answer ListModels and GetModel with what a client may know of the models. They need no engine."""
 
 from __future__ import annotations
 
