@@ -22,7 +22,7 @@ from avizor_service.threads import Threads
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item, and each output of the model for it: [windows, *item_shape]."""
+    """Holds one item, and each output of the model for it: [windows, *item_shape]."""
 
     item: Item
     outputs: Mapping[str, Array]
@@ -30,7 +30,7 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class BadItem:
-    """An item that cannot be served, and why. It must not cost the other items their answer."""
+    """Holds an item that cannot be served, and why. It must not cost the other items their answer."""
 
     error: Exception
 

@@ -1,4 +1,4 @@
-"""avizor.v1.InferenceService: ties each RPC of the contract to the function that answers it."""
+"""Tie each RPC of avizor.v1.InferenceService to the function that answers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runner is. The job knows this interface, and nothing of where its workers are."""
+"""Define what a runner is. The job knows this interface, and nothing of where its workers are."""
 
 from __future__ import annotations
 
