@@ -1,4 +1,4 @@
-"""Opening an engine by its name on the command line, and running more rows than fit into one batch."""
+"""Open an engine by its name on the command line, and run more rows than fit into one batch."""
 
 from __future__ import annotations
 
