@@ -1,4 +1,4 @@
-"""Translation between the messages of avizor.v1 and values. It uses no gRPC and no other part of the gateway."""
+"""Translate between the messages of avizor.v1 and values. It uses no gRPC and no other part of the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What NVIDIA's ONNX Runtime backend requires of a config and a graph before it loads them.
+"""Check what NVIDIA's ONNX Runtime backend requires of a config and a graph before it loads them.
 
 The Triton in the tests has a Python backend instead, so the rules of the C++ backend are checked on the files here. They are
 those of triton-inference-server/onnxruntime_backend (src/onnxruntime.cc, ValidateInputs and ValidateOutputs;

@@ -1,4 +1,4 @@
-"""Listing a dataset: the files of folders, in one order, with the source, the size and the time of change of each."""
+"""List a dataset: the files of folders, in one order, with the source, the size and the time of change of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avizor_inference.items.source_rule import SourceRule
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a dataset.
+    """Describes one file of a dataset.
 
     uri: its path, below the root as the root was given, as `file_access.name_of` writes it. size, in bytes, and modified_ns, in
     nanoseconds since 1970, are 0 for what cannot be looked at; reading it says why.
