@@ -37,6 +37,7 @@ from mutmut.mutation.mutators import mutation_operators
 ROOT = Path(__file__).parents[1]
 INFERENCE = "inference/avizor_inference"
 UNIT = "tests/unit/inference"
+KINDS = tuple(f"{UNIT}/test_{name}.py" for name in ("input_spec", "kinds", "table_rows", "decode"))
 
 # Module -> the test files that are to catch its mutants, the quickest first.
 TARGETS = {
@@ -46,14 +47,11 @@ TARGETS = {
     f"{INFERENCE}/repository/calibration.py": (f"{UNIT}/test_calibration.py",),
     f"{INFERENCE}/strict_json.py": (f"{UNIT}/test_strict_json.py",),
     f"{INFERENCE}/repository/manifest.py": (f"{UNIT}/test_manifest.py",),
-    f"{INFERENCE}/items/kinds/image.py": (f"{UNIT}/test_input_spec.py", f"{UNIT}/test_decode.py"),
-    f"{INFERENCE}/items/kinds/audio.py": (f"{UNIT}/test_input_spec.py", f"{UNIT}/test_decode.py"),
-    f"{INFERENCE}/items/kinds/table.py": (
-        f"{UNIT}/test_input_spec.py",
-        f"{UNIT}/test_decode.py",
-        f"{UNIT}/kinds/test_table.py",
-    ),
-    f"{INFERENCE}/items/kinds/tensor.py": (f"{UNIT}/test_input_spec.py", f"{UNIT}/test_decode.py"),
+    f"{INFERENCE}/items/tensor_spec.py": (f"{UNIT}/test_input_spec.py",),
+    f"{INFERENCE}/items/kinds/image.py": KINDS,
+    f"{INFERENCE}/items/kinds/audio.py": KINDS,
+    f"{INFERENCE}/items/kinds/table.py": KINDS,
+    f"{INFERENCE}/items/kinds/tensor.py": KINDS,
     "service/avizor_service/tokens.py": ("tests/unit/service/test_tokens.py",),
 }
 LIMIT_S = 40  # of CPU for the tests of one mutant, which need a second, those of the judge ten; more is a loop without end
