@@ -55,7 +55,7 @@ test-slow: $(STAMP) ## Run the tests that train real models and check their accu
 
 .PHONY: test-kill
 test-kill: $(STAMP) ## Run the tests that kill processes at every moment
-	$(BIN)/python -m pytest -m kill
+	$(BIN)/python -m pytest -n auto -m kill
 
 .PHONY: test-stack
 test-stack: $(STAMP) ## Test the real compose stack: needs a Docker engine

@@ -25,7 +25,7 @@ from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.graph.wrapped_network import wrap
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open_engine import infer_rows
+from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 
 # Scores of the windows of one recording.

@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
-from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference import ItemScore, ModelRepository
 
 PICTURE = Path(__file__).parent / "images" / "machine-sounds.png"
 MODEL = "machine-sound"

@@ -1,4 +1,4 @@
-"""Baselines for the autoencoders on the same features, and the areas under the ROC curve for comparing them."""
+"""Fit baselines for the autoencoders to the same features, and compute the areas under the ROC curve to compare them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make demo`: everything from training to the gateway on machine sounds, on this computer, in a few minutes.
+"""Run `make demo`: everything from training to the gateway on machine sounds, on this computer, in a few minutes.
 
 Generates recordings of six machines, trains on normal sound only, exports, judges the test recordings with both models in a
 batch job, and compares the false alarms with the promise. Every step is a command that you could type.

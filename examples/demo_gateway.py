@@ -1,4 +1,4 @@
-"""The last step of the demo: start the gateway, send it recordings over gRPC, and print its answers and metrics."""
+"""Run the last step of the demo: start the gateway, send it recordings over gRPC, and print its answers and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Denoising: an autoencoder that removes noise from digits, compared with a Gaussian and a median filter.
+"""Denoising: train an autoencoder that removes noise from digits, and compare it with a Gaussian and a median filter.
 
     python examples/denoising.py --models models                     # scikit-learn's bundled digits
     python examples/denoising.py --mnist PATH_TO/mnist --models models

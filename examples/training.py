@@ -1,4 +1,4 @@
-"""Training loops for the examples, and a function that runs a module over many items."""
+"""Train the networks of the examples, and run a module over many items."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The `avizor` command."""
+"""Define the `avizor` command."""

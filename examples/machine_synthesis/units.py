@@ -11,7 +11,7 @@ from machine_synthesis.signals import Array
 
 @dataclass(frozen=True)
 class MachineUnit:
-    """Fixed properties of one machine.
+    """Holds the fixed properties of one machine.
 
     Attributes:
         name: unit id, for example ``fan-1``.

@@ -95,7 +95,7 @@ Examples:
     help="Optional output to publish without; may be repeated.",
 )
 @click.option("--task", type=click.Choice(["classify", "reconstruct"]), required=True, help="What the network does.")
-@click.option("--input", metavar="SPEC", help="Raw item: a JSON file, or as image:height=32,width=32,channels=1,mean=0.5.")
+@click.option("--input", metavar="DESCRIPTION", help="Raw item: a JSON file, or as image:height=32,width=32,channels=1.")
 @click.option("--labels", type=_path, help="Text file with one label a line, in the order of the outputs (classify).")
 @click.option("--weights", metavar="FILE", help="State dict, checkpoint, or torchvision:IMAGENET1K_V1[=FILE].")
 @click.option("--weights-key", metavar="KEY", help="Set of weights to take from a file with several, such as ema.")

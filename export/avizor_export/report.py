@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import click
@@ -59,10 +60,16 @@ def _lowest_alphas(calibration: Calibration) -> str:
     """Return from which alpha on the rate is guaranteed, for the sources with the most and the fewest recordings."""
     counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    alphas = f"alpha {1 / (counts[most] + 1):.2g} on"
+    alphas = f"alpha {_lowest_alpha(counts[most])} on"
     if counts[most] != counts[fewest]:
-        alphas += f" for {most}, and from {1 / (counts[fewest] + 1):.2g} on for {fewest}"
+        alphas += f" for {most}, and from {_lowest_alpha(counts[fewest])} on for {fewest}"
     return f"the false-alarm rate is promised from {alphas} (1 / (n + 1) of n recordings; 0.01 takes 99)"
+
+
+def _lowest_alpha(recordings: int) -> str:
+    """Return 1 / (n + 1), rounded up to two digits: a smaller alpha would be refused."""
+    digits = 1 - math.floor(math.log10(1 / (recordings + 1)))
+    return f"{math.ceil(10**digits / (recordings + 1)) / 10**digits:.2g}"
 
 
 def warn_of_front_end(spec: InputSpec) -> None:

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Hold what to export, and all that is known about it.
+    """Holds what to export, and all that is known about it.
 
     input: what one raw item is, and the front end that goes into the graph.
     labels: one for each class (classifiers).
@@ -71,7 +71,7 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ResolvedRequest(ExportRequest):
-    """Hold a request that has been checked.
+    """Holds a request that has been checked.
 
     settings: how the model will be served, overrides included, unless config.pbtxt or the overrides change during the export.
     """

@@ -1,4 +1,4 @@
-"""Types of the arrays that Avizor passes around."""
+"""Define the types of the arrays that Avizor passes around."""
 
 from __future__ import annotations
 

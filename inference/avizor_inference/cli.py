@@ -1,4 +1,4 @@
-"""`avizor models`: list the models of a repository, or check them."""
+"""Run `avizor models`: list the models of a repository, or check them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help texts of commands with many options: the options in groups, under headings."""
+"""Write the help texts of commands with many options: the options in groups, under headings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OTHER = "Other options"
 
 
 class GroupedCommand(click.Command):
-    """A command whose `--help` lists its options under headings.
+    """Lists the options of a command in its `--help` under headings.
 
     groups: for each heading the names of its parameters, such as `max_items` for --max-items. Options that no group names,
     such as --help, come last. Raises ValueError if a group names a parameter that the command does not have.

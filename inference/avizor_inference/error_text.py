@@ -1,4 +1,4 @@
-"""Texts of errors that were raised by the system or by a library, for a message of ours."""
+"""Return the texts of errors that were raised by the system or by a library, for a message of ours."""
 
 from __future__ import annotations
 

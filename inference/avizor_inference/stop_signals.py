@@ -1,4 +1,4 @@
-"""The signals that end a command: Ctrl-C, a service manager's request to stop, and a closed terminal."""
+"""Name the signals that end a command: Ctrl-C, a service manager's request to stop, and a closed terminal."""
 
 from __future__ import annotations
 

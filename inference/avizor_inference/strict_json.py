@@ -1,4 +1,4 @@
-"""Strict reading of JSON: immutable pydantic models, no unknown or repeated field, errors in one line."""
+"""Read JSON strictly: immutable pydantic models, no unknown or repeated field, errors in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Place = tuple[int | str, ...]
 
 
 class Strict(BaseModel):
-    """Immutable, with finite numbers and known fields only: a misspelt field is an error, and never silently a default."""
+    """Is immutable, with finite numbers and known fields only: a misspelt field is an error, and never silently a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

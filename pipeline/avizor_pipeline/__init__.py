@@ -1,4 +1,4 @@
-"""Run models over whole datasets, in bounded memory, into Parquet tables. No torch, no server.
+"""Run models over whole datasets, in bounded memory, into Parquet tables. It needs neither torch nor a server.
 
 The names in `__init__.pyi` are what users import. Each loads when it is used:
 

@@ -1,4 +1,4 @@
-"""Batches of rows for one model, collected across files."""
+"""Collect the rows for one model into batches, across files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch job from its settings to its commits: check, claim the folder, skip what is done, run the rest."""
+"""Run a batch job from its settings to its commits: check, claim the folder, skip what is done, run the rest."""
 
 from __future__ import annotations
 

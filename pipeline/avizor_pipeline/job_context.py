@@ -1,4 +1,4 @@
-"""What a worker opens once and uses for every shard."""
+"""Open, once in each worker, what it uses for every shard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMOTE_BATCHES_IN_FLIGHT = 4
 
 
 class RowKey(NamedTuple):
-    """Which part of which file a row of a model's tensor is."""
+    """Says which part of which file a row of a model's tensor is."""
 
     entry: Entry
     span: Span
@@ -30,7 +30,7 @@ class RowKey(NamedTuple):
 
 @dataclass(frozen=True)
 class JobContext:
-    """A job as one worker sees it.
+    """Holds a job as one worker sees it.
 
     batchers: one for each model, by name; they are empty between shards. judges: one for each model that has a calibration.
     """

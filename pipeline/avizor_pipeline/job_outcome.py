@@ -1,4 +1,4 @@
-"""What a job came to, added up over its shards."""
+"""Add up what a job came to, over its shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avizor_pipeline.sinks.part_files import Commit, SourceCount
 
 @dataclass
 class Outcome:
-    """The totals of a job, over all shards that were added.
+    """Holds the totals of a job, over all shards that were added.
 
     left_out: what the dataset holds and the job did not read. clipped: files with samples beyond full scale. peak: largest
     magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.

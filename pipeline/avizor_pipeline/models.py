@@ -1,4 +1,4 @@
-"""The models of a job: pinned when it begins, opened in each process."""
+"""Pin the models of a job when it begins, and open them in each process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class JobModel:
-    """One model of the job: which one it is, what it takes, and what its scores are compared with."""
+    """Holds one model of the job: which one it is, what it takes, and what its scores are compared with."""
 
     choice: ChosenModel
     version: ModelVersion
@@ -29,17 +29,17 @@ class JobModel:
 
     @property
     def name(self) -> str:
-        """The model's name."""
+        """Return the model's name."""
         return self.choice.name
 
     @property
     def output(self) -> str:
-        """The only output that the job needs: `probabilities` of a classifier, `score` of an autoencoder."""
+        """Return the only output that the job needs: `probabilities` of a classifier, `score` of an autoencoder."""
         return "probabilities" if self.labels else "score"
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """A classifier's labels; empty for an autoencoder."""
+        """Return a classifier's labels; they are empty for an autoencoder."""
         return self.version.manifest.labels or ()
 
 
@@ -83,6 +83,6 @@ def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     if actual != (choice.sha256, choice.calibration_id):
         raise JobError(
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
-            "anew"
+            "again"
         )
     return JobModel(choice, version, spec, calibration)

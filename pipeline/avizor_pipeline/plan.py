@@ -1,4 +1,4 @@
-"""What there is to do in a job, counted before it begins."""
+"""Count what there is to do in a job, before it begins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avizor_pipeline.sources.open_source import open_source
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of a job. It holds the ids of the shards, not their entries.
+    """Holds the size of a job, and the ids of the shards, not their entries.
 
     left_out: what the dataset holds and the job does not read. sources: number of files of each source.
     """

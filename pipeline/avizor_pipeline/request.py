@@ -1,4 +1,4 @@
-"""What a person asks of a batch job, and the settings it becomes."""
+"""Take what a person asks of a batch job, and make settings of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A batch job as it is asked for.
+    """Holds a batch job as it is asked for.
 
     datasets: folders or audio files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha: promised
     share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source; without

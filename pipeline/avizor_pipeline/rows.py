@@ -1,4 +1,4 @@
-"""The rows of the tables, and how they are counted."""
+"""Build the rows of the tables, and count them."""
 
 from __future__ import annotations
 

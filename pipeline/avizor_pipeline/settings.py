@@ -1,4 +1,4 @@
-"""What decides the rows of a job. It is sent to worker processes and written to job.json, so it is plain data."""
+"""Hold what decides the rows of a job. It is sent to worker processes and written to job.json, so it is plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avizor_inference.strict_json import Strict
 
 
 class ChosenModel(Strict):
-    """One model of the job, pinned to the version, the calibration and the batch size it had when the job began."""
+    """Pins one model of the job to the version, the calibration and the batch size it had when the job began."""
 
     name: str
     version: int
@@ -26,11 +26,11 @@ ROWS_FORMAT = 2
 
 
 class JobSettings(Strict):
-    """Everything that decides what the rows are. Two jobs with equal settings over equal files have equal rows.
+    """Holds everything that decides what the rows are. Two jobs with equal settings over equal files have equal rows.
 
     rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
     noticed.
-    roots: folders or files, as `files.name_of` writes names.
+    roots: folders or files, as `file_access.name_of` writes names.
     """
 
     rows_format: int
@@ -54,5 +54,5 @@ class JobSettings(Strict):
 
     @property
     def digest(self) -> str:
-        """Identifies the settings."""
+        """Return the digest that identifies the settings."""
         return digest_of(self)

@@ -1,4 +1,4 @@
-"""One shard from files to committed parts: decode, cut into windows, infer in batches across files, judge, write."""
+"""Run one shard from files to committed parts: decode, cut into windows, infer in batches across files, judge, write."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from avizor_pipeline.sinks.part_files import Commit, PartWriter
 
 @dataclass
 class ItemTotals:
-    """What one model says about one item so far, over all windows and channels. It does not grow with the item.
+    """Holds what one model says about one item so far, over all windows and channels. It does not grow with the item.
 
     score: of an autoencoder. probabilities: of a classifier. is_short: whether the item is shorter than the model's window.
     """
@@ -44,7 +44,7 @@ class ItemTotals:
 
     @property
     def windows(self) -> int:
-        """Number of windows."""
+        """Return the number of windows."""
         return self.score.windows or self.probabilities.windows
 
 

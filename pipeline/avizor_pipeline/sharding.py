@@ -1,4 +1,4 @@
-"""Cutting a dataset into shards: the same files and settings give the same shards, in every process and every run."""
+"""Cut a dataset into shards: the same files and settings give the same shards, in every process and every run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARD_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Shard:
-    """Entries that one worker processes at once. The id is a hash of the settings and of each entry's uri, size and time."""
+    """Holds the entries one worker processes at once. Its id is a hash of the settings and of each entry's uri, size, time."""
 
     id: str
     entries: tuple[Entry, ...]

@@ -1,1 +1,1 @@
-"""The gRPC gateway: it serves avizor.v1 with the models of an engine."""
+"""Run the gRPC gateway: it serves avizor.v1 with the models of an engine."""

@@ -1,4 +1,4 @@
-"""IPv6 addresses: in brackets for gRPC, for URLs and in print, without brackets for sockets."""
+"""Write IPv6 addresses in brackets for gRPC, for URLs and in print, without brackets for sockets."""
 
 from __future__ import annotations
 

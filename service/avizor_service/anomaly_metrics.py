@@ -1,4 +1,4 @@
-"""The metrics of verdicts, by model and source. They count at the gateway's own alpha, whatever alpha a caller asks for."""
+"""Count verdicts in the metrics, by model and source, at the gateway's own alpha, whatever alpha a caller asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every call goes through, whatever it asks for: admission, deadline, metrics, and a status if it fails."""
+"""Do what every call goes through, whatever it asks for: admission, deadline, metrics, and a status if it fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_MODEL = ""
 
 @dataclass
 class Call:
-    """One call in progress. The RPC sets `model` once the model is found; the call is counted under it."""
+    """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it."""
 
     rpc: str
     context: grpc.aio.ServicerContext

@@ -1,4 +1,4 @@
-"""The models that a gateway serves: its own copy of their manifests and calibrations, compared with what the engine runs."""
+"""Hold the models a gateway serves: its own copy of their manifests and calibrations, compared with what the engine runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 @dataclass(frozen=True)
 class OpenVersion:
-    """One version of a model, ready to answer: what the repository says of it, and what the engine says."""
+    """Holds one version of a model, ready to answer: what the repository says of it, and what the engine says."""
 
     version: ModelVersion
     spec: ModelSpec
@@ -24,12 +24,12 @@ class OpenVersion:
 
     @property
     def manifest(self) -> Manifest:
-        """The version's manifest."""
+        """Return the version's manifest."""
         return self.version.manifest
 
     @cached_property
     def judge(self) -> Judge:
-        """The judge of its calibration, made once. Raises CalibrationError if it has no calibration."""
+        """Return the judge of its calibration, made once. Raises CalibrationError if it has no calibration."""
         return Judge(self.require_calibration())
 
     def require_calibration(self) -> Calibration:

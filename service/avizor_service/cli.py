@@ -1,4 +1,4 @@
-"""`avizor serve`."""
+"""Define `avizor serve`."""
 
 from __future__ import annotations
 

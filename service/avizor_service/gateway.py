@@ -1,4 +1,4 @@
-"""The parts of a gateway that its RPCs share."""
+"""Hold the parts of a gateway that its RPCs share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RPC_OF: dict[Task, str] = {"classify": "Classify", "reconstruct": "DetectAnomal
 
 @dataclass(frozen=True)
 class Gateway:
-    """What an RPC may use."""
+    """Holds what an RPC may use."""
 
     settings: Settings
     catalogue: Catalogue

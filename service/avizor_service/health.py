@@ -1,4 +1,4 @@
-"""`avizor health`. It does not import the gateway: a container runs it every few seconds, so it has to load little."""
+"""Define `avizor health`. It does not import the gateway: a container runs it every few seconds, so it has to load little."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest
-from avizor_inference.engines.open_engine import infer_rows
+from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.items.decode import Item, decode_item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
@@ -22,7 +22,7 @@ from avizor_service.threads import Threads
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item, and each output of the model for it: [windows, *item_shape]."""
+    """Holds one item, and each output of the model for it: [windows, *item_shape]."""
 
     item: Item
     outputs: Mapping[str, Array]
@@ -30,7 +30,7 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class BadItem:
-    """An item that cannot be served, and why. It must not cost the other items their answer."""
+    """Holds an item that cannot be served, and why. It must not cost the other items their answer."""
 
     error: Exception
 

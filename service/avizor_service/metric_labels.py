@@ -1,4 +1,4 @@
-"""The sources that have a separate series in the metrics. Their number is bounded: a client cannot add one."""
+"""Bound the number of sources that have a separate series in the metrics: a client cannot add one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's metrics, declared once, in a separate registry: one process can hold several gateways."""
+"""Declare the gateway's metrics once, in a separate registry: one process can hold several gateways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _P_VALUES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 
 
 
 class Metrics:
-    """Counters, gauges and histograms of one gateway."""
+    """Holds the counters, gauges and histograms of one gateway."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

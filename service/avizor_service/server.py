@@ -1,4 +1,4 @@
-"""A gateway from start to clean shutdown: it opens the engine and serves gRPC, health, reflection and metrics."""
+"""Run a gateway from start to clean shutdown: it opens the engine and serves gRPC, health, reflection and metrics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _KEEPALIVE = [
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a running gateway listens."""
+    """Says where a running gateway listens."""
 
     grpc: str
     metrics: str

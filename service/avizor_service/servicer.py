@@ -1,4 +1,4 @@
-"""avizor.v1.InferenceService: ties each RPC of the contract to the function that answers it."""
+"""Tie each RPC of avizor.v1.InferenceService to the function that answers it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from avizor_service.calls import Calls
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
-from avizor_service.rpcs.models import get_model, list_models
+from avizor_service.rpcs.get_model import get_model
+from avizor_service.rpcs.list_models import list_models
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):

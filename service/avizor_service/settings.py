@@ -1,4 +1,4 @@
-"""The settings of a gateway: the options of `avizor serve`, with their defaults."""
+"""Hold the settings of a gateway: the options of `avizor serve`, with their defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avizor_inference.engines.open_engine import EMBEDDED
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one gateway."""
+    """Holds the settings of one gateway."""
 
     models: Path
     engine: str = EMBEDDED  # or triton://HOST:PORT

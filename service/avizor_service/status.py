@@ -1,4 +1,4 @@
-"""The one table from Avizor's errors to gRPC codes, and what a caller is told."""
+"""Map Avizor's errors, in one table, to gRPC codes and to what a caller is told."""
 
 from __future__ import annotations
 

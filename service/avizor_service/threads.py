@@ -1,4 +1,4 @@
-"""Threads for what would hold up the event loop."""
+"""Run in threads what would hold up the event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Threads:
-    """Two pools: decoding an item keeps a core busy, waiting for a disk or an engine does not."""
+    """Holds two pools: decoding an item keeps a core busy, waiting for a disk or an engine does not."""
 
     decoding: Executor
     waiting: Executor

@@ -1,4 +1,4 @@
-"""Bearer tokens: read from the same secret file as the front door reads, and required of every call by an interceptor."""
+"""Read bearer tokens from the secret file that the front door reads too, and require one of every call in an interceptor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translation between the messages of avizor.v1 and values. Imports no gRPC and no other part: a client may use it too."""
+"""Translate between the messages of avizor.v1 and values. It uses no gRPC and no other part of the gateway."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def content(item: pb.Item) -> Content:
 
 
 def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
-    """Return the spans of an item's windows in seconds. All zero for what is not a recording."""
+    """Return the spans of an item's windows in seconds. They are all zero for what is not a recording."""
     format = spec.window_format()
     return [_span(span, format.sample_rate) if span and format else pb.Span() for span in spans]
 

@@ -17,7 +17,8 @@ from support.environment import on_gpu
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open_engine import infer_rows, open_engine
+from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import (
     BatchTooLarge,

@@ -17,7 +17,7 @@ from support.environment import ROOT
 from avizor_export.data.table_data import read_table
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.open_engine import infer_rows
+from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.items.input_spec import TableInput
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository

@@ -39,6 +39,8 @@ KILLED = -signal.SIGKILL
 OVERRIDES = "version_policy { all {} }  # Ana wants both\n"
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype(np.uint8)
 
+pytestmark = pytest.mark.kill
+
 
 @contextmanager
 def publisher(source: Path, models: Path) -> Iterator[subprocess.Popen[str]]:

@@ -136,7 +136,7 @@ def test_a_googlenet_is_published_as_it_was_trained(tmp_path: Path, size: int, t
     weights = saved(tmp_path, module)
     layout = ["layout=torchvision"] if size == 64 else []
     said = refused(tmp_path, "googlenet", size, weights, *layout)
-    assert "--set transform_input=true (trained in torchvision's module that was made with weights=" in said
+    assert "--set transform_input=true (trained in torchvision's module created with weights=" in said
     assert "--set transform_input=false (" in said
     assert "layout" not in said
     manifest = run(tmp_path, "googlenet", size, weights, *layout, f"transform_input={str(transforms).lower()}")

@@ -35,7 +35,10 @@ NAMED_IN = {
         ('    "TensorInput",\n', '    "VideoInput",\n'),
     ],
     "inference/avizor_inference/__init__.pyi": [
-        ("from .items.inputs import TensorInput as TensorInput\n", "from .items.inputs import VideoInput as VideoInput\n"),
+        (
+            "from .items.input_spec import TensorInput as TensorInput\n",
+            "from .items.input_spec import VideoInput as VideoInput\n",
+        ),
     ],
     "proto/avizor/v1/inference.proto": [],  # its stubs are generated: see add_to_stubs
 }

@@ -1,1 +1,1 @@
-"""Networks that come with Avizor. Each is a plain torch module: logits out of a classifier, the input out of an autoencoder."""
+"""Build the networks of Avizor, plain torch modules: a classifier returns logits, an autoencoder a reconstruction."""

@@ -1,10 +1,10 @@
-"""Autoencoders by spec: the words are the encoder, the last one the latent space, and the decoder is the mirror image.
+"""Build autoencoders by spec: the words are the encoder, the last one the latent space, and the decoder is the mirror image.
 
     conv16s2bn conv32s2bn conv64s2bn latent24      maps through a vector of 24 numbers
     conv32bn pool conv64bn latentmap8              maps through maps of 8 channels, with no linear layer
     fc64 fc32 latent8                              rows of numbers, or maps as flat rows
 
-The words are those of grammar.py. In the mirror image
+The words are those of spec_grammar.py. In the mirror image
 
 * a convolution with a stride is a transposed convolution whose kernel is a multiple of the stride, so that every pixel is made
   of equally many terms (Odena, Dumoulin and Olah, "Deconvolution and checkerboard artifacts", 2016): 4 for stride 2;
@@ -29,7 +29,7 @@ from avizor_export.architectures.spec_grammar import Token, layer_of_word, of_wo
 
 
 class Autoencoder(nn.Module):
-    """float32[batch, *shape] -> its reconstruction, of the same shape.
+    """Reconstructs its input, float32[batch, *shape], in the same shape.
 
     `encoder` gives the latent space, float32[batch, ...], and `decoder` the way back.
 
@@ -54,7 +54,7 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class _Pair:
-    """Layers of the encoder, and what makes their mirror image: with True, as the last layer of the network."""
+    """Holds layers of the encoder, and what makes their mirror image: with True, as the last layer of the network."""
 
     down: Sequence[nn.Module]
     up: Callable[[bool], Sequence[nn.Module]]

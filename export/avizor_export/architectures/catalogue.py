@@ -1,4 +1,4 @@
-"""The architectures by name, and what is known of each: size, parameters and normalisation as published."""
+"""List the architectures by name, with what is known of each: size, parameters and normalisation as published."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HALF: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class Architecture:
-    """One named architecture.
+    """Describes one named architecture.
 
     shape, classes, parameters: as published. smallest: pixels of the smallest input that is accepted.
     batch_norm: whether there is a variant with batch norm. weights, weights_with_batch_norm: torchvision's enumeration of
@@ -132,7 +132,7 @@ def option_text(value: bool | str) -> str:
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the networks that an architecture's choices lead to.
+    """Describes one of the networks that an architecture's choices lead to.
 
     settings: by which `build` gives it. network: on the meta device, without weights.
     """

@@ -1,4 +1,4 @@
-"""LeNet-5."""
+"""Build LeNet-5."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from avizor_export.architectures.map_sizes import Shape, flattened
 
 
 class LeNet(nn.Sequential):
-    """float32[batch, *shape] -> logits float32[batch, classes].
+    """Computes float32[batch, *shape] -> logits float32[batch, classes].
 
-    The dense version of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998),
-    with rectifiers and max pooling; 61,706 parameters at 1 channel of 32 x 32 pixels and 10 classes.
+    It is the dense version of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition"
+    (1998), with rectifiers and max pooling; 61,706 parameters at 1 channel of 32 x 32 pixels and 10 classes.
 
     shape: channels, height, width; 32 x 32 as published, and anything from 16 on. Raises ValueError if it is too small.
     """

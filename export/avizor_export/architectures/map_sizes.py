@@ -1,4 +1,4 @@
-"""Sizes of maps: what a stack of layers leaves of an input, without computing it."""
+"""Find the sizes of maps: what a stack of layers leaves of an input, without computing it."""
 
 from __future__ import annotations
 

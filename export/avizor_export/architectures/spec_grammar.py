@@ -1,4 +1,4 @@
-"""The rule `INPUT -> [[conv -> relu]^n -> pool?]^m -> [fc -> relu]^k -> fc` as a small grammar, and the networks it describes.
+"""Parse specs by the rule `INPUT -> [[conv -> relu]^n -> pool?]^m -> [fc -> relu]^k -> fc`, and build the networks.
 
     conv32x2 pool conv64x2 pool fc256 fc10
 
@@ -72,7 +72,7 @@ _WITHOUT_NUMBER = {"gap"}
 
 @dataclass(frozen=True)
 class Token:
-    """One word of a spec: its kind, its number (None where absent) and its options by letter (bn and ceil are 1)."""
+    """Holds one word of a spec: its kind, its number (None where absent) and its options by letter (bn and ceil are 1)."""
 
     text: str
     kind: str

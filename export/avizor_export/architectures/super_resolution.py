@@ -1,8 +1,8 @@
-"""Super-resolution by spec: convolutions at the size of the input, then pixels out of channels.
+"""Build networks for super-resolution by spec: convolutions at the size of the input, then pixels out of channels.
 
     conv64k5bn conv32x2bn shuffle2      twice the height and width
 
-After W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
+This follows W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
 network" (2016), with one difference: what the network computes is added to the bicubic enlargement of its input, so that it
 need only learn what that lacks.
 """
@@ -16,10 +16,10 @@ from avizor_export.architectures.spec_grammar import map_layers, parse_words
 
 
 class SuperResolution(nn.Module):
-    """float32[batch, channels, height, width] -> float32[batch, channels, times * height, times * width].
+    """Enlarges float32[batch, channels, height, width] -> float32[batch, channels, times * height, times * width].
 
-    The words are those of grammar.py, of which conv and drop make sense here; the last is shuffle<times>. Before training it
-    gives the bicubic enlargement. Raises ValueError naming the word that is wrong.
+    The words are those of spec_grammar.py, of which conv and drop make sense here; the last is shuffle<times>. Before training
+    it gives the bicubic enlargement. Raises ValueError naming the word that is wrong.
     """
 
     def __init__(self, spec: str, shape: Shape) -> None:

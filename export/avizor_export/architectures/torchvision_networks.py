@@ -1,4 +1,4 @@
-"""The published architectures that torchvision has, for any number of classes and channels, in one of two layouts.
+"""Build the published architectures that torchvision has, for any number of classes and channels, in one of two layouts.
 
 `torchvision` has the layers of torchvision's own module, whatever the size of the input. `adapted` has the same at 224
 pixels. At smaller sizes a first layer made for 224 pixels would leave next to nothing of the input, so it is made finer: below
@@ -27,7 +27,7 @@ _SMALLEST = 32
 
 
 class _WithFlatHead(nn.Module):
-    """torchvision's `features` and `classifier`; between them its adaptive pool, where that changes the map and is asked for.
+    """Runs torchvision's `features` and `classifier`; between them its adaptive pool, if asked for and if it changes the map.
 
     layout: `adapted` replaces the first linear layer by one that takes the map as it is.
     """
@@ -52,7 +52,7 @@ class _WithFlatHead(nn.Module):
 def alexnet(
     classes: int = 1000, shape: Shape = (3, 224, 224), batch_norm: bool = False, layout: Layout = "adapted"
 ) -> nn.Module:
-    """AlexNet (A. Krizhevsky, "One weird trick", 2014): 61,100,840 parameters as published.
+    """Return AlexNet (A. Krizhevsky, "One weird trick", 2014): 61,100,840 parameters as published.
 
     batch_norm: after each convolution; without it the network hardly trains from scratch on few images.
     """
@@ -66,7 +66,7 @@ def alexnet(
 
 
 def vgg16(classes: int = 1000, shape: Shape = (3, 224, 224), batch_norm: bool = False, layout: Layout = "adapted") -> nn.Module:
-    """VGG16 (Simonyan and Zisserman, 2014): 138,357,544 parameters as published; inputs of 32 pixels and more."""
+    """Return VGG16 (Simonyan and Zisserman, 2014): 138,357,544 parameters as published; inputs of 32 pixels and more."""
     build = models.vgg16_bn if batch_norm else models.vgg16
     network = build(weights=None, num_classes=classes)
     if shape[0] != 3:
@@ -77,7 +77,7 @@ def vgg16(classes: int = 1000, shape: Shape = (3, 224, 224), batch_norm: bool = 
 def googlenet(
     classes: int = 1000, shape: Shape = (3, 224, 224), layout: Layout = "adapted", transform_input: bool = False
 ) -> nn.Module:
-    """GoogLeNet (Szegedy et al., 2014) with batch norm, without the auxiliary heads: 6,624,904 parameters as published.
+    """Return GoogLeNet (Szegedy et al., 2014) with batch norm, without the auxiliary heads: 6,624,904 parameters as published.
 
     transform_input: as of torchvision's module, which sets it where it is built with weights: an input that is normalised by
     the mean and std of ImageNet is normalised by 0.5 and 0.5 instead. Raises ValueError if it is true and there are not three
@@ -96,7 +96,7 @@ def googlenet(
 
 
 def resnet34(classes: int = 1000, shape: Shape = (3, 224, 224), layout: Layout = "adapted") -> nn.Module:
-    """ResNet34 (He et al., 2015): 21,797,672 parameters as published."""
+    """Return ResNet34 (He et al., 2015): 21,797,672 parameters as published."""
     network: Any = models.resnet34(weights=None, num_classes=classes)
     reduction = _reduction(shape, layout)
     network.conv1 = _stem(network.conv1, shape[0], reduction)
@@ -106,7 +106,7 @@ def resnet34(classes: int = 1000, shape: Shape = (3, 224, 224), layout: Layout =
 
 
 def densenet121(classes: int = 1000, shape: Shape = (3, 224, 224), layout: Layout = "adapted") -> nn.Module:
-    """DenseNet121 (Huang et al., 2017): 7,978,856 parameters as published."""
+    """Return DenseNet121 (Huang et al., 2017): 7,978,856 parameters as published."""
     network: Any = models.densenet121(weights=None, num_classes=classes)
     reduction = _reduction(shape, layout)
     network.features.conv0 = _stem(network.features.conv0, shape[0], reduction)

@@ -1,4 +1,4 @@
-"""ZFNet."""
+"""Build ZFNet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avizor_export.architectures.map_sizes import Shape, flattened
 
 
 class ZFNet(nn.Module):
-    """float32[batch, *shape] -> logits float32[batch, classes].
+    """Computes float32[batch, *shape] -> logits float32[batch, classes].
 
     M. Zeiler and R. Fergus, "Visualizing and understanding convolutional networks" (2014): AlexNet with a finer first layer;
     62,357,608 parameters at 3 channels of 224 x 224 pixels and 1,000 classes.

@@ -1,1 +1,1 @@
-"""Files of a user's data as raw items: for parity, calibration and metrics on held-out data."""
+"""Read files of a user's data as raw items: for parity, calibration and metrics on held-out data."""

@@ -1,4 +1,4 @@
-"""Arrays of .npy and .npz files, which come from elsewhere and may be damaged."""
+"""Read arrays of .npy and .npz files, which come from elsewhere and may be damaged."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
 
 
 def _damaged(path: Path, error: Exception) -> ExportError:
-    """For any exception: numpy, zipfile, zlib and the tokenizer of Python, which reads headers, each raise their own."""
+    """Return the error for any exception: numpy, zipfile, zlib and Python's tokenizer, for headers, each raise their own."""
     return ExportError(f"{path} is not a {path.suffix} file that can be read: {one_line(error)}; write it again")

@@ -1,4 +1,4 @@
-"""Constants of a front end from training data: `--fit-on`."""
+"""Fit the constants of a front end to training data: `--fit-on`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _BATCH_VALUES = 2**21
 def fit_on(path: Path, spec: InputSpec) -> InputSpec:
     """Return the same description, with the constants that it leaves out taken from the training data at `path`.
 
-    Mean and std: of images per channel, of sound per mel band, of each number of a table, there also the fill (the median).
-    What the description gives stays. path: as `read_recordings` takes it.
+    Mean and std are those of each channel of images, each mel band of sound, each number of a table; a number also
+    gets a fill, the median. What the description gives stays. path: as `read_recordings` takes it.
     Raises ExportError if nothing is left out, if there is nothing to fit, or if the data cannot be read.
     """
     front_end = front_end_of(spec)

@@ -1,4 +1,4 @@
-"""Warnings about the files of a folder: what was left out, and what was clipped."""
+"""Warn about the files of a folder: what was left out, and what was clipped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMED = 3
 
 @dataclass
 class Notes:
-    """What is noticed while a folder is read; warned of once at the end."""
+    """Collects what is noticed while a folder is read, and warns of it once at the end."""
 
     left_out: LeftOut = field(default_factory=LeftOut)
     sources: Counter[str] = field(default_factory=Counter)  # files of each

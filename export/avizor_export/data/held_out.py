@@ -1,4 +1,4 @@
-"""Labelled held-out data of `--evaluate-on`: folders named after the classes, a table with a column `label`, or a .npz file."""
+"""Read labelled held-out data (`--evaluate-on`): folders named after classes, a table with a column `label`, or a .npz file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABEL_COLUMN = "label"
 
 
 def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:
-    """Every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
+    """Read every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 
     A folder of files has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
     items [n, *item_shape], and `labels` [n]. Labels are names of classes, or their indices where no class is named by a number.

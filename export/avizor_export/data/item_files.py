@@ -1,4 +1,4 @@
-"""Real raw items for parity and calibration, read from a folder of audio or image files, a table, or a .npy file."""
+"""Read real raw items for parity and calibration from a folder of audio or image files, a table, or a .npy file."""
 
 from __future__ import annotations
 

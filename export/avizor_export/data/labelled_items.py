@@ -1,4 +1,4 @@
-"""Labelled held-out items: what a metric is measured on."""
+"""Define labelled held-out items, on which a metric is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NORMAL_LABELS = ("normal", "good", "ok", "0", "false")
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Held-out raw items [n, *item_shape], and for each its class, int64[n]: an index, or of autoencoders 1 for an anomaly."""
+    """Holds held-out raw items [n, *item_shape], and their classes, int64[n]: an index, or of autoencoders 1 for an anomaly."""
 
     items: Items
     labels: NDArray[np.int64]

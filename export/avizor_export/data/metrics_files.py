@@ -1,4 +1,4 @@
-"""Metrics for the manifest and the model card, from a user's JSON files: `--evaluation` and `--training`."""
+"""Read metrics for the manifest and the model card from a user's JSON files: `--evaluation` and `--training`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a CSV or Parquet file as raw items of a table model."""
+"""Read rows of a CSV or Parquet file as raw items of a table model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Table:
-    """A table that was read, and the description of the columns that a model takes."""
+    """Holds a table that was read, and the description of the columns that a model takes."""
 
     path: Path
     spec: TableInput

@@ -1,4 +1,4 @@
-"""A column of numbers from a file: a missing value is written in many ways, and a wrong one has to be located."""
+"""Read a column of numbers from a file: a missing value is written in many ways, and a wrong one has to be located."""
 
 from __future__ import annotations
 

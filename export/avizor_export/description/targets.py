@@ -45,7 +45,7 @@ def layers_of_design(
 def layers_of_file(path: Path) -> list[Layer]:
     """Return the layers of an ONNX file. Raises ExportError if it cannot be read."""
     if not path.exists():
-        raise ExportError(f"{path} does not exist; check the path")
+        raise ExportError(f"{path} does not exist")
     try:
         model = load_model(path)
         if not len(model.graph):

@@ -1,1 +1,1 @@
-"""Front ends as torch modules, exported into the graph: what raw input needs before the network."""
+"""Compute what raw input needs before the network: front ends as torch modules, exported into the graph."""

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of each band (channel of images, mel band of sound) from training items."""
+"""Compute mean and standard deviation of each band (channel of images, mel band of sound) from training items."""
 
 from __future__ import annotations
 

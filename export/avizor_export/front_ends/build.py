@@ -1,4 +1,4 @@
-"""The front end that an input description asks for: as a torch module, and with constants from training items."""
+"""Build the front end that an input description asks for, as a torch module, and fit its constants to training items."""
 
 from __future__ import annotations
 

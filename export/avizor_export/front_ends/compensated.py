@@ -1,4 +1,4 @@
-"""Linear maps with constant weights in float32, plain or compensated for rounding."""
+"""Apply linear maps with constant weights in float32, plain or compensated for rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Apply = Callable[[Tensor, Tensor], Tensor]
 
 
 class Product(nn.Module):
-    """Return apply(values, weights), where apply is linear in both. Rounds wherever float32 rounds."""
+    """Computes apply(values, weights), where apply is linear in both. Rounds wherever float32 rounds."""
 
     weights: Tensor
 
@@ -32,7 +32,7 @@ class Product(nn.Module):
 
 
 class CompensatedProduct(nn.Module):
-    """Return apply(values, weights) as a sum of two tensors, of which the first is exact: errors are some 2^9 times smaller.
+    """Computes apply(values, weights) as a sum of two tensors, of which the first is exact: errors are some 2^9 times smaller.
 
     Values and weights are each split into multiples of a power of two and a rest. The steps are coarse enough for products of
     multiples to be summed without rounding, in whatever order; what is rounded are products with a rest. (After K. Ozaki

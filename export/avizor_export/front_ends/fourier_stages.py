@@ -1,4 +1,4 @@
-"""A real Fourier transform in two stages of products: the sizes, their float64 constants, and the order of what comes out.
+"""Split a real Fourier transform into two stages of products: sizes, float64 constants, and the order of what comes out.
 
 A transform of N points as one product costs N^2. So N is split into a * b; with n = b n1 + n2 and k = k1 + a k2,
 
@@ -25,7 +25,7 @@ MOST_BLOCKS = 32
 
 
 class Split(NamedTuple):
-    """n_fft = a * b. cut_first: frames are cut before the transform, and b need not divide the hop."""
+    """Holds the factors of n_fft = a * b. cut_first: frames are cut before the transform, and b need not divide the hop."""
 
     a: int
     b: int

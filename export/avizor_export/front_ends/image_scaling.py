@@ -1,4 +1,4 @@
-"""The front end of images: pixels scaled and standardised, channels first."""
+"""Scale and standardise the pixels of images, and move channels first: the front end of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avizor_inference.items.input_spec import ImageFrontEnd
 
 
 class ImageScaling(nn.Module):
-    """uint8[batch, height, width, channels] -> float32[batch, channels, height, width], (pixel / 255 - mean) / std."""
+    """Scales uint8[batch, height, width, channels] -> float32[batch, channels, height, width], (pixel / 255 - mean) / std."""
 
     scale: Tensor
     offset: Tensor

@@ -1,4 +1,4 @@
-"""The log-mel spectrogram as a torch module of plain convolutions and matrix products, for any ONNX runtime.
+"""Compute the log-mel spectrogram in a torch module of plain convolutions and matrix products, for any ONNX runtime.
 
 The STFT operator of ONNX has no CUDA kernel and is slow on CPUs; fourier_stages.py says what stands in its place. Bins stay in
 the order they come in: the columns of the mel filters are put in that order instead.
@@ -20,7 +20,7 @@ from avizor_inference.items.input_spec import LogMelFrontEnd
 
 
 class LogMel(nn.Module):
-    """float32[batch, samples] -> float32[batch, 1, n_mels, frames], the standardised log-mel of LogMelFrontEnd.
+    """Computes float32[batch, samples] -> float32[batch, 1, n_mels, frames], the standardised log-mel of LogMelFrontEnd.
 
     frames = LogMelFrontEnd.frames(samples). Raises ValueError if the mel bands do not suit sample rate and n_fft.
     """
@@ -54,7 +54,7 @@ class LogMel(nn.Module):
         return (self._log(mel) - self.mean) / self.std
 
     def _power(self, waveform: Tensor) -> Tensor:
-        """float32[batch, b * inner_bins(a), frames], by k2 and k1."""
+        """Return the power: float32[batch, b * inner_bins(a), frames], by k2 and k1."""
         a, b, _ = self.split
         frames = self._options.frames(waveform.shape[1])
         spectrum = self._spectrum(self._channels(waveform)).reshape(-1, 2, b * inner_bins(a), frames)
@@ -62,7 +62,7 @@ class LogMel(nn.Module):
         return real * real + imaginary * imaginary
 
     def _channels(self, waveform: Tensor) -> Tensor:
-        """float32[batch, b, steps]: channel n2 holds the samples b n1 + n2, of the waveform or of one frame after another."""
+        """Return float32[batch, b, steps]: channel n2 holds samples b n1 + n2, of the waveform or of frame after frame."""
         b = self.split.b
         if self._options.center:
             half = self._options.n_fft // 2
@@ -73,7 +73,7 @@ class LogMel(nn.Module):
         return waveform[:, : steps * b].reshape(-1, steps, b).transpose(1, 2)
 
     def _frames_in_a_row(self, waveform: Tensor) -> Tensor:
-        """float32[batch, frames * n_fft]. Frame i is made of the blocks i, i + 1, ... of a hop each, the last one cut short."""
+        """Return float32[batch, frames * n_fft]. Frame i is made of blocks i, i + 1, ... of a hop each, the last cut short."""
         n_fft, hop = self._options.n_fft, self._options.hop_length
         frames, blocks = 1 + (waveform.shape[1] - n_fft) // hop, -(-n_fft // hop)
         whole = (frames + blocks - 1) * hop
@@ -83,7 +83,7 @@ class LogMel(nn.Module):
         return torch.cat(cut, dim=2).reshape(-1, frames * n_fft)
 
     def _spectrum(self, channels: Tensor) -> Tensor:
-        """float32[batch, 2 * b, inner_bins(a) * frames]: rows by part and k2."""
+        """Return float32[batch, 2 * b, inner_bins(a) * frames]: rows by part and k2."""
         if not self._options.compensated:
             inner = self._by_n2(self.inner(channels))
             return inner if self.split.b == 1 else self.outer(inner)
@@ -93,7 +93,7 @@ class LogMel(nn.Module):
         return inner + rest
 
     def _by_n2(self, inner: Tensor) -> Tensor:
-        """float32[batch, n2 part k1, frames] -> float32[batch, n2 part, k1 frames]."""
+        """Reshape float32[batch, n2 part k1, frames] -> float32[batch, n2 part, k1 frames]."""
         a, b, _ = self.split
         return inner.reshape(-1, 2 * b, inner_bins(a) * inner.shape[2])
 
@@ -114,6 +114,6 @@ def _multiply(values: Tensor, matrix: Tensor) -> Tensor:
 
 
 def filters_in_order(filters: NDArray[np.float64], a: int, b: int) -> NDArray[np.float64]:
-    """Columns in the order of the bins that come out: float64[n_mels, b * inner_bins(a)]; each bin is counted once."""
+    """Return the columns in the order of the bins that come out: float64[n_mels, b * inner_bins(a)]; each bin counts once."""
     order = bins(a, b)
     return np.where(order >= 0, filters[:, order], 0.0)

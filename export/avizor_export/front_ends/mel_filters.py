@@ -1,4 +1,4 @@
-"""Mel filter banks and analysis windows, in float64."""
+"""Compute mel filter banks and analysis windows, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table front end as a torch module."""
+"""Compute the table front end in a torch module."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LEAST, _MOST = (float(bound) for bound in (np.finfo(np.float32).min, np.finfo(n
 
 
 class TableScaling(nn.Module):
-    """float32[batch, columns], NaN where missing -> float32[batch, features], see TableFrontEnd.
+    """Computes float32[batch, columns], NaN where missing -> float32[batch, features], see TableFrontEnd.
 
-    Numbers: filled where missing, clipped, scaled, standardised. Categories: one-hot, all 0 where missing or unknown.
+    Numbers are filled where missing, clipped, scaled, standardised. Categories are one-hot, all 0 where missing or unknown.
     """
 
     places: Tensor

@@ -1,4 +1,4 @@
-"""The input description on the command line: a JSON file, or `modality:key=value,...` for what needs no lists."""
+"""Read the input description on the command line: a JSON file, or `modality:key=value,...` for what needs no lists."""
 
 from __future__ import annotations
 

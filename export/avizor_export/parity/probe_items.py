@@ -1,4 +1,4 @@
-"""The items that a graph is proven on: zeros, random ones, rows without values, and real ones where there are any."""
+"""Make the items that a graph is proven on: zeros, random ones, rows without values, and real ones where there are any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LARGEST_RANDOM = 255
 
 
 def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None = None) -> Items:
-    """Items of any value that the input may take: all of uint8; -1..1 for sound; a standard normal for the rest.
+    """Draw items of any value that the input may take: all of uint8; -1..1 for sound; a standard normal for the rest.
 
     Whole numbers of a tensor, such as tokens, are drawn from the range of the real items, or else from 0 to 255.
     """
@@ -32,7 +32,7 @@ def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None 
 
 
 def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
-    """As many items of each kind as the largest batch has: raw items [8, *item_shape]."""
+    """Return as many items of each kind as the largest batch has: raw items [8, *item_shape]."""
     most, tensor = max(BATCH_SIZES), spec.tensor()
     shape = (most, *tensor.item_shape)
     kinds = {"zeros": np.zeros(shape, tensor.dtype), "random": random_items(spec, most, real=real)}
@@ -44,7 +44,7 @@ def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
 
 
 def rows_of_batch(size: int) -> slice:
-    """Which of the 8 items a batch is made of: from the middle, so that each has had others before and after it."""
+    """Return which of the 8 items a batch is made of: from the middle, so that each has had others before and after it."""
     start = (max(BATCH_SIZES) - size + 1) // 2
     return slice(start, start + size)
 

@@ -102,7 +102,9 @@ def _why_not_generated(models: Path, name: str, text: str, settings: ServingSett
         problem, undo = "is generated, and was edited", ", and undo it here"
     try:
         known = settings or serving_of(parse_config(text, str(path)))
-        differing = "; ".join(islice(_changed_lines(models, name, text, known), _MOST_CHANGES)) or "only comments differ"
+        differing = (
+            "; ".join(islice(_changed_lines(models, name, text, known), _MOST_CHANGES)) or "only comments differ: delete it"
+        )
     except AvizorError as error:
         known, differing = settings or ServingSettings(), str(error)
     chosen = ", ".join(f"{setting} {shown(value)}" for setting, (_, value) in changes(ServingSettings(), known).items())
@@ -128,9 +130,9 @@ def _changed_lines(models: Path, name: str, text: str, settings: ServingSettings
 def _differences(generated: str, actual: str) -> Iterator[str]:
     """Yield the lines that differ. Lines above the fields are ignored; so are comments if avizor did not generate the file."""
     ignored: str | tuple[str, str] = (_FIRST_LINE, _SETTINGS) if actual.startswith(_FIRST_LINE) else "#"
-    numbered = [(n, line) for n, line in enumerate(actual.splitlines(), 1) if not line.lstrip().startswith(ignored)]
+    numbered = [(n, line) for n, line in enumerate(actual.splitlines(), 1) if _counts(line, ignored)]
     actual_lines = [line for _, line in numbered]
-    generated_lines = [line for line in generated.splitlines() if not line.lstrip().startswith(ignored)]
+    generated_lines = [line for line in generated.splitlines() if _counts(line, ignored)]
     matcher = SequenceMatcher(None, generated_lines, actual_lines, autojunk=False)
     for change, start, end, actual_start, actual_end in matcher.get_opcodes():
         if change == "equal":
@@ -138,3 +140,8 @@ def _differences(generated: str, actual: str) -> Iterator[str]:
         was, now = " ".join(generated_lines[start:end]), " ".join(actual_lines[actual_start:actual_end])
         place = f"line {numbered[actual_start][0]}" if actual_start < len(numbered) else "the end"
         yield f"{place}: {now[:_LONGEST_LINE]!r} instead of {was[:_LONGEST_LINE]!r}"
+
+
+def _counts(line: str, ignored: str | tuple[str, str]) -> bool:
+    """Return whether a line is compared. An empty one says nothing."""
+    return bool(line.strip()) and not line.lstrip().startswith(ignored)

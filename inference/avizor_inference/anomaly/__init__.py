@@ -1,1 +1,1 @@
-"""Anomalies: from reconstruction scores to p-values and verdicts."""
+"""Turn reconstruction scores into p-values and verdicts."""

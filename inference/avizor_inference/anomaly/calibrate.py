@@ -10,6 +10,7 @@ import numpy as np
 
 from avizor_inference.arrays import Items
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
 from avizor_inference.repository.manifest import Precision
@@ -62,13 +63,10 @@ def calibrate(
 
 
 def _scores(engine: Engine, spec: ModelSpec, recording: NormalRecording) -> Scores:
-    """Return the score of each window. The engine gets batches of at most the model's max_batch_size."""
+    """Return the score of each window."""
     (input_name,) = spec.inputs
-    scores: list[float] = []
-    for start in range(0, len(recording.windows), spec.max_batch_size):
-        batch = np.ascontiguousarray(recording.windows[start : start + spec.max_batch_size])
-        scores += engine.infer(InferRequest(spec.name, {input_name: batch}, ["score"]))["score"][:, 0].tolist()
-    return tuple(scores)
+    request = InferRequest(spec.name, {input_name: np.ascontiguousarray(recording.windows)}, ["score"])
+    return tuple(infer_rows(engine, request, in_flight=1)["score"][:, 0].tolist())
 
 
 def _sorted(sources: dict[str, list[Scores]]) -> BySource:

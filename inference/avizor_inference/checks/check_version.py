@@ -1,4 +1,4 @@
-"""`avizor models check`: do the files of a version agree with each other, so that any engine can load them?"""
+"""Check, for `avizor models check`, that the files of a version agree with each other, so that any engine can load them."""
 
 from __future__ import annotations
 

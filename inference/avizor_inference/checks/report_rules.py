@@ -1,4 +1,4 @@
-"""Do the reports in a manifest support their own result? A number may have been changed or removed."""
+"""Check that the reports in a manifest support their own result: a number may have been changed or removed."""
 
 from __future__ import annotations
 

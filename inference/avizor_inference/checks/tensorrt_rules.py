@@ -1,7 +1,7 @@
-"""What the ONNX Runtime backend requires of the execution accelerators in a config, above all of TensorRT's parameters.
+"""Check what the ONNX Runtime backend requires of a config's execution accelerators, above all of TensorRT's parameters.
 
-From ModelState::LoadModel in onnxruntime_backend (src/onnxruntime.cc), which refuses names it does not know, and from ONNX
-Runtime's TensorRT execution provider, which refuses profiles without an input or a batch size.
+The rules are from ModelState::LoadModel in onnxruntime_backend (src/onnxruntime.cc), which refuses names it does not know, and
+from ONNX Runtime's TensorRT execution provider, which refuses profiles without an input or a batch size.
 """
 
 from __future__ import annotations

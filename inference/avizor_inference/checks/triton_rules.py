@@ -1,9 +1,9 @@
-"""What NVIDIA's ONNX Runtime backend requires of a config and a graph before it loads them.
+"""Check what NVIDIA's ONNX Runtime backend requires of a config and a graph before it loads them.
 
 The Triton in the tests has a Python backend instead, so the rules of the C++ backend are checked on the files here. They are
 those of triton-inference-server/onnxruntime_backend (src/onnxruntime.cc, ValidateInputs and ValidateOutputs;
 src/onnxruntime_utils.cc, CompareDimsSupported) and of core's model_config_utils.cc. Names, types and fixed dimensions are
-compared in check.py for every engine alike.
+compared in check_version.py for every engine alike.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Engines that run a repository's models, behind one interface."""
+"""Run a repository's models with engines behind one interface."""

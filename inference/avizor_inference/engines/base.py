@@ -1,4 +1,4 @@
-"""What an engine is. The batch job, the gateway and export's checks know this interface, and nothing below it."""
+"""Define what an engine is. The batch job, the gateway and export's checks know this interface, and nothing below it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from avizor_inference.repository.models import ModelVersion
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What an engine serves under one name: tensors by name, each with the shape of one item, and the largest batch.
+    """Describes what an engine serves under one name: tensors by name, each with the shape of one item, and the largest batch.
 
     sha256: of the version's model.onnx; empty if the engine does not know it.
     """
@@ -34,7 +34,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, eq=False)
 class InferRequest:
-    """One batch for one model.
+    """Holds one batch for one model.
 
     inputs: arrays of shape [batch, *item_shape] by name, one for each input of the model.
     outputs: names of the wanted outputs, at least one; only they are computed and returned.

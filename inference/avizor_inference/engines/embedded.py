@@ -1,4 +1,4 @@
-"""The embedded engine: ONNX Runtime in this process, over the same folder that Triton serves."""
+"""Run models in the embedded engine: ONNX Runtime in this process, over the same folder that Triton serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening ONNX Runtime sessions: the one place that sets their options and providers."""
+"""Open ONNX Runtime sessions: the one place that sets their options and providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Triton engine: a running NVIDIA Triton server, over gRPC."""
+"""Run models in the Triton engine: a running NVIDIA Triton server, over gRPC."""
 
 from __future__ import annotations
 

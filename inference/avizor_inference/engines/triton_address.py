@@ -1,4 +1,4 @@
-"""The address of a Triton as users write it: `triton://HOST[:PORT]`."""
+"""Read the address of a Triton as users write it: `triton://HOST[:PORT]`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Items: from an image, a sound, a table row or a tensor to rows of the model's input tensor."""
+"""Turn items (an image, a sound, a table row or a tensor) into rows of the model's input tensor."""

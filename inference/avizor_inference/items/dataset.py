@@ -1,4 +1,4 @@
-"""Listing a dataset: the files of folders, in one order, with the source, the size and the time of change of each."""
+"""List a dataset: the files of folders, in one order, with the source, the size and the time of change of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from avizor_inference.items.source_rule import SourceRule
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a dataset.
+    """Describes one file of a dataset.
 
-    uri: its path, below the root as the root was given, as `files.name_of` writes it. size, in bytes, and modified_ns, in
+    uri: its path, below the root as the root was given, as `file_access.name_of` writes it. size, in bytes, and modified_ns, in
     nanoseconds since 1970, are 0 for what cannot be looked at; reading it says why.
     """
 
@@ -30,7 +30,7 @@ class Entry:
 def list_dataset(
     roots: Sequence[Path], suffixes: frozenset[str], rule: SourceRule | None = None, left_out: LeftOut | None = None
 ) -> Iterator[Entry]:
-    """Yield the files below each root (a folder, or one file of any suffix) by the rule of `files.find_files`.
+    """Yield the files below each root (a folder, or one file of any suffix) by the rule of `find_files.find_files`.
 
     rule: tells a file's source from its path below the root. left_out: counts what is not listed.
     Raises DatasetError if a root does not exist or cannot be listed.

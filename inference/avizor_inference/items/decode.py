@@ -1,4 +1,4 @@
-"""From one raw item to rows of a model's input tensor: the one home of this, for gateway, batch and export.
+"""Turn one raw item into rows of a model's input tensor: the one home of this, for gateway, batch and export.
 
 How an item of a kind becomes rows is in the kind's own file below `kinds/`. A recording is one row for each window of each
 channel; everything else is one row.
@@ -21,7 +21,7 @@ from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
 
 @dataclass(frozen=True)
 class Item:
-    """One whole item.
+    """Holds one whole item.
 
     rows: `[rows >= 1, *item_shape]`. spans: one for each row, None for what is not a sound. is_short: whether it is a sound
     shorter than the model's window, which was filled up with zeros. level: how loud a sound is before clipping, else empty.

@@ -1,4 +1,4 @@
-"""From an encoded image to the pixels that a model takes: decode, turn upright, bring to its channels and size."""
+"""Turn an encoded image into the pixels that a model takes: decode, turn upright, bring to its channels and size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_PIXELS = 64_000_000
 
 
 class PixelShape(Protocol):
-    """The picture that a model takes, as an ImageInput says it. height, width: in pixels."""
+    """Describes the picture that a model takes, as an ImageInput says it. height, width: in pixels."""
 
     height: int
     width: int
@@ -65,7 +65,7 @@ def _refuse_several(image: Image.Image) -> None:
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
-    """The image with 8 bits a channel. Pillow clips what has more to 0..255 where it should be scaled. Raises MediaError."""
+    """Return the image with 8 bits a channel. Pillow clips more to 0..255 where it should scale it. Raises MediaError."""
     if image.mode in ("I", "F"):
         raise MediaError("the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor")
     if image.mode.startswith("I;16"):

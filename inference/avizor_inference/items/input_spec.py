@@ -1,4 +1,4 @@
-"""What one raw item is, of any kind, and the front end that goes into the graph before the network."""
+"""Describe one raw item, of any kind, and the front end that goes into the graph before the network."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class SourceRule:
         object.__setattr__(self, "_compiled", compiled)
 
     def source_of(self, relative: PurePath) -> str:
-        """Return the source of the file at `relative` as valid Unicode, whatever its name on disk (`files.name_of`)."""
+        """Return the source of the file at `relative` as valid Unicode, whatever its name on disk (`name_of`)."""
         if self._compiled:
             match = self._compiled.search(relative.as_posix())
             return name_of((match.group(1) if match else None) or DEFAULT_SOURCE)

@@ -1,4 +1,4 @@
-"""What one tensor of a model is: name, element type, shape."""
+"""Describe one tensor of a model: name, element type, shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DType = Literal["uint8", "int32", "int64", "float32", "float64"]
 
 
 class TensorSpec(Strict):
-    """One input or output: its name, element type, and shape without the batch dimension."""
+    """Describes one input or output: its name, element type, and shape without the batch dimension."""
 
     name: str
     dtype: DType
@@ -28,7 +28,7 @@ class TensorSpec(Strict):
 
     @property
     def item_bytes(self) -> int:
-        """Size of one item in bytes."""
+        """Return the size of one item in bytes."""
         return math.prod(self.item_shape) * np.dtype(self.dtype).itemsize
 
     @model_validator(mode="after")

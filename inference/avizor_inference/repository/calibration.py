@@ -1,4 +1,4 @@
-"""Scores of normal recordings that a model was not trained on: new recordings are compared with them (anomaly/p_values.py).
+"""Hold scores of normal recordings that a model was not trained on: new ones are compared with them (anomaly/p_values.py).
 
 The file contains the score of every window, by source. Recordings that are shorter than the model's window, and therefore are
 filled up with zeros, are in a separate list.
@@ -31,7 +31,7 @@ BySource = dict[str, tuple[Scores, ...]]
 
 
 class Calibration(Strict):
-    """`calibration.json`: scores of normal recordings by source, from one version of a model on one kind of provider.
+    """Holds `calibration.json`: scores of normal recordings by source, from one version of a model on one kind of provider.
 
     sources: recordings of at least one window, and images, rows and tensors. short: recordings shorter than a window.
     """
@@ -94,17 +94,17 @@ class Calibration(Strict):
 
     @cached_property
     def id(self) -> str:
-        """Name of the calibration: the first 12 hex digits of its digest."""
+        """Return the name of the calibration: the first 12 hex digits of its digest."""
         return digest_of(self)[:12]
 
     @property
     def source_names(self) -> list[str]:
-        """The sources that have recordings, sorted."""
+        """Return the sources that have recordings, sorted."""
         return sorted({*self.sources, *self.short})
 
     @property
     def tells_sources_apart(self) -> bool:
-        """Whether recordings have sources. Those of a flat folder all have the source `default` and are used for any source."""
+        """Return whether recordings have sources. Those of a flat folder have the source `default`, used for any source."""
         return self.source_names != [DEFAULT_SOURCE]
 
     def of_kind(self, is_short: bool) -> BySource:

@@ -1,4 +1,4 @@
-"""The description of one published version: the pydantic model of `manifest.json`."""
+"""Describe one published version: the pydantic model of `manifest.json`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 
 class Provenance(Strict):
-    """Where the version comes from."""
+    """Tells where the version comes from."""
 
     factory: str
     arguments: dict[str, JsonValue] = Field(
@@ -50,7 +50,7 @@ class Provenance(Strict):
 
 
 class Manifest(Strict):
-    """One published version of a model."""
+    """Describes one published version of a model."""
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)

@@ -1,4 +1,4 @@
-"""Reading a model repository: its models, their versions, and the verified files of a version."""
+"""Read a model repository: its models, their versions, and the verified files of a version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION_PATTERN = r"[1-9][0-9]{0,17}"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version on disk: `folder` contains model.onnx and manifest.json, its parent config.pbtxt."""
+    """Reads one version on disk: `folder` contains model.onnx and manifest.json, its parent config.pbtxt."""
 
     name: str
     version: int
@@ -30,12 +30,12 @@ class ModelVersion:
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file."""
+        """Return the path of the ONNX file."""
         return self.folder / MODEL_FILE
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest. Raises VersionRefused if it is broken or belongs to another model or version."""
+        """Return the manifest. Raises VersionRefused if it is broken or belongs to another model or version."""
         manifest = Manifest.read(self.folder / MANIFEST_FILE)
         if (manifest.name, manifest.version) != (self.name, self.version):
             raise VersionRefused(
@@ -46,7 +46,7 @@ class ModelVersion:
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The model's Triton configuration. Raises RepositoryError if it cannot be read."""
+        """Return the model's Triton configuration. Raises RepositoryError if it cannot be read."""
         return read_config(self.folder.parent / CONFIG_FILE)
 
     def verify(self) -> None:
@@ -81,7 +81,7 @@ class ModelVersion:
 
 
 class ModelRepository:
-    """A folder of models in Triton's layout, `<name>/<version>/model.onnx`. Only reads, and keeps nothing between calls."""
+    """Reads a folder of models in Triton's layout, `<name>/<version>/model.onnx`. Keeps nothing between calls, never writes."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)

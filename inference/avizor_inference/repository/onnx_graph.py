@@ -1,4 +1,4 @@
-"""The outside of an ONNX file: inputs, outputs, operator sets, IR version. The weights are not read."""
+"""Read the outside of an ONNX file: inputs, outputs, operator sets, IR version. The weights are not read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 @dataclass(frozen=True)
 class GraphTensor:
-    """An input or output. dtype: numpy's name of the element type. dims: None for a free dimension, named or not."""
+    """Describes an input or output. dtype: numpy's name of the element type. dims: None for a free dimension, named or not."""
 
     name: str
     dtype: str
@@ -32,7 +32,7 @@ class GraphTensor:
 
 @dataclass(frozen=True)
 class Graph:
-    """The outside of an ONNX model."""
+    """Describes the outside of an ONNX model."""
 
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
@@ -44,12 +44,12 @@ class Graph:
 
     @property
     def opset(self) -> int:
-        """Version of the standard operator set; 0 if none is named."""
+        """Return the version of the standard operator set; 0 if none is named."""
         return self.opsets.get("", self.opsets.get("ai.onnx", 0))
 
     @property
     def custom_domains(self) -> list[str]:
-        """Operator domains beyond the standard one, sorted."""
+        """Return the operator domains beyond the standard one, sorted."""
         return sorted(set(self.opsets) - STANDARD_DOMAINS)
 
 

@@ -1,4 +1,4 @@
-"""Reports of the checks at export: parity with the reference, and the effects of another precision."""
+"""Report the checks at export: parity with the reference, and the effects of another precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST_RANK_CORRELATION = 0.99
 
 
 class OutputDifference(Strict):
-    """Largest difference between the reference and ONNX Runtime in one output, and the sample that had it.
+    """Holds the largest difference between the reference and ONNX Runtime in one output, and the sample that had it.
 
     share_of_allowed: the largest difference as a share of the allowed one; up to 1 passes.
     """
@@ -26,7 +26,7 @@ class OutputDifference(Strict):
 
 
 class Agreement(Strict):
-    """What was compared, and how well it agreed.
+    """Tells what was compared, and how well it agreed.
 
     top1_agreement: share of items with the same most probable class, ignoring ties (classifiers).
     rank_correlation: Spearman's, of the scores (autoencoders); absent if too few items have different scores.
@@ -39,14 +39,14 @@ class Agreement(Strict):
 
     @property
     def agreed(self) -> bool:
-        """Whether every output agreed on every sample, and with them the classes and the order of the scores."""
+        """Return whether every output agreed on every sample, and with them the classes and the order of the scores."""
         same_class = self.top1_agreement is None or self.top1_agreement == 1
         same_order = self.rank_correlation is None or self.rank_correlation >= LEAST_RANK_CORRELATION
         return same_class and same_order and all(output.passed for output in self.outputs.values())
 
 
 class ServerParity(Agreement):
-    """The same comparison through a live server, before the version was published.
+    """Reports the same comparison through a live server, before the version was published.
 
     batch_sizes: rows in a call. Larger batches are sent in calls of the server's max_batch_size.
     """
@@ -55,7 +55,7 @@ class ServerParity(Agreement):
 
 
 class ParityReport(Agreement):
-    """Comparison of the reference and the exported graph on the same inputs: |onnx - reference| <= atol + rtol * |reference| +
+    """Compares the reference and the exported graph on the same inputs: |onnx - reference| <= atol + rtol * |reference| +
     scale_tolerance * the item's largest |reference|.
 
     The same holds for logarithms of probabilities, whose scale is the item's largest logit (up to 10,000). That share of a
@@ -80,12 +80,12 @@ class ParityReport(Agreement):
 
     @property
     def passed(self) -> bool:
-        """Whether all agreed, also through the server if there was one."""
+        """Return whether all agreed, also through the server if there was one."""
         return self.agreed and (self.server is None or self.server.agreed)
 
 
 class VariantDifference(Strict):
-    """Largest difference of one output from that of the FP32 graph, and the held-out item that had it, counted from 0.
+    """Holds the largest difference of one output from the FP32 graph's, and the held-out item that had it, counted from 0.
 
     share: root mean square of the difference, divided by the standard deviation of the FP32 output, over all elements of all
         items; absent if that output does not vary, and in versions older than this field.
@@ -97,7 +97,7 @@ class VariantDifference(Strict):
 
 
 class SpeedComparison(Strict):
-    """Rows a second before and after, on one thread of the exporting machine's CPU: medians of interleaved runs.
+    """Holds the rows a second before and after, on one thread of the exporting machine's CPU: medians of interleaved runs.
 
     ratio: median of after / before over the runs; lowest_ratio and highest_ratio are its extremes.
     """
@@ -111,14 +111,14 @@ class SpeedComparison(Strict):
 
 
 class ServerQuality(Strict):
-    """The metric, measured again through a live server before the version was published."""
+    """Holds the metric, measured again through a live server before the version was published."""
 
     address: str
     after: float
 
 
 class VariantReport(Strict):
-    """Comparison of another precision with the FP32 graph, which was proven first. It is refused if it loses too much.
+    """Compares another precision with the FP32 graph, which was proven first. It is refused if it loses too much.
 
     metric: accuracy, or ROC AUC of the scores, on `items` held-out items; drop = before - after.
     provider: ONNX Runtime execution provider of all these numbers.
@@ -144,6 +144,6 @@ class VariantReport(Strict):
 
     @property
     def passed(self) -> bool:
-        """Whether the drop is allowed, also through the server if there was one."""
+        """Return whether the drop is allowed, also through the server if there was one."""
         worst = min(self.after, self.server.after) if self.server else self.after
         return self.before - worst <= self.max_drop + 1e-9  # 0.98 - 0.97 is a little over 0.01

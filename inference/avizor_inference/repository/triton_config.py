@@ -1,4 +1,4 @@
-"""Reading `config.pbtxt`, Triton's model configuration, with Triton's own protobuf schema."""
+"""Read `config.pbtxt`, Triton's model configuration, with Triton's own protobuf schema."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`avizor batch`, and the exit codes of a job."""
+"""Define `avizor batch` and the exit codes of a job."""

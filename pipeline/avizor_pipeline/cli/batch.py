@@ -1,4 +1,4 @@
-"""`avizor batch`."""
+"""Define `avizor batch`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a job ends: its exit codes, and that every end is pushed to the Pushgateway, whatever it is."""
+"""Set the exit code of a job, and push every end of a job to the Pushgateway, whatever it is."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PushedEnd:
 
 
 class PushedCommand(GroupedCommand):
-    """A command that also pushes wrong usage, if the command line says where to."""
+    """Runs as a command does, and also pushes wrong usage if the command line says where to."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click.Command."""

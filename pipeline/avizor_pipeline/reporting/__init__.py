@@ -1,1 +1,1 @@
-"""What a job tells people and Prometheus: progress, summary, metrics."""
+"""Tell people and Prometheus about a job: progress, summary, metrics."""

@@ -1,4 +1,4 @@
-"""A batch job's metrics: scraped while it runs if it has a port, and pushed to a Pushgateway when it ends."""
+"""Serve a batch job's metrics while it runs if it has a port, and push them to a Pushgateway when it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PUSH_TIMEOUT_S = 10.0
 
 
 class BatchMetrics:
-    """Counters and gauges of one job, in a separate registry."""
+    """Holds the counters and gauges of one job, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Progress while a job runs: a bar on a terminal, a line every few seconds in a log."""
+"""Show progress while a job runs: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary at a job's end, as text."""
+"""Write the summary at a job's end, as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runner is. The job knows this interface, and nothing of where its workers are."""
+"""Define what a runner is. The job knows this interface, and nothing of where its workers are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avizor_pipeline.sinks.part_files import Commit
 
 
 class Runner(Protocol):
-    """Processes shards, each with `shard.ShardRun` in a context that a worker opens with `context.open_context`."""
+    """Processes shards, each with `shard_run.ShardRun` in a context that a worker opens with `job_context.open_context`."""
 
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
         """Yield the commit of each shard when it is finished, in any order. Closing the generator ends all workers at once.

@@ -1,4 +1,4 @@
-"""The local runner: worker processes on this machine, with a limited number of shards in progress.
+"""Run shards in worker processes on this machine, with a limited number of shards in progress.
 
 Workers end when the process that started them ends, however it ends: each waits, in a thread, for the end of a pipe that only
 that process holds open (multiprocessing's own).

@@ -1,8 +1,8 @@
-"""One job at a time in an output folder: record locks on one of its files. The kernel releases them however a process ends.
+"""Let one job at a time use an output folder, by locks on one of its files. The kernel releases them however a process ends.
 
 A job locks the first byte while it runs, and its workers share a lock on the second. So a second job is refused at once while
 the first is running; if the first was killed, the second waits for its workers, which end by themselves (runners/local.py).
-Record locks, not flock: they also work between machines on NFS.
+The locks are record locks, not flock, because those also work between machines on NFS.
 """
 
 from __future__ import annotations

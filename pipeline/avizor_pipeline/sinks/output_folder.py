@@ -1,4 +1,4 @@
-"""A job's output folder: whether it can be used, which job it belongs to, and which of its shards are finished and intact."""
+"""Check a job's output folder: whether it can be used, which job it belongs to, which shards are finished and intact."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHARD = re.compile(r"[0-9a-f]{16}")
 
 @dataclass
 class Finished:
-    """The shards that earlier runs have finished.
+    """Holds the shards that earlier runs have finished.
 
     commits: of the shards that are intact. damage: for each shard that has to be done again, what is wrong with its files.
     """
@@ -81,7 +81,7 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
     path = out / JOB_FILE
     if _settings_of(out) is None:
         if path.exists():
-            _log.warning("%s was damaged, and is written anew; the finished shards are of this job", path)
+            _log.warning("%s was damaged, and is written again; the finished shards are of this job", path)
         write_text(path, settings.model_dump_json(indent=2) + "\n")
     for table in TABLES:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
@@ -109,7 +109,7 @@ def _check_folder(out: Path, settings: JobSettings) -> None:
     if existing is not None and existing != settings:
         names = [name for name in JobSettings.model_fields if getattr(existing, name) != getattr(settings, name)]
         raise SettingsError(
-            f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start anew"
+            f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start again"
         )
 
 

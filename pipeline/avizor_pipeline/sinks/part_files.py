@@ -1,5 +1,6 @@
-"""A shard's files. Parquet parts are written under temporary names, flushed and renamed; last comes the commit record.
+"""Write and check a shard's files.
 
+Parquet parts are written under temporary names, flushed and renamed; last comes the commit record.
 Only a shard with a commit record counts.
 """
 
@@ -29,7 +30,7 @@ ROW_GROUP = 16384
 
 
 class SourceCount(Strict):
-    """Counts of one model and one source. `recordings` counts items; the name is that of the commit records on disk.
+    """Holds the counts of one model and one source. `recordings` counts items; the name is that of the commit records on disk.
 
     short: items shorter than the model's window. anomalies, not_judged: 0 for a classifier.
     """
@@ -50,7 +51,7 @@ class SourceCount(Strict):
 
 
 class Commit(Strict):
-    """The record of a finished shard: its parts with their digests, and the numbers of the job's summary.
+    """Records a finished shard: its parts with their digests, and the numbers of the job's summary.
 
     clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. rows: by table.
     sha256: by path below the output folder. labels: model -> label -> items. sources: model -> source -> counts.
@@ -71,7 +72,7 @@ class Commit(Strict):
 
     @property
     def own_digest(self) -> str:
-        """The value that `digest` must have."""
+        """Return the value that `digest` must have."""
         return digest_of(self.model_copy(update={"digest": ""}))
 
 

@@ -1,4 +1,4 @@
-"""The tables that a job writes: a row for each window and model, for each item and model, for each file it could not read."""
+"""Define the tables a job writes: a row for each window and model, for each item and model, for each file it could not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error of a job that cannot write a file: what is wrong, and what to do."""
+"""Raise the error of a job that cannot write a file: it says what is wrong, and what to do."""
 
 from __future__ import annotations
 

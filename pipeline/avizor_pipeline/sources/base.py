@@ -1,4 +1,4 @@
-"""What a source of items is. The job knows this interface, and nothing of what is behind it."""
+"""Define what a source of items is. The job knows this interface, and nothing of what is behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avizor_inference.items.kinds.base import Content
 
 
 class Source(Protocol):
-    """A dataset that can be listed again and again, also by other processes, and whose entries can be opened."""
+    """Lists a dataset again and again, also in other processes, and opens its entries."""
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """Yield the entries, each time in the same order. Count in `left_out` what is not read. Raises DatasetError."""

@@ -1,4 +1,4 @@
-"""Folders of audio files, and single audio files."""
+"""Read folders of audio files, and single audio files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avizor_inference.items.source_rule import SourceRule
 
 
 class FolderSource:
-    """The audio files below each root (a folder, or one file), named as `files.name_of` writes names."""
+    """Lists and opens the audio files below each root (a folder, or one file), named as `file_access.name_of` writes names."""
 
     def __init__(self, roots: Sequence[str], source_pattern: str = "") -> None:
         self._roots = [path_of(root) for root in roots]

@@ -1,4 +1,4 @@
-"""The source of a job: the one place that names every kind."""
+"""Open the source of a job. This is the one place that names every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listing kept beside the results: the files a job began with, to name those that have changed when it is resumed."""
+"""Keep a listing beside the results: the files a job began with, to name those that have changed when it is resumed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The RPCs of avizor.v1, one file each: from a request to its answer."""
+"""Answer the requests of the RPCs of avizor.v1, in one file each."""

@@ -1,4 +1,4 @@
-"""Classify: the most probable classes of each item, and of each of its windows."""
+"""Answer Classify with the most probable classes of each item, and of each of its windows."""
 
 from __future__ import annotations
 

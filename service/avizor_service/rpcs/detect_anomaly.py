@@ -1,4 +1,4 @@
-"""DetectAnomaly: how unusual each item is, as a conformal p-value, and whether that flags it."""
+"""Answer DetectAnomaly with how unusual each item is, as a conformal p-value, and whether that flags it."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_what_dead_runs_left_is_cleared(finished: Path, many_recordings: Path, m
     (finished / "job.json").write_bytes(b"")
     again = batch(many_recordings, models, finished)
     assert again.returncode == 0, again.stderr
-    assert "job.json was damaged, and is written anew" in again.stderr
+    assert "job.json was damaged, and is written again" in again.stderr
     assert part_digests(finished) == whole_run
     assert not list(finished.rglob("*.tmp"))
     assert (finished / "windows" / "notes.txt").read_text() == "mine"

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from integration.jobs import (
     Sink,
     batch,
@@ -21,6 +22,8 @@ from integration.jobs import (
     wait_for_first_shard,
     workers,
 )
+
+pytestmark = pytest.mark.kill
 
 
 def test_a_job_whose_processes_are_all_killed_is_resumed_to_the_same_bytes(

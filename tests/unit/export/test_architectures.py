@@ -1,4 +1,4 @@
-"""architectures/catalogue.py and grammar.py.
+"""architectures/catalogue.py and spec_grammar.py.
 
 The named architectures and the grammar: parameters as published, equal logits, clear errors.
 """

@@ -201,7 +201,7 @@ def test_an_edit_is_refused_also_where_no_version_is_left_to_compare_with(reposi
 
 
 @pytest.mark.parametrize(
-    ("more", "difference"), [("# As exported: eNqN", "only comments differ"), (POLICY, f"'{POLICY}' instead of ''")]
+    ("more", "difference"), [("# As exported: eNqN", "only comments differ: delete it"), (POLICY, f"'{POLICY}' instead of ''")]
 )
 def test_a_file_that_avizor_did_not_generate_is_refused_with_its_own_fields(
     repository: Path, more: str, difference: str

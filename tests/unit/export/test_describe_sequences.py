@@ -1,4 +1,4 @@
-"""description/operators.py and layers.py.
+"""description/operators.py and graph_layers.py.
 
 `avizor describe` of networks that are no plain stacks of convolutions: attention, steps before the batch, channels last.
 """

@@ -135,7 +135,7 @@ def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--weights-key", "ema"), "--weights-key chooses among what a file of --weights FILE holds"),
+        (("--weights-key", "ema"), "--weights-key chooses among the sets of weights in a --weights FILE"),
         (("--weights-in-factory",), "--weights-in-factory is for package.module:factory without --weights"),
     ],
 )

@@ -101,4 +101,4 @@ def test_parameters_that_the_layers_do_not_have_are_accounted_for(models: Path) 
     card = (models / "kinds" / "1" / "card.md").read_text(encoding="utf-8")
     *layers, total = (int(row[4].replace(",", "")) for row in rows(card, "Layers"))
     assert sum(layers) < total
-    assert f"hold {sum(layers):,} numbers, the network has {total:,} parameters: export folds batch norms" in card
+    assert f"have {sum(layers):,} numbers, the network has {total:,} parameters: export folds batch norms" in card

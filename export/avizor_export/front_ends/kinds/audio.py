@@ -1,4 +1,4 @@
-"""The front end of sound."""
+"""Define the front end of sound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_POINTS = 256
 
 
 class FrontEnd(KindOfFrontEnd[AudioInput]):
-    """The log-mel spectrogram. Its constants are mean and std of each mel band."""
+    """Computes the log-mel spectrogram. Its constants are mean and std of each mel band."""
 
     def module(self) -> nn.Module:
         """See KindOfFrontEnd."""

@@ -1,4 +1,4 @@
-"""What export asks of the front end of a kind of item, so that nothing else has to name the kind."""
+"""Define what export asks of the front end of a kind of item, so that nothing else has to name the kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = list[tuple[str, ...]]
 
 
 class KindOfFrontEnd(ABC, Generic[Spec]):
-    """The front end of one description. A kind overrides what it has; without constants, `parts`, `fit` and `with_parts` stay.
+    """Holds the front end of one description. A kind without constants need not override `parts`, `fit` and `with_parts`.
 
     nothing_to_fit: why `parts` is empty, for the refusal of --fit-on.
     """

@@ -1,4 +1,4 @@
-"""The front end of images."""
+"""Define the front end of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avizor_inference.strict_json import Strict
 
 
 class FrontEnd(KindOfFrontEnd[ImageInput]):
-    """Pixels scaled and standardised. Its constants are mean and std of each channel."""
+    """Scales and standardises pixels. Its constants are mean and std of each channel."""
 
     def module(self) -> nn.Module:
         """See KindOfFrontEnd."""

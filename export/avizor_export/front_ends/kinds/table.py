@@ -1,4 +1,4 @@
-"""The front end of rows of a table."""
+"""Define the front end of rows of a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NAMES = 10
 
 
 class FrontEnd(KindOfFrontEnd[TableInput]):
-    """Numbers standardised, categories one-hot. Its constants are fill, mean and std of each column of numbers.
+    """Standardises numbers, and makes categories one-hot. Its constants are fill, mean and std of each column of numbers.
 
     A fill that the description does not give is the median. Bounds and categories stay.
     """

@@ -1,4 +1,4 @@
-"""The front end of a model that takes its own tensor: nothing is done to it."""
+"""Define the front end of a model that takes its own tensor: nothing is done to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avizor_inference.items.kinds.tensor import TensorInput
 
 
 class FrontEnd(KindOfFrontEnd[TensorInput]):
-    """The identity."""
+    """Returns its input."""
 
     def module(self) -> nn.Module:
         """See KindOfFrontEnd."""

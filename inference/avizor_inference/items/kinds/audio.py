@@ -1,4 +1,4 @@
-"""Sound: its description, and how a file becomes windows."""
+"""Describe sound, and turn a file of it into windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LogMelFrontEnd(Strict):
-    """Waveform -> logarithm of the mel spectrogram, standardised per mel band.
+    """Describes the front end: waveform -> logarithm of the mel spectrogram, standardised per mel band.
 
     Frame i starts at sample i * hop_length, or with `center` has its middle there (the waveform is padded by n_fft / 2 on both
     sides). Windows are periodic, and shorter ones lie in the middle of n_fft samples. Names and defaults are librosa's, except
@@ -50,12 +50,12 @@ class LogMelFrontEnd(Strict):
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), description="per mel band, or one for all")
 
     def frames(self, samples: int) -> int:
-        """Frames of a waveform of so many samples; 0 if it is too short for one."""
+        """Return the number of frames of a waveform of so many samples; 0 if it is too short for one."""
         padded = samples + 2 * (self.n_fft // 2) if self.center else samples
         return max(0, 1 + (padded - self.n_fft) // self.hop_length)
 
     def band(self, sample_rate: int) -> tuple[float, float]:
-        """f_min and f_max in Hz. Raises ValueError if they do not lie within what the sample rate holds."""
+        """Return f_min and f_max in Hz. Raises ValueError if they do not lie within what the sample rate holds."""
         f_max = sample_rate / 2 if self.f_max is None else self.f_max
         if not self.f_min < f_max <= sample_rate / 2:
             raise ValueError(
@@ -80,7 +80,7 @@ class LogMelFrontEnd(Strict):
 
 @dataclass(frozen=True)
 class SoundFile(FileContent):
-    """An encoded sound: the bytes of a file, an open file, or a path."""
+    """Holds an encoded sound: the bytes of a file, an open file, or a path."""
 
     name: ClassVar[str] = "audio"
     noun: ClassVar[str] = "audio"
@@ -99,7 +99,7 @@ class SoundFile(FileContent):
 
 
 class AudioInput(ItemInput):
-    """`waveform`: float32[batch, window_samples] in [-1, 1]."""
+    """Describes the input `waveform`: float32[batch, window_samples] in [-1, 1]."""
 
     modality: Literal["audio"] = "audio"
     sample_rate: int = Field(gt=0, description="Hz")

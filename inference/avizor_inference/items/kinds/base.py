@@ -1,4 +1,4 @@
-"""What the rest asks of a kind of item, so that nothing else has to name it: its description, and its content.
+"""Define what the rest asks of a kind of item, so that nothing else has to name it: its description, and its content.
 
 A description (`ItemInput`) says what a model takes. A content (`Content`) is one item as it comes, and can become rows of the
 model's tensor.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # or reading a manifest would load the decoders of sound
 
 
 class Span(NamedTuple):
-    """The part of a sound that one row holds, at the model's sample rate."""
+    """Describes the part of a sound that one row holds, at the model's sample rate."""
 
     channel: int
     start_sample: int
@@ -37,19 +37,19 @@ class Span(NamedTuple):
 
     @property
     def end_sample(self) -> int:
-        """The first sample after it."""
+        """Return the first sample after it."""
         return self.start_sample + self.length
 
 
 class Row(NamedTuple):
-    """One row of a model's tensor, `values[*item_shape]`, and where in a sound it is from; None for what is not a sound."""
+    """Holds one row of a model's tensor, `values[*item_shape]`, and where in a sound it is from; None if it is no sound."""
 
     values: Items
     span: Span | None = None
 
 
 class Content(ABC):
-    """One item as it comes.
+    """Holds one item as it comes.
 
     name: the field of avizor.v1.Item that holds it. noun: the same for messages, with its article.
     """
@@ -66,7 +66,7 @@ class Content(ABC):
 
 
 class OneRow(Content):
-    """An item that is one row of the tensor."""
+    """Holds an item that is one row of the tensor."""
 
     @abstractmethod
     def row(self, spec: ItemInput) -> Items:
@@ -79,7 +79,7 @@ class OneRow(Content):
 
 @dataclass(frozen=True)
 class FileContent(Content):
-    """An encoded file: its bytes, an open file, or a path.
+    """Holds an encoded file: its bytes, an open file, or a path.
 
     suffixes: of the files that folders are searched for, in small letters. plural: what a folder holds, for messages.
     """
@@ -98,7 +98,7 @@ class FileContent(Content):
 
 @dataclass(frozen=True)
 class TensorBytes(OneRow):
-    """One item of the model's own tensor: little-endian values in C order, without the batch dimension. Every kind takes it."""
+    """Holds one item of the model's own tensor: little-endian values in C order, no batch dimension. Every kind takes it."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -122,7 +122,7 @@ class TensorBytes(OneRow):
 
 
 class ItemInput(Strict, ABC):
-    """What one raw item of a model is. A kind overrides what differs; its `front_end`, if it has one, is a field.
+    """Describes one raw item of a model. A kind overrides what differs; its `front_end`, if it has one, is a field.
 
     modality: the name of the kind, each one's own. The gateway's message has a field of this name, and export a module
     (`avizor_export.front_ends.kinds`). content: what is taken besides TensorBytes. nan_is_missing: NaN in the tensor is a
@@ -159,12 +159,12 @@ class ItemInput(Strict, ABC):
 
     @property
     def front_end_parameters(self) -> Strict | None:
-        """The front end's parameters; None for a model without a front end."""
+        """Return the front end's parameters; None for a model without a front end."""
         return getattr(self, "front_end", None)
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Suffixes of the files that are items; empty if no file is one item."""
+        """Return the suffixes of the files that are items; empty if no file is one item."""
         content = self.file_content()
         return content.suffixes if content else frozenset()
 

@@ -1,4 +1,4 @@
-"""Images: their description, and how a file becomes pixels."""
+"""Describe images, and turn a file of one into pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avizor_inference.strict_json import Strict
 
 
 class ImageFrontEnd(Strict):
-    """uint8 pixels -> (pixel / 255 - mean) / std per channel, channels first."""
+    """Describes the front end: uint8 pixels -> (pixel / 255 - mean) / std per channel, channels first."""
 
     kind: Literal["image"] = "image"
     mean: tuple[float, ...] = Field(default=(0.0,), description="per channel, on the 0..1 scale")
@@ -23,7 +23,7 @@ class ImageFrontEnd(Strict):
 
 @dataclass(frozen=True)
 class ImageFile(FileContent, OneRow):
-    """An encoded image: the bytes of a file, an open file, or a path."""
+    """Holds an encoded image: the bytes of a file, an open file, or a path."""
 
     name: ClassVar[str] = "image"
     noun: ClassVar[str] = "an image"
@@ -40,7 +40,7 @@ class ImageFile(FileContent, OneRow):
 
 
 class ImageInput(ItemInput):
-    """`image`: uint8[batch, height, width, channels]."""
+    """Describes the input `image`: uint8[batch, height, width, channels]."""
 
     modality: Literal["image"] = "image"
     height: int = Field(gt=0, description="pixels")

@@ -1,4 +1,4 @@
-"""The short form of an input description: `key=value,...`, for what needs no lists but of numbers."""
+"""Read the short form of an input description: `key=value,...`, for what needs no lists but of numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a table: their description, and how named values become a row of the tensor."""
+"""Describe the rows of a table, and turn named values into a row of the tensor."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class NumberColumn(Strict):
-    """A column of numbers: missing values are filled, then clipped, then scaled, then standardised: (value - mean) / std.
+    """Describes a column of numbers: missing values are filled, then all are clipped, then scaled, then standardised.
 
-    fill, lower and upper are in the column's own unit; mean and std are of the scaled value.
+    fill, lower and upper are in the column's own unit; mean and std are of the scaled value: (value - mean) / std.
     """
 
     kind: Literal["number"] = "number"
@@ -49,7 +49,7 @@ class NumberColumn(Strict):
 
 
 class CategoryColumn(Strict):
-    """A column of names: one feature each, 1 where the row has that name. Missing or unknown: all 0.
+    """Describes a column of names: one feature each, 1 where the row has that name. Missing or unknown: all 0.
 
     In the raw tensor a name is its place in `categories`, and NaN where it is missing or unknown.
     """
@@ -69,7 +69,7 @@ Column = Annotated[NumberColumn | CategoryColumn, Field(discriminator="kind")]
 
 
 class TableFrontEnd(Strict):
-    """Raw columns -> features: the numbers standardised, in order, then the categories one-hot, in order."""
+    """Describes the front end: raw columns -> the numbers standardised, in order, then the categories one-hot, in order."""
 
     kind: Literal["table"] = "table"
     columns: tuple[Column, ...] = Field(min_length=1)
@@ -83,24 +83,24 @@ class TableFrontEnd(Strict):
 
     @property
     def numbers(self) -> tuple[tuple[int, NumberColumn], ...]:
-        """Columns of numbers, each with its place in a row."""
+        """Return the columns of numbers, each with its place in a row."""
         return tuple((place, each) for place, each in enumerate(self.columns) if isinstance(each, NumberColumn))
 
     @property
     def categories(self) -> tuple[tuple[int, CategoryColumn], ...]:
-        """Columns of categories, each with its place in a row."""
+        """Return the columns of categories, each with its place in a row."""
         return tuple((place, each) for place, each in enumerate(self.columns) if isinstance(each, CategoryColumn))
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What the network sees, by name and in order: `amount`, `country=ES`. The order of `error_map`."""
+        """Return what the network sees, by name and in order: `amount`, `country=ES`. `error_map` has this order."""
         ones = (f"{column.name}={name}" for _, column in self.categories for name in column.categories)
         return (*(column.name for _, column in self.numbers), *ones)
 
 
 @dataclass(frozen=True)
 class TableRow(OneRow):
-    """One row of a table: a value for each column. A column that is absent or None is a missing value."""
+    """Holds one row of a table: a value for each column. A column that is absent or None is a missing value."""
 
     values: Mapping[str, Value]
 
@@ -114,7 +114,7 @@ class TableRow(OneRow):
 
 
 class TableInput(ItemInput):
-    """`record`: float32[batch, columns], NaN where a value is missing. float32 holds seven digits of a number."""
+    """Describes the input `record`: float32[batch, columns], NaN where a value is missing. float32 holds seven digits."""
 
     modality: Literal["table"] = "table"
     front_end: TableFrontEnd
@@ -124,7 +124,7 @@ class TableInput(ItemInput):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns in the order of a row."""
+        """Return the names of the columns in the order of a row."""
         return tuple(column.name for column in self.front_end.columns)
 
     def tensor(self) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""The tensor of a model without a front end."""
+"""Describe the tensor of a model without a front end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avizor_inference.items.tensor_spec import DType, ItemShape, TensorSpec
 
 
 class TensorInput(ItemInput):
-    """A model without a front end: its own tensor, `dtype[batch, *item_shape]`."""
+    """Describes the input of a model without a front end: its own tensor, `dtype[batch, *item_shape]`."""
 
     modality: Literal["tensor"] = "tensor"
     name: str = "input"

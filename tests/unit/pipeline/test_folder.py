@@ -1,0 +1,68 @@
+"""sources/folder.py: the recordings of folders and single files, with their sources."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
+
+from avizor_inference.errors import DatasetError, MediaError, SettingsError
+from avizor_inference.items.decode import decode_item
+from avizor_inference.items.file_access import name_of
+from avizor_inference.items.find_files import LeftOut
+from avizor_pipeline.sources.folder import FolderSource
+
+
+def test_audio_files_are_listed_in_order_with_their_sources_and_the_rest_is_counted(tmp_path: Path) -> None:
+    for name in ("b/1.wav", "a/2.WAV", "a/1.wav", "loose.wav"):
+        write_wav(tmp_path / name, tone(0.1))
+    (tmp_path / "a" / "notes.txt").touch()
+    left_out = LeftOut()
+    source = FolderSource([str(tmp_path)])
+    entries = list(source.list(left_out))
+    assert [(Path(entry.uri).relative_to(tmp_path).as_posix(), entry.source) for entry in entries] == [
+        ("a/1.wav", "a"),
+        ("a/2.WAV", "a"),
+        ("b/1.wav", "b"),
+        ("loose.wav", "default"),
+    ]
+    assert [entry.size for entry in entries] == [entry.path.stat().st_size for entry in entries]
+    assert str(left_out) == "1 .txt"
+    assert list(source.list()) == entries
+
+
+def test_a_pattern_names_the_sources(tmp_path: Path) -> None:
+    write_wav(tmp_path / "fan_id_06.wav", tone(0.1))
+    (entry,) = FolderSource([str(tmp_path)], r"id_(\d+)").list()
+    assert entry.source == "06"
+    with pytest.raises(SettingsError, match="has no group"):
+        FolderSource([str(tmp_path)], r"id_\d+")
+
+
+def test_an_entry_is_opened_as_sound_and_a_broken_one_says_so_when_it_is_read(tmp_path: Path) -> None:
+    write_wav(tmp_path / "good.wav", tone(1.0))
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    source = FolderSource([str(tmp_path / "good.wav"), str(tmp_path / "bad.wav")])
+    good, bad = source.list()
+    assert len(decode_item(source.open(good), SOUND, 10).rows) == 2  # 8000 samples in windows of 4096
+    with pytest.raises(MediaError):
+        decode_item(source.open(bad), SOUND, 10)
+
+
+def test_a_root_whose_name_is_not_unicode_is_listed_and_opened(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    write_wav(tmp_path / "1.wav", tone(4096 / SAMPLE_RATE))
+    folder.mkdir()
+    (tmp_path / "1.wav").rename(folder / "1.wav")
+    source = FolderSource([name_of(str(folder))])
+    (entry,) = source.list()
+    assert entry.uri.startswith("bytes:")
+    assert entry.uri.endswith("/caf%E9/1.wav")
+    assert len(decode_item(source.open(entry), SOUND, 10).rows) == 1
+
+
+def test_a_root_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"nothing does not exist; give a folder of files, or one file"):
+        list(FolderSource([str(tmp_path / "nothing")]).list())

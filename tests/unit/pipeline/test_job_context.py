@@ -1,0 +1,39 @@
+"""job_context.py: what a worker opens once for all its shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.sounds import tone, write_wav
+
+from avizor_inference.errors import JobError
+from avizor_pipeline.job_context import open_context
+from avizor_pipeline.request import JobRequest
+
+
+def test_each_model_has_a_batcher_and_each_calibrated_one_a_judge(models: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "data" / "a" / "1.wav", tone(1.0))
+    settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models).to_settings()
+    context = open_context(settings, tmp_path / "out")
+    assert [model.name for model in context.models] == ["kinds", "normal"]
+    assert list(context.batchers) == ["kinds", "normal"]
+    assert list(context.judges) == ["normal"]
+    assert [entry.source for entry in context.source.list()] == ["a"]
+    for model in context.models:
+        batcher = context.batchers[model.name]
+        assert list(batcher.finish()) == []  # empty, and ready for the first shard
+
+
+def test_a_model_that_was_replaced_since_the_job_began_is_refused(models: Path, tmp_path: Path) -> None:
+    settings = JobRequest(("data",), ("normal",), models).to_settings()
+    (choice,) = settings.models
+    changed = settings.model_copy(update={"models": (choice.model_copy(update={"calibration_id": "another"}),)})
+    with pytest.raises(JobError, match="'normal' version 1 was changed since the job began; choose another --out"):
+        open_context(changed, tmp_path / "out")
+
+
+def test_a_model_that_takes_no_sound_is_refused(models: Path, tmp_path: Path) -> None:
+    settings = JobRequest(("data",), ("digits",), models).to_settings()
+    with pytest.raises(JobError, match="'digits' takes image, and this job streams audio"):
+        open_context(settings, tmp_path / "out")

@@ -1,0 +1,94 @@
+"""runners/local.py: shards run in real worker processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.sounds import tone, write_wav
+
+from avizor_inference.errors import JobError, ModelNotFound
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.local import LocalRunner, available_cores
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sharding import Shard, shards
+from avizor_pipeline.sinks.lock import job_lock
+from avizor_pipeline.sinks.part_files import read_commit
+from avizor_pipeline.sources.open_source import open_source
+
+
+@pytest.fixture
+def settings(models: Path, tmp_path: Path) -> JobSettings:
+    """Settings of a job over five recordings."""
+    for number in range(5):
+        write_wav(tmp_path / "data" / f"{number}.wav", tone(1.0, seed=number))
+    return JobRequest((str(tmp_path / "data"),), ("kinds",), models).to_settings()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[Path]:
+    """An output folder that the job of the test holds."""
+    (tmp_path / "out").mkdir()
+    with job_lock(tmp_path / "out"):
+        yield tmp_path / "out"
+
+
+def one_by_one(settings: JobSettings) -> list[Shard]:
+    return [shard for entry in open_source(settings).list() for shard in shards(settings, [entry])]
+
+
+def test_every_shard_is_committed_once_and_no_worker_is_left(settings: JobSettings, out: Path) -> None:
+    todo = one_by_one(settings)
+    commits = list(LocalRunner(2).run(iter(todo), settings, out))
+    assert sorted(commit.shard for commit in commits) == sorted(shard.id for shard in todo)
+    assert [commit.windows for commit in commits] == [2] * 5
+    assert all(not isinstance(read_commit(out, shard.id), str) for shard in todo)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_caller_that_stops_ends_the_workers_and_keeps_what_is_committed(settings: JobSettings, out: Path) -> None:
+    commits = LocalRunner(1).run(iter(one_by_one(settings)), settings, out)
+    first = next(commits)
+    commits.close()
+    assert multiprocessing.active_children() == []
+    assert not isinstance(read_commit(out, first.shard), str)
+
+
+def test_a_worker_that_dies_is_told_with_what_to_do(settings: JobSettings, out: Path) -> None:
+    taken: list[int] = []
+
+    def todo() -> Iterator[Shard]:
+        """Kill the worker once the runner asks for more than it may have in progress."""
+        for number, shard in enumerate(one_by_one(settings)):
+            if number == 2:
+                (worker,) = multiprocessing.active_children()
+                assert worker.pid is not None
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.join()
+            taken.append(number)
+            yield shard
+
+    with pytest.raises(JobError, match=r"a worker process died .*; finished shards are kept: run the same command again"):
+        list(LocalRunner(1).run(todo(), settings, out))
+    assert taken[:2] == [0, 1]
+
+
+def test_what_a_worker_cannot_open_is_raised_to_the_caller(settings: JobSettings, out: Path) -> None:
+    (choice,) = settings.models
+    gone = settings.model_copy(update={"models": (choice.model_copy(update={"version": 9}),)})
+    with pytest.raises(ModelNotFound):
+        list(LocalRunner(1).run(iter(one_by_one(gone)), gone, out))
+    assert multiprocessing.active_children() == []
+
+
+def test_only_the_cores_that_this_process_may_use_are_counted() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)

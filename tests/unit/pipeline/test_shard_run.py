@@ -1,0 +1,82 @@
+"""shard_run.py: one shard from real files to committed parts, with real models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from support.sounds import tone, write_wav
+
+from avizor_pipeline.job_context import JobContext, open_context
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.shard_run import ShardRun
+from avizor_pipeline.sharding import Shard, shards
+from avizor_pipeline.sinks.part_files import SourceCount, find_damage, part_path, read_commit
+
+
+@pytest.fixture
+def job(models: Path, tmp_path: Path) -> tuple[JobContext, Shard]:
+    """A job of two models, whose one shard has two good files, of three windows and one, and a broken one between them."""
+    write_wav(tmp_path / "data" / "a" / "1.wav", tone(1.5, seed=1))
+    (tmp_path / "data" / "a" / "2.wav").write_bytes(b"no sound")
+    write_wav(tmp_path / "data" / "b" / "3.wav", 3 * tone(0.1, seed=2))
+    (tmp_path / "out").mkdir()
+    settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models, alpha=0.05, batch_size=2).to_settings()
+    context = open_context(settings, tmp_path / "out")
+    (shard,) = shards(settings, context.source.list())
+    return context, shard
+
+
+def rows(context: JobContext, shard: Shard, table: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(part_path(context.out, table, shard.id)).to_pylist()
+    for row in found:
+        row["file"] = Path(row["uri"]).name
+    return found
+
+
+def test_a_shard_gives_a_row_for_each_window_and_item_and_a_dead_letter(job: tuple[JobContext, Shard]) -> None:
+    context, shard = job
+    ShardRun(context, shard).run()
+
+    windows = rows(context, shard, "windows")
+    for model in ("kinds", "normal"):
+        spans = [(row["file"], row["start_sample"], row["end_sample"]) for row in windows if row["model"] == model]
+        # The last window ends with the recording; a short recording is one window.
+        assert spans == [("1.wav", 0, 4096), ("1.wav", 4096, 8192), ("1.wav", 7904, 12000), ("3.wav", 0, 800)]
+
+    items = {(row["model"], row["file"]): row for row in rows(context, shard, "recordings")}
+    assert list(items) == [("kinds", "1.wav"), ("kinds", "3.wav"), ("normal", "1.wav"), ("normal", "3.wav")]
+    assert [row["windows"] for row in items.values()] == [3, 1, 3, 1]
+    kinds, normal, short = items["kinds", "1.wav"], items["normal", "1.wav"], items["normal", "3.wav"]
+    assert (kinds["label"] in ("low", "mid", "high"), kinds["score"]) == (True, None)
+    assert (normal["label"], normal["judged_by"], normal["not_judged"]) == (None, "a", None)
+    assert 0 < normal["p_value"] <= 1
+    scores = [row["score"] for row in windows if (row["model"], row["file"]) == ("normal", "1.wav")]
+    assert sum(scores) / 3 <= normal["score"] <= max(scores)
+    assert "shorter than the model's window" in short["not_judged"]
+
+    (letter,) = rows(context, shard, "dead_letters")
+    assert (letter["file"], letter["source"], letter["stage"]) == ("2.wav", "a", "decode")
+
+
+def test_the_commit_counts_what_was_written_and_is_on_disk(job: tuple[JobContext, Shard]) -> None:
+    context, shard = job
+    commit = ShardRun(context, shard).run()
+    assert (commit.shard, commit.files, commit.windows, commit.dead_letters) == (shard.id, 3, 8, 1)
+    assert commit.rows == {"windows": 8, "recordings": 4, "dead_letters": 1}
+    assert sum(commit.labels["kinds"].values()) == 2
+    assert commit.labels["normal"] == {}
+    assert commit.sources["kinds"] == {"a": SourceCount(recordings=1), "b": SourceCount(recordings=1, short=1)}
+    assert commit.sources["normal"]["b"] == SourceCount(recordings=1, not_judged=1, short=1)
+    read = read_commit(context.out, shard.id)
+    assert not isinstance(read, str)
+    assert read.model_copy(update={"digest": ""}) == commit
+    assert find_damage(context.out, read) == ""
+
+
+def test_one_context_serves_one_shard_after_the_other(job: tuple[JobContext, Shard]) -> None:
+    context, shard = job
+    first = ShardRun(context, shard).run()
+    assert ShardRun(context, shard).run() == first  # the same rows, byte for byte: nothing is left of the first run
