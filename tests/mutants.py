@@ -54,7 +54,7 @@ TARGETS = {
     f"{INFERENCE}/items/kinds/tensor.py": KINDS,
     "service/avizor_service/tokens.py": ("tests/unit/service/test_tokens.py",),
 }
-LIMIT_S = 40  # of CPU for the tests of one mutant, which need a second, those of the judge ten; more is a loop without end
+LIMIT_S = 40  # of CPU for the tests of one mutant, which need a second, those of p_values.py ten; more is a loop without end
 
 
 @dataclass(frozen=True)
