@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_service.addresses import bare_host
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings
 

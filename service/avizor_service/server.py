@@ -16,12 +16,12 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from avizor.v1 import inference_pb2, inference_pb2_grpc
+from avizor_inference.addresses import with_port
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
-from avizor_service.addresses import with_port
 from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Calls
 from avizor_service.catalogue import Catalogue

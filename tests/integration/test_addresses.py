@@ -14,8 +14,8 @@ from integration.jobs import batch
 from support.sounds import tone, write_wav
 
 from avizor_export.live_triton.address import check_server
+from avizor_inference.addresses import bare_host, with_port
 from avizor_inference.engines.triton import TritonEngine
-from avizor_service.addresses import bare_host, with_port
 
 # Nothing listens there: what goes through it fails.
 DEAD_PROXY = "http://127.0.0.1:9"

@@ -17,6 +17,17 @@ TRANSFER = TableInput(
     )
 )
 
+# A category between two numbers.
+MIXED = TableInput(
+    front_end=TableFrontEnd(
+        columns=(
+            NumberColumn(name="amount", fill=10.0, lower=0.0, upper=1000.0, scale="log1p", mean=3.0, std=2.0),
+            CategoryColumn(name="country", categories=("ES", "FR", "IT")),
+            NumberColumn(name="hour", fill=12.0, mean=12.0, std=6.0),
+        )
+    )
+)
+
 
 def transfers(count: int, seed: int = 0) -> NDArray[np.float32]:
     """Return rows of TRANSFER, some values missing: float32[count, 3]."""

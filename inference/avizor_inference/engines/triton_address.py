@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from avizor_inference.addresses import with_port
 from avizor_inference.errors import SettingsError
 
 SCHEME = "triton"
@@ -28,4 +29,4 @@ def triton_address(text: str) -> str:
     beside = url.path.strip("/") or url.query or url.fragment or "@" in url.netloc or url.netloc.endswith(":")
     if url.scheme != SCHEME or not _HOST.fullmatch(host) or port == 0 or beside:
         raise refusal
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return with_port(host, port)

@@ -16,6 +16,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from pydantic import ValidationError
+from support.tables import MIXED as SPEC
 
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.item_files import read_recordings, sample_items
@@ -29,16 +30,6 @@ from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, Tabl
 from avizor_inference.items.source_rule import SourceRule
 
 NAN = math.nan
-
-SPEC = TableInput(
-    front_end=TableFrontEnd(
-        columns=(
-            NumberColumn(name="amount", fill=10.0, lower=0.0, upper=1000.0, scale="log1p", mean=3.0, std=2.0),
-            CategoryColumn(name="country", categories=("ES", "FR", "IT")),
-            NumberColumn(name="hour", fill=12.0, mean=12.0, std=6.0),
-        )
-    )
-)
 
 
 def test_the_graph_is_the_definition() -> None:

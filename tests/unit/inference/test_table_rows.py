@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from support.tables import MIXED as SPEC
 
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.kinds.table import (
@@ -18,16 +19,6 @@ from avizor_inference.items.kinds.table import (
 )
 
 NAN = math.nan
-
-SPEC = TableInput(
-    front_end=TableFrontEnd(
-        columns=(
-            NumberColumn(name="amount", fill=10.0, lower=0.0, upper=1000.0, scale="log1p", mean=3.0, std=2.0),
-            CategoryColumn(name="country", categories=("ES", "FR", "IT")),
-            NumberColumn(name="hour", fill=12.0, mean=12.0, std=6.0),
-        )
-    )
-)
 
 
 def test_a_row_of_named_values() -> None:

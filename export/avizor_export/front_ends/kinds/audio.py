@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from avizor_export.front_ends.band_constants import band_constants
 from avizor_export.front_ends.fourier_stages import MOST_BLOCKS, best_split
-from avizor_export.front_ends.kinds.base import KindOfFrontEnd, Rows
+from avizor_export.front_ends.kinds.bands import BandedFrontEnd
+from avizor_export.front_ends.kinds.base import Rows
 from avizor_export.front_ends.log_mel import LogMel
 from avizor_export.front_ends.mel_filters import empty_bands
 from avizor_inference.items.kinds.audio import AudioInput
-from avizor_inference.strict_json import Strict
 
 # Points of the inner sum beyond which a transform takes several times an FFT's time.
 _MOST_POINTS = 256
 
 
-class FrontEnd(KindOfFrontEnd[AudioInput]):
+class FrontEnd(BandedFrontEnd[AudioInput]):
     """Computes the log-mel spectrogram. Its constants are mean and std of each mel band."""
 
     def module(self) -> nn.Module:
         """See KindOfFrontEnd."""
         return LogMel(self.spec.front_end, self.spec.sample_rate)
 
-    def parts(self) -> Sequence[Strict]:
-        """See KindOfFrontEnd."""
-        return (self.spec.front_end,)
-
-    def fit(self, items: Iterable[Tensor]) -> Sequence[Strict]:
-        """See KindOfFrontEnd."""
-        plain = self.spec.front_end.model_copy(update={"mean": (0.0,), "std": (1.0,)})
-        log_mel = LogMel(plain, self.spec.sample_rate)
-        return (plain.model_copy(update=band_constants(log_mel(batch)[:, 0] for batch in items)),)
-
-    def with_parts(self, parts: Sequence[Strict]) -> AudioInput:
-        """See KindOfFrontEnd."""
-        (front_end,) = parts
-        return self.spec.model_copy(update={"front_end": front_end})
+    def bands(self, features: Tensor) -> Tensor:
+        """See BandedFrontEnd."""
+        return features[:, 0]
 
     def warnings(self) -> Iterator[str]:
         """Yield mel bands that hold nothing, and sizes that are slow."""

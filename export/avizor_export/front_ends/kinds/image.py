@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from avizor_export.front_ends.band_constants import band_constants
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.front_ends.kinds.base import KindOfFrontEnd, Rows
+from avizor_export.front_ends.kinds.bands import BandedFrontEnd
+from avizor_export.front_ends.kinds.base import Rows
 from avizor_inference.items.kinds.image import ImageInput
-from avizor_inference.strict_json import Strict
 
 
-class FrontEnd(KindOfFrontEnd[ImageInput]):
+class FrontEnd(BandedFrontEnd[ImageInput]):
     """Scales and standardises pixels. Its constants are mean and std of each channel."""
 
     def module(self) -> nn.Module:
         """See KindOfFrontEnd."""
         return ImageScaling(self.spec.front_end)
 
-    def parts(self) -> Sequence[Strict]:
-        """See KindOfFrontEnd."""
-        return (self.spec.front_end,)
-
-    def fit(self, items: Iterable[Tensor]) -> Sequence[Strict]:
-        """See KindOfFrontEnd."""
-        plain = self.spec.front_end.model_copy(update={"mean": (0.0,), "std": (1.0,)})
-        scale = ImageScaling(plain)
-        return (plain.model_copy(update=band_constants(scale(batch).flatten(2) for batch in items)),)
-
-    def with_parts(self, parts: Sequence[Strict]) -> ImageInput:
-        """See KindOfFrontEnd."""
-        (front_end,) = parts
-        return self.spec.model_copy(update={"front_end": front_end})
+    def bands(self, features: Tensor) -> Tensor:
+        """See BandedFrontEnd."""
+        return features.flatten(2)
 
     def warnings(self) -> Iterator[str]:
         """Yield constants that are probably on another scale."""

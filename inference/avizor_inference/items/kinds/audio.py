@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -92,10 +91,10 @@ class SoundFile(FileContent):
         from avizor_inference.items.audio import windows_of  # the decoders are not loaded to read a manifest
 
         formats = [spec.window_format() for spec in specs if isinstance(spec, AudioInput)]
-        source = io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source
-        for format, window in windows_of(source, list(dict.fromkeys(formats)), level):
-            row = Row(window.samples, Span(window.channel, window.start_sample, window.length))
-            yield from ((place, row) for place, wanted in enumerate(formats) if wanted == format)
+        with self.open() as file:
+            for format, window in windows_of(file, list(dict.fromkeys(formats)), level):
+                row = Row(window.samples, Span(window.channel, window.start_sample, window.length))
+                yield from ((place, row) for place, wanted in enumerate(formats) if wanted == format)
 
 
 class AudioInput(ItemInput):

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from avizor_service.addresses import bare_host, with_port
+from avizor_inference.addresses import bare_host, with_port
 
 
 @pytest.mark.parametrize(
