@@ -45,6 +45,8 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield from (f"# {manifest.name}, version {manifest.version}", "")
     yield f"* task: {manifest.task}, on {manifest.input.modality}"
     yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
+    if preparation := manifest.input.preparation():
+        yield f"* {preparation}"
     if format := manifest.input.window_format():
         window, hop = (f"{samples} samples ({samples / format.sample_rate:.4g} s)" for samples in (format.window, format.hop))
         yield f"* recordings are cut into windows of {window}, one every {hop}"

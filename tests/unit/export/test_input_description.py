@@ -49,7 +49,7 @@ def test_a_description_is_read_from_text_and_from_json(tmp_path: Path) -> None:
         ("image:height", "'height' is not key=value"),
         (
             "image:height=32,width=32,channel=1",
-            "': unknown key 'channel', did you mean 'channels'[?] [(]image has channels, height, mean, std, width[)]$",
+            "': unknown key 'channel', did you mean 'channels'[?] [(]image has antialias, channels, crop, ",
         ),
         ("image:height=32,width=32,channels=1,n_fft=256", "': unknown key 'n_fft' [(]image has "),
         (

@@ -139,7 +139,12 @@ def test_what_is_divided_by_or_taken_the_logarithm_of_is_above_0(
 
 
 def test_what_is_left_out_of_a_front_end_has_its_default() -> None:
-    assert ImageInput.model_validate(IMAGE).front_end.model_dump() == {"kind": "image", "mean": (0.0,), "std": (1.0,)}
+    assert ImageInput.model_validate(IMAGE).model_dump() == {
+        "modality": "image", **IMAGE, "resize": (), "fit": "stretch", "filter": "bilinear", "antialias": True, "pad": (0,),
+        "front_end": {
+            "kind": "image", "order": "rgb", "layout": "nchw", "range": "0..1", "mean": (0.0,), "std": (1.0,),
+        },
+    }  # fmt: skip
     assert LogMelFrontEnd.model_validate(LOG_MEL).model_dump() == {
         "kind": "log_mel", "n_fft": 256, "hop_length": 80, "win_length": None, "window": "hann", "center": False,
         "pad_mode": "constant", "power": 2, "mel_scale": "slaney", "norm": "slaney", "log": "natural", "n_mels": 16,
@@ -208,6 +213,67 @@ def test_constants_are_one_or_one_for_each_channel_or_mel_band() -> None:
         assert not_a_sound(**{name: (0.5,) * 2}) == (
             f"front_end: {name} has 2 values; give 1, or one for each of the 16 mel bands"
         )
+
+
+def test_one_number_of_resize_is_that_of_the_shorter_side_and_crop_is_height_and_width() -> None:
+    cropped = ImageInput.model_validate({"channels": 3, "resize": 256, "crop": 224})
+    assert (cropped.height, cropped.width, cropped.resize, cropped.fit) == (224, 224, (256,), "shorter")
+    assert cropped == ImageInput(height=224, width=224, channels=3, resize=(256,), fit="shorter")
+    assert cropped == ImageInput.model_validate({"channels": 3, "resize": [256], "crop": [224], "height": 224})
+    assert cropped == ImageInput.model_validate_json(cropped.model_dump_json())
+    assert ImageInput.model_validate(IMAGE | {"resize": [9, 8]}).fit == "stretch"
+    assert ImageInput.model_validate(IMAGE | {"resize": 9, "fit": "stretch"}).fit == "stretch"
+    oblong = ImageInput.model_validate({"channels": 1, "crop": [3, 4], "pad": 7})
+    assert (oblong.height, oblong.width, oblong.pad) == (3, 4, (7,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"crop": 5}, "crop=5 and height=4 contradict each other; leave one of them out"),
+        ({"crop": [4, 6]}, "crop=4/6 and width=5 contradict each other; leave one of them out"),
+        ({"crop": "centre"}, "crop is one number of pixels, or height and width, as in crop=224 or crop=224/320"),
+        ({"crop": [1, 2, 3]}, "crop is one number of pixels, or height and width, as in crop=224 or crop=224/320"),
+        ({"fit": "shorter"}, "fit=shorter does not say to how many pixels; give resize too, as in resize=256"),
+        ({"filter": "lanczos", "antialias": False}, "antialias=false is for bilinear and bicubic, and the filter is lanczos"),
+        ({"pad": [1, 2]}, "pad has 2 values; give 1, or one for each of the 3 channels"),
+        ({"channels": 4, "front_end": {"order": "bgr"}}, "order=bgr is for 3 channels, and there are 4; leave it out"),
+    ],
+)
+def test_what_contradicts_itself_in_a_description_of_images(fields: dict[str, Any], says: str) -> None:
+    assert refusal(ImageInput, IMAGE | fields).startswith(f"file: {says}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"resize": [1, 2, 3]}, "resize"),
+        ({"resize": 0}, "resize.0"),
+        ({"pad": 256}, "pad.0"),
+        ({"fit": "fill"}, "fit"),
+        ({"filter": "cubic"}, "filter"),
+        ({"front_end": {"order": "grb"}}, "front_end.order"),
+        ({"front_end": {"layout": "chw"}}, "front_end.layout"),
+        ({"front_end": {"range": "0..2"}}, "front_end.range"),
+    ],
+)
+def test_values_that_a_description_of_images_does_not_have(fields: dict[str, Any], field: str) -> None:
+    assert refusal(ImageInput, IMAGE | fields).startswith(f"{field}: ")
+
+
+def test_what_is_done_to_a_picture_in_words() -> None:
+    def words(**fields: Any) -> str:
+        return ImageInput.model_validate(IMAGE | fields).preparation()
+
+    assert words() == (
+        "a picture is turned upright and stretched to 4 x 5 (bilinear, antialiased); the central 4 x 5 pixels (height x width) "
+        "are taken, with 0 around them where it is smaller"
+    )
+    assert "resized to 6 on its shorter side (bicubic, not antialiased)" in words(resize=6, filter="bicubic", antialias=False)
+    assert "resized to cover 6 x 7 (nearest, not antialiased)" in words(resize=[6, 7], fit="shorter", filter="nearest")
+    assert words(fit="letterbox", pad=[1, 2, 3]).endswith("are taken, with 1/2/3 around them where it is smaller")
+    assert "resized to fit into 6 x 6 (" in words(resize=6, fit="letterbox")
+    assert audio().preparation() == ""
 
 
 def test_how_many_frames_a_sound_has() -> None:

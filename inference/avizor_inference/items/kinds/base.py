@@ -147,6 +147,10 @@ class ItemInput(Strict, ABC):
         """Return the names of what the network sees, in order; empty where features have no names."""
         return ()
 
+    def preparation(self) -> str:
+        """Return what is done to an item before it is the graph's input, for people; empty where nothing is."""
+        return ""
+
     @classmethod
     def fields_of(cls, text: str) -> dict[str, object]:
         """Return the fields that the short form `key=value,...` gives. Raises ValueError naming the key that is wrong."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import get_origin
 
 from pydantic.fields import FieldInfo
@@ -13,15 +13,16 @@ from avizor_inference.strict_json import Strict, unknown_key
 _NOT_WRITTEN = {"modality", "kind", "front_end"}
 
 
-def fields_of(text: str, description: type[Strict]) -> dict[str, object]:
+def fields_of(text: str, description: type[Strict], shorthands: Sequence[str] = ()) -> dict[str, object]:
     """Return the fields of a description, with those of its front end. Raises ValueError naming the key that is wrong.
 
+    shorthands: keys of lists that the description reads, though it has no fields of their names.
     Numbers joined by `/` make a list. Values are not checked here.
     """
     own = description.model_fields
     front_end = _front_end_fields(own)
     known = {name: field for name, field in {**front_end, **own}.items() if name not in _NOT_WRITTEN}
-    lists = {name for name, field in known.items() if get_origin(field.annotation) is tuple}
+    lists = {*shorthands, *(name for name, field in known.items() if get_origin(field.annotation) is tuple)}
     values: dict[str, object] = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")
@@ -29,8 +30,8 @@ def fields_of(text: str, description: type[Strict]) -> dict[str, object]:
             raise ValueError(f"{pair!r} is not key=value")
         if key in values:
             raise ValueError(f"{key!r} is given twice")
-        if key not in known:
-            names = sorted(known)
+        names = sorted([*known, *shorthands])
+        if key not in names:
             raise ValueError(f"{unknown_key(key, names)} ({own['modality'].default} has {', '.join(names)})")
         values[key] = _value(value, is_list=key in lists)
     inner = {key: value for key, value in values.items() if key in front_end}
