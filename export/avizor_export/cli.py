@@ -29,6 +29,7 @@ from avizor_export.report import (
     describe_export,
     note_missing_real_items,
     note_missing_taps,
+    note_own_input,
     warn_of_chance,
     warn_of_front_end,
     warn_of_one_window_recordings,
@@ -154,6 +155,8 @@ def export(**options: Any) -> None:
     else:
         loaded = arguments.open_network(spec, labels)
         spec, labels = loaded.input, loaded.labels
+        if arguments.input is None:
+            note_own_input(spec)
     warn_of_front_end(spec)
     request = arguments.to_request(spec, labels, loaded)
     if arguments.calibrate and arguments.calibrate.suffix == ".npy" and spec.window_format():

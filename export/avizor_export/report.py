@@ -12,6 +12,7 @@ from avizor_export.front_ends.build import front_end_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
 from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.kinds.short_form import pairs_of
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
@@ -76,6 +77,11 @@ def warn_of_front_end(spec: InputSpec) -> None:
     """Print a warning for each thing that is unusual about a front end."""
     for warning in front_end_of(spec).warnings():
         _warn(warning)
+
+
+def note_own_input(spec: InputSpec) -> None:
+    """Print the input that the network's own configuration describes."""
+    _note(f"without --input the network's own is taken: {spec.modality}:{pairs_of(spec)}")
 
 
 def warn_of_shared_data() -> None:

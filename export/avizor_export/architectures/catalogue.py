@@ -32,8 +32,8 @@ class Architecture:
 
     shape, classes, parameters: as published. smallest: pixels of the smallest input that is accepted.
     batch_norm: whether there is a variant with batch norm. weights, weights_with_batch_norm: torchvision's enumeration of
-    weights, if it has any. choices: settings of `build` that change what is computed, and that the names and shapes of the
-    parameters may not show.
+    weights, if it has any. normalisation: of the input, where it is not that of these weights' transforms. choices: settings of
+    `build` that change what is computed, and that the names and shapes of the parameters may not show.
     """
 
     build: Callable[..., nn.Module]
@@ -44,7 +44,7 @@ class Architecture:
     batch_norm: bool = False
     weights: str = ""
     weights_with_batch_norm: str = ""
-    normalisation: Normalisation = IMAGENET
+    normalisation: Normalisation | None = None
     choices: Mapping[str, tuple[bool | str, ...]] = field(default_factory=dict)
 
 

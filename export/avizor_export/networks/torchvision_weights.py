@@ -1,4 +1,4 @@
-"""Read weights that torchvision publishes: the state dict, with the labels and the normalisation that belong to it."""
+"""Read weights that torchvision publishes: the state dict, with the labels and the transforms that belong to it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from torchvision import models
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
+from avizor_export.networks.own_inputs import transforms_input
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
-from avizor_inference.items.input_spec import ImageFrontEnd, ImageInput
+from avizor_inference.items.input_spec import ImageInput
 
 SCHEME = "torchvision:"
 
@@ -48,14 +49,18 @@ def published_weights(design: str, text: str, batch_norm: bool = False) -> Publi
         raise ExportError(f"torchvision has no weights {name!r} for {design}{variant}; there are {available}")
     entry = enumeration[name]
     weights = read_weights(Path(file)) if file else WeightsFile(Path(f"{SCHEME}{name}"), _download(entry))
-    mean, std = architecture.normalisation
-    channels, height, width = architecture.shape
-    front_end = ImageFrontEnd(mean=mean, std=std)
     return PublishedWeights(
         weights=without_auxiliary_heads(weights, design),
-        labels=tuple(entry.meta["categories"]),
-        input=ImageInput(height=height, width=width, channels=channels, front_end=front_end),
+        labels=_labels(entry),
+        input=transforms_input(entry.transforms(), architecture.normalisation),
     )
+
+
+def _labels(entry: Any) -> tuple[str, ...]:
+    """Return the names of the classes. Raises ExportError for weights of the features alone."""
+    if not entry.meta.get("categories"):
+        raise ExportError(f"torchvision's {entry} have no classes: they are of the layers before the classifier; take others")
+    return tuple(entry.meta["categories"])
 
 
 def check_has_weights(design: str, batch_norm: bool) -> None:

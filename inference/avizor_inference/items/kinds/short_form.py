@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import get_origin
 
 from pydantic.fields import FieldInfo
@@ -37,6 +37,28 @@ def fields_of(text: str, description: type[Strict], shorthands: Sequence[str] = 
     inner = {key: value for key, value in values.items() if key in front_end}
     fields = {key: value for key, value in values.items() if key not in front_end}
     return fields | ({"front_end": inner} if inner else {})
+
+
+def pairs_of(description: Strict, names: Collection[str] | None = None) -> str:
+    """Return the fields of a description and its front end as `key=value,...`, where the short form can express them.
+
+    names: which fields; without it those that differ from their defaults.
+    """
+    parts = [part for part in (description, getattr(description, "front_end", None)) if isinstance(part, Strict)]
+    fields = [
+        (name, getattr(part, name), field.default)
+        for part in parts
+        for name, field in type(part).model_fields.items()
+        if name not in _NOT_WRITTEN
+    ]
+    chosen = [(name, value) for name, value, default in fields if (value != default if names is None else name in names)]
+    return ",".join(f"{name}={_text(value)}" for name, value in chosen)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _front_end_fields(own: Mapping[str, FieldInfo]) -> Mapping[str, FieldInfo]:

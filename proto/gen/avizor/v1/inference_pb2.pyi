@@ -68,14 +68,24 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
 
 class ImageInput(_message.Message):
-    __slots__ = ("height", "width", "channels")
+    __slots__ = ("height", "width", "channels", "resize", "fit", "filter", "antialias", "pad")
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    FIT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ANTIALIAS_FIELD_NUMBER: _ClassVar[int]
+    PAD_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     channels: int
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
+    resize: _containers.RepeatedScalarFieldContainer[int]
+    fit: str
+    filter: str
+    antialias: bool
+    pad: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Iterable[int]] = ..., fit: _Optional[str] = ..., filter: _Optional[str] = ..., antialias: bool = ..., pad: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AudioInput(_message.Message):
     __slots__ = ("sample_rate", "window_samples", "hop_samples")
