@@ -21,7 +21,14 @@ from avizor_export.networks.misplaced_file import refuse_file
 from avizor_export.networks.own_inputs import own_input, scaling, timm_input, warn_of_differences
 from avizor_export.networks.pt2_program import check_items, load_program
 from avizor_export.networks.state_dicts import load_weights, nearest
-from avizor_export.networks.torchvision_weights import SCHEME, check_has_weights, published_weights, without_auxiliary_heads
+from avizor_export.networks.torchvision_weights import (
+    MODULES,
+    SCHEME,
+    check_has_weights,
+    published_module,
+    published_weights,
+    without_auxiliary_heads,
+)
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import ImageInput, InputSpec
@@ -29,6 +36,7 @@ from avizor_inference.repository.manifest import Task
 
 _log = logging.getLogger(__name__)
 
+_TRANSFORMS = "the transforms of torchvision's weights"
 _NO_INPUT = "say with --input what one raw item is, as in --input image:height=32,width=32,channels=1"
 
 
@@ -91,6 +99,8 @@ def open_network(
         refuse_file(name)
     is_factory = not is_design and not is_program
     _refuse_options_without_effect(weights, is_factory)
+    if weights.of_torchvision and name.startswith(MODULES):
+        return _open_torchvision_module(name, arguments, weights.text or "", spec, labels)
     if weights.of_torchvision:
         return _open_with_torchvision_weights(name, arguments, weights.text or "", spec, labels)
     if is_factory:
@@ -172,12 +182,29 @@ def _open_with_torchvision_weights(
     _refuse_channels_last(design, spec)
     if "transform_input" in ARCHITECTURES[design].choices:
         settings.setdefault("transform_input", _needs_transform(spec, published.input))
-        warn_of_differences(spec, published.input, "the transforms of torchvision's weights", ("mean", "std"))
+        warn_of_differences(spec, published.input, _TRANSFORMS, ("mean", "std"))
     else:
-        warn_of_differences(spec, published.input, "the transforms of torchvision's weights")
+        warn_of_differences(spec, published.input, _TRANSFORMS)
     network = build(design, len(published.labels), feature_shape(spec), batch_norm=batch_norm, **settings)
     load_weights(network, published.weights)
     return LoadedNetwork(network, spec, labels, _settings_for_record(batch_norm, settings))
+
+
+def _open_torchvision_module(
+    factory: str,
+    arguments: Mapping[str, JsonValue],
+    text: str,
+    spec: InputSpec | None,
+    labels: Sequence[str] | None,
+) -> LoadedNetwork:
+    """Build one of torchvision's own classifiers with its weights."""
+    if arguments:
+        raise ExportError(f"torchvision builds {factory} as its weights need it; leave out --set {', '.join(arguments)}")
+    network, published = published_module(factory, text)
+    load_weights(network, published.weights)
+    if spec:
+        warn_of_differences(spec, published.input, _TRANSFORMS)
+    return LoadedNetwork(network, spec or published.input, labels or published.labels)
 
 
 def _refuse_channels_last(design: str, spec: InputSpec) -> None:

@@ -13,7 +13,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 from torch import nn
 from torchvision import models, transforms
 
@@ -141,6 +142,38 @@ def test_the_transforms_of_torchvisions_weights_are_followed_bit_for_bit(weights
         given = pixels(picture(*size), spec)
         features = build_front_end(spec)(torch.tensor(given[None]))[0]
         torch.testing.assert_close(features, transform(picture(*size)), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "settings"),
+    [
+        ("shufflenet_v2_x0_5", "IMAGENET1K_V1", {}),
+        ("googlenet", "IMAGENET1K_V1", {"transform_input": True, "aux_logits": True, "init_weights": False}),
+    ],
+)
+def test_any_classifier_of_torchvision_is_built_with_its_weights(
+    tmp_path: Path, model: str, weights: str, settings: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    module = models.get_model(model, weights=None, **settings).eval()
+    torch.save(module.state_dict(), tmp_path / "weights.pth")
+    given = GivenWeights(f"torchvision:{weights}={tmp_path / 'weights.pth'}")
+    found = open_network(f"torchvision.models:{model}", {}, given, None, None, "classify")
+    transform = models.get_model_weights(model)[weights].transforms()
+    assert found.input == transforms_input(transform)
+    assert (found.labels or ())[0] == "tench"
+    items = transform(picture(300, 400))[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(found.network.eval()(items), module(items))
+    with pytest.raises(ExportError, match="leave out --set num_classes"):
+        open_network(f"torchvision.models:{model}", {"num_classes": 3}, given, None, None, "classify")
+
+
+def test_a_module_that_torchvision_has_no_weights_for() -> None:
+    with pytest.raises(ExportError, match="torchvision has no classifier 'resnet1'; "):
+        open_network("torchvision.models:resnet1", {}, GivenWeights("torchvision:DEFAULT"), None, None, "classify")
+    with pytest.raises(ExportError, match="has no weights 'V9' for resnet50; there are IMAGENET1K_V1, IMAGENET1K_V2"):
+        open_network("torchvision.models:resnet50", {}, GivenWeights("torchvision:V9"), None, None, "classify")
 
 
 def test_weights_of_the_features_alone_are_refused(tmp_path: Path) -> None:
