@@ -104,7 +104,7 @@ def _refuse_several(image: Image.Image) -> None:
     """Raise MediaError for several pictures in a file. In an MPO the first is the photograph, and the others go with it."""
     pictures = getattr(image, "n_frames", 1)
     if pictures > 1 and image.format != "MPO":
-        raise MediaError(f"the image file holds {pictures} pictures (frames or pages); save each as a file of its own")
+        raise MediaError(f"the image file holds {pictures} pictures (frames or pages); save each as a separate file")
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
