@@ -46,7 +46,10 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield f"* task: {manifest.task}, on {manifest.input.modality}"
     yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
     if format := manifest.input.window_format():
-        window, hop = (f"{samples} samples ({samples / format.sample_rate:.4g} s)" for samples in (format.window, format.hop))
+        rate = format.sample_rate
+        window, hop = (
+            f"{samples} samples{f' ({samples / rate:.4g} s)' if rate else ''}" for samples in (format.window, format.hop)
+        )
         yield f"* recordings are cut into windows of {window}, one every {hop}"
     for output in manifest.outputs:
         yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"

@@ -35,5 +35,5 @@ def test_a_model_that_was_replaced_since_the_job_began_is_refused(models: Path, 
 
 def test_a_model_that_takes_no_sound_is_refused(models: Path, tmp_path: Path) -> None:
     settings = JobRequest(("data",), ("digits",), models).to_settings()
-    with pytest.raises(JobError, match="'digits' takes image, and this job streams audio"):
+    with pytest.raises(JobError, match="'digits' takes image, and a job streams recordings"):
         open_context(settings, tmp_path / "out")
