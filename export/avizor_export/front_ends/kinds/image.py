@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.front_ends.kinds.bands import BandedFrontEnd
+from avizor_export.front_ends.kinds.bands import BandedFrontEnd, for_each
 from avizor_export.front_ends.kinds.base import Rows
 from avizor_inference.items.kinds.image import ImageInput
 
@@ -33,10 +33,6 @@ class FrontEnd(BandedFrontEnd[ImageInput]):
     def table(self) -> Rows:
         """Return mean and std of each channel."""
         channels = self.spec.channels
-        mean, std = (_for_each(values, channels) for values in (self.spec.front_end.mean, self.spec.front_end.std))
+        mean, std = (for_each(values, channels) for values in (self.spec.front_end.mean, self.spec.front_end.std))
         rows = zip(range(channels), mean, std, strict=True)
         return [("channel, 0..1", "mean", "std"), *((str(channel), f"{m:g}", f"{s:g}") for channel, m, s in rows)]
-
-
-def _for_each(values: Sequence[float], count: int) -> Sequence[float]:
-    return values if len(values) == count else [values[0]] * count

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from avizor_inference.arrays import Floats
 from avizor_inference.items.kinds.base import FileContent, ItemInput, Row, Span
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat
@@ -95,6 +97,10 @@ class SignalInput(ItemInput):
         return TensorSpec(
             name="signal", dtype="float32", item_shape=(self.channels, self.window_samples), meaning=meaning
         )
+
+    def usual_values(self) -> tuple[Floats, Floats]:
+        """Return the mean and std of each channel: float64[channels or 1, 1]."""
+        return np.array(self.front_end.mean)[:, None], np.array(self.front_end.std)[:, None]
 
     def window_format(self) -> WindowFormat:
         """Return how recordings are cut for this model."""
