@@ -87,7 +87,8 @@ def content_for(repository: ModelRepository, chosen: Iterable[ChosenModel]) -> s
 def open_models(settings: JobSettings) -> list[JobModel]:
     """Read the descriptions of the chosen versions.
 
-    Raises JobError if a model does not take recordings or has changed since it was chosen, RepositoryError if it cannot be read.
+    Raises JobError if a model does not take recordings or has changed since it was chosen, RepositoryError if it cannot be
+    read.
     """
     repository = ModelRepository(settings.repository)
     return [_open(repository.version(choice.name, choice.version), choice) for choice in settings.models]

@@ -22,9 +22,9 @@ from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha: promised
-    share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source; without
-    one it is the first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    promised share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source;
+    without one it is the first folder of the path. batch_size: windows in one run; None takes what each model's config says.
     """
 
     datasets: tuple[str, ...]

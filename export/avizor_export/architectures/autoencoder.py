@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avizor_export.architectures.layers_by_dimension import BATCH_NORM, CONVOLUTION, TRANSPOSED_CONVOLUTION, ZERO_PAD
+from avizor_export.architectures.layers_by_dimension import BATCH_NORM, CONVOLUTION, TRANSPOSED_CONVOLUTION
 from avizor_export.architectures.spec_grammar import Token, layer_of_word, of_word, parse_words, refuse_maps
 
 
@@ -51,7 +51,7 @@ class Autoencoder(nn.Module):
         layers = OrderedDict[str, nn.Module]({str(place): layer for place, layer in enumerate(down)})
         layers["latent"] = pairs[-1].down[0]
         if any(missing):
-            layers = OrderedDict([("pad", _padding(missing)), *layers.items()])
+            layers = OrderedDict([("pad", Pad(missing)), *layers.items()])
         self.encoder = nn.Sequential(layers)
         self.decoder = nn.Sequential(*_mirror(pairs))
         if any(missing):
@@ -61,6 +61,18 @@ class Autoencoder(nn.Module):
         """Return the reconstruction."""
         reconstruction: Tensor = self.decoder(self.encoder(items))
         return reconstruction
+
+
+class Pad(nn.Module):
+    """Adds so many zeros at the end of each dimension of a map or a signal: float32[batch, channels, *sizes]."""
+
+    def __init__(self, missing: Sequence[int]) -> None:
+        super().__init__()
+        self.sides = [side for zeros in reversed(missing) for side in (0, zeros)]  # torch names the last dimension first
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return the larger map."""
+        return nn.functional.pad(items, self.sides)
 
 
 class Crop(nn.Module):
@@ -106,11 +118,6 @@ def _pooling(tokens: Sequence[Token]) -> list[Token]:
 def _stride(tokens: Sequence[Token]) -> int:
     """Return what the size of an input is divided by."""
     return math.prod(_window(token)[1] for token in _pooling(tokens))
-
-
-def _padding(missing: Sequence[int]) -> nn.Module:
-    """Return the layer that adds so many zeros at the end of each dimension. torch names the last dimension first."""
-    return ZERO_PAD[len(missing)](tuple(size for rest in reversed(missing) for size in (0, rest)))
 
 
 def _check_windows(tokens: Sequence[Token]) -> None:

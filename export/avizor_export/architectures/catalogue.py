@@ -94,9 +94,9 @@ _UNBUILDABLE = (ValueError, OverflowError, RuntimeError, TypeError)
 def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool = False, **settings: bool | str) -> nn.Module:
     """Build a classifier by an architecture's name or by a spec: float32[batch, *shape] -> logits [batch, classes].
 
-    shape: channels, height, width; for a spec also channels, steps of a signal, or the numbers of a row. settings: of the architecture's
-    `choices`; without them the layout is adapted to the shape. Raises ExportError if there is no such architecture, the spec is
-    wrong, or the input or a setting does not suit it.
+    shape: channels, height, width; for a spec also channels, steps of a signal, or the numbers of a row. settings: of the
+    architecture's `choices`; without them the layout is adapted to the shape. Raises ExportError if there is no such
+    architecture, the spec is wrong, or the input or a setting does not suit it.
     """
     try:
         known = ARCHITECTURES[design].choices if design in ARCHITECTURES else {}
@@ -170,8 +170,8 @@ def variants_of(design: str, classes: int, shape: tuple[int, ...], batch_norm: b
 def build_autoencoder(spec: str, shape: tuple[int, ...]) -> nn.Module:
     """Build an autoencoder, whose spec ends in latent or latentmap, or a network for super-resolution: it ends in shuffle.
 
-    float32[batch, *shape] -> the same shape, or with shuffle so many times the height and width. shape: as `build` takes it. Raises ExportError if the spec
-    is wrong, or the input does not suit it.
+    float32[batch, *shape] -> the same shape, or with shuffle so many times the height and width. shape: as `build` takes it.
+    Raises ExportError if the spec is wrong, or the input does not suit it.
     """
     try:
         if not reconstructs(spec):

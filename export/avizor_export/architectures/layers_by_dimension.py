@@ -13,4 +13,3 @@ BATCH_NORM: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d]] = {1: nn.BatchNorm1
 MAX_POOL: dict[int, type[nn.MaxPool1d | nn.MaxPool2d]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d}
 AVERAGE_POOL: dict[int, type[nn.AvgPool1d | nn.AvgPool2d]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
 GLOBAL_POOL: dict[int, type[nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d]] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d}
-ZERO_PAD: dict[int, type[nn.ZeroPad1d | nn.ZeroPad2d]] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d}

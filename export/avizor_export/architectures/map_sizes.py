@@ -13,7 +13,10 @@ Shape = tuple[int, int, int]
 
 
 def map_after(features: nn.Sequential, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the map after `features`; shape: (channels, height, width), or (channels, steps). Raises ValueError naming the layer for which the map is too small."""
+    """Return the shape of the map after `features`. shape: channels, height, width; or channels, steps.
+
+    Raises ValueError naming the layer for which the map is too small.
+    """
     with torch.device("meta"):
         items = torch.zeros(1, *shape)
     for layer in features:

@@ -133,9 +133,9 @@ def parse_spec(spec: str) -> list[Token]:
 def build_spec(spec: str, shape: tuple[int, ...], classes: int | None = None) -> nn.Sequential:
     """Build the network that a classifier's spec describes: float32[batch, *shape] -> logits float32[batch, classes].
 
-    shape: channels, height, width; channels, steps of a signal; or the numbers of a row, for a spec that begins with fc. classes:
-    None takes the last word's number. Raises ValueError if the spec is wrong, does not give as many logits as there are classes, or the input is too small
-    for it.
+    shape: channels, height, width; channels, steps of a signal; or the numbers of a row, for a spec that begins with fc.
+    classes: None takes the last word's number. Raises ValueError if the spec is wrong, does not give as many logits as there
+    are classes, or the input is too small for it.
     """
     tokens = parse_spec(spec)
     outputs = _classes(tokens[-1], classes)

@@ -46,7 +46,9 @@ Examples:
 @click.argument("target")
 @click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Model repository.")
 @click.option("--classes", type=_positive, show_default="as published, or as the spec says", help="Number of classes.")
-@click.option("--channels", type=_positive, show_default="as published; 3 for a spec, 1 with --length", help="Channels of the input.")
+@click.option(
+    "--channels", type=_positive, show_default="as published; 3 for a spec, 1 with --length", help="Channels of the input."
+)
 @click.option("--size", type=_positive, show_default="as published; 32 for a spec", help="Height and width in pixels.")
 @click.option("--height", type=_positive, help="Height in pixels, instead of --size.")
 @click.option("--width", type=_positive, help="Width in pixels, instead of --size.")

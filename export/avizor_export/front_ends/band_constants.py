@@ -28,7 +28,9 @@ def band_constants(batches: Iterable[Tensor], least_std: float = 1e-3) -> dict[s
                 continue
             own_mean = values.mean(dim=(0, 2))
             step = own_mean - mean
-            squares = squares + ((values - own_mean[:, None]) ** 2).sum(dim=(0, 2)) + step**2 * (count * added / (count + added))
+            squares = (
+                squares + ((values - own_mean[:, None]) ** 2).sum(dim=(0, 2)) + step**2 * (count * added / (count + added))
+            )
             mean = mean + step * (added / (count + added))
             count += added
     if count == 0:

@@ -176,8 +176,8 @@ class Resampler:
     def __init__(self, source_rate: float, target_rate: float, channels: int) -> None:
         if max(source_rate, target_rate) > MAX_RATIO * min(source_rate, target_rate):
             raise MediaError(
-                f"the file's {source_rate:g} Hz cannot be resampled to the model's {target_rate:g} Hz: the rates differ by more "
-                f"than a factor of {MAX_RATIO}"
+                f"the file's {source_rate:g} Hz cannot be resampled to the model's {target_rate:g} Hz: the rates differ by "
+                f"more than a factor of {MAX_RATIO}"
             )
         self._stream = None
         if source_rate != target_rate:
@@ -205,7 +205,7 @@ def windows_of(
         silence = np.zeros((0, audio.channels), dtype=np.float32)
         for block, last in chain(((block, False) for block in audio.blocks()), [(silence, True)]):
             level.add(block)
-            # The model takes [-1, 1]. Level counts the file's samples beyond full scale; not the overshoot of the filter.
+            # Level has counted the file's samples beyond full scale; the overshoot of the filter does not count.
             converted = {rate: np.clip(resampler.push(block, last), -1, 1) for rate, resampler in resamplers.items()}
             for format, windower in windowers.items():
                 for window in windower.push(converted[format.sample_rate]):

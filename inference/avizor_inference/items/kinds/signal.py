@@ -34,9 +34,7 @@ class SignalFile(FileContent):
     name: ClassVar[str] = "signal"
     noun: ClassVar[str] = "a signal"
     plural: ClassVar[str] = "signals"
-    suffixes: ClassVar[frozenset[str]] = frozenset(
-        [".npy", ".npz", ".mat", ".csv", ".tsv", ".wav", ".wave", ".rf64", ".w64"]
-    )
+    suffixes: ClassVar[frozenset[str]] = frozenset([".npy", ".npz", ".mat", ".csv", ".tsv", ".wav", ".wave", ".rf64", ".w64"])
 
     def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
         """See Content. The file is read once for each model: each may take other columns."""
@@ -94,9 +92,7 @@ class SignalInput(ItemInput):
         names = f" ({', '.join(self.columns)})" if self.columns else ""
         rate = f" at {self.sample_rate:g} Hz" if self.sample_rate else ""
         meaning = f"{self.channels} channel{'s' * (self.channels > 1)}{names} of a signal{rate}, in its own unit"
-        return TensorSpec(
-            name="signal", dtype="float32", item_shape=(self.channels, self.window_samples), meaning=meaning
-        )
+        return TensorSpec(name="signal", dtype="float32", item_shape=(self.channels, self.window_samples), meaning=meaning)
 
     def usual_values(self) -> tuple[Floats, Floats]:
         """Return the mean and std of each channel: float64[channels or 1, 1]."""

@@ -19,19 +19,18 @@ _DELIMITERS = "\t;,"
 
 def read_csv(file: BinaryIO, layout: Layout) -> Iterator[Block]:
     """See Reader. The first line names the columns, unless it holds numbers alone."""
-    number = 1  # of the next line
+    number, names = 1, 0  # number of the next line; lines that name the columns
     places: list[int] | None = None
     delimiter = layout.delimiter or ","
     for lines in _lines(file):
         if places is None:
             delimiter = layout.delimiter or next((each for each in _DELIMITERS if each in lines[0]), ",")
             first = _cells(lines[0], delimiter, number)
-            has_names = not all(map(_is_number, first))
-            places = _places(first if has_names else None, len(first), layout)
-            if has_names:
-                number, lines = number + 1, lines[1:]
+            names = int(not all(map(_is_number, first)))
+            places = _places(first if names else None, len(first), layout)
+            number, lines = number + names, lines[names:]
         if lines:
-            yield _numbers(lines, number, delimiter, places)
+            yield _numbers(lines, number, delimiter, places, names)
         number += len(lines)
 
 
@@ -86,24 +85,28 @@ def _places(names: Sequence[str] | None, count: int, layout: Layout) -> list[int
     if count != layout.channels:
         shown = f", {listed(names)}" if names else ""
         raise MediaError(
-            f"the file has {count} columns{shown}, and the model takes {layout.channels}; name them with columns=NAME/NAME in the "
-            "model's input"
+            f"the file has {count} columns{shown}, and the model takes {layout.channels}; name them with columns=NAME/NAME in "
+            "the model's input"
         )
     return list(range(count))
 
 
-def _numbers(lines: Sequence[str], first: int, delimiter: str, places: Sequence[int]) -> Block:
-    """Return the numbers of some columns, float64[lines, places]. first: number of the first line, for messages."""
+def _numbers(lines: Sequence[str], first: int, delimiter: str, places: Sequence[int], names: int) -> Block:
+    """Return the numbers of some columns, float64[lines, places].
+
+    first: number of the first line. names: lines before the first step. Raises MediaError that names the line.
+    """
     try:
-        values = np.loadtxt(
-            lines, dtype=np.float64, delimiter=delimiter, usecols=places, quotechar='"', comments=None, ndmin=2
-        )
+        values = np.loadtxt(lines, dtype=np.float64, delimiter=delimiter, usecols=places, quotechar='"', comments=None, ndmin=2)
         if len(values) == len(lines) and np.isfinite(values).all():
             return values
     except ValueError:
         pass
     for number, line in enumerate(lines, first):
-        _check_line(line, number, delimiter, places)
+        try:
+            _check_line(line, number, delimiter, places)
+        except MediaError as error:
+            raise MediaError(str(error), offset=number - 1 - names) from error
     raise MediaError(f"lines {first} to {first + len(lines) - 1} are not rows of numbers")
 
 

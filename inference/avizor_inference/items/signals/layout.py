@@ -88,5 +88,7 @@ def axis_of_channels(shape: Sequence[int], channels: int, name: str = "array") -
             f"the {name} is {text}: either axis may be the {channels} channels of the model; save more than {channels} steps"
         )
     if not fitting:
-        raise MediaError(f"the {name} is {text}; the model takes {channels} channels: [steps, {channels}] or [{channels}, steps]")
+        raise MediaError(
+            f"the {name} is {text}; the model takes {channels} channels: [steps, {channels}] or [{channels}, steps]"
+        )
     return fitting[-1]

@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 def blocks_of_named(shapes: Mapping[str, Shape], load: Callable[[str], Block], layout: Layout) -> Iterator[Block]:
-    """Yield the blocks of the arrays that the layout asks for: one by its `key`, one for each of its `columns`, or the only one.
+    """Yield the blocks of what the layout asks for: the array of its `key`, one for each of its `columns`, or the only one.
 
     shapes: of all arrays in the file, by name. load: reads one. Raises MediaError.
     """
@@ -51,11 +51,11 @@ def _only(shapes: Mapping[str, Shape]) -> str:
     """Return the name of the only array that holds more than one number."""
     names = [name for name, shape in shapes.items() if math.prod(shape) > 1] or list(shapes)
     if len(names) != 1:
+        if not names:
+            raise MediaError("the file has no array of numbers")
         raise MediaError(
-            f"the file has several arrays, {listed(names)}; name the signal's with key=NAME in the model's input, or one for each "
-            "channel with columns=NAME/NAME"
-            if names
-            else "the file has no array of numbers"
+            f"the file has several arrays, {listed(names)}; name the signal's with key=NAME in the model's input, or one for "
+            "each channel with columns=NAME/NAME"
         )
     return names[0]
 

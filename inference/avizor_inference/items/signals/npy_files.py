@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: IO[bytes]) -> Header:
     """Read the header at the file's position. Raises MediaError; also for an array that does not hold real numbers."""
     start = file.read(8)
     size_bytes = 2 if start[6:7] == b"\1" else 4

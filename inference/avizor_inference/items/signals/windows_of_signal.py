@@ -27,9 +27,7 @@ _READERS: dict[bytes, Reader] = {
 }
 
 
-def windows_of_signal(
-    file: BinaryIO, layout: Layout, format: WindowFormat, level: Level | None = None
-) -> Iterator[Window]:
+def windows_of_signal(file: BinaryIO, layout: Layout, format: WindowFormat, level: Level | None = None) -> Iterator[Window]:
     """Yield the windows of a file: float32[channels, window] each, in order of position. Raises MediaError.
 
     The content of the file says what it is, not its name. level: takes note of the largest magnitude.
