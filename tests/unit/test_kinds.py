@@ -71,6 +71,7 @@ def test_every_field_of_an_item_is_a_content() -> None:
 
 
 def test_reading_a_manifest_loads_no_decoder() -> None:
-    code = "import sys, avizor_inference.repository.manifest; print(*sorted({'PIL', 'scipy', 'soundfile', 'soxr'} & set(sys.modules)))"
+    decoders = "{'PIL', 'scipy', 'soundfile', 'soxr'}"
+    code = f"import sys, avizor_inference.repository.manifest; print(*sorted({decoders} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
