@@ -47,12 +47,15 @@ from .items.input_spec import ImageInput as ImageInput
 from .items.input_spec import InputSpec as InputSpec
 from .items.input_spec import LogMelFrontEnd as LogMelFrontEnd
 from .items.input_spec import NumberColumn as NumberColumn
+from .items.input_spec import SignalFrontEnd as SignalFrontEnd
+from .items.input_spec import SignalInput as SignalInput
 from .items.input_spec import TableFrontEnd as TableFrontEnd
 from .items.input_spec import TableInput as TableInput
 from .items.input_spec import TensorInput as TensorInput
 from .items.kinds.audio import SoundFile as SoundFile
 from .items.kinds.base import TensorBytes as TensorBytes
 from .items.kinds.image import ImageFile as ImageFile
+from .items.kinds.signal import SignalFile as SignalFile
 from .items.kinds.table import TableRow as TableRow
 from .items.kinds.table import encode_row as encode_row
 from .items.source_rule import SourceRule as SourceRule

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
-from avizor_inference.items.input_spec import AudioInput
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import call_batch_size, preferred_batch_size
@@ -20,11 +22,15 @@ DEFAULT_BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class JobModel:
-    """Holds one model of the job: which one it is, what it takes, and what its scores are compared with."""
+    """Holds one model of the job: which one it is, what it takes, and what its scores are compared with.
+
+    format: how recordings are cut for it.
+    """
 
     choice: ChosenModel
     version: ModelVersion
-    spec: AudioInput
+    spec: InputSpec
+    format: WindowFormat
     calibration: Calibration | None
 
     @property
@@ -60,10 +66,29 @@ def choose(repository: ModelRepository, name: str, batch_size: int | None = None
     )
 
 
+def content_for(repository: ModelRepository, chosen: Iterable[ChosenModel]) -> str:
+    """Return what the files of a job are, by its name in CONTENTS: `audio`, `signal`.
+
+    Raises JobError if a model does not take files of recordings, or if two models take different ones.
+    """
+    models = {choice.name: repository.version(choice.name, choice.version).manifest.input for choice in chosen}
+    contents: dict[str, str] = {}  # name of the content -> the first model that takes it
+    for name, spec in models.items():
+        _window_format(name, spec)
+        content = spec.file_content()
+        assert content is not None  # what is cut into windows is a file
+        contents.setdefault(content.name, name)
+    if len(contents) > 1:
+        takes = " and ".join(f"{name!r} takes {content}" for content, name in contents.items())
+        raise JobError(f"a job reads one kind of files, and {takes}; run a job for each kind")
+    return next(iter(contents), "audio")
+
+
 def open_models(settings: JobSettings) -> list[JobModel]:
     """Read the descriptions of the chosen versions.
 
-    Raises JobError if a model does not take sound or has changed since it was chosen, RepositoryError if it cannot be read.
+    Raises JobError if a model does not take recordings or has changed since it was chosen, RepositoryError if it cannot be
+    read.
     """
     repository = ModelRepository(settings.repository)
     return [_open(repository.version(choice.name, choice.version), choice) for choice in settings.models]
@@ -76,8 +101,7 @@ def open_job_engine(settings: JobSettings) -> Engine:
 
 def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
-    if not isinstance(spec, AudioInput):
-        raise JobError(f"model {choice.name!r} takes {spec.modality}, and this job streams audio; use avizor serve")
+    format = _window_format(choice.name, spec)
     calibration = version.calibration()
     actual = (version.manifest.model_sha256, calibration.id if calibration else None)
     if actual != (choice.sha256, choice.calibration_id):
@@ -85,4 +109,11 @@ def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
             "again"
         )
-    return JobModel(choice, version, spec, calibration)
+    return JobModel(choice, version, spec, format, calibration)
+
+
+def _window_format(name: str, spec: InputSpec) -> WindowFormat:
+    format = spec.window_format()
+    if format is None:
+        raise JobError(f"model {name!r} takes {spec.modality}, and a job streams recordings (audio, signal); use avizor serve")
+    return format

@@ -14,7 +14,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import validation_message
-from avizor_pipeline.models import choose
+from avizor_pipeline.models import choose, content_for
 from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
 
 
@@ -22,9 +22,9 @@ from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders or audio files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha: promised
-    share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source; without
-    one it is the first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    promised share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source;
+    without one it is the first folder of the path. batch_size: windows in one run; None takes what each model's config says.
     """
 
     datasets: tuple[str, ...]
@@ -37,19 +37,22 @@ class JobRequest:
     device: Device = "config"
 
     def to_settings(self) -> JobSettings:
-        """Pin each model to its newest version and calibration. Raises SettingsError, RepositoryError."""
+        """Pin each model to its newest version and calibration. Raises SettingsError, RepositoryError, JobError."""
         if len(set(self.models)) != len(self.models):
             raise SettingsError("a model is named twice; name each once")
         if not 0 < self.alpha < 1:
             raise SettingsError(f"--alpha {self.alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
+        models = tuple(choose(repository, name, self.batch_size) for name in self.models)
+        content = content_for(repository, models)
         try:
             return JobSettings(
                 rows_format=ROWS_FORMAT,
                 roots=tuple(map(name_of, self.datasets)),
                 repository=str(self.repository),
-                models=tuple(choose(repository, name, self.batch_size) for name in self.models),
+                models=models,
+                content=content,
                 alpha=self.alpha,
                 source_pattern=self.source_pattern,
                 engine=self.engine,

@@ -24,14 +24,14 @@ TableRow = dict[str, Any]
 
 def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
     """Return the columns that every row of `windows` has."""
+    rate = model.format.sample_rate
     return {
         "uri": entry.uri,
         "source": entry.source,
         "channel": span.channel,
         "start_sample": span.start_sample,
         "end_sample": span.end_sample,
-        "start_s": span.start_sample / model.spec.sample_rate,
-        "end_s": span.end_sample / model.spec.sample_rate,
+        **({"start_s": span.start_sample / rate, "end_s": span.end_sample / rate} if rate else {}),
         "model": model.name,
         "model_version": model.choice.version,
     }

@@ -30,13 +30,14 @@ class JobSettings(Strict):
 
     rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
     noticed.
-    roots: folders or files, as `file_access.name_of` writes names.
+    roots: folders or files, as `file_access.name_of` writes names. content: what the files are, by its name in CONTENTS.
     """
 
     rows_format: int
     roots: tuple[str, ...]
     repository: str
     models: tuple[ChosenModel, ...]
+    content: str = "audio"
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
     source_pattern: str = ""
     engine: str = EMBEDDED

@@ -76,7 +76,7 @@ class ShardRun:
             content = self._context.source.open(entry)
             for place, row in stream_rows(content, [model.spec for model in models], level):
                 model, span = models[place], row.span
-                assert span is not None  # every model of a job takes sound
+                assert span is not None  # every model of a job takes recordings
                 for key, result in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
                     self._take(model, key, result)
         except MediaError as error:
@@ -86,7 +86,7 @@ class ShardRun:
     def _take(self, model: JobModel, key: RowKey, result: Array) -> None:
         """Add one window's result to its item, and its row to the table."""
         totals = self._totals[model.name, key.entry.uri]
-        totals.is_short = key.span.length < model.spec.window_samples
+        totals.is_short = key.span.length < model.format.window
         row = window_row(model, key.entry, key.span)
         if model.labels:
             totals.probabilities += MeanProbabilities.of(result[None])

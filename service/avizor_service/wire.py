@@ -39,7 +39,7 @@ def content(item: pb.Item) -> Content:
 
 
 def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
-    """Return the spans of an item's windows in seconds. They are all zero for what is not a recording."""
+    """Return the spans of an item's windows in samples, and in seconds if the model has a rate; zeros without a recording."""
     format = spec.window_format()
     return [_span(span, format.sample_rate) if span and format else pb.Span() for span in spans]
 
@@ -114,8 +114,11 @@ def _classes(best: Iterable[ClassProbability]) -> list[pb.ClassProbability]:
     return [pb.ClassProbability(label=label, probability=probability) for label, probability in best]
 
 
-def _span(span: Span, sample_rate: int) -> pb.Span:
-    return pb.Span(channel=span.channel, start_s=span.start_sample / sample_rate, end_s=span.end_sample / sample_rate)
+def _span(span: Span, sample_rate: float | None) -> pb.Span:
+    message = pb.Span(channel=span.channel, start_sample=span.start_sample, end_sample=span.end_sample)
+    if sample_rate:
+        message.start_s, message.end_s = span.start_sample / sample_rate, span.end_sample / sample_rate
+    return message
 
 
 def _fields(message: Message) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _BATCH_VALUES = 2**21
 def fit_on(path: Path, spec: InputSpec) -> InputSpec:
     """Return the same description, with the constants that it leaves out taken from the training data at `path`.
 
-    Mean and std are those of each channel of images, each mel band of sound, each number of a table; a number also
+    Mean and std are those of each channel of images and signals, each mel band of sound, each number of a table; a number also
     gets a fill, the median. What the description gives stays. path: as `read_recordings` takes it.
     Raises ExportError if nothing is left out, if there is nothing to fit, or if the data cannot be read.
     """

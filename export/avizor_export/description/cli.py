@@ -26,7 +26,7 @@ _positive = click.IntRange(min=1)
 
 _GROUPS = {
     "Published models": ("models",),
-    "Architectures and specs": ("classes", "channels", "size", "height", "width", "columns", "batch_norm", "layout"),
+    "Architectures and specs": ("classes", "channels", "size", "height", "width", "length", "columns", "batch_norm", "layout"),
 }
 
 _EXAMPLES = """\b
@@ -46,10 +46,13 @@ Examples:
 @click.argument("target")
 @click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Model repository.")
 @click.option("--classes", type=_positive, show_default="as published, or as the spec says", help="Number of classes.")
-@click.option("--channels", type=_positive, show_default="as published; 3 for a spec", help="Channels of the input.")
+@click.option(
+    "--channels", type=_positive, show_default="as published; 3 for a spec, 1 with --length", help="Channels of the input."
+)
 @click.option("--size", type=_positive, show_default="as published; 32 for a spec", help="Height and width in pixels.")
 @click.option("--height", type=_positive, help="Height in pixels, instead of --size.")
 @click.option("--width", type=_positive, help="Width in pixels, instead of --size.")
+@click.option("--length", type=_positive, help="Steps of a signal, for a spec.")
 @click.option("--columns", type=_positive, help="Numbers of a table row, for a spec that begins with fc.")
 @click.option("--batch-norm", is_flag=True, help="Show the variant with batch norm (alexnet, zfnet, vgg16).")
 @click.option(
@@ -84,6 +87,7 @@ class DesignOptions:
     size: int | None
     height: int | None
     width: int | None
+    length: int | None
     columns: int | None
     batch_norm: bool
     layout: str | None
@@ -95,9 +99,11 @@ class DesignOptions:
                 raise click.BadParameter(reason, param_hint=f"--{field.name.replace('_', '-')}")
 
     def shape(self, design: str) -> tuple[int, ...]:
-        """Return the shape of the input: (channels, height, width), or (numbers,) for a table row."""
+        """Return the shape of the input: (channels, height, width), (channels, steps), or (numbers,) for a table row."""
         if self.columns:
             return (self.columns,)
+        if self.length:
+            return (self.channels or 1, self.length)
         channels, height, width = ARCHITECTURES[design].shape if design in ARCHITECTURES else (3, 32, 32)
         return (self.channels or channels, self.height or self.size or height, self.width or self.size or width)
 
@@ -105,7 +111,9 @@ class DesignOptions:
 def _describe_design(design: str, options: DesignOptions) -> None:
     if options.columns:
         reason = "--columns describes a row of numbers, which has no height, width or channels"
-        options.refuse(reason, "channels", "size", "height", "width")
+        options.refuse(reason, "channels", "size", "height", "width", "length")
+    if options.length:
+        options.refuse("--length describes a signal, which has no height or width", "size", "height", "width")
     if reconstructs(design):
         options.refuse("the spec of an autoencoder has neither", "classes", "batch_norm")
     if "layout" not in (ARCHITECTURES[design].choices if design in ARCHITECTURES else {}):

@@ -16,7 +16,7 @@ _LARGEST_RANDOM = 255
 
 
 def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None = None) -> Items:
-    """Draw items of any value that the input may take: all of uint8; -1..1 for sound; a standard normal for the rest.
+    """Draw items of any value that the input may take: all of uint8; -1..1 for sound; a normal distribution for the rest.
 
     Whole numbers of a tensor, such as tokens, are drawn from the range of the real items, or else from 0 to 255.
     """
@@ -28,7 +28,8 @@ def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None 
         return rng.integers(least, largest, shape, endpoint=True).astype(tensor.dtype)
     if spec.value_range:
         return rng.uniform(*spec.value_range, shape).astype(tensor.dtype)
-    return rng.standard_normal(shape).astype(tensor.dtype)
+    mean, std = spec.usual_values()
+    return (mean + std * rng.standard_normal(shape)).astype(tensor.dtype)
 
 
 def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:

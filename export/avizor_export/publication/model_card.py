@@ -48,7 +48,10 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     if preparation := manifest.input.preparation():
         yield f"* {preparation}"
     if format := manifest.input.window_format():
-        window, hop = (f"{samples} samples ({samples / format.sample_rate:.4g} s)" for samples in (format.window, format.hop))
+        rate = format.sample_rate
+        window, hop = (
+            f"{samples} samples{f' ({samples / rate:.4g} s)' if rate else ''}" for samples in (format.window, format.hop)
+        )
         yield f"* recordings are cut into windows of {window}, one every {hop}"
     for output in manifest.outputs:
         yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"

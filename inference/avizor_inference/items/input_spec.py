@@ -9,6 +9,7 @@ from pydantic import Field
 from avizor_inference.items.kinds.audio import AudioInput, LogMelFrontEnd
 from avizor_inference.items.kinds.base import Content, ItemInput, TensorBytes
 from avizor_inference.items.kinds.image import ImageFrontEnd, ImageInput
+from avizor_inference.items.kinds.signal import SignalFrontEnd, SignalInput
 from avizor_inference.items.kinds.table import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.tensor import TensorInput
 
@@ -22,12 +23,14 @@ __all__ = [
     "InputSpec",
     "LogMelFrontEnd",
     "NumberColumn",
+    "SignalFrontEnd",
+    "SignalInput",
     "TableFrontEnd",
     "TableInput",
     "TensorInput",
 ]
 
-InputSpec = Annotated[ImageInput | AudioInput | TableInput | TensorInput, Field(discriminator="modality")]
+InputSpec = Annotated[ImageInput | AudioInput | SignalInput | TableInput | TensorInput, Field(discriminator="modality")]
 
 # Every kind, by its modality.
 KINDS: dict[str, type[ItemInput]] = {kind.model_fields["modality"].default: kind for kind in get_args(get_args(InputSpec)[0])}

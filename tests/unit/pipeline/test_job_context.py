@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from support.sounds import tone, write_wav
+from support.signals import SIGNAL
+from support.sounds import SOUND, tone, write_wav
 
 from avizor_inference.errors import JobError
+from avizor_inference.repository.models import ModelRepository
 from avizor_pipeline.job_context import open_context
+from avizor_pipeline.models import content_for
 from avizor_pipeline.request import JobRequest
+from avizor_pipeline.settings import ChosenModel
 
 
 def test_each_model_has_a_batcher_and_each_calibrated_one_a_judge(models: Path, tmp_path: Path) -> None:
@@ -33,7 +39,16 @@ def test_a_model_that_was_replaced_since_the_job_began_is_refused(models: Path, 
         open_context(changed, tmp_path / "out")
 
 
-def test_a_model_that_takes_no_sound_is_refused(models: Path, tmp_path: Path) -> None:
-    settings = JobRequest(("data",), ("digits",), models).to_settings()
-    with pytest.raises(JobError, match="'digits' takes image, and this job streams audio"):
-        open_context(settings, tmp_path / "out")
+def test_a_model_that_takes_no_recordings_is_refused(models: Path) -> None:
+    with pytest.raises(JobError, match="'digits' takes image, and a job streams recordings"):
+        JobRequest(("data",), ("digits",), models).to_settings()
+
+
+def test_a_job_reads_one_kind_of_files() -> None:
+    inputs = {"sound": SOUND, "pumps": SIGNAL}
+    models = {name: SimpleNamespace(manifest=SimpleNamespace(input=spec)) for name, spec in inputs.items()}
+    repository = cast(ModelRepository, SimpleNamespace(version=lambda name, number: models[name]))
+    chosen = [ChosenModel(name=name, version=1, sha256="") for name in models]
+    assert [content_for(repository, [each]) for each in chosen] == ["audio", "signal"]
+    with pytest.raises(JobError, match="one kind of files, and 'sound' takes audio and 'pumps' takes signal; run a job"):
+        content_for(repository, chosen)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.signals import SIGNAL
 from support.sounds import SOUND
 from support.tables import TRANSFER
 
@@ -16,6 +17,7 @@ from avizor_inference.errors import InvalidInput
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import Content, Span, TensorBytes
 from avizor_inference.items.kinds.image import ImageFile
+from avizor_inference.items.kinds.signal import SignalFile
 from avizor_inference.items.kinds.table import TableRow
 from avizor_inference.repository.models import ModelRepository
 from avizor_service import wire
@@ -34,6 +36,7 @@ def row(**values: Any) -> pb.Item:
         (pb.Item(image=b"picture"), ImageFile(b"picture")),
         (pb.Item(image=b""), ImageFile(b"")),
         (pb.Item(audio=b"sound"), SoundFile(b"sound")),
+        (pb.Item(signal=b"1,2"), SignalFile(b"1,2")),
         (pb.Item(tensor=pb.Tensor(dtype="uint8", shape=[2, 1], data=b"ab")), TensorBytes("uint8", (2, 1), b"ab")),
         (row(), TableRow({})),
         (
@@ -60,9 +63,11 @@ def test_an_item_without_content_is_refused_and_the_field_named(item: pb.Item, f
     assert caught.value.field == field
 
 
-def test_spans_are_in_seconds_and_zero_for_what_is_not_a_sound() -> None:
+def test_spans_are_in_samples_and_seconds_and_zero_for_what_is_not_a_recording() -> None:
     (sound,) = wire.span_messages([Span(channel=1, start_sample=4000, length=2000)], SOUND)
-    assert (sound.channel, sound.start_s, sound.end_s) == (1, 0.5, 0.75)
+    assert (sound.channel, sound.start_s, sound.end_s, sound.start_sample, sound.end_sample) == (1, 0.5, 0.75, 4000, 6000)
+    (steps,) = wire.span_messages([Span(channel=0, start_sample=4000, length=2000)], SIGNAL)  # it has no rate
+    assert steps == pb.Span(start_sample=4000, end_sample=6000)
     assert wire.span_messages([None], SOUND) == wire.span_messages([None], TRANSFER) == [pb.Span()]
 
 

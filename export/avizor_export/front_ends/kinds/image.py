@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from avizor_export.front_ends.image_scaling import ImageScaling
-from avizor_export.front_ends.kinds.bands import BandedFrontEnd
+from avizor_export.front_ends.kinds.bands import BandedFrontEnd, for_each
 from avizor_export.front_ends.kinds.base import Rows
 from avizor_inference.items.kinds.image import ImageFrontEnd, ImageInput
 
@@ -38,7 +38,7 @@ class FrontEnd(BandedFrontEnd[ImageInput]):
     def table(self) -> Rows:
         """Return range, mean and std of each channel, in the network's order."""
         front_end, channels = self.spec.front_end, self.spec.channels
-        mean, std = (_for_each(values, channels) for values in (front_end.mean, front_end.std))
+        mean, std = (for_each(values, channels) for values in (front_end.mean, front_end.std))
         rows = zip(self.spec.colours(), mean, std, strict=True)
         header = (f"channel ({front_end.layout.upper()})", "range", "mean", "std")
         return [header, *((name, front_end.range, f"{m:g}", f"{s:g}") for name, m, s in rows)]
@@ -57,7 +57,3 @@ def _other_scale(name: str, values: Sequence[float], front_end: ImageFrontEnd) -
         listed = ", ".join(f"{value:g}" for value in values)
         return f"{name} {listed} is very small for range=0..255; leave out the range if it was taken on 0..1"
     return ""
-
-
-def _for_each(values: Sequence[float], count: int) -> Sequence[float]:
-    return values if len(values) == count else [values[0]] * count

@@ -1,10 +1,10 @@
-"""Read the short form of an input description: `key=value,...`, for what needs no lists but of numbers."""
+"""Read the short form of an input description: `key=value,...`, for what needs no lists but of numbers and names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import get_origin
+from typing import get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -17,12 +17,13 @@ def fields_of(text: str, description: type[Strict], shorthands: Sequence[str] = 
     """Return the fields of a description, with those of its front end. Raises ValueError naming the key that is wrong.
 
     shorthands: keys of lists that the description reads, though it has no fields of their names.
-    Numbers joined by `/` make a list. Values are not checked here.
+    Values joined by `/` make a list. Values are not checked here.
     """
     own = description.model_fields
     front_end = _front_end_fields(own)
     known = {name: field for name, field in {**front_end, **own}.items() if name not in _NOT_WRITTEN}
     lists = {*shorthands, *(name for name, field in known.items() if get_origin(field.annotation) is tuple)}
+    texts = {name for name, field in known.items() if str in (field.annotation, *get_args(field.annotation))}
     values: dict[str, object] = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")
@@ -33,7 +34,7 @@ def fields_of(text: str, description: type[Strict], shorthands: Sequence[str] = 
         names = sorted([*known, *shorthands])
         if key not in names:
             raise ValueError(f"{unknown_key(key, names)} ({own['modality'].default} has {', '.join(names)})")
-        values[key] = _value(value, is_list=key in lists)
+        values[key] = _names(value, is_list=key in lists) if key in texts else _value(value, is_list=key in lists)
     inner = {key: value for key, value in values.items() if key in front_end}
     fields = {key: value for key, value in values.items() if key not in front_end}
     return fields | ({"front_end": inner} if inner else {})
@@ -72,6 +73,10 @@ def _front_end_fields(own: Mapping[str, FieldInfo]) -> Mapping[str, FieldInfo]:
 
 def _value(text: str, *, is_list: bool) -> object:
     return [_scalar(part) for part in text.split("/")] if is_list or "/" in text else _scalar(text)
+
+
+def _names(text: str, *, is_list: bool) -> object:
+    return text.split("/") if is_list else text
 
 
 def _scalar(text: str) -> object:

@@ -38,7 +38,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "outputs", "labels", "max_batch_size", "sha256", "calibration")
+    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "signal", "outputs", "labels", "max_batch_size", "sha256", "calibration")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Model(_message.Message):
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -60,12 +61,13 @@ class Model(_message.Message):
     audio: AudioInput
     tensor: TensorSpec
     table: TableInput
+    signal: SignalInput
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     labels: _containers.RepeatedScalarFieldContainer[str]
     max_batch_size: int
     sha256: str
     calibration: Calibration
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., signal: _Optional[_Union[SignalInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
 
 class ImageInput(_message.Message):
     __slots__ = ("height", "width", "channels", "resize", "fit", "filter", "antialias", "pad")
@@ -96,6 +98,24 @@ class AudioInput(_message.Message):
     window_samples: int
     hop_samples: int
     def __init__(self, sample_rate: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ...) -> None: ...
+
+class SignalInput(_message.Message):
+    __slots__ = ("channels", "window_samples", "hop_samples", "sample_rate", "columns", "key", "delimiter")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    HOP_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DELIMITER_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    window_samples: int
+    hop_samples: int
+    sample_rate: float
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    key: str
+    delimiter: str
+    def __init__(self, channels: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ..., sample_rate: _Optional[float] = ..., columns: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., delimiter: _Optional[str] = ...) -> None: ...
 
 class TableInput(_message.Message):
     __slots__ = ("columns",)
@@ -141,18 +161,20 @@ class Calibration(_message.Message):
     def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Item(_message.Message):
-    __slots__ = ("source", "image", "audio", "tensor", "row")
+    __slots__ = ("source", "image", "audio", "tensor", "row", "signal")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     ROW_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     source: str
     image: bytes
     audio: bytes
     tensor: Tensor
     row: _struct_pb2.Struct
-    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    signal: bytes
+    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., signal: _Optional[bytes] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -213,14 +235,18 @@ class ClassifiedWindow(_message.Message):
     def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ...) -> None: ...
 
 class Span(_message.Message):
-    __slots__ = ("channel", "start_s", "end_s")
+    __slots__ = ("channel", "start_s", "end_s", "start_sample", "end_sample")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     START_S_FIELD_NUMBER: _ClassVar[int]
     END_S_FIELD_NUMBER: _ClassVar[int]
+    START_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    END_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     channel: int
     start_s: float
     end_s: float
-    def __init__(self, channel: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ...) -> None: ...
+    start_sample: int
+    end_sample: int
+    def __init__(self, channel: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., start_sample: _Optional[int] = ..., end_sample: _Optional[int] = ...) -> None: ...
 
 class DetectAnomalyRequest(_message.Message):
     __slots__ = ("model", "version", "items", "alpha")
