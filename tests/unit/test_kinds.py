@@ -14,7 +14,10 @@ from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.input_spec import CONTENTS, KINDS
 
-NAMES = "ImageInput AudioInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd TableFrontEnd ImageFile SoundFile TableRow"
+NAMES = (
+    "ImageInput AudioInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd MfccFrontEnd SpectrogramFrontEnd "
+    "WaveformFrontEnd TableFrontEnd ImageFile SoundFile TableRow"
+)
 CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
 # Modules outside of the kinds' own that name one in code, and why.
 REASONS = {
@@ -22,7 +25,9 @@ REASONS = {
     "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
     "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",
-    "export/avizor_export/front_ends/mel_filters.py": "a kind's own front end",
+    "export/avizor_export/front_ends/mfcc.py": "a kind's own front end",
+    "export/avizor_export/front_ends/spectrogram.py": "a kind's own front end",
+    "export/avizor_export/front_ends/waveform.py": "a kind's own front end",
     "export/avizor_export/front_ends/table_scaling.py": "a kind's own front end",
     "export/avizor_export/data/table_data.py": "files of rows are tables' own",
     "export/avizor_export/data/item_files.py": "files of rows are tables' own",

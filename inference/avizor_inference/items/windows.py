@@ -10,6 +10,9 @@ import numpy as np
 
 from avizor_inference.arrays import Samples
 
+# Channels that a recording, and so a window, may have. A damaged file of a few bytes may claim 1,024.
+MAX_CHANNELS = 64
+
 
 @dataclass(frozen=True)
 class WindowFormat:
@@ -18,14 +21,15 @@ class WindowFormat:
     sample_rate: int  # Hz
     window: int  # samples
     hop: int  # samples
+    channels: int = 1  # of one window; 1: each channel of a recording is cut by itself
 
 
 class Window(NamedTuple):
-    """Holds one window of one channel."""
+    """Holds one window of one channel, or of all of them."""
 
-    channel: int
+    channel: int  # 0 where the window holds all channels
     start_sample: int  # at the model's sample rate
-    samples: Samples  # float32[window_samples] in [-1, 1]
+    samples: Samples  # float32[window_samples] in [-1, 1]; float32[channels, window_samples] of all channels
     length: int  # samples of sound; the rest is zeros, if the recording is shorter than a window
 
 
@@ -37,7 +41,7 @@ class Windower:
     """
 
     def __init__(self, format: WindowFormat, channels: int) -> None:
-        self._window, self._hop = format.window, format.hop
+        self._window, self._hop, self._together = format.window, format.hop, format.channels > 1
         self._kept = np.zeros((0, channels), dtype=np.float32)
         self._kept_from = 0  # position of the first kept sample in the stream
         self._next = 0  # start of the next window
@@ -61,13 +65,18 @@ class Windower:
         self._kept_from += drop
 
     def finish(self) -> Iterator[Window]:
-        """Yield the windows, one for each channel, that cover the remaining samples, if there are any."""
+        """Yield the windows that cover the remaining samples, if there are any: one for each channel, or one for all."""
         covered = self._next - self._hop + self._window if self._next else 0
         if self._end > covered:
             yield from self._cut(max(0, self._end - self._window), min(self._end, self._window))
 
     def _cut(self, start: int, length: int) -> Iterator[Window]:
         part = self._kept[start - self._kept_from : start - self._kept_from + length]
+        if self._together:
+            together = np.zeros((part.shape[1], self._window), dtype=np.float32)
+            together[:, :length] = part.T
+            yield Window(0, start, together, length)
+            return
         for channel in range(part.shape[1]):
             samples = np.zeros(self._window, dtype=np.float32)
             samples[:length] = part[:, channel]
