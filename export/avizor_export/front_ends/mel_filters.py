@@ -36,7 +36,7 @@ def mel_filters(parameters: MelFrontEnd, sample_rate: int) -> Floats:
     f_min, f_max = parameters.band(sample_rate)
     to_mel, to_hz = (_hz_to_slaney, _slaney_to_hz) if parameters.mel_scale == "slaney" else (_hz_to_htk, _htk_to_hz)
     # Up to half the sample rate where n_fft is even, to half a bin below it where it is odd.
-    frequencies = np.arange(parameters.n_fft // 2 + 1) * (sample_rate / parameters.n_fft)
+    frequencies: Floats = np.arange(parameters.n_fft // 2 + 1, dtype=np.float64) * (sample_rate / parameters.n_fft)
     low, high = to_mel(np.array([f_min, f_max]))
     mels = np.asarray(np.linspace(low, high, parameters.n_mels + 2), np.float64)
     edges = to_hz(mels)

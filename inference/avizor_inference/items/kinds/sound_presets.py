@@ -44,7 +44,10 @@ def with_preset(sound: Fields) -> dict[str, Any]:
         filled = {**filled, **_mel(preset)}
     if kind == "mfcc":
         filled = {**filled, **_MFCC[preset]}
-    return {**sound, "sample_rate": rate, "front_end": {**filled, **given}}
+    fields = {**filled, **given}
+    if fields.get("log") != "db" and "top_db" not in given:  # the origin's, of decibels
+        fields["top_db"] = None
+    return {**sound, "sample_rate": rate, "front_end": fields}
 
 
 def _panns(given: Fields, rate: int) -> dict[str, Any]:
