@@ -73,4 +73,4 @@ if __name__ == "__main__":
     rows = torch.from_numpy(sounds())
     with torch.no_grad():
         numbers = {name: np.stack([np.asarray(COMPUTE[name](row[None])) for row in rows]) for name in STORED}
-    np.savez_compressed(NUMBERS, sounds=sounds(), **numbers)
+    np.savez_compressed(NUMBERS, allow_pickle=False, sounds=sounds(), **numbers)
