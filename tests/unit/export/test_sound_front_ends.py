@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avizor_export.front_ends.build import build_front_end, fit_constants, front_end_of
 from avizor_export.front_ends.mel_filters import analysis_window
+from avizor_export.graph.wrapped_network import wrap
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import AudioInput, MfccFrontEnd, SpectrogramFrontEnd
@@ -50,6 +51,18 @@ def test_a_waveform_comes_as_it_is() -> None:
     assert features("front_end=none", LOUD).shape == (3, 1, 1000)
     torch.testing.assert_close(features("front_end=none,layout=NS", LOUD), LOUD, rtol=0, atol=0)
     torch.testing.assert_close(features("front_end=none,channels=2", STEREO), STEREO, rtol=0, atol=0)
+
+
+def test_an_autoencoder_of_waveforms_has_an_error_for_each_sample() -> None:
+    network = torch.nn.Conv1d(2, 2, 3, padding=1)
+    with (
+        wrap(network, parse_input(f"{SOUND},front_end=none,channels=2"), "reconstruct", STEREO) as wrapped,
+        torch.inference_mode(),
+    ):
+        outputs = wrapped.named(STEREO)
+        error = (network(STEREO) - STEREO) ** 2
+    torch.testing.assert_close(outputs["error_map"], error)
+    torch.testing.assert_close(outputs["score"], error.mean(dim=(1, 2))[:, None])
 
 
 def test_mfcc_are_the_first_values_of_the_cosine_transform_of_the_log_mel() -> None:
