@@ -46,12 +46,15 @@ from .items.input_spec import ImageFrontEnd as ImageFrontEnd
 from .items.input_spec import ImageInput as ImageInput
 from .items.input_spec import InputSpec as InputSpec
 from .items.input_spec import LogMelFrontEnd as LogMelFrontEnd
+from .items.input_spec import MfccFrontEnd as MfccFrontEnd
 from .items.input_spec import NumberColumn as NumberColumn
 from .items.input_spec import SignalFrontEnd as SignalFrontEnd
 from .items.input_spec import SignalInput as SignalInput
+from .items.input_spec import SpectrogramFrontEnd as SpectrogramFrontEnd
 from .items.input_spec import TableFrontEnd as TableFrontEnd
 from .items.input_spec import TableInput as TableInput
 from .items.input_spec import TensorInput as TensorInput
+from .items.input_spec import WaveformFrontEnd as WaveformFrontEnd
 from .items.kinds.audio import SoundFile as SoundFile
 from .items.kinds.base import TensorBytes as TensorBytes
 from .items.kinds.image import ImageFile as ImageFile

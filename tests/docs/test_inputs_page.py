@@ -81,7 +81,7 @@ def test_what_a_table_does(tmp_path: Path) -> None:
     assert parse_input(blocks("Table rows", "text")[0].strip()).tensor().name == "record"
 
 
-def test_the_nearest_to_torchaudio_has_its_frames() -> None:
+def test_the_example_of_torchaudio_has_its_frames() -> None:
     spec = parse_input(blocks("Sound", "text")[1].strip())
     assert build_front_end(spec)(torch.zeros(1, 16_000)).shape == (1, 1, 80, 1 + 16_000 // 160)
 

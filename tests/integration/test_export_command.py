@@ -14,7 +14,7 @@ from support.sounds import SAMPLE_RATE, tone, write_wav
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.items.input_spec import AudioInput, CategoryColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import AudioInput, CategoryColumn, LogMelFrontEnd, TableFrontEnd, TableInput
 from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
@@ -104,6 +104,7 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     assert SAMPLE_RATE == 8000
     spec = version.manifest.input
     assert isinstance(spec, AudioInput)
+    assert isinstance(spec.front_end, LogMelFrontEnd)
     assert (len(spec.front_end.mean), len(spec.front_end.std)) == (16, 16)  # fitted
     card = (version.folder / "card.md").read_text(encoding="utf-8")
     assert "| hop_length | 240 |" in card

@@ -14,8 +14,10 @@ from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.input_spec import CONTENTS, KINDS
 
-NAMES = "ImageInput AudioInput SignalInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd SignalFrontEnd TableFrontEnd "
-NAMES += "ImageFile SoundFile SignalFile TableRow"
+NAMES = (
+    "ImageInput AudioInput SignalInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd MfccFrontEnd SpectrogramFrontEnd "
+    "WaveformFrontEnd SignalFrontEnd TableFrontEnd ImageFile SoundFile SignalFile TableRow"
+)
 CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
 # Modules outside of the kinds' own that name one in code, and why.
 REASONS = {
@@ -25,6 +27,9 @@ REASONS = {
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",
     "export/avizor_export/front_ends/mel_filters.py": "a kind's own front end",
     "export/avizor_export/front_ends/signal_scaling.py": "a kind's own front end",
+    "export/avizor_export/front_ends/mfcc.py": "a kind's own front end",
+    "export/avizor_export/front_ends/spectrogram.py": "a kind's own front end",
+    "export/avizor_export/front_ends/waveform.py": "a kind's own front end",
     "export/avizor_export/front_ends/table_scaling.py": "a kind's own front end",
     "export/avizor_export/data/table_data.py": "files of rows are tables' own",
     "export/avizor_export/data/item_files.py": "files of rows are tables' own",

@@ -22,7 +22,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.file_access import open_file, state_of
-from avizor_inference.items.windows import Window, Windower, WindowFormat
+from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
 
 __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
 
@@ -30,9 +30,7 @@ __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level",
 BLOCK_FRAMES = 65536
 BLOCK_SAMPLES = 131072
 
-# Limits for the values in a header. A damaged file of a few bytes may claim 1,024 channels, each of which would become a
-# window, or 1 Hz, at which a second of sound would become an hour.
-MAX_CHANNELS = 64
+# Limits for the values in a header. A damaged file may claim 1 Hz, at which a second of sound would become an hour.
 MIN_SAMPLE_RATE = 1000  # Hz
 MAX_RATIO = 64  # between the file's sample rate and the model's, in either direction
 
@@ -194,14 +192,16 @@ def windows_of(
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Decode an audio file once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
-    The windows of one format are in order of position, and channel by channel at each position. Samples beyond full scale are
-    clipped to [-1, 1]; `level` counts them.
+    The windows of one format are in order of position, and channel by channel at each position, unless the format takes all
+    channels together. Samples beyond full scale are clipped to [-1, 1]; `level` counts them.
     """
     with AudioFile(source) as audio:
+        for format in formats:
+            _check_channels(audio.channels, format.channels)
         level = level or Level()
         rates = {format.sample_rate for format in formats}
         resamplers = {rate: Resampler(audio.sample_rate, rate or audio.sample_rate, audio.channels) for rate in rates}
-        windowers = {format: Windower(format, audio.channels) for format in formats}
+        windowers = {format: Windower(format, audio.channels, together=format.channels > 1) for format in formats}
         silence = np.zeros((0, audio.channels), dtype=np.float32)
         for block, last in chain(((block, False) for block in audio.blocks()), [(silence, True)]):
             level.add(block)
@@ -216,3 +216,13 @@ def windows_of(
                 raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
             for window in windower.finish():
                 yield format, window
+
+
+def _check_channels(actual: int, wanted: int) -> None:
+    """Raise MediaError for a recording that a model of several channels cannot take."""
+    if wanted not in (1, actual):
+        channels = "1 channel" if actual == 1 else f"{actual} channels"
+        raise MediaError(
+            f"the recording has {channels}, and the model takes {wanted} together; convert it to {wanted} channels, or use a "
+            "model with channels=1, which takes each channel by itself"
+        )

@@ -10,6 +10,9 @@ import numpy as np
 
 from avizor_inference.arrays import Samples
 
+# Channels that a recording, and so a window, may have. A damaged file of a few bytes may claim 1,024.
+MAX_CHANNELS = 64
+
 
 @dataclass(frozen=True)
 class WindowFormat:
@@ -18,6 +21,7 @@ class WindowFormat:
     sample_rate: float | None  # Hz; None if the model takes recordings as they are, at any rate or none
     window: int  # samples
     hop: int  # samples
+    channels: int = 1  # of one window; 1: each channel of a recording is cut by itself
 
 
 class Window(NamedTuple):

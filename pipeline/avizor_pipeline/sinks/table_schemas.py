@@ -71,7 +71,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "windows": {
         "uri": _URI,
         "source": _SOURCE,
-        "channel": "Channel of the file, from 0; 0 for a signal, whose windows hold all channels.",
+        "channel": "Channel of the file, from 0; 0 for a model that takes all channels together.",
         "start_sample": "First sample of the window, at the model's sample rate.",
         "end_sample": "Sample after the last of the window, at the model's sample rate.",
         "start_s": "`start_sample` in seconds; null if the model has no sample rate.",

@@ -43,6 +43,12 @@ def audio(**changes: Any) -> AudioInput:
     return AudioInput.model_validate(AUDIO | sound | {"front_end": LOG_MEL | front_end})
 
 
+def log_mel(**changes: Any) -> LogMelFrontEnd:
+    front_end = audio(**changes).front_end
+    assert isinstance(front_end, LogMelFrontEnd)
+    return front_end
+
+
 def not_a_sound(**changes: Any) -> str:
     with pytest.raises(ValidationError) as caught:
         audio(**changes)
@@ -148,7 +154,9 @@ def test_what_is_left_out_of_a_front_end_has_its_default() -> None:
     assert LogMelFrontEnd.model_validate(LOG_MEL).model_dump() == {
         "kind": "log_mel", "n_fft": 256, "hop_length": 80, "win_length": None, "window": "hann", "center": False,
         "pad_mode": "constant", "power": 2, "mel_scale": "slaney", "norm": "slaney", "log": "natural", "n_mels": 16,
-        "f_min": 0.0, "f_max": None, "floor": 1e-10, "compensated": False, "mean": (0.0,), "std": (1.0,),
+        "f_min": 0.0, "f_max": None, "floor": 1e-10, "compensated": False, "mean": (0.0,), "std": (1.0,), "preset": None,
+        "periodic": True, "pad_end": False, "remove_dc": False, "preemphasis": 0.0, "scale": 1.0, "offset": 0.0, "ref": "one",
+        "top_db": None, "layout": "NCFT",
     }  # fmt: skip
     assert NumberColumn(name="amount").model_dump() == {
         "kind": "number", "name": "amount", "fill": 0.0, "lower": None, "upper": None, "scale": "linear", "mean": 0.0,
@@ -208,10 +216,10 @@ def test_constants_are_one_or_one_for_each_channel_or_mel_band() -> None:
     assert refusal(ImageInput, IMAGE | {"front_end": {"std": [0.5, 0.5]}}) == (
         "file: std has 2 values; give 1, or one for each of the 3 channels"
     )
-    assert audio(mean=(0.5,) * 16, std=(0.5,) * 16).front_end.mean == (0.5,) * 16
+    assert log_mel(mean=(0.5,) * 16, std=(0.5,) * 16).mean == (0.5,) * 16
     for name in ("mean", "std"):
         assert not_a_sound(**{name: (0.5,) * 2}) == (
-            f"front_end: {name} has 2 values; give 1, or one for each of the 16 mel bands"
+            f"front_end.log_mel: {name} has 2 values; give 1, or one for each of the 16 mel bands"
         )
 
 
@@ -277,17 +285,17 @@ def test_what_is_done_to_a_picture_in_words() -> None:
 
 
 def test_how_many_frames_a_sound_has() -> None:
-    plain = audio(n_fft=256, hop_length=80).front_end
+    plain = log_mel(n_fft=256, hop_length=80)
     assert [plain.frames(samples) for samples in (0, 255, 256, 335, 336)] == [0, 0, 1, 1, 2]
-    centred = audio(n_fft=256, hop_length=80, center=True).front_end
+    centred = log_mel(n_fft=256, hop_length=80, center=True)
     assert [centred.frames(samples) for samples in (0, 79, 80, 160)] == [1, 1, 2, 3]
-    assert audio(n_fft=255, hop_length=80, center=True).front_end.frames(1) == 1
-    assert audio(n_fft=255, hop_length=80, center=True).front_end.frames(0) == 0
+    assert log_mel(n_fft=255, hop_length=80, center=True).frames(1) == 1
+    assert log_mel(n_fft=255, hop_length=80, center=True).frames(0) == 0
 
 
 def test_mel_bands_lie_within_what_the_sample_rate_holds() -> None:
-    assert audio().front_end.band(8000) == (0.0, 4000.0)
-    assert audio(f_min=100.0, f_max=4000.0).front_end.band(8000) == (100.0, 4000.0)
+    assert log_mel().band(8000) == (0.0, 4000.0)
+    assert log_mel(f_min=100.0, f_max=4000.0).band(8000) == (100.0, 4000.0)
     for f_min, f_max in ((100.0, 100.0), (200.0, 100.0), (0.0, 4000.1)):
         assert not_a_sound(f_min=f_min, f_max=f_max) == (
             f"file: mel bands from f_min {f_min:g} to f_max {f_max:g} Hz do not lie within 0 to 4000 Hz, half the sample rate"
@@ -295,8 +303,8 @@ def test_mel_bands_lie_within_what_the_sample_rate_holds() -> None:
 
 
 def test_an_analysis_window_is_no_longer_than_the_transform() -> None:
-    assert audio(win_length=256).front_end.win_length == 256
-    assert not_a_sound(win_length=257) == "front_end: win_length 257 is over n_fft 256"
+    assert log_mel(win_length=256).win_length == 256
+    assert not_a_sound(win_length=257) == "front_end.log_mel: win_length 257 is over n_fft 256"
 
 
 def test_a_window_of_sound_holds_a_frame() -> None:

@@ -78,7 +78,7 @@ def test_a_model_message_says_what_the_manifest_and_the_calibration_say(models: 
     message = wire.model_message(version, [1, 4], calibration)
     assert (message.name, message.version, list(message.versions), message.task) == ("normal", 1, [1, 4], pb.TASK_RECONSTRUCT)
     assert (message.sha256, message.max_batch_size) == (version.manifest.model_sha256, 16)
-    assert message.audio == pb.AudioInput(sample_rate=8000, window_samples=4096, hop_samples=4096)
+    assert message.audio == pb.AudioInput(sample_rate=8000, window_samples=4096, hop_samples=4096, channels=1)
     assert [output.name for output in message.outputs] == [output.name for output in version.manifest.outputs]
     assert message.calibration.id == calibration.id
     assert message.calibration.created.ToDatetime(calibration.created.tzinfo) == calibration.created

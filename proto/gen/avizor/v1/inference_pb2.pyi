@@ -90,14 +90,16 @@ class ImageInput(_message.Message):
     def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Iterable[int]] = ..., fit: _Optional[str] = ..., filter: _Optional[str] = ..., antialias: bool = ..., pad: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AudioInput(_message.Message):
-    __slots__ = ("sample_rate", "window_samples", "hop_samples")
+    __slots__ = ("sample_rate", "window_samples", "hop_samples", "channels")
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     HOP_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
     sample_rate: int
     window_samples: int
     hop_samples: int
-    def __init__(self, sample_rate: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ...) -> None: ...
+    channels: int
+    def __init__(self, sample_rate: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
 
 class SignalInput(_message.Message):
     __slots__ = ("channels", "window_samples", "hop_samples", "sample_rate", "columns", "key", "delimiter")
