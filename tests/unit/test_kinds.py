@@ -25,7 +25,6 @@ REASONS = {
     "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
     "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",
-    "export/avizor_export/front_ends/mel_filters.py": "a kind's own front end",
     "export/avizor_export/front_ends/signal_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/mfcc.py": "a kind's own front end",
     "export/avizor_export/front_ends/spectrogram.py": "a kind's own front end",
