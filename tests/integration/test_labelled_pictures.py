@@ -65,10 +65,10 @@ def digits(folder: Path) -> tuple[list[Path], list[int]]:
     rng, files, data = np.random.default_rng(0), [], load_digits()
     for number in range(240):
         pixels = (data.images[number] / 16 * 255).astype(np.uint8)
-        size = (int(rng.integers(17, 60)), int(rng.integers(17, 60)))
+        width, height = (int(side) for side in rng.integers(17, 60, 2))
         files.append(folder / ("train" if number < 160 else "held-out") / str(data.target[number]) / f"{number}.png")
         files[-1].parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(files[-1])
+        Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(files[-1])
     return files, [int(target) for target in data.target[:240]]
 
 
