@@ -36,8 +36,6 @@ from avizor_export import (
     build_front_end,
     describe_export,
     fit_constants,
-    read_recordings,
-    read_table,
 )
 from avizor_inference import (
     CategoryColumn,
@@ -50,6 +48,8 @@ from avizor_inference import (
     TableFrontEnd,
     TableInput,
     infer_rows,
+    read_recordings,
+    read_table,
 )
 
 TRANSFER = TableInput(

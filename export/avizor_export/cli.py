@@ -13,9 +13,7 @@ from pydantic import JsonValue
 
 from avizor_export.data.fit_constants import fit_on
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.metrics_files import read_evaluation, read_training
-from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.input_description import parse_input
@@ -39,6 +37,8 @@ from avizor_export.triton_config.cli_options import chosen_options, serving_opti
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.data.table_data import is_table
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task

@@ -14,10 +14,10 @@ from machine_synthesis.operation import bands_of_split
 from sklearn.metrics import roc_auc_score
 from support.environment import ROOT
 
-from avizor_export.data.table_data import read_table
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.input_spec import TableInput
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository

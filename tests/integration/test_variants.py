@@ -27,12 +27,12 @@ from avizor_export.exporter import adopt_model, export_model
 from avizor_export.front_ends.image_scaling import ImageScaling
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.cli import models as list_models
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import ImageInput, TensorInput
 from avizor_inference.repository.manifest import Manifest, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
-from avizor_inference.arrays import Items
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import CalibrationError
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
 from avizor_inference.repository.manifest import Precision
-
-
-@dataclass(frozen=True)
-class NormalRecording:
-    """Holds a normal item (a recording, an image or a row): its source, and everything that the model sees of it.
-
-    windows: the windows of all channels of a recording, or the one image or row: [windows, *item_shape], in the element type of
-    the model's input. is_short: whether the item is a recording shorter than the model's window, which was padded with zeros.
-    """
-
-    source: str
-    windows: Items
-    is_short: bool = False
 
 
 def calibrate(

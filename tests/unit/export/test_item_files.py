@@ -16,8 +16,8 @@ from PIL import Image
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.items.source_rule import SourceRule
 

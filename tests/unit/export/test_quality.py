@@ -16,10 +16,10 @@ from sklearn.metrics import roc_auc_score
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import sample_items
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.precision.quality import chance_level, chance_warning, measure_quality, quality, roc_auc
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import sample_items
 from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.manifest import Task
 

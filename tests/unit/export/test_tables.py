@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from support.tables import MIXED as SPEC
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
-from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.source_rule import SourceRule
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from support.tables import transfers
 
-from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
+from avizor_inference.anomaly.calibrate import calibrate
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import CalibrationError
+from avizor_inference.items.data.recording import NormalRecording
 
 MODEL = "transfers"
 

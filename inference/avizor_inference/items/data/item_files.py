@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.data.arrays import open_array
-from avizor_export.data.folder_notes import Notes
-from avizor_export.data.table_data import is_table, read_table
-from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError, MediaError
+from avizor_inference.items.data.arrays import open_array
+from avizor_inference.items.data.folder_notes import Notes
+from avizor_inference.items.data.recording import NormalRecording
+from avizor_inference.items.data.table_data import is_table, read_table
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.file_access import name_of

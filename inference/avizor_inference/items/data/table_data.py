@@ -15,8 +15,8 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from avizor_export.data.table_numbers import MISSING, numbers_of
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.table_numbers import MISSING, numbers_of
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
 
