@@ -37,8 +37,7 @@ from avizor_export.triton_config.cli_options import chosen_options, serving_opti
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.items.data.item_files import read_recordings, sample_items
-from avizor_inference.items.data.table_data import is_table
+from avizor_inference.items.data.item_files import is_table, read_recordings, sample_items
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
