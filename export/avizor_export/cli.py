@@ -21,7 +21,6 @@ from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
-from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.report import (
     describe_export,
@@ -42,6 +41,7 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
+from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
 
 
 def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
@@ -300,9 +300,9 @@ class ExportArguments:
         )
 
     def _real_items(self, spec: InputSpec) -> Items | None:
-        """Return real items for parity, and for the ranges of int8: those of --items, or else of --calibrate."""
+        """Return real items for parity, probe items, and the ranges of int8: those of --items, or else of --calibrate."""
         path = self.items or self.calibrate
-        count = MOST_ITEMS if self.precision == "int8" else max(BATCH_SIZES)
+        count = MOST_ITEMS if self.precision == "int8" else PROBE_ITEMS
         return sample_items(path, spec, count) if path else None
 
 

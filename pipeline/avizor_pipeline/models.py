@@ -43,19 +43,17 @@ class JobModel:
         return self.version.manifest.labels or ()
 
 
-def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:
-    """Pin a model to its newest version, that version's calibration, and a batch size.
+def choose(version: ModelVersion, calibration_id: str | None, batch_size: int | None = None) -> ChosenModel:
+    """Pin a model to a version, a calibration, and a batch size.
 
     batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
-    Raises ModelNotFound, VersionRefused.
+    Raises VersionRefused.
     """
-    version = repository.version(name)
-    calibration = version.calibration()
     return ChosenModel(
-        name=name,
+        name=version.name,
         version=version.version,
         sha256=version.manifest.model_sha256,
-        calibration_id=calibration.id if calibration else None,
+        calibration_id=calibration_id,
         batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or DEFAULT_BATCH_SIZE,
     )
 
@@ -78,11 +76,11 @@ def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
     if not isinstance(spec, AudioInput):
         raise JobError(f"model {choice.name!r} takes {spec.modality}, and this job streams audio; use avizor serve")
-    calibration = version.calibration()
-    actual = (version.manifest.model_sha256, calibration.id if calibration else None)
-    if actual != (choice.sha256, choice.calibration_id):
+    calibration_id = choice.calibration_id
+    is_there = calibration_id is None or calibration_id in version.calibration_ids()
+    if version.manifest.model_sha256 != choice.sha256 or not is_there:
         raise JobError(
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
             "again"
         )
-    return JobModel(choice, version, spec, calibration)
+    return JobModel(choice, version, spec, version.calibration(calibration_id) if calibration_id else None)

@@ -41,7 +41,10 @@ def check_version(version: ModelVersion) -> list[str]:
     try:
         version.verify()
         manifest, config, graph = version.manifest, version.config, read_graph(version.model_path)
-        version.calibration()
+        version.probe()
+        version.calibrations()
+        for identifier in version.calibration_ids():
+            version.calibration(identifier)
     except AvizorError as error:
         return [str(error)]
     where = f"{version.name}/{version.version}"
