@@ -36,10 +36,7 @@ Examples:
   avizor calibrate machine-sound --rollback
 """
 
-_KEPT = (
-    "a gateway reads it when a model is first asked for a verdict, so restart one that has judged with this model; a batch job "
-    "that has begun keeps the calibration that it began with"
-)
+_KEPT = "a gateway that has judged with this model uses it after a restart, and a batch job that has begun keeps its own"
 
 
 @click.command(

@@ -31,10 +31,10 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     with open_job_engine(settings) as engine:
         for model in models:
             check_same_digest(engine.spec(model.name, model.choice.version), model.version)
-            if model.calibration:
-                require_alpha(model.calibration, settings.alpha)
+            if comparable := model.comparable:
+                require_alpha(comparable.calibration, settings.alpha)
                 options = engine_options(settings.engine, settings.device)
-                check_calibration(engine, model.version, model.calibration, options)
+                check_calibration(engine, model.version, comparable, options)
     return models
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from avizor_inference.anomaly.engine_calibration import Comparable
+from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
@@ -37,15 +39,21 @@ class JobModel:
         """Return the only output that the job needs: `probabilities` of a classifier, `score` of an autoencoder."""
         return "probabilities" if self.labels else "score"
 
+    @property
+    def comparable(self) -> Comparable | None:
+        """Return what the scores are compared with; None without a calibration."""
+        return Comparable(self.calibration, self.choice.tie) if self.calibration else None
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Return a classifier's labels; they are empty for an autoencoder."""
         return self.version.manifest.labels or ()
 
 
-def choose(version: ModelVersion, calibration_id: str | None, batch_size: int | None = None) -> ChosenModel:
+def choose(version: ModelVersion, found: Comparable | None, batch_size: int | None = None) -> ChosenModel:
     """Pin a model to a version, a calibration, and a batch size.
 
+    found: the calibration for the scores of the job's engine, if there is one.
     batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
     Raises VersionRefused.
     """
@@ -53,7 +61,8 @@ def choose(version: ModelVersion, calibration_id: str | None, batch_size: int | 
         name=version.name,
         version=version.version,
         sha256=version.manifest.model_sha256,
-        calibration_id=calibration_id,
+        calibration_id=found.calibration.id if found else None,
+        tie=found.tie if found else TIE,
         batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or DEFAULT_BATCH_SIZE,
     )
 

@@ -65,14 +65,14 @@ class JobRequest:
 
     def _choices(self, repository: ModelRepository, begun: JobSettings | None) -> tuple[ChosenModel, ...]:
         options = engine_options(self.engine, self.device)
-        pinned = {(model.name, model.version): model.calibration_id for model in begun.models} if begun else {}
+        pinned = {(model.name, model.version): model for model in begun.models} if begun else {}
         choices = []
         with open_engine(self.engine, repository, device=self.device, intra_op_threads=1) as engine:
             for version in map(repository.version, self.models):
-                if (version.name, version.version) in pinned:
-                    calibration_id = pinned[version.name, version.version]
+                before = pinned.get((version.name, version.version))
+                if before is None:
+                    choices.append(choose(version, find_calibration(engine, version, options), self.batch_size))
                 else:
-                    calibration = find_calibration(engine, version, options)
-                    calibration_id = calibration.id if calibration else None
-                choices.append(choose(version, calibration_id, self.batch_size))
+                    kept = {"calibration_id": before.calibration_id, "tie": before.tie}
+                    choices.append(choose(version, None, self.batch_size).model_copy(update=kept))
         return tuple(choices)

@@ -40,13 +40,13 @@ class OpenVersion:
         """
         with self._lock:
             if self._judge is None:
-                calibration = find_calibration(self._engine, self.version, self._engine_options)
-                if calibration is None:
+                found = find_calibration(self._engine, self.version, self._engine_options)
+                if found is None:
                     raise CalibrationError(
                         f"model {self.version.name!r} has no calibration, so there are no p-values; make one of normal items: "
                         f"{calibrate_command(self.version, self._engine_options)}"
                     )
-                self._judge = calibration, Judge(calibration)
+                self._judge = found.calibration, Judge(found.calibration, found.tie)
             return self._judge
 
 

@@ -1,15 +1,17 @@
 """Tell whether two engines agree on the scores of a model well enough for one to use the other's calibration.
 
-If an engine's scores are all larger by a small share, more than alpha of the normal items is flagged. How much more depends on
-how far apart the scores of normal items are. So what is allowed is a share of that spread:
+Scores of one engine that are a little larger than the other's would flag more than alpha of the normal items. So, if scores differ
+by more than rounding, all differences that are allowed count as ties. Then a p-value can only be too large, and the promise
+holds whatever the distribution of the scores. The price is that less is found; to keep it small, the allowed difference is a
+small share of how far apart the scores of normal items are:
 
     |root(actual) - root(expected)| / max(root(expected), median)  <=  SHARE * (third quartile - first quartile) / median
 
 for every probe item. Roots, as in decision 13: the score is a mean of squares, and its root is in the unit of the values.
 Quartiles and median are those of the roots of the scores of the calibration's items from one source. Of several sources the
 one with the smallest quotient is taken, since it notices a difference most. Below the median a difference is absolute, because
-a score near 0 is mostly rounding, and no such item is flagged; above the median it is relative. docs/p-values.md has the
-measured effect on the rate of false alarms.
+a score near 0 is mostly rounding, and no such item is flagged at any alpha below a half; above the median it is relative.
+docs/p-values.md has the effect as measured.
 """
 
 from __future__ import annotations
@@ -41,6 +43,14 @@ class Agreement:
     def agrees(self) -> bool:
         """Return whether the difference is allowed."""
         return self.difference <= self.allowed
+
+    @property
+    def tie(self) -> float:
+        """Return the relative difference of scores that counts as a tie: that of rounding if no more was seen, else all allowed.
+
+        With d = allowed, a score is at most (1 + d)^2 times as large as on the other engine, and (1 + d)^2 (1 - 2 d) < 1.
+        """
+        return TIE if self.difference <= TIE / 2 else 2 * self.allowed
 
 
 def agreement(calibration: Calibration, actual: Scores) -> Agreement:

@@ -42,9 +42,7 @@ class Probe:
         """Read the file. Raises VersionRefused if it is missing, or not the file with this sha256."""
         try:
             if sha256_of_file(path) != sha256:
-                raise VersionRefused(
-                    f"{path} is not the file that its manifest describes; restore it, or export the model again"
-                )
+                raise VersionRefused(f"{path} is not the file of its manifest; restore it, or export the model again")
             with np.load(path, allow_pickle=False) as archive:
                 outputs = {name.removeprefix(_OUTPUT): archive[name] for name in archive.files if name.startswith(_OUTPUT)}
                 return cls(archive[_ITEMS], outputs)
