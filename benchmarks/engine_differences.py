@@ -6,9 +6,9 @@ Another engine may use a calibration if the scores of the probe items differ by 
 what is allowed then counts as a tie. Here every score of every test recording is larger, or smaller, by all that is allowed, as
 if the other engine were wrong in one direction for every item: the worst case. Each row splits normal recordings at random into
 calibration and test, many times. `spread` is the distance of the quartiles of the roots of the calibration's scores over their
-median, and `allowed` the relative difference of roots; both are means over the splits. `flagged` is the share of test recordings
-with p <= alpha: with equal scores and only rounding as a tie, then with larger scores, then with smaller ones, on the same
-splits. The data are those of promise.py.
+median, and `allowed` the relative difference of roots; both are means over the splits. `flagged` is the share of test
+recordings with p <= alpha: with equal scores and only rounding as a tie, then with larger scores, then with smaller ones, on
+the same splits. The data are those of promise.py.
 """
 
 from __future__ import annotations

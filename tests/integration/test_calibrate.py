@@ -58,7 +58,7 @@ def run(*words: object) -> Result:
 
 def new_id(result: Result) -> str:
     assert result.exit_code == 0, result.output + str(result.exception)
-    return re.findall(r"^calibration (\w{12}) ", result.output, re.MULTILINE)[0]
+    return str(re.findall(r"^calibration (\w{12}) ", result.output, re.MULTILINE)[0])
 
 
 def active(models: Path) -> dict[str, str]:
@@ -79,7 +79,8 @@ def server(install: TritonInstall, models: Path, folder: Path, factor: float, ac
 def ask(models: Path, engine: str, *items: bytes) -> pb.DetectAnomalyResponse:
     with gateway(models, "--engine", engine, "--alpha", 0.05) as running, grpc.insecure_channel(running.address) as channel:
         request = pb.DetectAnomalyRequest(model="normal", items=[pb.Item(audio=item, source="a") for item in items])
-        return Stub(channel).DetectAnomaly(request)
+        answer: pb.DetectAnomalyResponse = Stub(channel).DetectAnomaly(request)
+        return answer
 
 
 def test_a_new_calibration_is_stored_then_activated_then_rolled_back(own: Path, sounds: Path) -> None:
@@ -222,25 +223,14 @@ def test_a_running_gateway_takes_the_calibration_that_it_lacked(own: Path, sound
 
 def test_a_resumed_job_keeps_the_calibration_that_it_began_with(own: Path, sounds: Path, tmp_path: Path) -> None:
     first = active(own)["onnxruntime-cpu/fp32"]
-    command = [
-        AVIZOR,
-        "batch",
-        sounds / "a",
-        "--models",
-        own,
-        "--model",
-        "normal",
-        "--alpha",
-        "0.05",
-        "--workers",
-        "1",
-        "--out",
-    ]
+    words = [AVIZOR, "batch", sounds / "a", "--models", own, "--model", "normal", "--alpha", "0.05", "--out"]
+    command = list(map(str, words))
     subprocess.run([*command, tmp_path / "out"], check=True, capture_output=True)
     second = new_id(run("normal", "--data", sounds, "--models", own, "--activate"))
 
     def told(out: Path) -> str:
-        return subprocess.run([*command, out, "--dry-run"], check=True, capture_output=True, text=True).stdout
+        result = subprocess.run([*command, out, "--dry-run"], check=True, capture_output=True, text=True)
+        return str(result.stdout)
 
     assert f"1 shards are finished\n  normal version 1, calibration {first}" in told(tmp_path / "out")
     assert f"normal version 1, calibration {second}" in told(tmp_path / "other")

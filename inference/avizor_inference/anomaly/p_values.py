@@ -54,8 +54,8 @@ class PValue:
 class Judge:
     """Computes p-values from one calibration. The scores are sorted once; each p-value is a binary search.
 
-    tie: relative difference below which two scores count as equal. A larger one makes p-values larger, if it changes them. It is
-    for scores of another engine than the calibration's (score_agreement.py).
+    tie: relative difference below which two scores count as equal. A larger one can only make p-values larger. It is for scores
+    of another engine than the calibration's (score_agreement.py).
     """
 
     def __init__(self, calibration: Calibration, tie: float = TIE) -> None:

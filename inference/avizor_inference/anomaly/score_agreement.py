@@ -1,9 +1,9 @@
 """Tell whether two engines agree on the scores of a model well enough for one to use the other's calibration.
 
-Scores of one engine that are a little larger than the other's would flag more than alpha of the normal items. So, if scores differ
-by more than rounding, all differences that are allowed count as ties. Then a p-value can only be too large, and the promise
-holds whatever the distribution of the scores. The price is that less is found; to keep it small, the allowed difference is a
-small share of how far apart the scores of normal items are:
+Scores of one engine that are a little larger than the other's would flag more than alpha of the normal items. So, if scores
+differ by more than rounding, all differences that are allowed count as ties. Then a p-value can only be too large, and the
+promise holds whatever the distribution of the scores. The price is that less is found; to keep it small, the allowed
+difference is a small share of how far apart the scores of normal items are:
 
     |root(actual) - root(expected)| / max(root(expected), median)  <=  SHARE * (third quartile - first quartile) / median
 
@@ -46,7 +46,7 @@ class Agreement:
 
     @property
     def tie(self) -> float:
-        """Return the relative difference of scores that counts as a tie: that of rounding if no more was seen, else all allowed.
+        """Return the relative difference of scores that is a tie: that of rounding if no more was seen, else all allowed.
 
         With d = allowed, a score is at most (1 + d)^2 times as large as on the other engine, and (1 + d)^2 (1 - 2 d) < 1.
         """
