@@ -140,8 +140,8 @@ def _evaluation(manifest: Manifest) -> Iterator[str]:
 def _calibration(calibration: Calibration) -> Iterator[str]:
     yield from ("## Calibration", "")
     sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
-    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources},"
-    yield f"scored by {calibration.kind}."
+    yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
+    yield f"Their scores are those of {calibration.kind}."
     if short := sum(map(len, calibration.short.values())):
         yield f"{short} of them are shorter than the model's window, and are calibrated separately."
     yield ""
