@@ -19,12 +19,12 @@ import transfers
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.build import build_front_end, fit_constants
 from avizor_export.graph.wrapped_network import wrap
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 
 # Scores of the windows of one recording.

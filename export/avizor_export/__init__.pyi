@@ -3,9 +3,7 @@
 from .architectures.catalogue import ARCHITECTURES as ARCHITECTURES
 from .architectures.catalogue import build as build
 from .architectures.catalogue import build_autoencoder as build_autoencoder
-from .data.item_files import read_recordings as read_recordings
 from .data.labelled_items import LabelledItems as LabelledItems
-from .data.table_data import read_table as read_table
 from .exporter import adopt_model as adopt_model
 from .exporter import export_model as export_model
 from .front_ends.build import build_front_end as build_front_end

@@ -13,9 +13,7 @@ from pydantic import JsonValue
 
 from avizor_export.data.fit_constants import fit_on
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.metrics_files import read_evaluation, read_training
-from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.input_description import parse_input
@@ -23,7 +21,6 @@ from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
-from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.report import (
     describe_export,
@@ -40,10 +37,12 @@ from avizor_export.triton_config.cli_options import chosen_options, serving_opti
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.items.data.item_files import is_table, read_recordings, sample_items
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
+from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
 
 
 def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
@@ -304,9 +303,9 @@ class ExportArguments:
         )
 
     def _real_items(self, spec: InputSpec) -> Items | None:
-        """Return real items for parity, and for the ranges of int8: those of --items, or else of --calibrate."""
+        """Return real items for parity, probe items, and the ranges of int8: those of --items, or else of --calibrate."""
         path = self.items or self.calibrate
-        count = MOST_ITEMS if self.precision == "int8" else max(BATCH_SIZES)
+        count = MOST_ITEMS if self.precision == "int8" else PROBE_ITEMS
         return sample_items(path, spec, count) if path else None
 
 

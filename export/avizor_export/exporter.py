@@ -37,6 +37,7 @@ from avizor_export.publication.files import (
     write_files,
 )
 from avizor_export.publication.model_card import write_card
+from avizor_export.publication.probe_outputs import probe_of
 from avizor_export.publication.publish import Staging, publish, staging
 from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
 from avizor_export.triton_config.fields_text import config_text
@@ -48,6 +49,7 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.probe import PROBE_FILE
 from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality
 from avizor_inference.repository.triton_config import CONFIG_FILE
 
@@ -213,11 +215,12 @@ def _run_through_server(
 def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> ModelVersion:
     with staging(models, request.name) as stage:
         onnx.save(graph.proto, stage.version_folder / MODEL_FILE)
-        manifest = manifest_of(request, stage, graph)
+        probe = probe_of(graph.proto, request)
+        manifest = manifest_of(request, stage, graph, probe.write(stage.version_folder / PROBE_FILE) if probe else None)
         notes = write_files(stage, manifest, request, models)
         refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
-            calibrate_version(stage, request.normal, request.precision)
+            calibrate_version(stage, request.normal)
         _check_staged(stage, request.name, models)
         write_card(ModelVersion(request.name, manifest.version, stage.version_folder), graph.fp32, request.training)
         folder = publish(stage, models)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import click
@@ -11,9 +10,9 @@ from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
+from avizor_inference.anomaly.calibration_text import describe_calibration
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.short_form import pairs_of
-from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.reports import ParityReport
@@ -32,9 +31,11 @@ def describe_export(version: ModelVersion) -> None:
         metric = METRIC_OF[manifest.task]
         click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {manifest.evaluation['held_out_items']} held-out items")
     _describe_variant(manifest)
-    if calibration := version.calibration():
-        _describe_calibration(calibration)
-    elif manifest.task == "reconstruct":
+    calibrations = version.calibrations()
+    for calibration in calibrations:
+        for line in describe_calibration(calibration):
+            click.echo(f"  {line}")
+    if not calibrations and manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
 
 
@@ -47,30 +48,6 @@ def _describe_parity(report: ParityReport) -> None:
     if report.server:
         worst = max(output.largest_absolute for output in report.server.outputs.values())
         click.echo(f"  parity  through {report.server.address}: by at most {worst:.1e}")
-
-
-def _describe_calibration(calibration: Calibration) -> None:
-    sources = ", ".join(f"{source} {calibration.recordings(source)}" for source in calibration.source_names)
-    short = sum(map(len, calibration.short.values()))
-    shorter = f", {short} of them shorter than a window" if short else ""
-    click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources}){shorter}")
-    click.echo("  " + _lowest_alphas(calibration))
-
-
-def _lowest_alphas(calibration: Calibration) -> str:
-    """Return from which alpha on the rate is guaranteed, for the sources with the most and the fewest recordings."""
-    counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
-    most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    alphas = f"alpha {_lowest_alpha(counts[most])} on"
-    if counts[most] != counts[fewest]:
-        alphas += f" for {most}, and from {_lowest_alpha(counts[fewest])} on for {fewest}"
-    return f"the false-alarm rate is promised from {alphas} (1 / (n + 1) of n recordings; 0.01 takes 99)"
-
-
-def _lowest_alpha(recordings: int) -> str:
-    """Return 1 / (n + 1), rounded up to two digits: a smaller alpha would be refused."""
-    digits = 1 - math.floor(math.log10(1 / (recordings + 1)))
-    return f"{math.ceil(10**digits / (recordings + 1)) / 10**digits:.2g}"
 
 
 def warn_of_front_end(spec: InputSpec) -> None:

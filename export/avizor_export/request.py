@@ -19,9 +19,9 @@ from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.accuracy_guard import check_variant_data
 from avizor_export.triton_config.config_pbtxt import expected_settings
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings
-from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task

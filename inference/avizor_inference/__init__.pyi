@@ -1,6 +1,5 @@
 # The names of the face, each from its home. `avizor_inference/__init__.py` loads them when they are used.
 
-from .anomaly.calibrate import NormalRecording as NormalRecording
 from .anomaly.calibrate import calibrate as calibrate
 from .anomaly.item_score import ItemScore as ItemScore
 from .anomaly.p_values import Judge as Judge
@@ -36,6 +35,9 @@ from .errors import UnknownOutput as UnknownOutput
 from .errors import UnsafeFile as UnsafeFile
 from .errors import VersionRefused as VersionRefused
 from .items.audio import windows_of as windows_of
+from .items.data.item_files import read_recordings as read_recordings
+from .items.data.recording import NormalRecording as NormalRecording
+from .items.data.table_data import read_table as read_table
 from .items.dataset import list_dataset as list_dataset
 from .items.decode import decode_item as decode_item
 from .items.file_access import path_of as path_of

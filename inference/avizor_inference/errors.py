@@ -16,7 +16,7 @@
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
-    ├── DatasetError               a dataset that cannot be listed
+    ├── DatasetError               a dataset that cannot be listed or read
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as requested
         ├── ItemsInfluenceError    a network whose result for an item depends on the other items of its batch
@@ -100,7 +100,7 @@ class MediaError(AvizorError):
 
 
 class DatasetError(AvizorError):
-    """A dataset that cannot be listed."""
+    """A dataset cannot be listed or read."""
 
 
 class JobError(AvizorError):

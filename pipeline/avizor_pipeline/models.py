@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from avizor_inference.anomaly.engine_calibration import Comparable
+from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
@@ -43,35 +45,40 @@ class JobModel:
         """Return the only output that the job needs: `probabilities` of a classifier, `score` of an autoencoder."""
         return "probabilities" if self.labels else "score"
 
+    @property
+    def comparable(self) -> Comparable | None:
+        """Return what the scores are compared with; None without a calibration."""
+        return Comparable(self.calibration, self.choice.tie) if self.calibration else None
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Return a classifier's labels; they are empty for an autoencoder."""
         return self.version.manifest.labels or ()
 
 
-def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:
-    """Pin a model to its newest version, that version's calibration, and a batch size.
+def choose(version: ModelVersion, found: Comparable | None, batch_size: int | None = None) -> ChosenModel:
+    """Pin a model to a version, a calibration, and a batch size.
 
+    found: the calibration for the scores of the job's engine, if there is one.
     batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
-    Raises ModelNotFound, VersionRefused.
+    Raises VersionRefused.
     """
-    version = repository.version(name)
-    calibration = version.calibration()
     return ChosenModel(
-        name=name,
+        name=version.name,
         version=version.version,
         sha256=version.manifest.model_sha256,
-        calibration_id=calibration.id if calibration else None,
+        calibration_id=found.calibration.id if found else None,
+        tie=found.tie if found else TIE,
         batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or DEFAULT_BATCH_SIZE,
     )
 
 
-def content_for(repository: ModelRepository, chosen: Iterable[ChosenModel]) -> str:
+def content_for(versions: Iterable[ModelVersion]) -> str:
     """Return what the files of a job are, by its name in CONTENTS: `audio`, `signal`.
 
     Raises JobError if a model does not take files of recordings, or if two models take different ones.
     """
-    models = {choice.name: repository.version(choice.name, choice.version).manifest.input for choice in chosen}
+    models = {version.name: version.manifest.input for version in versions}
     contents: dict[str, str] = {}  # name of the content -> the first model that takes it
     for name, spec in models.items():
         _window_format(name, spec)
@@ -102,14 +109,14 @@ def open_job_engine(settings: JobSettings) -> Engine:
 def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
     format = _window_format(choice.name, spec)
-    calibration = version.calibration()
-    actual = (version.manifest.model_sha256, calibration.id if calibration else None)
-    if actual != (choice.sha256, choice.calibration_id):
+    calibration_id = choice.calibration_id
+    is_there = calibration_id is None or calibration_id in version.calibration_ids()
+    if version.manifest.model_sha256 != choice.sha256 or not is_there:
         raise JobError(
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
             "again"
         )
-    return JobModel(choice, version, spec, format, calibration)
+    return JobModel(choice, version, spec, format, version.calibration(calibration_id) if calibration_id else None)
 
 
 def _window_format(name: str, spec: InputSpec) -> WindowFormat:

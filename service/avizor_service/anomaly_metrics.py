@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from avizor_inference.anomaly.p_values import recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict
@@ -19,25 +20,37 @@ class AnomalyMetrics:
 
     def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float) -> None:
         self._metrics, self._sources, self._alpha = metrics, sources, alpha
+        self._shown: dict[str, str] = {}  # id of the calibration in use, by model
 
-    def start(self, calibrations: Mapping[str, Calibration]) -> None:
+    def start(self, calibrations: Mapping[str, Sequence[Calibration]]) -> None:
         """Show the series of every calibrated model from the start, at 0: a rate needs a first value to rise from.
 
-        calibrations: by the model's name. Warns of sources that have too few recordings for alpha. Raises CalibrationError if a
-        calibration has too few in all.
+        calibrations: the active ones, by the model's name. Warns of sources that have too few recordings for alpha. Raises
+        CalibrationError if a calibration has too few in all.
         """
-        for calibration in calibrations.values():
+        for calibration in chain.from_iterable(calibrations.values()):
             require_alpha(calibration, self._alpha)
             self._sources.add(calibration.source_names)
-        for name, calibration in calibrations.items():
-            self._warn_if_under_calibrated(name, calibration)
+        for name, active in calibrations.items():
+            for calibration in active:
+                self._warn_if_under_calibrated(name, calibration)
             self._metrics.alert_alpha.labels(name).set(self._alpha)
-            self._metrics.calibration_info.labels(name, calibration.id).set(1)
-            self._metrics.calibration_created.labels(name).set(calibration.created.timestamp())
+            if len(active) == 1:  # of several, the engine decides
+                self.judged_by(name, active[0])
             for source in self._sources.all():
                 self._metrics.scored.labels(name, source)
                 self._metrics.not_judged.labels(name, source)
                 self._metrics.anomalies.labels(name, source)
+
+    def judged_by(self, model: str, calibration: Calibration) -> None:
+        """Show which calibration the verdicts on a model come from."""
+        if self._shown.get(model) == calibration.id:
+            return
+        if model in self._shown:
+            self._metrics.calibration_info.remove(model, self._shown[model])
+        self._shown[model] = calibration.id
+        self._metrics.calibration_info.labels(model, calibration.id).set(1)
+        self._metrics.calibration_created.labels(model).set(calibration.created.timestamp())
 
     def count(self, model: str, source: str, verdict: Verdict) -> None:
         """Count one verdict on an item of `source`, as the client named it."""

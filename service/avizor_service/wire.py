@@ -44,8 +44,14 @@ def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span
     return [_span(span, format.sample_rate) if span and format else pb.Span() for span in spans]
 
 
-def model_message(model: ModelVersion, versions: Sequence[int], calibration: Calibration | None) -> pb.Model:
-    """Return what a client is told of a model. versions: all that the repository has, ascending."""
+def model_message(
+    model: ModelVersion, versions: Sequence[int], calibration: Calibration | None, active: Iterable[Calibration] = ()
+) -> pb.Model:
+    """Return what a client is told of a model.
+
+    versions: all that the repository has, ascending. calibration: that verdicts come from, if that is known. active: all that
+    may be used, depending on the engine.
+    """
     manifest = model.manifest
     message = pb.Model(
         name=model.name,
@@ -59,10 +65,8 @@ def model_message(model: ModelVersion, versions: Sequence[int], calibration: Cal
     )
     _set_input(message, manifest.input)
     if calibration:
-        message.calibration.id = calibration.id
-        message.calibration.created.FromDatetime(calibration.created)
-        for source in calibration.source_names:
-            message.calibration.recordings[source] = calibration.recordings(source)
+        message.calibration.CopyFrom(_calibration_message(calibration))
+    message.calibrations.extend(map(_calibration_message, active))
     return message
 
 
@@ -85,6 +89,17 @@ def verdict_message(verdict: Verdict, alpha: float, spans: Iterable[pb.Span], sc
     )
     for span, score, p_value in zip(spans, scores, p_values, strict=True):
         message.windows.append(pb.JudgedWindow(span=span, score=float(score), p_value=float(p_value)))
+    return message
+
+
+def _calibration_message(calibration: Calibration) -> pb.Calibration:
+    message = pb.Calibration(
+        id=calibration.id,
+        engine_class=calibration.engine_class,
+        precision=calibration.precision,
+        recordings={source: calibration.recordings(source) for source in calibration.source_names},
+    )
+    message.created.FromDatetime(calibration.created)
     return message
 
 

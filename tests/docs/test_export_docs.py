@@ -133,8 +133,8 @@ def test_each_command_of_the_page_runs_as_it_stands(folder: Path, monkeypatch: p
         "parts": 100, "fan": 16, "transfers": 10, "theirs": 20
     }  # fmt: skip
     assert "roc_auc" in evaluation["fan"]
-    calibrations = [versions[name].calibration() for name in ("fan", "transfers")]
-    assert [list(each.sources) for each in calibrations if each] == [["fan-0", "fan-1"], ["000", "001"]]
+    calibrations = [calibration for name in ("fan", "transfers") for calibration in versions[name].calibrations()]
+    assert [list(each.sources) for each in calibrations] == [["fan-0", "fan-1"], ["000", "001"]]
 
 
 def test_every_option_has_its_page() -> None:

@@ -96,8 +96,7 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     assert "34 normal recordings (fan 25, new 9)" in result.stdout
     assert "the false-alarm rate is promised from alpha 0.039 on for fan, and from 0.1 on for new" in result.stdout
     version = ModelRepository(tmp_path / "models").version("fan")
-    calibration = version.calibration()
-    assert calibration is not None
+    (calibration,) = version.calibrations()
     assert calibration.recordings("fan") == 25
     assert (version.folder / "calibrations" / f"{calibration.id}.json").exists()
     assert {len(windows) for windows in calibration.sources["fan"]} == {2}

@@ -62,7 +62,7 @@ from avizor_service import wire
 
 version = ModelRepository(Path("models")).version("films")
 assert isinstance(version.manifest.input, VideoInput)
-message = wire.model_message(version, [1], version.calibration())
+message = wire.model_message(version, [1], None)
 assert message.video == pb.VideoInput(frames=2, height=8, width=8), message
 item = decode_item(wire.content(pb.Item(video=Path("films/a/0.film").read_bytes())), version.manifest.input)
 assert item.rows.shape == (1, 2, 8, 8)

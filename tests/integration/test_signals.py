@@ -20,7 +20,7 @@ from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import SignalFrontEnd
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avizor_export.data.item_files import read_recordings
 from avizor_export.front_ends.build import front_end_of
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.strict_json import Strict

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.data.arrays import read_arrays
-from avizor_export.data.folder_notes import Notes
-from avizor_export.data.item_files import check_exists, plurals, read_recordings
 from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
-from avizor_export.data.table_data import is_table, read_table
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.arrays import read_arrays
+from avizor_inference.items.data.folder_notes import Notes
+from avizor_inference.items.data.item_files import check_exists, is_table, plurals, read_recordings
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import InputSpec, TableInput
 from avizor_inference.items.source_rule import SourceRule

@@ -8,6 +8,7 @@ import torch
 from avizor_export.front_ends.build import build_front_end
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import evenly_spaced
 from avizor_inference.items.input_spec import InputSpec
 
 BATCH_SIZES = (1, 2, 3, 8)
@@ -40,7 +41,7 @@ def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
     if spec.nan_is_missing:
         kinds["missing"] = np.full(shape, np.nan, tensor.dtype)
     if real is not None and len(real):
-        kinds["real"] = np.resize(real, shape).astype(tensor.dtype, copy=False)
+        kinds["real"] = np.resize(real[evenly_spaced(len(real), most)], shape).astype(tensor.dtype, copy=False)
     return kinds
 
 

@@ -28,12 +28,12 @@ TRAINING_PLOT = "card-training.png"
 
 def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
     """Write card.md and its plots into the version's folder. training: numbers by epoch; empty if they are not known."""
-    manifest, calibration = version.manifest, version.calibration()
+    manifest, calibrations = version.manifest, version.calibrations()
     parts = [*_facts(manifest), *_front_end(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
     if training:
         _plot_training(version.folder / TRAINING_PLOT, training)
         parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
-    if calibration:
+    for calibration in calibrations:
         _plot_calibration(version.folder / CALIBRATION_PLOT, calibration)
         parts += [*_calibration(calibration), f"![scores of normal recordings]({CALIBRATION_PLOT})", ""]
     parts += _layers(proto, manifest.provenance.parameters)
@@ -146,6 +146,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
     yield from ("## Calibration", "")
     sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
     yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
+    yield f"Their scores are those of {calibration.kind}."
     if short := sum(map(len, calibration.short.values())):
         yield f"{short} of them are shorter than the model's window, and are calibrated separately."
     yield ""

@@ -52,16 +52,20 @@ class PValue:
 
 
 class Judge:
-    """Computes p-values from one calibration. The scores are sorted once; each p-value is a binary search."""
+    """Computes p-values from one calibration. The scores are sorted once; each p-value is a binary search.
 
-    def __init__(self, calibration: Calibration) -> None:
+    tie: relative difference below which two scores count as equal. A larger one can only make p-values larger. It is for scores
+    of another engine than the calibration's (score_agreement.py).
+    """
+
+    def __init__(self, calibration: Calibration, tie: float = TIE) -> None:
         self._own: dict[tuple[str, bool], _Ranks] = {}
         self._pools: dict[bool, _Ranks] = {}
         for is_short in (False, True):
             scored = {source: [_Scored.of(item) for item in items] for source, items in calibration.of_kind(is_short).items()}
-            self._own |= {(source, is_short): _Ranks(items) for source, items in scored.items()}
+            self._own |= {(source, is_short): _Ranks(items, tie) for source, items in scored.items()}
             if scored:
-                self._pools[is_short] = _Ranks([item for items in scored.values() for item in items])
+                self._pools[is_short] = _Ranks([item for items in scored.values() for item in items], tie)
 
     def item_p_value(self, source: str, score: float, *, is_short: bool = False) -> PValue:
         """Return the p-value of an item of `source` with this score (ItemScore.value).
@@ -124,7 +128,8 @@ class _Scored:
 class _Ranks:
     """Holds the scores of calibration items and of their windows, sorted."""
 
-    def __init__(self, items: Sequence[_Scored]) -> None:
+    def __init__(self, items: Sequence[_Scored], tie: float) -> None:
+        self._tie = tie
         self.count = len(items)
         self.smallest_p_value = 1 / (self.count + 1)
         self._items = sorted(item.score for item in items)
@@ -136,17 +141,16 @@ class _Ranks:
         self._tail = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
 
     def item_p_value(self, score: float) -> float:
-        return (1 + self.count - bisect_left(self._items, _less_rounding(score))) / (self.count + 1)
+        return (1 + self.count - bisect_left(self._items, self._least_equal(score))) / (self.count + 1)
 
     def window_p_values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        places = np.searchsorted(self._windows, [_less_rounding(float(score)) for score in scores], side="left")
+        places = np.searchsorted(self._windows, [self._least_equal(float(score)) for score in scores], side="left")
         # at most 1, because rounding may make a sum of shares slightly larger than the count
         return np.minimum(1.0, (1.0 + self._tail[places]) / (self.count + 1))
 
-
-def _less_rounding(score: float) -> float:
-    """Return the smallest calibration score that counts as equal to this score. NaN counts as larger than all scores."""
-    return inf if isnan(score) else score * (1 - TIE)
+    def _least_equal(self, score: float) -> float:
+        """Return the smallest calibration score that counts as equal to this score. NaN counts as larger than all scores."""
+        return inf if isnan(score) else score * (1 - self._tie)
 
 
 def require_alpha(calibration: Calibration, alpha: float) -> None:

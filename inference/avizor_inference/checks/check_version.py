@@ -12,6 +12,7 @@ from avizor_inference.checks.tensorrt_rules import precision_problems, quantisat
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import AvizorError
 from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.repository.calibration_store import read_active
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
@@ -41,7 +42,11 @@ def check_version(version: ModelVersion) -> list[str]:
     try:
         version.verify()
         manifest, config, graph = version.manifest, version.config, read_graph(version.model_path)
-        version.calibration()
+        version.probe()
+        version.calibrations()
+        for history in read_active(version.folder).histories.values():
+            for identifier in history:  # --rollback goes back to earlier ones
+                version.calibration(identifier)
     except AvizorError as error:
         return [str(error)]
     where = f"{version.name}/{version.version}"

@@ -69,6 +69,7 @@ class Manifest(Strict):
     precision: Precision = Field(default="fp32", description="of the network; front end and error are always FP32")
     variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32")
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
+    probe_sha256: str | None = Field(default=None, description="of probe.npz; absent without probe items")
     provenance: Provenance
 
     @model_validator(mode="after")

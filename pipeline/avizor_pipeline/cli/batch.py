@@ -25,7 +25,7 @@ from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner, available_cores
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output_folder import Finished, examine
+from avizor_pipeline.sinks.output_folder import Finished, begun_settings, examine
 from avizor_pipeline.sinks.part_files import SourceCount
 
 _path = click.Path(path_type=Path)
@@ -120,7 +120,7 @@ def batch(
 
 
 def _dry_run(request: JobRequest, out: Path) -> None:
-    settings, _ = _prepare(request)
+    settings, _ = _prepare(request, out)
     plan = plan_job(settings)
     models = check_models(settings)
     _print_header(plan, settings)
@@ -134,7 +134,7 @@ def _dry_run(request: JobRequest, out: Path) -> None:
 
 def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
-    settings, models = _prepare(request)
+    settings, models = _prepare(request, out)
     plan = plan_job(settings)
     _print_header(plan, settings)
     metrics.set_planned(plan.files)
@@ -156,8 +156,8 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
-def _prepare(request: JobRequest) -> tuple[JobSettings, Sequence[JobModel]]:
-    settings = request.to_settings()
+def _prepare(request: JobRequest, out: Path) -> tuple[JobSettings, Sequence[JobModel]]:
+    settings = request.to_settings(begun_settings(out))
     return settings, open_models(settings)
 
 

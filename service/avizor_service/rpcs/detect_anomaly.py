@@ -9,7 +9,6 @@ from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import CalibrationError, InvalidInput
 from avizor_service import wire
 from avizor_service.calls import Call
-from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
 from avizor_service.status import item_status
@@ -20,10 +19,12 @@ _OUTPUT = "score"
 async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, call: Call) -> pb.DetectAnomalyResponse:
     """Return a verdict on each item, and count it. An item that cannot be served or judged has an error instead."""
     model = await gateway.open_model(call, request, "reconstruct")
-    alpha = _alpha(gateway, request, model)
-    judge = await gateway.threads.wait_for(lambda: model.judge)
+    alpha = _alpha(gateway, request)
+    calibration, judge = await gateway.threads.wait_for(model.judging)
+    require_alpha(calibration, alpha)
+    gateway.anomaly_metrics.judged_by(call.model, calibration)
     answer = pb.DetectAnomalyResponse(
-        model=call.model, version=model.version.version, alpha=alpha, calibration_id=model.require_calibration().id
+        model=call.model, version=model.version.version, alpha=alpha, calibration_id=calibration.id
     )
     results = await gateway.inference.run(model, request.items, [_OUTPUT], call.time_remaining_s)
     for number, (item, result) in enumerate(zip(request.items, results, strict=True)):
@@ -43,10 +44,9 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
     return answer
 
 
-def _alpha(gateway: Gateway, request: pb.DetectAnomalyRequest, model: OpenVersion) -> float:
-    """Return the alpha of a request. Raises CalibrationError if the model's calibration cannot support it."""
+def _alpha(gateway: Gateway, request: pb.DetectAnomalyRequest) -> float:
+    """Return the alpha of a request. Raises InvalidInput if it is not a share."""
     alpha = request.alpha or gateway.settings.alpha
     if not 0 < alpha < 1:
         raise InvalidInput(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms", field="alpha")
-    require_alpha(model.require_calibration(), alpha)
     return alpha

@@ -13,9 +13,9 @@ from integration.jobs import AVIZOR, batch, query
 from support.networks import PaddedAutoencoder
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
-from avizor_export.data.item_files import read_recordings
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.source_rule import SourceRule
 
 

@@ -23,7 +23,6 @@ import torch
 from onnx import helper
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import sample_items
 from avizor_export.description.table import layer_table
 from avizor_export.description.targets import layers_of_file
 from avizor_export.networks.onnx_adoption import adopt, outputs_of, own_input
@@ -34,6 +33,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.references import reference_run
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import AvizorError
+from avizor_inference.items.data.item_files import sample_items
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.onnx_graph import read_graph
 

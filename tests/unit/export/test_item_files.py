@@ -16,8 +16,8 @@ from PIL import Image
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import DatasetError, ExportError
+from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.images import decode_image
 from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.items.source_rule import SourceRule
@@ -37,7 +37,7 @@ def sources(folder: Path) -> list[str]:
 
 def test_a_source_pattern_that_matches_nothing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pictures(tmp_path / "cal" / "line1", 3)
-    with pytest.raises(ExportError, match=r"--source-pattern 'xx.*' matches none of the paths of its 3 files"):
+    with pytest.raises(DatasetError, match=r"--source-pattern 'xx.*' matches none of the paths of its 3 files"):
         list(read_recordings(tmp_path / "cal", PIXELS, SourceRule("xx(.)")))
     pictures(tmp_path / "cal" / "other", 2)
     sources = [recording.source for recording in read_recordings(tmp_path / "cal", PIXELS, SourceRule("line(.)"))]
@@ -76,7 +76,7 @@ def test_hidden_folders_are_no_classes_and_what_lies_beside_the_classes_is_told(
 def test_a_pipe_in_a_calibration_folder_is_named_and_not_waited_for(tmp_path: Path) -> None:
     pictures(tmp_path / "cal", 1)
     os.mkfifo(tmp_path / "cal" / "pipe.png")
-    with pytest.raises(ExportError, match=r"pipe\.png: not a file but a pipe"):
+    with pytest.raises(DatasetError, match=r"pipe\.png: not a file but a pipe"):
         sources(tmp_path / "cal")
 
 

@@ -194,8 +194,13 @@ def test_a_newest_version_that_the_policy_leaves_out_is_noted_and_not_wrong(copy
     assert "digits: ok\n  note: digits: config.pbtxt: version_policy does not serve version 1" in result.output
 
 
+def calibration_file(copy: Path) -> Path:
+    (identifier,) = ModelRepository(copy).version("normal").calibration_ids()
+    return copy / "normal" / "1" / "calibrations" / f"{identifier}.json"
+
+
 def test_a_calibration_of_another_model_is_refused(copy: Path) -> None:
-    edit(copy / "normal" / "1" / "calibration.json", lambda s: s.replace('"model_sha256": "', '"model_sha256": "f'))
+    edit(calibration_file(copy), lambda s: s.replace('"model_sha256": "', '"model_sha256": "f'))
     assert "made with another model.onnx" in check_model(ModelRepository(copy), "normal")[0]
 
 

@@ -11,11 +11,10 @@ from support.signals import SIGNAL
 from support.sounds import SOUND, tone, write_wav
 
 from avizor_inference.errors import JobError
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.models import ModelVersion
 from avizor_pipeline.job_context import open_context
 from avizor_pipeline.models import content_for
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.settings import ChosenModel
 
 
 def test_each_model_has_a_batcher_and_each_calibrated_one_a_judge(models: Path, tmp_path: Path) -> None:
@@ -46,9 +45,7 @@ def test_a_model_that_takes_no_recordings_is_refused(models: Path) -> None:
 
 def test_a_job_reads_one_kind_of_files() -> None:
     inputs = {"sound": SOUND, "pumps": SIGNAL}
-    models = {name: SimpleNamespace(manifest=SimpleNamespace(input=spec)) for name, spec in inputs.items()}
-    repository = cast(ModelRepository, SimpleNamespace(version=lambda name, number: models[name]))
-    chosen = [ChosenModel(name=name, version=1, sha256="") for name in models]
-    assert [content_for(repository, [each]) for each in chosen] == ["audio", "signal"]
+    versions = [cast(ModelVersion, SimpleNamespace(name=name, manifest=SimpleNamespace(input=spec))) for name, spec in inputs.items()]
+    assert [content_for([each]) for each in versions] == ["audio", "signal"]
     with pytest.raises(JobError, match="one kind of files, and 'sound' takes audio and 'pumps' takes signal; run a job"):
-        content_for(repository, chosen)
+        content_for(versions)

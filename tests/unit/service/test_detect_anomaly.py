@@ -44,8 +44,7 @@ def test_a_recording_of_the_calibration_is_judged_by_its_source_and_counted(
     gateway: Gateway, metrics: Metrics, models: Path
 ) -> None:
     answer = ask(gateway, sound(3 * 0.512, source="a", seed=7))
-    calibration = ModelRepository(models).version("normal").calibration()
-    assert calibration is not None
+    (calibration,) = ModelRepository(models).version("normal").calibrations()
     assert (answer.model, answer.version, answer.alpha, answer.calibration_id) == ("normal", 1, 0.05, calibration.id)
     (item,) = answer.items
     assert (item.judged_by, len(item.windows)) == ("a", 3)

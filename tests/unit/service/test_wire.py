@@ -73,8 +73,7 @@ def test_spans_are_in_samples_and_seconds_and_zero_for_what_is_not_a_recording()
 
 def test_a_model_message_says_what_the_manifest_and_the_calibration_say(models: Path) -> None:
     version = ModelRepository(models).version("normal")
-    calibration = version.calibration()
-    assert calibration is not None
+    (calibration,) = version.calibrations()
     message = wire.model_message(version, [1, 4], calibration)
     assert (message.name, message.version, list(message.versions), message.task) == ("normal", 1, [1, 4], pb.TASK_RECONSTRUCT)
     assert (message.sha256, message.max_batch_size) == (version.manifest.model_sha256, 16)

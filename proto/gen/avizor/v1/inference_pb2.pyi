@@ -38,7 +38,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "signal", "outputs", "labels", "max_batch_size", "sha256", "calibration")
+    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "signal", "outputs", "labels", "max_batch_size", "sha256", "calibration", "calibrations")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class Model(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     versions: _containers.RepeatedScalarFieldContainer[int]
@@ -67,7 +68,8 @@ class Model(_message.Message):
     max_batch_size: int
     sha256: str
     calibration: Calibration
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., signal: _Optional[_Union[SignalInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    calibrations: _containers.RepeatedCompositeFieldContainer[Calibration]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., signal: _Optional[_Union[SignalInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., calibrations: _Optional[_Iterable[_Union[Calibration, _Mapping]]] = ...) -> None: ...
 
 class ImageInput(_message.Message):
     __slots__ = ("height", "width", "channels", "resize", "fit", "filter", "antialias", "pad")
@@ -146,7 +148,7 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., meaning: _Optional[str] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("id", "created", "recordings")
+    __slots__ = ("id", "created", "recordings", "engine_class", "precision")
     class RecordingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -157,10 +159,14 @@ class Calibration(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     RECORDINGS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     id: str
     created: _timestamp_pb2.Timestamp
     recordings: _containers.ScalarMap[str, int]
-    def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    engine_class: str
+    precision: str
+    def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ..., engine_class: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("source", "image", "audio", "tensor", "row", "signal")
