@@ -68,7 +68,7 @@ def test_the_modality_tells_the_kind_of_input(fields: dict[str, Any], kind: type
 
 def test_an_error_is_told_of_the_kind_that_was_meant() -> None:
     for fields, says in (
-        ({"modality": "video"}, "modality: 'video' is none of 'image', 'audio', 'table', 'tensor'"),
+        ({"modality": "video"}, "modality: 'video' is none of 'image', 'audio', 'signal', 'table', 'tensor'"),
         ({"modality": "tensor"}, "tensor.item_shape: is missing"),
         ({"modality": "table", "front_end": {"columns": [{"kind": "text"}]}},
          "table.front_end.columns.0.kind: 'text' is none of 'number', 'category'"),

@@ -254,3 +254,22 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     except MediaError:
         return
     assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("columns=ax", "columns names 1 channels, and channels is 2"),
+        ("columns=ax/ax", "columns names 'ax' twice"),
+        ("delimiter=1", "delimiter '1' cannot separate numbers"),
+        ("mean=1/2/3", "mean has 3 values; give 1, or one for each of the 2 channels"),
+        ("std=0", r"std\.0\s+Input should be greater than 0"),
+        ("sample_rate=0", r"sample_rate\s+Input should be greater than 0"),
+        ("hop_samples=101", "hop_samples 101 is over window_samples 100: samples would be skipped"),
+    ],
+)
+def test_a_description_that_is_not_valid_is_refused(changes: str, says: str) -> None:
+    fields = SignalInput.fields_of("channels=2,window_samples=100,hop_samples=100,columns=0/1")
+    assert SignalInput.model_validate(fields).columns == ("0", "1")  # names, not numbers
+    with pytest.raises(ValueError, match=says):
+        SignalInput.model_validate({**fields, **SignalInput.fields_of(changes)})
