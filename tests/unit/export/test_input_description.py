@@ -36,7 +36,7 @@ def test_a_description_is_read_from_text_and_from_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video:fps=3", "'video' is not a modality; begin with image:, audio:, table: or tensor:"),
+        ("video:fps=3", "'video' is not a modality; begin with image:, audio:, signal:, table: or tensor:"),
         ("image:height=8,width=8,channels=1,height=16", "'height' is given twice"),
         (
             "audio:sample_rate=8000,window_samples=800,hop_samples=80,n_fft=256,hop_length=80,n_mels=9,f_max=5000",
@@ -75,7 +75,7 @@ def test_wrong_input_descriptions_name_the_field(text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"modality": "video"}', "modality: 'video' is none of 'image', 'audio', 'table', 'tensor'$"),
+        ('{"modality": "video"}', "modality: 'video' is none of 'image', 'audio', 'signal', 'table', 'tensor'$"),
         ("{}", "modality: is missing$"),
         (
             '{"modality": "image", "height": 8, "width": 8, "channel": 1}',

@@ -22,7 +22,7 @@ from avizor_inference.items.audio import Level
 from avizor_inference.items.decode import decode_item
 from avizor_inference.items.input_spec import SignalInput
 from avizor_inference.items.kinds.signal import SignalFile
-from avizor_inference.items.signals import layout, mat_files
+from avizor_inference.items.signals import layout
 
 ONE = SignalInput(channels=1, window_samples=100, hop_samples=100)
 TWO = SignalInput(channels=2, window_samples=100, hop_samples=100)
@@ -157,10 +157,27 @@ def test_arrays_are_chosen_by_key_or_by_the_names_of_the_channels(tmp_path: Path
     assert "different lengths: 'FE_time' 200, 'DE_time' 199 steps" in str(refused(tmp_path / "b.mat", by_name))
 
 
-@pytest.mark.parametrize("version", ["4", "5"])
-def test_matlab_files_of_the_older_versions(tmp_path: Path, version: Any) -> None:
-    scipy.io.savemat(tmp_path / "a.mat", {"x": np.arange(200.0), "name": "pump"}, format=version)
-    np.testing.assert_array_equal(decoded(tmp_path / "a.mat").ravel(), np.arange(200))
+@pytest.mark.parametrize(("version", "is_compressed"), [("4", False), ("5", False), ("5", True)])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "i2", "u1", "bool"])
+def test_matlab_files_are_read_as_scipy_wrote_them(tmp_path: Path, version: Any, is_compressed: bool, dtype: str) -> None:
+    signal = np.random.default_rng(0).integers(0, 100, (200, 2)).astype(dtype)
+    others = {"name": "pump", "rpm": 1796.0, "z": 1j * np.ones(5)} | ({"parts": {"a": 1}} if version == "5" else {})
+    scipy.io.savemat(tmp_path / "a.mat", {**others, "x": signal}, format=version, do_compression=is_compressed)
+    rows = decoded(tmp_path / "a.mat", TWO.model_copy(update={"key": "x"}))
+    np.testing.assert_array_equal(np.concatenate(rows, axis=1), signal.T)
+    assert "'z' holds complex numbers" in str(refused(tmp_path / "a.mat", ONE.model_copy(update={"key": "z"})))
+    data = (tmp_path / "a.mat").read_bytes()
+    assert "cut off" in str(refused(data[:-20], TWO.model_copy(update={"key": "x"})))
+
+
+def test_matlab_files_of_the_other_byte_order() -> None:
+    name, values = b"x\0", np.arange(200, dtype=">f8")
+    of_version_4 = np.array([1000, 200, 1, 0, len(name)], ">i4").tobytes() + name + values.tobytes()
+    parts = [(6, np.array([6, 0], ">u4").tobytes()), (5, np.array([200, 1], ">i4").tobytes()), (1, b"signal".ljust(8, b"\0"))]
+    element = b"".join(np.array([kind, len(data)], ">u4").tobytes() + data for kind, data in [*parts, (9, values.tobytes())])
+    of_version_5 = b"MATLAB 5.0".ljust(124) + b"\1\0MI" + np.array([14, len(element)], ">u4").tobytes() + element
+    for data in (of_version_4, of_version_5):
+        np.testing.assert_array_equal(decoded(data).ravel(), values)
 
 
 def test_hdf5_is_refused_with_what_to_do() -> None:
@@ -168,17 +185,19 @@ def test_hdf5_is_refused_with_what_to_do() -> None:
         assert "save(..., '-v7')" in str(refused(start + bytes(500)))
 
 
-def test_archives_that_unpack_to_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_that_unpack_to_too_much_are_refused() -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**26,)})
         member.write(header.getvalue())
     assert "at most 33,554,432 are unpacked" in str(refused(packed.getvalue()))
-    monkeypatch.setattr(mat_files, "MOST_UNPACKED", 2**16)
-    bomb = zlib.compress(bytes(2**21))
-    element = (15).to_bytes(4, "little") + len(bomb).to_bytes(4, "little") + bomb
-    assert "unpacks to over" in str(refused(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + element))
+    # Ten numbers by its header, with two gigabytes after them.
+    parts = [(14, b""), (6, np.array([6, 0], "<u4").tobytes()), (5, np.array([10, 1], "<i4").tobytes()), (1, bytes(8))]
+    text = b"".join(np.array([kind, len(data)], "<u4").tobytes() + data for kind, data in parts)
+    bomb = zlib.compress(text + np.array([9, 2**31], "<u4").tobytes() + bytes(2**20))
+    element = np.array([15, len(bomb)], "<u4").tobytes() + bomb
+    assert "damaged" in str(refused(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + element))
 
 
 def csv(text: str, spec: SignalInput = TWO) -> np.ndarray[Any, Any]:
@@ -254,3 +273,22 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     except MediaError:
         return
     assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("columns=ax", "columns names 1 channels, and channels is 2"),
+        ("columns=ax/ax", "columns names 'ax' twice"),
+        ("delimiter=1", "delimiter '1' cannot separate numbers"),
+        ("mean=1/2/3", "mean has 3 values; give 1, or one for each of the 2 channels"),
+        ("std=0", r"std\.0\s+Input should be greater than 0"),
+        ("sample_rate=0", r"sample_rate\s+Input should be greater than 0"),
+        ("hop_samples=101", "hop_samples 101 is over window_samples 100: samples would be skipped"),
+    ],
+)
+def test_a_description_that_is_not_valid_is_refused(changes: str, says: str) -> None:
+    fields = SignalInput.fields_of("channels=2,window_samples=100,hop_samples=100,columns=0/1")
+    assert SignalInput.model_validate(fields).columns == ("0", "1")  # names, not numbers
+    with pytest.raises(ValueError, match=says):
+        SignalInput.model_validate({**fields, **SignalInput.fields_of(changes)})

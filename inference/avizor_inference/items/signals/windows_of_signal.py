@@ -15,6 +15,7 @@ from avizor_inference.items.file_access import state_of
 from avizor_inference.items.signals import mat_files, npy_files, npz_files, wav_files
 from avizor_inference.items.signals.csv_files import read_csv
 from avizor_inference.items.signals.layout import Block, Layout, Reader
+from avizor_inference.items.signals.mat4_files import read_mat4
 from avizor_inference.items.windows import Window, Windower, WindowFormat
 
 _READERS: dict[bytes, Reader] = {
@@ -57,7 +58,7 @@ def _reader(file: BinaryIO) -> Reader:
         return reader
     # MATLAB's version 4 begins with a small number of four bytes. Text has zeros only in UTF-16, after the mark of its order.
     is_number = b"\0" in start[:4] and start[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return mat_files.read_mat if is_number else read_csv
+    return read_mat4 if is_number else read_csv
 
 
 def _checked(block: Block, before: int) -> Samples:
