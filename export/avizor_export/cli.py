@@ -25,6 +25,7 @@ from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_export.precision.int8 import MOST_ITEMS
+from avizor_export.progress import show_stages
 from avizor_export.report import (
     describe_export,
     note_missing_real_items,
@@ -35,6 +36,7 @@ from avizor_export.report import (
     warn_of_shared_data,
 )
 from avizor_export.request import ExportRequest, check_labels
+from avizor_export.stages import stage
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
@@ -135,6 +137,7 @@ Examples:
     "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
 )
 @serving_options
+@show_stages()
 def export(**options: Any) -> None:
     """Export NETWORK to a Triton model repository.
 
@@ -152,7 +155,8 @@ def export(**options: Any) -> None:
         check_in_sandbox(Path(arguments.network))
         spec = spec or own_input(Path(arguments.network))
     else:
-        loaded = arguments.open_network(spec, labels)
+        with stage("open the network"):
+            loaded = arguments.open_network(spec, labels)
         spec, labels = loaded.input, loaded.labels
     warn_of_front_end(spec)
     request = arguments.to_request(spec, labels, loaded)

@@ -39,6 +39,7 @@ from avizor_export.publication.files import (
 from avizor_export.publication.model_card import write_card
 from avizor_export.publication.publish import Staging, publish, staging
 from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
+from avizor_export.stages import stage
 from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.arrays import Array, Items
@@ -86,7 +87,8 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     """
     resolved = resolve(request, models)
     check_in_sandbox(path)
-    spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
+    with stage("adopt the graph"):
+        spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(resolved, outputs)
@@ -143,10 +145,15 @@ def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
     """
     held_out, task = request.held_out, request.task
     if request.precision != "fp32":
-        graph = _convert(graph, request)
+        with stage(f"convert to {request.precision} and measure"):
+            graph = _convert(graph, request)
     if held_out is None:
         return graph
-    metric = graph.variant.after if graph.variant else measure_quality(onnxruntime_run(graph.proto), task, held_out)
+    if graph.variant:
+        metric = graph.variant.after
+    else:
+        with stage("measure on held-out items"):
+            metric = measure_quality(onnxruntime_run(graph.proto), task, held_out)
     measured = {METRIC_OF[task]: metric, "held_out_items": len(held_out.items)}
     return replace(graph, evaluation={**graph.evaluation, **measured})
 
@@ -175,7 +182,9 @@ def _prove(
     def compare(run: Run) -> ParityReport:
         return compare_runs(reference.run, run, request.input, request.real_items, reference.name, reference.perturbed)
 
-    report = compare(onnxruntime_run(proto))
+    with stage("open it in ONNX Runtime"):
+        run = onnxruntime_run(proto)
+    report = compare(run)
     _warn_of_weak_proof(report)
     if request.verify_with is None:
         return report
@@ -211,24 +220,27 @@ def _run_through_server(
 
 
 def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> ModelVersion:
-    with staging(models, request.name) as stage:
-        onnx.save(graph.proto, stage.version_folder / MODEL_FILE)
-        manifest = manifest_of(request, stage, graph)
-        notes = write_files(stage, manifest, request, models)
-        refuse_other_tensors(models, manifest)
+    with staging(models, request.name) as staged:
+        with stage("write the version"):
+            onnx.save(graph.proto, staged.version_folder / MODEL_FILE)
+            manifest = manifest_of(request, staged, graph)
+            notes = write_files(staged, manifest, request, models)
+            refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
-            calibrate_version(stage, request.normal, request.precision)
-        _check_staged(stage, request.name, models)
-        write_card(ModelVersion(request.name, manifest.version, stage.version_folder), graph.fp32, request.training)
-        folder = publish(stage, models)
+            with stage("calibrate"):
+                calibrate_version(staged, request.normal, request.precision)
+        with stage("check and publish the version"):
+            _check_staged(staged, request.name, models)
+            write_card(ModelVersion(request.name, manifest.version, staged.version_folder), graph.fp32, request.training)
+            folder = publish(staged, models)
     for note in notes:
         _log.warning("%s", note)
     return ModelVersion(request.name, manifest.version, folder)
 
 
-def _check_staged(stage: Staging, name: str, models: Path) -> None:
+def _check_staged(staged: Staging, name: str, models: Path) -> None:
     """Raise ExportError if the staged version does not pass `avizor models check`."""
-    problems = check_model(ModelRepository(stage.root), name)
+    problems = check_model(ModelRepository(staged.root), name)
     if not problems:
         return
     path = models / name / OVERRIDES_FILE

@@ -13,6 +13,7 @@ from avizor_export.data.folder_notes import Notes
 from avizor_export.data.item_files import check_exists, plurals, read_recordings
 from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
 from avizor_export.data.table_data import is_table, read_table
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.file_access import name_of
@@ -22,6 +23,7 @@ from avizor_inference.items.source_rule import SourceRule
 LABEL_COLUMN = "label"
 
 
+@stage("read held-out items")
 def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:
     """Read every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from avizor_export.data.arrays import open_array
 from avizor_export.data.folder_notes import Notes
 from avizor_export.data.table_data import is_table, read_table
+from avizor_export.stages import stage
 from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError, MediaError
@@ -49,6 +50,7 @@ def read_recordings(
         )
 
 
+@stage("read real items")
 def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
     """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises ExportError."""
     check_exists(path)
