@@ -54,9 +54,6 @@ from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
 
-# With more parameters, the reference evaluator is so slow that the user is told.
-_MANY_PARAMETERS = 1_000_000
-
 
 def export_model(
     network: nn.Module, request: ExportRequest, models: Path, simplify: Simplifier | None = optimise
@@ -92,12 +89,9 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(resolved, outputs)
-    parameters = parameters_of(proto)
-    if parameters > _MANY_PARAMETERS:
-        _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
     reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
     report = _prove(resolved, proto, outputs, reference)
-    provenance = provenance_of(resolved, path.name, parameters)
+    provenance = provenance_of(resolved, path.name, parameters_of(proto))
     graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False)
     return _publish(_measure(graph, resolved), resolved, models)
 
