@@ -89,11 +89,15 @@ def measure(arguments: Sequence[str]) -> None:
 
 def measured(network: Sequence[str], folder: Path, number: int) -> dict[str, float]:
     """Return the CPU seconds of each stage of an export in a separate process, and their total."""
-    arguments = [*network, "--name", f"r{number}", "--task", "classify", "--input", INPUT, "--labels", "labels.txt"]
+    models = f"models-{number}-{list(NETWORKS.values()).index(list(network))}"
+    arguments = [*network, "--name", "resnet50", "--models", models, "--task", "classify", "--input", INPUT]
+    arguments += ["--labels", "labels.txt"]
     # As the command sets it before it imports torch.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", *arguments]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    result = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"an export failed: {result.stderr}")
     times: dict[str, float] = json.loads((folder / "times.json").read_text())
     return times
 

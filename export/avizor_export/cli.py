@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.graph.optional_outputs import OPTIONAL
+from avizor_export.networks.factory_arguments import parse_settings
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
@@ -45,21 +45,6 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
-
-
-def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
-    """Parse the values of --set, KEY=JSON; a value that is not JSON is text."""
-    settings: dict[str, JsonValue] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r} is not KEY=JSON; write {text}=VALUE")
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
-    return settings
-
 
 _path = click.Path(path_type=Path)
 
@@ -107,7 +92,7 @@ Examples:
     "settings",
     multiple=True,
     metavar="KEY=JSON",
-    callback=_parse_settings,
+    callback=parse_settings,
     help="Argument of the factory or architecture.",
 )
 @click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
