@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,12 +15,14 @@ from avizor_export.data.held_out import read_held_out
 from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.graph.optional_outputs import OPTIONAL
+from avizor_export.networks.factory_arguments import parse_settings
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_export.precision.int8 import MOST_ITEMS
+from avizor_export.progress import show_stages
 from avizor_export.report import (
     describe_export,
     note_missing_real_items,
@@ -33,6 +34,7 @@ from avizor_export.report import (
     warn_of_shared_data,
 )
 from avizor_export.request import ExportRequest, check_labels
+from avizor_export.stages import stage
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
@@ -43,21 +45,6 @@ from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Precision, Task
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
-
-
-def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
-    """Parse the values of --set, KEY=JSON; a value that is not JSON is text."""
-    settings: dict[str, JsonValue] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r} is not KEY=JSON; write {text}=VALUE")
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
-    return settings
-
 
 _path = click.Path(path_type=Path)
 
@@ -105,7 +92,7 @@ Examples:
     "settings",
     multiple=True,
     metavar="KEY=JSON",
-    callback=_parse_settings,
+    callback=parse_settings,
     help="Argument of the factory or architecture.",
 )
 @click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
@@ -135,6 +122,7 @@ Examples:
     "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
 )
 @serving_options
+@show_stages()
 def export(**options: Any) -> None:
     """Export NETWORK to a Triton model repository.
 
@@ -152,7 +140,8 @@ def export(**options: Any) -> None:
         check_in_sandbox(Path(arguments.network))
         spec = spec or own_input(Path(arguments.network))
     else:
-        loaded = arguments.open_network(spec, labels)
+        with stage("open the network"):
+            loaded = arguments.open_network(spec, labels)
         spec, labels = loaded.input, loaded.labels
         if arguments.input is None:
             note_own_input(spec)
@@ -306,7 +295,10 @@ class ExportArguments:
         """Return real items for parity, probe items, and the ranges of int8: those of --items, or else of --calibrate."""
         path = self.items or self.calibrate
         count = MOST_ITEMS if self.precision == "int8" else PROBE_ITEMS
-        return sample_items(path, spec, count) if path else None
+        if path is None:
+            return None
+        with stage("read real items"):
+            return sample_items(path, spec, count)
 
 
 def _refuse(value: object, option: str, reason: str) -> None:

@@ -40,6 +40,7 @@ from avizor_export.publication.model_card import write_card
 from avizor_export.publication.probe_outputs import probe_of
 from avizor_export.publication.publish import Staging, publish, staging
 from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
+from avizor_export.stages import stage
 from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
 from avizor_inference.arrays import Array, Items
@@ -54,9 +55,6 @@ from avizor_inference.repository.reports import ParityReport, ServerParity, Serv
 from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
-
-# With more parameters, the reference evaluator is so slow that the user is told.
-_MANY_PARAMETERS = 1_000_000
 
 
 def export_model(
@@ -88,16 +86,14 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     """
     resolved = resolve(request, models)
     check_in_sandbox(path)
-    spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
+    with stage("adopt the graph"):
+        spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(resolved, outputs)
-    parameters = parameters_of(proto)
-    if parameters > _MANY_PARAMETERS:
-        _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
     reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
     report = _prove(resolved, proto, outputs, reference)
-    provenance = provenance_of(resolved, path.name, parameters)
+    provenance = provenance_of(resolved, path.name, parameters_of(proto))
     graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False)
     return _publish(_measure(graph, resolved), resolved, models)
 
@@ -145,10 +141,15 @@ def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
     """
     held_out, task = request.held_out, request.task
     if request.precision != "fp32":
-        graph = _convert(graph, request)
+        with stage(f"convert to {request.precision} and measure"):
+            graph = _convert(graph, request)
     if held_out is None:
         return graph
-    metric = graph.variant.after if graph.variant else measure_quality(onnxruntime_run(graph.proto), task, held_out)
+    if graph.variant:
+        metric = graph.variant.after
+    else:
+        with stage("measure on held-out items"):
+            metric = measure_quality(onnxruntime_run(graph.proto), task, held_out)
     measured = {METRIC_OF[task]: metric, "held_out_items": len(held_out.items)}
     return replace(graph, evaluation={**graph.evaluation, **measured})
 
@@ -177,7 +178,9 @@ def _prove(
     def compare(run: Run) -> ParityReport:
         return compare_runs(reference.run, run, request.input, request.real_items, reference.name, reference.perturbed)
 
-    report = compare(onnxruntime_run(proto))
+    with stage("open it in ONNX Runtime"):
+        run = onnxruntime_run(proto)
+    report = compare(run)
     _warn_of_weak_proof(report)
     if request.verify_with is None:
         return report
@@ -213,25 +216,28 @@ def _run_through_server(
 
 
 def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> ModelVersion:
-    with staging(models, request.name) as stage:
-        onnx.save(graph.proto, stage.version_folder / MODEL_FILE)
-        probe = probe_of(graph.proto, request)
-        manifest = manifest_of(request, stage, graph, probe.write(stage.version_folder / PROBE_FILE) if probe else None)
-        notes = write_files(stage, manifest, request, models)
-        refuse_other_tensors(models, manifest)
+    with staging(models, request.name) as staged:
+        with stage("write the version"):
+            onnx.save(graph.proto, staged.version_folder / MODEL_FILE)
+            probe = probe_of(graph.proto, request)
+            manifest = manifest_of(request, staged, graph, probe.write(staged.version_folder / PROBE_FILE) if probe else None)
+            notes = write_files(staged, manifest, request, models)
+            refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
-            calibrate_version(stage, request.normal)
-        _check_staged(stage, request.name, models)
-        write_card(ModelVersion(request.name, manifest.version, stage.version_folder), graph.fp32, request.training)
-        folder = publish(stage, models)
+            with stage("calibrate"):
+                calibrate_version(staged, request.normal)
+        with stage("check and publish the version"):
+            _check_staged(staged, request.name, models)
+            write_card(ModelVersion(request.name, manifest.version, staged.version_folder), graph.fp32, request.training)
+            folder = publish(staged, models)
     for note in notes:
         _log.warning("%s", note)
     return ModelVersion(request.name, manifest.version, folder)
 
 
-def _check_staged(stage: Staging, name: str, models: Path) -> None:
+def _check_staged(staged: Staging, name: str, models: Path) -> None:
     """Raise ExportError if the staged version does not pass `avizor models check`."""
-    problems = check_model(ModelRepository(stage.root), name)
+    problems = check_model(ModelRepository(staged.root), name)
     if not problems:
         return
     path = models / name / OVERRIDES_FILE

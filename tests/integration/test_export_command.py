@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,7 +165,9 @@ def test_warnings_of_every_part_come_as_the_commands_own_lines(tmp_path: Path) -
         "export", "torch.nn:Identity", "--name", "m", "--task", "reconstruct", "--input", "input.json", "--items", "rows.csv",
         "--verify-with", "nowhere", cwd=tmp_path,
     )  # fmt: skip
-    warning, error = result.stderr.splitlines()
+    opened, warning, read, error = result.stderr.splitlines()
+    assert re.fullmatch(r"open the network \.\.\. \d+\.\d s", opened)
+    assert re.fullmatch(r"read real items \.\.\. \d+\.\d s", read)
     assert warning == (
         "Warning: rows.csv: column 'country': 50.0% of the rows are of no category that the model has ('XX'), and 0.0% are "
         "missing."

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avizor_export.front_ends.build import front_end_of
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.data.item_files import read_recordings
@@ -23,6 +24,7 @@ _CONSTANTS = ("mean", "std")
 _BATCH_VALUES = 2**21
 
 
+@stage("fit mean and std")
 def fit_on(path: Path, spec: InputSpec) -> InputSpec:
     """Return the same description, with the constants that it leaves out taken from the training data at `path`.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.data.arrays import read_arrays
@@ -22,6 +23,7 @@ from avizor_inference.items.source_rule import SourceRule
 LABEL_COLUMN = "label"
 
 
+@stage("read held-out items")
 def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:
     """Read every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 

@@ -16,6 +16,7 @@ from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.intermediate_outputs import Taps, is_view_of, names_with_a_row_per_item
 from avizor_export.graph.last_layers import last_linear_and_map
 from avizor_export.graph.logits import LOGITS, are_probabilities, softmax_error
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec
@@ -210,6 +211,7 @@ def enlargement(features: Sequence[int], reconstruction: Sequence[int]) -> int:
     )
 
 
+@stage("find the network's outputs")
 def wrap(network: nn.Module, spec: InputSpec, task: Task, example: Tensor, leave_out: Collection[str] = ()) -> WrappedNetwork:
     """Wrap a trained network and put it into eval mode.
 

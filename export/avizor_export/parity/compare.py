@@ -29,6 +29,7 @@ from avizor_export.parity.tolerances import (
     same_class,
     worse,
 )
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.errors import EngineError, ExportError, ItemsInfluenceError, ParityError
@@ -77,8 +78,10 @@ def compare_runs(
     """
     total, samples, expected = _Comparison(), [], {}
     for kind, items in items_by_kind(spec, real).items():
-        comparison = _compare_kind(reference, graph, items, kind)
-        if kind == _CONSTANT and perturbed and _is_rounding(comparison, reference, spec, items, perturbed):
+        with stage(f"compare with {compared_with}: {kind}"):
+            comparison = _compare_kind(reference, graph, items, kind)
+            is_rounding = kind == _CONSTANT and perturbed and _is_rounding(comparison, reference, spec, items, perturbed)
+        if is_rounding:
             continue
         if comparison.refused:
             raise comparison.refused

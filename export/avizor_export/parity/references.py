@@ -8,6 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from avizor_export.graph.logits import quantisation_step, with_logits
@@ -15,6 +16,7 @@ from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.rounding import Perturbed
 from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import STEP
+from avizor_export.parity.torch_operators import TORCH_OPERATORS
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import graph_of
@@ -44,7 +46,7 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
     try:
         run = reference_run(proto)
         run(items)
-        return Reference(_with_step(run, step), f"the reference evaluator of onnx {version('onnx')}")
+        return Reference(_with_step(run, step), _evaluator_name(proto))
     except ExportError as error:
         plain = onnxruntime_run(proto, optimised=False)
         try:
@@ -55,6 +57,14 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
         return Reference(_with_step(plain, step), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
 
 
+def _evaluator_name(proto: onnx.ModelProto) -> str:
+    """Return what runs the graph: the evaluator, and the operators that torch computes for it."""
+    used = {node.op_type for node in proto.graph.node}
+    operators = ", ".join(operator.__name__ for operator in TORCH_OPERATORS if operator.__name__ in used)
+    by_torch = f" with torch {torch.__version__.partition('+')[0]}'s {operators}" if operators else ""
+    return f"the reference evaluator of onnx {version('onnx')}{by_torch}"
+
+
 def _with_step(run: Run, step: float) -> Run:
     """Add the quantisation step, if there is one, to what the run returns: it widens the tolerance of probabilities."""
     return (lambda items: {**run(items), STEP: np.full((len(items), 1), step)}) if step else run
@@ -63,10 +73,11 @@ def _with_step(run: Run, step: float) -> Run:
 def reference_run(proto: onnx.ModelProto) -> Run:
     """Return a function that runs the graph on the reference evaluator of onnx, which shares no code with ONNX Runtime.
 
+    Torch computes the operators that are slow there, and shares none either.
     Raises ExportError if it cannot load the graph; the function raises ExportError if the graph fails on the items.
     """
     try:
-        evaluator = ReferenceEvaluator(proto)
+        evaluator = ReferenceEvaluator(proto, new_ops=list(TORCH_OPERATORS))
     except Exception as error:  # the evaluator's errors share no base class
         raise ExportError(f"the reference evaluator cannot load the graph: {error}") from error
     names = [output.name for output in proto.graph.output]
