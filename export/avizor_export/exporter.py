@@ -18,6 +18,7 @@ from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
+from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
@@ -41,6 +42,7 @@ from avizor_export.publication.publish import Staging, publish, staging
 from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
 from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
+from avizor_export.triton_config.settings import TENSORRT
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
@@ -48,11 +50,16 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, uses_ml_operators
 from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality
 from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
 
+_ML_ON_GPU = (
+    "operators of %s run on the CPU, also with the target %s: only what is before and after them uses the GPU; "
+    "choose --target cpu if that is little"
+)
 # With more parameters, the reference evaluator is so slow that the user is told.
 _MANY_PARAMETERS = 1_000_000
 
@@ -86,11 +93,15 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     """
     resolved = resolve(request, models)
     check_in_sandbox(path)
+    if resolved.task == "classify":
+        resolved = replace(resolved, labels=labels_of_file(path, resolved.labels, output))
     spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(resolved, outputs)
-    parameters = parameters_of(proto)
+    if uses_ml_operators(proto) and resolved.settings.target in ("gpu", TENSORRT):
+        _log.warning(_ML_ON_GPU, ML_DOMAIN, resolved.settings.target)
+    parameters = parameters_of(proto) + trained_numbers(proto)
     if parameters > _MANY_PARAMETERS:
         _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
     reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))

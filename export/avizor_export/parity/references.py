@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
-from avizor_export.graph.logits import quantisation_step, with_logits
+from avizor_export.graph.logits import producing_nodes, quantisation_step, with_logits
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.rounding import Perturbed
 from avizor_export.parity.soundness import Run
@@ -37,11 +37,13 @@ class Reference:
 def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
     """Return the reference evaluator of the onnx package, or ONNX Runtime without its optimisations if the evaluator fails.
 
-    The evaluator computes some operators wrongly, such as a grouped ConvTranspose. items: raw items to try it on.
+    The evaluator computes some operators wrongly, such as a grouped ConvTranspose or the probabilities of an SVM.
+    items: raw items to try it on.
     Raises ExportError if neither runs.
     """
-    proto, step = with_logits(proto), quantisation_step(proto.graph, "probabilities")
+    proto, step = with_logits(proto), _step_of_probabilities(proto.graph)
     try:
+        _refuse_wrong_operators(proto)
         run = reference_run(proto)
         run(items)
         return Reference(_with_step(run, step), f"the reference evaluator of onnx {version('onnx')}")
@@ -55,8 +57,25 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
         return Reference(_with_step(plain, step), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
 
 
+def _refuse_wrong_operators(proto: onnx.ModelProto) -> None:
+    """Raise ExportError for an SVM's probabilities, which the evaluator computes wrongly: scikit-learn's are ONNX Runtime's."""
+    for node in proto.graph.node:
+        if node.op_type == "SVMClassifier" and any(attribute.name == "prob_a" for attribute in node.attribute):
+            raise ExportError("the reference evaluator computes other probabilities of an SVM than scikit-learn does")
+
+
+def _step_of_probabilities(graph: onnx.GraphProto) -> float:
+    """Return to which step the file rounds its probabilities; 0 for those of a softmax, whose logarithms are exact too.
+
+    Others may be computed as 1 - p, of which float32 keeps only so much.
+    """
+    nodes = producing_nodes(graph, "probabilities")
+    is_softmax = not nodes or nodes[-1].op_type == "Softmax"
+    return max(quantisation_step(graph, "probabilities"), 0.0 if is_softmax else float(np.finfo(np.float32).eps))
+
+
 def _with_step(run: Run, step: float) -> Run:
-    """Add the quantisation step, if there is one, to what the run returns: it widens the tolerance of probabilities."""
+    """Add the step of the file's probabilities, if there is one, to what the run returns: it widens their tolerance."""
     return (lambda items: {**run(items), STEP: np.full((len(items), 1), step)}) if step else run
 
 
@@ -74,7 +93,8 @@ def reference_run(proto: onnx.ModelProto) -> Run:
 
     def run(items: Items) -> dict[str, Items]:
         try:
-            values = evaluator.run(names, {tensor.name: items})
+            with np.errstate(all="ignore"):  # a sigmoid computes both of its branches, and one may overflow
+                values = evaluator.run(names, {tensor.name: items})
         except Exception as error:
             raise ExportError(f"the graph does not run on the reference evaluator: {error}") from error
         return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
