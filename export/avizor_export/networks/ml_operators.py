@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from avizor_export.graph.logits import are_probabilities, producing_nodes
 from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.onnx_graph import ML_DOMAIN, uses_ml_operators
 
 # Names that converters give to the output with the probabilities.
@@ -130,6 +131,21 @@ def score_warning(graph: onnx.GraphProto, chosen: str, name: str, values: Array)
         "probable class is the file's; the probability says little. Train with probabilities (SVC(probability=True), "
         "CalibratedClassifierCV), or convert without raw_scores, to have them"
     )
+
+
+def missing_warning(model: onnx.ModelProto, spec: InputSpec) -> str | None:
+    """Return a warning if the graph was trained to handle missing values, and the front end fills them before it sees them."""
+    if not spec.nan_is_missing or spec.passes_missing or not any(map(_handles_missing, model.graph.node)):
+        return None
+    return (
+        "the file handles missing values itself, and does not see them: the front end replaces them by 0, or by the `fill` of "
+        'the column; add ,fill=none to --input, or "fill": null to its columns, to leave them to the file'
+    )
+
+
+def _handles_missing(node: onnx.NodeProto) -> bool:
+    tracks = (each for each in node.attribute if each.name == "nodes_missing_value_tracks_true")
+    return node.domain == ML_DOMAIN and (node.op_type == "Imputer" or any(any(each.ints) for each in tracks))
 
 
 def trained_numbers(model: onnx.ModelProto) -> int:

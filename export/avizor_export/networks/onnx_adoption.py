@@ -22,7 +22,14 @@ from avizor_export.graph.logits import has_softmax, passed_on_values, quantisati
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped_network import enlargement, meanings
-from avizor_export.networks.ml_operators import OUTPUT_NAMES, check_inputs, check_output, score_warning, without_maps
+from avizor_export.networks.ml_operators import (
+    OUTPUT_NAMES,
+    check_inputs,
+    check_output,
+    missing_warning,
+    score_warning,
+    without_maps,
+)
 from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
@@ -82,6 +89,8 @@ def adopt(
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
     check_proto(proto)
+    if warning := missing_warning(proto, spec):
+        _log.warning("%s", warning)
     return spec, proto
 
 
