@@ -14,6 +14,7 @@ from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
 from avizor_export.graph.logits import check_ends_in_logits
+from avizor_export.graph.quantised import is_quantised, refuse_dynamic
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
@@ -27,7 +28,7 @@ from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.accuracy_guard import Guard, make_version, refusal_message
+from avizor_export.precision.accuracy_guard import INT8_ON_CUDA, Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -98,6 +99,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
+    precision = _precision_of_file(proto, resolved, path)
     check_data(resolved, outputs)
     if uses_ml_operators(proto) and resolved.settings.target in ("gpu", TENSORRT):
         _log.warning(_ML_ON_GPU, ML_DOMAIN, resolved.settings.target)
@@ -105,10 +107,22 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     if parameters > _MANY_PARAMETERS:
         _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
     reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
-    report = _prove(resolved, proto, outputs, reference)
+    report = _prove(resolved, proto, outputs, reference, precision)
     provenance = provenance_of(resolved, path.name, parameters)
-    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False)
+    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False, precision=precision)
     return _publish(_measure(graph, resolved), resolved, models)
+
+
+def _precision_of_file(proto: onnx.ModelProto, request: ResolvedRequest, path: Path) -> Precision:
+    """Return the precision in which a file came. Raises ExportError if it is quantised, and another precision is asked for."""
+    refuse_dynamic(proto.graph, path)
+    if not is_quantised(proto.graph):
+        return "fp32"
+    if request.precision != "fp32":
+        raise ExportError(f"{path} came quantised to int8; leave out --{request.precision}, or export the float32 network")
+    if request.settings.target == "gpu":
+        _log.warning(INT8_ON_CUDA)
+    return "int8"
 
 
 def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) -> Reference:
@@ -174,11 +188,15 @@ def _convert(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
         report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=metric)})
         if not report.passed:
             raise ExportError(f"through {request.verify_with}, {refusal_message(precision, report, metric)}")
-    return replace(graph, proto=proto, variant=report)
+    return replace(graph, proto=proto, precision=precision, variant=report)
 
 
 def _prove(
-    request: ResolvedRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference
+    request: ResolvedRequest,
+    proto: onnx.ModelProto,
+    outputs: Sequence[TensorSpec],
+    reference: Reference,
+    precision: Precision = "fp32",
 ) -> ParityReport:
     """Compare the graph with its reference, on ONNX Runtime and through the server if one is named. Raises ExportError."""
     check_ends_in_logits(proto)
@@ -190,7 +208,7 @@ def _prove(
     _warn_of_weak_proof(report)
     if request.verify_with is None:
         return report
-    with _run_through_server(request, proto, outputs, "fp32") as run:
+    with _run_through_server(request, proto, outputs, precision) as run:
         server_report = compare(run)
     server = ServerParity(
         address=request.verify_with,
@@ -228,7 +246,7 @@ def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> Mode
         notes = write_files(stage, manifest, request, models)
         refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
-            calibrate_version(stage, request.normal, request.precision)
+            calibrate_version(stage, request.normal, graph.precision)
         _check_staged(stage, request.name, models)
         write_card(ModelVersion(request.name, manifest.version, stage.version_folder), graph.fp32, request.training)
         folder = publish(stage, models)

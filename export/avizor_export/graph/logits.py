@@ -43,7 +43,7 @@ def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     The last node of the list is the one that computes something new.
     """
     producers = {output: node for node in graph.node for output in node.output}
-    constants = _small_constants(graph)
+    constants = small_constants(graph)
     chain: list[onnx.NodeProto] = []
     node = producers.get(name)
     while node is not None:
@@ -69,7 +69,7 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
 
 def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
     """Return the step to which the graph quantises a value before it is an output; 0 if it does not."""
-    constants = _small_constants(graph)
+    constants = small_constants(graph)
     scales = [node.input[1] for node in producing_nodes(graph, name) if node.op_type == "DequantizeLinear"]
     return max((float(constants[scale].max()) for scale in scales if scale in constants), default=0.0)
 
@@ -130,7 +130,8 @@ def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | No
     return None
 
 
-def _small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+def small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+    """Return the constants of a graph by name, but for large weights."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":

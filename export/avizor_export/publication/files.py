@@ -39,7 +39,7 @@ class ProvenGraph:
 
     proto: the graph to publish. fp32: the graph that it was converted from; the same graph unless another precision was asked
     for. outputs: without the batch. evaluation: metrics by name. simplified: whether the exporter's optimiser rewrote the
-    graph. variant: what another precision changed; None for fp32.
+    graph. precision: of the network. variant: what another precision changed; None for fp32, and for a file that came in it.
     """
 
     proto: onnx.ModelProto
@@ -49,6 +49,7 @@ class ProvenGraph:
     provenance: Provenance
     evaluation: Mapping[str, JsonValue]
     simplified: bool
+    precision: Precision = "fp32"
     variant: VariantReport | None = None
 
 
@@ -71,7 +72,8 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
             ir_version=graph.ir_version,
             parity=proven.parity,
             simplified=proven.simplified,
-            precision=request.precision,
+            precision=proven.precision,
+            precision_of_file=proven.precision != "fp32" and proven.variant is None,
             variant=proven.variant,
             evaluation=dict(proven.evaluation),
             provenance=proven.provenance,
