@@ -30,7 +30,7 @@ def check_models(settings: JobSettings) -> list[JobModel]:
         for model in models:
             check_same_digest(engine.spec(model.name, model.choice.version), model.version)
             if model.calibration:
-                require_alpha(model.calibration, settings.alpha)
+                require_alpha(model.calibration, settings.alpha, settings.confidence)
     return models
 
 

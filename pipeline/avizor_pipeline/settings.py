@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from avizor_inference.digests import digest_of
+from avizor_inference.digests import digest_of_json
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.file_access import path_of
@@ -38,6 +38,7 @@ class JobSettings(Strict):
     repository: str
     models: tuple[ChosenModel, ...]
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
+    confidence: float | None = Field(default=None, gt=0, lt=1, description="that the calibration keeps alpha; null: on average")
     source_pattern: str = ""
     engine: str = EMBEDDED
     device: Device = "config"
@@ -54,5 +55,5 @@ class JobSettings(Strict):
 
     @property
     def digest(self) -> str:
-        """Return the digest that identifies the settings."""
-        return digest_of(self)
+        """Return the digest that identifies the settings: without a confidence, that of releases that knew none."""
+        return digest_of_json(self.model_dump(mode="json", exclude={"confidence"} if self.confidence is None else set()))
