@@ -157,7 +157,8 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
             advance(commit.files)
             metrics.count(commit)
     metrics.set_verdicts(outcome, models)
-    for line in summary_lines(outcome, models, settings.alpha, settings.confidence, out, time.monotonic() - started):
+    seconds = time.monotonic() - started
+    for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence):
         click.echo(line)
     if sys.stdout is not None:  # it may be closed
         sys.stdout.flush()  # a full disk is noticed here, before success is pushed

@@ -18,7 +18,12 @@ _FLAT = (
 
 
 def summary_lines(
-    outcome: Outcome, models: Sequence[JobModel], alpha: float, confidence: float | None, out: Path, seconds: float
+    outcome: Outcome,
+    models: Sequence[JobModel],
+    alpha: float,
+    out: Path,
+    seconds: float,
+    confidence: float | None = None,
 ) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
     rate = f" in {seconds:.1f} s ({outcome.files / seconds:.0f} items/s)" if seconds > 0 else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from unit.pipeline.jobs import settings
 
+from avizor_inference.digests import digest_of_json
 from avizor_inference.errors import AvizorError, JobError
 from avizor_pipeline.models import open_models
 from avizor_pipeline.request import JobRequest
@@ -20,6 +22,20 @@ def test_settings_are_the_same_after_their_file(tmp_path: Path) -> None:
     assert again == job
     assert again.digest == job.digest
     assert settings(tmp_path, alpha=0.04).digest != job.digest
+
+
+def test_a_confidence_decides_rows_and_is_in_the_file(tmp_path: Path) -> None:
+    job = settings(tmp_path, alpha=0.05, confidence=0.95)
+    again = JobSettings.model_validate_json(job.model_dump_json())
+    assert (again.confidence, again.digest) == (0.95, job.digest)
+    assert len({settings(tmp_path, alpha=0.05, confidence=each).digest for each in (None, 0.9, 0.95)}) == 3
+
+
+def test_a_job_that_a_release_without_confidences_began_goes_on(tmp_path: Path) -> None:
+    job = settings(tmp_path, alpha=0.05)
+    before = job.model_dump(mode="json", exclude={"confidence"})
+    assert JobSettings.model_validate_json(json.dumps(before)) == job
+    assert job.digest == digest_of_json(before)
 
 
 def test_settings_without_the_version_of_their_rows_are_refused() -> None:
@@ -50,6 +66,7 @@ def test_a_request_pins_the_newest_version_and_its_calibration(models: Path) -> 
         ({"models": ("kinds", "kinds")}, "a model is named twice"),
         ({"models": ("gone",)}, "no model"),
         ({"alpha": 1.0}, "alpha 1 is not between 0 and 1"),
+        ({"confidence": 95}, "--confidence 95 is not between 0 and 1; it is the probability that a calibration keeps alpha"),
         ({"source_pattern": "("}, "not a regular expression"),
         ({"datasets": ("data", "data")}, "counted twice"),
         ({"repository": Path("nowhere")}, "is not a folder"),
