@@ -59,8 +59,8 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
     values: the graph's values for some items, by name: `name` and every value in `passed_on_values(graph, name)`.
     """
     shape = values[name].shape
-    for node in producing_nodes(graph, name):
-        value = values[node.output[0]]
+    for node, inner in zip(producing_nodes(graph, name), passed_on_values(graph, name), strict=True):
+        value = values[inner]
         tolerance = _SOFTMAX_SUM_TOLERANCE if node.op_type == "Softmax" else _SUM_TOLERANCE
         if value.size == values[name].size and are_probabilities(value.reshape(shape), tolerance):
             return True
@@ -76,7 +76,10 @@ def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
 
 def passed_on_values(graph: onnx.GraphProto, name: str) -> list[str]:
     """Return the names of the values that differ from `name` only by type, shape, bounds and quantisation, `name` first."""
-    return [node.output[0] for node in producing_nodes(graph, name)]
+    constants = small_constants(graph)
+    passed = (_passed_on(node, constants) for node in producing_nodes(graph, name)[:-1])
+    # Of a node with several outputs, `name` is not always the first.
+    return [name, *(inner for inner in passed if inner)] if producing_nodes(graph, name) else []
 
 
 def check_ends_in_logits(proto: onnx.ModelProto) -> None:

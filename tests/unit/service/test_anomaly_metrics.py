@@ -85,5 +85,5 @@ def test_anomalies_are_counted_with_the_gateways_confidence(calibrations: dict[s
         counting.count("normal", "a", Verdict(1.0, p_value, "a", False, compared_with=60, of_source=60))
     assert value(metrics, "avizor_items_scored_total", source="a") == 2
     assert value(metrics, "avizor_anomalies_total", source="a") == 1
-    with pytest.raises(CalibrationError, match="with confidence 0.99 needs at least 90 normal items"):
+    with pytest.raises(CalibrationError, match=r"with confidence 0\.99 needs at least 90 normal items"):
         AnomalyMetrics(metrics, BoundedSources(()), 0.05, confidence=0.99).start(calibrations)

@@ -95,9 +95,7 @@ def test_a_request_may_ask_that_the_calibration_keeps_alpha(gateway: Gateway) ->
     on_average, kept = (ask(gateway, sound(1.0, "a", seed=3), confidence=confidence) for confidence in (0, 0.95))
     assert (on_average.confidence, kept.confidence) == (0, 0.95)
     assert [answer.items[0].p_value for answer in (on_average, kept)] == [on_average.items[0].p_value] * 2
-    with pytest.raises(
-        CalibrationError, match=r"alpha 0\.04 with confidence 0\.95 needs at least 74 normal items and .* has 60"
-    ):
+    with pytest.raises(CalibrationError, match=r"alpha 0\.04 with confidence 0\.95 needs at least 74 normal items"):
         ask(gateway, sound(1.0), alpha=0.04, confidence=0.95)
 
 
