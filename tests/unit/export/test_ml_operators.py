@@ -48,7 +48,7 @@ COLUMNS = "table:columns=a/b/c/d"
 def iris(classes: int) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
     items, labels = load_iris(return_X_y=True)
     kept = labels < classes
-    return items[kept].astype(np.float32), np.array(["setosa", "versicolor", "virginica"])[labels[kept]]
+    return np.array(items[kept], np.float32), np.array(["setosa", "versicolor", "virginica"])[labels[kept]]
 
 
 MODELS: dict[str, Any] = {

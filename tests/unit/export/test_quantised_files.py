@@ -148,13 +148,9 @@ def test_without_its_rounding_the_graph_is_clipped_as_before(folder: Path) -> No
 def test_a_file_that_only_stores_weights_in_int8_computes_in_float32(folder: Path) -> None:
     stored = onnx.load(folder / "plain.onnx")
     weight = stored.graph.initializer[0]
-    values = numpy_helper.to_array(weight)
-    stored.graph.initializer.extend(
-        [
-            numpy_helper.from_array(np.round(values * 40).astype(np.int8), "q"),
-            numpy_helper.from_array(np.array(1 / 40, np.float32), "s"),
-        ]
-    )
+    values = np.round(numpy_helper.to_array(weight) * 40).astype(np.int8)
+    scale = np.array(1 / 40, np.float32)
+    stored.graph.initializer.extend([numpy_helper.from_array(values, "q"), numpy_helper.from_array(scale, "s")])
     stored.graph.initializer.remove(weight)
     stored.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s"], [weight.name]))
     assert not is_quantised(stored.graph)
