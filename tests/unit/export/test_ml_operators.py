@@ -77,8 +77,7 @@ def saved(model: Any, folder: Path, **options: Any) -> Path:
 
 
 def probabilities(proto: onnx.ModelProto, items: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = onnxruntime_run(proto)(items)["probabilities"]
-    return found
+    return np.array(onnxruntime_run(proto)(items)["probabilities"], np.float32)
 
 
 @pytest.mark.parametrize(("classes", "zipmap"), [(2, True), (3, False)])
