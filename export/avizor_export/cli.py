@@ -18,6 +18,7 @@ from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.factory_arguments import parse_settings
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
+from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
@@ -139,6 +140,7 @@ def export(**options: Any) -> None:
     if arguments.is_onnx:
         check_in_sandbox(Path(arguments.network))
         spec = spec or own_input(Path(arguments.network))
+        labels = labels_of_file(Path(arguments.network), labels, arguments.output) if arguments.task == "classify" else labels
     else:
         with stage("open the network"):
             loaded = arguments.open_network(spec, labels)

@@ -14,10 +14,12 @@ from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
 from avizor_export.graph.logits import check_ends_in_logits
+from avizor_export.graph.quantised import is_quantised, refuse_dynamic
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
+from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
@@ -26,7 +28,7 @@ from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
-from avizor_export.precision.accuracy_guard import Guard, make_version, refusal_message
+from avizor_export.precision.accuracy_guard import INT8_ON_CUDA, Guard, make_version, refusal_message
 from avizor_export.precision.quality import METRIC_OF, measure_quality
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -43,6 +45,7 @@ from avizor_export.request import ExportRequest, ResolvedRequest, check_data, re
 from avizor_export.stages import stage
 from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
+from avizor_export.triton_config.settings import TENSORRT
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
@@ -50,11 +53,17 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, uses_ml_operators
 from avizor_inference.repository.probe import PROBE_FILE
 from avizor_inference.repository.reports import ParityReport, ServerParity, ServerQuality
 from avizor_inference.repository.triton_config import CONFIG_FILE
 
 _log = logging.getLogger(__name__)
+
+_ML_ON_GPU = (
+    "operators of %s run on the CPU, also with the target %s: only what is before and after them uses the GPU; "
+    "choose --target cpu if that is little"
+)
 
 
 def export_model(
@@ -86,16 +95,33 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | 
     """
     resolved = resolve(request, models)
     check_in_sandbox(path)
+    if resolved.task == "classify":
+        resolved = replace(resolved, labels=labels_of_file(path, resolved.labels, output))
     with stage("adopt the graph"):
         spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
+    precision = _precision_of_file(proto, resolved, path)
     check_data(resolved, outputs)
+    if uses_ml_operators(proto) and resolved.settings.target in ("gpu", TENSORRT):
+        _log.warning(_ML_ON_GPU, ML_DOMAIN, resolved.settings.target)
     reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
-    report = _prove(resolved, proto, outputs, reference)
-    provenance = provenance_of(resolved, path.name, parameters_of(proto))
-    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False)
+    report = _prove(resolved, proto, outputs, reference, precision)
+    provenance = provenance_of(resolved, path.name, parameters_of(proto) + trained_numbers(proto))
+    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False, precision=precision)
     return _publish(_measure(graph, resolved), resolved, models)
+
+
+def _precision_of_file(proto: onnx.ModelProto, request: ResolvedRequest, path: Path) -> Precision:
+    """Return the precision in which a file came. Raises ExportError if it is quantised, and another precision is asked for."""
+    refuse_dynamic(proto.graph, path)
+    if not is_quantised(proto.graph):
+        return "fp32"
+    if request.precision != "fp32":
+        raise ExportError(f"{path} came quantised to int8; leave out --{request.precision}, or export the float32 network")
+    if request.settings.target == "gpu":
+        _log.warning(INT8_ON_CUDA)
+    return "int8"
 
 
 def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) -> Reference:
@@ -166,11 +192,15 @@ def _convert(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
         report = report.model_copy(update={"server": ServerQuality(address=request.verify_with, after=metric)})
         if not report.passed:
             raise ExportError(f"through {request.verify_with}, {refusal_message(precision, report, metric)}")
-    return replace(graph, proto=proto, variant=report)
+    return replace(graph, proto=proto, precision=precision, variant=report)
 
 
 def _prove(
-    request: ResolvedRequest, proto: onnx.ModelProto, outputs: Sequence[TensorSpec], reference: Reference
+    request: ResolvedRequest,
+    proto: onnx.ModelProto,
+    outputs: Sequence[TensorSpec],
+    reference: Reference,
+    precision: Precision = "fp32",
 ) -> ParityReport:
     """Compare the graph with its reference, on ONNX Runtime and through the server if one is named. Raises ExportError."""
     check_ends_in_logits(proto)
@@ -184,7 +214,7 @@ def _prove(
     _warn_of_weak_proof(report)
     if request.verify_with is None:
         return report
-    with _run_through_server(request, proto, outputs, "fp32") as run:
+    with _run_through_server(request, proto, outputs, precision) as run:
         server_report = compare(run)
     server = ServerParity(
         address=request.verify_with,

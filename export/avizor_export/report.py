@@ -8,6 +8,7 @@ import click
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
+from avizor_export.parity.tolerances import root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_export.precision.quality import METRIC_OF, chance_warning
 from avizor_inference.anomaly.calibration_text import describe_calibration
@@ -116,6 +117,9 @@ def _describe_variant(manifest: Manifest) -> None:
     variant = manifest.variant
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
         _note("the exporter's optimiser changed the outputs of the graph; it was exported without")
+    if manifest.precision_of_file:
+        noise = ", ".join(f"{root_of(name)} by up to {value:.1e}" for name, value in manifest.parity.own_rounding.items())
+        click.echo(f"  {manifest.precision}, as the file came" + (f": its own rounding changes {noise}" if noise else ""))
     if variant is None:
         return
     click.echo(

@@ -32,7 +32,7 @@ def check_models(settings: JobSettings) -> list[JobModel]:
         for model in models:
             check_same_digest(engine.spec(model.name, model.choice.version), model.version)
             if comparable := model.comparable:
-                require_alpha(comparable.calibration, settings.alpha)
+                require_alpha(comparable.calibration, settings.alpha, settings.confidence)
                 options = engine_options(settings.engine, settings.device)
                 check_calibration(engine, model.version, comparable, options)
     return models

@@ -24,8 +24,9 @@ class JobRequest:
     """Holds a batch job as it is asked for.
 
     datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
-    promised share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source;
-    without one it is the first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
+    calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
+    first folder of the path. batch_size: windows in one run; None takes what each model's config says.
     """
 
     datasets: tuple[str, ...]
@@ -33,6 +34,7 @@ class JobRequest:
     repository: Path = Path("models")
     engine: str = EMBEDDED
     alpha: float = 0.01
+    confidence: float | None = None
     source_pattern: str = ""
     batch_size: int | None = None
     device: Device = "config"
@@ -47,6 +49,11 @@ class JobRequest:
             raise SettingsError("a model is named twice; name each once")
         if not 0 < self.alpha < 1:
             raise SettingsError(f"--alpha {self.alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise SettingsError(
+                f"--confidence {self.confidence:g} is not between 0 and 1; it is the probability that a calibration keeps "
+                "alpha, e.g. 0.95"
+            )
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
         content = content_for(map(repository.version, self.models))
@@ -58,6 +65,7 @@ class JobRequest:
                 models=self._choices(repository, begun),
                 content=content,
                 alpha=self.alpha,
+                confidence=self.confidence,
                 source_pattern=self.source_pattern,
                 engine=self.engine,
                 device=self.device,

@@ -73,14 +73,14 @@ def mean_class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
     return best._asdict()
 
 
-def verdict_columns(verdict: Verdict, alpha: float) -> TableRow:
+def verdict_columns(verdict: Verdict, alpha: float, confidence: float | None = None) -> TableRow:
     """Return the columns of an item that was judged by a calibration, or why it was not."""
-    if reason := verdict.not_judged(alpha):
+    if reason := verdict.not_judged(alpha, confidence):
         return {"score": verdict.score, "not_judged": reason}
     return {
         "score": verdict.score,
         "p_value": verdict.p_value,
-        "is_anomaly": verdict.is_anomaly(alpha),
+        "is_anomaly": verdict.is_anomaly(alpha, confidence),
         "judged_by": verdict.judged_by,
     }
 

@@ -41,6 +41,7 @@ class JobSettings(Strict):
     models: tuple[ChosenModel, ...]
     content: str = "audio"
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
+    confidence: float | None = Field(default=None, gt=0, lt=1, description="that the calibration keeps alpha; null: on average")
     source_pattern: str = ""
     engine: str = EMBEDDED
     device: Device = "config"

@@ -53,7 +53,7 @@ class ShardRun:
 
     def __init__(self, context: JobContext, shard: Shard) -> None:
         self._context, self._shard = context, shard
-        self._alpha = context.settings.alpha
+        self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
         self._writer = PartWriter(context.out, shard.id)
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
         self._levels: dict[str, Level] = {}  # by uri
@@ -139,5 +139,6 @@ class ShardRun:
             elif judge is None:
                 row |= {"score": totals.score.value}
             else:
-                row |= verdict_columns(verdict(judge, entry.source, totals.score, is_short=totals.is_short), self._alpha)
+                judged = verdict(judge, entry.source, totals.score, is_short=totals.is_short)
+                row |= verdict_columns(judged, self._alpha, self._confidence)
             yield row

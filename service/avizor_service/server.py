@@ -89,7 +89,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
 
 def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, threads: Threads, metrics: Metrics) -> Gateway:
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
-    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
+    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     anomaly_metrics.start(catalogue.calibrations())
     inference = Inference(engine, threads, metrics, settings.max_windows)
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads)

@@ -78,13 +78,20 @@ def classification_message(probabilities: Array, spans: Iterable[pb.Span], label
     return message
 
 
-def verdict_message(verdict: Verdict, alpha: float, spans: Iterable[pb.Span], scores: Array, p_values: Array) -> pb.Verdict:
+def verdict_message(
+    verdict: Verdict,
+    alpha: float,
+    spans: Iterable[pb.Span],
+    scores: Array,
+    p_values: Array,
+    confidence: float | None = None,
+) -> pb.Verdict:
     """Return the answer for one item that was judged. scores, p_values: of its windows, float[windows]."""
     assert verdict.p_value is not None  # it was judged
     message = pb.Verdict(
         score=verdict.score,
         p_value=verdict.p_value,
-        is_anomaly=bool(verdict.is_anomaly(alpha)),
+        is_anomaly=bool(verdict.is_anomaly(alpha, confidence)),
         judged_by=verdict.judged_by or "",
     )
     for span, score, p_value in zip(spans, scores, p_values, strict=True):

@@ -43,7 +43,7 @@ def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     The last node of the list is the one that computes something new.
     """
     producers = {output: node for node in graph.node for output in node.output}
-    constants = _small_constants(graph)
+    constants = small_constants(graph)
     chain: list[onnx.NodeProto] = []
     node = producers.get(name)
     while node is not None:
@@ -59,8 +59,8 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
     values: the graph's values for some items, by name: `name` and every value in `passed_on_values(graph, name)`.
     """
     shape = values[name].shape
-    for node in producing_nodes(graph, name):
-        value = values[node.output[0]]
+    for node, inner in zip(producing_nodes(graph, name), passed_on_values(graph, name), strict=True):
+        value = values[inner]
         tolerance = _SOFTMAX_SUM_TOLERANCE if node.op_type == "Softmax" else _SUM_TOLERANCE
         if value.size == values[name].size and are_probabilities(value.reshape(shape), tolerance):
             return True
@@ -69,14 +69,17 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
 
 def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
     """Return the step to which the graph quantises a value before it is an output; 0 if it does not."""
-    constants = _small_constants(graph)
+    constants = small_constants(graph)
     scales = [node.input[1] for node in producing_nodes(graph, name) if node.op_type == "DequantizeLinear"]
     return max((float(constants[scale].max()) for scale in scales if scale in constants), default=0.0)
 
 
 def passed_on_values(graph: onnx.GraphProto, name: str) -> list[str]:
     """Return the names of the values that differ from `name` only by type, shape, bounds and quantisation, `name` first."""
-    return [node.output[0] for node in producing_nodes(graph, name)]
+    constants = small_constants(graph)
+    passed = (_passed_on(node, constants) for node in producing_nodes(graph, name)[:-1])
+    # Of a node with several outputs, `name` is not always the first.
+    return [name, *(inner for inner in passed if inner)] if producing_nodes(graph, name) else []
 
 
 def check_ends_in_logits(proto: onnx.ModelProto) -> None:
@@ -130,7 +133,8 @@ def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | No
     return None
 
 
-def _small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+def small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+    """Return the constants of a graph by name, but for large weights."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":

@@ -6,6 +6,7 @@ it, and gives the outputs the names that Avizor uses.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ from avizor_export.graph.logits import has_softmax, passed_on_values, quantisati
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped_network import enlargement, meanings
+from avizor_export.networks.ml_operators import (
+    OUTPUT_NAMES,
+    check_inputs,
+    check_output,
+    missing_warning,
+    score_warning,
+    without_maps,
+)
 from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
@@ -30,8 +39,10 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec, TensorInput
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Task
-from avizor_inference.repository.onnx_graph import OPSET, GraphTensor, graph_of
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET, GraphTensor, graph_of
 from avizor_inference.strict_json import validation_message
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "network."
 
@@ -57,10 +68,11 @@ def adopt(
     leave_out: names of optional outputs that are not kept.
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
-    network = read_onnx(path)
+    network = without_maps(read_onnx(path))
     tensor, outputs = _input_and_outputs(network, path)
     own_spec = _tensor_input(tensor, path)
     chosen = _choose_output(outputs, task, output, path)
+    check_output(network, chosen, outputs)
     taps = [name for name in outputs if name in _TAPS and name not in (chosen, *leave_out)]
     network = _cut_to_outputs(network, [chosen, *taps])
     _add_prefix(network.graph)
@@ -69,13 +81,16 @@ def adopt(
         spec, features, proto = own_spec, own_spec.name, _restore_input_name(network, own_spec)
     else:
         features, proto = _FEATURES, _with_front_end(network, spec, own_spec)
+    ml_opsets = [entry for entry in network.opset_import if entry.domain == ML_DOMAIN]
     del proto.opset_import[:]  # merging left one entry for each graph
-    proto.opset_import.append(helper.make_opsetid("", OPSET))
+    proto.opset_import.extend([helper.make_opsetid("", OPSET), *ml_opsets])
     values = _values(proto, random_items(spec, 2, real=real), task, PREFIX + chosen)
     _finish(proto, task, (features, own_spec.item_shape), PREFIX + chosen, values)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
     check_proto(proto)
+    if warning := missing_warning(proto, spec):
+        _log.warning("%s", warning)
     return spec, proto
 
 
@@ -131,6 +146,7 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
 
 def _input_and_outputs(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor, list[str]]:
     """Return the graph's one input and the names of its outputs. Raises ExportError unless only the batch size is free."""
+    check_inputs(model, path)
     graph = graph_of(model)
     if len(graph.inputs) != 1:
         raise ExportError(f"{path} has {len(graph.inputs)} inputs; export it again with one, as a model of Avizor has")
@@ -146,7 +162,8 @@ def _input_and_outputs(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor,
 
 
 def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path: Path) -> str:
-    default = "probabilities" if task == "classify" else "reconstruction"
+    defaults = OUTPUT_NAMES if task == "classify" else ("reconstruction",)
+    default = next((name for name in defaults if name in outputs), defaults[0])
     chosen = output or (outputs[0] if len(outputs) == 1 else default)
     if chosen not in outputs:
         kind = "logits or probabilities" if task == "classify" else "reconstruction"
@@ -250,6 +267,8 @@ def _finish(
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
         _check_logits(values[chosen], chosen)
+        if warning := score_warning(graph, chosen, chosen.removeprefix(PREFIX), values[chosen]):
+            _log.warning("%s", warning)
         operator = "Identity" if has_softmax(graph, chosen, values) else "Softmax"
         nodes.append(helper.make_node(operator, ["avizor.given"], ["probabilities"]))
         shapes = {"probabilities": shape}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -12,7 +12,7 @@ from onnx import inliner, version_converter
 
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
-from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
+from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, ML_DOMAIN, OPSET, SERVED_DOMAINS, STANDARD_DOMAINS, graph_of
 
 _NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:From|To) Version \S+ for (\w+)")
 
@@ -28,9 +28,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = without_dialects(model)
     except (OSError, DecodeError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise ExportError(f"{path} is not a valid ONNX model: {one_line(error)}; export it again") from error
-    if custom := sorted({(node.domain, node.op_type) for node in _nodes(model.graph) if node.domain not in STANDARD_DOMAINS}):
+    if custom := sorted({(node.domain, node.op_type) for node in _nodes(model.graph) if node.domain not in SERVED_DOMAINS}):
         operators = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
-        raise ExportError(f"{path} needs operators of {operators}; export it again with standard operators only")
+        remedy = f"export it again with standard operators only{_remedy(custom)}"
+        raise ExportError(f"{path} needs operators of {operators}; {remedy}")
     return _at_contract_version(model, path)
 
 
@@ -55,6 +56,12 @@ def without_dialects(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _remedy(custom: Iterable[tuple[str, str]]) -> str:
+    """Return the option that avoids operators of ONNX Runtime for quantised layers, to follow a message; empty for others."""
+    is_quantised = any(domain == "com.microsoft" and operator.startswith("Q") for domain, operator in custom)
+    return ", for a quantised network quantize_static(..., quant_format=QuantFormat.QDQ)" if is_quantised else ""
+
+
 def _at_contract_version(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     opset = graph_of(model).opset
     if opset != OPSET:
@@ -62,7 +69,8 @@ def _at_contract_version(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
             model = version_converter.convert_version(model, OPSET)
         except RuntimeError as error:
             reason = _why_not_converted(error)
-            raise ExportError(f"{path} has opset {opset}{reason}; export it again with opset_version={OPSET}") from error
+            option = "target_opset" if ML_DOMAIN in graph_of(model).opsets else "opset_version"
+            raise ExportError(f"{path} has opset {opset}{reason}; export it again with {option}={OPSET}") from error
     model.ir_version = MAX_IR_VERSION
     return model
 

@@ -73,14 +73,14 @@ def _main(path: Path, limit_s: int) -> None:
 
     from avizor_export.networks.onnx_files import without_dialects
     from avizor_inference.engines.ort_session import open_session
-    from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
+    from avizor_inference.repository.onnx_graph import OPSET, SERVED_DOMAINS, graph_of
 
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
         model = without_dialects(model)
         graph = graph_of(model)
-        if set(graph.opsets) - STANDARD_DOMAINS or len(graph.inputs) != 1:
+        if set(graph.opsets) - SERVED_DOMAINS or len(graph.inputs) != 1:
             return
         (tensor,) = graph.inputs
         if not tensor.dims or tensor.dims[0] is not None or any(dim is None or dim < 1 for dim in tensor.dims[1:]):

@@ -7,8 +7,9 @@
   roots are compared. |root(actual) - root(expected)| is at most the largest difference of features and reconstruction (the
   triangle inequality, which holds for a root mean square too), and that is rounding: a share of the item's largest value.
 * `probabilities` near 0 and 1 say nothing about the logits behind them, so their logarithms are compared as well, as values.
-  Rounding errors of logits are shares of the item's largest logit, so that is their scale. Probabilities that a file quantises
-  itself may differ by one step.
+  Rounding errors of logits are shares of the item's largest logit, so that is their scale.
+* A file that rounds values itself, to int8 or by computing 1 - p, may differ by as much more as its own rounding changes an
+  output. A reference says how much that is: NOISE.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ SCALE_TOLERANCE = 1e-5
 ROOT_TOLERANCE = SCALE_TOLERANCE
 # Logits of 10,000 reach this limit. Beyond it float32 does not separate classes, and a wrong graph would pass.
 LARGEST_LOGIT_ROUNDING = 0.1
-# A reference may return this besides its outputs and LOGITS: the step to which the file itself rounds its probabilities,
-# float[n, 1]. It is not compared.
-STEP = "step"
+# With the name of an output after it, a reference returns by how much the file's own rounding changes that output of each item,
+# float[n, 1]; of SQUARES the root. It is not compared.
+NOISE = "noise of "
 # Smaller probabilities count as this one: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
 SQUARES = ("score", "error_map")
@@ -47,7 +48,7 @@ def output_differences(reference: Outputs, outputs: Outputs, sample: str) -> dic
     largest_value = _largest_value(reference)
     logit_rounding, differences = _logit_rounding(reference), {}
     for name, values in reference.items():
-        if name in (LOGITS, STEP):
+        if name == LOGITS or name.startswith(NOISE):
             continue
         if values.shape != outputs[name].shape:
             raise ExportError(
@@ -56,18 +57,37 @@ def output_differences(reference: Outputs, outputs: Outputs, sample: str) -> dic
             )
         expected, actual = values.astype(np.float64), outputs[name].astype(np.float64)
         if name in SQUARES:
-            share = _share_of_roots(expected, actual, largest_value)
+            share = _share_of_roots(expected, actual, largest_value, noise_of(reference, name))
         elif name == "probabilities":
-            share = _share_of_probabilities(expected, actual, logit_rounding, _step(reference))
+            share = _share_of_probabilities(expected, actual, logit_rounding, noise_of(reference, name))
         else:
-            share = _share(expected, actual, SCALE_TOLERANCE * _magnitudes(values).max(axis=1, initial=0.0))
+            rounding = SCALE_TOLERANCE * _magnitudes(values).max(axis=1, initial=0.0) + noise_of(reference, name)
+            share = _share(expected, actual, rounding)
         differences[name] = _difference(expected, actual, share, sample)
     return differences
 
 
 def root_noise(reference: Outputs) -> float:
     """Return by how much the roots of scores may differ at most, for the items of these outputs."""
-    return ROOT_TOLERANCE * float(_largest_value(reference).max(initial=0.0))
+    return ROOT_TOLERANCE * float(_largest_value(reference).max(initial=0.0)) + noise_of(reference, "score")
+
+
+def noise_between(outputs: Outputs, plain: Outputs) -> dict[str, Items]:
+    """Return the noise of each output, under NOISE and its name: its largest difference from `plain`, float64[n, 1].
+
+    plain: the outputs for the same items without the rounding.
+    """
+    noise = {}
+    for name in outputs.keys() & plain.keys() - {LOGITS}:
+        pair = [values[name].astype(np.float64) for values in (outputs, plain)]
+        one, other = (np.sqrt(np.maximum(values, 0)) for values in pair) if name in SQUARES else pair
+        noise[NOISE + name] = _magnitudes(one - other).max(axis=1, keepdims=True, initial=0.0)
+    return noise
+
+
+def noise_of(reference: Outputs, name: str) -> float:
+    """Return the largest noise of an output over the items; 0 if the file does not round it."""
+    return float(reference[NOISE + name].max()) if NOISE + name in reference else 0.0
 
 
 def worse(one: OutputDifference | None, other: OutputDifference) -> OutputDifference:
@@ -84,8 +104,13 @@ def same_class(reference: Outputs, outputs: Outputs) -> list[bool]:
     """Return for each item whether its most probable class is the reference's, or ties with that in the reference."""
     expected = reference["probabilities"].astype(np.float64)
     chosen = expected[np.arange(len(expected)), outputs["probabilities"].argmax(axis=1)]
-    least = expected.max(axis=1) * (1 - _logit_rounding(reference)) - ABSOLUTE_TOLERANCE - _step(reference)
+    least = expected.max(axis=1) * (1 - _logit_rounding(reference)) - ABSOLUTE_TOLERANCE - noise_of(reference, "probabilities")
     return (chosen >= least).tolist()  # type: ignore[no-any-return]
+
+
+def root_of(name: str) -> str:
+    """Return in words what of an output is compared."""
+    return f"the root of {name}" if name in SQUARES else name
 
 
 def allowed(name: str) -> str:
@@ -116,20 +141,15 @@ def _share(expected: Floats, actual: Floats, rounding: Floats) -> float:
     return _largest(np.abs(actual - expected) / permitted)
 
 
-def _share_of_probabilities(expected: Floats, actual: Floats, logit_rounding: Floats, step: float) -> float:
+def _share_of_probabilities(expected: Floats, actual: Floats, logit_rounding: Floats, noise: float) -> float:
     """Return the largest difference of probabilities and of their logarithms as a share of what is allowed.
 
     If a logit is off by d, its probability is off by less than a share d of itself, and the logarithm by less than d.
-    step: to which the probabilities are rounded. A rounding of float32 may move one to the next step, so that logarithms say
-    nothing then.
+    noise: by how much the file's own rounding changes probabilities; logarithms say nothing then.
     """
-    permitted = ABSOLUTE_TOLERANCE + (RELATIVE_TOLERANCE + _per_item(logit_rounding, expected)) * expected + step
+    permitted = ABSOLUTE_TOLERANCE + (RELATIVE_TOLERANCE + _per_item(logit_rounding, expected)) * expected + noise
     share = _largest(np.abs(actual - expected) / permitted)
-    return share if step else max(share, _share(_logarithms(expected), _logarithms(actual), logit_rounding))
-
-
-def _step(reference: Outputs) -> float:
-    return float(reference[STEP].max()) if STEP in reference else 0.0
+    return share if noise else max(share, _share(_logarithms(expected), _logarithms(actual), logit_rounding))
 
 
 def _logit_rounding(reference: Outputs) -> Floats:
@@ -142,11 +162,11 @@ def _logit_rounding(reference: Outputs) -> Floats:
     return np.minimum(SCALE_TOLERANCE * largest, LARGEST_LOGIT_ROUNDING)
 
 
-def _share_of_roots(expected: Floats, actual: Floats, largest_value: Floats) -> float:
+def _share_of_roots(expected: Floats, actual: Floats, largest_value: Floats, noise: float) -> float:
     with np.errstate(invalid="ignore"):  # the root of a negative square is NaN, and fails
         expected_root, actual_root = np.sqrt(expected), np.sqrt(actual)
     # half the relative tolerance: the root of 1 + d is nearly 1 + d / 2
-    permitted = ROOT_TOLERANCE * _per_item(largest_value, expected_root) + RELATIVE_TOLERANCE / 2 * expected_root
+    permitted = ROOT_TOLERANCE * _per_item(largest_value, expected_root) + RELATIVE_TOLERANCE / 2 * expected_root + noise
     return _largest(np.abs(actual_root - expected_root) / np.maximum(permitted, np.finfo(np.float64).tiny))
 
 

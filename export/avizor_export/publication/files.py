@@ -25,7 +25,7 @@ from avizor_inference.errors import CalibrationError, ExportError, VersionRefuse
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration_store import activate, store
-from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Provenance
+from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import graph_of
 from avizor_inference.repository.reports import ParityReport, VariantReport
@@ -39,7 +39,7 @@ class ProvenGraph:
 
     proto: the graph to publish. fp32: the graph that it was converted from; the same graph unless another precision was asked
     for. outputs: without the batch. evaluation: metrics by name. simplified: whether the exporter's optimiser rewrote the
-    graph. variant: what another precision changed; None for fp32.
+    graph. precision: of the network. variant: what another precision changed; None for fp32, and for a file that came in it.
     """
 
     proto: onnx.ModelProto
@@ -49,6 +49,7 @@ class ProvenGraph:
     provenance: Provenance
     evaluation: Mapping[str, JsonValue]
     simplified: bool
+    precision: Precision = "fp32"
     variant: VariantReport | None = None
 
 
@@ -71,7 +72,8 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph, pro
             ir_version=graph.ir_version,
             parity=proven.parity,
             simplified=proven.simplified,
-            precision=request.precision,
+            precision=proven.precision,
+            precision_of_file=proven.precision != "fp32" and proven.variant is None,
             variant=proven.variant,
             evaluation=dict(proven.evaluation),
             probe_sha256=probe_sha256,

@@ -14,7 +14,7 @@ from avizor_export.description.stored_weights import model_from_proto
 from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.constant_outputs import constant_outputs_warning
-from avizor_export.parity.tolerances import allowed
+from avizor_export.parity.tolerances import allowed, root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.repository.calibration import Calibration
@@ -103,6 +103,13 @@ def _parity(manifest: Manifest) -> Iterator[str]:
 
 def _precision(manifest: Manifest) -> Iterator[str]:
     variant = manifest.variant
+    if manifest.precision_of_file:
+        yield from (f"## Precision: {manifest.precision}", "")
+        yield f"The file came in {manifest.precision}. There is no FP32 network to compare it with: parity is that of the file."
+        yield from ("Front end, softmax and reconstruction error are in FP32.", "")
+        for name, noise in manifest.parity.own_rounding.items():
+            yield f"* its own rounding changes {root_of(name)} by up to {noise:.1e}, and that much more was allowed"
+        yield ""
     if variant is None:
         return
     yield from (f"## Precision: {manifest.precision}", "")

@@ -15,7 +15,15 @@ from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration_store import read_active
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
+from avizor_inference.repository.onnx_graph import (
+    MAX_IR_VERSION,
+    MAX_ML_OPSET,
+    ML_DOMAIN,
+    OPSET,
+    Graph,
+    GraphTensor,
+    read_graph,
+)
 from avizor_inference.repository.triton_config import (
     CONFIG_FILE,
     LABELS_FILE,
@@ -69,6 +77,8 @@ def _check_graph(graph: Graph) -> Iterator[str]:
         yield f"model.onnx: IR version {graph.ir_version} is over {MAX_IR_VERSION}, which older runtimes cannot read"
     if graph.custom_domains:
         yield f"model.onnx: needs operators of {', '.join(graph.custom_domains)}, which not every runtime has"
+    if graph.opsets.get(ML_DOMAIN, 0) > MAX_ML_OPSET:
+        yield f"model.onnx: version {graph.opsets[ML_DOMAIN]} of {ML_DOMAIN} is over {MAX_ML_OPSET}, which runtimes cannot read"
     for domain in graph.repeated_domains:
         yield f"model.onnx: names the operator set of {domain} twice, which tools refuse; export again"
     if graph.external_data:

@@ -64,10 +64,14 @@ class Manifest(Strict):
     model_bytes: int
     opset: int
     ir_version: int
-    parity: ParityReport = Field(description="of the FP32 graph")
+    parity: ParityReport = Field(description="of the FP32 graph, or of the file that came quantised")
     simplified: bool = Field(default=True, description="whether the exporter's optimiser was applied to the graph")
     precision: Precision = Field(default="fp32", description="of the network; front end and error are always FP32")
-    variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32")
+    precision_of_file: bool = Field(
+        default=False,
+        description="whether the file came in this precision, so that it is compared with no FP32 network",
+    )
+    variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32, or that of the file")
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
     probe_sha256: str | None = Field(default=None, description="of probe.npz; absent without probe items")
     provenance: Provenance
@@ -82,7 +86,9 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _variants_are_reported(self) -> Manifest:
-        if (self.precision == "fp32") is not (self.variant is None):
+        if self.precision_of_file and self.precision == "fp32":
+            raise ValueError("precision_of_file is for another precision than fp32")
+        if (self.precision == "fp32" or self.precision_of_file) is not (self.variant is None):
             raise ValueError(f"precision {self.precision} {'with' if self.variant else 'without'} a report on the variant")
         return self
 

@@ -31,7 +31,7 @@ from avizor_pipeline.sinks.part_files import SourceCount
 _path = click.Path(path_type=Path)
 
 _GROUPS = {
-    "Job": ("repository", "models", "out", "alpha", "source_pattern", "dry_run"),
+    "Job": ("repository", "models", "out", "alpha", "confidence", "source_pattern", "dry_run"),
     "Engine": ("engine", "device", "batch_size", "workers"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
@@ -63,6 +63,13 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
 @click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
 @click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
+@click.option(
+    "--confidence",
+    metavar="SHARE",
+    type=float,
+    show_default="alpha is kept on average over calibrations",
+    help="Probability with which this calibration keeps alpha, e.g. 0.95.",
+)
 @click.option(
     "--source-pattern",
     metavar="REGEX",
@@ -128,7 +135,8 @@ def _dry_run(request: JobRequest, out: Path) -> None:
     counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
         if model.calibration:
-            for note in source_notes(pooled_sources(model.calibration, counts, settings.alpha), settings.alpha):
+            pooled = pooled_sources(model.calibration, counts, settings.alpha, settings.confidence)
+            for note in source_notes(pooled, settings.alpha, settings.confidence):
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
@@ -149,7 +157,8 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
             advance(commit.files)
             metrics.count(commit)
     metrics.set_verdicts(outcome, models)
-    for line in summary_lines(outcome, models, settings.alpha, out, time.monotonic() - started):
+    seconds = time.monotonic() - started
+    for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence):
         click.echo(line)
     if sys.stdout is not None:  # it may be closed
         sys.stdout.flush()  # a full disk is noticed here, before success is pushed

@@ -65,6 +65,7 @@ _URI = "Path of the file as it was given; not UTF-8: `bytes:` and its percent-en
 _SOURCE = "Where the recording comes from: the key of calibration and metrics."
 _MODEL = "Name of the model."
 _IS_ANOMALY = "Whether `p_value` is at most the job's alpha; null where `p_value` is."
+_IS_ANOMALY_OF_ITEM = "Whether `p_value` is at most the job's alpha (with a confidence: at most l / (n + 1)); null where it is."
 _JUDGED_BY = "The source whose calibration recordings gave `p_value`; `*`: all sources together."
 
 MEANINGS: dict[str, dict[str, str]] = {
@@ -98,7 +99,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "probability": "Classifier: mean probability of `label` over the windows, 0 to 1.",
         "score": "Autoencoder: power mean of order 8 of the scores of all windows and channels, at least 0.",
         "p_value": "Share of calibration recordings that look at least as unusual, above 0 and at most 1.",
-        "is_anomaly": _IS_ANOMALY,
+        "is_anomaly": _IS_ANOMALY_OF_ITEM,
         "judged_by": _JUDGED_BY,
         "not_judged": "Why there is no `p_value` although the model has a calibration.",
     },

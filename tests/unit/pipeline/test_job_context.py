@@ -45,7 +45,9 @@ def test_a_model_that_takes_no_recordings_is_refused(models: Path) -> None:
 
 def test_a_job_reads_one_kind_of_files() -> None:
     inputs = {"sound": SOUND, "pumps": SIGNAL}
-    versions = [cast(ModelVersion, SimpleNamespace(name=name, manifest=SimpleNamespace(input=spec))) for name, spec in inputs.items()]
+    versions = [
+        cast(ModelVersion, SimpleNamespace(name=name, manifest=SimpleNamespace(input=spec))) for name, spec in inputs.items()
+    ]
     assert [content_for([each]) for each in versions] == ["audio", "signal"]
     with pytest.raises(JobError, match="one kind of files, and 'sound' takes audio and 'pumps' takes signal; run a job"):
         content_for(versions)

@@ -75,3 +75,16 @@ def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, 
     assert value(metrics, "avizor_items_not_judged_total", source="a") == 1
     assert value(metrics, "avizor_items_not_judged_total", source="other") == 1
     assert value(metrics, "avizor_anomaly_p_value_count") == 3
+
+
+def test_anomalies_are_counted_with_the_gateways_confidence(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
+    metrics = Metrics()
+    counting = AnomalyMetrics(metrics, BoundedSources(("a",)), 0.05, confidence=0.95)
+    counting.start(calibrations)
+    # With 60 items one score may be flagged: a p-value of 2/61 is below alpha, and is not.
+    for p_value in (1 / 61, 2 / 61):
+        counting.count("normal", "a", Verdict(1.0, p_value, "a", False, compared_with=60, of_source=60))
+    assert value(metrics, "avizor_items_scored_total", source="a") == 2
+    assert value(metrics, "avizor_anomalies_total", source="a") == 1
+    with pytest.raises(CalibrationError, match=r"with confidence 0\.99 needs at least 90 normal items"):
+        AnomalyMetrics(metrics, BoundedSources(()), 0.05, confidence=0.99).start(calibrations)

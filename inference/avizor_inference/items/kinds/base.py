@@ -139,6 +139,11 @@ class ItemInput(Strict, ABC):
     def tensor(self) -> TensorSpec:
         """Return the graph's input."""
 
+    @property
+    def passes_missing(self) -> bool:
+        """Return whether the front end leaves missing values NaN, for the network to handle."""
+        return False
+
     def window_format(self) -> WindowFormat | None:
         """Return how recordings are cut for this model; None if an item is one row."""
         return None

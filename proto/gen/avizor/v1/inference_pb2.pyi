@@ -257,30 +257,34 @@ class Span(_message.Message):
     def __init__(self, channel: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., start_sample: _Optional[int] = ..., end_sample: _Optional[int] = ...) -> None: ...
 
 class DetectAnomalyRequest(_message.Message):
-    __slots__ = ("model", "version", "items", "alpha")
+    __slots__ = ("model", "version", "items", "alpha", "confidence")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     items: _containers.RepeatedCompositeFieldContainer[Item]
     alpha: float
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., alpha: _Optional[float] = ...) -> None: ...
+    confidence: float
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., alpha: _Optional[float] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class DetectAnomalyResponse(_message.Message):
-    __slots__ = ("model", "version", "alpha", "calibration_id", "items")
+    __slots__ = ("model", "version", "alpha", "calibration_id", "items", "confidence")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     alpha: float
     calibration_id: str
     items: _containers.RepeatedCompositeFieldContainer[Verdict]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alpha: _Optional[float] = ..., calibration_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
+    confidence: float
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alpha: _Optional[float] = ..., calibration_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("error", "score", "p_value", "is_anomaly", "judged_by", "windows")
