@@ -22,7 +22,7 @@ from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.graph.wrap import wrap
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows

@@ -14,8 +14,10 @@ from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
 from avizor_export.graph.logits import check_ends_in_logits
+from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
-from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
+from avizor_export.graph.wrap import wrap
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of

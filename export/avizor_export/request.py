@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.graph.optional_outputs import check_left_out
-from avizor_export.graph.wrapped_network import MEANINGS
+from avizor_export.graph.output_meanings import MEANINGS
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.accuracy_guard import check_variant_data

@@ -17,10 +17,11 @@ from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.build import build_front_end
+from avizor_export.graph.enlargement import enlargement
 from avizor_export.graph.logits import has_softmax, passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
+from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
-from avizor_export.graph.wrapped_network import enlargement, meanings
 from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items

@@ -18,7 +18,8 @@ from torchvision.models import ConvNeXt, SwinTransformer, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from avizor_export.exporter import export_model
-from avizor_export.graph.wrapped_network import WrappedNetwork, wrap
+from avizor_export.graph.wrap import wrap
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import TensorInput
