@@ -42,6 +42,11 @@ class JobModel:
         """Return a classifier's labels; they are empty for an autoencoder."""
         return self.version.manifest.labels or ()
 
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the thresholds of a multi-label classifier's classes; they are empty for any other model."""
+        return self.version.manifest.thresholds
+
 
 def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:
     """Pin a model to its newest version, that version's calibration, and a batch size.

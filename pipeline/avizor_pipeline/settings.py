@@ -22,7 +22,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 2
+ROWS_FORMAT = 3
 
 
 class JobSettings(Strict):

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61vizor/v1/inference.proto\x12\tavizor.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.avizor.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x8e\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08versions\x18\x03 \x03(\x03\x12\x1d\n\x04task\x18\x04 \x01(\x0e\x32\x0f.avizor.v1.Task\x12&\n\x05image\x18\x05 \x01(\x0b\x32\x15.avizor.v1.ImageInputH\x00\x12&\n\x05\x61udio\x18\x06 \x01(\x0b\x32\x15.avizor.v1.AudioInputH\x00\x12\'\n\x06tensor\x18\x07 \x01(\x0b\x32\x15.avizor.v1.TensorSpecH\x00\x12&\n\x05table\x18\r \x01(\x0b\x32\x15.avizor.v1.TableInputH\x00\x12&\n\x07outputs\x18\x08 \x03(\x0b\x32\x15.avizor.v1.TensorSpec\x12\x0e\n\x06labels\x18\t \x03(\t\x12\x16\n\x0emax_batch_size\x18\n \x01(\x05\x12\x0e\n\x06sha256\x18\x0b \x01(\t\x12+\n\x0b\x63\x61libration\x18\x0c \x01(\x0b\x32\x16.avizor.v1.CalibrationB\x07\n\x05input\"=\n\nImageInput\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\"N\n\nAudioInput\x12\x13\n\x0bsample_rate\x18\x01 \x01(\x05\x12\x16\n\x0ewindow_samples\x18\x02 \x01(\x05\x12\x13\n\x0bhop_samples\x18\x03 \x01(\x05\"0\n\nTableInput\x12\"\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x11.avizor.v1.Column\"*\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\"I\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0f\n\x07meaning\x18\x04 \x01(\t\"\xb5\x01\n\x0b\x43\x61libration\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nrecordings\x18\x03 \x03(\x0b\x32&.avizor.v1.Calibration.RecordingsEntry\x1a\x31\n\x0fRecordingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x90\x01\n\x04Item\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12#\n\x06tensor\x18\x04 \x01(\x0b\x32\x11.avizor.v1.TensorH\x00\x12&\n\x03row\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x42\t\n\x07\x63ontent\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"`\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x1e\n\x05items\x18\x03 \x03(\x0b\x32\x0f.avizor.v1.Item\x12\r\n\x05top_k\x18\x04 \x01(\x05\"\\\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12(\n\x05items\x18\x03 \x03(\x0b\x32\x19.avizor.v1.Classification\"\x8f\x01\n\x0e\x43lassification\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12,\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1b.avizor.v1.ClassProbability\x12,\n\x07windows\x18\x03 \x03(\x0b\x32\x1b.avizor.v1.ClassifiedWindow\"6\n\x10\x43lassProbability\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"_\n\x10\x43lassifiedWindow\x12\x1d\n\x04span\x18\x01 \x01(\x0b\x32\x0f.avizor.v1.Span\x12,\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1b.avizor.v1.ClassProbability\"7\n\x04Span\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\x05\x12\x0f\n\x07start_s\x18\x02 \x01(\x01\x12\r\n\x05\x65nd_s\x18\x03 \x01(\x01\"e\n\x14\x44\x65tectAnomalyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x1e\n\x05items\x18\x03 \x03(\x0b\x32\x0f.avizor.v1.Item\x12\r\n\x05\x61lpha\x18\x04 \x01(\x01\"\x81\x01\n\x15\x44\x65tectAnomalyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lpha\x18\x03 \x01(\x01\x12\x16\n\x0e\x63\x61libration_id\x18\x04 \x01(\t\x12!\n\x05items\x18\x05 \x03(\x0b\x32\x12.avizor.v1.Verdict\"\x9d\x01\n\x07Verdict\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07p_value\x18\x03 \x01(\x01\x12\x12\n\nis_anomaly\x18\x04 \x01(\x08\x12\x11\n\tjudged_by\x18\x05 \x01(\t\x12(\n\x07windows\x18\x06 \x03(\x0b\x32\x17.avizor.v1.JudgedWindow\"M\n\x0cJudgedWindow\x12\x1d\n\x04span\x18\x01 \x01(\x0b\x32\x0f.avizor.v1.Span\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07p_value\x18\x03 \x01(\x01*E\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_CLASSIFY\x10\x01\x12\x14\n\x10TASK_RECONSTRUCT\x10\x02\x32\xb0\x02\n\x10InferenceService\x12I\n\nListModels\x12\x1c.avizor.v1.ListModelsRequest\x1a\x1d.avizor.v1.ListModelsResponse\x12\x38\n\x08GetModel\x12\x1a.avizor.v1.GetModelRequest\x1a\x10.avizor.v1.Model\x12\x43\n\x08\x43lassify\x12\x1a.avizor.v1.ClassifyRequest\x1a\x1b.avizor.v1.ClassifyResponse\x12R\n\rDetectAnomaly\x12\x1f.avizor.v1.DetectAnomalyRequest\x1a .avizor.v1.DetectAnomalyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61vizor/v1/inference.proto\x12\tavizor.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.avizor.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xcd\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08versions\x18\x03 \x03(\x03\x12\x1d\n\x04task\x18\x04 \x01(\x0e\x32\x0f.avizor.v1.Task\x12&\n\x05image\x18\x05 \x01(\x0b\x32\x15.avizor.v1.ImageInputH\x00\x12&\n\x05\x61udio\x18\x06 \x01(\x0b\x32\x15.avizor.v1.AudioInputH\x00\x12\'\n\x06tensor\x18\x07 \x01(\x0b\x32\x15.avizor.v1.TensorSpecH\x00\x12&\n\x05table\x18\r \x01(\x0b\x32\x15.avizor.v1.TableInputH\x00\x12&\n\x07outputs\x18\x08 \x03(\x0b\x32\x15.avizor.v1.TensorSpec\x12\x0e\n\x06labels\x18\t \x03(\t\x12\x16\n\x0emax_batch_size\x18\n \x01(\x05\x12\x0e\n\x06sha256\x18\x0b \x01(\t\x12+\n\x0b\x63\x61libration\x18\x0c \x01(\x0b\x32\x16.avizor.v1.Calibration\x12)\n\nactivation\x18\x0f \x01(\x0e\x32\x15.avizor.v1.Activation\x12\x12\n\nthresholds\x18\x10 \x03(\x02\x42\x07\n\x05input\"=\n\nImageInput\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\"N\n\nAudioInput\x12\x13\n\x0bsample_rate\x18\x01 \x01(\x05\x12\x16\n\x0ewindow_samples\x18\x02 \x01(\x05\x12\x13\n\x0bhop_samples\x18\x03 \x01(\x05\"0\n\nTableInput\x12\"\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x11.avizor.v1.Column\"*\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\"I\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0f\n\x07meaning\x18\x04 \x01(\t\"\xb5\x01\n\x0b\x43\x61libration\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nrecordings\x18\x03 \x03(\x0b\x32&.avizor.v1.Calibration.RecordingsEntry\x1a\x31\n\x0fRecordingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\x90\x01\n\x04Item\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x12#\n\x06tensor\x18\x04 \x01(\x0b\x32\x11.avizor.v1.TensorH\x00\x12&\n\x03row\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x42\t\n\x07\x63ontent\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"`\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x1e\n\x05items\x18\x03 \x03(\x0b\x32\x0f.avizor.v1.Item\x12\r\n\x05top_k\x18\x04 \x01(\x05\"\\\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12(\n\x05items\x18\x03 \x03(\x0b\x32\x19.avizor.v1.Classification\"\x8f\x01\n\x0e\x43lassification\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12,\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1b.avizor.v1.ClassProbability\x12,\n\x07windows\x18\x03 \x03(\x0b\x32\x1b.avizor.v1.ClassifiedWindow\"Q\n\x10\x43lassProbability\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\x19\n\x11is_over_threshold\x18\x03 \x01(\x08\"_\n\x10\x43lassifiedWindow\x12\x1d\n\x04span\x18\x01 \x01(\x0b\x32\x0f.avizor.v1.Span\x12,\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1b.avizor.v1.ClassProbability\"7\n\x04Span\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\x05\x12\x0f\n\x07start_s\x18\x02 \x01(\x01\x12\r\n\x05\x65nd_s\x18\x03 \x01(\x01\"e\n\x14\x44\x65tectAnomalyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x1e\n\x05items\x18\x03 \x03(\x0b\x32\x0f.avizor.v1.Item\x12\r\n\x05\x61lpha\x18\x04 \x01(\x01\"\x81\x01\n\x15\x44\x65tectAnomalyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lpha\x18\x03 \x01(\x01\x12\x16\n\x0e\x63\x61libration_id\x18\x04 \x01(\t\x12!\n\x05items\x18\x05 \x03(\x0b\x32\x12.avizor.v1.Verdict\"\x9d\x01\n\x07Verdict\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07p_value\x18\x03 \x01(\x01\x12\x12\n\nis_anomaly\x18\x04 \x01(\x08\x12\x11\n\tjudged_by\x18\x05 \x01(\t\x12(\n\x07windows\x18\x06 \x03(\x0b\x32\x17.avizor.v1.JudgedWindow\"M\n\x0cJudgedWindow\x12\x1d\n\x04span\x18\x01 \x01(\x0b\x32\x0f.avizor.v1.Span\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07p_value\x18\x03 \x01(\x01*E\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_CLASSIFY\x10\x01\x12\x14\n\x10TASK_RECONSTRUCT\x10\x02*X\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TIVATION_SOFTMAX\x10\x01\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x02\x32\xb0\x02\n\x10InferenceService\x12I\n\nListModels\x12\x1c.avizor.v1.ListModelsRequest\x1a\x1d.avizor.v1.ListModelsResponse\x12\x38\n\x08GetModel\x12\x1a.avizor.v1.GetModelRequest\x1a\x10.avizor.v1.Model\x12\x43\n\x08\x43lassify\x12\x1a.avizor.v1.ClassifyRequest\x1a\x1b.avizor.v1.ClassifyResponse\x12R\n\rDetectAnomaly\x12\x1f.avizor.v1.DetectAnomalyRequest\x1a .avizor.v1.DetectAnomalyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CALIBRATION_RECORDINGSENTRY']._loaded_options = None
   _globals['_CALIBRATION_RECORDINGSENTRY']._serialized_options = b'8\001'
-  _globals['_TASK']._serialized_start=2375
-  _globals['_TASK']._serialized_end=2444
+  _globals['_TASK']._serialized_start=2465
+  _globals['_TASK']._serialized_end=2534
+  _globals['_ACTIVATION']._serialized_start=2536
+  _globals['_ACTIVATION']._serialized_end=2624
   _globals['_LISTMODELSREQUEST']._serialized_start=128
   _globals['_LISTMODELSREQUEST']._serialized_end=147
   _globals['_LISTMODELSRESPONSE']._serialized_start=149
@@ -45,45 +47,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=205
   _globals['_GETMODELREQUEST']._serialized_end=253
   _globals['_MODEL']._serialized_start=256
-  _globals['_MODEL']._serialized_end=654
-  _globals['_IMAGEINPUT']._serialized_start=656
-  _globals['_IMAGEINPUT']._serialized_end=717
-  _globals['_AUDIOINPUT']._serialized_start=719
-  _globals['_AUDIOINPUT']._serialized_end=797
-  _globals['_TABLEINPUT']._serialized_start=799
-  _globals['_TABLEINPUT']._serialized_end=847
-  _globals['_COLUMN']._serialized_start=849
-  _globals['_COLUMN']._serialized_end=891
-  _globals['_TENSORSPEC']._serialized_start=893
-  _globals['_TENSORSPEC']._serialized_end=966
-  _globals['_CALIBRATION']._serialized_start=969
-  _globals['_CALIBRATION']._serialized_end=1150
-  _globals['_CALIBRATION_RECORDINGSENTRY']._serialized_start=1101
-  _globals['_CALIBRATION_RECORDINGSENTRY']._serialized_end=1150
-  _globals['_ITEM']._serialized_start=1153
-  _globals['_ITEM']._serialized_end=1297
-  _globals['_TENSOR']._serialized_start=1299
-  _globals['_TENSOR']._serialized_end=1351
-  _globals['_CLASSIFYREQUEST']._serialized_start=1353
-  _globals['_CLASSIFYREQUEST']._serialized_end=1449
-  _globals['_CLASSIFYRESPONSE']._serialized_start=1451
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1543
-  _globals['_CLASSIFICATION']._serialized_start=1546
-  _globals['_CLASSIFICATION']._serialized_end=1689
-  _globals['_CLASSPROBABILITY']._serialized_start=1691
-  _globals['_CLASSPROBABILITY']._serialized_end=1745
-  _globals['_CLASSIFIEDWINDOW']._serialized_start=1747
-  _globals['_CLASSIFIEDWINDOW']._serialized_end=1842
-  _globals['_SPAN']._serialized_start=1844
-  _globals['_SPAN']._serialized_end=1899
-  _globals['_DETECTANOMALYREQUEST']._serialized_start=1901
-  _globals['_DETECTANOMALYREQUEST']._serialized_end=2002
-  _globals['_DETECTANOMALYRESPONSE']._serialized_start=2005
-  _globals['_DETECTANOMALYRESPONSE']._serialized_end=2134
-  _globals['_VERDICT']._serialized_start=2137
-  _globals['_VERDICT']._serialized_end=2294
-  _globals['_JUDGEDWINDOW']._serialized_start=2296
-  _globals['_JUDGEDWINDOW']._serialized_end=2373
-  _globals['_INFERENCESERVICE']._serialized_start=2447
-  _globals['_INFERENCESERVICE']._serialized_end=2751
+  _globals['_MODEL']._serialized_end=717
+  _globals['_IMAGEINPUT']._serialized_start=719
+  _globals['_IMAGEINPUT']._serialized_end=780
+  _globals['_AUDIOINPUT']._serialized_start=782
+  _globals['_AUDIOINPUT']._serialized_end=860
+  _globals['_TABLEINPUT']._serialized_start=862
+  _globals['_TABLEINPUT']._serialized_end=910
+  _globals['_COLUMN']._serialized_start=912
+  _globals['_COLUMN']._serialized_end=954
+  _globals['_TENSORSPEC']._serialized_start=956
+  _globals['_TENSORSPEC']._serialized_end=1029
+  _globals['_CALIBRATION']._serialized_start=1032
+  _globals['_CALIBRATION']._serialized_end=1213
+  _globals['_CALIBRATION_RECORDINGSENTRY']._serialized_start=1164
+  _globals['_CALIBRATION_RECORDINGSENTRY']._serialized_end=1213
+  _globals['_ITEM']._serialized_start=1216
+  _globals['_ITEM']._serialized_end=1360
+  _globals['_TENSOR']._serialized_start=1362
+  _globals['_TENSOR']._serialized_end=1414
+  _globals['_CLASSIFYREQUEST']._serialized_start=1416
+  _globals['_CLASSIFYREQUEST']._serialized_end=1512
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1514
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1606
+  _globals['_CLASSIFICATION']._serialized_start=1609
+  _globals['_CLASSIFICATION']._serialized_end=1752
+  _globals['_CLASSPROBABILITY']._serialized_start=1754
+  _globals['_CLASSPROBABILITY']._serialized_end=1835
+  _globals['_CLASSIFIEDWINDOW']._serialized_start=1837
+  _globals['_CLASSIFIEDWINDOW']._serialized_end=1932
+  _globals['_SPAN']._serialized_start=1934
+  _globals['_SPAN']._serialized_end=1989
+  _globals['_DETECTANOMALYREQUEST']._serialized_start=1991
+  _globals['_DETECTANOMALYREQUEST']._serialized_end=2092
+  _globals['_DETECTANOMALYRESPONSE']._serialized_start=2095
+  _globals['_DETECTANOMALYRESPONSE']._serialized_end=2224
+  _globals['_VERDICT']._serialized_start=2227
+  _globals['_VERDICT']._serialized_end=2384
+  _globals['_JUDGEDWINDOW']._serialized_start=2386
+  _globals['_JUDGEDWINDOW']._serialized_end=2463
+  _globals['_INFERENCESERVICE']._serialized_start=2627
+  _globals['_INFERENCESERVICE']._serialized_end=2931
 # @@protoc_insertion_point(module_scope)
