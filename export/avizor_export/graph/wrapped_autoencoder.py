@@ -9,20 +9,23 @@ from torch import Tensor, nn
 
 from avizor_export.graph.enlargement import enlargement
 from avizor_export.graph.intermediate_outputs import is_view_of
+from avizor_export.graph.output_options import OutputOptions
 from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_inference.errors import ExportError
 
 
 class WrappedAutoencoder(WrappedNetwork):
-    """Return `score` [N, 1], `error_map` and `reconstruction` [N, ...], and `embedding` [N, E] if the network has an `encoder`.
+    """Return `score` [N, 1], `error_map` and `reconstruction` [N, ...], and `embedding` [N, E] of the network's `encoder`.
 
     The `reconstruction` of a super-resolution network is k times as high and wide as its features. The means of its k x k
     blocks of pixels are compared with the features, so that `score` and `error_map` [N, ...] keep the features' size.
     Raises ExportError unless the network returns float32 of the shape of its input, or k times as high and wide.
     """
 
-    def __init__(self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool], example: Tensor) -> None:
-        super().__init__(front_end, network, modes)
+    def __init__(
+        self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool], example: Tensor, options: OutputOptions
+    ) -> None:
+        super().__init__(front_end, network, modes, example, options)
         with torch.inference_mode():
             features = front_end(example)
         reconstruction = self.run(example)
@@ -33,14 +36,16 @@ class WrappedAutoencoder(WrappedNetwork):
         self._times = enlargement(tuple(features.shape[1:]), tuple(reconstruction.shape[1:]))
         self._own_outputs = ("score", "error_map", "reconstruction")
         encoder = getattr(network, "encoder", None)
-        if isinstance(encoder, nn.Module):
+        if options.embedding is not None:
+            self._tap_embedding(options.embedding, example)
+        elif isinstance(encoder, nn.Module):
             self._taps.catch_output("embedding", encoder)
         self._keep_usable_taps(example)
 
     def forward(self, items: Tensor) -> tuple[Tensor, ...]:
         """Return score, error map and reconstruction, then the tapped output, for raw items [N, ...]."""
         features = self.front_end(items)
-        reconstruction = self.network(features)
+        reconstruction = self.chosen(self.network(features))
         error = (features - self._block_means(reconstruction)) ** 2
         score = error.flatten(1).mean(dim=1, keepdim=True)
         return (score, error, reconstruction, *self._taps.take().values())

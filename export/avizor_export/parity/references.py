@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -10,7 +11,8 @@ import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
-from avizor_export.graph.logits import quantisation_step, with_logits
+from avizor_export.graph.ends_in_sigmoid import ends_in_sigmoid
+from avizor_export.graph.logits import SIGMOID, quantisation_step, with_logits
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.rounding import Perturbed
 from avizor_export.parity.soundness import Run
@@ -40,11 +42,12 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
     The evaluator computes some operators wrongly, such as a grouped ConvTranspose. items: raw items to try it on.
     Raises ExportError if neither runs.
     """
-    proto, step = with_logits(proto), quantisation_step(proto.graph, "probabilities")
+    constant = _constant_outputs(proto)
+    proto = with_logits(proto)
     try:
         run = reference_run(proto)
         run(items)
-        return Reference(_with_step(run, step), f"the reference evaluator of onnx {version('onnx')}")
+        return Reference(_with_constants(run, constant), f"the reference evaluator of onnx {version('onnx')}")
     except ExportError as error:
         plain = onnxruntime_run(proto, optimised=False)
         try:
@@ -52,12 +55,21 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
         except ExportError:
             raise error from None  # the graph is at fault, and the evaluator's message is easier to read
         note = f"{error}; so the graph is compared with ONNX Runtime without its optimisations"
-        return Reference(_with_step(plain, step), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
+        return Reference(_with_constants(plain, constant), f"unoptimised ONNX Runtime {onnxruntime.__version__}", note)
 
 
-def _with_step(run: Run, step: float) -> Run:
-    """Add the quantisation step, if there is one, to what the run returns: it widens the tolerance of probabilities."""
-    return (lambda items: {**run(items), STEP: np.full((len(items), 1), step)}) if step else run
+def _constant_outputs(proto: onnx.ModelProto) -> dict[str, float]:
+    """Return what widens the tolerance of probabilities: their quantisation step if there is one, and SIGMOID."""
+    step = quantisation_step(proto.graph, "probabilities")
+    is_sigmoid = ends_in_sigmoid(proto.graph, "probabilities")
+    return ({STEP: step} if step else {}) | ({SIGMOID: 1.0} if is_sigmoid else {})
+
+
+def _with_constants(run: Run, constants: Mapping[str, float]) -> Run:
+    """Add these values, the same for each item, to what the run returns."""
+    if not constants:
+        return run
+    return lambda items: {**run(items), **{name: np.full((len(items), 1), value) for name, value in constants.items()}}
 
 
 def reference_run(proto: onnx.ModelProto) -> Run:
