@@ -31,7 +31,7 @@ def layers_that_run(network: nn.Module, run: Callable[[], object]) -> dict[str, 
 
 def no_such_layer(name: str, layers: Iterable[str], outputs: Iterable[str]) -> str:
     """Return that there is nothing of this name, and what there is: names like it, or else the last layers and the outputs."""
-    known, others = list(layers), [each for each in outputs if each]
+    known, others = [each for each in layers if "._" not in each], [each for each in outputs if each]
     near = get_close_matches(name, [*known, *others], n=_MOST_LISTED)
     shown = near or [*known[-_MOST_LISTED:], *others[:_MOST_LISTED]]
     remedy = f"{'did you mean' if near else 'there are'}: {', '.join(shown)}" if shown else "export the torch module itself"

@@ -128,7 +128,7 @@ def test_what_may_be_probabilities_already_is_warned_of(tmp_path: Path, caplog: 
         assert "between 0 and 1" not in caplog.text
 
 
-def written(folder: Path, nodes: list[onnx.NodeProto], classes: int, shape: list[object]) -> Path:
+def written(folder: Path, nodes: list[onnx.NodeProto], classes: int, shape: list[str | int | None]) -> Path:
     weight = np.random.default_rng(0).standard_normal((4, classes)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["z"], name="last"), *nodes],
@@ -168,7 +168,7 @@ def test_a_file_has_one_sigmoid_whether_it_brings_it_or_not(tmp_path: Path, node
     ids=["logit", "sigmoid", "logit without a column", "sigmoid without a column"],
 )
 def test_a_file_with_one_number_for_an_item_is_two_classes(
-    tmp_path: Path, nodes: list[onnx.NodeProto], shape: list[object]
+    tmp_path: Path, nodes: list[onnx.NodeProto], shape: list[str | int | None]
 ) -> None:
     path = written(tmp_path, nodes, 1, shape)
     version = adopt_model(path, request(labels=["good", "faulty"]), tmp_path / "models")
@@ -192,10 +192,11 @@ def test_a_file_that_contradicts_what_was_asked_for(
 
 def test_a_value_or_a_node_of_a_file_is_the_embedding(tmp_path: Path) -> None:
     path = written(tmp_path, [node("Sigmoid", "z", "y")], 3, ["batch", 3])
-    z = ROWS @ numpy_helper.to_array(onnx.load(path).graph.initializer[0])
+    z: NDArray[Any] = ROWS @ numpy_helper.to_array(onnx.load(path).graph.initializer[0])
     for name in ("z", "last"):
         version = adopt_model(path, request(embedding=name), tmp_path / name)
-        np.testing.assert_allclose(onnxruntime_run(onnx.load(version.model_path))(ROWS)["embedding"], z, atol=1e-6)
+        found: NDArray[Any] = onnxruntime_run(onnx.load(version.model_path))(ROWS)["embedding"]
+        np.testing.assert_allclose(found, z, atol=1e-6)
         assert version.manifest.outputs[1].meaning == f"value {name!r} of the file, flattened"
     for name, message in (("y", "the output that the model returns already"), ("zz", "no value and has no node .*near it: z")):
         with pytest.raises(ExportError, match=message):

@@ -132,10 +132,10 @@ def test_a_program_that_returns_several_outputs(tmp_path: Path) -> None:
     loaded = load_program(tmp_path / "net.pt2")
     with wrapped(loaded, output="logits", embedding="hidden") as model, torch.inference_mode():
         found = model.named(ITEMS)
-        torch.testing.assert_close(found["embedding"], network(ITEMS)["hidden"])  # type: ignore[index]
+        torch.testing.assert_close(found["embedding"], network(ITEMS)["hidden"])
     with pytest.raises(ExportError, match="choose one with --output: logits"):
         wrapped(loaded)
-    with pytest.raises(ExportError, match="no layer that runs, .* has this name; there are: logits, hidden"):
+    with pytest.raises(ExportError, match=r"no layer that runs, .* has this name; there are: program, logits, hidden"):
         wrapped(loaded, output="logits", embedding="convolution")
 
 
