@@ -164,5 +164,5 @@ def _average_precision(scores: Items, labels: NDArray[np.int64]) -> float:
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     hits = np.cumsum(labels[order])
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # the last item of each run of equal scores
-    recalled = np.diff(hits[ends], prepend=0) / hits[-1]
-    return float(np.sum(recalled * hits[ends] / (ends + 1)))
+    found = np.diff(hits[ends], prepend=0)
+    return float(np.sum(found * (hits[ends] / (ends + 1))) / hits[-1])
