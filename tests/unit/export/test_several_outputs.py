@@ -184,3 +184,16 @@ def test_a_layer_that_cannot_be_the_embedding(layer: str, message: str) -> None:
     with pytest.raises(ExportError, match=f"--embedding {layer}: .*{message}"):
         wrapped(network, "reconstruct", output="0", embedding=layer)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+class Two(nn.Module):
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left + right
+
+
+def test_a_program_of_two_inputs_is_refused_with_a_way_that_works(tmp_path: Path) -> None:
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(Two(), (torch.ones(2, 3), torch.ones(2, 3)), dynamic_shapes=(batch, batch))
+    torch.export.save(program, tmp_path / "two.pt2")
+    with pytest.raises(ExportError, match=r"takes 2 inputs \(left, right\), and a model of Avizor takes one tensor"):
+        load_program(tmp_path / "two.pt2")
