@@ -20,7 +20,7 @@ from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.front_ends.build import build_front_end, fit_constants
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.graph.wrap import wrap
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows

@@ -22,6 +22,7 @@ from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
+from avizor_export.networks.thresholds import read_thresholds
 from avizor_export.precision.int8 import MOST_ITEMS
 from avizor_export.progress import show_stages
 from avizor_export.report import (
@@ -43,7 +44,7 @@ from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.items.data.item_files import is_table, read_recordings, sample_items
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
-from avizor_inference.repository.manifest import Precision, Task
+from avizor_inference.repository.manifest import Activation, Precision, Task
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
 
@@ -51,7 +52,8 @@ _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "Output": ("name", "models", "leave_out"),
-    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "output", "fit_on"),
+    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "fit_on"),
+    "What the network returns": ("output", "activation", "thresholds", "embedding"),
     "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
     "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
     "Precision": ("int8", "fp16", "max_drop"),
@@ -96,7 +98,20 @@ Examples:
     callback=parse_settings,
     help="Argument of the factory or architecture.",
 )
-@click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
+@click.option("--output", metavar="NAME", help="Which of several outputs to take: a name or index, such as logits or 0.")
+@click.option(
+    "--activation",
+    type=click.Choice(["softmax", "sigmoid"]),
+    show_default="softmax, or sigmoid if the network ends in one",
+    help="How probabilities are made: one class is right, or any number of them (multi-label).",
+)
+@click.option(
+    "--thresholds",
+    metavar="NUMBER|FILE",
+    show_default="0.5",
+    help="From which probability on a class counts as present (multi-label).",
+)
+@click.option("--embedding", metavar="LAYER", help="Layer (.onnx: value or node) whose output is the embedding.")
 @click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
 @click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well.")
@@ -162,7 +177,7 @@ def export(**options: Any) -> None:
 
 def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedNetwork | None) -> ModelVersion:
     if loaded is None:
-        return adopt_model(Path(arguments.network), request, arguments.models, arguments.output)
+        return adopt_model(Path(arguments.network), request, arguments.models)
     return export_model(loaded.network, request, arguments.models)
 
 
@@ -185,6 +200,9 @@ class ExportArguments:
     weights_in_factory: bool
     settings: Mapping[str, JsonValue]
     output: str | None
+    activation: Activation | None
+    thresholds: str | None
+    embedding: str | None
     fit_on: Path | None
     items: Path | None
     verify_with: str | None
@@ -231,13 +249,14 @@ class ExportArguments:
             _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
             _refuse(self.calibrate, "--calibrate", _NOT_FOR_CLASSIFIERS)
+        else:
+            _refuse(self.activation, "--activation", "is how a classifier makes probabilities; leave it out")
+            _refuse(self.thresholds, "--thresholds", "are for the probabilities of a classifier; leave them out")
         if self.is_onnx:
             _refuse(self.weights, "--weights", _WEIGHTS_INSIDE)
             _refuse(self.weights_key, "--weights-key", _WEIGHTS_INSIDE)
             _refuse(self.weights_in_factory, "--weights-in-factory", _WEIGHTS_INSIDE)
             _refuse(self.settings, "--set", "an .onnx file is not a factory that takes arguments")
-        else:
-            _refuse(self.output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
         if self.input is None:
             _refuse(self.fit_on, "--fit-on", "fills in what --input leaves out: give --input too")
 
@@ -284,6 +303,10 @@ class ExportArguments:
             ),
             precision=self.precision,
             max_drop=self.max_drop,
+            output=self.output,
+            activation=self.activation,
+            thresholds=read_thresholds(self.thresholds) if self.thresholds is not None else None,
+            embedding=self.embedding,
             leave_out=self.leave_out,
             verify_with=self.verify_with,
             serving=self.serving,

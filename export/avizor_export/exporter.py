@@ -8,28 +8,35 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
-from avizor_export.graph.logits import check_ends_in_logits
+from avizor_export.graph.ends_in_sigmoid import within_unit
+from avizor_export.graph.heads import Head, second_activation_warning
+from avizor_export.graph.logits import LOGITS, check_ends_in_logits
+from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.quantised import is_quantised, refuse_dynamic
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
-from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
+from avizor_export.graph.wrap import wrap
+from avizor_export.graph.wrapped_classifier import WrappedClassifier, applies_sigmoid, head_in
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
 from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
+from avizor_export.networks.thresholds import thresholds_of
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.parity.constant_outputs import constant_outputs_warning
-from avizor_export.parity.probe_items import random_items
+from avizor_export.parity.probe_items import items_by_kind, random_items
 from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
 from avizor_export.precision.accuracy_guard import INT8_ON_CUDA, Guard, make_version, refusal_message
-from avizor_export.precision.quality import METRIC_OF, measure_quality
+from avizor_export.precision.quality import measure_macro_f1, measure_quality, metric_of
 from avizor_export.publication.files import (
     ProvenGraph,
     calibrate_version,
@@ -41,7 +48,7 @@ from avizor_export.publication.files import (
 from avizor_export.publication.model_card import write_card
 from avizor_export.publication.probe_outputs import probe_of
 from avizor_export.publication.publish import Staging, publish, staging
-from avizor_export.request import ExportRequest, ResolvedRequest, check_data, resolve
+from avizor_export.request import ExportRequest, ResolvedRequest, check_data, check_head, resolve
 from avizor_export.stages import stage
 from avizor_export.triton_config.fields_text import config_text
 from avizor_export.triton_config.overrides import OVERRIDES_FILE
@@ -76,39 +83,44 @@ def export_model(
     """
     resolved = resolve(request, models)
     example = torch.from_numpy(random_items(resolved.input, 2, real=resolved.real_items))
-    with wrap(network, resolved.input, resolved.task, example, resolved.leave_out) as wrapped:
-        outputs = _outputs(wrapped, example, resolved.input)
-        check_data(resolved, outputs)
-        proto, report, is_simplified = _export_proven(resolved, wrapped, example, outputs, simplify)
+    with wrap(network, resolved.input, resolved.task, example, resolved.output_options) as wrapped:
+        check_data(resolved, _outputs(wrapped, example, resolved), head_in(wrapped))
+        proto, report, is_simplified = _export_proven(resolved, wrapped, example, simplify)
+        outputs, head = _outputs(wrapped, example, resolved), head_in(wrapped)
     factory = resolved.factory or f"{type(network).__module__}:{type(network).__qualname__}"
     parameters = sum(parameter.numel() for parameter in network.parameters())
     provenance = provenance_of(resolved, factory, parameters)
-    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, is_simplified)
+    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, is_simplified, head=head)
     return _publish(_measure(graph, resolved), resolved, models)
 
 
-def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | None = None) -> ModelVersion:
+def adopt_model(path: Path, request: ExportRequest, models: Path) -> ModelVersion:
     """Adopt, prove, calibrate and publish an ONNX file; return the published version.
 
-    The request's input describes the raw items; a TensorInput has to be the input of the graph. models: the repository. output:
-    see `adopt`. Raises ExportError or ParityError, and then publishes nothing.
+    The request's input describes the raw items; a TensorInput has to be the input of the graph. models: the repository. Raises
+    ExportError or ParityError, and then publishes nothing.
     """
     resolved = resolve(request, models)
     check_in_sandbox(path)
     if resolved.task == "classify":
-        resolved = replace(resolved, labels=labels_of_file(path, resolved.labels, output))
+        resolved = replace(resolved, labels=labels_of_file(path, resolved.labels, resolved.output))
     with stage("adopt the graph"):
-        spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
+        adopted = adopt(path, resolved.input, resolved.task, resolved.output_options, resolved.real_items)
+    spec, proto, head = adopted.input, adopted.proto, adopted.head
     resolved = replace(resolved, input=spec, weights=path)
-    outputs = outputs_of(proto, spec)
+    outputs = outputs_of(adopted)
     precision = _precision_of_file(proto, resolved, path)
-    check_data(resolved, outputs)
+    check_data(resolved, outputs, head)
+    check_head(resolved, head)
     if uses_ml_operators(proto) and resolved.settings.target in ("gpu", TENSORRT):
         _log.warning(_ML_ON_GPU, ML_DOMAIN, resolved.settings.target)
     reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
     report = _prove(resolved, proto, outputs, reference, precision)
+    _warn_of_second_activation(reference.run, resolved, head)
     provenance = provenance_of(resolved, path.name, parameters_of(proto) + trained_numbers(proto))
-    graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False, precision=precision)
+    graph = ProvenGraph(
+        proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False, head=head, precision=precision
+    )
     return _publish(_measure(graph, resolved), resolved, models)
 
 
@@ -137,27 +149,41 @@ def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) 
 
 
 def _export_proven(
-    request: ResolvedRequest,
-    wrapped: WrappedNetwork,
-    example: torch.Tensor,
-    outputs: Sequence[TensorSpec],
-    simplify: Simplifier | None,
+    request: ResolvedRequest, wrapped: WrappedNetwork, example: torch.Tensor, simplify: Simplifier | None
 ) -> tuple[onnx.ModelProto, ParityReport, bool]:
     """Return the graph, its parity, and whether it was simplified, which is so only if that changed no output."""
     name = f"torch {torch.__version__.partition('+')[0]}"
     reference = Reference(torch_run(wrapped), name, perturbed=perturbed_torch(wrapped))
     tensor = request.input.tensor().name
     proto = to_onnx(wrapped, tensor, example, simplify)
+    if applies_sigmoid(wrapped, proto, example):
+        assert isinstance(wrapped, WrappedClassifier)
+        wrapped.take_as_given()
+        proto = to_onnx(wrapped, tensor, example, simplify)
+    check_head(request, head_in(wrapped))
+    outputs, is_simplified = _outputs(wrapped, example, request), simplify is not None
     try:
-        return proto, _prove(request, proto, outputs, reference), simplify is not None
+        report = _prove(request, proto, outputs, reference)
     except ParityError:
         if simplify is None:
             raise
-    proto = to_onnx(wrapped, tensor, example, None)
-    try:
-        return proto, _prove(request, proto, outputs, reference), False
-    except ParityError as error:
-        raise ParityError(f"with the exporter's optimiser and without it, {error}") from error
+        proto, is_simplified = to_onnx(wrapped, tensor, example, None), False
+        try:
+            report = _prove(request, proto, outputs, reference)
+        except ParityError as error:
+            raise ParityError(f"with the exporter's optimiser and without it, {error}") from error
+    _warn_of_second_activation(reference.run, request, head_in(wrapped))
+    return proto, report, is_simplified
+
+
+def _warn_of_second_activation(reference: Run, request: ResolvedRequest, head: Head | None) -> None:
+    """Warn if the network may have applied a sigmoid that its graph does not show."""
+    if head is None or head.is_given:
+        return
+    items = items_by_kind(request.input, request.real_items)
+    logits = np.concatenate([reference(items[kind])[LOGITS] for kind in ("random", "real") if kind in items])
+    if within_unit(logits):
+        _log.warning("%s", second_activation_warning(head))
 
 
 def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
@@ -176,7 +202,10 @@ def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
     else:
         with stage("measure on held-out items"):
             metric = measure_quality(onnxruntime_run(graph.proto), task, held_out)
-    measured = {METRIC_OF[task]: metric, "held_out_items": len(held_out.items)}
+    measured = {metric_of(task, held_out.labels): metric, "held_out_items": len(held_out.items)}
+    if held_out.labels.ndim == 2:
+        thresholds = thresholds_of(request.thresholds, request.labels or ())
+        measured["macro_f1"] = measure_macro_f1(onnxruntime_run(graph.proto), held_out, thresholds)
     return replace(graph, evaluation={**graph.evaluation, **measured})
 
 
@@ -276,10 +305,15 @@ def _check_staged(staged: Staging, name: str, models: Path) -> None:
     raise ExportError(f"the exported version does not pass its own check: {'; '.join(problems)}{remedy}")
 
 
-def _outputs(wrapped: WrappedNetwork, example: torch.Tensor, spec: InputSpec) -> tuple[TensorSpec, ...]:
+def _outputs(wrapped: WrappedNetwork, example: torch.Tensor, request: ResolvedRequest) -> tuple[TensorSpec, ...]:
     with torch.inference_mode():
         shapes = {name: tuple(value.shape[1:]) for name, value in wrapped.named(example).items()}
-    meaning = meanings(shapes, spec)
+    known = {}
+    if head := head_in(wrapped):
+        known["probabilities"] = head.meaning
+    if request.embedding is not None:
+        known["embedding"] = f"output of {request.embedding!r} of the network, flattened"
+    meaning = meanings(shapes, request.input, known)
     return tuple(
         TensorSpec(name=name, dtype="float32", item_shape=shape, meaning=meaning[name]) for name, shape in shapes.items()
     )

@@ -10,7 +10,8 @@ from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.tolerances import root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
-from avizor_export.precision.quality import METRIC_OF, chance_warning
+from avizor_export.precision.quality import MEASURED, chance_warning, metric_of
+from avizor_export.publication.model_card import describe_thresholds
 from avizor_inference.anomaly.calibration_text import describe_calibration
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.short_form import pairs_of
@@ -27,10 +28,13 @@ def describe_export(version: ModelVersion) -> None:
     )
     if arguments := manifest.provenance.built_with():
         click.echo(f"  built by {manifest.provenance.factory} {arguments}")
+    if manifest.is_multi_label:
+        click.echo(f"  multi-label: each class has its own probability; {describe_thresholds(manifest)}")
     _describe_parity(manifest.parity)
     if "held_out_items" in manifest.evaluation and manifest.variant is None:
-        metric = METRIC_OF[manifest.task]
-        click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {manifest.evaluation['held_out_items']} held-out items")
+        for metric in (name for name in MEASURED if name in manifest.evaluation):
+            items = manifest.evaluation["held_out_items"]
+            click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {items} held-out items")
     _describe_variant(manifest)
     calibrations = version.calibrations()
     for calibration in calibrations:
@@ -92,13 +96,16 @@ def note_missing_taps(manifest: Manifest, network: str, left_out: Sequence[str])
     existing = {*left_out, *(output.name for output in manifest.outputs)}
     expected = ["embedding"]
     if network.endswith(".onnx"):
-        remedy = "give the file outputs that are named so"
+        remedy = "give the file outputs that are named so, or name a value with --embedding"
     elif network.endswith(".pt2"):
         remedy = "export the torch module itself"
     elif manifest.task == "reconstruct":
-        remedy = "keep the part that returns the latent vector as the attribute `encoder`, and let it return only that tensor"
+        remedy = (
+            "keep the part that returns the latent vector as the attribute `encoder`, and let it return only that tensor, or "
+            "name its layer with --embedding"
+        )
     else:
-        remedy = "end the module in an nn.Linear that takes a row for each item, and not the items themselves"
+        remedy = "name a layer with --embedding, or end the module in an nn.Linear that takes a row for each item"
     if manifest.task == "classify" and network.endswith((".onnx", ".pt2")):
         expected.append("activations")
     if missing := [name for name in expected if name not in existing]:
@@ -108,7 +115,7 @@ def note_missing_taps(manifest: Manifest, network: str, left_out: Sequence[str])
 
 def warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
     """Print a warning if the metric is no better than chance, or far below it: then the labels may be swapped."""
-    reached = manifest.evaluation[METRIC_OF[manifest.task]]
+    reached = manifest.evaluation[metric_of(manifest.task, held_out.labels)]
     if isinstance(reached, float) and (warning := chance_warning(manifest.task, reached, held_out.labels)):
         _warn(warning)
 

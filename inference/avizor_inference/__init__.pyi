@@ -6,6 +6,7 @@ from .anomaly.p_values import Judge as Judge
 from .anomaly.verdict import Verdict as Verdict
 from .anomaly.verdict import verdict as verdict
 from .classify import MeanProbabilities as MeanProbabilities
+from .classify import present_classes as present_classes
 from .classify import top_k as top_k
 from .engines.base import Engine as Engine
 from .engines.base import InferRequest as InferRequest

@@ -55,6 +55,11 @@ class JobModel:
         """Return a classifier's labels; they are empty for an autoencoder."""
         return self.version.manifest.labels or ()
 
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the thresholds of a multi-label classifier's classes; they are empty for any other model."""
+        return self.version.manifest.thresholds
+
 
 def choose(version: ModelVersion, found: Comparable | None, batch_size: int | None = None) -> ChosenModel:
     """Pin a model to a version, a calibration, and a batch size.

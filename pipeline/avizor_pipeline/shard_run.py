@@ -20,6 +20,7 @@ from avizor_pipeline.rows import (
     TableRow,
     class_columns,
     count_by_source,
+    counted_labels,
     dead_letter,
     item_row,
     mean_class_columns,
@@ -90,7 +91,7 @@ class ShardRun:
         row = window_row(model, key.entry, key.span)
         if model.labels:
             totals.probabilities += MeanProbabilities.of(result[None])
-            row |= class_columns(model.labels, result)
+            row |= class_columns(model.labels, result, model.thresholds)
         else:
             totals.score += ItemScore.of(result)
             judge = self._context.judges.get(model.name)
@@ -106,7 +107,7 @@ class ShardRun:
             rows = list(self._item_rows(model))
             for row in rows:
                 self._writer.add("recordings", row)
-            labels[model.name] = dict(sorted(Counter(row["label"] for row in rows if row.get("label")).items()))
+            labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
             short = {uri for (name, uri), totals in self._totals.items() if name == model.name and totals.is_short}
             sources[model.name] = count_by_source(rows, short)
         loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
@@ -135,7 +136,7 @@ class ShardRun:
             totals = self._totals[model.name, entry.uri]
             row = item_row(model, entry, totals.windows, self._levels[entry.uri])
             if model.labels:
-                row |= mean_class_columns(model.labels, totals.probabilities.value)
+                row |= mean_class_columns(model.labels, totals.probabilities.value, model.thresholds)
             elif judge is None:
                 row |= {"score": totals.score.value}
             else:

@@ -12,17 +12,18 @@ from google.protobuf.struct_pb2 import Struct
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
-from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
+from avizor_inference.classify import MeanProbabilities, present_classes, top_k
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.input_spec import CONTENTS, InputSpec
 from avizor_inference.items.kinds.base import Content, Span
 from avizor_inference.items.kinds.table import Value
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import Calibration
-from avizor_inference.repository.manifest import Task
+from avizor_inference.repository.manifest import Activation, Manifest, Task
 from avizor_inference.repository.models import ModelVersion
 
 _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
+_ACTIVATIONS: dict[Activation, pb.Activation] = {"softmax": pb.ACTIVATION_SOFTMAX, "sigmoid": pb.ACTIVATION_SIGMOID}
 
 
 def content(item: pb.Item) -> Content:
@@ -62,6 +63,8 @@ def model_message(
         labels=manifest.labels or (),
         max_batch_size=model.config.max_batch_size,
         sha256=manifest.model_sha256,
+        activation=_activation(manifest),
+        thresholds=manifest.thresholds,
     )
     _set_input(message, manifest.input)
     if calibration:
@@ -70,11 +73,22 @@ def model_message(
     return message
 
 
-def classification_message(probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int) -> pb.Classification:
-    """Return the k most probable classes of an item and of each of its windows. probabilities: float32[windows, labels]."""
-    message = pb.Classification(classes=_classes(top_k(MeanProbabilities.of(probabilities).value, labels, k)))
+def classification_message(
+    probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int, thresholds: Sequence[float] = ()
+) -> pb.Classification:
+    """Return the classes of an item and of each of its windows, the most probable first.
+
+    probabilities: float32[windows, labels]. thresholds: one for each class of a multi-label model; empty for any other.
+    k: number of classes; 0 means one, and for a multi-label model all classes over their thresholds.
+    """
+
+    def classes(row: Array) -> list[pb.ClassProbability]:
+        best = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
+        return [pb.ClassProbability(**each._asdict()) for each in best]
+
+    message = pb.Classification(classes=classes(MeanProbabilities.of(probabilities).value))
     for span, row in zip(spans, probabilities, strict=True):
-        message.windows.append(pb.ClassifiedWindow(span=span, classes=_classes(top_k(row, labels, k))))
+        message.windows.append(pb.ClassifiedWindow(span=span, classes=classes(row)))
     return message
 
 
@@ -124,16 +138,17 @@ def _set_input(message: pb.Model, spec: InputSpec) -> None:
     ParseDict(fields, getattr(message, spec.modality), ignore_unknown_fields=True)
 
 
+def _activation(manifest: Manifest) -> pb.Activation:
+    """Return the activation of a classifier. Versions older than the field in their manifests are softmax."""
+    return _ACTIVATIONS[manifest.activation or "softmax"] if manifest.task == "classify" else pb.ACTIVATION_UNSPECIFIED
+
+
 def _tensors(specs: Iterable[TensorSpec]) -> list[pb.TensorSpec]:
     return [_tensor(spec) for spec in specs]
 
 
 def _tensor(spec: TensorSpec) -> pb.TensorSpec:
     return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.item_shape, meaning=spec.meaning)
-
-
-def _classes(best: Iterable[ClassProbability]) -> list[pb.ClassProbability]:
-    return [pb.ClassProbability(label=label, probability=probability) for label, probability in best]
 
 
 def _span(span: Span, sample_rate: float | None) -> pb.Span:

@@ -28,8 +28,9 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     """Read every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 
     A folder of files has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
-    items [n, *item_shape], and `labels` [n]. Labels are names of classes, or their indices where no class is named by a number.
-    For an autoencoder those of NORMAL_LABELS are normal and all others anomalies; or numbers 0 and 1, 1 being an anomaly.
+    items [n, *item_shape], and `labels` [n], or for a multi-label model [n, classes] of 0 and 1. Labels are names of classes,
+    or their indices where no class is named by a number. For an autoencoder those of NORMAL_LABELS are normal and all others
+    anomalies; or numbers 0 and 1, 1 being an anomaly.
     Raises ExportError naming what cannot be read or is not known.
     """
     check_exists(path)
@@ -66,8 +67,13 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
 
 
 def _indices(labels: Items, classes: Sequence[str] | None, path: Path) -> NDArray[np.int64]:
+    if labels.ndim == 2 and labels.dtype.kind in "biu" and classes is not None:
+        return labels.astype(np.int64)
     if labels.ndim != 1:
-        raise ExportError(f"{path}: labels are {list(labels.shape)}; give one for each item")
+        raise ExportError(
+            f"{path}: labels are {labels.dtype}{list(labels.shape)}; give one for each item, or for a multi-label classifier a "
+            "whole number 0 or 1 for each item and class"
+        )
     if labels.dtype.kind not in "biuU":
         raise ExportError(f"{path}: labels are {labels.dtype}; give names of classes or whole numbers")
     if labels.dtype.kind == "U":

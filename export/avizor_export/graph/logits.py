@@ -1,4 +1,4 @@
-"""Tell whether a classifier ends in logits, or has applied a softmax or a sigmoid already.
+"""Tell whether a classifier ends in logits, or has applied a softmax already.
 
 A second softmax would change what the network was trained to return. Only the graph shows whether it has one already. Numbers
 do not: probabilities that were quantised no longer sum to 1.
@@ -15,16 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
 
-# Name of the softmax's input, float[n, classes]. References return it beside their outputs: it is the scale on which
-# probabilities are compared.
+# Name of what goes into the softmax or sigmoid, float[n, classes]. References return it beside their outputs: it is the scale
+# on which probabilities are compared.
 LOGITS = "logits"
+# A reference returns this too, of any values, [n, 1], if sigmoids compute its probabilities: they are exact to other digits.
+SIGMOID = "sigmoid"
 
 # Operators that return their input, in another type or shape, or within bounds.
 _PASSING = ("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear")
 _RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 # Operators that return their input where their other input is this number.
 _NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
-_SIGMOIDS = ("Sigmoid", "HardSigmoid")
+SIGMOIDS = ("Sigmoid", "HardSigmoid")
 # Largest constant that can be a bound or neutral: one number for each of very many classes.
 _MOST_NUMBERS = 100_000
 # How far the sum of a softmax may be from 1: in float32, and in float16 over many classes.
@@ -48,7 +50,7 @@ def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     node = producers.get(name)
     while node is not None:
         chain.append(node)
-        passed = _passed_on(node, constants)
+        passed = passed_on(node, constants)
         node = producers.get(passed) if passed else None
     return chain
 
@@ -77,20 +79,22 @@ def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
 def passed_on_values(graph: onnx.GraphProto, name: str) -> list[str]:
     """Return the names of the values that differ from `name` only by type, shape, bounds and quantisation, `name` first."""
     constants = small_constants(graph)
-    passed = (_passed_on(node, constants) for node in producing_nodes(graph, name)[:-1])
+    passed = (passed_on(node, constants) for node in producing_nodes(graph, name)[:-1])
     # Of a node with several outputs, `name` is not always the first.
     return [name, *(inner for inner in passed if inner)] if producing_nodes(graph, name) else []
 
 
+def logits_of(graph: onnx.GraphProto) -> str | None:
+    """Return the name of what goes into the softmax or sigmoid that computes `probabilities`; None if none does."""
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get("probabilities")
+    return node.input[0] if node is not None and node.op_type in ("Softmax", *SIGMOIDS) else None
+
+
 def check_ends_in_logits(proto: onnx.ModelProto) -> None:
-    """Raise ExportError if the softmax that computes `probabilities` runs on the outputs of a sigmoid or of another softmax."""
-    last = producing_nodes(proto.graph, "probabilities")[:1]
-    before = producing_nodes(proto.graph, last[0].input[0]) if last and last[0].op_type == "Softmax" else []
-    if before and before[-1].op_type in _SIGMOIDS:
-        raise ExportError(
-            "the network ends in a sigmoid; let it return one logit per class, where exactly one class is right: the softmax "
-            "is added at export. For two classes and one logit z return [0, z]; several labels per item are not supported"
-        )
+    """Raise ExportError if what computes `probabilities` runs on the outputs of another softmax."""
+    logits = logits_of(proto.graph)
+    before = producing_nodes(proto.graph, logits) if logits else []
     if before and before[-1].op_type == "Softmax":
         raise softmax_error()
 
@@ -104,21 +108,21 @@ def softmax_error() -> ExportError:
 
 
 def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of the graph that has the input of its last softmax as a further output, named LOGITS.
+    """Return a copy of the graph that has the input of its softmax or sigmoids as a further output, named LOGITS.
 
-    Returns the graph itself if it does not end in a softmax.
+    Returns the graph itself if it ends in neither.
     """
-    chain = producing_nodes(proto.graph, "probabilities")
-    if not chain or chain[0].op_type != "Softmax":
+    logits = logits_of(proto.graph)
+    if logits is None:
         return proto
     whole = onnx.ModelProto()
     whole.CopyFrom(proto)
-    whole.graph.node.append(helper.make_node("Identity", [chain[0].input[0]], [LOGITS]))
+    whole.graph.node.append(helper.make_node("Identity", [logits], [LOGITS]))
     whole.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, None))
     return whole
 
 
-def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | None:
+def passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | None:
     """Return the name of the input that a node passes on; None if the node computes something new."""
     if node.op_type in (*_PASSING, *_RESHAPING) or (node.op_type == "Concat" and len(node.input) == 1):
         return node.input[0]

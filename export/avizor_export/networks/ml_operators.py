@@ -110,21 +110,24 @@ def check_output(model: onnx.ModelProto, chosen: str, outputs: Sequence[str]) ->
         raise ExportError(f"output {chosen!r} holds labels or maps, which a server does not return; {rest}")
 
 
+def is_by_ml_operator(graph: onnx.GraphProto, chosen: str) -> bool:
+    """Return whether an operator of ai.onnx.ml computes an output."""
+    nodes = producing_nodes(graph, chosen)
+    return bool(nodes) and nodes[-1].domain == ML_DOMAIN
+
+
 def score_warning(graph: onnx.GraphProto, chosen: str, name: str, values: Array) -> str | None:
     """Return a warning if the classes of a pipeline have scores and not probabilities; None if all is well.
 
     values: the output for some items, float[n, classes]. name: the output's name in the file. Raises ExportError for
     probabilities of which several may be right: their rows do not sum to 1.
     """
-    nodes = producing_nodes(graph, chosen)
-    is_classifier = name in OUTPUT_NAMES or (bool(nodes) and nodes[-1].domain == ML_DOMAIN)
-    if not is_classifier or are_probabilities(values):
+    if not (name in OUTPUT_NAMES or is_by_ml_operator(graph, chosen)) or are_probabilities(values):
         return None
     if ((values >= 0) & (values <= 1)).all():
         raise ExportError(
             f"{name} holds numbers from 0 to 1 that do not sum to 1 for an item, such as {np.round(values[0], 3).tolist()}: "
-            "several classes may be right for it; export one model for each class, or train a classifier of which one class "
-            "is right"
+            "several classes may be right for it; add --activation sigmoid, and each class has its own probability"
         )
     return (
         f"{name} holds scores and not probabilities, such as the margins of an SVM: the softmax of them is published. The most "

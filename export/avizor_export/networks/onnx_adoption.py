@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.build import build_front_end
-from avizor_export.graph.logits import has_softmax, passed_on_values, quantisation_step
+from avizor_export.graph.enlargement import enlargement
+from avizor_export.graph.heads import Head
+from avizor_export.graph.logits import passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
+from avizor_export.graph.output_meanings import meanings
+from avizor_export.graph.output_options import OutputOptions
+from avizor_export.graph.run_network import ONE_INPUT
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
-from avizor_export.graph.wrapped_network import enlargement, meanings
 from avizor_export.networks.ml_operators import (
     OUTPUT_NAMES,
     check_inputs,
@@ -31,6 +36,7 @@ from avizor_export.networks.ml_operators import (
     without_maps,
 )
 from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
+from avizor_export.networks.onnx_outputs import add_embedding_output, embedding_nodes, head_of
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
@@ -57,23 +63,24 @@ def adopt(
     path: Path,
     spec: InputSpec | None,
     task: Task,
-    output: str | None = None,
+    options: OutputOptions | None = None,
     real: Items | None = None,
-    leave_out: Sequence[str] = (),
-) -> tuple[InputSpec, onnx.ModelProto]:
-    """Return the input description of the adopted graph, and the graph as a model repository needs it.
+) -> Adopted:
+    """Return the adopted graph as a model repository needs it.
 
-    spec: None takes the graph's own tensor; a TensorInput has to be equal to that. output: name of the logits, probabilities or
-    reconstruction, if the graph has several outputs. real: raw items [n, *item_shape]; they show the range of whole numbers.
-    leave_out: names of optional outputs that are not kept.
+    spec: None takes the graph's own tensor; a TensorInput has to be equal to that. options: what the graph's outputs are, where
+    it does not show. real: raw items [n, *item_shape]; they show the range of whole numbers.
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
-    network = without_maps(read_onnx(path))
+    options, network = options or OutputOptions(), without_maps(read_onnx(path))
     tensor, outputs = _input_and_outputs(network, path)
     own_spec = _tensor_input(tensor, path)
-    chosen = _choose_output(outputs, task, output, path)
+    chosen = _choose_output(outputs, task, options.output, path)
     check_output(network, chosen, outputs)
-    taps = [name for name in outputs if name in _TAPS and name not in (chosen, *leave_out)]
+    taps = {name: name for name in outputs if name in _TAPS and name not in (chosen, *options.leave_out)}
+    if options.embedding is not None:
+        value = add_embedding_output(network, options.embedding, chosen)
+        taps = {value: "embedding"} | {name: new for name, new in taps.items() if new != "embedding"}
     network = _cut_to_outputs(network, [chosen, *taps])
     _add_prefix(network.graph)
     if spec is None or isinstance(spec, TensorInput):
@@ -85,13 +92,30 @@ def adopt(
     del proto.opset_import[:]  # merging left one entry for each graph
     proto.opset_import.extend([helper.make_opsetid("", OPSET), *ml_opsets])
     values = _values(proto, random_items(spec, 2, real=real), task, PREFIX + chosen)
-    _finish(proto, task, (features, own_spec.item_shape), PREFIX + chosen, values)
+    head = None
+    if task == "classify":
+        _check_logits(values[PREFIX + chosen], chosen)
+        head = head_of(proto.graph, PREFIX + chosen, values, options.activation)
+        if not head.is_given and (warning := score_warning(proto.graph, PREFIX + chosen, chosen, values[PREFIX + chosen])):
+            _log.warning("%s", warning)
+    named_taps = {PREFIX + old: new for old, new in taps.items()}
+    _finish(proto, head, (features, own_spec.item_shape), PREFIX + chosen, values, named_taps, options.embedding)
     proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     strip_traces(proto)
     check_proto(proto)
     if warning := missing_warning(proto, spec):
         _log.warning("%s", warning)
-    return spec, proto
+    return Adopted(spec, proto, head, options.embedding)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Hold an adopted graph, the description of its raw items, a classifier's head, and the value named as its embedding."""
+
+    input: InputSpec
+    proto: onnx.ModelProto
+    head: Head | None
+    embedding: str | None = None
 
 
 def own_input(path: Path) -> TensorInput:
@@ -123,12 +147,12 @@ def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
     return spec
 
 
-def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...]:
-    """Return the specs of the graph's outputs, as a manifest holds them. spec: describes the raw items.
+def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
+    """Return the specs of the graph's outputs, as a manifest holds them.
 
     Raises ExportError if a manifest cannot describe an output.
     """
-    outputs = []
+    proto, outputs = adopted.proto, []
     for tensor in graph_of(proto).outputs:
         fields = {"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]}
         try:
@@ -138,7 +162,12 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
                 f"output {tensor.name!r} cannot be served: {validation_message(error)}; export the model again"
                 f"{or_left_out(tensor.name)}"
             ) from error
-    meaning = meanings({output.name: output.item_shape for output in outputs}, spec)
+    known = {name: f"output {name!r} of the file" for name in _TAPS}
+    if adopted.embedding is not None:
+        known["embedding"] = f"value {adopted.embedding!r} of the file, flattened"
+    if adopted.head is not None:
+        known["probabilities"] = adopted.head.meaning
+    meaning = meanings({output.name: output.item_shape for output in outputs}, adopted.input, known)
     if "probabilities" in meaning and quantisation_step(proto.graph, "probabilities"):
         meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
@@ -149,7 +178,8 @@ def _input_and_outputs(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor,
     check_inputs(model, path)
     graph = graph_of(model)
     if len(graph.inputs) != 1:
-        raise ExportError(f"{path} has {len(graph.inputs)} inputs; export it again with one, as a model of Avizor has")
+        inputs = ", ".join(f"{each.name} {each.dtype}{list(each.dims)}" for each in graph.inputs) or "none"
+        raise ExportError(f"{path} has {len(graph.inputs)} inputs ({inputs}), and {ONE_INPUT}".replace("None", "?"))
     (tensor,) = graph.inputs
     if not tensor.dims or tensor.dims[0] is not None:
         raise ExportError(
@@ -253,36 +283,46 @@ def _restore_input_name(network: onnx.ModelProto, own_spec: TensorInput) -> onnx
 
 
 def _finish(
-    proto: onnx.ModelProto, task: Task, features: tuple[str, tuple[int, ...]], chosen: str, values: Mapping[str, Items]
+    proto: onnx.ModelProto,
+    head: Head | None,
+    features: tuple[str, tuple[int, ...]],
+    chosen: str,
+    values: Mapping[str, Items],
+    taps: Mapping[str, str],
+    embedding: str | None,
 ) -> None:
-    """Give the outputs Avizor's names, and add softmax or reconstruction error if the graph does not compute it.
+    """Give the outputs Avizor's names, and add a classifier's head, or the reconstruction error of an autoencoder.
 
     features: name and item shape of the network's input. values: the graph's values for two items, by name: shape inference
-    does not always find their shapes.
+    does not always find their shapes. taps: the names of further outputs, by those that they have in the graph. embedding: as
+    the user named it; it is flattened then.
     """
     graph = proto.graph
     types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in graph.output}
-    taps = {name: name.removeprefix(PREFIX) for name in types if name != chosen}
     shape = values[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
-    if task == "classify":
-        _check_logits(values[chosen], chosen)
-        if warning := score_warning(graph, chosen, chosen.removeprefix(PREFIX), values[chosen]):
-            _log.warning("%s", warning)
-        operator = "Identity" if has_softmax(graph, chosen, values) else "Softmax"
-        nodes.append(helper.make_node(operator, ["avizor.given"], ["probabilities"]))
-        shapes = {"probabilities": shape}
+    graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
+    if head is not None:
+        columns = "avizor.given" if shape else "avizor.columns"
+        nodes += [] if shape else [helper.make_node("Reshape", ["avizor.given", "avizor.rows"], [columns])]
+        nodes += head.nodes(columns)
+        shapes = {"probabilities": (2,) if head.is_binary else shape or (1,)}
     else:
         name, feature_shape = features
         nodes += _error_nodes(name, "avizor.given", enlargement(feature_shape, shape))
         shapes = {"score": (1,), "error_map": feature_shape, "reconstruction": shape}
-        graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
         graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
-    nodes += [helper.make_node("Identity", [old], [new]) for old, new in taps.items()]
+    outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
+    for old, new in taps.items():
+        if new == "embedding" and embedding is not None:
+            flatten, dims = embedding_nodes(old, values[old], len(values[chosen]))
+            nodes += flatten
+            outputs.append((new, TensorProto.FLOAT, dims))
+        else:
+            nodes.append(helper.make_node("Identity", [old], [new]))
+            outputs.append((new, types[old], values[old].shape[1:]))
     graph.node.extend(nodes)
     del graph.output[:]
-    outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
-    outputs += [(new, types[old], values[old].shape[1:]) for old, new in taps.items()]
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
 
 
@@ -330,8 +370,8 @@ def _error_nodes(features: str, reconstruction: str, times: int) -> list[onnx.No
 
 
 def _check_logits(value: Items, chosen: str) -> None:
-    if value.ndim != 2:
+    if value.ndim not in (1, 2):
         raise ExportError(
-            f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
+            f"{chosen} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
             "export it again with a flatten, or a mean over the map, at its end"
         )

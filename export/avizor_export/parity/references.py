@@ -11,7 +11,8 @@ import onnxruntime
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from avizor_export.graph.logits import producing_nodes, quantisation_step, with_logits
+from avizor_export.graph.ends_in_sigmoid import ends_in_sigmoid
+from avizor_export.graph.logits import SIGMOID, producing_nodes, quantisation_step, with_logits
 from avizor_export.graph.quantised import is_quantised, without_rounding
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.rounding import Perturbed
@@ -46,10 +47,13 @@ def reference_of(proto: onnx.ModelProto, items: Items) -> Reference:
     items: raw items to try it on.
     Raises ExportError if neither runs.
     """
-    proto, step, plain = with_logits(proto), _step_of_probabilities(proto.graph), _unrounded(proto)
+    step, plain = _step_of_probabilities(proto.graph), _unrounded(proto)
+    is_sigmoid = ends_in_sigmoid(proto.graph, "probabilities")
+    proto = with_logits(proto)
 
     def reference(run: Run, name: str, note: str = "") -> Reference:
-        return Reference(_with_noise(run, step, plain), name, note)
+        whole = _with_noise(run, step, plain)
+        return Reference(_marking_sigmoids(whole) if is_sigmoid else whole, name, note)
 
     try:
         _refuse_wrong_operators(proto)
@@ -82,13 +86,13 @@ def _refuse_wrong_operators(proto: onnx.ModelProto) -> None:
 
 
 def _step_of_probabilities(graph: onnx.GraphProto) -> float:
-    """Return to which step the file rounds its probabilities; 0 for those of a softmax, whose logarithms are exact too.
+    """Return to which step the file rounds its probabilities; 0 for a softmax or sigmoid, whose logarithms are exact too.
 
     Others may be computed as 1 - p, of which float32 keeps only so much.
     """
     nodes = producing_nodes(graph, "probabilities")
-    is_softmax = not nodes or nodes[-1].op_type == "Softmax"
-    return max(quantisation_step(graph, "probabilities"), 0.0 if is_softmax else float(np.finfo(np.float32).eps))
+    is_exact = not nodes or nodes[-1].op_type == "Softmax" or ends_in_sigmoid(graph, "probabilities")
+    return max(quantisation_step(graph, "probabilities"), 0.0 if is_exact else float(np.finfo(np.float32).eps))
 
 
 def _unrounded(proto: onnx.ModelProto) -> Run | None:
@@ -113,6 +117,11 @@ def _with_noise(run: Run, step: float, plain: Run | None) -> Run:
         return {**outputs, **noise}
 
     return with_noise
+
+
+def _marking_sigmoids(run: Run) -> Run:
+    """Add SIGMOID to what the run returns: each class has a probability of its own."""
+    return lambda items: {**run(items), SIGMOID: np.ones((len(items), 1))}
 
 
 def reference_run(proto: onnx.ModelProto) -> Run:

@@ -7,7 +7,10 @@
   roots are compared. |root(actual) - root(expected)| is at most the largest difference of features and reconstruction (the
   triangle inequality, which holds for a root mean square too), and that is rounding: a share of the item's largest value.
 * `probabilities` near 0 and 1 say nothing about the logits behind them, so their logarithms are compared as well, as values.
-  Rounding errors of logits are shares of the item's largest logit, so that is their scale.
+  Rounding errors of logits are shares of the item's largest logit, so that is their scale. Where each class has its own
+  sigmoid, no other class shows by how much one falls short of 1; so the logarithms of 1 - p are compared too. Sigmoids are
+  exact to a few steps of float32 below 1, and not to a share of themselves: that is the least p, and the least 1 - p, that is
+  told from 0.
 * A file that rounds values itself, to int8 or by computing 1 - p, may differ by as much more as its own rounding changes an
   output. A reference says how much that is: NOISE.
 """
@@ -18,7 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from avizor_export.graph.logits import LOGITS
+from avizor_export.graph.logits import LOGITS, SIGMOID
 from avizor_inference.arrays import Floats, Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.reports import OutputDifference
@@ -33,6 +36,8 @@ LARGEST_LOGIT_ROUNDING = 0.1
 # With the name of an output after it, a reference returns by how much the file's own rounding changes that output of each item,
 # float[n, 1]; of SQUARES the root. It is not compared.
 NOISE = "noise of "
+# How far the probability of a sigmoid may be off by rounding: ONNX Runtime's was measured at up to 2.8 / 2^24, torch's at 1.5.
+_SIGMOID_ROUNDING = 4 / 2**24
 # Smaller probabilities count as this one: float32, and fast softmaxes, end a little lower.
 _LEAST_PROBABILITY = 1e-30
 SQUARES = ("score", "error_map")
@@ -48,7 +53,7 @@ def output_differences(reference: Outputs, outputs: Outputs, sample: str) -> dic
     largest_value = _largest_value(reference)
     logit_rounding, differences = _logit_rounding(reference), {}
     for name, values in reference.items():
-        if name == LOGITS or name.startswith(NOISE):
+        if name in (LOGITS, SIGMOID) or name.startswith(NOISE):
             continue
         if values.shape != outputs[name].shape:
             raise ExportError(
@@ -59,7 +64,8 @@ def output_differences(reference: Outputs, outputs: Outputs, sample: str) -> dic
         if name in SQUARES:
             share = _share_of_roots(expected, actual, largest_value, noise_of(reference, name))
         elif name == "probabilities":
-            share = _share_of_probabilities(expected, actual, logit_rounding, noise_of(reference, name))
+            noise, is_sigmoid = noise_of(reference, name), SIGMOID in reference
+            share = _share_of_probabilities(expected, actual, logit_rounding, noise, is_sigmoid=is_sigmoid)
         else:
             rounding = SCALE_TOLERANCE * _magnitudes(values).max(axis=1, initial=0.0) + noise_of(reference, name)
             share = _share(expected, actual, rounding)
@@ -120,7 +126,8 @@ def allowed(name: str) -> str:
     words = f"{ABSOLUTE_TOLERANCE:g} + {RELATIVE_TOLERANCE:g} of the value"
     scale = f"{SCALE_TOLERANCE:g} of the item's largest"
     if name == "probabilities":
-        return f"{words}, and the same of the logarithm of probabilities; {scale} logit more, for its rounding"
+        logarithms = "the same of the logarithm of probabilities, without a softmax of 1 - p too"
+        return f"{words}, and {logarithms}; {scale} logit more, for its rounding"
     return f"{words} + {scale} value"
 
 
@@ -136,30 +143,56 @@ def _difference(expected: Floats, actual: Floats, share: float, sample: str) -> 
 
 
 def _share(expected: Floats, actual: Floats, rounding: Floats) -> float:
-    """Return the largest difference as a share of what is allowed. rounding: float64[n], of each item."""
-    permitted = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected) + _per_item(rounding, expected)
+    """Return the largest difference as a share of what is allowed. rounding: float64[n], of each item, or of each value."""
+    rounding = rounding if rounding.shape == expected.shape else _per_item(rounding, expected)
+    permitted = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected) + rounding
     return _largest(np.abs(actual - expected) / permitted)
 
 
-def _share_of_probabilities(expected: Floats, actual: Floats, logit_rounding: Floats, noise: float) -> float:
+def _share_of_probabilities(
+    expected: Floats, actual: Floats, logit_rounding: Floats, noise: float, *, is_sigmoid: bool
+) -> float:
     """Return the largest difference of probabilities and of their logarithms as a share of what is allowed.
 
-    If a logit is off by d, its probability is off by less than a share d of itself, and the logarithm by less than d.
-    noise: by how much the file's own rounding changes probabilities; logarithms say nothing then.
+    If a logit is off by d, its probability is off by less than a share d of itself, and the logarithm by less than d; the same
+    holds for 1 - p of a sigmoid. noise: by how much the file's own rounding changes probabilities; logarithms say nothing then.
     """
     permitted = ABSOLUTE_TOLERANCE + (RELATIVE_TOLERANCE + _per_item(logit_rounding, expected)) * expected + noise
     share = _largest(np.abs(actual - expected) / permitted)
-    return share if noise else max(share, _share(_logarithms(expected), _logarithms(actual), logit_rounding))
+    if noise:
+        return share
+    if not is_sigmoid:
+        return max(share, _share(_logarithms(expected), _logarithms(actual), logit_rounding))
+    return max(share, _share_of_sigmoids(expected, actual, logit_rounding))
+
+
+def _share_of_sigmoids(expected: Floats, actual: Floats, logit_rounding: Floats) -> float:
+    """Return the largest difference of the logarithms of p and of 1 - p as a share of what is allowed."""
+    shares = []
+    for exact, approximate in ((expected, actual), (1 - expected, 1 - actual)):
+        exact, approximate = np.maximum(exact, _SIGMOID_ROUNDING), np.maximum(approximate, _SIGMOID_ROUNDING)
+        rounding = _per_item(logit_rounding, exact) + _SIGMOID_ROUNDING / exact
+        shares.append(_share(np.log(exact), np.log(approximate), rounding))
+    return max(shares)
 
 
 def _logit_rounding(reference: Outputs) -> Floats:
     """Return by how much rounding may change the logits of each item: float64[n]."""
     if "probabilities" not in reference:
         return np.zeros(1)
-    logits = reference.get(LOGITS, _logarithms(reference["probabilities"].astype(np.float64)))
+    probabilities = reference["probabilities"].astype(np.float64)
+    logits = reference[LOGITS] if LOGITS in reference else _approximate_logits(probabilities, is_sigmoid=SIGMOID in reference)
     finite = np.nan_to_num(logits.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)  # -inf: an impossible class
     largest: Floats = _magnitudes(finite).max(axis=1, initial=0.0)
     return np.minimum(SCALE_TOLERANCE * largest, LARGEST_LOGIT_ROUNDING)
+
+
+def _approximate_logits(probabilities: Floats, *, is_sigmoid: bool) -> Floats:
+    """Return logits that have these probabilities, where the reference does not return them: [n, classes]."""
+    logits = _logarithms(probabilities)
+    if is_sigmoid:
+        logits = logits - np.log(np.maximum(1 - probabilities, _SIGMOID_ROUNDING))
+    return logits
 
 
 def _share_of_roots(expected: Floats, actual: Floats, largest_value: Floats, noise: float) -> float:

@@ -16,7 +16,7 @@ from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, chance_level, chance_warning, measure_quality, quality
+from avizor_export.precision.quality import OUTPUT_OF, chance_level, chance_warning, measure_quality, metric_of, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
@@ -42,7 +42,7 @@ _FAR = 1e150
 
 @dataclass(frozen=True)
 class Guard:
-    """Hold what a variant is measured on, and the largest drop of accuracy or ROC AUC that is allowed (0 to 1)."""
+    """Hold what a variant is measured on, and the largest drop of its metric (accuracy, ...) that is allowed (0 to 1)."""
 
     task: Task
     held_out: LabelledItems
@@ -156,7 +156,7 @@ def _report(
     old_quality, new_quality = (quality(guard.task, values, held_out.labels) for values in (old, new))
     classify = guard.task == "classify"
     return VariantReport(
-        metric=METRIC_OF[guard.task],
+        metric=metric_of(guard.task, held_out.labels),
         before=old_quality,
         after=new_quality,
         drop=old_quality - new_quality,

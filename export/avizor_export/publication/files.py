@@ -12,7 +12,9 @@ import onnx
 from pydantic import JsonValue, ValidationError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_export.graph.heads import Head
 from avizor_export.graph.optional_outputs import OPTIONAL
+from avizor_export.networks.thresholds import thresholds_of
 from avizor_export.publication.publish import Staging, earlier_digests
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
@@ -39,7 +41,8 @@ class ProvenGraph:
 
     proto: the graph to publish. fp32: the graph that it was converted from; the same graph unless another precision was asked
     for. outputs: without the batch. evaluation: metrics by name. simplified: whether the exporter's optimiser rewrote the
-    graph. precision: of the network. variant: what another precision changed; None for fp32, and for a file that came in it.
+    graph. head: of a classifier. precision: of the network. variant: what another precision changed; None for fp32, and for a
+    file that came in it.
     """
 
     proto: onnx.ModelProto
@@ -50,6 +53,7 @@ class ProvenGraph:
     evaluation: Mapping[str, JsonValue]
     simplified: bool
     precision: Precision = "fp32"
+    head: Head | None = None
     variant: VariantReport | None = None
 
 
@@ -65,6 +69,8 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph, pro
             input=request.input,
             outputs=proven.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
+            activation=proven.head.activation if proven.head else None,
+            thresholds=_thresholds(request, proven.head),
             front_end_digest=digest_of(front_end) if front_end else None,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
@@ -81,6 +87,11 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph, pro
         )
     except ValidationError as error:
         raise ExportError(f"the manifest cannot be written: {validation_message(error)}") from error
+
+
+def _thresholds(request: ExportRequest, head: Head | None) -> tuple[float, ...]:
+    is_multi_label = head is not None and head.activation == "sigmoid"
+    return thresholds_of(request.thresholds, request.labels or ()) if is_multi_label else ()
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
@@ -132,11 +143,12 @@ def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
 
     def interface(version: Manifest) -> object:
         tensors = (version.input.tensor(), *version.outputs)
-        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], version.labels
+        shapes = [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors]
+        return shapes, version.labels, version.is_multi_label
 
     if interface(before) != interface(manifest):
         raise ExportError(
-            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels"
+            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels, or another activation"
             f"{_optional_outputs_remedy(before, manifest)}; publish under another name"
         )
 

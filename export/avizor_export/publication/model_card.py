@@ -58,6 +58,8 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     if manifest.labels:
         shown = ", ".join(manifest.labels[:20])
         yield f"* {len(manifest.labels)} labels: {shown}{', ...' if len(manifest.labels) > 20 else ''}"
+    if manifest.is_multi_label:
+        yield f"* multi-label: any number of classes may be right; {describe_thresholds(manifest)}"
     size = f"{manifest.model_bytes / 1e6:.2f} MB"
     yield f"* {provenance.parameters:,} parameters in {manifest.precision}, {size}, opset {manifest.opset}"
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
@@ -69,6 +71,15 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     )
     yield "* with " + ", ".join(f"{name} {number}" for name, number in provenance.producers.items())
     yield ""
+
+
+def describe_thresholds(manifest: Manifest) -> str:
+    """Return from which probability on the classes of a multi-label model count as present."""
+    thresholds, labels = manifest.thresholds, manifest.labels or ()
+    if len(set(thresholds)) == 1:
+        return f"a class counts as present from {thresholds[0]:g} on"
+    shown = ", ".join(f"{label} {threshold:g}" for label, threshold in list(zip(labels, thresholds, strict=True))[:20])
+    return f"classes count as present from these probabilities on: {shown}{', ...' if len(labels) > 20 else ''}"
 
 
 def _front_end(manifest: Manifest) -> Iterator[str]:
@@ -115,7 +126,7 @@ def _precision(manifest: Manifest) -> Iterator[str]:
     yield from (f"## Precision: {manifest.precision}", "")
     yield f"The network is in {manifest.precision}; front end, softmax and reconstruction error are in FP32. It was made from"
     yield f"the FP32 graph of sha256 `{variant.fp32_sha256}` ({variant.fp32_bytes / 1e6:.2f} MB), whose parity is above."
-    metric = "ROC AUC" if variant.metric == "roc_auc" else variant.metric
+    metric = "ROC AUC" if variant.metric == "roc_auc" else variant.metric.replace("_", " ")
     yield from ("", f"On {variant.items} held-out items, {metric} went from {variant.before:.4f} to {variant.after:.4f}")
     yield f"(a drop of up to {variant.max_drop:g} was allowed)."
     if variant.server:

@@ -8,6 +8,9 @@ from pydantic import Field, JsonValue
 
 from avizor_inference.strict_json import Strict
 
+# How good a model is on labelled data, 0 to 1.
+Metric = Literal["accuracy", "mean_average_precision", "roc_auc"]
+
 # Scores that are nearly equal may change places. Below this it is another model.
 LEAST_RANK_CORRELATION = 0.99
 
@@ -123,13 +126,14 @@ class ServerQuality(Strict):
 class VariantReport(Strict):
     """Compares another precision with the FP32 graph, which was proven first. It is refused if it loses too much.
 
-    metric: accuracy, or ROC AUC of the scores, on `items` held-out items; drop = before - after.
+    metric: accuracy, mean average precision (multi-label), or ROC AUC of the scores, on `items` held-out items.
+    drop: before - after.
     provider: ONNX Runtime execution provider of all these numbers.
     top1_agreement: share of items with the same most probable class (classifiers).
     rank_correlation: Spearman's, of the scores (autoencoders); absent if too few items have different scores.
     """
 
-    metric: Literal["accuracy", "roc_auc"]
+    metric: Metric
     before: float
     after: float
     drop: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-_TOP_K = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))
+_CLASSES = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))
 
 WINDOWS = pa.schema(
     [
@@ -19,7 +19,8 @@ WINDOWS = pa.schema(
         ("model_version", pa.int32()),
         ("label", pa.string()),
         ("probability", pa.float32()),
-        ("top_k", _TOP_K),
+        ("top_k", _CLASSES),
+        ("labels", _CLASSES),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
@@ -38,6 +39,7 @@ RECORDINGS = pa.schema(
         ("clipped", pa.float64()),
         ("label", pa.string()),
         ("probability", pa.float32()),
+        ("labels", _CLASSES),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
@@ -79,9 +81,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "end_s": "`end_sample` in seconds; null if the model has no sample rate.",
         "model": _MODEL,
         "model_version": "Version of the model.",
-        "label": "Classifier: the most probable class.",
+        "label": "Classifier: the most probable class; of a multi-label one it may be under its threshold.",
         "probability": "Classifier: probability of `label`, 0 to 1.",
         "top_k": "Classifier: the most probable classes, at most three, most probable first.",
+        "labels": "Multi-label classifier: all classes at or over their thresholds, most probable first; may be empty. Null "
+        "for any other model.",
         "score": "Autoencoder: mean squared reconstruction error, at least 0.",
         "p_value": "Share of the calibration's windows that look at least as unusual, above 0; each recording weighs as one.",
         "is_anomaly": _IS_ANOMALY,
@@ -95,8 +99,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "windows": "Number of windows, over all channels.",
         "peak": "Largest magnitude of the file's samples; full scale of sound is 1.",
         "clipped": "Share of the file's samples that are beyond full scale, 0 to 1; 0 for a signal.",
-        "label": "Classifier: the class with the largest mean probability.",
+        "label": "Classifier: the class with the largest mean probability; of a multi-label one it may be under its threshold.",
         "probability": "Classifier: mean probability of `label` over the windows, 0 to 1.",
+        "labels": "Multi-label classifier: all classes whose mean probability is at or over their threshold, most probable "
+        "first; may be empty. Null for any other model.",
         "score": "Autoencoder: power mean of order 8 of the scores of all windows and channels, at least 0.",
         "p_value": "Share of calibration recordings that look at least as unusual, above 0 and at most 1.",
         "is_anomaly": _IS_ANOMALY_OF_ITEM,

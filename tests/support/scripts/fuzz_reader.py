@@ -154,9 +154,9 @@ def damaged(file: Path, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
 
 def adopt_whole(path: Path) -> None:
     own_input(path)
-    spec, proto = adopt(path, None, "classify")
-    outputs_of(proto, spec)
-    compare_runs(reference_run(proto), onnxruntime_run(proto), spec, None, "the reference")
+    adopted = adopt(path, None, "classify")
+    outputs_of(adopted)
+    compare_runs(reference_run(adopted.proto), onnxruntime_run(adopted.proto), adopted.input, None, "the reference")
 
 
 def read_rows(path: Path) -> None:

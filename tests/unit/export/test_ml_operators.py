@@ -26,6 +26,7 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from avizor_export.exporter import adopt_model
+from avizor_export.graph.output_options import OutputOptions
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.ml_operators import labels_of_file, missing_warning
 from avizor_export.networks.onnx_adoption import adopt, own_input
@@ -87,7 +88,8 @@ def test_a_pipeline_returns_the_probabilities_of_scikit_learn(tmp_path: Path, na
     model, (items, _) = fitted(name, classes), iris(classes)
     path = saved(model, tmp_path, options={"zipmap": zipmap})
     assert ("ZipMap" in {node.op_type for node in onnx.load(path).graph.node}) is zipmap
-    spec, proto = adopt(path, None, "classify", real=items)
+    adopted = adopt(path, None, "classify", real=items)
+    spec, proto = adopted.input, adopted.proto
     assert isinstance(spec, TensorInput)
     found = probabilities(proto, items)
     np.testing.assert_allclose(found, model.predict_proba(items), atol=2e-5)
@@ -125,7 +127,7 @@ def with_gaps() -> NDArray[np.float32]:
 def test_missing_values_are_left_to_a_pipeline_that_handles_them(tmp_path: Path) -> None:
     items = with_gaps()
     model = make_pipeline(SimpleImputer(), LogisticRegression(max_iter=500)).fit(items, iris(3)[1])
-    _, proto = adopt(saved(model, tmp_path), parse_input(f"{COLUMNS},fill=none"), "classify")
+    proto = adopt(saved(model, tmp_path), parse_input(f"{COLUMNS},fill=none"), "classify").proto
     np.testing.assert_allclose(probabilities(proto, items), model.predict_proba(items), atol=2e-5)
 
 
@@ -166,25 +168,29 @@ def test_labels_that_contradict_the_names_in_the_file_are_refused(tmp_path: Path
 
 def test_the_margins_of_an_svm_are_published_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, items = LinearSVC().fit(*iris(3)), iris(3)[0]
-    _, proto = adopt(saved(model, tmp_path), None, "classify")
+    proto = adopt(saved(model, tmp_path), None, "classify").proto
     found = probabilities(proto, items)
     assert (np.array(model.classes_)[found.argmax(axis=1)] == model.predict(items)).all()
     assert "probabilities holds scores and not probabilities" in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_several_labels_at_once_are_refused(tmp_path: Path) -> None:
+def test_several_labels_at_once_need_a_sigmoid_to_be_named(tmp_path: Path) -> None:
     items, labels = iris(3)
     several = np.stack([labels == "setosa", items[:, 0] > 6], axis=1).astype(int)
     model = MLPClassifier((4,), max_iter=5).fit(items, several)
-    with pytest.raises(ExportError, match=r"that do not sum to 1 for an item, .*: several classes may be right"):
+    with pytest.raises(
+        ExportError, match=r"that do not sum to 1 for an item, .*: several classes may be right.*--activation sigmoid"
+    ):
         adopt(saved(model, tmp_path, options={"zipmap": False}), None, "classify")
+    adopted = adopt(saved(model, tmp_path, options={"zipmap": False}), None, "classify", OutputOptions(activation="sigmoid"))
+    np.testing.assert_allclose(probabilities(adopted.proto, items), model.predict_proba(items), atol=2e-5)
 
 
 def test_the_output_with_the_label_is_refused(tmp_path: Path) -> None:
     path = saved(fitted("forest", 3), tmp_path)
     with pytest.raises(ExportError, match=r"'output_label' holds labels or maps, .* \(output_probability\) with --output"):
-        adopt(path, None, "classify", "output_label")
+        adopt(path, None, "classify", OutputOptions(output="output_label"))
 
 
 @pytest.mark.parametrize("kind", ["float", "string"])

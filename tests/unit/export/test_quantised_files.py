@@ -115,7 +115,8 @@ def test_a_file_for_tensorrt_is_configured_as_int8_there(
 
 def proven(path: Path, change: float) -> None:
     """Compare the adopted file with itself, of which one weight is larger by a share `change`."""
-    spec, proto = adopt(path, None, "reconstruct")
+    adopted = adopt(path, None, "reconstruct")
+    spec, proto = adopted.input, adopted.proto
     reference = reference_of(proto, ROWS[:2])
     for tensor in proto.graph.initializer:
         if tensor.name.endswith("w3_scale"):
@@ -128,7 +129,7 @@ def test_a_difference_below_the_files_own_rounding_is_allowed_and_a_larger_one_r
     proven(folder / "qdq.onnx", 1e-3)
     with pytest.raises(ParityError, match=r"reconstruction by up to .* for the file's own rounding\)"):
         proven(folder / "qdq.onnx", 0.3)
-    plain, rounded = (onnxruntime_run(adopt(folder / f"{name}.onnx", None, "reconstruct")[1]) for name in ("plain", "qdq"))
+    plain, rounded = (onnxruntime_run(adopt(folder / f"{name}.onnx", None, "reconstruct").proto) for name in ("plain", "qdq"))
     with pytest.raises(ParityError):  # of a file that rounds nothing, less is allowed
         compare_runs(plain, rounded, own_input(folder / "plain.onnx"), ROWS, "plain")
 

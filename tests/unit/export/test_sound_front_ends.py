@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avizor_export.front_ends.build import build_front_end, fit_constants, front_end_of
 from avizor_export.front_ends.mel_filters import analysis_window
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.graph.wrap import wrap
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import AudioInput, MfccFrontEnd, SpectrogramFrontEnd

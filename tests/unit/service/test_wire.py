@@ -19,7 +19,7 @@ from avizor_inference.items.kinds.base import Content, Span, TensorBytes
 from avizor_inference.items.kinds.image import ImageFile
 from avizor_inference.items.kinds.signal import SignalFile
 from avizor_inference.items.kinds.table import TableRow
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_service import wire
 
 
@@ -83,6 +83,17 @@ def test_a_model_message_says_what_the_manifest_and_the_calibration_say(models: 
     assert message.calibration.created.ToDatetime(calibration.created.tzinfo) == calibration.created
     assert dict(message.calibration.recordings) == {"a": 30, "b": 30}
     assert not wire.model_message(version, [1], None).HasField("calibration")
+    assert message.activation == pb.ACTIVATION_UNSPECIFIED
+
+
+def test_a_model_message_says_how_probabilities_are_made(models: Path) -> None:
+    version = ModelRepository(models).version("kinds")
+    assert wire.model_message(version, [1], None).activation == pb.ACTIVATION_SOFTMAX
+    changed = version.manifest.model_copy(update={"activation": "sigmoid", "thresholds": (0.5, 0.25, 0.75)})
+    sigmoid = ModelVersion(version.name, version.version, version.folder)
+    vars(sigmoid)["manifest"] = changed
+    message = wire.model_message(sigmoid, [1], None)
+    assert (message.activation, list(message.thresholds)) == (pb.ACTIVATION_SIGMOID, [0.5, 0.25, 0.75])
 
 
 def test_a_classification_names_the_best_classes_of_the_mean_and_of_each_window() -> None:
@@ -93,6 +104,32 @@ def test_a_classification_names_the_best_classes_of_the_mean_and_of_each_window(
     assert [each.probability for each in message.classes] == pytest.approx([0.4, 0.3])
     assert [[each.label for each in window.classes] for window in message.windows] == [["low", "mid"], ["high", "mid"]]
     assert [window.span for window in message.windows] == spans
+
+
+TAGS = np.array([[0.875, 0.5, 0.125], [0.375, 0.75, 0.125]], np.float32)  # their mean is 0.625, 0.625, 0.125
+
+
+@pytest.mark.parametrize(
+    ("k", "item", "windows"),
+    [
+        (0, ["rain", "wind"], [["rain"], ["wind"]]),
+        (1, ["rain"], [["rain"], ["wind"]]),
+        (3, ["rain", "wind", "hail"], [["rain", "wind", "hail"], ["wind", "rain", "hail"]]),
+    ],
+)
+def test_a_multi_label_model_answers_all_classes_over_their_thresholds_or_as_many_as_asked_for(
+    k: int, item: list[str], windows: list[list[str]]
+) -> None:
+    message = wire.classification_message(TAGS, [pb.Span(), pb.Span()], ["rain", "wind", "hail"], k, [0.5, 0.6, 0.5])
+    assert [each.label for each in message.classes] == item
+    assert [[each.label for each in window.classes] for window in message.windows] == windows
+    assert {each.label for each in message.classes if each.is_over_threshold} == {"rain", "wind"} & set(item)
+
+
+def test_a_multi_label_model_may_answer_no_class() -> None:
+    message = wire.classification_message(TAGS, [pb.Span(), pb.Span()], ["rain", "wind", "hail"], 0, [1, 1, 1])
+    assert not message.classes
+    assert [len(window.classes) for window in message.windows] == [0, 0]
 
 
 @pytest.mark.parametrize(("alpha", "flagged"), [(0.05, True), (0.01, False)])

@@ -15,9 +15,18 @@ class Task(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_UNSPECIFIED: _ClassVar[Task]
     TASK_CLASSIFY: _ClassVar[Task]
     TASK_RECONSTRUCT: _ClassVar[Task]
+
+class Activation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACTIVATION_UNSPECIFIED: _ClassVar[Activation]
+    ACTIVATION_SOFTMAX: _ClassVar[Activation]
+    ACTIVATION_SIGMOID: _ClassVar[Activation]
 TASK_UNSPECIFIED: Task
 TASK_CLASSIFY: Task
 TASK_RECONSTRUCT: Task
+ACTIVATION_UNSPECIFIED: Activation
+ACTIVATION_SOFTMAX: Activation
+ACTIVATION_SIGMOID: Activation
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
@@ -38,7 +47,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "signal", "outputs", "labels", "max_batch_size", "sha256", "calibration", "calibrations")
+    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "signal", "outputs", "labels", "max_batch_size", "sha256", "calibration", "activation", "thresholds", "calibrations")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +62,8 @@ class Model(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
@@ -68,8 +79,10 @@ class Model(_message.Message):
     max_batch_size: int
     sha256: str
     calibration: Calibration
+    activation: Activation
+    thresholds: _containers.RepeatedScalarFieldContainer[float]
     calibrations: _containers.RepeatedCompositeFieldContainer[Calibration]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., signal: _Optional[_Union[SignalInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., calibrations: _Optional[_Iterable[_Union[Calibration, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., signal: _Optional[_Union[SignalInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., activation: _Optional[_Union[Activation, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., calibrations: _Optional[_Iterable[_Union[Calibration, _Mapping]]] = ...) -> None: ...
 
 class ImageInput(_message.Message):
     __slots__ = ("height", "width", "channels", "resize", "fit", "filter", "antialias", "pad")
@@ -227,12 +240,14 @@ class Classification(_message.Message):
     def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[ClassifiedWindow, _Mapping]]] = ...) -> None: ...
 
 class ClassProbability(_message.Message):
-    __slots__ = ("label", "probability")
+    __slots__ = ("label", "probability", "is_over_threshold")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    IS_OVER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     label: str
     probability: float
-    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+    is_over_threshold: bool
+    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ..., is_over_threshold: bool = ...) -> None: ...
 
 class ClassifiedWindow(_message.Message):
     __slots__ = ("span", "classes")

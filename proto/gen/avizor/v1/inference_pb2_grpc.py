@@ -104,7 +104,7 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Classify(self, request, context):
-        """Returns the most probable classes of each item.
+        """Returns the most probable classes of each item; of a multi-label model those over their thresholds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
