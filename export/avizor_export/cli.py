@@ -21,6 +21,7 @@ from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.onnx_adoption import own_input
+from avizor_export.networks.onnx_network import feature_shape
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_export.parity.probe_items import BATCH_SIZES
@@ -63,7 +64,18 @@ _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "Output": ("name", "models", "leave_out"),
-    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "output", "fit_on"),
+    "Input": (
+        "task",
+        "input",
+        "labels",
+        "weights",
+        "weights_key",
+        "weights_in_factory",
+        "settings",
+        "output",
+        "free_batch",
+        "fit_on",
+    ),
     "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
     "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
     "Precision": ("int8", "fp16", "max_drop"),
@@ -109,6 +121,7 @@ Examples:
     help="Argument of the factory or architecture.",
 )
 @click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
+@click.option("--free-batch", is_flag=True, help="Free the batch of an .onnx file that was written for one batch size.")
 @click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
 @click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well.")
@@ -149,7 +162,7 @@ def export(**options: Any) -> None:
     spec, labels = arguments.read_spec(), arguments.read_labels()
     loaded: LoadedNetwork | None = None
     if arguments.is_onnx:
-        check_in_sandbox(Path(arguments.network))
+        check_in_sandbox(Path(arguments.network), item_shape=feature_shape(spec), free_batch=arguments.free_batch)
         spec = spec or own_input(Path(arguments.network))
     else:
         loaded = arguments.open_network(spec, labels)
@@ -169,7 +182,9 @@ def export(**options: Any) -> None:
 
 def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedNetwork | None) -> ModelVersion:
     if loaded is None:
-        return adopt_model(Path(arguments.network), request, arguments.models, arguments.output)
+        return adopt_model(
+            Path(arguments.network), request, arguments.models, arguments.output, free_batch=arguments.free_batch
+        )
     return export_model(loaded.network, request, arguments.models)
 
 
@@ -192,6 +207,7 @@ class ExportArguments:
     weights_in_factory: bool
     settings: Mapping[str, JsonValue]
     output: str | None
+    free_batch: bool
     fit_on: Path | None
     items: Path | None
     verify_with: str | None
@@ -245,6 +261,7 @@ class ExportArguments:
             _refuse(self.settings, "--set", "an .onnx file is not a factory that takes arguments")
         else:
             _refuse(self.output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
+            _refuse(self.free_batch, "--free-batch", "changes an .onnx file; a torch module is exported with a free batch")
         if self.input is None:
             _refuse(self.fit_on, "--fit-on", "fills in what --input leaves out: give --input too")
 

@@ -18,7 +18,9 @@ from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrapped_network import WrappedNetwork, meanings, wrap
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
-from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
+from avizor_export.networks.onnx_adoption import Adopted, adopt, features_name, outputs_of
+from avizor_export.networks.onnx_network import feature_shape
+from avizor_export.networks.onnx_rows import by_batches
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.parity.constant_outputs import constant_outputs_warning
@@ -78,38 +80,52 @@ def export_model(
     return _publish(_measure(graph, resolved), resolved, models)
 
 
-def adopt_model(path: Path, request: ExportRequest, models: Path, output: str | None = None) -> ModelVersion:
+def adopt_model(
+    path: Path, request: ExportRequest, models: Path, output: str | None = None, *, free_batch: bool = False
+) -> ModelVersion:
     """Adopt, prove, calibrate and publish an ONNX file; return the published version.
 
     The request's input describes the raw items; a TensorInput has to be the input of the graph. models: the repository. output:
-    see `adopt`. Raises ExportError or ParityError, and then publishes nothing.
+    see `adopt`. free_batch: free the batch of a graph that was written for one batch size; it is then compared with the file
+    row by row. Raises ExportError or ParityError, and then publishes nothing.
     """
     resolved = resolve(request, models)
-    check_in_sandbox(path)
-    spec, proto = adopt(path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out)
+    check_in_sandbox(path, item_shape=feature_shape(resolved.input), free_batch=free_batch)
+    adopted = adopt(
+        path, resolved.input, resolved.task, output, resolved.real_items, resolved.leave_out, free_frozen_batch=free_batch
+    )
+    spec, proto = adopted.spec, adopted.proto
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(proto, spec)
     check_data(resolved, outputs)
     parameters = parameters_of(proto)
     if parameters > _MANY_PARAMETERS:
         _log.warning("the reference evaluator of onnx takes a minute or so for 11 million weights; here are %d", parameters)
-    reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
-    report = _prove(resolved, proto, outputs, reference)
+    report = _prove(resolved, proto, outputs, _reference_of_file(adopted, resolved.real_items))
     provenance = provenance_of(resolved, path.name, parameters)
     graph = ProvenGraph(proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False)
     return _publish(_measure(graph, resolved), resolved, models)
 
 
-def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) -> Reference:
-    """Return the reference that an adopted graph is compared with, also for perturbed features."""
+def _reference_of_file(adopted: Adopted, real: Items | None) -> Reference:
+    """Return the reference that an adopted graph is compared with, also for perturbed features.
+
+    It is the file's own graph. If its batch was freed, that runs row by row, in batches of the size that the file has.
+    """
+    proto, rows = adopted.file or adopted.proto, adopted.frozen
+    example = random_items(adopted.spec, rows or 2, real=real)
     reference = reference_of(proto, example)
     if reference.note:
         _log.warning("%s", reference.note)
 
-    def perturbed(perturbation: Array) -> Run:
-        return reference_of(perturbed_graph(proto, features_name(spec), perturbation), example).run
+    def in_batches(run: Run) -> Run:
+        return by_batches(run, rows) if rows else run
 
-    return replace(reference, perturbed=perturbed)
+    def perturbed(perturbation: Array) -> Run:
+        return in_batches(reference_of(perturbed_graph(proto, features_name(adopted.spec), perturbation), example).run)
+
+    how = f"{reference.name}, on the file's own batches of {rows}" if rows else reference.name
+    return replace(reference, run=in_batches(reference.run), name=how, perturbed=perturbed)
 
 
 def _export_proven(

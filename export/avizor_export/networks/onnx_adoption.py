@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -21,7 +21,10 @@ from avizor_export.graph.logits import has_softmax, passed_on_values, quantisati
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped_network import enlargement, meanings
-from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
+from avizor_export.networks.onnx_input import tensor_input
+from avizor_export.networks.onnx_network import feature_shape, network_as_it_is, network_with_free_batch
+from avizor_export.networks.onnx_nodes import inner_graphs
+from avizor_export.networks.onnx_opening import open_onnx
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
@@ -30,7 +33,7 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec, TensorInput
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Task
-from avizor_inference.repository.onnx_graph import OPSET, GraphTensor, graph_of
+from avizor_inference.repository.onnx_graph import OPSET, graph_of
 from avizor_inference.strict_json import validation_message
 
 PREFIX = "network."
@@ -42,6 +45,19 @@ _FEATURES = "features"
 _TAPS = frozenset({"embedding", "activations"})
 
 
+class Adopted(NamedTuple):
+    """Holds what became of an ONNX file.
+
+    spec: describes the raw items. proto: the graph as a model repository needs it. file: the same around the file's own
+    network, which runs on batches of `frozen` rows alone; None if the file's batch is free.
+    """
+
+    spec: InputSpec
+    proto: onnx.ModelProto
+    file: onnx.ModelProto | None = None
+    frozen: int = 0
+
+
 def adopt(
     path: Path,
     spec: InputSpec | None,
@@ -49,40 +65,59 @@ def adopt(
     output: str | None = None,
     real: Items | None = None,
     leave_out: Sequence[str] = (),
-) -> tuple[InputSpec, onnx.ModelProto]:
-    """Return the input description of the adopted graph, and the graph as a model repository needs it.
+    *,
+    free_frozen_batch: bool = False,
+) -> Adopted:
+    """Adopt the graph of a file: give it a front end, the outputs of its task, and the names that Avizor uses.
 
-    spec: None takes the graph's own tensor; a TensorInput has to be equal to that. output: name of the logits, probabilities or
-    reconstruction, if the graph has several outputs. real: raw items [n, *item_shape]; they show the range of whole numbers.
-    leave_out: names of optional outputs that are not kept.
+    spec: None takes the graph's own tensor; a TensorInput has to be equal to that. Sizes that the graph leaves free are those
+    of the spec. output: name of the logits, probabilities or reconstruction, if the graph has several outputs. real: raw items
+    [n, *item_shape]; they show the range of whole numbers. leave_out: names of optional outputs that are not kept.
+    free_frozen_batch: free the batch of a graph that was written for one batch size, and prove it.
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
-    network = read_onnx(path)
-    tensor, outputs = _input_and_outputs(network, path)
-    own_spec = _tensor_input(tensor, path)
-    chosen = _choose_output(outputs, task, output, path)
-    taps = [name for name in outputs if name in _TAPS and name not in (chosen, *leave_out)]
-    network = _cut_to_outputs(network, [chosen, *taps])
-    _add_prefix(network.graph)
-    if spec is None or isinstance(spec, TensorInput):
-        _check_same_input(spec or own_spec, own_spec, path)
-        spec, features, proto = own_spec, own_spec.name, _restore_input_name(network, own_spec)
-    else:
-        features, proto = _FEATURES, _with_front_end(network, spec, own_spec)
-    del proto.opset_import[:]  # merging left one entry for each graph
-    proto.opset_import.append(helper.make_opsetid("", OPSET))
-    values = _values(proto, random_items(spec, 2, real=real), task, PREFIX + chosen)
-    _finish(proto, task, (features, own_spec.item_shape), PREFIX + chosen, values)
-    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    opened = open_onnx(path, feature_shape(spec))
+    own_spec = tensor_input(opened.tensor, path)
+    chosen = _choose_output(opened.outputs, task, output, path)
+    taps = [name for name in opened.outputs if name in _TAPS and name not in (chosen, *leave_out)]
+    opened = opened.cut_to([chosen, *taps])
+    if free_frozen_batch:
+        opened = opened.frozen_inside()
+    is_freed = free_frozen_batch and opened.frozen > 0
+    network = (network_with_free_batch if is_freed else network_as_it_is)(opened, own_spec)
+    assembled = _assembled(network, spec, own_spec, path)
+    spec = own_spec if spec is None else spec
+    values = _values(assembled, random_items(spec, 2, real=real), task, PREFIX + chosen)
+    features = (features_name(spec), own_spec.item_shape)
+    _finish(assembled, task, features, PREFIX + chosen, values)
+    proto = onnx.shape_inference.infer_shapes(assembled, data_prop=True)
     strip_traces(proto)
     check_proto(proto)
-    return spec, proto
+    if not is_freed:
+        return Adopted(spec, proto)
+    file = _assembled(opened.proto, spec, own_spec, path)
+    _finish(file, task, features, PREFIX + chosen, values)
+    return Adopted(spec, proto, file, opened.frozen)
+
+
+def _assembled(network: onnx.ModelProto, spec: InputSpec | None, own_spec: TensorInput, path: Path) -> onnx.ModelProto:
+    """Return the network with its names prefixed, and with the front end of `spec` before it. Leaves `network` as it is."""
+    prefixed = onnx.ModelProto()
+    prefixed.CopyFrom(network)
+    _add_prefix(prefixed.graph)
+    if spec is None or isinstance(spec, TensorInput):
+        _check_same_input(spec or own_spec, own_spec, path)
+        proto = _restore_input_name(prefixed, own_spec)
+    else:
+        proto = _with_front_end(prefixed, spec, own_spec)
+    del proto.opset_import[:]  # merging left one entry for each graph
+    proto.opset_import.append(helper.make_opsetid("", OPSET))
+    return proto
 
 
 def own_input(path: Path) -> TensorInput:
     """Return the description of the tensor that the file takes. Raises ExportError if a model cannot have it as its input."""
-    tensor, _ = _input_and_outputs(read_onnx(path), path)
-    return _tensor_input(tensor, path)
+    return tensor_input(open_onnx(path).tensor, path)
 
 
 def features_name(spec: InputSpec) -> str:
@@ -96,16 +131,6 @@ def _check_same_input(spec: TensorInput, own_spec: TensorInput, path: Path) -> N
             f"{path} takes {own_spec.name}, {own_spec.dtype}{list(own_spec.item_shape)}, and by --input it is {spec.name}, "
             f"{spec.dtype}{list(spec.item_shape)}; leave out --input, or fix it"
         )
-
-
-def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
-    try:
-        spec = TensorInput.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
-        spec.tensor()
-    except ValidationError as error:
-        remedy = "export it again as float32" if "float16" in tensor.dtype else "export it again"
-        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {validation_message(error)}; {remedy}") from error
-    return spec
 
 
 def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...]:
@@ -129,22 +154,6 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
 
 
-def _input_and_outputs(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor, list[str]]:
-    """Return the graph's one input and the names of its outputs. Raises ExportError unless only the batch size is free."""
-    graph = graph_of(model)
-    if len(graph.inputs) != 1:
-        raise ExportError(f"{path} has {len(graph.inputs)} inputs; export it again with one, as a model of Avizor has")
-    (tensor,) = graph.inputs
-    if not tensor.dims or tensor.dims[0] is not None:
-        raise ExportError(
-            f"{path}: the batch dimension of {tensor.name} is frozen at {list(tensor.dims[:1])}; export it again with "
-            "dimension 0 dynamic"
-        )
-    if None in tensor.dims[1:]:
-        raise ExportError(f"{path}: {tensor.name} is {list(tensor.dims)}; export it again so that only the batch may vary")
-    return tensor, [output.name for output in graph.outputs]
-
-
 def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path: Path) -> str:
     default = "probabilities" if task == "classify" else "reconstruction"
     chosen = output or (outputs[0] if len(outputs) == 1 else default)
@@ -152,47 +161,6 @@ def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path:
         kind = "logits or probabilities" if task == "classify" else "reconstruction"
         raise ExportError(f"{path} has outputs {', '.join(outputs)}; name the one with the {kind} with --output")
     return chosen
-
-
-def _cut_to_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the graph without what these outputs do not need. Values that a branch or body uses from around it are needed."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    needed, nodes = set(outputs), []
-    for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output):
-            nodes.append(node)
-            needed.update(name for inner in with_inner_nodes(node) for name in inner.input)
-            needed.update(output.name for inner in inner_graphs(node) for output in inner.output)
-    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
-    nodes, more_constants = _constants_to_initializers(nodes, outputs)
-    initializers = {tensor.name for tensor in graph.initializer}
-    values = {value.name: value for value in graph.output}
-    cut = helper.make_graph(
-        nodes[::-1],
-        graph.name,
-        [value for value in graph.input if value.name not in initializers],
-        [values[name] for name in outputs],
-        constants + more_constants,
-        value_info=[value for value in graph.value_info if value.name in needed],
-        sparse_initializer=graph.sparse_initializer,
-    )
-    return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
-
-
-def _constants_to_initializers(
-    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return the other nodes, and the weights of `Constant` nodes as initializers, where int8 looks for them."""
-    others, weights = [], []
-    for node in nodes:
-        is_weight = node.op_type == "Constant" and node.output[0] not in outputs and node.attribute[0].name == "value"
-        if is_weight and len(node.attribute[0].t.dims):
-            weights.append(onnx.TensorProto())
-            weights[-1].CopyFrom(node.attribute[0].t)
-            weights[-1].name = node.output[0]
-        else:
-            others.append(node)
-    return others, weights
 
 
 def _add_prefix(graph: onnx.GraphProto) -> None:
@@ -249,9 +217,11 @@ def _finish(
     shape = values[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     if task == "classify":
-        _check_logits(values[chosen], chosen)
-        operator = "Identity" if has_softmax(graph, chosen, values) else "Softmax"
-        nodes.append(helper.make_node(operator, ["avizor.given"], ["probabilities"]))
+        shape = _class_shape(values[chosen], chosen)
+        flat = {**values, chosen: values[chosen].reshape(-1, *shape)}
+        operator = "Identity" if has_softmax(graph, chosen, flat) else "Softmax"
+        nodes.append(helper.make_node("Flatten", ["avizor.given"], ["avizor.logits"], axis=1))
+        nodes.append(helper.make_node(operator, ["avizor.logits"], ["probabilities"]))
         shapes = {"probabilities": shape}
     else:
         name, feature_shape = features
@@ -310,9 +280,11 @@ def _error_nodes(features: str, reconstruction: str, times: int) -> list[onnx.No
     ]
 
 
-def _check_logits(value: Items, chosen: str) -> None:
-    if value.ndim != 2:
+def _class_shape(value: Items, chosen: str) -> tuple[int, ...]:
+    """Return the shape of an item's classes, [K]. value: [n, K], where each item may have dimensions of 1 besides."""
+    if value.ndim < 2 or sorted(value.shape[1:])[:-1] != [1] * (value.ndim - 2):
         raise ExportError(
             f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
             "export it again with a flatten, or a mean over the map, at its end"
         )
+    return (max(value.shape[1:]),)
