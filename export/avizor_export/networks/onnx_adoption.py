@@ -84,7 +84,8 @@ def adopt(
     if free_frozen_batch:
         opened = opened.frozen_inside()
     is_freed = free_frozen_batch and opened.frozen > 0
-    network = (network_with_free_batch if is_freed else network_as_it_is)(opened, own_spec)
+    real_features = real if spec is None or isinstance(spec, TensorInput) else None
+    network = (network_with_free_batch if is_freed else network_as_it_is)(opened, own_spec, real_features)
     assembled = _assembled(network, spec, own_spec, path)
     spec = own_spec if spec is None else spec
     values = _values(assembled, random_items(spec, 2, real=real), task, PREFIX + chosen)

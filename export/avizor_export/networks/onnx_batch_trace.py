@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from onnx.shape_inference import InferenceError
 
 from avizor_export.networks.onnx_sizes import Shape, Sizes
+from avizor_inference.arrays import Array
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 
@@ -19,8 +20,8 @@ from avizor_inference.errors import ExportError
 _OTHER = 10007
 # Name of the value that holds the batch's size: int64[1].
 BATCH = "avizor.batch"
-# Operators that return sizes, and not rows.
-_SIZES = ("Shape", "Size")
+# Operators that return sizes or types of their inputs, and not their rows.
+_SIZES = ("Shape", "Size", "CastLike")
 
 
 class BatchError(ExportError):
@@ -49,6 +50,7 @@ class Trace:
         self.after = Sizes(graph, self.input, (frozen * _OTHER, *item))
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._outer: dict[str, int] = {}
         self._made = 0
 
     def add(self, node: onnx.NodeProto) -> None:
@@ -59,9 +61,34 @@ class Trace:
         except InferenceError as error:
             raise refusal(node, f"does not take another batch size: {_reason(error)}") from error
         self.nodes.append(node)
+        self._follow_outer(node)
 
-    def constant(self, values: Sequence[int]) -> str:
-        """Add a constant int64[n] to the freed graph, and return its name."""
+    def outer(self, name: str) -> int:
+        """Return how many numbers there are of each row in the batch's dimension, outside the rows.
+
+        A dimension of `outer * batch * inner` is what a Reshape makes of [outer, batch, inner].
+        """
+        return self._outer.get(name, 1)
+
+    def set_outer(self, name: str, outer: int) -> None:
+        """Say how often the batch is repeated in its dimension, for what a Reshape returns."""
+        self._outer[name] = outer
+
+    def _follow_outer(self, node: onnx.NodeProto) -> None:
+        """Give the outputs the `outer` of an input whose batch dimension has the same size."""
+        sizes = {}
+        for name in self.batch_inputs(node):
+            sizes[self._batch_size(name)] = self.outer(name)
+        for name in node.output:
+            if name and name not in self._outer and (outer := sizes.get(self._batch_size(name), 1)) > 1:
+                self._outer[name] = outer
+
+    def _batch_size(self, name: str) -> int | None:
+        axis, shape = self.axis(name), self.before.shape(name)
+        return None if axis is None or shape is None else shape[axis]
+
+    def constant(self, values: Sequence[int] | Array) -> str:
+        """Add a constant of whole numbers, int64, to the freed graph, and return its name."""
         tensor = numpy_helper.from_array(np.array(values, np.int64), self.name("sizes"))
         self.constants.append(tensor)
         self.before.add_constant(tensor)
@@ -89,6 +116,10 @@ class Trace:
     def batch_inputs(self, node: onnx.NodeProto) -> list[str]:
         """Return which inputs of a node have a dimension that grows with the batch."""
         return [name for name in node.input if name and self.axis(name) is not None]
+
+    def sizes(self, name: str) -> tuple[Array | None, Array | None]:
+        """Return the numbers of a small tensor, for the frozen batch size and for the other one; None if not known."""
+        return self.before.value(name), self.after.value(name)
 
     def scaled(self, shape: Shape, axis: int) -> Shape:
         """Return a shape for the other batch size. axis: the dimension that grows with the batch."""

@@ -11,6 +11,7 @@ from avizor_export.networks.onnx_batch_trace import BatchError
 from avizor_export.networks.onnx_opening import OpenedFile
 from avizor_export.networks.onnx_rows import prove_rows
 from avizor_export.parity.probe_items import random_items
+from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec, TensorInput
 from avizor_inference.repository.onnx_graph import OPSET, graph_of
@@ -28,8 +29,10 @@ def feature_shape(spec: InputSpec | None) -> tuple[int, ...]:
         return tuple(build_front_end(spec)(torch.from_numpy(random_items(spec, 1))).shape[1:])
 
 
-def network_as_it_is(opened: OpenedFile, spec: TensorInput) -> onnx.ModelProto:
+def network_as_it_is(opened: OpenedFile, spec: TensorInput, real: Items | None = None) -> onnx.ModelProto:
     """Return the graph of a file with a free batch, proven equal to the file if it was converted. spec: describes its input.
+
+    real: items of that input, which show the range of whole numbers.
 
     Raises ExportError if the batch is frozen, or the conversion changed something.
     """
@@ -41,7 +44,7 @@ def network_as_it_is(opened: OpenedFile, spec: TensorInput) -> onnx.ModelProto:
     opset = graph_of(opened.file).opset
     if opset != OPSET:
         try:
-            prove_rows(opened.file, opened.proto, opened.proto, spec, 0)
+            prove_rows(opened.file, opened.proto, opened.proto, spec, real=real)
         except BatchError as error:
             raise ExportError(
                 f"{opened.path} has opset {opset}, and converted to {OPSET} it is not the same: {error}; export it again with "
@@ -50,14 +53,16 @@ def network_as_it_is(opened: OpenedFile, spec: TensorInput) -> onnx.ModelProto:
     return opened.proto
 
 
-def network_with_free_batch(opened: OpenedFile, spec: TensorInput) -> onnx.ModelProto:
+def network_with_free_batch(opened: OpenedFile, spec: TensorInput, real: Items | None = None) -> onnx.ModelProto:
     """Return the graph of a file with its frozen batch freed, proven equal to the file row by row. spec: describes its input.
+
+    real: items of that input, which show the range of whole numbers.
 
     Raises ExportError naming the node that keeps the batch frozen.
     """
     try:
         freed = free_batch(opened.proto, opened.frozen)
-        prove_rows(opened.file, opened.proto, freed, spec, opened.frozen)
+        prove_rows(opened.file, opened.proto, freed, spec, opened.frozen, real)
     except BatchError as error:
         raise ExportError(
             f"{opened.path}: its batch, frozen at {opened.frozen}, cannot be freed: {error}; export it again with a free "

@@ -6,6 +6,7 @@ The file runs on ONNX Runtime as it is, in batches of its own size. The last bat
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from avizor_inference.repository.onnx_graph import MAX_IR_VERSION
 
 _log = logging.getLogger(__name__)
 
+_FAILED_NODE = re.compile(r"while running (\w+) node. Name:'([^']*)' Status Message: (.*)")
 # The row that is changed, to see whether others change with it.
 _CHANGED_ROW = 3
 
@@ -40,19 +42,29 @@ def by_batches(run: Run, size: int) -> Run:
 
 
 def prove_rows(
-    file: onnx.ModelProto, written: onnx.ModelProto, network: onnx.ModelProto, spec: TensorInput, frozen: int
+    file: onnx.ModelProto,
+    written: onnx.ModelProto,
+    network: onnx.ModelProto,
+    spec: TensorInput,
+    frozen: int = 0,
+    real: Items | None = None,
 ) -> None:
     """Compare the network with the file on batches of 1, 2, 3 and 8 random items, and see that no row changes another one.
 
     file: as it was read. written: the file's graph in the contract's opset, with the batch and the outputs of the file.
     network: the graph to prove. spec: the network's input. frozen: the batch size of the file; 0 if it takes any.
+    real: items [n, *item_shape] of the network's input; they show the range of whole numbers.
     Raises BatchError, or ExportError if the batch is not frozen, naming the first node that returns something else.
     """
     names = [value.name for value in network.graph.output]
     original = _original_run(file, written, names)
     original = by_batches(original, frozen) if frozen else original
-    freed = _only(onnxruntime_run(network), names)
-    items = random_items(spec, max(BATCH_SIZES))
+    items = random_items(spec, max(BATCH_SIZES), real=real)
+    _check_runs(original, items)
+    try:
+        freed = _only(onnxruntime_run(network), names)
+    except ExportError as error:
+        raise BatchError(f"its graph does not load any more: {shortened(one_line(error))}") from error
     if frozen > 1:
         _check_rows_apart(original, items)
     for size in BATCH_SIZES:
@@ -60,15 +72,32 @@ def prove_rows(
         try:
             outputs = freed(batch)
         except ExportError as error:
-            raise BatchError(f"the freed graph does not run on {size} rows: {shortened(one_line(error))}") from error
+            raise BatchError(_why_not_run(error, size)) from error
         if not _equal(original(batch), outputs):
             raise _difference(written, network, items, frozen, f"a batch of {size}")
     changed = items.copy()
-    changed[_CHANGED_ROW] = random_items(spec, 1, seed=1)[0]
+    changed[_CHANGED_ROW] = random_items(spec, 1, seed=1, real=real)[0]
     others = np.arange(len(items)) != _CHANGED_ROW
     before, after = ({name: values[others] for name, values in freed(each).items()} for each in (items, changed))
     if not _equal(before, after):
         raise _difference(written, network, items, frozen, "other rows after one row was changed")
+
+
+def _check_runs(original: Run, items: Items) -> None:
+    """Raise ExportError if the file itself fails on these items, which is not the fault of its batch."""
+    try:
+        original(items)
+    except ExportError as error:
+        is_whole = np.issubdtype(items.dtype, np.integer)
+        advice = "; give real items: whole numbers are drawn from their range, or else from 0 to 255" if is_whole else ""
+        raise ExportError(f"the file does not run: {shortened(one_line(error))}{advice}") from error
+
+
+def _why_not_run(error: ExportError, size: int) -> str:
+    if match := _FAILED_NODE.search(one_line(error)):
+        operator, name, reason = match.groups()
+        return f"{operator} {name!r} does not run on {size} rows: {shortened(reason)}"
+    return f"the freed graph does not run on {size} rows: {shortened(one_line(error))}"
 
 
 def _original_run(file: onnx.ModelProto, written: onnx.ModelProto, names: Sequence[str]) -> Run:

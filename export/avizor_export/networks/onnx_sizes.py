@@ -19,7 +19,7 @@ from avizor_inference.repository.onnx_graph import OPSET
 Shape = tuple[int, ...]
 
 # Larger tensors are not sizes, and their numbers are not followed.
-_MOST_NUMBERS = 1024
+_MOST_NUMBERS = 16384
 _RANDOM = ("RandomNormal", "RandomUniform")
 _OPSETS = (helper.make_opsetid("", OPSET),)
 

@@ -8,6 +8,7 @@ the result equal to the file.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import onnx
 from onnx import TensorProto, defs, helper, inliner, version_converter
@@ -76,9 +77,10 @@ def _lowered(model: onnx.ModelProto) -> onnx.ModelProto:
         )
         if {node.op_type for node in nodes_of(model.graph)} >= set(composed):
             raise VersionError(f"{composed[0]} cannot be written out")
-    lowered = onnx.ModelProto()
-    lowered.CopyFrom(model)
+    lowered = _typed(model)
+    types = {value.name: value.type.tensor_type.elem_type for value in (*lowered.graph.input, *lowered.graph.value_info)}
     for node in nodes_of(lowered.graph):
+        _cast_plainly(node, types)
         _lower(node)
     for entry in lowered.opset_import:
         if entry.domain in STANDARD_DOMAINS:
@@ -97,6 +99,14 @@ def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = (tensor for tensor in typed.graph.initializer if tensor.name not in known)
     typed.graph.value_info.extend(helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in constants)
     return typed
+
+
+def _cast_plainly(node: onnx.NodeProto, types: Mapping[str, int]) -> None:
+    """Write a CastLike, of which the inliner leaves many, as a Cast to the type: engines fold that over constants."""
+    if node.op_type == "CastLike" and types.get(node.input[1]):
+        node.op_type = "Cast"
+        node.attribute.append(helper.make_attribute("to", types[node.input[1]]))
+        del node.input[1:]
 
 
 def _is_composed(node: onnx.NodeProto) -> bool:
