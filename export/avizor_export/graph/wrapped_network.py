@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.intermediate_outputs import Taps, is_view_of, names_with_a_row_per_item
 from avizor_export.graph.last_layers import last_linear_and_map
-from avizor_export.graph.logits import LOGITS, are_probabilities, softmax_error
+from avizor_export.graph.logits import LOGITS, are_probabilities, class_count, softmax_error
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec
@@ -125,17 +125,18 @@ class WrappedNetwork(nn.Module):
 class WrappedClassifier(WrappedNetwork):
     """Return `probabilities` [N, K] and, where the network has them, `embedding` [N, E] and `activations` [N, C, h, w].
 
-    Raises ExportError unless the network returns logits float32[N, K], for batches of any size.
+    Raises ExportError unless the network returns logits float32[N, K], or [N, K, 1, 1] and the like, for batches of any size.
     """
 
     def __init__(self, front_end: nn.Module, network: nn.Module, modes: Mapping[nn.Module, bool], example: Tensor) -> None:
         super().__init__(front_end, network, modes)
         logits = _run(self, example)
-        if logits.ndim != 2 or len(logits) != len(example):
+        if not logits.ndim or len(logits) != len(example) or class_count(logits.shape[1:]) is None:
             raise ExportError(
                 f"the network returns {list(logits.shape)} for a batch of {len(example)}; a classifier returns [batch, classes]"
             )
-        if are_probabilities(logits.numpy()):
+        self._is_flat = logits.ndim == 2
+        if are_probabilities(logits.flatten(1).numpy()):
             raise softmax_error()
         self._own_outputs = ("probabilities",)
         linear, last_map = last_linear_and_map(network, lambda: _run(self, example))
@@ -148,6 +149,8 @@ class WrappedClassifier(WrappedNetwork):
     def forward(self, items: Tensor) -> tuple[Tensor, ...]:
         """Return the probabilities, then the tapped outputs, for raw items [N, ...]."""
         logits = self.network(self.front_end(items))
+        if not self._is_flat:  # [N, K, 1, 1], as of a network whose last layer is a convolution
+            logits = logits.flatten(1)
         return (torch.softmax(logits, dim=1), *self._taps.take().values())
 
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.build import build_front_end
-from avizor_export.graph.logits import has_softmax, passed_on_values, quantisation_step
+from avizor_export.graph.logits import class_count, has_softmax, passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.graph.wrapped_network import enlargement, meanings
@@ -283,9 +283,10 @@ def _error_nodes(features: str, reconstruction: str, times: int) -> list[onnx.No
 
 def _class_shape(value: Items, chosen: str) -> tuple[int, ...]:
     """Return the shape of an item's classes, [K]. value: [n, K], where each item may have dimensions of 1 besides."""
-    if value.ndim < 2 or sorted(value.shape[1:])[:-1] != [1] * (value.ndim - 2):
+    classes = class_count(value.shape[1:])
+    if classes is None:
         raise ExportError(
             f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
             "export it again with a flatten, or a mean over the map, at its end"
         )
-    return (max(value.shape[1:]),)
+    return (classes,)
