@@ -25,8 +25,8 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ExportError(
-            f"{path} has weights in a separate file that cannot be read: {one_line(error)}; keep that file beside it, under "
-            f"the name with which it was written, or write both as one file: onnx.save(onnx.load({path.name!r}), 'one.onnx')"
+            f"{path} has weights in a separate file that cannot be read: {one_line(error).rstrip('.')}; copy that file beside "
+            "it, under the name with which it was written, or export again with external_data=False"
         ) from error
     return model
 

@@ -24,14 +24,20 @@ def only_input(model: onnx.ModelProto, path: Path) -> GraphTensor:
     return inputs[0]
 
 
-def with_item_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
+def with_item_shape(model: onnx.ModelProto, shape: tuple[int, ...], path: Path) -> onnx.ModelProto:
     """Return the model with the free sizes of its input fixed to those of an item. A size that is given stays as it is.
 
-    model: with one input. shape: of an item's features, as `feature_shape` returns it.
+    model: with one input. shape: of an item's features, as `feature_shape` returns it. Raises ExportError if the graph takes
+    another number of dimensions.
     """
     (tensor,) = graph_of(model).inputs
-    if len(tensor.dims) != len(shape) + 1 or None not in tensor.dims[1:]:
+    if None not in tensor.dims[1:]:
         return model
+    if len(tensor.dims) != len(shape) + 1:
+        raise ExportError(
+            f"{path}: an item of {tensor.name} is {_sizes(tensor)}, and by --input it is {list(shape)}; change --input so that "
+            "both have as many dimensions"
+        )
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     del fixed.graph.value_info[:]
@@ -48,9 +54,8 @@ def with_item_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.Mode
 def tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
     """Return the description of the graph's own tensor. Raises ExportError if a model cannot have it as its input."""
     if None in tensor.dims[1:]:
-        sizes = [tensor.name, *("?" if dim is None else str(dim) for dim in tensor.dims[1:])]
         raise ExportError(
-            f"{path}: sizes of an item of {tensor.name} are free: [{', '.join(sizes[1:])}]; give them with --input, as in "
+            f"{path}: sizes of an item of {tensor.name} are free: {_sizes(tensor)}; give them with --input, as in "
             f"{_example(tensor)}"
         )
     try:
@@ -60,6 +65,11 @@ def tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
         remedy = "export it again as float32" if "float16" in tensor.dtype else "export it again"
         raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {validation_message(error)}; {remedy}") from error
     return spec
+
+
+def _sizes(tensor: GraphTensor) -> str:
+    """Return the sizes of an item in words, `?` for a free one."""
+    return f"[{', '.join('?' if dim is None else str(dim) for dim in tensor.dims[1:])}]"
 
 
 def _example(tensor: GraphTensor) -> str:

@@ -66,7 +66,7 @@ def open_onnx(path: Path, item_shape: tuple[int, ...] = ()) -> OpenedFile:
     """
     proto = read_onnx(path)
     only_input(proto, path)
-    return OpenedFile(path, load_onnx(path), with_item_shape(proto, item_shape) if item_shape else proto)
+    return OpenedFile(path, load_onnx(path), with_item_shape(proto, item_shape, path) if item_shape else proto)
 
 
 def batch_that_runs(proto: onnx.ModelProto, tensor: GraphTensor) -> int:

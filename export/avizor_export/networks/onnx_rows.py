@@ -62,7 +62,7 @@ def prove_rows(
     items = random_items(spec, max(BATCH_SIZES), real=real)
     _check_runs(original, items)
     try:
-        freed = _only(onnxruntime_run(network), names)
+        freed = _only(onnxruntime_run(_with_node_names(network)), names)
     except ExportError as error:
         raise BatchError(f"its graph does not load any more: {shortened(one_line(error))}") from error
     if frozen > 1:
@@ -93,11 +93,20 @@ def _check_runs(original: Run, items: Items) -> None:
         raise ExportError(f"the file does not run: {shortened(one_line(error))}{advice}") from error
 
 
+def _with_node_names(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with a name for each node, which ONNX Runtime's messages then have."""
+    named = onnx.ModelProto()
+    named.CopyFrom(network)
+    for node in named.graph.node:
+        node.name = node.name or next(filter(None, node.output), "")
+    return named
+
+
 def _why_not_run(error: ExportError, size: int) -> str:
     if match := _FAILED_NODE.search(one_line(error)):
         operator, name, reason = match.groups()
-        return f"{operator} {name!r} does not run on {size} rows: {shortened(reason)}"
-    return f"the freed graph does not run on {size} rows: {shortened(one_line(error))}"
+        return f"{operator} {name!r} does not run on a batch of {size}: {shortened(reason)}"
+    return f"the freed graph does not run on a batch of {size}: {shortened(one_line(error))}"
 
 
 def _original_run(file: onnx.ModelProto, written: onnx.ModelProto, names: Sequence[str]) -> Run:
@@ -151,7 +160,7 @@ def _difference(written: onnx.ModelProto, network: onnx.ModelProto, items: Items
     """Return the error that names the first node whose values differ from the file's."""
     node = _first_differing(written, network, items, frozen or 1)
     if node is None:
-        return BatchError(f"the freed graph does not return what the file returns, on {where}")
+        return BatchError(f"the graph does not return what the file returns, on {where}")
     why = _WHY.get(node.op_type, "it combines rows, or holds a number that is right for one batch size alone")
     return refusal(node, f"does not return for a row what it returns in the file, on {where}: {why}")
 

@@ -21,6 +21,8 @@ from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, STANDA
 _NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:From|To) Version \S+ for (\w+)")
 # Its axis was an attribute with another default.
 _CHANGED = ("DFT",)
+# From this opset on, a Resize takes other pixels unless it says which.
+_NEW_RESIZE = 11
 # Same name, another computation in opset 18: written out as well.
 _COMPOSED_ANEW = ("GroupNormalization",)
 _NEW_NAMES = {"linear": b"bilinear", "cubic": b"bicubic"}
@@ -59,7 +61,8 @@ def with_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset > defs.onnx_opset_version():
         raise VersionError(f"onnx {onnx.__version__} knows opsets up to {defs.onnx_opset_version()}")
     try:
-        return with_contract_ir(version_converter.convert_version(model, OPSET))
+        converted = version_converter.convert_version(model, OPSET)
+        return with_contract_ir(_resized_as_before(converted) if opset < _NEW_RESIZE else converted)
     except RuntimeError as error:
         if opset < OPSET:
             raise VersionError(_why_not_converted(error)) from error
@@ -67,6 +70,16 @@ def with_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             return _lowered(model)
         except VersionError:
             raise VersionError(_why_not_converted(error)) from error
+
+
+def _resized_as_before(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Let a Resize take the pixels that it, or an Upsample, took before opset 11; onnx's converter leaves that out."""
+    for node in nodes_of(model.graph):
+        if node.op_type == "Resize":
+            given = {attribute.name for attribute in node.attribute}
+            old = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+            node.attribute.extend(helper.make_attribute(name, value) for name, value in old.items() if name not in given)
+    return model
 
 
 def _lowered(model: onnx.ModelProto) -> onnx.ModelProto:
