@@ -21,7 +21,7 @@ from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import TensorInput
-from avizor_inference.repository.onnx_graph import MAX_IR_VERSION
+from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +57,8 @@ def prove_rows(
     Raises BatchError, or ExportError if the batch is not frozen, naming the first node that returns something else.
     """
     names = [value.name for value in network.graph.output]
-    original = _original_run(file, written, names)
-    original = by_batches(original, frozen) if frozen else original
     items = random_items(spec, max(BATCH_SIZES), real=real)
-    _check_runs(original, items)
+    original = _original_run(file, written, names, frozen, items)
     try:
         freed = _only(onnxruntime_run(_with_node_names(network)), names)
     except ExportError as error:
@@ -83,16 +81,6 @@ def prove_rows(
         raise _difference(written, network, items, frozen, "other rows after one row was changed")
 
 
-def _check_runs(original: Run, items: Items) -> None:
-    """Raise ExportError if the file itself fails on these items, which is not the fault of its batch."""
-    try:
-        original(items)
-    except ExportError as error:
-        is_whole = np.issubdtype(items.dtype, np.integer)
-        advice = "; give real items: whole numbers are drawn from their range, or else from 0 to 255" if is_whole else ""
-        raise ExportError(f"the file does not run: {shortened(one_line(error))}{advice}") from error
-
-
 def _with_node_names(network: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with a name for each node, which ONNX Runtime's messages then have."""
     named = onnx.ModelProto()
@@ -109,24 +97,41 @@ def _why_not_run(error: ExportError, size: int) -> str:
     return f"the freed graph does not run on a batch of {size}: {shortened(one_line(error))}"
 
 
-def _original_run(file: onnx.ModelProto, written: onnx.ModelProto, names: Sequence[str]) -> Run:
-    """Return a run of the file as it is, or of what it was converted to if ONNX Runtime does not take its opset."""
+def _original_run(file: onnx.ModelProto, written: onnx.ModelProto, names: Sequence[str], frozen: int, items: Items) -> Run:
+    """Return a run of the file as it is, or of what it was converted to if ONNX Runtime does not run its opset.
+
+    Raises ExportError if the file fails on these items, which is not the fault of its batch.
+    """
     as_it_is = onnx.ModelProto()
     as_it_is.CopyFrom(file)
     as_it_is.ir_version = min(file.ir_version, MAX_IR_VERSION)
-    try:
-        return _only(onnxruntime_run(as_it_is), names)
-    except ExportError as error:
-        _log.warning("the file is compared after its conversion to another opset: %s", shortened(one_line(error)))
-        return _only(onnxruntime_run(written), names)
+    is_converted = graph_of(file).opset != OPSET
+    for model in (as_it_is, written) if is_converted else (as_it_is,):
+        try:
+            run = _only(onnxruntime_run(model), names)
+            run = by_batches(run, frozen) if frozen else run
+            run(items)
+            return run
+        except ExportError as error:
+            failure = error
+            if model is as_it_is and is_converted:
+                _log.warning(
+                    "ONNX Runtime does not run the file as it is, but in opset %d: %s", OPSET, shortened(one_line(error))
+                )
+    is_whole = np.issubdtype(items.dtype, np.integer)
+    advice = "; give real items: whole numbers are drawn from their range, or else from 0 to 255" if is_whole else ""
+    raise ExportError(f"the file does not run: {shortened(one_line(failure))}{advice}") from failure
 
 
 def _only(run: Run, names: Sequence[str]) -> Run:
-    """Return only the outputs of these names, under names that mean nothing to the comparison."""
+    """Return only the outputs of these names, under names that mean nothing to the comparison.
+
+    NaN is 0 here: values that are not finite are refused later, whatever returns them.
+    """
 
     def named(items: Items) -> dict[str, Items]:
         outputs = run(items)
-        return {f"output {name}": outputs[name] for name in names}
+        return {f"output {name}": np.nan_to_num(outputs[name]) for name in names}
 
     return named
 
