@@ -7,8 +7,9 @@ it, and gives the outputs the names that Avizor uses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,7 +46,8 @@ _FEATURES = "features"
 _TAPS = frozenset({"embedding", "activations"})
 
 
-class Adopted(NamedTuple):
+@dataclass(frozen=True)
+class Adopted:
     """Holds what became of an ONNX file.
 
     spec: describes the raw items. proto: the graph as a model repository needs it. file: the same around the file's own

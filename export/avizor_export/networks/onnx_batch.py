@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import onnx
 from onnx import helper
-from onnx.shape_inference import InferenceError
 
 from avizor_export.networks.onnx_batch_rules import RULES
-from avizor_export.networks.onnx_batch_trace import BATCH, Trace, refusal
+from avizor_export.networks.onnx_batch_trace import BATCH, BatchError, Trace, refusal
 from avizor_inference.error_text import one_line, shortened
 
 _FREE = "batch"
@@ -32,12 +31,17 @@ def free_batch(network: onnx.ModelProto, frozen: int) -> onnx.ModelProto:
     for node in network.graph.node:
         try:
             trace.before.add(node)
-        except InferenceError as error:
+        except Exception as error:  # of inference, and of the checker, which share no base class
             reason = shortened(one_line(error))
             raise refusal(node, f"does not take the sizes that the file itself has: {reason}") from error
-        for each in RULES[node.op_type](trace, node):
-            trace.add(each)
-        trace.check(node)
+        try:
+            for each in RULES[node.op_type](trace, node):
+                trace.add(each)
+            trace.check(node)
+        except BatchError:
+            raise
+        except Exception as error:  # of onnx, numpy and the rules, on a node that breaks the rules of its operator
+            raise refusal(node, f"cannot be followed: {shortened(one_line(error))}") from error
     nodes = trace.nodes if any(BATCH in node.input for node in trace.nodes) else trace.nodes[1:]
     del graph.node[:]
     graph.node.extend(nodes)

@@ -14,6 +14,7 @@ from avizor_export.parity.probe_items import random_items
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec, TensorInput
+from avizor_inference.items.tensor_spec import MESSAGE_BYTES
 from avizor_inference.repository.onnx_graph import OPSET, graph_of
 
 _FREE_AT_EXPORT = "torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: 'batch'},))"
@@ -60,6 +61,10 @@ def network_with_free_batch(opened: OpenedFile, spec: TensorInput, real: Items |
 
     Raises ExportError naming the node that keeps the batch frozen.
     """
+    if opened.frozen * spec.tensor().item_bytes > MESSAGE_BYTES:
+        raise ExportError(
+            f"{opened.path}: a batch of {opened.frozen} is too large to be run; export it again with a free batch"
+        )
     try:
         freed = free_batch(opened.proto, opened.frozen)
         prove_rows(opened.file, opened.proto, freed, spec, opened.frozen, real)

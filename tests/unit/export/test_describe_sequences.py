@@ -165,7 +165,7 @@ def test_single_constants_of_an_adopted_graph_are_no_parameters(tmp_path: Path) 
     to_program(network, torch.rand(2, 8), ["x"], ["logits"]).save(tmp_path / "given.onnx")
     stored = onnx.load(tmp_path / "given.onnx").graph.initializer
     assert any(not each.dims for each in stored)  # GELU's
-    _, proto = adopt(tmp_path / "given.onnx", None, "classify")
+    proto = adopt(tmp_path / "given.onnx", None, "classify").proto
     layers = layers_of(ir.from_proto(proto))
     assert [layer.kind for layer in layers] == ["linear", "linear"]
     assert parameters_of(proto) == sum(each.numel() for each in network.parameters()) == 453

@@ -54,7 +54,7 @@ def product() -> onnx.NodeProto:
 def adopted(folder: Path, proto: onnx.ModelProto, spec: TensorInput | None = None, task: Task = "classify") -> onnx.ModelProto:
     onnx.save(proto, folder / "given.onnx")
     check_in_sandbox(folder / "given.onnx")
-    return adopt(folder / "given.onnx", spec, task)[1]
+    return adopt(folder / "given.onnx", spec, task).proto
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:

@@ -163,9 +163,10 @@ def test_a_freed_graph_returns_for_each_row_what_the_file_returns(tmp_path: Path
     result = freed(tmp_path, proto)
     assert graph_of(result).inputs[0].dims == (None, *item)
     rows = floats(6, *item)
-    whole, file = onnxruntime_run(result)(rows)["y"], onnxruntime_run(proto)
-    parts = [file(rows[start : start + batch])["y"] for start in range(0, 6, batch)]
-    np.testing.assert_allclose(whole, np.concatenate(parts).reshape(whole.shape), rtol=1e-4, atol=1e-5)
+    file = onnxruntime_run(proto)
+    whole: NDArray[Any] = onnxruntime_run(result)(rows)["y"]
+    parts: NDArray[Any] = np.concatenate([file(rows[start : start + batch])["y"] for start in range(0, 6, batch)])
+    np.testing.assert_allclose(whole, parts.reshape(whole.shape), rtol=1e-4, atol=1e-5)
 
 
 def loop() -> tuple[Nodes, Constants, Sequence[int]]:
