@@ -20,6 +20,7 @@ from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import own_input
+from avizor_export.networks.onnx_network import feature_shape
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_export.networks.thresholds import read_thresholds
@@ -52,7 +53,7 @@ _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "Output": ("name", "models", "leave_out"),
-    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "fit_on"),
+    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "free_batch", "fit_on"),
     "What the network returns": ("output", "activation", "thresholds", "embedding"),
     "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
     "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
@@ -112,6 +113,7 @@ Examples:
     help="From which probability on a class counts as present (multi-label).",
 )
 @click.option("--embedding", metavar="LAYER", help="Layer (.onnx: value or node) whose output is the embedding.")
+@click.option("--free-batch", is_flag=True, help="Free the batch of an .onnx file that was written for one batch size.")
 @click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
 @click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well.")
@@ -153,7 +155,7 @@ def export(**options: Any) -> None:
     spec, labels = arguments.read_spec(), arguments.read_labels()
     loaded: LoadedNetwork | None = None
     if arguments.is_onnx:
-        check_in_sandbox(Path(arguments.network))
+        check_in_sandbox(Path(arguments.network), item_shape=feature_shape(spec), free_batch=arguments.free_batch)
         spec = spec or own_input(Path(arguments.network))
         labels = labels_of_file(Path(arguments.network), labels, arguments.output) if arguments.task == "classify" else labels
     else:
@@ -177,7 +179,7 @@ def export(**options: Any) -> None:
 
 def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedNetwork | None) -> ModelVersion:
     if loaded is None:
-        return adopt_model(Path(arguments.network), request, arguments.models)
+        return adopt_model(Path(arguments.network), request, arguments.models, free_batch=arguments.free_batch)
     return export_model(loaded.network, request, arguments.models)
 
 
@@ -203,6 +205,7 @@ class ExportArguments:
     activation: Activation | None
     thresholds: str | None
     embedding: str | None
+    free_batch: bool
     fit_on: Path | None
     items: Path | None
     verify_with: str | None
@@ -257,6 +260,8 @@ class ExportArguments:
             _refuse(self.weights_key, "--weights-key", _WEIGHTS_INSIDE)
             _refuse(self.weights_in_factory, "--weights-in-factory", _WEIGHTS_INSIDE)
             _refuse(self.settings, "--set", "an .onnx file is not a factory that takes arguments")
+        else:
+            _refuse(self.free_batch, "--free-batch", "changes an .onnx file; a torch module is exported with a free batch")
         if self.input is None:
             _refuse(self.fit_on, "--fit-on", "fills in what --input leaves out: give --input too")
 

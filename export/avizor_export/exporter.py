@@ -26,7 +26,9 @@ from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
-from avizor_export.networks.onnx_adoption import adopt, features_name, outputs_of
+from avizor_export.networks.onnx_adoption import Adopted, adopt, features_name, outputs_of
+from avizor_export.networks.onnx_network import feature_shape
+from avizor_export.networks.onnx_rows import by_batches
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.thresholds import thresholds_of
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
@@ -56,7 +58,6 @@ from avizor_export.triton_config.settings import TENSORRT
 from avizor_inference.arrays import Array, Items
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.errors import ExportError, ParityError
-from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import MODEL_FILE, Precision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -94,18 +95,20 @@ def export_model(
     return _publish(_measure(graph, resolved), resolved, models)
 
 
-def adopt_model(path: Path, request: ExportRequest, models: Path) -> ModelVersion:
+def adopt_model(path: Path, request: ExportRequest, models: Path, *, free_batch: bool = False) -> ModelVersion:
     """Adopt, prove, calibrate and publish an ONNX file; return the published version.
 
-    The request's input describes the raw items; a TensorInput has to be the input of the graph. models: the repository. Raises
-    ExportError or ParityError, and then publishes nothing.
+    The request's input describes the raw items; a TensorInput has to be the input of the graph. models: the repository.
+    free_batch: free the batch of a graph that was written for one batch size; it is then compared with the file row by row.
+    Raises ExportError or ParityError, and then publishes nothing.
     """
     resolved = resolve(request, models)
-    check_in_sandbox(path)
+    check_in_sandbox(path, item_shape=feature_shape(resolved.input), free_batch=free_batch)
     if resolved.task == "classify":
         resolved = replace(resolved, labels=labels_of_file(path, resolved.labels, resolved.output))
     with stage("adopt the graph"):
-        adopted = adopt(path, resolved.input, resolved.task, resolved.output_options, resolved.real_items)
+        options, real = resolved.output_options, resolved.real_items
+        adopted = adopt(path, resolved.input, resolved.task, options, real, free_frozen_batch=free_batch)
     spec, proto, head = adopted.input, adopted.proto, adopted.head
     resolved = replace(resolved, input=spec, weights=path)
     outputs = outputs_of(adopted)
@@ -114,7 +117,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path) -> ModelVersio
     check_head(resolved, head)
     if uses_ml_operators(proto) and resolved.settings.target in ("gpu", TENSORRT):
         _log.warning(_ML_ON_GPU, ML_DOMAIN, resolved.settings.target)
-    reference = _reference_of_file(proto, spec, random_items(spec, 2, real=resolved.real_items))
+    reference = _reference_of_file(adopted, resolved.real_items)
     report = _prove(resolved, proto, outputs, reference, precision)
     _warn_of_second_activation(reference.run, resolved, head)
     provenance = provenance_of(resolved, path.name, parameters_of(proto) + trained_numbers(proto))
@@ -136,16 +139,25 @@ def _precision_of_file(proto: onnx.ModelProto, request: ResolvedRequest, path: P
     return "int8"
 
 
-def _reference_of_file(proto: onnx.ModelProto, spec: InputSpec, example: Items) -> Reference:
-    """Return the reference that an adopted graph is compared with, also for perturbed features."""
+def _reference_of_file(adopted: Adopted, real: Items | None) -> Reference:
+    """Return the reference that an adopted graph is compared with, also for perturbed features.
+
+    It is the file's own graph. If its batch was freed, that runs row by row, in batches of the size that the file has.
+    """
+    proto, rows = adopted.file or adopted.proto, adopted.frozen
+    example = random_items(adopted.input, rows or 2, real=real)
     reference = reference_of(proto, example)
     if reference.note:
         _log.warning("%s", reference.note)
 
-    def perturbed(perturbation: Array) -> Run:
-        return reference_of(perturbed_graph(proto, features_name(spec), perturbation), example).run
+    def in_batches(run: Run) -> Run:
+        return by_batches(run, rows) if rows else run
 
-    return replace(reference, perturbed=perturbed)
+    def perturbed(perturbation: Array) -> Run:
+        return in_batches(reference_of(perturbed_graph(proto, features_name(adopted.input), perturbation), example).run)
+
+    how = f"{reference.name}, on the file's own batches of {rows}" if rows else reference.name
+    return replace(reference, run=in_batches(reference.run), name=how, perturbed=perturbed)
 
 
 def _export_proven(

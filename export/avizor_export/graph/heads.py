@@ -107,8 +107,11 @@ def given_softmax(asked: Activation | None) -> Head:
 
 
 def as_columns(values: Tensor) -> Tensor:
-    """Return [N, 1] for [N], or for the number without dimensions that a squeeze makes of a batch of 1; else the values."""
-    return values.reshape(-1, 1) if values.ndim < 2 else values
+    """Return [N, K] for [N, K, 1, 1] and the like, and [N, 1] for [N].
+
+    A number without dimensions is what a squeeze makes of a batch of 1.
+    """
+    return values.reshape(-1, 1) if values.ndim < 2 else values.flatten(1) if values.ndim > 2 else values
 
 
 def second_activation_warning(head: Head) -> str:

@@ -6,7 +6,7 @@ do not: probabilities that were quantised no longer sum to 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -37,6 +37,14 @@ def are_probabilities(outputs: Array, tolerance: float = _SUM_TOLERANCE) -> bool
     """Return whether outputs [n, classes] are those of a softmax: none is negative, and each row sums to 1."""
     wide = outputs.astype(np.float64)
     return wide.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, rtol=0, atol=tolerance))
+
+
+def class_count(shape: Sequence[int]) -> int | None:
+    """Return the number of classes K in the shape of an item's logits: [K], or with dimensions of 1 besides, as [K, 1, 1].
+
+    None if it has several dimensions larger than 1, or none at all.
+    """
+    return max(shape) if shape and sum(size != 1 for size in shape) <= 1 else None
 
 
 def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:

@@ -7,13 +7,10 @@ import inspect
 import torch
 from torch import Tensor, nn
 
+from avizor_export.graph.one_input import ONE_INPUT
 from avizor_inference.errors import ExportError
 
 # Why a model has one input, and what to do about a network that has several.
-ONE_INPUT = (
-    "a model of Avizor takes one tensor, of which each row is one item; export a module that takes one tensor and splits it, "
-    "whose forward(self, x) is `return self.network(x[:, :a], x[:, a:])`, and keep what is the same for every item in a buffer"
-)
 
 
 def run_network(front_end: nn.Module, network: nn.Module, example: Tensor) -> object:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from avizor_export.graph.ends_in_sigmoid import ends_in_sigmoid, within_unit
 from avizor_export.graph.heads import Head, as_columns, head_for
 from avizor_export.graph.last_layers import last_linear_and_map
-from avizor_export.graph.logits import LOGITS, SIGMOID, are_probabilities, logits_of, softmax_error
+from avizor_export.graph.logits import LOGITS, SIGMOID, are_probabilities, class_count, logits_of, softmax_error
 from avizor_export.graph.output_options import OutputOptions
 from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_inference.arrays import Items
@@ -22,8 +22,8 @@ class WrappedClassifier(WrappedNetwork):
     """Return `probabilities` [N, K] and, where the network has them, `embedding` [N, E] and `activations` [N, C, h, w].
 
     head: how the probabilities are made of what the network returns: logits, until `take_as_given` is called.
-    Raises ExportError unless the network returns float32[N, K], or for a binary classifier [N, 1] or [N], for batches of any
-    size.
+    Raises ExportError unless the network returns float32[N, K], or [N, K, 1, 1] and the like, or for a binary classifier [N, 1]
+    or [N], for batches of any size.
     """
 
     def __init__(
@@ -31,7 +31,8 @@ class WrappedClassifier(WrappedNetwork):
     ) -> None:
         super().__init__(front_end, network, modes, example, options)
         values = self.run(example)
-        if values.ndim not in (1, 2) or len(values) != len(example):
+        is_row = values.ndim == 1 or (values.ndim > 1 and class_count(values.shape[1:]) is not None)
+        if not is_row or len(values) != len(example):
             raise ExportError(
                 f"the network returns {list(values.shape)} for a batch of {len(example)}; a classifier returns [batch, classes]"
             )

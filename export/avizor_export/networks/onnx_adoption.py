@@ -7,6 +7,7 @@ it, and gives the outputs the names that Avizor uses.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +22,16 @@ from pydantic import ValidationError
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.graph.enlargement import enlargement
 from avizor_export.graph.heads import Head
-from avizor_export.graph.logits import passed_on_values, quantisation_step
+from avizor_export.graph.logits import class_count, passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.output_options import OutputOptions
-from avizor_export.graph.run_network import ONE_INPUT
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
-from avizor_export.networks.ml_operators import (
-    OUTPUT_NAMES,
-    check_inputs,
-    check_output,
-    missing_warning,
-    score_warning,
-    without_maps,
-)
-from avizor_export.networks.onnx_files import inner_graphs, read_onnx, with_inner_nodes
+from avizor_export.networks.ml_operators import OUTPUT_NAMES, check_output, missing_warning, score_warning
+from avizor_export.networks.onnx_input import tensor_input
+from avizor_export.networks.onnx_network import feature_shape, network_as_it_is, network_with_free_batch
+from avizor_export.networks.onnx_nodes import inner_graphs
+from avizor_export.networks.onnx_opening import OpenedFile, open_onnx
 from avizor_export.networks.onnx_outputs import add_embedding_output, embedding_nodes, head_of
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
@@ -45,7 +41,7 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec, TensorInput
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Task
-from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET, GraphTensor, graph_of
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET, graph_of
 from avizor_inference.strict_json import validation_message
 
 _log = logging.getLogger(__name__)
@@ -59,69 +55,110 @@ _FEATURES = "features"
 _TAPS = frozenset({"embedding", "activations"})
 
 
+@dataclass(frozen=True)
+class Adopted:
+    """Holds what became of an ONNX file.
+
+    input: describes the raw items. proto: the graph as a model repository needs it. head: of a classifier. embedding: the value
+    named as its embedding. file: the same around the file's own network, which runs on batches of `frozen` rows alone; None if
+    the file's batch is free.
+    """
+
+    input: InputSpec
+    proto: onnx.ModelProto
+    head: Head | None
+    embedding: str | None = None
+    file: onnx.ModelProto | None = None
+    frozen: int = 0
+
+
 def adopt(
     path: Path,
     spec: InputSpec | None,
     task: Task,
     options: OutputOptions | None = None,
     real: Items | None = None,
+    *,
+    free_frozen_batch: bool = False,
 ) -> Adopted:
-    """Return the adopted graph as a model repository needs it.
+    """Adopt the graph of a file: give it a front end, the outputs of its task, and the names that Avizor uses.
 
-    spec: None takes the graph's own tensor; a TensorInput has to be equal to that. options: what the graph's outputs are, where
-    it does not show. real: raw items [n, *item_shape]; they show the range of whole numbers.
+    spec: None takes the graph's own tensor; a TensorInput has to be equal to that. Sizes that the graph leaves free are those
+    of the spec. options: what the graph's outputs are, where it does not show. real: raw items [n, *item_shape]; they show the
+    range of whole numbers. free_frozen_batch: free the batch of a graph that was written for one batch size, and prove it.
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
-    options, network = options or OutputOptions(), without_maps(read_onnx(path))
-    tensor, outputs = _input_and_outputs(network, path)
-    own_spec = _tensor_input(tensor, path)
-    chosen = _choose_output(outputs, task, options.output, path)
-    check_output(network, chosen, outputs)
-    taps = {name: name for name in outputs if name in _TAPS and name not in (chosen, *options.leave_out)}
-    if options.embedding is not None:
-        value = add_embedding_output(network, options.embedding, chosen)
-        taps = {value: "embedding"} | {name: new for name, new in taps.items() if new != "embedding"}
-    network = _cut_to_outputs(network, [chosen, *taps])
-    _add_prefix(network.graph)
-    if spec is None or isinstance(spec, TensorInput):
-        _check_same_input(spec or own_spec, own_spec, path)
-        spec, features, proto = own_spec, own_spec.name, _restore_input_name(network, own_spec)
-    else:
-        features, proto = _FEATURES, _with_front_end(network, spec, own_spec)
-    ml_opsets = [entry for entry in network.opset_import if entry.domain == ML_DOMAIN]
-    del proto.opset_import[:]  # merging left one entry for each graph
-    proto.opset_import.extend([helper.make_opsetid("", OPSET), *ml_opsets])
-    values = _values(proto, random_items(spec, 2, real=real), task, PREFIX + chosen)
-    head = None
-    if task == "classify":
-        _check_logits(values[PREFIX + chosen], chosen)
-        head = head_of(proto.graph, PREFIX + chosen, values, options.activation)
-        if not head.is_given and (warning := score_warning(proto.graph, PREFIX + chosen, chosen, values[PREFIX + chosen])):
-            _log.warning("%s", warning)
-    named_taps = {PREFIX + old: new for old, new in taps.items()}
-    _finish(proto, head, (features, own_spec.item_shape), PREFIX + chosen, values, named_taps, options.embedding)
-    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec))
+    own_spec = tensor_input(opened.tensor, path)
+    chosen = _choose_output(opened.outputs, task, options.output, path)
+    check_output(opened.proto, chosen, opened.outputs)
+    taps = _taps(opened, chosen, options)
+    opened = opened.cut_to([chosen, *taps])
+    if free_frozen_batch:
+        opened = opened.frozen_inside()
+    is_freed = free_frozen_batch and opened.frozen > 0
+    real_features = real if spec is None or isinstance(spec, TensorInput) else None
+    network = (network_with_free_batch if is_freed else network_as_it_is)(opened, own_spec, real_features)
+    assembled = _assembled(network, spec, own_spec, path)
+    spec = own_spec if spec is None else spec
+    values = _values(assembled, random_items(spec, 2, real=real), task, PREFIX + chosen)
+    head = _head(assembled, chosen, values, options) if task == "classify" else None
+    names = {PREFIX + old: new for old, new in taps.items()}
+
+    def finished(graph: onnx.ModelProto) -> onnx.ModelProto:
+        features = (features_name(spec), own_spec.item_shape)
+        _finish(graph, head, features, PREFIX + chosen, values, names, options.embedding)
+        return graph
+
+    proto = onnx.shape_inference.infer_shapes(finished(assembled), data_prop=True)
     strip_traces(proto)
     check_proto(proto)
     if warning := missing_warning(proto, spec):
         _log.warning("%s", warning)
-    return Adopted(spec, proto, head, options.embedding)
+    file = finished(_assembled(opened.proto, spec, own_spec, path)) if is_freed else None
+    return Adopted(spec, proto, head, options.embedding, file, opened.frozen if is_freed else 0)
 
 
-@dataclass(frozen=True)
-class Adopted:
-    """Hold an adopted graph, the description of its raw items, a classifier's head, and the value named as its embedding."""
+def _taps(opened: OpenedFile, chosen: str, options: OutputOptions) -> dict[str, str]:
+    """Return the further outputs that are kept, and their names in Avizor. Makes the value of --embedding an output."""
+    taps = {name: name for name in opened.outputs if name in _TAPS and name not in (chosen, *options.leave_out)}
+    if options.embedding is None:
+        return taps
+    value = add_embedding_output(opened.proto, options.embedding, chosen)
+    add_embedding_output(opened.file, value, chosen)  # the conversion is proven on all outputs
+    return {value: "embedding"} | {name: new for name, new in taps.items() if new != "embedding"}
 
-    input: InputSpec
-    proto: onnx.ModelProto
-    head: Head | None
-    embedding: str | None = None
+
+def _head(proto: onnx.ModelProto, chosen: str, values: Mapping[str, Items], options: OutputOptions) -> Head:
+    """Return how the chosen output becomes probabilities, and warn of scores that are none."""
+    name = PREFIX + chosen
+    _check_logits(values[name], chosen)
+    rows = {**values, name: values[name].reshape(len(values[name]), -1) if values[name].ndim > 1 else values[name]}
+    head = head_of(proto.graph, name, rows, options.activation)
+    if not head.is_given and (warning := score_warning(proto.graph, name, chosen, rows[name])):
+        _log.warning("%s", warning)
+    return head
+
+
+def _assembled(network: onnx.ModelProto, spec: InputSpec | None, own_spec: TensorInput, path: Path) -> onnx.ModelProto:
+    """Return the network with its names prefixed, and with the front end of `spec` before it. Leaves `network` as it is."""
+    prefixed = onnx.ModelProto()
+    prefixed.CopyFrom(network)
+    _add_prefix(prefixed.graph)
+    if spec is None or isinstance(spec, TensorInput):
+        _check_same_input(spec or own_spec, own_spec, path)
+        proto = _restore_input_name(prefixed, own_spec)
+    else:
+        proto = _with_front_end(prefixed, spec, own_spec)
+    ml_opsets = [entry for entry in network.opset_import if entry.domain == ML_DOMAIN]
+    del proto.opset_import[:]  # merging left one entry for each graph
+    proto.opset_import.extend([helper.make_opsetid("", OPSET), *ml_opsets])
+    return proto
 
 
 def own_input(path: Path) -> TensorInput:
     """Return the description of the tensor that the file takes. Raises ExportError if a model cannot have it as its input."""
-    tensor, _ = _input_and_outputs(read_onnx(path), path)
-    return _tensor_input(tensor, path)
+    return tensor_input(open_onnx(path).tensor, path)
 
 
 def features_name(spec: InputSpec) -> str:
@@ -135,16 +172,6 @@ def _check_same_input(spec: TensorInput, own_spec: TensorInput, path: Path) -> N
             f"{path} takes {own_spec.name}, {own_spec.dtype}{list(own_spec.item_shape)}, and by --input it is {spec.name}, "
             f"{spec.dtype}{list(spec.item_shape)}; leave out --input, or fix it"
         )
-
-
-def _tensor_input(tensor: GraphTensor, path: Path) -> TensorInput:
-    try:
-        spec = TensorInput.model_validate({"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]})
-        spec.tensor()
-    except ValidationError as error:
-        remedy = "export it again as float32" if "float16" in tensor.dtype else "export it again"
-        raise ExportError(f"{path}: input {tensor.name!r} cannot be served: {validation_message(error)}; {remedy}") from error
-    return spec
 
 
 def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
@@ -173,24 +200,6 @@ def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
 
 
-def _input_and_outputs(model: onnx.ModelProto, path: Path) -> tuple[GraphTensor, list[str]]:
-    """Return the graph's one input and the names of its outputs. Raises ExportError unless only the batch size is free."""
-    check_inputs(model, path)
-    graph = graph_of(model)
-    if len(graph.inputs) != 1:
-        inputs = ", ".join(f"{each.name} {each.dtype}{list(each.dims)}" for each in graph.inputs) or "none"
-        raise ExportError(f"{path} has {len(graph.inputs)} inputs ({inputs}), and {ONE_INPUT}".replace("None", "?"))
-    (tensor,) = graph.inputs
-    if not tensor.dims or tensor.dims[0] is not None:
-        raise ExportError(
-            f"{path}: the batch dimension of {tensor.name} is frozen at {list(tensor.dims[:1])}; export it again with "
-            "dimension 0 dynamic"
-        )
-    if None in tensor.dims[1:]:
-        raise ExportError(f"{path}: {tensor.name} is {list(tensor.dims)}; export it again so that only the batch may vary")
-    return tensor, [output.name for output in graph.outputs]
-
-
 def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path: Path) -> str:
     defaults = OUTPUT_NAMES if task == "classify" else ("reconstruction",)
     default = next((name for name in defaults if name in outputs), defaults[0])
@@ -199,47 +208,6 @@ def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path:
         kind = "logits or probabilities" if task == "classify" else "reconstruction"
         raise ExportError(f"{path} has outputs {', '.join(outputs)}; name the one with the {kind} with --output")
     return chosen
-
-
-def _cut_to_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the graph without what these outputs do not need. Values that a branch or body uses from around it are needed."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    needed, nodes = set(outputs), []
-    for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output):
-            nodes.append(node)
-            needed.update(name for inner in with_inner_nodes(node) for name in inner.input)
-            needed.update(output.name for inner in inner_graphs(node) for output in inner.output)
-    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
-    nodes, more_constants = _constants_to_initializers(nodes, outputs)
-    initializers = {tensor.name for tensor in graph.initializer}
-    values = {value.name: value for value in graph.output}
-    cut = helper.make_graph(
-        nodes[::-1],
-        graph.name,
-        [value for value in graph.input if value.name not in initializers],
-        [values[name] for name in outputs],
-        constants + more_constants,
-        value_info=[value for value in graph.value_info if value.name in needed],
-        sparse_initializer=graph.sparse_initializer,
-    )
-    return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
-
-
-def _constants_to_initializers(
-    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return the other nodes, and the weights of `Constant` nodes as initializers, where int8 looks for them."""
-    others, weights = [], []
-    for node in nodes:
-        is_weight = node.op_type == "Constant" and node.output[0] not in outputs and node.attribute[0].name == "value"
-        if is_weight and len(node.attribute[0].t.dims):
-            weights.append(onnx.TensorProto())
-            weights[-1].CopyFrom(node.attribute[0].t)
-            weights[-1].name = node.output[0]
-        else:
-            others.append(node)
-    return others, weights
 
 
 def _add_prefix(graph: onnx.GraphProto) -> None:
@@ -303,10 +271,10 @@ def _finish(
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
     graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
     if head is not None:
-        columns = "avizor.given" if shape else "avizor.columns"
-        nodes += [] if shape else [helper.make_node("Reshape", ["avizor.given", "avizor.rows"], [columns])]
+        columns = "avizor.given" if len(shape) == 1 else "avizor.columns"
+        nodes += [] if len(shape) == 1 else [helper.make_node("Reshape", ["avizor.given", "avizor.rows"], [columns])]
         nodes += head.nodes(columns)
-        shapes = {"probabilities": (2,) if head.is_binary else shape or (1,)}
+        shapes: dict[str, tuple[int, ...]] = {"probabilities": (2,) if head.is_binary else (math.prod(shape),)}
     else:
         name, feature_shape = features
         nodes += _error_nodes(name, "avizor.given", enlargement(feature_shape, shape))
@@ -370,7 +338,8 @@ def _error_nodes(features: str, reconstruction: str, times: int) -> list[onnx.No
 
 
 def _check_logits(value: Items, chosen: str) -> None:
-    if value.ndim not in (1, 2):
+    """Raise ExportError unless it is [n], or [n, K] where each item may have dimensions of 1 besides."""
+    if not value.ndim or (value.ndim > 1 and class_count(value.shape[1:]) is None):
         raise ExportError(
             f"{chosen} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
             "export it again with a flatten, or a mean over the map, at its end"

@@ -22,29 +22,29 @@ from avizor_inference.errors import ExportError
 # Ten times what VGG16 needs for a batch on one slow core.
 LIMIT_S = 120
 # As many items as the largest batch of the parity check.
-_BATCH = 8
-# Batch sizes with which graphs are usually traced.
-_OTHER_BATCHES = (1, 2, 3, 4, 16, 32, 64)
+MOST_ITEMS = 8
 _LEAST_MEMORY = 4 << 30
 
 
-def check_in_sandbox(path: Path, limit_s: int = LIMIT_S) -> None:
+def check_in_sandbox(path: Path, limit_s: int = LIMIT_S, *, item_shape: tuple[int, ...] = (), free_batch: bool = False) -> None:
     """Raise ExportError if the file cannot be read or run, or crashes the process that runs it, or exceeds its limits.
 
-    limit_s: seconds, of wall clock and of CPU time. The process may use half of this machine's memory.
+    limit_s: seconds, of wall clock and of CPU time. The process may use half of this machine's memory. item_shape: sizes for
+    what the file leaves free. free_batch: run the file with its batch freed, if it is frozen.
     """
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ExportError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
-    _check_once(path.resolve(), limit_s, status.st_size, status.st_mtime_ns)
+    _check_once(path.resolve(), limit_s, item_shape, free_batch, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache
 @stage("try the file in a separate process")
-def _check_once(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
+def _check_once(path: Path, limit_s: int, item_shape: tuple[int, ...], free_batch: bool, size: int, modified_ns: int) -> None:
     """Check each state of a file once; a failed check is repeated, since the cache keeps no exceptions."""
-    command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path), str(limit_s)]
+    command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path)]
+    command += [str(limit_s), "/".join(map(str, item_shape)), "free" if free_batch else ""]
     try:
         process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
@@ -61,55 +61,43 @@ def _check_once(path: Path, limit_s: int, size: int, modified_ns: int) -> None:
 
 def _time_limit_error(path: Path, limit_s: int) -> ExportError:
     return ExportError(
-        f"{path} does not run {_BATCH} items within {limit_s} s; look for an endless loop, or for sizes that are too large"
+        f"{path} does not run {MOST_ITEMS} items within {limit_s} s; look for an endless loop, or for sizes that are too large"
     )
 
 
-def _main(path: Path, limit_s: int) -> None:
+def _main(path: Path, limit_s: int, item_shape: tuple[int, ...], free: bool) -> None:
     _set_limits(limit_s)
     import numpy as np  # imported after the limits, which then hold for these libraries too
     import onnx
-    from onnx import version_converter
 
-    from avizor_export.networks.onnx_files import without_dialects
+    from avizor_export.networks.onnx_batch import free_batch
+    from avizor_export.networks.onnx_input import tensor_input
+    from avizor_export.networks.onnx_opening import batch_that_runs, open_onnx
     from avizor_inference.engines.ort_session import open_session
-    from avizor_inference.repository.onnx_graph import OPSET, SERVED_DOMAINS, graph_of
 
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-        model = without_dialects(model)
-        graph = graph_of(model)
-        if set(graph.opsets) - SERVED_DOMAINS or len(graph.inputs) != 1:
+        opened = open_onnx(path, item_shape)
+        spec = tensor_input(opened.tensor, path)
+        opened = opened.frozen_inside() if free else opened
+        if opened.frozen and not free:
             return
-        (tensor,) = graph.inputs
-        if not tensor.dims or tensor.dims[0] is not None or any(dim is None or dim < 1 for dim in tensor.dims[1:]):
-            return
-        if graph.opset != OPSET:
-            model = version_converter.convert_version(model, OPSET)
-        onnx.shape_inference.infer_shapes(model, data_prop=True)
-        dtype = np.dtype(tensor.dtype)
+        network = free_batch(opened.proto, opened.frozen) if opened.frozen else opened.proto
+        onnx.shape_inference.infer_shapes(network, data_prop=True)
+        dtype = np.dtype(spec.dtype)
     except MemoryError:
         raise
     except Exception:  # the libraries' errors share no base class; adopt reports them
         return
-    session = open_session(model.SerializeToString(), "it", threads=1)
-    item_shape = [dim or 1 for dim in tensor.dims[1:]]
-
-    def runs(batch: int) -> bool:
-        try:
-            session.run(None, {tensor.name: np.zeros((batch, *item_shape), dtype)})
-        except Exception:  # the runtime's own exceptions share no base class
-            return False
-        return True
-
+    session = open_session(network.SerializeToString(), "it", threads=1)
     try:
-        session.run(None, {tensor.name: np.zeros((_BATCH, *item_shape), dtype)})
+        session.run(None, {spec.name: np.zeros((MOST_ITEMS, *spec.item_shape), dtype)})
     except Exception as error:
-        if frozen := next(filter(runs, _OTHER_BATCHES), None):
+        if opened.frozen:
+            return  # the proof, which follows, names the node
+        if frozen := batch_that_runs(network, opened.tensor):
             raise RuntimeError(
-                f"it runs on a batch of {frozen} and not on one of {_BATCH}: a batch size is frozen inside, which "
-                "torch.onnx.export(..., dynamo=True) with dynamic_shapes leaves free"
+                f"it runs on a batch of {frozen} and not on one of {MOST_ITEMS}: a batch size is frozen inside, which "
+                "--free-batch may free, and torch.onnx.export(..., dynamo=True) with dynamic_shapes leaves free"
             ) from error
         raise
 
@@ -126,7 +114,8 @@ def _set_limits(limit_s: int) -> None:
 
 if __name__ == "__main__":
     try:
-        _main(Path(sys.argv[1]), int(sys.argv[2]))
+        sizes = tuple(int(size) for size in sys.argv[3].split("/") if size)
+        _main(Path(sys.argv[1]), int(sys.argv[2]), sizes, bool(sys.argv[4]))
     except MemoryError:
         sys.exit("it needs more memory than half of this machine's")
     except Exception as error:  # whatever the runtime raises

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from avizor_export.graph.one_input import ONE_INPUT
 from avizor_export.graph.quiet_libraries import quiet
-from avizor_export.graph.run_network import ONE_INPUT
 from avizor_export.networks.pt2_safety import check_no_code
 from avizor_export.parity.probe_items import BATCH_SIZES
 from avizor_inference.error_text import one_line

@@ -15,11 +15,13 @@ import random
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import helper
 
 from avizor_export.data.held_out import read_held_out
@@ -159,6 +161,17 @@ def adopt_whole(path: Path) -> None:
     compare_runs(reference_run(adopted.proto), onnxruntime_run(adopted.proto), adopted.input, None, "the reference")
 
 
+def adopt_frozen(path: Path) -> None:
+    """The same damage where the batch is frozen, and to be freed."""
+    with suppress(DecodeError):
+        model = onnx.load(path, load_external_data=False)
+        for value in model.graph.input:
+            if dims := value.type.tensor_type.shape.dim:
+                dims[0].dim_value = 2
+        path.write_bytes(model.SerializeToString())
+    adopt(path, None, "classify", free_frozen_batch=True)
+
+
 def read_rows(path: Path) -> None:
     logging.disable()  # a word of no category is no damage, and is logged
     read_held_out(path, ROW, None)
@@ -170,6 +183,7 @@ READERS: dict[str, dict[str, Callable[[Path], object]]] = {
         "describe": lambda path: layer_table(layers_of_file(path)),
         "adopt": adopt_whole,
         "adopt_autoencoder": lambda path: adopt(path, None, "reconstruct"),
+        "adopt_frozen": adopt_frozen,  # the last one: it changes the file
     },
     ".pt": {"weights": lambda path: load_weights(torch.nn.Sequential(torch.nn.Linear(4, 3)), read_weights(path))},
     ".pt2": {"program": load_program},

@@ -174,31 +174,6 @@ def test_float16_is_to_be_exported_as_float32(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "opset", "message"),
-    [
-        (helper.make_node("Gelu", ["x"], ["y"]), 20, r"given\.onnx has opset 20, in which Gelu is not as in 18"),
-        (
-            helper.make_node("GroupNormalization", ["x", "a", "a"], ["y"], num_groups=1),
-            21,
-            "opset 21, in which GroupNormalization is not as in 18",
-        ),
-        (helper.make_node("DFT", ["x", "", "axis"], ["y"]), 20, "opset 20 and cannot be converted to 18: Axis input must be"),
-    ],
-)
-def test_an_opset_that_cannot_be_converted_is_named_with_the_way_out(
-    tmp_path: Path, node: onnx.NodeProto, opset: int, message: str
-) -> None:
-    given = model([node], weights=[("a", np.ones(4, np.float32))], width=4)
-    if "axis" in node.input:
-        given.graph.node.insert(0, helper.make_node("Size", ["x"], ["axis"]))
-    given.opset_import[0].version = opset
-    with pytest.raises(ExportError, match=message) as caught:
-        adopted(tmp_path, given)
-    assert str(caught.value).endswith("export it again with opset_version=18")
-    assert "Assertion" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
     "spec", [TensorInput(name="foo", item_shape=(4,)), TensorInput(name="x", item_shape=(7,)),
              TensorInput(name="x", dtype="float64", item_shape=(4,))]
 )  # fmt: skip
@@ -219,6 +194,21 @@ def transposed() -> onnx.ModelProto:
     rng = np.random.default_rng(2)
     kernel, last = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 2, 2, 2), (8, 2)))
     return model(nodes, weights=[("map", np.array([0, 4, 1, 1])), ("kernel", kernel), ("w", last)])
+
+
+@pytest.mark.parametrize("shape", [[0, 2, 1, 1], [0, 1, 1, 2], [0, 1, 2]])
+def test_classes_with_sizes_of_one_around_them_are_flattened(tmp_path: Path, shape: list[int]) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Reshape", ["z", "map"], ["y"])]
+    given = model(nodes, weights=[("w", WEIGHT), ("map", np.array(shape))])
+    given.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", *shape[1:]]))
+    np.testing.assert_allclose(probabilities(adopted(tmp_path, given)), softmax(ROWS @ WEIGHT), rtol=1e-5)
+
+
+def test_a_map_of_classes_is_not_flattened(tmp_path: Path) -> None:
+    given = model([helper.make_node("Reshape", ["x", "map"], ["y"])], weights=[("map", np.array([0, 2, 2]))])
+    given.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2, 2]))
+    with pytest.raises(ExportError, match=r"y is \[2, 2, 2\] for a batch of 2; a classifier returns \[batch, classes\]"):
+        adopted(tmp_path, given)
 
 
 def test_what_the_evaluator_cannot_run_is_compared_with_an_unoptimised_runtime(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""The network of an ONNX file with a free batch, proven equal to the file: what `onnx_adoption.py` builds on."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+
+from avizor_export.front_ends.build import build_front_end
+from avizor_export.networks.onnx_batch import free_batch
+from avizor_export.networks.onnx_batch_trace import BatchError
+from avizor_export.networks.onnx_opening import OpenedFile
+from avizor_export.networks.onnx_rows import prove_rows
+from avizor_export.parity.probe_items import random_items
+from avizor_inference.arrays import Items
+from avizor_inference.errors import ExportError
+from avizor_inference.items.input_spec import InputSpec, TensorInput
+from avizor_inference.items.tensor_spec import MESSAGE_BYTES
+from avizor_inference.repository.onnx_graph import OPSET, graph_of
+
+_FREE_AT_EXPORT = "torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: 'batch'},))"
+
+
+def feature_shape(spec: InputSpec | None) -> tuple[int, ...]:
+    """Return the shape of an item's features, which the network takes; empty without a description."""
+    if spec is None:
+        return ()
+    if isinstance(spec, TensorInput):
+        return spec.item_shape
+    with torch.inference_mode():
+        return tuple(build_front_end(spec)(torch.from_numpy(random_items(spec, 1))).shape[1:])
+
+
+def network_as_it_is(opened: OpenedFile, spec: TensorInput, real: Items | None = None) -> onnx.ModelProto:
+    """Return the graph of a file with a free batch, proven equal to the file if it was converted. spec: describes its input.
+
+    real: items of that input, which show the range of whole numbers.
+
+    Raises ExportError if the batch is frozen, or the conversion changed something.
+    """
+    if opened.frozen:
+        raise ExportError(
+            f"{opened.path}: the batch dimension of {spec.name} is frozen at {opened.frozen}; free it with --free-batch, or "
+            f"export it again with dimension 0 dynamic: {_FREE_AT_EXPORT}"
+        )
+    opset = graph_of(opened.file).opset
+    if opset != OPSET:
+        try:
+            prove_rows(opened.file, opened.proto, opened.proto, spec, real=real)
+        except BatchError as error:
+            raise ExportError(
+                f"{opened.path} has opset {opset}, and converted to {OPSET} it is not the same: {error}; export it again with "
+                f"opset_version={OPSET}"
+            ) from error
+    return opened.proto
+
+
+def network_with_free_batch(opened: OpenedFile, spec: TensorInput, real: Items | None = None) -> onnx.ModelProto:
+    """Return the graph of a file with its frozen batch freed, proven equal to the file row by row. spec: describes its input.
+
+    real: items of that input, which show the range of whole numbers.
+
+    Raises ExportError naming the node that keeps the batch frozen.
+    """
+    if opened.frozen * spec.tensor().item_bytes > MESSAGE_BYTES:
+        raise ExportError(
+            f"{opened.path}: a batch of {opened.frozen} is too large to be run; export it again with a free batch"
+        )
+    try:
+        freed = free_batch(opened.proto, opened.frozen)
+        prove_rows(opened.file, opened.proto, freed, spec, opened.frozen, real)
+    except BatchError as error:
+        raise ExportError(
+            f"{opened.path}: its batch, frozen at {opened.frozen}, cannot be freed: {error}; export it again with a free "
+            f"batch, {_FREE_AT_EXPORT}, and look in the network for code that uses the batch size: x.shape[0] or -1 belongs "
+            "there instead of a number"
+        ) from error
+    return freed
