@@ -25,7 +25,8 @@ _USUAL_BATCHES = (1, 2, 3, 4, 16, 32, 64)
 class OpenedFile:
     """An ONNX file that has been read.
 
-    file: as it is, but for maps, of which it returns the tensors. proto: its graph in the contract's opset, of sizes that are all given but for the batch.
+    file: as it is, but for maps, of which it returns the tensors. proto: its graph in the contract's opset, of sizes that are
+    all given but for the batch.
     """
 
     path: Path

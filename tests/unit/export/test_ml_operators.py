@@ -175,16 +175,32 @@ def test_the_margins_of_an_svm_are_published_with_a_warning(tmp_path: Path, capl
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_several_labels_at_once_need_a_sigmoid_to_be_named(tmp_path: Path) -> None:
+def test_several_labels_at_once_are_seen_by_their_sigmoid(tmp_path: Path) -> None:
     items, labels = iris(3)
     several = np.stack([labels == "setosa", items[:, 0] > 6], axis=1).astype(int)
     model = MLPClassifier((4,), max_iter=5).fit(items, several)
+    adopted = adopt(saved(model, tmp_path, options={"zipmap": False}), None, "classify")
+    assert adopted.head is not None
+    assert adopted.head.activation == "sigmoid"
+    np.testing.assert_allclose(probabilities(adopted.proto, items), model.predict_proba(items), atol=2e-5)
+
+
+def test_several_labels_of_one_operator_need_a_sigmoid_to_be_named(tmp_path: Path) -> None:
+    items, labels = iris(3)
+    path = saved(RandomForestClassifier(3, max_depth=2).fit(items, labels), tmp_path, options={"zipmap": False})
+    model = onnx.load(path)
+    (trees,) = (node for node in model.graph.node if node.op_type.startswith("TreeEnsemble"))
+    for attribute in trees.attribute:
+        if attribute.name == "class_weights":
+            attribute.floats[:] = [weight / 2 for weight in attribute.floats]
+    onnx.save(model, path)
     with pytest.raises(
         ExportError, match=r"that do not sum to 1 for an item, .*: several classes may be right.*--activation sigmoid"
     ):
-        adopt(saved(model, tmp_path, options={"zipmap": False}), None, "classify")
-    adopted = adopt(saved(model, tmp_path, options={"zipmap": False}), None, "classify", OutputOptions(activation="sigmoid"))
-    np.testing.assert_allclose(probabilities(adopted.proto, items), model.predict_proba(items), atol=2e-5)
+        adopt(path, None, "classify")
+    adopted = adopt(path, None, "classify", OutputOptions(activation="sigmoid"))
+    assert adopted.head is not None
+    assert (adopted.head.activation, adopted.head.is_given) == ("sigmoid", True)
 
 
 def test_the_output_with_the_label_is_refused(tmp_path: Path) -> None:
