@@ -30,6 +30,7 @@ REASONS = {
     "export/avizor_export/networks/open_network.py": "torchvision's weights were trained on images",
     "export/avizor_export/networks/torchvision_weights.py": "torchvision's weights were trained on images",
     "export/avizor_export/networks/onnx_adoption.py": "an ONNX file says what its own tensor is",
+    "export/avizor_export/networks/onnx_input.py": "an ONNX file says what its own tensor is",
     "pipeline/avizor_pipeline/models.py": "the batch job streams sound only",
     "pipeline/avizor_pipeline/sources/folder.py": "the batch job streams sound only",
     "pipeline/avizor_pipeline/rows.py": "TableRow is a row of the job's results there",

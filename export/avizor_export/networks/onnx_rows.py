@@ -20,7 +20,7 @@ from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
-from avizor_inference.items.input_spec import TensorInput
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def prove_rows(
     file: onnx.ModelProto,
     written: onnx.ModelProto,
     network: onnx.ModelProto,
-    spec: TensorInput,
+    spec: InputSpec,
     frozen: int = 0,
     real: Items | None = None,
 ) -> None:
