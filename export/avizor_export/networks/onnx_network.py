@@ -37,8 +37,8 @@ def network_as_it_is(opened: OpenedFile, spec: InputSpec, real: Items | None = N
     """
     if opened.frozen:
         raise ExportError(
-            f"{opened.path}: the batch dimension of {opened.tensor.name} is frozen at {opened.frozen}; free it with --free-batch, or "
-            f"export it again with dimension 0 dynamic: {_FREE_AT_EXPORT}"
+            f"{opened.path}: the batch dimension of {opened.tensor.name} is frozen at {opened.frozen}; free it with "
+            f"--free-batch, or export it again with dimension 0 dynamic: {_FREE_AT_EXPORT}"
         )
     opset = graph_of(opened.file).opset
     if opset != OPSET:
