@@ -37,6 +37,7 @@ REASONS = {
     "export/avizor_export/networks/torchvision_weights.py": "torchvision's weights were trained on images",
     "export/avizor_export/networks/own_inputs.py": "torchvision and timm train on images",
     "export/avizor_export/networks/onnx_adoption.py": "an ONNX file says what its own tensor is",
+    "export/avizor_export/networks/onnx_input.py": "an ONNX file says what its own tensor is",
     "pipeline/avizor_pipeline/rows.py": "TableRow is a row of the job's results there",
     "pipeline/avizor_pipeline/shard_run.py": "TableRow is a row of the job's results there",
 }

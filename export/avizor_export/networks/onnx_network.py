@@ -13,7 +13,7 @@ from avizor_export.networks.onnx_rows import prove_rows
 from avizor_export.parity.probe_items import random_items
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
-from avizor_inference.items.input_spec import InputSpec, TensorInput
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES
 from avizor_inference.repository.onnx_graph import OPSET, graph_of
 
@@ -24,13 +24,11 @@ def feature_shape(spec: InputSpec | None) -> tuple[int, ...]:
     """Return the shape of an item's features, which the network takes; empty without a description."""
     if spec is None:
         return ()
-    if isinstance(spec, TensorInput):
-        return spec.item_shape
     with torch.inference_mode():
         return tuple(build_front_end(spec)(torch.from_numpy(random_items(spec, 1))).shape[1:])
 
 
-def network_as_it_is(opened: OpenedFile, spec: TensorInput, real: Items | None = None) -> onnx.ModelProto:
+def network_as_it_is(opened: OpenedFile, spec: InputSpec, real: Items | None = None) -> onnx.ModelProto:
     """Return the graph of a file with a free batch, proven equal to the file if it was converted. spec: describes its input.
 
     real: items of that input, which show the range of whole numbers.
@@ -39,8 +37,8 @@ def network_as_it_is(opened: OpenedFile, spec: TensorInput, real: Items | None =
     """
     if opened.frozen:
         raise ExportError(
-            f"{opened.path}: the batch dimension of {spec.name} is frozen at {opened.frozen}; free it with --free-batch, or "
-            f"export it again with dimension 0 dynamic: {_FREE_AT_EXPORT}"
+            f"{opened.path}: the batch dimension of {opened.tensor.name} is frozen at {opened.frozen}; free it with "
+            f"--free-batch, or export it again with dimension 0 dynamic: {_FREE_AT_EXPORT}"
         )
     opset = graph_of(opened.file).opset
     if opset != OPSET:
@@ -54,7 +52,7 @@ def network_as_it_is(opened: OpenedFile, spec: TensorInput, real: Items | None =
     return opened.proto
 
 
-def network_with_free_batch(opened: OpenedFile, spec: TensorInput, real: Items | None = None) -> onnx.ModelProto:
+def network_with_free_batch(opened: OpenedFile, spec: InputSpec, real: Items | None = None) -> onnx.ModelProto:
     """Return the graph of a file with its frozen batch freed, proven equal to the file row by row. spec: describes its input.
 
     real: items of that input, which show the range of whole numbers.

@@ -20,7 +20,7 @@ from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
-from avizor_inference.items.input_spec import TensorInput
+from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def prove_rows(
     file: onnx.ModelProto,
     written: onnx.ModelProto,
     network: onnx.ModelProto,
-    spec: TensorInput,
+    spec: InputSpec,
     frozen: int = 0,
     real: Items | None = None,
 ) -> None:
@@ -105,22 +105,21 @@ def _original_run(file: onnx.ModelProto, written: onnx.ModelProto, names: Sequen
     as_it_is = onnx.ModelProto()
     as_it_is.CopyFrom(file)
     as_it_is.ir_version = min(file.ir_version, MAX_IR_VERSION)
-    is_converted = graph_of(file).opset != OPSET
-    for model in (as_it_is, written) if is_converted else (as_it_is,):
+    failures = []
+    for model in (as_it_is, written) if graph_of(file).opset != OPSET else (as_it_is,):
         try:
             run = _only(onnxruntime_run(model), names)
             run = by_batches(run, frozen) if frozen else run
             run(items)
-            return run
         except ExportError as error:
-            failure = error
-            if model is as_it_is and is_converted:
-                _log.warning(
-                    "ONNX Runtime does not run the file as it is, but in opset %d: %s", OPSET, shortened(one_line(error))
-                )
+            failures.append(shortened(one_line(error)))
+            continue
+        if failures:
+            _log.warning("the file is compared in opset %d, since it does not run as it is: %s", OPSET, failures[0])
+        return run
     is_whole = np.issubdtype(items.dtype, np.integer)
     advice = "; give real items: whole numbers are drawn from their range, or else from 0 to 255" if is_whole else ""
-    raise ExportError(f"the file does not run: {shortened(one_line(failure))}{advice}") from failure
+    raise ExportError(f"the file does not run: {failures[0]}{advice}")
 
 
 def _only(run: Run, names: Sequence[str]) -> Run:
