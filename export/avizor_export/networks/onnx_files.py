@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError
 from onnx import inliner
 
 from avizor_export.networks.onnx_nodes import nodes_of
-from avizor_export.networks.onnx_versions import VersionError, with_contract_ir, with_contract_opset
+from avizor_export.networks.onnx_versions import with_contract_ir, with_contract_opset
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, GraphVersionError
 from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET, SERVED_DOMAINS, STANDARD_DOMAINS, graph_of
 
 
@@ -43,7 +43,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = with_contract_ir(model)
         onnx.checker.check_model(model)
         model = without_dialects(model)
-    except VersionError as error:
+    except GraphVersionError as error:
         raise ExportError(f"{path} has {versions}, and {error}; export it again with opset_version={OPSET}") from error
     except (ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise _not_valid(path, error, f" (it has {versions})") from error
@@ -53,7 +53,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise ExportError(f"{path} needs operators of {operators}; {remedy}")
     try:
         return with_contract_opset(model)
-    except VersionError as error:
+    except GraphVersionError as error:
         option = "target_opset" if ML_DOMAIN in graph_of(model).opsets else "opset_version"
         raise ExportError(
             f"{path} has {versions}, and cannot be converted to opset {OPSET}: {error}; export it again with {option}={OPSET}"
