@@ -136,9 +136,7 @@ Examples:
 )
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
 @click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
-@click.option(
-    "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
-)
+@click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of the metric that is accepted.")
 @serving_options
 @show_stages()
 def export(**options: Any) -> None:

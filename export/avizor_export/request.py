@@ -43,7 +43,7 @@ class ExportRequest:
     evaluation: metrics measured on held-out data, for the manifest.
     training: numbers by epoch, such as the loss, for the plot in the model card.
     verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
-    held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
+    held_out: labelled items that were not trained on; their metric goes into the evaluation.
     precision: of the network. Any but fp32 is converted from the proven FP32 graph, measured on `held_out`, and refused if it
         loses more than max_drop of accuracy or ROC AUC (0 to 1). int8 takes the ranges of its activations from `real_items`.
     output, activation, embedding, leave_out: what the outputs are, where the network does not show it; see OutputOptions.

@@ -14,7 +14,7 @@ from avizor_inference.engines.base import engine_kind
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
 from avizor_inference.errors import VersionRefused
-from avizor_inference.items.data.item_files import read_recordings
+from avizor_inference.items.data.item_files import is_table, read_recordings
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
@@ -25,7 +25,7 @@ _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "What to do (one of these)": ("data", "activate_id", "rollback"),
-    "Normal items": ("activate", "source_pattern", "source_column"),
+    "With --data": ("activate", "source_pattern", "source_column"),
     "Model and engine": ("models", "version", "engine", "device"),
 }
 
@@ -89,6 +89,10 @@ def calibrate(
         raise click.UsageError("give one of --data, --activate-id and --rollback")
     if data is None and (activate or source_pattern or source_column):
         raise click.UsageError("--activate, --source-pattern and --source-column go with --data")
+    if data is not None and source_column and not is_table(data):
+        raise click.UsageError("--source-column names a column of a table; give a .csv or .parquet file to --data")
+    if data is not None and source_pattern and data.is_file():
+        raise click.UsageError("--source-pattern is searched in the paths of a folder's files, and --data is one file")
     repository = ModelRepository(models)
     chosen = repository.version(model, version)
     if activate_id is not None:

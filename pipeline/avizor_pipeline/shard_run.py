@@ -142,4 +142,6 @@ class ShardRun:
             else:
                 judged = verdict(judge, entry.source, totals.score, is_short=totals.is_short)
                 row |= verdict_columns(judged, self._alpha, self._confidence)
+                if "p_value" in row:
+                    row["calibration_id"] = model.choice.calibration_id
             yield row

@@ -29,10 +29,11 @@ class AnomalyMetrics:
         """Show the series of every calibrated model from the start, at 0: a rate needs a first value to rise from.
 
         calibrations: the active ones, by the model's name. Warns of sources that have too few recordings for alpha. Raises
-        CalibrationError if a calibration has too few in all.
+        CalibrationError if all calibrations of a model have too few in all.
         """
+        for active in calibrations.values():  # a smaller one may be for another engine; a request that needs it is refused
+            require_alpha(max(active, key=Calibration.most_of_a_kind), self._alpha, self._confidence)
         for calibration in chain.from_iterable(calibrations.values()):
-            require_alpha(calibration, self._alpha, self._confidence)
             self._sources.add(calibration.source_names)
         for name, active in calibrations.items():
             for calibration in active:

@@ -196,7 +196,7 @@ def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
         known["probabilities"] = adopted.head.meaning
     meaning = meanings({output.name: output.item_shape for output in outputs}, adopted.input, known)
     if "probabilities" in meaning and quantisation_step(proto.graph, "probabilities"):
-        meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
+        meaning["probabilities"] = "of the classes, as the file returns them: they sum to 1 but for their quantisation"
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
 
 

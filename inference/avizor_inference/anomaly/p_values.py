@@ -165,7 +165,7 @@ def require_alpha(calibration: Calibration, alpha: float, confidence: float | No
 
     confidence: see confidence.py; None for the promise on average.
     """
-    count = max(calibration.count(is_short=False), calibration.count(is_short=True))
+    count = calibration.most_of_a_kind()
     if (needed := recordings_needed(alpha, confidence)) > count:
         less = "" if confidence is None else ", less confidence or none"
         raise CalibrationError(

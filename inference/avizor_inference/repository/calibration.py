@@ -119,6 +119,10 @@ class Calibration(Strict):
             raise VersionRefused(f"{path} was changed: its digest begins with {calibration.id}; restore it, or {_REMEDY}")
         return calibration
 
+    def most_of_a_kind(self) -> int:
+        """Return the number of recordings of at least one window, or of shorter ones, whichever is larger."""
+        return max(self.count(is_short=False), self.count(is_short=True))
+
     @property
     def kind(self) -> EngineKind:
         """Return the kind of engine that it is for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +89,8 @@ class ModelVersion:
         if not ids and (self.folder / _EARLIER_FILE).exists():
             raise VersionRefused(
                 f"{self.folder / _EARLIER_FILE} was made by an earlier release, and does not name its engine; calibrate the "
-                f"model again: avizor calibrate {self.name} --data DIR --activate"
+                f"model again: avizor calibrate {self.name} --data DIR --models {shlex.quote(str(self.folder.parent.parent))} "
+                f"--version {self.version} --activate"
             )
         calibrations = []
         for kind, identifier in sorted(ids.items()):

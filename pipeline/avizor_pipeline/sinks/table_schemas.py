@@ -44,6 +44,7 @@ RECORDINGS = pa.schema(
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
         ("judged_by", pa.string()),
+        ("calibration_id", pa.string()),
         ("not_judged", pa.string()),
     ]
 )
@@ -67,8 +68,9 @@ _URI = "Path of the file as it was given; not UTF-8: `bytes:` and its percent-en
 _SOURCE = "Where the recording comes from: the key of calibration and metrics."
 _MODEL = "Name of the model."
 _IS_ANOMALY = "Whether `p_value` is at most the job's alpha; null where `p_value` is."
-_IS_ANOMALY_OF_ITEM = "Whether `p_value` is at most the job's alpha (with a confidence: at most l / (n + 1)); null where it is."
+_IS_ANOMALY_OF_ITEM = "Whether `p_value` is at most the job's alpha (with a confidence: at most l / (n + 1)); null without."
 _JUDGED_BY = "The source whose calibration recordings gave `p_value`; `*`: all sources together."
+_CALIBRATION_ID = "Identifier of the calibration that `p_value` was computed from."
 
 MEANINGS: dict[str, dict[str, str]] = {
     "windows": {
@@ -90,7 +92,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "p_value": "Share of the calibration's windows that look at least as unusual, above 0; each recording weighs as one.",
         "is_anomaly": _IS_ANOMALY,
         "judged_by": _JUDGED_BY,
-        "calibration_id": "Identifier of the calibration that gave `p_value`.",
+        "calibration_id": _CALIBRATION_ID,
     },
     "recordings": {
         "uri": _URI,
@@ -107,6 +109,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "p_value": "Share of calibration recordings that look at least as unusual, above 0 and at most 1.",
         "is_anomaly": _IS_ANOMALY_OF_ITEM,
         "judged_by": _JUDGED_BY,
+        "calibration_id": _CALIBRATION_ID,
         "not_judged": "Why there is no `p_value` although the model has a calibration.",
     },
     "dead_letters": {

@@ -1,4 +1,4 @@
-"""Read real raw items for parity and calibration from a folder of audio or image files, a table, or a .npy file."""
+"""Read real raw items for parity and calibration from a folder of files, a table, or a .npy file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_table(path: Path) -> bool:
 def read_recordings(
     path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "", notes: Notes | None = None
 ) -> Iterator[NormalRecording]:
-    """Yield the recordings at `path`, with their sources: audio files cut into windows, images, or rows or items of a file.
+    """Yield the recordings at `path`, with their sources: recordings cut into windows, images, or rows or items of a file.
 
     source_column: the column of a table that names each row's source; without it all are of the default source.
     notes: collects what was left out or clipped; without it, that is logged at the end.
@@ -87,7 +87,7 @@ def check_exists(path: Path) -> None:
 
 def plurals() -> str:
     """Return what the files of a folder may be, for messages."""
-    return " or ".join(content.plural for kind in KINDS.values() if (content := kind.file_content()))
+    return ", ".join(content.plural for kind in KINDS.values() if (content := kind.file_content()))
 
 
 def evenly_spaced(count: int, limit: int) -> NDArray[np.int64]:
