@@ -99,7 +99,9 @@ Examples:
     callback=parse_settings,
     help="Argument of the factory or architecture.",
 )
-@click.option("--output", metavar="NAME", help="Which of several outputs to take: a name or index, such as logits or 0.")
+@click.option(
+    "--output", metavar="NAME", help="Which of several outputs to take: a name, or of a torch module an index, such as 0."
+)
 @click.option(
     "--activation",
     type=click.Choice(["softmax", "sigmoid"]),

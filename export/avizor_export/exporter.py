@@ -16,7 +16,7 @@ from torch import nn
 from avizor_export.description.graph_layers import parameters_of
 from avizor_export.graph.ends_in_sigmoid import within_unit
 from avizor_export.graph.heads import Head, second_activation_warning
-from avizor_export.graph.logits import LOGITS, check_ends_in_logits
+from avizor_export.graph.logits import LOGITS, are_scaled_probabilities, check_ends_in_logits, scaled_error
 from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.quantised import is_quantised, refuse_dynamic
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
@@ -194,6 +194,8 @@ def _warn_of_second_activation(reference: Run, request: ResolvedRequest, head: H
         return
     items = items_by_kind(request.input, request.real_items)
     logits = np.concatenate([reference(items[kind])[LOGITS] for kind in ("random", "real") if kind in items])
+    if not head.is_binary and are_scaled_probabilities(logits):
+        raise scaled_error(float(logits[0].sum()))
     if within_unit(logits):
         _log.warning("%s", second_activation_warning(head))
 

@@ -19,8 +19,10 @@ def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
     try:
         temporary.write_text(text, encoding="utf-8")
         flush_and_rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)  # the disk may be full, and what was written is of no use
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write says what went wrong, and not where
         raise
 
 

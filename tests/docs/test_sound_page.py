@@ -92,6 +92,7 @@ def exported(folder: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", [*sys.path])
+        patch.delitem(sys.modules, "mynets", raising=False)  # of another page, which was run in this process
         for words in COMMANDS:
             if words[1] == "export":
                 result = CliRunner().invoke(avizor, words[1:], catch_exceptions=False)

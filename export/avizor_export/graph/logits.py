@@ -39,6 +39,24 @@ def are_probabilities(outputs: Array, tolerance: float = _SUM_TOLERANCE) -> bool
     return wide.shape[1] > 1 and bool((wide >= 0).all()) and bool(np.allclose(wide.sum(axis=1), 1, rtol=0, atol=tolerance))
 
 
+def are_scaled_probabilities(outputs: Array) -> bool:
+    """Return whether outputs [n, classes] are probabilities times a number, such as percentages or the sum of two softmaxes.
+
+    Logits are not: the sum of an item's logits differs from that of another.
+    """
+    sums = outputs.sum(axis=1, dtype=np.float64)
+    differ = not np.allclose(outputs, outputs[0], rtol=1e-3, atol=0)
+    return outputs.shape[1] > 1 and differ and are_probabilities(outputs / max(float(sums[0]), 1e-30))
+
+
+def scaled_error(total: float) -> ExportError:
+    """Return the error for probabilities that sum to another number than 1. total: their sum."""
+    return ExportError(
+        f"what the network returns is never negative and sums to {total:.6g} for every item, as scaled probabilities "
+        "do; a softmax of them is wrong: let the network return logits, or the logarithm of its probabilities"
+    )
+
+
 def class_count(shape: Sequence[int]) -> int | None:
     """Return the number of classes K in the shape of an item's logits: [K], or with dimensions of 1 besides, as [K, 1, 1].
 

@@ -116,6 +116,21 @@ def is_by_ml_operator(graph: onnx.GraphProto, chosen: str) -> bool:
     return bool(nodes) and nodes[-1].domain == ML_DOMAIN
 
 
+def is_made_by_ml_operators(graph: onnx.GraphProto, chosen: str) -> bool:
+    """Return whether operators of ai.onnx.ml compute an output, by themselves or with a Concat and Slice of their outputs.
+
+    A converted OneVsRestClassifier slices the positive class of each of its classifiers, and joins them.
+    """
+    nodes = producing_nodes(graph, chosen)
+    if not nodes:
+        return False
+    last = nodes[-1]
+    if last.domain == ML_DOMAIN:
+        return True
+    inputs = last.input if last.op_type == "Concat" else last.input[:1] if last.op_type == "Slice" else ()
+    return bool(inputs) and all(is_made_by_ml_operators(graph, name) for name in inputs)
+
+
 def score_warning(graph: onnx.GraphProto, chosen: str, name: str, values: Array) -> str | None:
     """Return a warning if the classes of a pipeline have scores and not probabilities; None if all is well.
 

@@ -133,6 +133,11 @@ def _head(proto: onnx.ModelProto, chosen: str, values: Mapping[str, Items], opti
     """Return how the chosen output becomes probabilities, and warn of scores that are none."""
     name = PREFIX + chosen
     _check_logits(values[name], chosen)
+    if not np.issubdtype(values[name].dtype, np.floating):
+        raise ExportError(
+            f"{chosen} holds whole numbers ({values[name].dtype}), such as the most probable class, and no scores; "
+            "name the one with the logits or probabilities with --output, or export the network without its argmax"
+        )
     rows = {**values, name: values[name].reshape(len(values[name]), -1) if values[name].ndim > 1 else values[name]}
     head = head_of(proto.graph, name, rows, options.activation)
     if not head.is_given and (warning := score_warning(proto.graph, name, chosen, rows[name])):
@@ -272,7 +277,10 @@ def _finish(
     graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
     if head is not None:
         columns = "avizor.given" if len(shape) == 1 else "avizor.columns"
-        nodes += [] if len(shape) == 1 else [helper.make_node("Reshape", ["avizor.given", "avizor.rows"], [columns])]
+        # One number for an item may have no dimensions in a file that squeezes its batch of 1.
+        sizes = "avizor.rows" if shape else "avizor.column"
+        graph.initializer.extend([] if shape else [helper.make_tensor("avizor.column", TensorProto.INT64, [2], [-1, 1])])
+        nodes += [] if len(shape) == 1 else [helper.make_node("Reshape", ["avizor.given", sizes], [columns])]
         nodes += head.nodes(columns)
         shapes: dict[str, tuple[int, ...]] = {"probabilities": (2,) if head.is_binary else (math.prod(shape),)}
     else:

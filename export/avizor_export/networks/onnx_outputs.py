@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from avizor_export.graph.ends_in_sigmoid import ends_in_sigmoid, within_unit
 from avizor_export.graph.heads import Head, given_softmax, head_for
 from avizor_export.graph.logits import has_softmax
-from avizor_export.networks.ml_operators import is_by_ml_operator
+from avizor_export.networks.ml_operators import is_made_by_ml_operators
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Activation
@@ -30,7 +30,7 @@ def head_of(graph: onnx.GraphProto, chosen: str, values: Mapping[str, Items], as
     if value.ndim == 2 and has_softmax(graph, chosen, values):
         return given_softmax(asked)
     head = head_for(value.shape[1] if value.ndim == 2 else 1, asked)
-    is_given = ends_in_sigmoid(graph, chosen) or (asked == "sigmoid" and is_by_ml_operator(graph, chosen))
+    is_given = ends_in_sigmoid(graph, chosen) or (asked == "sigmoid" and is_made_by_ml_operators(graph, chosen))
     return head.as_given(asked) if is_given and within_unit(value) else head
 
 

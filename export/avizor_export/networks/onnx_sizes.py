@@ -14,14 +14,16 @@ from onnx import TypeProto, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from avizor_inference.arrays import Array
-from avizor_inference.repository.onnx_graph import OPSET
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET
 
 Shape = tuple[int, ...]
 
 # Larger tensors are not sizes, and their numbers are not followed.
 _MOST_NUMBERS = 16384
 _RANDOM = ("RandomNormal", "RandomUniform")
-_OPSETS = (helper.make_opsetid("", OPSET),)
+# Of the operators of scikit-learn, the newest that ONNX Runtime has.
+_VERSIONS = {"": OPSET, ML_DOMAIN: 3}
+_OPSETS = tuple(helper.make_opsetid(domain, version) for domain, version in _VERSIONS.items())
 
 
 class Sizes:
@@ -58,7 +60,7 @@ class Sizes:
         has_graphs = any(attribute.HasField("g") for attribute in node.attribute)
         types = self._types if has_graphs else {name: self._types[name] for name in node.input if name}
         data = {name: self._values[name] for name in node.input if name in self._values}
-        schema = defs.get_schema(node.op_type, OPSET, "")
+        schema = defs.get_schema(node.op_type, _VERSIONS.get(node.domain, OPSET), node.domain)
         return shape_inference.infer_node_outputs(schema, node, dict(types), data, opset_imports=list(_OPSETS))
 
     def output_shapes(self, node: onnx.NodeProto) -> dict[str, Shape | None]:

@@ -119,7 +119,7 @@ def _cast_plainly(node: onnx.NodeProto, types: Mapping[str, int]) -> None:
 
 
 def _is_composed(node: onnx.NodeProto) -> bool:
-    return node.op_type in _COMPOSED_ANEW or not _is_known(node.op_type)
+    return node.domain in STANDARD_DOMAINS and (node.op_type in _COMPOSED_ANEW or not _is_known(node.op_type))
 
 
 def _is_known(operator: str) -> bool:
@@ -132,6 +132,8 @@ def _is_known(operator: str) -> bool:
 
 def _lower(node: onnx.NodeProto) -> None:
     """Write a node as opset 18 has it. Raises GraphVersionError if it cannot do what the node does."""
+    if node.domain not in STANDARD_DOMAINS:
+        return
     schema, newest = defs.get_schema(node.op_type, OPSET, ""), defs.get_schema(node.op_type, defs.onnx_opset_version(), "")
     if node.op_type in _CHANGED or len(node.input) > schema.max_input:
         raise GraphVersionError(f"{node.op_type} is not as in {OPSET}")

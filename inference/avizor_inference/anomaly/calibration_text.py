@@ -42,6 +42,8 @@ def _quantiles(calibration: Calibration) -> str:
 def _lowest_alphas(calibration: Calibration) -> str:
     """Return from which alpha on the rate is guaranteed, for the sources with the most and the fewest recordings."""
     counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
+    if not any(counts.values()):
+        return "all items are shorter than the model's window, so that whole ones cannot be judged; give longer recordings"
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     alphas = f"alpha {_lowest_alpha(counts[most])} on"
     if counts[most] != counts[fewest]:

@@ -21,6 +21,8 @@ from avizor_inference.errors import CalibrationError
 
 # Roundings of the sums; 1 - 0.95 is a little over 0.05.
 _ROUNDING = 1e-12
+# More calibration items than there can be: 1 / alpha of the smallest alphas is infinite.
+MOST_ITEMS = 1e18
 
 
 @lru_cache(maxsize=1024)
@@ -43,8 +45,13 @@ def flagged_scores(count: int, alpha: float, confidence: float) -> int:
 def items_needed(alpha: float, confidence: float) -> int:
     """Return the smallest number of calibration items with which an item can be flagged: (1 - alpha)^n <= 1 - confidence."""
     check_confidence(confidence)
-    by_confidence = ceil(log(1 - confidence + _ROUNDING) / log1p(-alpha) - 1e-9)
-    return max(by_confidence, ceil(1 / alpha - 1e-9) - 1)
+    by_confidence = min(log(1 - confidence + _ROUNDING) / log1p(-alpha), MOST_ITEMS)
+    return max(ceil(by_confidence - 1e-9), items_needed_on_average(alpha))
+
+
+def items_needed_on_average(alpha: float) -> int:
+    """Return the smallest n with 1 / (n + 1) <= alpha, up to MOST_ITEMS."""
+    return ceil(min(1 / alpha, MOST_ITEMS) - 1e-9) - 1
 
 
 def lowest_alpha(count: int, confidence: float) -> float:

@@ -40,7 +40,7 @@ from math import ceil, floor, inf, isnan, log10
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.anomaly.confidence import items_needed, lowest_alpha
+from avizor_inference.anomaly.confidence import items_needed, items_needed_on_average, lowest_alpha
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED, Calibration, Scores
@@ -208,7 +208,7 @@ def recordings_needed(alpha: float, confidence: float | None = None) -> int:
     """
     if not 0 < alpha < 1:
         raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
-    return ceil(1 / alpha - 1e-9) - 1 if confidence is None else items_needed(alpha, confidence)
+    return items_needed_on_average(alpha) if confidence is None else items_needed(alpha, confidence)
 
 
 def _supported_alpha(recordings: int, confidence: float | None) -> float:

@@ -83,7 +83,7 @@ def activate(folder: Path, calibration: Calibration) -> None:
 def roll_back(folder: Path, kind: EngineKind) -> str:
     """Make the calibration that was active before the active one again; return its id.
 
-    Raises CalibrationError if none was active before, OSError, VersionRefused.
+    Raises CalibrationError if none was active before, or its file is gone, OSError, VersionRefused.
     """
     with _locked(folder):
         active = read_active(folder)
@@ -94,6 +94,8 @@ def roll_back(folder: Path, kind: EngineKind) -> str:
                 f"no earlier calibration for {kind} to go back to; activated so far: {calibrated}. Another engine is named by "
                 "--engine and --device"
             )
+        if not (path := calibration_path(folder, history[-2])).is_file():
+            raise CalibrationError(f"{path} was active before, and is gone; restore it, or activate another with --activate-id")
         _write(folder, active, kind, history[:-1])
         return history[-2]
 

@@ -89,8 +89,7 @@ class ModelVersion:
         if not ids and (self.folder / _EARLIER_FILE).exists():
             raise VersionRefused(
                 f"{self.folder / _EARLIER_FILE} was made by an earlier release, and does not name its engine; calibrate the "
-                f"model again: avizor calibrate {self.name} --data DIR --models {shlex.quote(str(self.folder.parent.parent))} "
-                f"--version {self.version} --activate"
+                f"model again: {calibrate_again(self.folder)}"
             )
         calibrations = []
         for kind, identifier in sorted(ids.items()):
@@ -108,7 +107,10 @@ class ModelVersion:
         path = calibration_path(self.folder, identifier)
         if not re.fullmatch(ID_PATTERN, identifier) or not path.is_file():
             known = ", ".join(self.calibration_ids()) or "none"
-            raise VersionRefused(f"{self.name} version {self.version} has no calibration {identifier!r}; stored: {known}")
+            raise VersionRefused(
+                f"{self.name} version {self.version} has no calibration {identifier!r}; stored: {known}. If it is the active "
+                f"one, restore its file, or calibrate again: {calibrate_again(self.folder)}"
+            )
         return Calibration.read(path, self.manifest)
 
     def calibration_ids(self) -> list[str]:
@@ -120,6 +122,12 @@ class ModelVersion:
         """Return the probe items; None if the version has none. Raises VersionRefused if they are damaged."""
         sha256 = self.manifest.probe_sha256
         return Probe.read(self.folder / PROBE_FILE, sha256) if sha256 else None
+
+
+def calibrate_again(folder: Path) -> str:
+    """Return the command that makes and activates a calibration of the version in a folder."""
+    models = shlex.quote(str(folder.parent.parent))
+    return f"avizor calibrate {shlex.quote(folder.parent.name)} --data DIR --models {models} --version {folder.name} --activate"
 
 
 class ModelRepository:

@@ -5,9 +5,11 @@ An engine on other hardware is compared with them before its scores are trusted 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -48,5 +50,5 @@ class Probe:
                 return cls(archive[_ITEMS], outputs)
         except OSError as error:
             raise VersionRefused(f"{path}: cannot be read ({reason(error)}); restore it, or export the model again") from error
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise VersionRefused(f"{path} holds no probe items ({one_line(error)}); export the model again") from error

@@ -211,3 +211,28 @@ def test_a_file_with_two_inputs_is_refused_with_a_way_that_works(tmp_path: Path)
     message = r"has 2 inputs \(x float32\[4\], mask float32\[4\]\), and a model of Avizor takes one tensor.*splits it"
     with pytest.raises(ExportError, match=message):
         adopt_model(path, request(), tmp_path / "models")
+
+
+def test_a_whole_number_is_neither_a_logit_nor_a_probability(tmp_path: Path) -> None:
+    path = written(tmp_path, [helper.make_node("ArgMax", ["z"], ["y"], axis=1, keepdims=0)], 3, ["batch"])
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, path)
+    with pytest.raises(ExportError, match=r"holds whole numbers \(int64\).*--output, or export the network without its argmax"):
+        adopt_model(path, request(labels=["no", "yes"]), tmp_path / "models")
+
+
+class Percent(nn.Module):
+    """Returns percentages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = linear(3)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return 100 * torch.softmax(self.layer(rows), dim=1)
+
+
+def test_percentages_get_no_second_softmax(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="never negative and sums to 100 for every item, as scaled probabilities do"):
+        export_model(Percent(), request(), tmp_path)

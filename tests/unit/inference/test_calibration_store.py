@@ -104,6 +104,15 @@ def test_a_damaged_choice_is_refused(version: ModelVersion, text: str, message: 
         version.calibrations()
 
 
+def test_a_calibration_whose_file_is_gone_is_not_gone_back_to(version: ModelVersion) -> None:
+    (first,) = version.calibrations()
+    activate(version.folder, second := other(version, 1.0))
+    (version.folder / "calibrations" / f"{first.id}.json").unlink()
+    with pytest.raises(CalibrationError, match=f"{first.id}.json was active before, and is gone; restore it"):
+        roll_back(version.folder, CPU)
+    assert version.calibrations() == (second,)
+
+
 def test_a_calibration_for_another_kind_than_it_is_active_for_is_refused(version: ModelVersion) -> None:
     path = version.folder / "calibrations" / "active.json"
     path.write_text(path.read_text().replace("onnxruntime-cpu", "tensorrt"))
@@ -116,7 +125,9 @@ def test_the_file_of_an_earlier_release_is_refused_until_the_model_is_calibrated
     (version.folder / "calibrations" / "active.json").unlink()
     assert version.calibrations() == ()
     (version.folder / "calibration.json").write_text(json.dumps({"schema_version": 2}))
-    with pytest.raises(VersionRefused, match="avizor calibrate transfers --data DIR --activate"):
+    with pytest.raises(
+        VersionRefused, match=r"avizor calibrate transfers --data DIR --models \S+/models --version 1 --activate"
+    ):
         version.calibrations()
     activate(version.folder, first)
     assert version.calibrations() == (first,)

@@ -112,6 +112,12 @@ def test_the_alpha_that_the_refusal_names_is_supported(recordings: int) -> None:
     assert float(named[1]) <= 1.1 / (recordings + 1)
 
 
+@pytest.mark.parametrize("alpha", [1e-310, 5e-324])
+@pytest.mark.parametrize("confidence", [None, 0.95])
+def test_the_smallest_alphas_need_more_items_than_there_are(alpha: float, confidence: float | None) -> None:
+    assert recordings_needed(alpha, confidence) >= 10**17
+
+
 @pytest.mark.parametrize(("alpha", "needed"), [(0.5, 1), (0.05, 19), (0.01, 99), (0.001, 999), (0.03, 33)])
 def test_recordings_needed(alpha: float, needed: int) -> None:
     assert recordings_needed(alpha) == needed

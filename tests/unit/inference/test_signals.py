@@ -130,6 +130,7 @@ def test_a_value_that_is_not_finite_is_refused_with_its_place(value: float, says
 def test_a_npy_file_is_whole_or_refused(tmp_path: Path) -> None:
     data = npy(np.ones(200))
     assert "is cut off" in str(refused(data[:-8]))
+    assert "header" in str(refused(data[:6]))
     assert "has more after its array" in str(refused(data + data))
     huge = data.replace(b"(200,)", b"(2" + b"0" * 12 + b",)")
     assert "header" in str(refused(huge))
@@ -237,6 +238,14 @@ def test_a_csv_file_is_refused_with_the_line_that_is_wrong(text: str, says: str,
     error = refused(text.encode(), TWO)
     assert says in str(error)
     assert error.offset == offset
+
+
+def test_a_row_with_decimal_commas_is_refused_and_not_read_shifted() -> None:
+    rows = "\n".join(["ax,ay", *["1,2,"] * 150])
+    np.testing.assert_array_equal(csv(rows), [[[1] * 100, [2] * 100]] * 2)
+    error = refused((rows + "\n2,68,106,10\n").encode(), TWO)
+    assert str(error).startswith("line 152 has more values than the 2 of the first line; write decimal points")
+    assert error.offset == 150
 
 
 def test_columns_by_name_need_a_line_of_names() -> None:

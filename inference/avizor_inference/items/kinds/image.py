@@ -156,7 +156,7 @@ class ImageInput(ItemInput):
 
 def _set_size(fields: dict[str, Any], crop: Any) -> None:
     """Set height and width to those of `crop`: one number, or height and width. Raises ValueError if others are given."""
-    if not isinstance(crop, list | tuple) or len(crop) not in (1, 2) or not all(isinstance(side, int) for side in crop):
+    if not isinstance(crop, list | tuple) or len(crop) not in (1, 2) or not all(type(side) is int for side in crop):
         raise ValueError("crop is one number of pixels, or height and width, as in crop=224 or crop=224/320")
     for name, side in zip(("height", "width"), (crop[0], crop[-1]), strict=True):
         if fields.setdefault(name, side) != side:

@@ -21,15 +21,17 @@ def read_csv(file: BinaryIO, layout: Layout) -> Iterator[Block]:
     """See Reader. The first line names the columns, unless it holds numbers alone."""
     number, names = 1, 0  # number of the next line; lines that name the columns
     places: list[int] | None = None
+    columns = 0  # of the first line
     delimiter = layout.delimiter or ","
     for lines in _lines(file):
         if places is None:
             delimiter = layout.delimiter or next((each for each in _DELIMITERS if each in lines[0]), ",")
             first = _cells(lines[0], delimiter, number)
             names = int(not all(map(_is_number, first)))
-            places = _places(first if names else None, len(first), layout)
+            places, columns = _places(first if names else None, len(first), layout), len(first)
             number, lines = number + names, lines[names:]
         if lines:
+            _check_ends(lines, number, delimiter, columns, names)
             yield _numbers(lines, number, delimiter, places, names)
         number += len(lines)
 
@@ -65,7 +67,8 @@ def _cells(line: str, delimiter: str, number: int) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:
-        raise MediaError(f"line {number} cannot be read ({error})") from error
+        remedy = "; end lines with \\n" if "\r" in line else ""
+        raise MediaError(f"line {number} cannot be read as a row of a CSV file{remedy}") from error
 
 
 def _is_number(cell: str) -> bool:
@@ -89,6 +92,17 @@ def _places(names: Sequence[str] | None, count: int, layout: Layout) -> list[int
             "the model's input"
         )
     return list(range(count))
+
+
+def _check_ends(lines: Sequence[str], first: int, delimiter: str, columns: int, names: int) -> None:
+    """Raise MediaError if a line has a value after the last column: a decimal comma, for example, would shift the others."""
+    for number, line in enumerate(lines, first):
+        if line.count(delimiter) >= columns and any(_cells(line, delimiter, number)[columns:]):
+            raise MediaError(
+                f"line {number} has more values than the {columns} of the first line; write decimal points, and separate "
+                "columns by one character",
+                offset=number - 1 - names,
+            )
 
 
 def _numbers(lines: Sequence[str], first: int, delimiter: str, places: Sequence[int], names: int) -> Block:

@@ -41,7 +41,7 @@ def read_header(file: IO[bytes]) -> Header:
     start = file.read(8)
     size_bytes = 2 if start[6:7] == b"\1" else 4
     size = int.from_bytes(file.read(size_bytes), "little")
-    if start[:6] != MAGIC or start[6] not in (1, 2, 3) or size > _LONGEST_HEADER:
+    if len(start) < 8 or start[:6] != MAGIC or start[6] not in (1, 2, 3) or size > _LONGEST_HEADER:
         raise MediaError("the header of the array is damaged; save it again with numpy.save")
     text = file.read(size)
     # Version 3 differs in the encoding of names alone, and arrays of numbers have none.
