@@ -115,7 +115,8 @@ bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and 
 	$(BIN)/python benchmarks/promise.py
 
 .PHONY: bench-export
-bench-export: $(STAMP) ## Compare front end, int8, autoencoders and architectures with others: about an hour
+bench-export: $(STAMP) ## Time an export; compare front end, int8, autoencoders and architectures with others: about an hour
+	$(BIN)/python benchmarks/export_speed.py
 	$(BIN)/python benchmarks/front_end.py
 	$(BIN)/python benchmarks/int8.py
 	$(BIN)/python benchmarks/autoencoders.py

@@ -28,8 +28,7 @@ from training import in_batches, train_classifier
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
-from avizor_export.front_ends.build import fit_constants
-from avizor_export.front_ends.log_mel import LogMel
+from avizor_export.front_ends.build import build_front_end, fit_constants
 from avizor_export.precision.speed import compare_speed
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
@@ -100,7 +99,7 @@ def trained(sounds: Sounds, epochs: int) -> tuple[nn.Module, AudioInput]:
     torch.manual_seed(0)
     network = resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    patches = in_batches(LogMel(sound.front_end, RATE), windows)
+    patches = in_batches(build_front_end(sound), windows)
     labels = torch.from_numpy(sounds.train_labels)
     train_classifier(network, patches, labels, epochs=epochs, augment=spoken_digits.augment, peak_rate=1e-3)
     return network, sound

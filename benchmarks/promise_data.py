@@ -19,13 +19,12 @@ import transfers
 from training import in_batches, train_autoencoder
 
 from avizor_export.architectures.catalogue import build_autoencoder
-from avizor_export.data.table_data import read_table
-from avizor_export.front_ends.build import fit_constants
-from avizor_export.front_ends.log_mel import LogMel
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.front_ends.build import build_front_end, fit_constants
+from avizor_export.graph.wrap import wrap
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd
 
 # Scores of the windows of one recording.
@@ -81,7 +80,7 @@ def digits(data: Path, window_samples: int) -> tuple[list[Scores], list[Scores]]
     recordings = spoken_digits.read(data, sound)
     waveforms = torch.from_numpy(np.concatenate([each.windows for each in recordings if each.index >= 30]))
     sound = fit_constants(sound, waveforms.split(256))
-    features = in_batches(LogMel(sound.front_end, sound.sample_rate), waveforms)
+    features = in_batches(build_front_end(sound), waveforms)
     torch.manual_seed(0)
     network = build_autoencoder("conv16s2bn conv32s2bn latent24", tuple(features.shape[1:]))
     train_autoencoder(network, features, epochs=10, batch_size=64)

@@ -30,8 +30,7 @@ FAULTY = (-0.24, "#d7301f", "test: with a fault")
 
 def calibration_scores(models: Path) -> dict[str, list[float]]:
     """Score of each calibration recording by machine."""
-    calibration = ModelRepository(models).version(MODEL).calibration()
-    assert calibration is not None
+    (calibration,) = ModelRepository(models).version(MODEL).calibrations()
     return {
         machine: [ItemScore.of(np.asarray(windows, np.float32)).value for windows in recordings]
         for machine, recordings in sorted(calibration.sources.items())

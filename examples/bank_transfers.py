@@ -36,8 +36,6 @@ from avizor_export import (
     build_front_end,
     describe_export,
     fit_constants,
-    read_recordings,
-    read_table,
 )
 from avizor_inference import (
     CategoryColumn,
@@ -50,6 +48,8 @@ from avizor_inference import (
     TableFrontEnd,
     TableInput,
     infer_rows,
+    read_recordings,
+    read_table,
 )
 
 TRANSFER = TableInput(
@@ -122,8 +122,7 @@ def flagged(version: ModelVersion, data: Path) -> dict[str, float]:
     """Return the share of the test split's transfers that the exported model flags at ALPHA, by kind."""
     test = read_table(data / "test.csv", TRANSFER, ["account"])
     rows, kinds, accounts = test.rows(), np.array(test.texts("kind")), np.array(test.texts("account"))
-    calibration = version.calibration()
-    assert calibration is not None  # it was exported with one
+    (calibration,) = version.calibrations()
     with EmbeddedEngine(version.folder.parent.parent) as engine:
         scores = infer_rows(engine, InferRequest(version.name, {"record": rows}, ["score"]))["score"][:, 0]
     judge = Judge(calibration)

@@ -85,8 +85,7 @@ def report(sounds: Path, models: Path, results: Path) -> None:
 
 def promise(models: Path) -> None:
     """Print the false alarms and the promise for each machine, which is judged by its own calibration."""
-    calibration = ModelRepository(models).version("machine-sound").calibration()
-    assert calibration is not None
+    (calibration,) = ModelRepository(models).version("machine-sound").calibrations()
     counts = rows(
         "select machine_id, count(*), count(*) filter (is_anomaly) from judged"
         " where condition = 'normal' and p_value is not null group by 1 order by 1"

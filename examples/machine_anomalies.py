@@ -46,11 +46,12 @@ from avizor_export import (
 )
 from avizor_inference import AudioInput, ItemScore, LogMelFrontEnd, NormalRecording, windows_of
 
+BANDS = 64
 SOUND = AudioInput(
     sample_rate=SAMPLE_RATE,
     window_samples=WINDOW_SAMPLES,  # 2.08 s: 64 frames
     hop_samples=WINDOW_SAMPLES,
-    front_end=LogMelFrontEnd(n_fft=1024, hop_length=512, n_mels=64),
+    front_end=LogMelFrontEnd(n_fft=1024, hop_length=512, n_mels=BANDS),
 )
 FRAMES = 64
 LATENT = 24
@@ -181,7 +182,7 @@ def train_and_export_detector(
     """
     front_end = build_front_end(sound)
     torch.manual_seed(seed)
-    network = build_autoencoder(DETECTOR, (1, sound.front_end.n_mels, FRAMES))
+    network = build_autoencoder(DETECTOR, (1, BANDS, FRAMES))
     print(f"autoencoder, {len(train.windows)} normal recordings:")
     known = spectrograms(front_end, train)
     history = train_autoencoder(network, known, epochs=80, augment=random_crops(FRAMES), seed=seed)
@@ -219,7 +220,7 @@ def train_and_export_classifier(train: Split, test: Split, sound: AudioInput, mo
     front_end = build_front_end(sound)
     kinds = sorted(set(train.kind.tolist()))
     torch.manual_seed(0)
-    network = build(CLASSIFIER, len(kinds), (1, sound.front_end.n_mels, FRAMES))
+    network = build(CLASSIFIER, len(kinds), (1, BANDS, FRAMES))
     labels = torch.tensor([kinds.index(kind) for kind in train.kind])
     print(f"classifier of {', '.join(kinds)}:")
     history = train_classifier(network, spectrograms(front_end, train), labels, epochs=12, augment=random_crops(FRAMES))

@@ -31,12 +31,8 @@ from avizor_inference import AudioInput, LogMelFrontEnd, windows_of
 TEST_INDICES = range(5)
 NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
 
-SOUND = AudioInput(
-    sample_rate=8000,
-    window_samples=8000,
-    hop_samples=4000,
-    front_end=LogMelFrontEnd(n_fft=256, hop_length=100, n_mels=40, f_min=50, floor=1e-8),
-)
+LOG_MEL = LogMelFrontEnd(n_fft=256, hop_length=100, n_mels=40, f_min=50, floor=1e-8)
+SOUND = AudioInput(sample_rate=8000, window_samples=8000, hop_samples=4000, front_end=LOG_MEL)
 
 # The average over the map at the end makes the result nearly independent of a shift in time.
 NETWORK = "conv16bn pool conv32bn pool conv48bn pool conv64bn pool gap drop0.3 fc"
@@ -101,7 +97,7 @@ def main() -> None:
     sound = fit_constants(SOUND, waveforms.split(256))
     front_end = build_front_end(sound)
     torch.manual_seed(0)
-    network = build(NETWORK, 10, (1, sound.front_end.n_mels, sound.front_end.frames(sound.window_samples)))
+    network = build(NETWORK, 10, (1, LOG_MEL.n_mels, LOG_MEL.frames(SOUND.window_samples)))
     labels = torch.tensor([recording.digit for recording in train])
     history = train_classifier(network, in_batches(front_end, waveforms), labels, epochs=arguments.epochs, augment=augment)
 

@@ -22,7 +22,7 @@ from avizor_export.architectures.catalogue import build
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.anomaly.calibrate import NormalRecording
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import ImageInput
 
 

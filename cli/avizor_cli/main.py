@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import NoReturn
@@ -25,6 +26,9 @@ def avizor() -> None:
 def main() -> None:
     """Run the command. Exit code: 1 and one line for an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     clean_up_when_stopped()
+    # Waiting threads of torch sleep instead of spinning. Spinning costs several times the computation's own time on a busy
+    # machine (docs/decisions/0027). Set before any sub-command imports torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     lines = logging.StreamHandler()
     lines.setFormatter(WarningLines())
     logging.basicConfig(level=logging.WARNING, handlers=[lines])

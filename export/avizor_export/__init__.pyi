@@ -3,15 +3,13 @@
 from .architectures.catalogue import ARCHITECTURES as ARCHITECTURES
 from .architectures.catalogue import build as build
 from .architectures.catalogue import build_autoencoder as build_autoencoder
-from .data.item_files import read_recordings as read_recordings
 from .data.labelled_items import LabelledItems as LabelledItems
-from .data.table_data import read_table as read_table
 from .exporter import adopt_model as adopt_model
 from .exporter import export_model as export_model
 from .front_ends.build import build_front_end as build_front_end
 from .front_ends.build import fit_constants as fit_constants
+from .graph.wrap import wrap as wrap
 from .graph.wrapped_network import WrappedNetwork as WrappedNetwork
-from .graph.wrapped_network import wrap as wrap
 from .networks.input_description import parse_input as parse_input
 from .report import describe_export as describe_export
 from .request import ExportRequest as ExportRequest

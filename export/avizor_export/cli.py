@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,69 +12,49 @@ from pydantic import JsonValue
 
 from avizor_export.data.fit_constants import fit_on
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
 from avizor_export.data.metrics_files import read_evaluation, read_training
-from avizor_export.data.table_data import is_table
 from avizor_export.exporter import adopt_model, export_model
 from avizor_export.graph.optional_outputs import OPTIONAL
+from avizor_export.networks.factory_arguments import parse_settings
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
+from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import own_input
 from avizor_export.networks.onnx_network import feature_shape
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
-from avizor_export.parity.probe_items import BATCH_SIZES
+from avizor_export.networks.thresholds import read_thresholds
 from avizor_export.precision.int8 import MOST_ITEMS
+from avizor_export.progress import show_stages
 from avizor_export.report import (
     describe_export,
     note_missing_real_items,
     note_missing_taps,
+    note_own_input,
     warn_of_chance,
     warn_of_front_end,
     warn_of_one_window_recordings,
     warn_of_shared_data,
 )
 from avizor_export.request import ExportRequest, check_labels
+from avizor_export.stages import stage
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.items.data.item_files import is_table, read_recordings, sample_items
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
-from avizor_inference.repository.manifest import Precision, Task
+from avizor_inference.repository.manifest import Activation, Precision, Task
 from avizor_inference.repository.models import ModelVersion
-
-
-def _parse_settings(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, JsonValue]:
-    """Parse the values of --set, KEY=JSON; a value that is not JSON is text."""
-    settings: dict[str, JsonValue] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r} is not KEY=JSON; write {text}=VALUE")
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
-    return settings
-
+from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
 
 _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "Output": ("name", "models", "leave_out"),
-    "Input": (
-        "task",
-        "input",
-        "labels",
-        "weights",
-        "weights_key",
-        "weights_in_factory",
-        "settings",
-        "output",
-        "free_batch",
-        "fit_on",
-    ),
+    "Input": ("task", "input", "labels", "weights", "weights_key", "weights_in_factory", "settings", "free_batch", "fit_on"),
+    "What the network returns": ("output", "activation", "thresholds", "embedding"),
     "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
     "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
     "Precision": ("int8", "fp16", "max_drop"),
@@ -117,10 +96,23 @@ Examples:
     "settings",
     multiple=True,
     metavar="KEY=JSON",
-    callback=_parse_settings,
+    callback=parse_settings,
     help="Argument of the factory or architecture.",
 )
-@click.option("--output", metavar="NAME", help="Output to take from an .onnx file with several.")
+@click.option("--output", metavar="NAME", help="Which of several outputs to take: a name or index, such as logits or 0.")
+@click.option(
+    "--activation",
+    type=click.Choice(["softmax", "sigmoid"]),
+    show_default="softmax, or sigmoid if the network ends in one",
+    help="How probabilities are made: one class is right, or any number of them (multi-label).",
+)
+@click.option(
+    "--thresholds",
+    metavar="NUMBER|FILE",
+    show_default="0.5",
+    help="From which probability on a class counts as present (multi-label).",
+)
+@click.option("--embedding", metavar="LAYER", help="Layer (.onnx: value or node) whose output is the embedding.")
 @click.option("--free-batch", is_flag=True, help="Free the batch of an .onnx file that was written for one batch size.")
 @click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
 @click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
@@ -144,10 +136,9 @@ Examples:
 )
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
 @click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
-@click.option(
-    "--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of accuracy or ROC AUC that is accepted."
-)
+@click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of the metric that is accepted.")
 @serving_options
+@show_stages()
 def export(**options: Any) -> None:
     """Export NETWORK to a Triton model repository.
 
@@ -164,9 +155,13 @@ def export(**options: Any) -> None:
     if arguments.is_onnx:
         check_in_sandbox(Path(arguments.network), item_shape=feature_shape(spec), free_batch=arguments.free_batch)
         spec = spec or own_input(Path(arguments.network))
+        labels = labels_of_file(Path(arguments.network), labels, arguments.output) if arguments.task == "classify" else labels
     else:
-        loaded = arguments.open_network(spec, labels)
+        with stage("open the network"):
+            loaded = arguments.open_network(spec, labels)
         spec, labels = loaded.input, loaded.labels
+        if arguments.input is None:
+            note_own_input(spec)
     warn_of_front_end(spec)
     request = arguments.to_request(spec, labels, loaded)
     if arguments.calibrate and arguments.calibrate.suffix == ".npy" and spec.window_format():
@@ -182,9 +177,7 @@ def export(**options: Any) -> None:
 
 def _publish(arguments: ExportArguments, request: ExportRequest, loaded: LoadedNetwork | None) -> ModelVersion:
     if loaded is None:
-        return adopt_model(
-            Path(arguments.network), request, arguments.models, arguments.output, free_batch=arguments.free_batch
-        )
+        return adopt_model(Path(arguments.network), request, arguments.models, free_batch=arguments.free_batch)
     return export_model(loaded.network, request, arguments.models)
 
 
@@ -207,6 +200,9 @@ class ExportArguments:
     weights_in_factory: bool
     settings: Mapping[str, JsonValue]
     output: str | None
+    activation: Activation | None
+    thresholds: str | None
+    embedding: str | None
     free_batch: bool
     fit_on: Path | None
     items: Path | None
@@ -254,13 +250,15 @@ class ExportArguments:
             _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
             _refuse(self.calibrate, "--calibrate", _NOT_FOR_CLASSIFIERS)
+        else:
+            _refuse(self.activation, "--activation", "is how a classifier makes probabilities; leave it out")
+            _refuse(self.thresholds, "--thresholds", "are for the probabilities of a classifier; leave them out")
         if self.is_onnx:
             _refuse(self.weights, "--weights", _WEIGHTS_INSIDE)
             _refuse(self.weights_key, "--weights-key", _WEIGHTS_INSIDE)
             _refuse(self.weights_in_factory, "--weights-in-factory", _WEIGHTS_INSIDE)
             _refuse(self.settings, "--set", "an .onnx file is not a factory that takes arguments")
         else:
-            _refuse(self.output, "--output", "chooses among the outputs of an .onnx file; a torch module returns one tensor")
             _refuse(self.free_batch, "--free-batch", "changes an .onnx file; a torch module is exported with a free batch")
         if self.input is None:
             _refuse(self.fit_on, "--fit-on", "fills in what --input leaves out: give --input too")
@@ -308,6 +306,10 @@ class ExportArguments:
             ),
             precision=self.precision,
             max_drop=self.max_drop,
+            output=self.output,
+            activation=self.activation,
+            thresholds=read_thresholds(self.thresholds) if self.thresholds is not None else None,
+            embedding=self.embedding,
             leave_out=self.leave_out,
             verify_with=self.verify_with,
             serving=self.serving,
@@ -318,10 +320,13 @@ class ExportArguments:
         )
 
     def _real_items(self, spec: InputSpec) -> Items | None:
-        """Return real items for parity, and for the ranges of int8: those of --items, or else of --calibrate."""
+        """Return real items for parity, probe items, and the ranges of int8: those of --items, or else of --calibrate."""
         path = self.items or self.calibrate
-        count = MOST_ITEMS if self.precision == "int8" else max(BATCH_SIZES)
-        return sample_items(path, spec, count) if path else None
+        count = MOST_ITEMS if self.precision == "int8" else PROBE_ITEMS
+        if path is None:
+            return None
+        with stage("read real items"):
+            return sample_items(path, spec, count)
 
 
 def _refuse(value: object, option: str, reason: str) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import click
 
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.front_ends.build import front_end_of
+from avizor_export.parity.tolerances import root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
-from avizor_export.precision.quality import METRIC_OF, chance_warning
+from avizor_export.precision.quality import MEASURED, chance_warning, metric_of
+from avizor_export.publication.model_card import describe_thresholds
+from avizor_inference.anomaly.calibration_text import describe_calibration
 from avizor_inference.items.input_spec import InputSpec
-from avizor_inference.repository.calibration import Calibration
+from avizor_inference.items.kinds.short_form import pairs_of
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.reports import ParityReport
@@ -26,14 +28,19 @@ def describe_export(version: ModelVersion) -> None:
     )
     if arguments := manifest.provenance.built_with():
         click.echo(f"  built by {manifest.provenance.factory} {arguments}")
+    if manifest.is_multi_label:
+        click.echo(f"  multi-label: each class has its own probability; {describe_thresholds(manifest)}")
     _describe_parity(manifest.parity)
     if "held_out_items" in manifest.evaluation and manifest.variant is None:
-        metric = METRIC_OF[manifest.task]
-        click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {manifest.evaluation['held_out_items']} held-out items")
+        for metric in (name for name in MEASURED if name in manifest.evaluation):
+            items = manifest.evaluation["held_out_items"]
+            click.echo(f"  {metric} {manifest.evaluation[metric]:.4f} on {items} held-out items")
     _describe_variant(manifest)
-    if calibration := version.calibration():
-        _describe_calibration(calibration)
-    elif manifest.task == "reconstruct":
+    calibrations = version.calibrations()
+    for calibration in calibrations:
+        for line in describe_calibration(calibration):
+            click.echo(f"  {line}")
+    if not calibrations and manifest.task == "reconstruct":
         click.echo("  no calibration: scores without p-values; give normal recordings with --calibrate")
 
 
@@ -48,34 +55,15 @@ def _describe_parity(report: ParityReport) -> None:
         click.echo(f"  parity  through {report.server.address}: by at most {worst:.1e}")
 
 
-def _describe_calibration(calibration: Calibration) -> None:
-    sources = ", ".join(f"{source} {calibration.recordings(source)}" for source in calibration.source_names)
-    short = sum(map(len, calibration.short.values()))
-    shorter = f", {short} of them shorter than a window" if short else ""
-    click.echo(f"  calibration {calibration.id}: {calibration.recordings()} normal recordings ({sources}){shorter}")
-    click.echo("  " + _lowest_alphas(calibration))
-
-
-def _lowest_alphas(calibration: Calibration) -> str:
-    """Return from which alpha on the rate is guaranteed, for the sources with the most and the fewest recordings."""
-    counts = {source: calibration.count(source, is_short=False) for source in calibration.source_names}
-    most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    alphas = f"alpha {_lowest_alpha(counts[most])} on"
-    if counts[most] != counts[fewest]:
-        alphas += f" for {most}, and from {_lowest_alpha(counts[fewest])} on for {fewest}"
-    return f"the false-alarm rate is promised from {alphas} (1 / (n + 1) of n recordings; 0.01 takes 99)"
-
-
-def _lowest_alpha(recordings: int) -> str:
-    """Return 1 / (n + 1), rounded up to two digits: a smaller alpha would be refused."""
-    digits = 1 - math.floor(math.log10(1 / (recordings + 1)))
-    return f"{math.ceil(10**digits / (recordings + 1)) / 10**digits:.2g}"
-
-
 def warn_of_front_end(spec: InputSpec) -> None:
     """Print a warning for each thing that is unusual about a front end."""
     for warning in front_end_of(spec).warnings():
         _warn(warning)
+
+
+def note_own_input(spec: InputSpec) -> None:
+    """Print the input that the network's own configuration describes."""
+    _note(f"without --input the network's own is taken: {spec.modality}:{pairs_of(spec)}")
 
 
 def warn_of_shared_data() -> None:
@@ -108,13 +96,16 @@ def note_missing_taps(manifest: Manifest, network: str, left_out: Sequence[str])
     existing = {*left_out, *(output.name for output in manifest.outputs)}
     expected = ["embedding"]
     if network.endswith(".onnx"):
-        remedy = "give the file outputs that are named so"
+        remedy = "give the file outputs that are named so, or name a value with --embedding"
     elif network.endswith(".pt2"):
         remedy = "export the torch module itself"
     elif manifest.task == "reconstruct":
-        remedy = "keep the part that returns the latent vector as the attribute `encoder`, and let it return only that tensor"
+        remedy = (
+            "keep the part that returns the latent vector as the attribute `encoder`, and let it return only that tensor, or "
+            "name its layer with --embedding"
+        )
     else:
-        remedy = "end the module in an nn.Linear that takes a row for each item, and not the items themselves"
+        remedy = "name a layer with --embedding, or end the module in an nn.Linear that takes a row for each item"
     if manifest.task == "classify" and network.endswith((".onnx", ".pt2")):
         expected.append("activations")
     if missing := [name for name in expected if name not in existing]:
@@ -124,7 +115,7 @@ def note_missing_taps(manifest: Manifest, network: str, left_out: Sequence[str])
 
 def warn_of_chance(manifest: Manifest, held_out: LabelledItems) -> None:
     """Print a warning if the metric is no better than chance, or far below it: then the labels may be swapped."""
-    reached = manifest.evaluation[METRIC_OF[manifest.task]]
+    reached = manifest.evaluation[metric_of(manifest.task, held_out.labels)]
     if isinstance(reached, float) and (warning := chance_warning(manifest.task, reached, held_out.labels)):
         _warn(warning)
 
@@ -133,6 +124,9 @@ def _describe_variant(manifest: Manifest) -> None:
     variant = manifest.variant
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
         _note("the exporter's optimiser changed the outputs of the graph; it was exported without")
+    if manifest.precision_of_file:
+        noise = ", ".join(f"{root_of(name)} by up to {value:.1e}" for name, value in manifest.parity.own_rounding.items())
+        click.echo(f"  {manifest.precision}, as the file came" + (f": its own rounding changes {noise}" if noise else ""))
     if variant is None:
         return
     click.echo(

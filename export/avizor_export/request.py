@@ -12,19 +12,22 @@ import numpy as np
 from pydantic import JsonValue
 
 from avizor_export.data.labelled_items import LabelledItems
+from avizor_export.graph.heads import Head
 from avizor_export.graph.optional_outputs import check_left_out
-from avizor_export.graph.wrapped_network import MEANINGS
+from avizor_export.graph.output_meanings import MEANINGS
+from avizor_export.graph.output_options import OutputOptions
 from avizor_export.live_triton.address import check_server, parse_address
+from avizor_export.networks.thresholds import Thresholds, thresholds_of
 from avizor_export.parity.probe_items import refuse_front_end
 from avizor_export.precision.accuracy_guard import check_variant_data
 from avizor_export.triton_config.config_pbtxt import expected_settings
 from avizor_export.triton_config.settings import ServingOptions, ServingSettings
-from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
-from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Precision, Task
+from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Activation, Precision, Task
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +43,12 @@ class ExportRequest:
     evaluation: metrics measured on held-out data, for the manifest.
     training: numbers by epoch, such as the loss, for the plot in the model card.
     verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
-    held_out: labelled items that were not trained on; their accuracy or ROC AUC goes into the evaluation.
+    held_out: labelled items that were not trained on; their metric goes into the evaluation.
     precision: of the network. Any but fp32 is converted from the proven FP32 graph, measured on `held_out`, and refused if it
         loses more than max_drop of accuracy or ROC AUC (0 to 1). int8 takes the ranges of its activations from `real_items`.
-    leave_out: optional outputs (`embedding`, `activations`) to publish without.
+    output, activation, embedding, leave_out: what the outputs are, where the network does not show it; see OutputOptions.
+    thresholds: of a multi-label classifier: from which probability on a class counts as present. One number for all classes, or
+        one for each, in order or by label; None is 0.5.
     serving: settings that differ from the previous version's, or from the defaults for a first version.
     factory, arguments, weights, weights_key: where the network comes from, for the manifest: what built it with which
         arguments, the file of its weights, and the set of weights in a file with several.
@@ -61,12 +66,21 @@ class ExportRequest:
     held_out: LabelledItems | None = None
     precision: Precision = "fp32"
     max_drop: float = 0.01
+    output: str | None = None
+    activation: Activation | None = None
+    thresholds: Thresholds | None = None
+    embedding: str | None = None
     leave_out: Sequence[str] = ()
     serving: ServingOptions = field(default_factory=ServingOptions)
     factory: str = ""
     arguments: Mapping[str, JsonValue] = field(default_factory=dict)
     weights: Path | None = None
     weights_key: str | None = None
+
+    @property
+    def output_options(self) -> OutputOptions:
+        """Return what is said about the outputs of the network."""
+        return OutputOptions(self.output, self.activation, self.embedding, self.leave_out)
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ def resolve(request: ExportRequest, models: Path) -> ResolvedRequest:
     """
     _check_name(request.name)
     check_left_out(request.leave_out, request.task)
+    _check_output_options(request)
     _check_input(request)
     if request.verify_with is not None:
         check_server(parse_address(request.verify_with))
@@ -117,6 +132,16 @@ def _check_name(name: str) -> None:
         )
 
 
+def _check_output_options(request: ExportRequest) -> None:
+    """Raise ExportError for what is said of outputs that the model will not have."""
+    if request.task != "classify" and (request.activation or request.thresholds is not None):
+        raise ExportError("activation and thresholds are for classifiers; leave them out for an autoencoder")
+    if request.embedding is not None and "embedding" in request.leave_out:
+        raise ExportError(f"embedding is both to be taken from {request.embedding!r} and to be left out; choose one")
+    if request.activation == "softmax" and request.thresholds is not None:
+        raise ExportError(_NO_THRESHOLDS)
+
+
 def _check_input(request: ExportRequest) -> None:
     """Raise ExportError for items or a front end that are not valid, which would else appear as errors of the network."""
     tensor = request.input.tensor()
@@ -129,9 +154,36 @@ def _check_input(request: ExportRequest) -> None:
     refuse_front_end(request.input, request.real_items)
 
 
-def check_data(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
-    """Raise ExportError if labels or items do not fit, or if there is too little data for the precision."""
-    _check_labels(request, outputs)
+_NO_THRESHOLDS = (
+    "thresholds are for multi-label classifiers, and the probabilities of a softmax sum to 1, so that the most probable class "
+    "is the answer; leave out --thresholds, or give --activation sigmoid if any number of classes may be right"
+)
+
+
+def check_head(request: ExportRequest, head: Head | None) -> None:
+    """Raise ExportError if thresholds or labels of held-out items are for the other kind of classifier.
+
+    head: None for an autoencoder.
+    """
+    if head is None or head.activation == "sigmoid":
+        return
+    if request.thresholds is not None:
+        raise ExportError(_NO_THRESHOLDS)
+    if request.held_out is not None and request.held_out.labels.ndim == 2:
+        raise ExportError(
+            "the held-out items have a matrix of labels, and of a softmax exactly one class is right; give one label for each "
+            "item, or --activation sigmoid if any number of classes may be right"
+        )
+
+
+def check_data(request: ExportRequest, outputs: Sequence[TensorSpec], head: Head | None) -> None:
+    """Raise ExportError if labels or items do not fit, or if there is too little data for the precision.
+
+    head: of a classifier; None for an autoencoder.
+    """
+    _check_labels(request, outputs, head)
+    if head is not None:
+        thresholds_of(request.thresholds, request.labels or ())
     _check_items(request, request.real_items, "real")
     if request.held_out is not None:
         _check_items(request, request.held_out.items, "held-out")
@@ -139,21 +191,29 @@ def check_data(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
     check_variant_data(request.precision, request.real_items, request.held_out)
 
 
-def _check_labels(request: ExportRequest, outputs: Sequence[TensorSpec]) -> None:
-    if request.task != "classify":
+def _check_labels(request: ExportRequest, outputs: Sequence[TensorSpec], head: Head | None) -> None:
+    if head is None:
         if request.labels:
             raise ExportError("labels are for classifiers; leave them out for an autoencoder")
         return
     (classes,) = outputs[0].item_shape
-    if classes == 1:
-        raise ExportError(
-            "the network gives one number for an item, and the softmax of one number is 1; let it return a logit for each "
-            "class: for two classes by one logit z two logits, [0, z]"
-        )
     if request.labels is None or len(request.labels) != classes:
         count = "no labels" if request.labels is None else f"{len(request.labels)} labels"
-        raise ExportError(f"{count} for a network with {classes} classes; give one label a line, in the order of the outputs")
+        expected = "1 class" if classes == 1 else f"{classes} classes"
+        raise ExportError(f"{count} for a network with {expected}; {_labels_to_give(head, classes)}")
     check_labels(request.labels)
+
+
+def _labels_to_give(head: Head, classes: int) -> str:
+    """Return which labels a network needs, to follow a message."""
+    if head.is_binary:
+        return (
+            "it returns one number for an item: give two labels, first the class of low numbers (negative), then that of high "
+            "ones (positive); or one label, and --activation sigmoid, for one class with a threshold"
+        )
+    if classes == 1:
+        return "give one label; for two classes by one number leave out --activation sigmoid, and give the negative one first"
+    return "give one label a line, in the order of the outputs"
 
 
 def check_labels(labels: Sequence[str]) -> None:

@@ -1,12 +1,12 @@
 # The names of the face, each from its home. `avizor_inference/__init__.py` loads them when they are used.
 
-from .anomaly.calibrate import NormalRecording as NormalRecording
 from .anomaly.calibrate import calibrate as calibrate
 from .anomaly.item_score import ItemScore as ItemScore
 from .anomaly.p_values import Judge as Judge
 from .anomaly.verdict import Verdict as Verdict
 from .anomaly.verdict import verdict as verdict
 from .classify import MeanProbabilities as MeanProbabilities
+from .classify import present_classes as present_classes
 from .classify import top_k as top_k
 from .engines.base import Engine as Engine
 from .engines.base import InferRequest as InferRequest
@@ -36,6 +36,9 @@ from .errors import UnknownOutput as UnknownOutput
 from .errors import UnsafeFile as UnsafeFile
 from .errors import VersionRefused as VersionRefused
 from .items.audio import windows_of as windows_of
+from .items.data.item_files import read_recordings as read_recordings
+from .items.data.recording import NormalRecording as NormalRecording
+from .items.data.table_data import read_table as read_table
 from .items.dataset import list_dataset as list_dataset
 from .items.decode import decode_item as decode_item
 from .items.file_access import path_of as path_of
@@ -46,13 +49,19 @@ from .items.input_spec import ImageFrontEnd as ImageFrontEnd
 from .items.input_spec import ImageInput as ImageInput
 from .items.input_spec import InputSpec as InputSpec
 from .items.input_spec import LogMelFrontEnd as LogMelFrontEnd
+from .items.input_spec import MfccFrontEnd as MfccFrontEnd
 from .items.input_spec import NumberColumn as NumberColumn
+from .items.input_spec import SignalFrontEnd as SignalFrontEnd
+from .items.input_spec import SignalInput as SignalInput
+from .items.input_spec import SpectrogramFrontEnd as SpectrogramFrontEnd
 from .items.input_spec import TableFrontEnd as TableFrontEnd
 from .items.input_spec import TableInput as TableInput
 from .items.input_spec import TensorInput as TensorInput
+from .items.input_spec import WaveformFrontEnd as WaveformFrontEnd
 from .items.kinds.audio import SoundFile as SoundFile
 from .items.kinds.base import TensorBytes as TensorBytes
 from .items.kinds.image import ImageFile as ImageFile
+from .items.kinds.signal import SignalFile as SignalFile
 from .items.kinds.table import TableRow as TableRow
 from .items.kinds.table import encode_row as encode_row
 from .items.source_rule import SourceRule as SourceRule

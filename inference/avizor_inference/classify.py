@@ -1,4 +1,4 @@
-"""Combine the class probabilities of an item's windows into their mean, and select the most probable classes."""
+"""Combine the class probabilities of an item's windows into their mean, and select the classes to answer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from avizor_inference.arrays import Array, Floats
 
 
 class ClassProbability(NamedTuple):
-    """Holds the label of a class and its probability, 0 to 1."""
+    """Holds the label of a class and its probability, 0 to 1.
+
+    is_over_threshold: whether the probability is at or over the class's threshold; False where the model has no thresholds.
+    """
 
     label: str
     probability: float
+    is_over_threshold: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,30 @@ class MeanProbabilities:
         return np.asarray(self.total / self.windows)
 
 
-def top_k(probabilities: Array, labels: Sequence[str], k: int) -> list[ClassProbability]:
+def top_k(probabilities: Array, labels: Sequence[str], k: int, thresholds: Sequence[float] = ()) -> list[ClassProbability]:
     """Return the k most probable classes, the most probable first; ties keep the order of the labels.
 
-    probabilities: float[classes]. labels: one for each class.
+    probabilities: float[classes]. labels: one for each class. thresholds: one for each class of a multi-label model; empty for
+    any other.
     """
     best = np.argsort(-probabilities, kind="stable")[:k]
-    return [ClassProbability(labels[index], float(probabilities[index])) for index in best]
+    over = _over(probabilities, thresholds)
+    return [ClassProbability(labels[index], float(probabilities[index]), bool(over[index])) for index in best]
+
+
+def present_classes(probabilities: Array, labels: Sequence[str], thresholds: Sequence[float]) -> list[ClassProbability]:
+    """Return all classes whose probability is at or over their threshold, the most probable first; there may be none.
+
+    probabilities: float[classes]. labels, thresholds: one for each class.
+    """
+    return [each for each in top_k(probabilities, labels, len(labels), thresholds) if each.is_over_threshold]
+
+
+def _over(probabilities: Array, thresholds: Sequence[float]) -> Array:
+    """Return which probabilities are at or over their threshold, bool[classes].
+
+    Both are compared in float32, in which they are sent: 0.7 in a threshold is then 0.7 in a probability.
+    """
+    if not thresholds:
+        return np.zeros(len(probabilities), bool)
+    return np.asarray(probabilities.astype(np.float32) >= np.asarray(thresholds, np.float32))

@@ -10,6 +10,7 @@ import click
 
 from avizor_inference.checks.check_version import check_model, model_notes
 from avizor_inference.errors import AvizorError
+from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
 
@@ -105,7 +106,6 @@ def _row(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
     read_config(version.folder.parent / CONFIG_FILE)
     manifest = version.manifest
     tensor = manifest.input.tensor()
-    calibration = version.calibration()
     worst = max((output.largest_absolute for output in manifest.parity.outputs.values()), default=0.0)
     return (
         version.name,
@@ -116,8 +116,12 @@ def _row(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
         f"{manifest.model_bytes / 1e6:.2f} MB",
         manifest.model_sha256[:12],
         f"{worst:.1e}" if manifest.parity.passed else "FAILED",
-        f"{calibration.recordings()} recordings, {age(calibration.created)}" if calibration else "none",
+        "; ".join(map(_calibration, version.calibrations())) or "none",
     )
+
+
+def _calibration(calibration: Calibration) -> str:
+    return f"{calibration.recordings()} recordings, {age(calibration.created)}, {calibration.kind.key}"
 
 
 def age(created: datetime, now: datetime | None = None) -> str:

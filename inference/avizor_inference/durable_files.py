@@ -16,8 +16,12 @@ def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
     a name that no other process uses.
     """
     temporary = temporary or temporary_name(path)
-    temporary.write_text(text, encoding="utf-8")
-    flush_and_rename(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        flush_and_rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # the disk may be full, and what was written is of no use
+        raise
 
 
 def flush_and_rename(temporary: Path, path: Path) -> None:

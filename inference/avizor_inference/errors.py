@@ -16,9 +16,11 @@
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
-    ├── DatasetError               a dataset that cannot be listed
+    ├── DatasetError               a dataset that cannot be listed or read
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as requested
+        ├── FrozenBatch            a graph whose batch cannot be freed
+        ├── GraphVersionError      a graph that cannot be brought to the contract's opset and IR version
         ├── ItemsInfluenceError    a network whose result for an item depends on the other items of its batch
         ├── ParityError            a graph whose results differ from those of its reference
         └── UnsafeFile             a file that could run code when it is loaded
@@ -100,7 +102,7 @@ class MediaError(AvizorError):
 
 
 class DatasetError(AvizorError):
-    """A dataset that cannot be listed."""
+    """A dataset cannot be listed or read."""
 
 
 class JobError(AvizorError):
@@ -109,6 +111,14 @@ class JobError(AvizorError):
 
 class ExportError(AvizorError):
     """A model cannot be exported as requested."""
+
+
+class FrozenBatch(ExportError):
+    """The batch of a graph cannot be freed; the message names the node that keeps it, and why."""
+
+
+class GraphVersionError(ExportError):
+    """A graph cannot be brought to the contract's opset and IR version; the message names what in it."""
 
 
 class ItemsInfluenceError(ExportError):

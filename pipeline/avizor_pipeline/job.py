@@ -6,8 +6,10 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
+from avizor_inference.engines.open_engine import engine_options
 from avizor_inference.errors import JobError
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan
@@ -23,14 +25,16 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     """Load the job's models and return them.
 
     Raises AvizorError if a model cannot be loaded, if the engine serves another one, or if its calibration is too small for
-    alpha.
+    alpha, or is from an engine with other scores.
     """
     models = open_models(settings)
     with open_job_engine(settings) as engine:
         for model in models:
             check_same_digest(engine.spec(model.name, model.choice.version), model.version)
-            if model.calibration:
-                require_alpha(model.calibration, settings.alpha)
+            if comparable := model.comparable:
+                require_alpha(comparable.calibration, settings.alpha, settings.confidence)
+                options = engine_options(settings.engine, settings.device)
+                check_calibration(engine, model.version, comparable, options)
     return models
 
 

@@ -53,5 +53,5 @@ def open_context(settings: JobSettings, out: Path) -> JobContext:
         open_source(settings),
         models,
         batchers={model.name: Batcher(engine, model, in_flight) for model in models},
-        judges={model.name: Judge(model.calibration) for model in models if model.calibration},
+        judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
     )

@@ -44,14 +44,16 @@ class Outcome:
                 totals[source] = totals.get(source, SourceCount()) + count
 
 
-def pooled_sources(calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float) -> dict[str, int]:
+def pooled_sources(
+    calibration: Calibration, sources: Mapping[str, SourceCount], alpha: float, confidence: float | None = None
+) -> dict[str, int]:
     """Return the sources of a job that all sources together judge, with the number of calibration items of each.
 
     These are the sources whose own items are too few for alpha; the number is 0 for one that was never calibrated.
     """
     whole = [source for source, count in sources.items() if count.recordings > count.short]
     short = [source for source, count in sources.items() if count.short]
-    few_short = under_calibrated(calibration, short, alpha, is_short=True)
-    return under_calibrated(calibration, whole, alpha) | {
+    few_short = under_calibrated(calibration, short, alpha, confidence, is_short=True)
+    return under_calibrated(calibration, whole, alpha, confidence) | {
         f"{source}, shorter than a window": count for source, count in few_short.items()
     }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from avizor_inference.anomaly.engine_calibration import Comparable
+from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
-from avizor_inference.items.input_spec import AudioInput
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import call_batch_size, preferred_batch_size
@@ -20,11 +24,15 @@ DEFAULT_BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class JobModel:
-    """Holds one model of the job: which one it is, what it takes, and what its scores are compared with."""
+    """Holds one model of the job: which one it is, what it takes, and what its scores are compared with.
+
+    format: how recordings are cut for it.
+    """
 
     choice: ChosenModel
     version: ModelVersion
-    spec: AudioInput
+    spec: InputSpec
+    format: WindowFormat
     calibration: Calibration | None
 
     @property
@@ -37,33 +45,62 @@ class JobModel:
         """Return the only output that the job needs: `probabilities` of a classifier, `score` of an autoencoder."""
         return "probabilities" if self.labels else "score"
 
+    @property
+    def comparable(self) -> Comparable | None:
+        """Return what the scores are compared with; None without a calibration."""
+        return Comparable(self.calibration, self.choice.tie) if self.calibration else None
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Return a classifier's labels; they are empty for an autoencoder."""
         return self.version.manifest.labels or ()
 
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the thresholds of a multi-label classifier's classes; they are empty for any other model."""
+        return self.version.manifest.thresholds
 
-def choose(repository: ModelRepository, name: str, batch_size: int | None = None) -> ChosenModel:
-    """Pin a model to its newest version, that version's calibration, and a batch size.
 
+def choose(version: ModelVersion, found: Comparable | None, batch_size: int | None = None) -> ChosenModel:
+    """Pin a model to a version, a calibration, and a batch size.
+
+    found: the calibration for the scores of the job's engine, if there is one.
     batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
-    Raises ModelNotFound, VersionRefused.
+    Raises VersionRefused.
     """
-    version = repository.version(name)
-    calibration = version.calibration()
     return ChosenModel(
-        name=name,
+        name=version.name,
         version=version.version,
         sha256=version.manifest.model_sha256,
-        calibration_id=calibration.id if calibration else None,
+        calibration_id=found.calibration.id if found else None,
+        tie=found.tie if found else TIE,
         batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or DEFAULT_BATCH_SIZE,
     )
+
+
+def content_for(versions: Iterable[ModelVersion]) -> str:
+    """Return what the files of a job are, by its name in CONTENTS: `audio`, `signal`.
+
+    Raises JobError if a model does not take files of recordings, or if two models take different ones.
+    """
+    models = {version.name: version.manifest.input for version in versions}
+    contents: dict[str, str] = {}  # name of the content -> the first model that takes it
+    for name, spec in models.items():
+        _window_format(name, spec)
+        content = spec.file_content()
+        assert content is not None  # what is cut into windows is a file
+        contents.setdefault(content.name, name)
+    if len(contents) > 1:
+        takes = " and ".join(f"{name!r} takes {content}" for content, name in contents.items())
+        raise JobError(f"a job reads one kind of files, and {takes}; run a job for each kind")
+    return next(iter(contents), "audio")
 
 
 def open_models(settings: JobSettings) -> list[JobModel]:
     """Read the descriptions of the chosen versions.
 
-    Raises JobError if a model does not take sound or has changed since it was chosen, RepositoryError if it cannot be read.
+    Raises JobError if a model does not take recordings or has changed since it was chosen, RepositoryError if it cannot be
+    read.
     """
     repository = ModelRepository(settings.repository)
     return [_open(repository.version(choice.name, choice.version), choice) for choice in settings.models]
@@ -76,13 +113,19 @@ def open_job_engine(settings: JobSettings) -> Engine:
 
 def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
-    if not isinstance(spec, AudioInput):
-        raise JobError(f"model {choice.name!r} takes {spec.modality}, and this job streams audio; use avizor serve")
-    calibration = version.calibration()
-    actual = (version.manifest.model_sha256, calibration.id if calibration else None)
-    if actual != (choice.sha256, choice.calibration_id):
+    format = _window_format(choice.name, spec)
+    calibration_id = choice.calibration_id
+    is_there = calibration_id is None or calibration_id in version.calibration_ids()
+    if version.manifest.model_sha256 != choice.sha256 or not is_there:
         raise JobError(
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
             "again"
         )
-    return JobModel(choice, version, spec, calibration)
+    return JobModel(choice, version, spec, format, version.calibration(calibration_id) if calibration_id else None)
+
+
+def _window_format(name: str, spec: InputSpec) -> WindowFormat:
+    format = spec.window_format()
+    if format is None:
+        raise JobError(f"model {name!r} takes {spec.modality}, and a job streams recordings (audio, signal); use avizor serve")
+    return format

@@ -41,7 +41,7 @@ def plan_job(settings: JobSettings) -> Plan:
         ids.add(shard.id)
     if not files:
         others = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no audio files in {', '.join(settings.roots)}{others}")
+        raise JobError(f"no {settings.content} files in {', '.join(settings.roots)}{others}")
     if settings.source_pattern and set(sources) == {DEFAULT_SOURCE}:
         raise SettingsError(
             f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "

@@ -7,24 +7,26 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import validation_message
-from avizor_pipeline.models import choose
-from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
+from avizor_pipeline.models import choose, content_for
+from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 
 
 @dataclass(frozen=True)
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders or audio files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha: promised
-    share of false alarms, 0 to 1. source_pattern: regular expression whose first group in a file's path is its source; without
-    one it is the first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
+    calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
+    first folder of the path. batch_size: windows in one run; None takes what each model's config says.
     """
 
     datasets: tuple[str, ...]
@@ -32,28 +34,55 @@ class JobRequest:
     repository: Path = Path("models")
     engine: str = EMBEDDED
     alpha: float = 0.01
+    confidence: float | None = None
     source_pattern: str = ""
     batch_size: int | None = None
     device: Device = "config"
 
-    def to_settings(self) -> JobSettings:
-        """Pin each model to its newest version and calibration. Raises SettingsError, RepositoryError."""
+    def to_settings(self, begun: JobSettings | None = None) -> JobSettings:
+        """Pin each model to its newest version, and to the calibration for the scores of the engine.
+
+        begun: the settings of a job that is to be resumed: it keeps its calibrations, whatever was activated since. Raises
+        SettingsError, RepositoryError, JobError, CalibrationError, EngineUnavailable.
+        """
         if len(set(self.models)) != len(self.models):
             raise SettingsError("a model is named twice; name each once")
         if not 0 < self.alpha < 1:
             raise SettingsError(f"--alpha {self.alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise SettingsError(
+                f"--confidence {self.confidence:g} is not between 0 and 1; it is the probability that a calibration keeps "
+                "alpha, e.g. 0.95"
+            )
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
+        content = content_for(map(repository.version, self.models))
         try:
             return JobSettings(
                 rows_format=ROWS_FORMAT,
                 roots=tuple(map(name_of, self.datasets)),
                 repository=str(self.repository),
-                models=tuple(choose(repository, name, self.batch_size) for name in self.models),
+                models=self._choices(repository, begun),
+                content=content,
                 alpha=self.alpha,
+                confidence=self.confidence,
                 source_pattern=self.source_pattern,
                 engine=self.engine,
                 device=self.device,
             )
         except ValidationError as error:
             raise SettingsError(validation_message(error)) from error
+
+    def _choices(self, repository: ModelRepository, begun: JobSettings | None) -> tuple[ChosenModel, ...]:
+        options = engine_options(self.engine, self.device)
+        pinned = {(model.name, model.version): model for model in begun.models} if begun else {}
+        choices = []
+        with open_engine(self.engine, repository, device=self.device, intra_op_threads=1) as engine:
+            for version in map(repository.version, self.models):
+                before = pinned.get((version.name, version.version))
+                if before is None:
+                    choices.append(choose(version, find_calibration(engine, version, options), self.batch_size))
+                else:
+                    kept = {"calibration_id": before.calibration_id, "tie": before.tie}
+                    choices.append(choose(version, None, self.batch_size).model_copy(update=kept))
+        return tuple(choices)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from avizor_inference.anomaly.p_values import Judge, recordings_needed
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
-from avizor_inference.classify import top_k
+from avizor_inference.classify import ClassProbability, present_classes, top_k
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
@@ -24,23 +24,23 @@ TableRow = dict[str, Any]
 
 def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
     """Return the columns that every row of `windows` has."""
+    rate = model.format.sample_rate
     return {
         "uri": entry.uri,
         "source": entry.source,
         "channel": span.channel,
         "start_sample": span.start_sample,
         "end_sample": span.end_sample,
-        "start_s": span.start_sample / model.spec.sample_rate,
-        "end_s": span.end_sample / model.spec.sample_rate,
+        **({"start_s": span.start_sample / rate, "end_s": span.end_sample / rate} if rate else {}),
         "model": model.name,
         "model_version": model.choice.version,
     }
 
 
-def class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
-    """Return the columns of a classifier's window. probabilities: float32[classes]."""
-    top = [best._asdict() for best in top_k(probabilities, labels, TOP_K)]
-    return {**top[0], "top_k": top}
+def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> TableRow:
+    """Return the columns of a classifier's window. probabilities: float32[classes]. thresholds: see `mean_class_columns`."""
+    best = {"top_k": _structs(top_k(probabilities, labels, TOP_K))}
+    return mean_class_columns(labels, probabilities, thresholds) | best
 
 
 def score_columns(score: Array, judge: Judge | None, source: str, alpha: float, *, is_short: bool) -> TableRow:
@@ -67,20 +67,36 @@ def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> Table
     }
 
 
-def mean_class_columns(labels: Sequence[str], probabilities: Array) -> TableRow:
-    """Return the columns of a classifier's item. probabilities: mean over the windows, float64[classes]."""
-    (best,) = top_k(probabilities, labels, 1)
-    return best._asdict()
+def mean_class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> TableRow:
+    """Return the columns of a classifier's item. probabilities: mean over the windows, float64[classes].
+
+    thresholds: one for each class of a multi-label model, which alone has `labels`; empty for any other.
+    """
+    row: TableRow = _structs(top_k(probabilities, labels, 1))[0]
+    if thresholds:
+        row["labels"] = _structs(present_classes(probabilities, labels, thresholds))
+    return row
 
 
-def verdict_columns(verdict: Verdict, alpha: float) -> TableRow:
+def counted_labels(row: TableRow) -> list[str]:
+    """Return the labels under which an item is counted: its class, or all classes over their thresholds (multi-label)."""
+    if "labels" in row:
+        return [each["label"] for each in row["labels"]]
+    return [row["label"]] if "label" in row else []
+
+
+def _structs(classes: Iterable[ClassProbability]) -> list[dict[str, Any]]:
+    return [{"label": each.label, "probability": each.probability} for each in classes]
+
+
+def verdict_columns(verdict: Verdict, alpha: float, confidence: float | None = None) -> TableRow:
     """Return the columns of an item that was judged by a calibration, or why it was not."""
-    if reason := verdict.not_judged(alpha):
+    if reason := verdict.not_judged(alpha, confidence):
         return {"score": verdict.score, "not_judged": reason}
     return {
         "score": verdict.score,
         "p_value": verdict.p_value,
-        "is_anomaly": verdict.is_anomaly(alpha),
+        "is_anomaly": verdict.is_anomaly(alpha, confidence),
         "judged_by": verdict.judged_by,
     }
 

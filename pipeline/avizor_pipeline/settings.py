@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.digests import digest_of
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
@@ -18,11 +19,12 @@ class ChosenModel(Strict):
     version: int
     sha256: str
     calibration_id: str | None = None
+    tie: float = Field(default=TIE, description="relative difference from its scores that counts as none")
     batch_size: int = Field(default=32, ge=1, description="windows in one run")
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 2
+ROWS_FORMAT = 3
 
 
 class JobSettings(Strict):
@@ -30,14 +32,16 @@ class JobSettings(Strict):
 
     rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
     noticed.
-    roots: folders or files, as `file_access.name_of` writes names.
+    roots: folders or files, as `file_access.name_of` writes names. content: what the files are, by its name in CONTENTS.
     """
 
     rows_format: int
     roots: tuple[str, ...]
     repository: str
     models: tuple[ChosenModel, ...]
+    content: str = "audio"
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
+    confidence: float | None = Field(default=None, gt=0, lt=1, description="that the calibration keeps alpha; null: on average")
     source_pattern: str = ""
     engine: str = EMBEDDED
     device: Device = "config"

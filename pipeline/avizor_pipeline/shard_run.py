@@ -20,6 +20,7 @@ from avizor_pipeline.rows import (
     TableRow,
     class_columns,
     count_by_source,
+    counted_labels,
     dead_letter,
     item_row,
     mean_class_columns,
@@ -53,7 +54,7 @@ class ShardRun:
 
     def __init__(self, context: JobContext, shard: Shard) -> None:
         self._context, self._shard = context, shard
-        self._alpha = context.settings.alpha
+        self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
         self._writer = PartWriter(context.out, shard.id)
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
         self._levels: dict[str, Level] = {}  # by uri
@@ -76,7 +77,7 @@ class ShardRun:
             content = self._context.source.open(entry)
             for place, row in stream_rows(content, [model.spec for model in models], level):
                 model, span = models[place], row.span
-                assert span is not None  # every model of a job takes sound
+                assert span is not None  # every model of a job takes recordings
                 for key, result in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
                     self._take(model, key, result)
         except MediaError as error:
@@ -86,11 +87,11 @@ class ShardRun:
     def _take(self, model: JobModel, key: RowKey, result: Array) -> None:
         """Add one window's result to its item, and its row to the table."""
         totals = self._totals[model.name, key.entry.uri]
-        totals.is_short = key.span.length < model.spec.window_samples
+        totals.is_short = key.span.length < model.format.window
         row = window_row(model, key.entry, key.span)
         if model.labels:
             totals.probabilities += MeanProbabilities.of(result[None])
-            row |= class_columns(model.labels, result)
+            row |= class_columns(model.labels, result, model.thresholds)
         else:
             totals.score += ItemScore.of(result)
             judge = self._context.judges.get(model.name)
@@ -106,7 +107,7 @@ class ShardRun:
             rows = list(self._item_rows(model))
             for row in rows:
                 self._writer.add("recordings", row)
-            labels[model.name] = dict(sorted(Counter(row["label"] for row in rows if row.get("label")).items()))
+            labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
             short = {uri for (name, uri), totals in self._totals.items() if name == model.name and totals.is_short}
             sources[model.name] = count_by_source(rows, short)
         loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
@@ -135,9 +136,12 @@ class ShardRun:
             totals = self._totals[model.name, entry.uri]
             row = item_row(model, entry, totals.windows, self._levels[entry.uri])
             if model.labels:
-                row |= mean_class_columns(model.labels, totals.probabilities.value)
+                row |= mean_class_columns(model.labels, totals.probabilities.value, model.thresholds)
             elif judge is None:
                 row |= {"score": totals.score.value}
             else:
-                row |= verdict_columns(verdict(judge, entry.source, totals.score, is_short=totals.is_short), self._alpha)
+                judged = verdict(judge, entry.source, totals.score, is_short=totals.is_short)
+                row |= verdict_columns(judged, self._alpha, self._confidence)
+                if "p_value" in row:
+                    row["calibration_id"] = model.choice.calibration_id
             yield row

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
-from avizor_inference.anomaly.p_values import recordings_needed, require_alpha, under_calibrated
+from avizor_inference.anomaly.p_values import level, recordings_needed, require_alpha, under_calibrated
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.repository.calibration import Calibration
 from avizor_service.metric_labels import BoundedSources
@@ -15,48 +16,64 @@ _log = logging.getLogger(__name__)
 
 
 class AnomalyMetrics:
-    """Counts verdicts. alpha: the promised share of false alarms, between 0 and 1."""
+    """Counts verdicts.
 
-    def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float) -> None:
-        self._metrics, self._sources, self._alpha = metrics, sources, alpha
+    alpha: the promised share of false alarms, between 0 and 1. confidence: that each calibration keeps it; None: on average.
+    """
 
-    def start(self, calibrations: Mapping[str, Calibration]) -> None:
+    def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float, confidence: float | None = None) -> None:
+        self._metrics, self._sources, self._alpha, self._confidence = metrics, sources, alpha, confidence
+        self._shown: dict[str, str] = {}  # id of the calibration in use, by model
+
+    def start(self, calibrations: Mapping[str, Sequence[Calibration]]) -> None:
         """Show the series of every calibrated model from the start, at 0: a rate needs a first value to rise from.
 
-        calibrations: by the model's name. Warns of sources that have too few recordings for alpha. Raises CalibrationError if a
-        calibration has too few in all.
+        calibrations: the active ones, by the model's name. Warns of sources that have too few recordings for alpha. Raises
+        CalibrationError if all calibrations of a model have too few in all.
         """
-        for calibration in calibrations.values():
-            require_alpha(calibration, self._alpha)
+        for active in calibrations.values():  # a smaller one may be for another engine; a request that needs it is refused
+            require_alpha(max(active, key=Calibration.most_of_a_kind), self._alpha, self._confidence)
+        for calibration in chain.from_iterable(calibrations.values()):
             self._sources.add(calibration.source_names)
-        for name, calibration in calibrations.items():
-            self._warn_if_under_calibrated(name, calibration)
+        for name, active in calibrations.items():
+            for calibration in active:
+                self._warn_if_under_calibrated(name, calibration)
             self._metrics.alert_alpha.labels(name).set(self._alpha)
-            self._metrics.calibration_info.labels(name, calibration.id).set(1)
-            self._metrics.calibration_created.labels(name).set(calibration.created.timestamp())
+            if len(active) == 1:  # of several, the engine decides
+                self.judged_by(name, active[0])
             for source in self._sources.all():
                 self._metrics.scored.labels(name, source)
                 self._metrics.not_judged.labels(name, source)
                 self._metrics.anomalies.labels(name, source)
 
+    def judged_by(self, model: str, calibration: Calibration) -> None:
+        """Show which calibration the verdicts on a model come from."""
+        if self._shown.get(model) == calibration.id:
+            return
+        if model in self._shown:
+            self._metrics.calibration_info.remove(model, self._shown[model])
+        self._shown[model] = calibration.id
+        self._metrics.calibration_info.labels(model, calibration.id).set(1)
+        self._metrics.calibration_created.labels(model).set(calibration.created.timestamp())
+
     def count(self, model: str, source: str, verdict: Verdict) -> None:
         """Count one verdict on an item of `source`, as the client named it."""
         label = self._sources.label(source)
-        if verdict.p_value is None or verdict.not_judged(self._alpha):
+        if verdict.p_value is None or verdict.not_judged(self._alpha, self._confidence):
             self._metrics.not_judged.labels(model, label).inc()
             return
         self._metrics.scored.labels(model, label).inc()
         self._metrics.p_value.labels(model).observe(verdict.p_value)
-        if verdict.is_anomaly(self._alpha):
+        if verdict.is_anomaly(self._alpha, self._confidence):
             self._metrics.anomalies.labels(model, label).inc()
 
     def _warn_if_under_calibrated(self, name: str, calibration: Calibration) -> None:
-        if few := under_calibrated(calibration, calibration.source_names, self._alpha):
+        if few := under_calibrated(calibration, calibration.source_names, self._alpha, self._confidence):
             _log.warning(
-                "%s: too few calibration recordings for alpha %g, which needs %d: %s; of n, up to 1 in n + 1 normal items may "
+                "%s: too few calibration recordings for %s, which needs %d: %s; of n, up to 1 in n + 1 normal items may "
                 "be flagged, and alerts on these sources may be false",
                 name,
-                self._alpha,
-                recordings_needed(self._alpha),
+                level(self._alpha, self._confidence),
+                recordings_needed(self._alpha, self._confidence),
                 ", ".join(f"{source} ({count})" for source, count in few.items()),
             )

@@ -3,50 +3,61 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 
+from avizor_inference.anomaly.engine_calibration import calibrate_command, find_calibration
 from avizor_inference.anomaly.p_values import Judge
-from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
+from avizor_inference.engines.base import Engine, check_same_digest
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 
-@dataclass(frozen=True)
 class OpenVersion:
     """Holds one version of a model, ready to answer: what the repository says of it, and what the engine says."""
 
-    version: ModelVersion
-    spec: ModelSpec
-    calibration: Calibration | None
+    def __init__(self, version: ModelVersion, engine: Engine, engine_options: str) -> None:
+        self.version, self.spec = version, engine.spec(version.name, version.version)
+        self._engine, self._engine_options = engine, engine_options
+        self._judge: tuple[Calibration, Judge] | None = None
+        self._lock = threading.Lock()
 
     @property
     def manifest(self) -> Manifest:
         """Return the version's manifest."""
         return self.version.manifest
 
-    @cached_property
-    def judge(self) -> Judge:
-        """Return the judge of its calibration, made once. Raises CalibrationError if it has no calibration."""
-        return Judge(self.require_calibration())
+    @property
+    def calibration(self) -> Calibration | None:
+        """Return the calibration that verdicts of this gateway come from; None before the first."""
+        return self._judge[0] if self._judge else None
 
-    def require_calibration(self) -> Calibration:
-        """Return the calibration. Raises CalibrationError if there is none."""
-        if self.calibration is None:
-            raise CalibrationError(
-                f"model {self.version.name!r} has no calibration, so there are no p-values; its owner has to export it with "
-                "normal recordings"
-            )
-        return self.calibration
+    def judging(self) -> tuple[Calibration, Judge]:
+        """Return the calibration for the engine's scores, and its judge. The first call chooses it, and runs the probe items.
+
+        Raises CalibrationError if there is none, or the engine's scores do not agree with it; then the next call tries again.
+        """
+        with self._lock:
+            if self._judge is None:
+                found = find_calibration(self._engine, self.version, self._engine_options)
+                if found is None:
+                    raise CalibrationError(
+                        f"model {self.version.name!r} has no calibration, so there are no p-values; make one of normal items: "
+                        f"{calibrate_command(self.version, self._engine_options)}"
+                    )
+                self._judge = found.calibration, Judge(found.calibration, found.tie)
+            return self._judge
 
 
 class Catalogue:
-    """Opens versions when they are first asked for, and keeps them."""
+    """Opens versions when they are first asked for, and keeps them.
 
-    def __init__(self, repository: ModelRepository, engine: Engine) -> None:
-        self._repository, self._engine = repository, engine
+    engine_options: how the engine is named on a command line (open_engine.engine_options).
+    """
+
+    def __init__(self, repository: ModelRepository, engine: Engine, engine_options: str = "--engine ort") -> None:
+        self._repository, self._engine, self._engine_options = repository, engine, engine_options
         self._open: dict[tuple[str, int], OpenVersion] = {}
         self._lock = threading.Lock()
 
@@ -71,12 +82,22 @@ class Catalogue:
         """Return the numbers of a model's versions, ascending. Raises ModelNotFound."""
         return self._repository.versions(name)
 
-    def calibrations(self) -> dict[str, Calibration]:
-        """Return the calibration of each model's newest version that has one. Needs no engine."""
-        by_name = {name: self.find(name).calibration() for name in self.names()}
-        return {name: calibration for name, calibration in by_name.items() if calibration is not None}
+    def calibrations(self) -> dict[str, tuple[Calibration, ...]]:
+        """Return the active calibrations of each model's newest version that has some. Needs no engine."""
+        by_name = {name: self.find(name).calibrations() for name in self.names()}
+        return {name: calibrations for name, calibrations in by_name.items() if calibrations}
+
+    def calibration_in_use(self, version: ModelVersion, active: Sequence[Calibration]) -> Calibration | None:
+        """Return the calibration that verdicts on a version come from. Needs no engine. active: the version's active ones.
+
+        Before the first verdict that is the only active one; None if there are several, of which the engine decides.
+        """
+        opened = self._open.get((version.name, version.version))
+        if opened and opened.calibration:
+            return opened.calibration
+        return active[0] if len(active) == 1 else None
 
     def _opened(self, version: ModelVersion) -> OpenVersion:
-        spec = self._engine.spec(version.name, version.version)
-        check_same_digest(spec, version)
-        return OpenVersion(version, spec, version.calibration())
+        opened = OpenVersion(version, self._engine, self._engine_options)
+        check_same_digest(opened.spec, version)
+        return opened

@@ -23,7 +23,7 @@ _DEFAULTS = Settings(models=Path("models"))
 _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
-    "Anomalies": ("alpha", "sources"),
+    "Anomalies": ("alpha", "confidence", "sources"),
     "Limits": ("max_in_flight", "max_message_mib", "max_items", "max_windows", "decoders", "grace_s"),
 }
 
@@ -85,6 +85,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=_DEFAULTS.alpha,
     help="Promised share of false alarms, at which the metrics count anomalies. A request may ask for another.",
+)
+@click.option(
+    "--confidence",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=_DEFAULTS.confidence,
+    show_default="alpha is kept on average over calibrations",
+    help="Probability with which each calibration keeps alpha, e.g. 0.95. A request may ask for another.",
 )
 @click.option(
     "--sources",

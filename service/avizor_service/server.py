@@ -18,7 +18,7 @@ from prometheus_client import start_http_server
 from avizor.v1 import inference_pb2, inference_pb2_grpc
 from avizor_inference.addresses import with_port
 from avizor_inference.engines.base import Engine
-from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
@@ -88,8 +88,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
 
 
 def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, threads: Threads, metrics: Metrics) -> Gateway:
-    catalogue = Catalogue(repository, engine)
-    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
+    catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
+    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     anomaly_metrics.start(catalogue.calibrations())
     inference = Inference(engine, threads, metrics, settings.max_windows)
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads)

@@ -20,6 +20,7 @@ class Settings:
     port: int = 50051  # 0: any free one
     metrics_port: int = 9464  # 0: any free one
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
+    confidence: float | None = None  # that a calibration keeps alpha; None: on average
     tokens: Path | None = None  # None: anyone may call
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
     max_in_flight: int = 256  # calls at once; more are rejected

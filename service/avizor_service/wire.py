@@ -12,17 +12,18 @@ from google.protobuf.struct_pb2 import Struct
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
-from avizor_inference.classify import ClassProbability, MeanProbabilities, top_k
+from avizor_inference.classify import MeanProbabilities, present_classes, top_k
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.input_spec import CONTENTS, InputSpec
 from avizor_inference.items.kinds.base import Content, Span
 from avizor_inference.items.kinds.table import Value
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import Calibration
-from avizor_inference.repository.manifest import Task
+from avizor_inference.repository.manifest import Activation, Manifest, Task
 from avizor_inference.repository.models import ModelVersion
 
 _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
+_ACTIVATIONS: dict[Activation, pb.Activation] = {"softmax": pb.ACTIVATION_SOFTMAX, "sigmoid": pb.ACTIVATION_SIGMOID}
 
 
 def content(item: pb.Item) -> Content:
@@ -39,13 +40,19 @@ def content(item: pb.Item) -> Content:
 
 
 def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
-    """Return the spans of an item's windows in seconds. They are all zero for what is not a recording."""
+    """Return the spans of an item's windows in samples, and in seconds if the model has a rate; zeros without a recording."""
     format = spec.window_format()
     return [_span(span, format.sample_rate) if span and format else pb.Span() for span in spans]
 
 
-def model_message(model: ModelVersion, versions: Sequence[int], calibration: Calibration | None) -> pb.Model:
-    """Return what a client is told of a model. versions: all that the repository has, ascending."""
+def model_message(
+    model: ModelVersion, versions: Sequence[int], calibration: Calibration | None, active: Iterable[Calibration] = ()
+) -> pb.Model:
+    """Return what a client is told of a model.
+
+    versions: all that the repository has, ascending. calibration: that verdicts come from, if that is known. active: all that
+    may be used, depending on the engine.
+    """
     manifest = model.manifest
     message = pb.Model(
         name=model.name,
@@ -56,35 +63,64 @@ def model_message(model: ModelVersion, versions: Sequence[int], calibration: Cal
         labels=manifest.labels or (),
         max_batch_size=model.config.max_batch_size,
         sha256=manifest.model_sha256,
+        activation=_activation(manifest),
+        thresholds=manifest.thresholds,
     )
     _set_input(message, manifest.input)
     if calibration:
-        message.calibration.id = calibration.id
-        message.calibration.created.FromDatetime(calibration.created)
-        for source in calibration.source_names:
-            message.calibration.recordings[source] = calibration.recordings(source)
+        message.calibration.CopyFrom(_calibration_message(calibration))
+    message.calibrations.extend(map(_calibration_message, active))
     return message
 
 
-def classification_message(probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int) -> pb.Classification:
-    """Return the k most probable classes of an item and of each of its windows. probabilities: float32[windows, labels]."""
-    message = pb.Classification(classes=_classes(top_k(MeanProbabilities.of(probabilities).value, labels, k)))
+def classification_message(
+    probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int, thresholds: Sequence[float] = ()
+) -> pb.Classification:
+    """Return the classes of an item and of each of its windows, the most probable first.
+
+    probabilities: float32[windows, labels]. thresholds: one for each class of a multi-label model; empty for any other.
+    k: number of classes; 0 means one, and for a multi-label model all classes over their thresholds.
+    """
+
+    def classes(row: Array) -> list[pb.ClassProbability]:
+        best = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
+        return [pb.ClassProbability(**each._asdict()) for each in best]
+
+    message = pb.Classification(classes=classes(MeanProbabilities.of(probabilities).value))
     for span, row in zip(spans, probabilities, strict=True):
-        message.windows.append(pb.ClassifiedWindow(span=span, classes=_classes(top_k(row, labels, k))))
+        message.windows.append(pb.ClassifiedWindow(span=span, classes=classes(row)))
     return message
 
 
-def verdict_message(verdict: Verdict, alpha: float, spans: Iterable[pb.Span], scores: Array, p_values: Array) -> pb.Verdict:
+def verdict_message(
+    verdict: Verdict,
+    alpha: float,
+    spans: Iterable[pb.Span],
+    scores: Array,
+    p_values: Array,
+    confidence: float | None = None,
+) -> pb.Verdict:
     """Return the answer for one item that was judged. scores, p_values: of its windows, float[windows]."""
     assert verdict.p_value is not None  # it was judged
     message = pb.Verdict(
         score=verdict.score,
         p_value=verdict.p_value,
-        is_anomaly=bool(verdict.is_anomaly(alpha)),
+        is_anomaly=bool(verdict.is_anomaly(alpha, confidence)),
         judged_by=verdict.judged_by or "",
     )
     for span, score, p_value in zip(spans, scores, p_values, strict=True):
         message.windows.append(pb.JudgedWindow(span=span, score=float(score), p_value=float(p_value)))
+    return message
+
+
+def _calibration_message(calibration: Calibration) -> pb.Calibration:
+    message = pb.Calibration(
+        id=calibration.id,
+        engine_class=calibration.engine_class,
+        precision=calibration.precision,
+        recordings={source: calibration.recordings(source) for source in calibration.source_names},
+    )
+    message.created.FromDatetime(calibration.created)
     return message
 
 
@@ -102,6 +138,11 @@ def _set_input(message: pb.Model, spec: InputSpec) -> None:
     ParseDict(fields, getattr(message, spec.modality), ignore_unknown_fields=True)
 
 
+def _activation(manifest: Manifest) -> pb.Activation:
+    """Return the activation of a classifier. Versions older than the field in their manifests are softmax."""
+    return _ACTIVATIONS[manifest.activation or "softmax"] if manifest.task == "classify" else pb.ACTIVATION_UNSPECIFIED
+
+
 def _tensors(specs: Iterable[TensorSpec]) -> list[pb.TensorSpec]:
     return [_tensor(spec) for spec in specs]
 
@@ -110,12 +151,11 @@ def _tensor(spec: TensorSpec) -> pb.TensorSpec:
     return pb.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.item_shape, meaning=spec.meaning)
 
 
-def _classes(best: Iterable[ClassProbability]) -> list[pb.ClassProbability]:
-    return [pb.ClassProbability(label=label, probability=probability) for label, probability in best]
-
-
-def _span(span: Span, sample_rate: int) -> pb.Span:
-    return pb.Span(channel=span.channel, start_s=span.start_sample / sample_rate, end_s=span.end_sample / sample_rate)
+def _span(span: Span, sample_rate: float | None) -> pb.Span:
+    message = pb.Span(channel=span.channel, start_sample=span.start_sample, end_sample=span.end_sample)
+    if sample_rate:
+        message.start_s, message.end_s = span.start_sample / sample_rate, span.end_sample / sample_rate
+    return message
 
 
 def _fields(message: Message) -> dict[str, Any]:

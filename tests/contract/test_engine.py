@@ -14,8 +14,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from support.environment import on_gpu
 
+from avizor_inference.anomaly.engine_calibration import find_calibration
+from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest, engine_kind
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.engines.open_engine import open_engine
@@ -30,6 +32,7 @@ from avizor_inference.errors import (
     UnknownOutput,
     VersionRefused,
 )
+from avizor_inference.repository.calibration import EngineKind
 from avizor_inference.repository.models import ModelRepository
 
 
@@ -109,6 +112,31 @@ def test_score_is_the_mean_of_the_error_map(engine: Engine) -> None:
     answers = engine.infer(InferRequest("normal", {"waveform": sound}, ["score", "error_map", "reconstruction"]))
     np.testing.assert_allclose(answers["score"][:, 0], answers["error_map"].mean(axis=(1, 2, 3)), rtol=1e-5)
     assert answers["reconstruction"].shape == answers["error_map"].shape
+
+
+def test_an_engine_says_what_computes_a_model_and_in_which_precision(engine: Engine, models: Path) -> None:
+    expected = EngineKind("onnxruntime-cuda" if on_gpu() else "onnxruntime-cpu", "fp32")
+    repository = ModelRepository(models)
+    assert [engine_kind(engine.spec(name), repository.version(name)) for name in ("digits", "normal")] == [expected] * 2
+
+
+def test_the_probe_items_of_each_model_agree(engine: Engine, models: Path) -> None:
+    """The outputs of export, which ran the graph in another process and maybe on other hardware."""
+    repository = ModelRepository(models)
+    for name in repository.names():
+        probe = repository.version(name).probe()
+        assert probe is not None
+        (input_name,) = engine.spec(name).inputs
+        answers = infer_rows(engine, InferRequest(name, {input_name: probe.items}, list(probe.outputs)))
+        assert list(probe.outputs) == list(engine.spec(name).outputs)
+        for output, expected in probe.outputs.items():
+            np.testing.assert_allclose(answers[output], expected, rtol=1e-4, atol=1e-4, err_msg=f"{name} {output}")
+
+
+def test_a_calibration_of_export_is_for_every_engine_that_agrees(engine: Engine, models: Path) -> None:
+    version = ModelRepository(models).version("normal")
+    assert find_calibration(engine, version, "--engine ort") == (version.calibrations()[0], TIE)
+    assert find_calibration(engine, ModelRepository(models).version("digits"), "--engine ort") is None
 
 
 def test_missing_values_of_a_row_are_filled(engine: Engine) -> None:

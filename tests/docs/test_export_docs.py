@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from PIL import Image
+from skl2onnx import to_onnx
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from support.environment import ROOT
 from support.sounds import tone, write_wav
 
@@ -47,6 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sounds(folder)
     transfers(folder)
     theirs(folder)
+    iris(folder)
+    quantised(folder)
     return folder
 
 
@@ -113,6 +121,32 @@ def theirs(folder: Path) -> None:
     np.savez(folder / "rows.npz", items=rows, labels=np.array(["whole", "cracked"] * 10))
 
 
+def iris(folder: Path) -> None:
+    items, numbers = load_iris(return_X_y=True)
+    labels = np.array(["setosa", "versicolor", "virginica"])[numbers]
+    forest = RandomForestClassifier(5, random_state=0).fit(items.astype(np.float32), labels)
+    (folder / "iris.onnx").write_bytes(to_onnx(forest, items[:1].astype(np.float32)).SerializeToString())
+    lines = [",".join([*map(str, row), label]) for row, label in zip(items, labels, strict=True)]
+    columns = "sepal_length,sepal_width,petal_length,petal_width,label"
+    (folder / "iris.csv").write_text("\n".join([columns, *lines]) + "\n")
+
+
+def quantised(folder: Path) -> None:
+    class Rows(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = [{"rows": np.load(folder / "rows.npy")}]
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            return self._left.pop() if self._left else None
+
+    weights = np.random.default_rng(3).standard_normal((4, 4)).astype(np.float32)
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("rows", "again")]
+    product = helper.make_node("MatMul", ["rows", "w"], ["again"])
+    graph = helper.make_graph([product], "g", tensors[:1], tensors[1:], [numpy_helper.from_array(weights, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / "plain.onnx")
+    quantize_static(folder / "plain.onnx", folder / "quantised.onnx", Rows(), quant_format=QuantFormat.QDQ)
+
+
 def test_each_command_of_the_page_runs_as_it_stands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -121,20 +155,22 @@ def test_each_command_of_the_page_runs_as_it_stands(folder: Path, monkeypatch: p
         result = CliRunner().invoke(avizor, command, catch_exceptions=False)
         assert result.exit_code == 0, f"{command}: {result.output}"
         said[command[command.index("--name") + 1] if "--name" in command else command[-1]] = result.output
-    assert list(said) == ["parts", "fan", "transfers", "theirs", "models", "check"]
-    assert said["check"] == "fan: ok\nparts: ok\ntheirs: ok\ntransfers: ok\n"
-    versions = {name: ModelRepository("models").version(name) for name in ("parts", "fan", "transfers", "theirs")}
+    assert list(said) == ["parts", "fan", "transfers", "theirs", "iris", "quantised", "models", "check"]
+    assert said["check"] == "fan: ok\niris: ok\nparts: ok\nquantised: ok\ntheirs: ok\ntransfers: ok\n"
+    versions = {name: ModelRepository("models").version(name) for name in ("parts", "fan", "transfers", "theirs", "iris")}
     evaluation = {name: version.manifest.evaluation for name, version in versions.items()}
     assert evaluation["parts"]["accuracy"] == pytest.approx(1, abs=0.02)
     assert evaluation["parts"]["accuracy on shift A"] == 0.93
     assert versions["parts"].manifest.precision == "int8"
     # A sound of 0.6 s is two windows.
     assert {name: each["held_out_items"] for name, each in evaluation.items()} == {
-        "parts": 100, "fan": 16, "transfers": 10, "theirs": 20
+        "parts": 100, "fan": 16, "transfers": 10, "theirs": 20, "iris": 150
     }  # fmt: skip
+    assert evaluation["iris"]["accuracy"] == pytest.approx(1, abs=0.05)
+    assert ModelRepository("models").version("quantised").manifest.precision == "int8"
     assert "roc_auc" in evaluation["fan"]
-    calibrations = [versions[name].calibration() for name in ("fan", "transfers")]
-    assert [list(each.sources) for each in calibrations if each] == [["fan-0", "fan-1"], ["000", "001"]]
+    calibrations = [calibration for name in ("fan", "transfers") for calibration in versions[name].calibrations()]
+    assert [list(each.sources) for each in calibrations] == [["fan-0", "fan-1"], ["000", "001"]]
 
 
 def test_every_option_has_its_page() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from support.sounds import SAMPLE_RATE, tone, write_wav
 from avizor_export.architectures.lenet import LeNet
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.items.input_spec import AudioInput, CategoryColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import AudioInput, CategoryColumn, LogMelFrontEnd, TableFrontEnd, TableInput
 from avizor_inference.repository.models import ModelRepository
 
 AVIZOR = Path(sys.executable).with_name("avizor")
@@ -96,14 +97,14 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     assert "34 normal recordings (fan 25, new 9)" in result.stdout
     assert "the false-alarm rate is promised from alpha 0.039 on for fan, and from 0.1 on for new" in result.stdout
     version = ModelRepository(tmp_path / "models").version("fan")
-    calibration = version.calibration()
-    assert calibration is not None
+    (calibration,) = version.calibrations()
     assert calibration.recordings("fan") == 25
     assert (version.folder / "calibrations" / f"{calibration.id}.json").exists()
     assert {len(windows) for windows in calibration.sources["fan"]} == {2}
     assert SAMPLE_RATE == 8000
     spec = version.manifest.input
     assert isinstance(spec, AudioInput)
+    assert isinstance(spec.front_end, LogMelFrontEnd)
     assert (len(spec.front_end.mean), len(spec.front_end.std)) == (16, 16)  # fitted
     card = (version.folder / "card.md").read_text(encoding="utf-8")
     assert "| hop_length | 240 |" in card
@@ -164,7 +165,9 @@ def test_warnings_of_every_part_come_as_the_commands_own_lines(tmp_path: Path) -
         "export", "torch.nn:Identity", "--name", "m", "--task", "reconstruct", "--input", "input.json", "--items", "rows.csv",
         "--verify-with", "nowhere", cwd=tmp_path,
     )  # fmt: skip
-    warning, error = result.stderr.splitlines()
+    opened, warning, read, error = result.stderr.splitlines()
+    assert re.fullmatch(r"open the network \.\.\. \d+\.\d s", opened)
+    assert re.fullmatch(r"read real items \.\.\. \d+\.\d s", read)
     assert warning == (
         "Warning: rows.csv: column 'country': 50.0% of the rows are of no category that the model has ('XX'), and 0.0% are "
         "missing."

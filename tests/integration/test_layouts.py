@@ -227,8 +227,11 @@ def test_other_scaling_than_torchvisions_weights_were_trained_with_is_warned_of(
     torch.save(torchvisions("resnet34", classes=1000).state_dict(), tmp_path / "published.pth")
     given = GivenWeights(f"torchvision:IMAGENET1K_V1={tmp_path / 'published.pth'}")
     open_network("resnet34", {}, given, parse_input("image:height=64,width=64,channels=3"), None, "classify")
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.networks.open_network"]
-    assert said == f"torchvision trained these weights on images of mean {MEAN} and std {STD}; --input has others"
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "avizor_export.networks.own_inputs"]
+    assert said == (
+        f"the transforms of torchvision's weights: height=224,width=224,resize=256,fit=shorter,mean={MEAN},std={STD}; --input "
+        "differs in these: leave it out to take them"
+    )
 
 
 @pytest.mark.parametrize(("scaling", "transforms"), [(f"mean={MEAN},std={STD}", True), ("mean=0.5,std=0.5", False)])

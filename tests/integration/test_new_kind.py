@@ -62,13 +62,13 @@ from avizor_service import wire
 
 version = ModelRepository(Path("models")).version("films")
 assert isinstance(version.manifest.input, VideoInput)
-message = wire.model_message(version, [1], version.calibration())
+message = wire.model_message(version, [1], None)
 assert message.video == pb.VideoInput(frames=2, height=8, width=8), message
 item = decode_item(wire.content(pb.Item(video=Path("films/a/0.film").read_bytes())), version.manifest.input)
 assert item.rows.shape == (1, 2, 8, 8)
 with pytest.raises(InvalidInput, match="the item holds image; the model takes video"):
     decode_item(wire.content(pb.Item(image=b"")), version.manifest.input)
-with pytest.raises(InvalidInput, match="send an image, audio, a video, a row or a tensor"):
+with pytest.raises(InvalidInput, match="send an image, audio, a video, a signal, a row or a tensor"):
     wire.content(pb.Item())
 """
 
@@ -90,8 +90,8 @@ def add_to_stubs(stub: Path) -> None:
     file.message_type.append(DescriptorProto(name="VideoInput", field=sizes))
     messages = {message.name: message for message in file.message_type}
     for owner, added in (
-        ("Model", field("video", 14, FieldDescriptorProto.TYPE_MESSAGE, ".avizor.v1.VideoInput")),
-        ("Item", field("video", 6, FieldDescriptorProto.TYPE_BYTES)),
+        ("Model", field("video", 90, FieldDescriptorProto.TYPE_MESSAGE, ".avizor.v1.VideoInput")),
+        ("Item", field("video", 90, FieldDescriptorProto.TYPE_BYTES)),
     ):
         added.oneof_index = 0
         messages[owner].field.append(added)

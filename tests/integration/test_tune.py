@@ -164,9 +164,9 @@ def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.Mo
 
     # A batch job fills what was tuned.
     repository = ModelRepository(tuning / "models")
-    assert choose(repository, "digits").batch_size == chosen
-    assert choose(repository, "digits", 5).batch_size == 5
-    assert choose(repository, "normal").batch_size == 32
+    assert choose(repository.version("digits"), None).batch_size == chosen
+    assert choose(repository.version("digits"), None, 5).batch_size == 5
+    assert choose(repository.version("normal"), None).batch_size == 32
 
 
 def test_an_export_keeps_what_was_tuned_while_it_ran(tuning: Path) -> None:

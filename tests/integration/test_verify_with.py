@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from skl2onnx import to_onnx
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from support.networks import PaddedAutoencoder
 from support.sounds import SOUND
 from torch import nn
@@ -13,11 +20,46 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor_export.architectures.lenet import LeNet
-from avizor_export.exporter import export_model
+from avizor_export.exporter import adopt_model, export_model
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import ImageInput, TensorInput
+
+
+class Rows(CalibrationDataReader):
+    """The rows that the ranges of int8 are taken from."""
+
+    def __init__(self) -> None:
+        self._left = [{"rows": np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32)}]
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return self._left.pop() if self._left else None
+
+
+def test_triton_runs_operators_of_scikit_learn_and_files_that_came_quantised(
+    triton_install: TritonInstall, models: Path, tmp_path: Path
+) -> None:
+    items, labels = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(5, random_state=0).fit(items.astype(np.float32), labels)
+    (tmp_path / "forest.onnx").write_bytes(to_onnx(forest, items[:1].astype(np.float32)).SerializeToString())
+    program = torch.onnx.export(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)).eval(), (torch.zeros(2, 4),), input_names=["rows"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},), opset_version=18, dynamo=True, verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    program.save(tmp_path / "plain.onnx")
+    quantize_static(tmp_path / "plain.onnx", tmp_path / "int8.onnx", Rows(), quant_format=QuantFormat.QDQ)
+    rows = ExportRequest("forest", "classify", TensorInput(name="X", item_shape=(4,)), serving={"max_batch_size": 8})
+    quantised = ExportRequest("int8", "reconstruct", TensorInput(name="rows", item_shape=(4,)), serving={"max_batch_size": 8})
+    with TritonServer(triton_install, models) as server:
+        address = f"triton://{server.grpc_url}"
+        for request in (rows, quantised):
+            version = adopt_model(tmp_path / f"{request.name}.onnx", replace(request, verify_with=address), tmp_path / "models")
+            report = version.manifest.parity.server
+            assert report is not None
+            assert all(output.passed for output in report.outputs.values())
+    assert version.manifest.precision == "int8"
 
 
 def test_the_same_comparison_through_a_live_server(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:

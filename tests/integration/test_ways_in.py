@@ -210,11 +210,6 @@ def test_an_option_that_would_say_nothing_is_refused(tmp_path: Path, options: li
     assert says in refused(tmp_path, tmp_path / "given.onnx", *command)
 
 
-def test_only_a_file_has_outputs_to_choose_from(tmp_path: Path) -> None:
-    command = ["--task", "classify", "--input", IMAGE, "--output", "logits", "--labels", labels(tmp_path)]
-    assert "chooses among the outputs of an .onnx file" in refused(tmp_path, SPEC, *command)
-
-
 def test_an_exported_program_with_a_frozen_batch(tmp_path: Path) -> None:
     network, _ = trained(tmp_path)
     torch.export.save(torch.export.export(network, (torch.rand(2, 1, 32, 32),)), tmp_path / "made.pt2")

@@ -14,7 +14,10 @@ from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.items.input_spec import CONTENTS, KINDS
 
-NAMES = "ImageInput AudioInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd TableFrontEnd ImageFile SoundFile TableRow"
+NAMES = (
+    "ImageInput AudioInput SignalInput TableInput TensorInput ImageFrontEnd LogMelFrontEnd MfccFrontEnd SpectrogramFrontEnd "
+    "WaveformFrontEnd SignalFrontEnd TableFrontEnd ImageFile SoundFile SignalFile TableRow"
+)
 CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
 # Modules outside of the kinds' own that name one in code, and why.
 REASONS = {
@@ -22,23 +25,26 @@ REASONS = {
     "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
     "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",
-    "export/avizor_export/front_ends/mel_filters.py": "a kind's own front end",
+    "export/avizor_export/front_ends/signal_scaling.py": "a kind's own front end",
+    "export/avizor_export/front_ends/mfcc.py": "a kind's own front end",
+    "export/avizor_export/front_ends/spectrogram.py": "a kind's own front end",
+    "export/avizor_export/front_ends/waveform.py": "a kind's own front end",
     "export/avizor_export/front_ends/table_scaling.py": "a kind's own front end",
-    "export/avizor_export/data/table_data.py": "files of rows are tables' own",
-    "export/avizor_export/data/item_files.py": "files of rows are tables' own",
+    "inference/avizor_inference/items/data/table_data.py": "files of rows are tables' own",
+    "inference/avizor_inference/items/data/item_files.py": "files of rows are tables' own",
     "export/avizor_export/data/held_out.py": "files of rows are tables' own",
     "export/avizor_export/networks/open_network.py": "torchvision's weights were trained on images",
     "export/avizor_export/networks/torchvision_weights.py": "torchvision's weights were trained on images",
+    "export/avizor_export/networks/own_inputs.py": "torchvision and timm train on images",
     "export/avizor_export/networks/onnx_adoption.py": "an ONNX file says what its own tensor is",
     "export/avizor_export/networks/onnx_input.py": "an ONNX file says what its own tensor is",
-    "pipeline/avizor_pipeline/models.py": "the batch job streams sound only",
-    "pipeline/avizor_pipeline/sources/folder.py": "the batch job streams sound only",
     "pipeline/avizor_pipeline/rows.py": "TableRow is a row of the job's results there",
     "pipeline/avizor_pipeline/shard_run.py": "TableRow is a row of the job's results there",
 }
 SHORT_FORMS = {
     "image": "image:height=8,width=8,channels=1",
     "audio": "audio:sample_rate=8000,window_samples=800,hop_samples=800,n_fft=256,hop_length=80,n_mels=8",
+    "signal": "signal:channels=1,window_samples=100,hop_samples=50",
     "table": "table:columns=amount",
     "tensor": "tensor:item_shape=3",
 }
@@ -71,6 +77,7 @@ def test_every_field_of_an_item_is_a_content() -> None:
 
 
 def test_reading_a_manifest_loads_no_decoder() -> None:
-    code = "import sys, avizor_inference.repository.manifest; print(*sorted({'PIL', 'soundfile', 'soxr'} & set(sys.modules)))"
+    decoders = "{'PIL', 'scipy', 'soundfile', 'soxr'}"
+    code = f"import sys, avizor_inference.repository.manifest; print(*sorted({decoders} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

@@ -14,17 +14,20 @@ The words are those of spec_grammar.py. In the mirror image
 * dropout has no counterpart.
 
 latent<numbers> is a linear layer, latentmap<channels> a convolution 1x1, both without a relu. What has no mirror image (gap,
-lrn, pools with `ceil`) is refused, and so is an input that the strides do not divide: it would come back in another size.
+lrn, pools with `ceil`) is refused. An input whose size the strides do not divide is padded with zeros at its end, to the next
+size that they divide, and the reconstruction is cut to the size of the input.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from avizor_export.architectures.layers_by_dimension import BATCH_NORM, CONVOLUTION, TRANSPOSED_CONVOLUTION
 from avizor_export.architectures.spec_grammar import Token, layer_of_word, of_word, parse_words, refuse_maps
 
 
@@ -33,23 +36,57 @@ class Autoencoder(nn.Module):
 
     `encoder` gives the latent space, float32[batch, ...], and `decoder` the way back.
 
-    shape: channels, height, width; or the numbers of a row. The latent space has to be narrow: one wide enough to copy its
-    input reconstructs faults as well as it does normal items. Raises ValueError naming the word that is wrong, or the size and
-    the strides that do not divide it.
+    shape: channels, height, width; channels, steps of a signal; or the numbers of a row. The latent space has to be narrow: one
+    wide enough to copy its input reconstructs faults as well as it does normal items. Raises ValueError naming the word that is
+    wrong.
     """
 
     def __init__(self, spec: str, shape: tuple[int, ...]) -> None:
         super().__init__()
         tokens = _parse(spec, shape)
-        pairs = _pairs(tokens, shape)
-        self.encoder = nn.Sequential(*(layer for pair in pairs[:-1] for layer in pair.down))
-        self.encoder.add_module("latent", pairs[-1].down[0])
+        missing = [-size % _stride(tokens) for size in shape[1:]]
+        pairs = _pairs(tokens, (shape[0], *(size + rest for size, rest in zip(shape[1:], missing, strict=True))))
+        down = [layer for pair in pairs[:-1] for layer in pair.down]
+        # Names, and not places, so that weights have the same names at every size.
+        layers = OrderedDict[str, nn.Module]({str(place): layer for place, layer in enumerate(down)})
+        layers["latent"] = pairs[-1].down[0]
+        if any(missing):
+            layers = OrderedDict([("pad", Pad(missing)), *layers.items()])
+        self.encoder = nn.Sequential(layers)
         self.decoder = nn.Sequential(*_mirror(pairs))
+        if any(missing):
+            self.decoder.add_module("crop", Crop(shape[1:]))
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the reconstruction."""
         reconstruction: Tensor = self.decoder(self.encoder(items))
         return reconstruction
+
+
+class Pad(nn.Module):
+    """Adds so many zeros at the end of each dimension of a map or a signal: float32[batch, channels, *sizes]."""
+
+    def __init__(self, missing: Sequence[int]) -> None:
+        super().__init__()
+        self.sides = [side for zeros in reversed(missing) for side in (0, zeros)]  # torch names the last dimension first
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return the larger map."""
+        return nn.functional.pad(items, self.sides)
+
+
+class Crop(nn.Module):
+    """Cuts a map to its first rows and columns, or a signal to its first steps: float32[batch, channels, *sizes]."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return the part."""
+        for axis, size in enumerate(self.sizes, 2):
+            items = items.narrow(axis, 0, size)
+        return items
 
 
 @dataclass(frozen=True)
@@ -70,14 +107,22 @@ def _parse(spec: str, shape: tuple[int, ...]) -> list[Token]:
         if tokens[-1].kind == "latentmap":
             raise ValueError(f"{tokens[-1].text!r} takes maps, and the input is a row of {shape[0]} numbers; write latent8")
         return tokens
-    _check_strides([token for token in tokens if token.kind == "conv" or token.kind.endswith("pool")], shape)
+    _check_windows(tokens)
     return tokens
 
 
-def _check_strides(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless each layer divides its map by its stride, with nothing left over."""
-    strides = []
-    for token in tokens:
+def _pooling(tokens: Sequence[Token]) -> list[Token]:
+    return [token for token in tokens if token.kind == "conv" or token.kind.endswith("pool")]
+
+
+def _stride(tokens: Sequence[Token]) -> int:
+    """Return what the size of an input is divided by."""
+    return math.prod(_window(token)[1] for token in _pooling(tokens))
+
+
+def _check_windows(tokens: Sequence[Token]) -> None:
+    """Raise ValueError unless each layer divides a map of a fitting size by its stride, with nothing left over."""
+    for token in _pooling(tokens):
         kernel, stride, padding = _window(token)
         if "ceil" in token.options:
             raise ValueError(f"{token.text!r} has no mirror image with `ceil`; leave it out")
@@ -88,14 +133,6 @@ def _check_strides(tokens: Sequence[Token], shape: tuple[int, ...]) -> None:
             odd = f"write an odd kernel with half of it as padding, as in {token.kind}{_with_odd_kernel(token, kernel)}"
             remedy = f"write p{fitting}" if kernel - stride <= 2 * fitting < kernel else odd
             raise ValueError(f"{token.text!r} does not {_effect(stride)}; {remedy}")
-        strides.append(stride)
-    whole = math.prod(strides)
-    if shape[1] % whole or shape[2] % whole:
-        product = " x ".join(str(stride) for stride in strides if stride > 1)
-        raise ValueError(
-            f"an input of {shape[1]} x {shape[2]} cannot be divided by the strides {product} = {whole}; "
-            f"use multiples of {whole}"
-        )
 
 
 def _effect(stride: int) -> str:
@@ -120,7 +157,7 @@ def _window(token: Token) -> tuple[int, int, int]:
 def _pairs(tokens: Sequence[Token], shape: tuple[int, ...]) -> list[_Pair]:
     pairs: list[_Pair] = []
     for token in tokens:
-        if token.kind in ("fc", "latent") and len(shape) == 3:
+        if token.kind in ("fc", "latent") and len(shape) > 1:
             pairs.append(_plain(nn.Flatten(), nn.Unflatten(1, shape)))
             shape = (math.prod(shape),)
         made, shape = _pair(token, shape)
@@ -135,18 +172,15 @@ def _pair(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int,
     if token.kind == "conv":
         return _convolutions(token, shape)
     if token.kind == "latentmap":
-        return [_narrow(shape[0], token.size())], (token.size(), *shape[1:])
+        return [_narrow(shape[0], token.size(), len(shape) - 1)], (token.size(), *shape[1:])
     if token.kind == "latent":
         return [_linear(shape[0], token.size(), is_latent=True)], (token.size(),)
     if token.kind == "fc":
         return [_linear(shape[0], token.size(), batch_norm="bn" in token.options)], (token.size(),)
     if token.kind.endswith("pool"):
         _, stride, _ = _window(token)
-        return [_plain(layer_of_word(token), nn.Upsample(scale_factor=stride))], (
-            shape[0],
-            shape[1] // stride,
-            shape[2] // stride,
-        )
+        layer = layer_of_word(token, len(shape) - 1)
+        return [_plain(layer, nn.Upsample(scale_factor=stride))], (shape[0], *(size // stride for size in shape[1:]))
     if token.kind == "drop":
         return [_plain(layer_of_word(token))], shape
     raise ValueError(f"{token.text!r} has no mirror image; an autoencoder is made of conv, pool, fc and drop")
@@ -175,16 +209,17 @@ def _linear(inputs: int, outputs: int, *, batch_norm: bool = False, is_latent: b
     return _Pair(_layers(down, nn.BatchNorm1d, outputs, batch_norm, is_latent), up)
 
 
-def _narrow(inputs: int, outputs: int) -> _Pair:
+def _narrow(inputs: int, outputs: int, dimensions: int) -> _Pair:
+    convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
     return _Pair(
-        [nn.Conv2d(inputs, outputs, 1)],
-        lambda last: _layers(nn.Conv2d(outputs, inputs, 1), nn.BatchNorm2d, inputs, False, last),
+        [convolution(inputs, outputs, 1)],
+        lambda last: _layers(convolution(outputs, inputs, 1), norm, inputs, False, last),
     )
 
 
 def _convolutions(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tuple[int, ...]]:
     outputs, (kernel, stride, padding) = token.size(), _window(token)
-    channels, height, width = shape
+    channels, *sizes = shape
     batch_norm = "bn" in token.options
     pairs = []
     for index in range(token.whole("x", 1)):
@@ -194,9 +229,10 @@ def _convolutions(token: Token, shape: tuple[int, ...]) -> tuple[list[_Pair], tu
                 f"{token.text!r}: only the first of its convolutions has the stride, and an even kernel without one shifts its "
                 f"map; write {_apart(token, padding)}"
             )
-        pairs.append(_convolution(channels, outputs, (kernel, step, kernel // 2 if index else padding), batch_norm))
+        window = (kernel, step, kernel // 2 if index else padding)
+        pairs.append(_convolution(channels, outputs, window, batch_norm, len(sizes)))
         channels = outputs
-    return pairs, (outputs, height // stride, width // stride)
+    return pairs, (outputs, *(size // stride for size in sizes))
 
 
 def _apart(token: Token, padding: int) -> str:
@@ -209,20 +245,21 @@ def _apart(token: Token, padding: int) -> str:
     return f"{first} conv{token.size()}{f'x{times - 1}' if times > 2 else ''}{batch_norm}"
 
 
-def _convolution(inputs: int, outputs: int, window: tuple[int, int, int], batch_norm: bool) -> _Pair:
+def _convolution(inputs: int, outputs: int, window: tuple[int, int, int], batch_norm: bool, dimensions: int) -> _Pair:
     kernel, stride, padding = window
-    down = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not batch_norm)
+    convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
+    down = convolution(inputs, outputs, kernel, stride, padding, bias=not batch_norm)
 
     def up(last: bool) -> list[nn.Module]:
         bias = last or not batch_norm
         if stride == 1:
-            layer: nn.Module = nn.Conv2d(outputs, inputs, kernel, padding=padding, bias=bias)
+            layer: nn.Module = convolution(outputs, inputs, kernel, padding=padding, bias=bias)
         else:
             size = _even_kernel(kernel, stride)
-            layer = nn.ConvTranspose2d(outputs, inputs, size, stride, (size - stride) // 2, bias=bias)
-        return _layers(layer, nn.BatchNorm2d, inputs, batch_norm, last)
+            layer = TRANSPOSED_CONVOLUTION[dimensions](outputs, inputs, size, stride, (size - stride) // 2, bias=bias)
+        return _layers(layer, norm, inputs, batch_norm, last)
 
-    return _Pair(_layers(down, nn.BatchNorm2d, outputs, batch_norm, False), up)
+    return _Pair(_layers(down, norm, outputs, batch_norm, False), up)
 
 
 def _even_kernel(kernel: int, stride: int) -> int:

@@ -32,8 +32,8 @@ class Architecture:
 
     shape, classes, parameters: as published. smallest: pixels of the smallest input that is accepted.
     batch_norm: whether there is a variant with batch norm. weights, weights_with_batch_norm: torchvision's enumeration of
-    weights, if it has any. choices: settings of `build` that change what is computed, and that the names and shapes of the
-    parameters may not show.
+    weights, if it has any. normalisation: of the input, where it is not that of these weights' transforms. choices: settings of
+    `build` that change what is computed, and that the names and shapes of the parameters may not show.
     """
 
     build: Callable[..., nn.Module]
@@ -44,7 +44,7 @@ class Architecture:
     batch_norm: bool = False
     weights: str = ""
     weights_with_batch_norm: str = ""
-    normalisation: Normalisation = IMAGENET
+    normalisation: Normalisation | None = None
     choices: Mapping[str, tuple[bool | str, ...]] = field(default_factory=dict)
 
 
@@ -94,9 +94,9 @@ _UNBUILDABLE = (ValueError, OverflowError, RuntimeError, TypeError)
 def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool = False, **settings: bool | str) -> nn.Module:
     """Build a classifier by an architecture's name or by a spec: float32[batch, *shape] -> logits [batch, classes].
 
-    shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. settings: of the architecture's
-    `choices`; without them the layout is adapted to the shape. Raises ExportError if there is no such architecture, the spec is
-    wrong, or the input or a setting does not suit it.
+    shape: channels, height, width; for a spec also channels, steps of a signal, or the numbers of a row. settings: of the
+    architecture's `choices`; without them the layout is adapted to the shape. Raises ExportError if there is no such
+    architecture, the spec is wrong, or the input or a setting does not suit it.
     """
     try:
         known = ARCHITECTURES[design].choices if design in ARCHITECTURES else {}
@@ -107,7 +107,7 @@ def build(design: str, classes: int, shape: tuple[int, ...], *, batch_norm: bool
                 raise ValueError(
                     "a spec says itself where batch norm is; leave out batch_norm, and write bn after its words, as in conv32bn"
                 )
-            return build_spec(design, _map_or_row(shape), classes)
+            return build_spec(design, _any_shape(shape), classes)
         architecture = ARCHITECTURES[design]
         if batch_norm and not architecture.batch_norm:
             raise ValueError(f"{design} has no variant with batch norm; leave out batch_norm")
@@ -170,25 +170,33 @@ def variants_of(design: str, classes: int, shape: tuple[int, ...], batch_norm: b
 def build_autoencoder(spec: str, shape: tuple[int, ...]) -> nn.Module:
     """Build an autoencoder, whose spec ends in latent or latentmap, or a network for super-resolution: it ends in shuffle.
 
-    float32[batch, *shape] -> the same shape, or with shuffle so many times the height and width. Raises ExportError if the spec
-    is wrong, or the input does not suit it.
+    float32[batch, *shape] -> the same shape, or with shuffle so many times the height and width. shape: as `build` takes it.
+    Raises ExportError if the spec is wrong, or the input does not suit it.
     """
     try:
         if not reconstructs(spec):
             raise ValueError("an autoencoder's spec ends in its latent space, as in `conv16s2 conv32s2 latent24`")
         if spec.split()[-1].startswith("shuffle"):
             return SuperResolution(spec, _map(shape))
-        return Autoencoder(spec, _map_or_row(shape))
+        return Autoencoder(spec, _any_shape(shape))
     except _UNBUILDABLE as error:
         raise ExportError(f"{spec!r}: {one_line(error)}") from error
 
 
-def _map_or_row(shape: tuple[int, ...]) -> Shape | tuple[int]:
-    return (shape[0],) if len(shape) == 1 else _map(shape)
+def _any_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) not in (1, 2, 3):
+        raise ValueError(
+            f"it takes channels, height, width; channels, steps; or a row of numbers, and the input is {_by(shape)}"
+        )
+    return shape
 
 
 def _map(shape: tuple[int, ...]) -> Shape:
     if len(shape) != 3:
-        raise ValueError(f"it takes channels, height, width, and the input is {' x '.join(map(str, shape))}")
+        raise ValueError(f"it takes channels, height, width, and the input is {_by(shape)}")
     channels, height, width = shape
     return channels, height, width
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

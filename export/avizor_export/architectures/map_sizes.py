@@ -12,8 +12,11 @@ from torch import nn
 Shape = tuple[int, int, int]
 
 
-def map_after(features: nn.Sequential, shape: Shape) -> Shape:
-    """Return the shape of the map after `features`. Raises ValueError naming the layer for which the map is too small."""
+def map_after(features: nn.Sequential, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the map after `features`. shape: channels, height, width; or channels, steps.
+
+    Raises ValueError naming the layer for which the map is too small.
+    """
     with torch.device("meta"):
         items = torch.zeros(1, *shape)
     for layer in features:
@@ -25,11 +28,10 @@ def map_after(features: nn.Sequential, shape: Shape) -> Shape:
                 f"an input of {_by(shape)} is too small: {layer} would be given a map of {_by(before)}; "
                 "use a larger input, fewer pools or strides, or more padding"
             ) from error
-    channels, height, width = items.shape[1:]
-    return channels, height, width
+    return tuple(items.shape[1:])
 
 
-def flattened(features: nn.Sequential, shape: Shape) -> int:
+def flattened(features: nn.Sequential, shape: tuple[int, ...]) -> int:
     """Return the numbers in the map after `features`, for the linear layer that follows."""
     return math.prod(map_after(features, shape))
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from avizor_export.architectures.map_sizes import Shape, map_after
+from avizor_export.architectures.layers_by_dimension import AVERAGE_POOL, BATCH_NORM, CONVOLUTION, GLOBAL_POOL, MAX_POOL
+from avizor_export.architectures.map_sizes import map_after
 
 GRAMMAR = """\
 A spec is words, each a layer or a few:
@@ -47,7 +48,8 @@ latent<numbers>, latentmap<channels>
 shuffle<times>
     super-resolution, after conv and drop only
 
-A spec that begins with fc takes rows of numbers (--columns) as well as maps."""
+On a signal (--length) the layers are those of one dimension. A spec that
+begins with fc takes rows of numbers (--columns) as well as maps."""
 
 # Attribute of a layer that holds the word of the spec from which it was made.
 WORD = "avizor_word"
@@ -128,12 +130,12 @@ def parse_spec(spec: str) -> list[Token]:
     return tokens
 
 
-def build_spec(spec: str, shape: Shape | tuple[int], classes: int | None = None) -> nn.Sequential:
+def build_spec(spec: str, shape: tuple[int, ...], classes: int | None = None) -> nn.Sequential:
     """Build the network that a classifier's spec describes: float32[batch, *shape] -> logits float32[batch, classes].
 
-    shape: channels, height, width; or the numbers of a row, for a spec that begins with fc. classes: None takes the last word's
-    number. Raises ValueError if the spec is wrong, does not give as many logits as there are classes, or the input is too small
-    for it.
+    shape: channels, height, width; channels, steps of a signal; or the numbers of a row, for a spec that begins with fc.
+    classes: None takes the last word's number. Raises ValueError if the spec is wrong, does not give as many logits as there
+    are classes, or the input is too small for it.
     """
     tokens = parse_spec(spec)
     outputs = _classes(tokens[-1], classes)
@@ -144,7 +146,7 @@ def build_spec(spec: str, shape: Shape | tuple[int], classes: int | None = None)
     if len(shape) == 1:
         refuse_maps(tokens[:first], shape)
         return nn.Sequential(*_head(tokens[first:-1], shape[0], outputs))
-    features = map_layers(tokens[:first], shape[0])
+    features = map_layers(tokens[:first], shape[0], len(shape) - 1)
     head = _head(tokens[first:-1], math.prod(map_after(features, shape)), outputs)
     return nn.Sequential(*features, nn.Flatten(), *head)
 
@@ -206,38 +208,39 @@ def _classes(last: Token, classes: int | None) -> int:
     return last.size()
 
 
-def map_layers(tokens: Sequence[Token], channels: int) -> nn.Sequential:
-    """Return the layers that take maps, in their order. channels: of the input."""
+def map_layers(tokens: Sequence[Token], channels: int, dimensions: int) -> nn.Sequential:
+    """Return the layers that take maps, in their order. channels: of the input. dimensions: of a map, 1 for a signal."""
     layers: list[nn.Module] = []
     for token in tokens:
         if token.kind == "conv":
-            layers += of_word(token, _convolutions(token, channels))
+            layers += of_word(token, _convolutions(token, channels, dimensions))
             channels = token.size()
         else:
-            layers += of_word(token, [layer_of_word(token)])
+            layers += of_word(token, [layer_of_word(token, dimensions)])
     return nn.Sequential(*layers)
 
 
-def _convolutions(token: Token, inputs: int) -> list[nn.Module]:
+def _convolutions(token: Token, inputs: int, dimensions: int) -> list[nn.Module]:
     outputs, kernel, stride = token.size(), token.whole("k", 3), token.whole("s", 1)
     padding = token.whole("p", kernel // 2, least=0)
     layers: list[nn.Module] = []
     for index in range(token.whole("x", 1)):
         batch_norm = "bn" in token.options
+        convolution = CONVOLUTION[dimensions]
         layers.append(
-            nn.Conv2d(outputs if index else inputs, outputs, kernel, 1 if index else stride, padding, bias=not batch_norm)
+            convolution(outputs if index else inputs, outputs, kernel, 1 if index else stride, padding, bias=not batch_norm)
         )
-        layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
+        layers += [BATCH_NORM[dimensions](outputs)] if batch_norm else []
         layers.append(nn.ReLU())
     return layers
 
 
-def layer_of_word(token: Token) -> nn.Module:
-    """Return the layer of a word without weights: a pool, a normalisation, dropout."""
+def layer_of_word(token: Token, dimensions: int = 2) -> nn.Module:
+    """Return the layer of a word without weights, for maps of so many dimensions: a pool, a normalisation, dropout."""
     if token.kind == "drop":
         return _dropout(token)
     if token.kind == "gap":
-        return nn.AdaptiveAvgPool2d(1)
+        return GLOBAL_POOL[dimensions](1)
     if token.kind == "lrn":
         options = token.options
         return nn.LocalResponseNorm(token.size(5), options.get("a", 1e-4), options.get("b", 0.75), options.get("k", 1.0))
@@ -248,8 +251,8 @@ def layer_of_word(token: Token) -> nn.Module:
             f"{token.text!r}: padding {padding} is more than half of the pool's size {size}; write p{size // 2} or less"
         )
     if token.kind == "avgpool":
-        return nn.AvgPool2d(size, stride, padding, ceil_mode=ceil)
-    return nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)
+        return AVERAGE_POOL[dimensions](size, stride, padding, ceil_mode=ceil)
+    return MAX_POOL[dimensions](size, stride, padding, ceil_mode=ceil)
 
 
 def _dropout(token: Token) -> nn.Module:

@@ -32,7 +32,7 @@ class SuperResolution(nn.Module):
             if token.kind not in ("conv", "drop"):
                 raise ValueError(f"{token.text!r}: super-resolution is made of conv and drop before its {last.text}")
         self.times = last.size()
-        self.body = map_layers(words, shape[0])
+        self.body = map_layers(words, shape[0], 2)
         channels, *size = map_after(self.body, shape)
         if tuple(size) != tuple(shape[1:]):
             raise ValueError(

@@ -1,1 +1,1 @@
-"""Read files of a user's data as raw items: for parity, calibration and metrics on held-out data."""
+"""Fit constants and read labels and metrics from files of a user's data, for export alone."""

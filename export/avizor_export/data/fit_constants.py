@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avizor_export.data.item_files import read_recordings
 from avizor_export.front_ends.build import front_end_of
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.strict_json import Strict
@@ -23,10 +24,11 @@ _CONSTANTS = ("mean", "std")
 _BATCH_VALUES = 2**21
 
 
+@stage("fit mean and std")
 def fit_on(path: Path, spec: InputSpec) -> InputSpec:
     """Return the same description, with the constants that it leaves out taken from the training data at `path`.
 
-    Mean and std are those of each channel of images, each mel band of sound, each number of a table; a number also
+    Mean and std are those of each channel of images and signals, each mel band of sound, each number of a table; a number also
     gets a fill, the median. What the description gives stays. path: as `read_recordings` takes it.
     Raises ExportError if nothing is left out, if there is nothing to fit, or if the data cannot be read.
     """

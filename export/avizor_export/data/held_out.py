@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.data.arrays import read_arrays
-from avizor_export.data.folder_notes import Notes
-from avizor_export.data.item_files import check_exists, plurals, read_recordings
 from avizor_export.data.labelled_items import NORMAL_LABELS, LabelledItems
-from avizor_export.data.table_data import is_table, read_table
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.arrays import read_arrays
+from avizor_inference.items.data.folder_notes import Notes
+from avizor_inference.items.data.item_files import check_exists, is_table, plurals, read_recordings
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import InputSpec, TableInput
 from avizor_inference.items.source_rule import SourceRule
@@ -22,12 +23,14 @@ from avizor_inference.items.source_rule import SourceRule
 LABEL_COLUMN = "label"
 
 
+@stage("read held-out items")
 def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:
     """Read every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 
     A folder of files has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
-    items [n, *item_shape], and `labels` [n]. Labels are names of classes, or their indices where no class is named by a number.
-    For an autoencoder those of NORMAL_LABELS are normal and all others anomalies; or numbers 0 and 1, 1 being an anomaly.
+    items [n, *item_shape], and `labels` [n], or for a multi-label model [n, classes] of 0 and 1. Labels are names of classes,
+    or their indices where no class is named by a number. For an autoencoder those of NORMAL_LABELS are normal and all others
+    anomalies; or numbers 0 and 1, 1 being an anomaly.
     Raises ExportError naming what cannot be read or is not known.
     """
     check_exists(path)
@@ -64,8 +67,13 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
 
 
 def _indices(labels: Items, classes: Sequence[str] | None, path: Path) -> NDArray[np.int64]:
+    if labels.ndim == 2 and labels.dtype.kind in "biu" and classes is not None:
+        return labels.astype(np.int64)
     if labels.ndim != 1:
-        raise ExportError(f"{path}: labels are {list(labels.shape)}; give one for each item")
+        raise ExportError(
+            f"{path}: labels are {labels.dtype}{list(labels.shape)}; give one for each item, or for a multi-label classifier a "
+            "whole number 0 or 1 for each item and class"
+        )
     if labels.dtype.kind not in "biuU":
         raise ExportError(f"{path}: labels are {labels.dtype}; give names of classes or whole numbers")
     if labels.dtype.kind == "U":

@@ -18,7 +18,11 @@ NORMAL_LABELS = ("normal", "good", "ok", "0", "false")
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Holds held-out raw items [n, *item_shape], and their classes, int64[n]: an index, or of autoencoders 1 for an anomaly."""
+    """Holds held-out raw items [n, *item_shape], and their classes.
+
+    labels: int64[n], the index of a class, or for an autoencoder 1 for an anomaly; or for a multi-label model int64[n,
+    classes], 1 for each class that the item has and 0 for the others.
+    """
 
     items: Items
     labels: NDArray[np.int64]
@@ -27,6 +31,9 @@ class LabelledItems:
         """Raise ExportError unless each item has a label that there is, and ROC AUC has something to tell apart."""
         if len(self.items) != len(self.labels) or not len(self.items):
             raise ExportError(f"{len(self.items)} held-out items with {len(self.labels)} labels; each item has one")
+        if self.labels.ndim == 2:
+            self._check_matrix(task, classes)
+            return
         most = classes - 1 if task == "classify" else 1
         if self.labels.min() < 0 or self.labels.max() > most:
             raise ExportError(
@@ -37,6 +44,17 @@ class LabelledItems:
             raise ExportError(
                 f"held-out items are all {kind}, and ROC AUC needs some of both: those labelled {names} and "
                 f"`{NORMAL_LABELS[-1]}` are normal, those of any other label are anomalies"
+            )
+
+    def _check_matrix(self, task: Task, classes: int) -> None:
+        """Raise ExportError unless there is a column of 0 and 1 for each class, and some item has a class."""
+        if task == "reconstruct":
+            raise ExportError("labels of held-out items are a matrix; an autoencoder's are one for each item: 1 for an anomaly")
+        if self.labels.shape[1] != classes or not np.isin(self.labels, (0, 1)).all() or not self.labels.any():
+            raise ExportError(
+                f"labels of held-out items are {list(self.labels.shape)} with values from {self.labels.min()} to "
+                f"{self.labels.max()}; a matrix of labels has a column for each of the {classes} classes, with 1 where an item "
+                "has the class and 0 where it has not, and some 1"
             )
 
     def batches(self, size: int) -> Iterator[Items]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import JsonValue
 
 from avizor_export.architectures.catalogue import ARCHITECTURES
 from avizor_export.architectures.spec_grammar import GRAMMAR, is_spec, parse_spec, reconstructs
@@ -16,7 +17,9 @@ from avizor_export.architectures.torchvision_networks import LAYOUTS
 from avizor_export.description.design_rules import warnings_for
 from avizor_export.description.layer import Layer
 from avizor_export.description.table import layer_table, unexplained_parameters
-from avizor_export.description.targets import layers_of_design, layers_of_file, layers_of_program
+from avizor_export.description.targets import layers_of_design, layers_of_factory, layers_of_file, layers_of_program
+from avizor_export.networks.factory_arguments import parse_settings
+from avizor_export.networks.input_description import parse_input
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import NAME_PATTERN
@@ -26,13 +29,15 @@ _positive = click.IntRange(min=1)
 
 _GROUPS = {
     "Published models": ("models",),
-    "Architectures and specs": ("classes", "channels", "size", "height", "width", "columns", "batch_norm", "layout"),
+    "Factories": ("input", "settings"),
+    "Architectures and specs": ("classes", "channels", "size", "height", "width", "length", "columns", "batch_norm", "layout"),
 }
 
 _EXAMPLES = """\b
 Examples:
   avizor describe "conv32x2 pool conv64x2 pool fc256 fc10" --size 32 --channels 1
   avizor describe digits --models models
+  avizor describe torchvision.models:resnet50 --input image:height=224,width=224,channels=3
 """
 
 
@@ -45,26 +50,38 @@ Examples:
 )
 @click.argument("target")
 @click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Model repository.")
+@click.option("--input", metavar="DESCRIPTION", help="Raw item of a factory's network, as in `avizor export`.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=JSON", callback=parse_settings, help="Argument of the factory.")
 @click.option("--classes", type=_positive, show_default="as published, or as the spec says", help="Number of classes.")
-@click.option("--channels", type=_positive, show_default="as published; 3 for a spec", help="Channels of the input.")
+@click.option(
+    "--channels", type=_positive, show_default="as published; 3 for a spec, 1 with --length", help="Channels of the input."
+)
 @click.option("--size", type=_positive, show_default="as published; 32 for a spec", help="Height and width in pixels.")
 @click.option("--height", type=_positive, help="Height in pixels, instead of --size.")
 @click.option("--width", type=_positive, help="Width in pixels, instead of --size.")
+@click.option("--length", type=_positive, help="Steps of a signal, for a spec.")
 @click.option("--columns", type=_positive, help="Numbers of a table row, for a spec that begins with fc.")
 @click.option("--batch-norm", is_flag=True, help="Show the variant with batch norm (alexnet, zfnet, vgg16).")
 @click.option(
     "--layout", type=click.Choice(LAYOUTS), show_default="adapted", help="Layout of an architecture of torchvision's."
 )
-def describe(target: str, models: Path, **options: Any) -> None:
+def describe(target: str, models: Path, input: str | None, settings: Mapping[str, JsonValue], **options: Any) -> None:
     """Print TARGET layer by layer: output, receptive field, parameters, multiply-adds and their share.
 
     TARGET: the name of a published model, an architecture (lenet, alexnet, zfnet, googlenet, vgg16, resnet34, densenet121), an
-    .onnx or .pt2 file, or a spec such as "conv32x2 pool conv64x2 pool fc256 fc10" (classifier), "conv16s2bn conv32s2bn
-    latent24" (autoencoder) or "conv64k5 conv32 shuffle2" (super-resolution). A published model comes before an architecture of
-    the same name. Warns where a design breaks the rules of thumb, and says why.
+    .onnx or .pt2 file, a torch module's factory (package.module:factory, with --input), or a spec such as
+    "conv32x2 pool conv64x2 pool fc256 fc10" (classifier), "conv16s2bn conv32s2bn latent24" (autoencoder) or
+    "conv64k5 conv32 shuffle2" (super-resolution). A published model comes before an architecture of the same name. Warns where
+    a design breaks the rules of thumb, and says why.
     """
     design_options = DesignOptions(**options)
     is_design = target in ARCHITECTURES or is_spec(target)
+    if ":" in target and not target.endswith((".onnx", ".pt2")):
+        design_options.refuse("it is for architectures and specs; a factory takes --input and --set")
+        _describe_factory(target, settings, input)
+        return
+    if input or settings:
+        raise click.BadParameter("--input and --set are for package.module:factory", param_hint="--input" if input else "--set")
     if target.endswith((".onnx", ".pt2")):
         design_options.refuse("a file has its sizes inside")
         print_layers(layers_of_file(Path(target)) if target.endswith(".onnx") else layers_of_program(Path(target)))
@@ -84,6 +101,7 @@ class DesignOptions:
     size: int | None
     height: int | None
     width: int | None
+    length: int | None
     columns: int | None
     batch_norm: bool
     layout: str | None
@@ -95,9 +113,11 @@ class DesignOptions:
                 raise click.BadParameter(reason, param_hint=f"--{field.name.replace('_', '-')}")
 
     def shape(self, design: str) -> tuple[int, ...]:
-        """Return the shape of the input: (channels, height, width), or (numbers,) for a table row."""
+        """Return the shape of the input: (channels, height, width), (channels, steps), or (numbers,) for a table row."""
         if self.columns:
             return (self.columns,)
+        if self.length:
+            return (self.channels or 1, self.length)
         channels, height, width = ARCHITECTURES[design].shape if design in ARCHITECTURES else (3, 32, 32)
         return (self.channels or channels, self.height or self.size or height, self.width or self.size or width)
 
@@ -105,7 +125,9 @@ class DesignOptions:
 def _describe_design(design: str, options: DesignOptions) -> None:
     if options.columns:
         reason = "--columns describes a row of numbers, which has no height, width or channels"
-        options.refuse(reason, "channels", "size", "height", "width")
+        options.refuse(reason, "channels", "size", "height", "width", "length")
+    if options.length:
+        options.refuse("--length describes a signal, which has no height or width", "size", "height", "width")
     if reconstructs(design):
         options.refuse("the spec of an autoencoder has neither", "classes", "batch_norm")
     if "layout" not in (ARCHITECTURES[design].choices if design in ARCHITECTURES else {}):
@@ -115,6 +137,14 @@ def _describe_design(design: str, options: DesignOptions) -> None:
     classes = options.classes or _classes(design)
     layers, parameters = layers_of_design(design, classes, shape, options.batch_norm, **settings)
     click.echo(f"{design}: input {'x'.join(map(str, shape))}")
+    print_layers(layers, parameters)
+
+
+def _describe_factory(factory: str, arguments: Mapping[str, JsonValue], text: str | None) -> None:
+    if text is None:
+        raise ExportError("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
+    layers, parameters, shape = layers_of_factory(factory, arguments, parse_input(text))
+    click.echo(f"{factory}: input {'x'.join(map(str, shape))}")
     print_layers(layers, parameters)
 
 

@@ -153,8 +153,9 @@ def _remedy_for_overlap(layer: Layer, window: Window) -> str:
 
 def _large_kernels(convolutions: Sequence[Layer]) -> Iterator[str]:
     for layer in convolutions[1:]:
-        # Groups make a large kernel cheap: 7x7 for each channel has 49 C weights, and 1x1 convolutions mix the channels.
-        if layer.window is None or max(layer.window.kernel) <= 5 or layer.groups > 1:
+        # Groups make a large kernel cheap: 7x7 for each channel has 49 C weights, and 1x1 convolutions mix the channels. One
+        # dimension does, too: 1x7 has 7 C^2 weights, and 3 of 1x3 have 9 C^2.
+        if layer.window is None or max(layer.window.kernel) <= 5 or min(layer.window.kernel) == 1 or layer.groups > 1:
             continue
         height, width = layer.window.kernel
         # One layer for each two pixels; along a side that is covered already, a kernel of 1.

@@ -33,7 +33,7 @@ def layer_of_node(node: ir.Node, before: Reach, weights: Sequence[Weight], shape
         return _convolution(node, before, weights, shapes)
     if kind in ("MaxPool", "AveragePool"):
         return _pool(node, before, shapes)
-    if kind in _GLOBAL or (kind == "ReduceMean" and _is_global(node, shapes)):
+    if kind in _GLOBAL or (kind == "ReduceMean" and _is_global(node, before, shapes)):
         return Layer(name_of(node, ()), "global pool", shapes.item(node.outputs[0]), None), replace(before, field=None)
     if kind in ("Resize", "DepthToSpace"):
         return _enlargement(node, before, shapes)
@@ -106,7 +106,7 @@ def _convolution(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes
 def _pool(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer, Reach]:
     sides = list(node.attributes.get_ints("kernel_shape", ()))
     input_shape, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
-    if len(sides) == 3 and sides[1:] == [1, 1]:
+    if (len(sides) == 3 and sides[1:] == [1, 1]) or _is_norm_of_signal(node, sides, input_shape):
         # A mean over neighbouring channels, of maps with one more dimension: how torch exports LocalResponseNorm.
         return Layer(name_of(node, ()), f"local response norm {sides[0]}", output[1:], before.field), before
     kernel, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
@@ -118,19 +118,25 @@ def _pool(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer, Reach]:
     ), after
 
 
+def _is_norm_of_signal(node: ir.Node, sides: list[int], input_shape: tuple[int, ...]) -> bool:
+    return len(sides) == 2 and sides[1] == 1 and _pair(node, "strides") == (1, 1) and input_shape[0] == 1
+
+
 def _enlargement(node: ir.Node, before: Reach, shapes: Shapes) -> tuple[Layer | None, Reach]:
     """Describe upsampling, or a pixel shuffle; no layer if the graph does not show the sizes."""
     input_shape, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
-    if len(input_shape) != 3 or len(output) != 3 or 0 in (*input_shape, *output):
+    small, large = _map(input_shape), _map(output)
+    if len(small) != 3 or len(large) != 3 or 0 in (*small, *large):
         return None, before
-    times = (output[1] / input_shape[1], output[2] / input_shape[2])
+    times = (large[1] / small[1], large[2] / small[2])
     mode = node.attributes.get_string("mode", "nearest")
     # Pixels of the map that one new pixel is computed from, along each side.
     taps = 1 if node.op_type == "DepthToSpace" else {"linear": 2, "cubic": 4}.get(mode, 1)
     kind = "pixel shuffle" if node.op_type == "DepthToSpace" else f"{mode} upsampling"
     reach = grown(before, (taps, taps), (1, 1))
     after = replace(reach, jump=(before.jump[0] / times[0], before.jump[1] / times[1]))
-    by = f"{times[0]:g}" if times[0] == times[1] else f"{times[0]:g}x{times[1]:g}"
+    is_same = times[0] == times[1] or len(input_shape) == 2
+    by = f"{times[1]:g}" if is_same else f"{times[0]:g}x{times[1]:g}"
     return Layer(name_of(node, ()), f"{kind} * {by}", output, after.field, input=input_shape, enlarges=max(times) > 1), after
 
 
@@ -168,9 +174,16 @@ def _recurrent(node: ir.Node, before: Reach, weights: Sequence[Weight], shapes: 
     return Layer(name_of(node, weights), kind, output, None, multiply_adds=multiply_adds), replace(before, field=None)
 
 
-def _is_global(node: ir.Node, shapes: Shapes) -> bool:
+def _is_global(node: ir.Node, before: Reach, shapes: Shapes) -> bool:
     input_shape, output = shapes.item(node.inputs[0]), shapes.item(node.outputs[0])
-    return len(input_shape) == 3 and math.prod(output) == input_shape[0]
+    # Two dimensions are the channels and steps of a signal only after a layer with windows.
+    is_map = len(input_shape) == 3 or (len(input_shape) == 2 and before.channels == 1)
+    return is_map and math.prod(output) == input_shape[0]
+
+
+def _map(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return channels, height and width; a signal of [channels, steps] is a map of height 1."""
+    return (shape[0], 1, shape[1]) if len(shape) == 2 else shape
 
 
 def _window(
@@ -182,9 +195,9 @@ def _window(
     if node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME"):
         return Window(kernel, stride, spread, (max(0, spread[0] - 1), max(0, spread[1] - 1)), rounded_up, (0, 0), jump)
     pads = list(node.attributes.get_ints("pads", ()))
-    pads = pads if len(pads) == 4 else [0, 0, 0, 0]
+    pads = [0, pads[0], 0, pads[1]] if len(pads) == 2 else pads if len(pads) == 4 else [0, 0, 0, 0]
     padding = (pads[0] + pads[2], pads[1] + pads[3])
-    lost = (0, 0)
+    lost, input_shape = (0, 0), _map(input_shape)
     if len(input_shape) == 3 and all(input_shape) and not rounded_up:
         rest = [(input_shape[1 + axis] + padding[axis] - spread[axis]) % stride[axis] for axis in (0, 1)]
         lost = (max(0, rest[0] - pads[2]), max(0, rest[1] - pads[3]))  # padding that no window reaches loses nothing

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from avizor_export.architectures.catalogue import build, build_autoencoder
@@ -13,8 +15,12 @@ from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.layer import Layer
 from avizor_export.description.stored_weights import load_model
 from avizor_export.graph.to_onnx import to_program
+from avizor_export.networks.factories import create_network
+from avizor_export.networks.misplaced_file import refuse_file
+from avizor_export.networks.open_network import feature_shape
 from avizor_export.networks.pt2_program import load_program
 from avizor_inference.errors import ExportError
+from avizor_inference.items.input_spec import InputSpec
 
 
 def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Layer]:
@@ -40,6 +46,34 @@ def layers_of_design(
         else:
             network = build(design, classes, shape, batch_norm=batch_norm, **settings)
     return layers_of_network(network, shape), sum(parameter.numel() for parameter in network.parameters())
+
+
+def layers_of_factory(
+    factory: str, arguments: Mapping[str, JsonValue], spec: InputSpec
+) -> tuple[list[Layer], int, tuple[int, ...]]:
+    """Return the layers of a factory's network, its number of parameters, and the shape of its input for an item.
+
+    spec: the raw item, whose front end returns the network's input; it is not among the layers. Its weights may be random.
+    Raises ExportError if the factory fails, or the network on such an input.
+    """
+    refuse_file(factory)
+    network, shape = create_network(factory, arguments), feature_shape(spec)
+    dtype = torch.float32 if spec.front_end_parameters else getattr(torch, spec.tensor().dtype)
+    _check_runs(network, factory, torch.zeros(2, *shape, dtype=dtype))
+    layers = layers_of_network(network, shape, dtype)
+    return layers, sum(parameter.numel() for parameter in network.parameters()), shape
+
+
+def _check_runs(network: nn.Module, factory: str, example: torch.Tensor) -> None:
+    """Raise ExportError unless the network runs on the example: its own error is easier to read than the translation's."""
+    try:
+        with torch.inference_mode():
+            network.eval()(example)
+    except Exception as error:  # the user's own code
+        raise ExportError(
+            f"the network of {factory!r} fails on items of {list(example.shape[1:])}, which --input describes, with "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def layers_of_file(path: Path) -> list[Layer]:

@@ -26,8 +26,8 @@ def fit_constants(spec: Spec, items: Iterable[Tensor]) -> Spec:
     """Return the same description with the constants that standardise these items.
 
     items: batches of raw training items [n, *item_shape]; of a table NaN where a value is missing. Mean and std are those of
-    each channel of images, of each mel band of sound, and of each number of a table. There, a fill that the description does
-    not give is the median; bounds and categories stay. What never changes keeps its own scale: its std is 1.
+    each channel of images and signals, of each mel band of sound, and of each number of a table. There, a fill that the
+    description does not give is the median; bounds and categories stay. What never changes keeps its own scale: its std is 1.
     Raises ValueError if there are no items, nothing is to be fitted, a column has no value, or a value is not finite.
     """
     front_end = front_end_of(spec)

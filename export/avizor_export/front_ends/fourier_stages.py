@@ -32,12 +32,15 @@ class Split(NamedTuple):
     cut_first: bool = False
 
 
-def best_split(n_fft: int, hop_length: int) -> Split:
-    """Return the split with the fewest multiplications: b = 1, one product for everything, if n_fft has no fitting divisor."""
+def best_split(n_fft: int, hop_length: int, *, cut_first: bool = False) -> Split:
+    """Return the split with the fewest multiplications: b = 1, one product for everything, if n_fft has no fitting divisor.
+
+    cut_first: whether frames have to be cut before the transform.
+    """
     shared = math.gcd(n_fft, hop_length)
     divisors = [b for b in range(1, n_fft + 1) if n_fft % b == 0]
-    splits = [Split(n_fft // b, b) for b in divisors if shared % b == 0]
-    if -(-n_fft // hop_length) <= MOST_BLOCKS:
+    splits = [] if cut_first else [Split(n_fft // b, b) for b in divisors if shared % b == 0]
+    if cut_first or -(-n_fft // hop_length) <= MOST_BLOCKS:
         splits += [Split(n_fft // b, b, cut_first=True) for b in divisors if b > 1]
     return min(splits, key=_multiplications)
 

@@ -5,48 +5,61 @@ from __future__ import annotations
 import numpy as np
 
 from avizor_inference.arrays import Floats
-from avizor_inference.items.input_spec import LogMelFrontEnd
+from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SpectralFrontEnd
 
 # Coefficients of the generalised cosine windows.
 _COSINES = {"boxcar": (1.0,), "hann": (0.5, 0.5), "hamming": (0.54, 0.46), "blackman": (0.42, 0.5, 0.08)}
 
 
-def analysis_window(parameters: LogMelFrontEnd) -> Floats:
-    """Return the periodic window in the middle of n_fft samples: float64[n_fft]."""
+def analysis_window(parameters: SpectralFrontEnd) -> Floats:
+    """Return the window in the middle of n_fft samples, or with `pad_end` at their start: float64[n_fft].
+
+    Povey's window is Kaldi's default: Hann's to the power of 0.85.
+    """
     length = parameters.win_length or parameters.n_fft
-    phase = 2 * np.pi * np.arange(length) / length
-    window = sum((-1) ** order * weight * np.cos(order * phase) for order, weight in enumerate(_COSINES[parameters.window]))
-    before = (parameters.n_fft - length) // 2
-    return np.pad(np.broadcast_to(window, length), (before, parameters.n_fft - length - before))
+    phase = 2 * np.pi * np.arange(length) / max(1, length if parameters.periodic else length - 1)
+    weights = _COSINES["hann" if parameters.window == "povey" else parameters.window]
+    window = np.broadcast_to(sum((-1) ** k * weight * np.cos(k * phase) for k, weight in enumerate(weights)), length)
+    if parameters.window == "povey":
+        window = np.maximum(window, 0) ** 0.85
+    before = 0 if parameters.pad_end else (parameters.n_fft - length) // 2
+    return np.pad(window, (before, parameters.n_fft - length - before))
 
 
-def mel_filters(parameters: LogMelFrontEnd, sample_rate: int) -> Floats:
+def mel_filters(parameters: MelFrontEnd, sample_rate: int) -> Floats:
     """Return triangular mel filters: float64[n_mels, n_fft // 2 + 1].
 
     Slaney's scale (M. Slaney, "Auditory Toolbox", 1998) is linear below 1 kHz and logarithmic above; HTK's is logarithmic
-    throughout. A band that is narrower than a frequency bin may hold none: its filter is all 0, see `empty_bands`. Raises
-    ValueError if bands lie outside what the sample rate holds.
+    throughout. So is Kaldi's, whose filters are triangles in mel instead of Hz. A band that is narrower than a frequency bin
+    may hold none: its filter is all 0, see `empty_bands`. Raises ValueError if bands lie outside what the sample rate holds.
     """
     f_min, f_max = parameters.band(sample_rate)
-    to_mel, to_hz = (_hz_to_htk, _htk_to_hz) if parameters.mel_scale == "htk" else (_hz_to_slaney, _slaney_to_hz)
+    to_mel, to_hz = (_hz_to_slaney, _slaney_to_hz) if parameters.mel_scale == "slaney" else (_hz_to_htk, _htk_to_hz)
     # Up to half the sample rate where n_fft is even, to half a bin below it where it is odd.
-    frequencies = np.arange(parameters.n_fft // 2 + 1) * (sample_rate / parameters.n_fft)
-    edges = to_hz(np.linspace(to_mel(f_min), to_mel(f_max), parameters.n_mels + 2))
-    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
-    triangles = np.maximum(0, np.minimum(rising, falling))
+    frequencies: Floats = np.arange(parameters.n_fft // 2 + 1, dtype=np.float64) * (sample_rate / parameters.n_fft)
+    low, high = to_mel(np.array([f_min, f_max]))
+    mels = np.asarray(np.linspace(low, high, parameters.n_mels + 2), np.float64)
+    edges = to_hz(mels)
+    triangles = _triangles(to_mel(frequencies), mels) if parameters.mel_scale == "kaldi" else _triangles(frequencies, edges)
     if parameters.norm == "none":
-        return np.asarray(triangles)
+        return triangles
     return np.asarray(triangles * (2 / (edges[2:] - edges[:-2]))[:, None])
 
 
-def empty_bands(parameters: LogMelFrontEnd, sample_rate: int) -> int:
+def _triangles(frequencies: Floats, edges: Floats) -> Floats:
+    """Return triangles between the edges before and after each inner one: float64[len(edges) - 2, frequencies]."""
+    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)))
+
+
+def empty_bands(parameters: MelFrontEnd, sample_rate: int) -> int:
     """Return how many mel bands hold no frequency bin. They are the logarithm of the floor, whatever the sound."""
     return int(np.sum(~mel_filters(parameters, sample_rate).any(axis=1)))
 
 
-def _hz_to_htk(hz: float) -> float:
-    return float(2595 * np.log10(1 + hz / 700))
+def _hz_to_htk(hz: Floats) -> Floats:
+    return np.asarray(2595 * np.log10(1 + hz / 700))
 
 
 def _htk_to_hz(mel: Floats) -> Floats:
@@ -59,10 +72,9 @@ _LOG_FROM_MEL = _LOG_FROM_HZ / _LINEAR_HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27
 
 
-def _hz_to_slaney(hz: float) -> float:
-    if hz < _LOG_FROM_HZ:
-        return hz / _LINEAR_HZ_PER_MEL
-    return float(_LOG_FROM_MEL + np.log(hz / _LOG_FROM_HZ) / _LOG_STEP)
+def _hz_to_slaney(hz: Floats) -> Floats:
+    logarithmic = _LOG_FROM_MEL + np.log(np.maximum(hz, _LOG_FROM_HZ) / _LOG_FROM_HZ) / _LOG_STEP
+    return np.where(hz < _LOG_FROM_HZ, hz / _LINEAR_HZ_PER_MEL, logarithmic)
 
 
 def _slaney_to_hz(mel: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ _LEAST, _MOST = (float(bound) for bound in (np.finfo(np.float32).min, np.finfo(n
 class TableScaling(nn.Module):
     """Computes float32[batch, columns], NaN where missing -> float32[batch, features], see TableFrontEnd.
 
-    Numbers are filled where missing, clipped, scaled, standardised. Categories are one-hot, all 0 where missing or unknown.
+    Numbers are filled where missing (or left NaN), clipped, scaled, standardised. Categories are one-hot, all 0 where missing
+    or unknown.
     """
 
     places: Tensor
@@ -36,7 +38,7 @@ class TableScaling(nn.Module):
         self._any_log = any(column.scale == "log1p" for column in numbers)
         self._register("places", [place for place, _ in parameters.numbers], torch.int64)
         self._register("logs", [column.scale == "log1p" for column in numbers], torch.bool)
-        self._register("fill", [column.fill for column in numbers])
+        self._register("fill", [math.nan if column.fill is None else column.fill for column in numbers])
         self._register("lower", [_LEAST if column.lower is None else column.lower for column in numbers])
         self._register("upper", [_MOST if column.upper is None else column.upper for column in numbers])
         self._register("mean", [column.mean for column in numbers])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -30,9 +30,9 @@ class Taps:
 
         self._handles[name] = module.register_forward_pre_hook(hook, with_kwargs=True)
 
-    def catch_output(self, name: str, module: nn.Module) -> None:
-        """Catch the module's output, if it is a tensor, flattened: [N, ...] -> [N, E]."""
-        self._handles[name] = module.register_forward_hook(lambda _, __, output: self._catch(name, output, flat=True))
+    def catch_output(self, name: str, module: nn.Module, part: Callable[[object], object] = lambda output: output) -> None:
+        """Catch the module's output, or a part of it, if that is a tensor, flattened: [N, ...] -> [N, E]."""
+        self._handles[name] = module.register_forward_hook(lambda _, __, output: self._catch(name, part(output), flat=True))
 
     def catch_map(self, name: str, module: nn.Module) -> None:
         """Catch the last output of the module that is a feature map [N, C, h, w]; the module may run several times."""

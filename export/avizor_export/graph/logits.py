@@ -1,4 +1,4 @@
-"""Tell whether a classifier ends in logits, or has applied a softmax or a sigmoid already.
+"""Tell whether a classifier ends in logits, or has applied a softmax already.
 
 A second softmax would change what the network was trained to return. Only the graph shows whether it has one already. Numbers
 do not: probabilities that were quantised no longer sum to 1.
@@ -15,16 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 from avizor_inference.arrays import Array
 from avizor_inference.errors import ExportError
 
-# Name of the softmax's input, float[n, classes]. References return it beside their outputs: it is the scale on which
-# probabilities are compared.
+# Name of what goes into the softmax or sigmoid, float[n, classes]. References return it beside their outputs: it is the scale
+# on which probabilities are compared.
 LOGITS = "logits"
+# A reference returns this too, of any values, [n, 1], if sigmoids compute its probabilities: they are exact to other digits.
+SIGMOID = "sigmoid"
 
 # Operators that return their input, in another type or shape, or within bounds.
 _PASSING = ("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear")
 _RESHAPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 # Operators that return their input where their other input is this number.
 _NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
-_SIGMOIDS = ("Sigmoid", "HardSigmoid")
+SIGMOIDS = ("Sigmoid", "HardSigmoid")
 # Largest constant that can be a bound or neutral: one number for each of very many classes.
 _MOST_NUMBERS = 100_000
 # How far the sum of a softmax may be from 1: in float32, and in float16 over many classes.
@@ -51,12 +53,12 @@ def producing_nodes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     The last node of the list is the one that computes something new.
     """
     producers = {output: node for node in graph.node for output in node.output}
-    constants = _small_constants(graph)
+    constants = small_constants(graph)
     chain: list[onnx.NodeProto] = []
     node = producers.get(name)
     while node is not None:
         chain.append(node)
-        passed = _passed_on(node, constants)
+        passed = passed_on(node, constants)
         node = producers.get(passed) if passed else None
     return chain
 
@@ -67,8 +69,8 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
     values: the graph's values for some items, by name: `name` and every value in `passed_on_values(graph, name)`.
     """
     shape = values[name].shape
-    for node in producing_nodes(graph, name):
-        value = values[node.output[0]]
+    for node, inner in zip(producing_nodes(graph, name), passed_on_values(graph, name), strict=True):
+        value = values[inner]
         tolerance = _SOFTMAX_SUM_TOLERANCE if node.op_type == "Softmax" else _SUM_TOLERANCE
         if value.size == values[name].size and are_probabilities(value.reshape(shape), tolerance):
             return True
@@ -77,25 +79,30 @@ def has_softmax(graph: onnx.GraphProto, name: str, values: Mapping[str, Array]) 
 
 def quantisation_step(graph: onnx.GraphProto, name: str) -> float:
     """Return the step to which the graph quantises a value before it is an output; 0 if it does not."""
-    constants = _small_constants(graph)
+    constants = small_constants(graph)
     scales = [node.input[1] for node in producing_nodes(graph, name) if node.op_type == "DequantizeLinear"]
     return max((float(constants[scale].max()) for scale in scales if scale in constants), default=0.0)
 
 
 def passed_on_values(graph: onnx.GraphProto, name: str) -> list[str]:
     """Return the names of the values that differ from `name` only by type, shape, bounds and quantisation, `name` first."""
-    return [node.output[0] for node in producing_nodes(graph, name)]
+    constants = small_constants(graph)
+    passed = (passed_on(node, constants) for node in producing_nodes(graph, name)[:-1])
+    # Of a node with several outputs, `name` is not always the first.
+    return [name, *(inner for inner in passed if inner)] if producing_nodes(graph, name) else []
+
+
+def logits_of(graph: onnx.GraphProto) -> str | None:
+    """Return the name of what goes into the softmax or sigmoid that computes `probabilities`; None if none does."""
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get("probabilities")
+    return node.input[0] if node is not None and node.op_type in ("Softmax", *SIGMOIDS) else None
 
 
 def check_ends_in_logits(proto: onnx.ModelProto) -> None:
-    """Raise ExportError if the softmax that computes `probabilities` runs on the outputs of a sigmoid or of another softmax."""
-    last = producing_nodes(proto.graph, "probabilities")[:1]
-    before = producing_nodes(proto.graph, last[0].input[0]) if last and last[0].op_type == "Softmax" else []
-    if before and before[-1].op_type in _SIGMOIDS:
-        raise ExportError(
-            "the network ends in a sigmoid; let it return one logit per class, where exactly one class is right: the softmax "
-            "is added at export. For two classes and one logit z return [0, z]; several labels per item are not supported"
-        )
+    """Raise ExportError if what computes `probabilities` runs on the outputs of another softmax."""
+    logits = logits_of(proto.graph)
+    before = producing_nodes(proto.graph, logits) if logits else []
     if before and before[-1].op_type == "Softmax":
         raise softmax_error()
 
@@ -109,21 +116,21 @@ def softmax_error() -> ExportError:
 
 
 def with_logits(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of the graph that has the input of its last softmax as a further output, named LOGITS.
+    """Return a copy of the graph that has the input of its softmax or sigmoids as a further output, named LOGITS.
 
-    Returns the graph itself if it does not end in a softmax.
+    Returns the graph itself if it ends in neither.
     """
-    chain = producing_nodes(proto.graph, "probabilities")
-    if not chain or chain[0].op_type != "Softmax":
+    logits = logits_of(proto.graph)
+    if logits is None:
         return proto
     whole = onnx.ModelProto()
     whole.CopyFrom(proto)
-    whole.graph.node.append(helper.make_node("Identity", [chain[0].input[0]], [LOGITS]))
+    whole.graph.node.append(helper.make_node("Identity", [logits], [LOGITS]))
     whole.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, None))
     return whole
 
 
-def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | None:
+def passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | None:
     """Return the name of the input that a node passes on; None if the node computes something new."""
     if node.op_type in (*_PASSING, *_RESHAPING) or (node.op_type == "Concat" and len(node.input) == 1):
         return node.input[0]
@@ -138,7 +145,8 @@ def _passed_on(node: onnx.NodeProto, constants: Mapping[str, Array]) -> str | No
     return None
 
 
-def _small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+def small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+    """Return the constants of a graph by name, but for large weights."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":

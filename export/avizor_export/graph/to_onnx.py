@@ -15,6 +15,7 @@ from avizor_export.graph.quiet_libraries import quiet
 from avizor_export.graph.translation_errors import why_invalid, why_untranslated
 from avizor_export.graph.weight_names import network_origins, rename_folded_weights
 from avizor_export.graph.wrapped_network import WrappedNetwork
+from avizor_export.stages import stage
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
@@ -35,14 +36,17 @@ def to_onnx(model: WrappedNetwork, input_name: str, example: Tensor, simplify: S
     translated it.
     Raises ExportError if torch cannot trace the network, or the graph breaks the contract of the model repository.
     """
-    program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
+    with stage("translate to ONNX"):
+        program = to_program(model, example, [input_name], list(model.output_names), optimize=False)
     if simplify:
-        origins = network_origins(program.model.graph)
-        simplify(program)
-        rename_folded_weights(program.model.graph, origins)
-    proto = program.model_proto
-    strip_traces(proto)
-    check_proto(proto)
+        with stage("optimise the graph"):
+            origins = network_origins(program.model.graph)
+            simplify(program)
+            rename_folded_weights(program.model.graph, origins)
+    with stage("check the graph"):
+        proto = program.model_proto
+        strip_traces(proto)
+        check_proto(proto)
     return proto
 
 

@@ -36,7 +36,7 @@ def load_network(
     is refused: they are the random ones that a network begins with. A factory that always returns the same weights is accepted
     with a warning. Raises ExportError if the factory fails, or the weights are missing or do not fit.
     """
-    network = _call(factory, arguments)
+    network = create_network(factory, arguments)
     if weights is not None:
         return network, load_weights(network, read_weights(weights), key)
     count = sum(value.numel() for value in network.state_dict().values() if isinstance(value, Tensor) and not is_lazy(value))
@@ -63,7 +63,7 @@ def _returns_same_weights(network: nn.Module, factory: str, arguments: Mapping[s
             torch.manual_seed(seed)
             np.random.seed(seed)
             random.seed(seed)
-            second_state = _call(factory, arguments).state_dict()
+            second_state = create_network(factory, arguments).state_dict()
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
@@ -72,7 +72,11 @@ def _returns_same_weights(network: nn.Module, factory: str, arguments: Mapping[s
     return all(name in second_state and torch.equal(state[name], second_state[name]) for name in names)
 
 
-def _call(factory: str, arguments: Mapping[str, object]) -> nn.Module:
+def create_network(factory: str, arguments: Mapping[str, object]) -> nn.Module:
+    """Call the factory with keyword `arguments`, and return its torch module.
+
+    Raises ExportError if it cannot be imported, fails, or returns something else.
+    """
     target = _import_factory(factory)
     try:
         network = target(**arguments)

@@ -18,6 +18,7 @@ def parse_input(text: str) -> InputSpec:
 
     `image:height=32,width=32,channels=1,mean=0.13,std=0.31`; numbers joined by `/` make a list, as in `mean=0.5/0.4/0.4`.
     `audio:sample_rate=16000,window_samples=32000,hop_samples=16000,n_fft=1024,hop_length=512,n_mels=64`
+    `signal:channels=2,window_samples=1000,hop_samples=1000,columns=ax/ay`
     `tensor:name=features,item_shape=30`
     `table:columns=amount/hour/balance`, numbers as they are; a JSON file says how columns are filled, clipped and standardised
     """

@@ -6,6 +6,8 @@ it, and gives the outputs the names that Avizor uses.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,19 @@ from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
 from avizor_export.front_ends.build import build_front_end
-from avizor_export.graph.logits import class_count, has_softmax, passed_on_values, quantisation_step
+from avizor_export.graph.enlargement import enlargement
+from avizor_export.graph.heads import Head
+from avizor_export.graph.logits import class_count, passed_on_values, quantisation_step
 from avizor_export.graph.optional_outputs import or_left_out
+from avizor_export.graph.output_meanings import meanings
+from avizor_export.graph.output_options import OutputOptions
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
-from avizor_export.graph.wrapped_network import enlargement, meanings
+from avizor_export.networks.ml_operators import OUTPUT_NAMES, check_output, missing_warning, score_warning
 from avizor_export.networks.onnx_input import tensor_input
 from avizor_export.networks.onnx_network import feature_shape, network_as_it_is, network_with_free_batch
 from avizor_export.networks.onnx_nodes import inner_graphs
-from avizor_export.networks.onnx_opening import open_onnx
+from avizor_export.networks.onnx_opening import OpenedFile, open_onnx
+from avizor_export.networks.onnx_outputs import add_embedding_output, embedding_nodes, head_of
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
@@ -34,8 +41,10 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec, TensorInput
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Task
-from avizor_inference.repository.onnx_graph import OPSET, graph_of
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET, graph_of
 from avizor_inference.strict_json import validation_message
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "network."
 
@@ -50,12 +59,15 @@ _TAPS = frozenset({"embedding", "activations"})
 class Adopted:
     """Holds what became of an ONNX file.
 
-    spec: describes the raw items. proto: the graph as a model repository needs it. file: the same around the file's own
-    network, which runs on batches of `frozen` rows alone; None if the file's batch is free.
+    input: describes the raw items. proto: the graph as a model repository needs it. head: of a classifier. embedding: the value
+    named as its embedding. file: the same around the file's own network, which runs on batches of `frozen` rows alone; None if
+    the file's batch is free.
     """
 
-    spec: InputSpec
+    input: InputSpec
     proto: onnx.ModelProto
+    head: Head | None
+    embedding: str | None = None
     file: onnx.ModelProto | None = None
     frozen: int = 0
 
@@ -64,24 +76,23 @@ def adopt(
     path: Path,
     spec: InputSpec | None,
     task: Task,
-    output: str | None = None,
+    options: OutputOptions | None = None,
     real: Items | None = None,
-    leave_out: Sequence[str] = (),
     *,
     free_frozen_batch: bool = False,
 ) -> Adopted:
     """Adopt the graph of a file: give it a front end, the outputs of its task, and the names that Avizor uses.
 
     spec: None takes the graph's own tensor; a TensorInput has to be equal to that. Sizes that the graph leaves free are those
-    of the spec. output: name of the logits, probabilities or reconstruction, if the graph has several outputs. real: raw items
-    [n, *item_shape]; they show the range of whole numbers. leave_out: names of optional outputs that are not kept.
-    free_frozen_batch: free the batch of a graph that was written for one batch size, and prove it.
+    of the spec. options: what the graph's outputs are, where it does not show. real: raw items [n, *item_shape]; they show the
+    range of whole numbers. free_frozen_batch: free the batch of a graph that was written for one batch size, and prove it.
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
-    opened = open_onnx(path, feature_shape(spec))
+    options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec))
     own_spec = tensor_input(opened.tensor, path)
-    chosen = _choose_output(opened.outputs, task, output, path)
-    taps = [name for name in opened.outputs if name in _TAPS and name not in (chosen, *leave_out)]
+    chosen = _choose_output(opened.outputs, task, options.output, path)
+    check_output(opened.proto, chosen, opened.outputs)
+    taps = _taps(opened, chosen, options)
     opened = opened.cut_to([chosen, *taps])
     if free_frozen_batch:
         opened = opened.frozen_inside()
@@ -91,16 +102,42 @@ def adopt(
     assembled = _assembled(network, spec, own_spec, path)
     spec = own_spec if spec is None else spec
     values = _values(assembled, random_items(spec, 2, real=real), task, PREFIX + chosen)
-    features = (features_name(spec), own_spec.item_shape)
-    _finish(assembled, task, features, PREFIX + chosen, values)
-    proto = onnx.shape_inference.infer_shapes(assembled, data_prop=True)
+    head = _head(assembled, chosen, values, options) if task == "classify" else None
+    names = {PREFIX + old: new for old, new in taps.items()}
+
+    def finished(graph: onnx.ModelProto) -> onnx.ModelProto:
+        features = (features_name(spec), own_spec.item_shape)
+        _finish(graph, head, features, PREFIX + chosen, values, names, options.embedding)
+        return graph
+
+    proto = onnx.shape_inference.infer_shapes(finished(assembled), data_prop=True)
     strip_traces(proto)
     check_proto(proto)
-    if not is_freed:
-        return Adopted(spec, proto)
-    file = _assembled(opened.proto, spec, own_spec, path)
-    _finish(file, task, features, PREFIX + chosen, values)
-    return Adopted(spec, proto, file, opened.frozen)
+    if warning := missing_warning(proto, spec):
+        _log.warning("%s", warning)
+    file = finished(_assembled(opened.proto, spec, own_spec, path)) if is_freed else None
+    return Adopted(spec, proto, head, options.embedding, file, opened.frozen if is_freed else 0)
+
+
+def _taps(opened: OpenedFile, chosen: str, options: OutputOptions) -> dict[str, str]:
+    """Return the further outputs that are kept, and their names in Avizor. Makes the value of --embedding an output."""
+    taps = {name: name for name in opened.outputs if name in _TAPS and name not in (chosen, *options.leave_out)}
+    if options.embedding is None:
+        return taps
+    value = add_embedding_output(opened.proto, options.embedding, chosen)
+    add_embedding_output(opened.file, value, chosen)  # the conversion is proven on all outputs
+    return {value: "embedding"} | {name: new for name, new in taps.items() if new != "embedding"}
+
+
+def _head(proto: onnx.ModelProto, chosen: str, values: Mapping[str, Items], options: OutputOptions) -> Head:
+    """Return how the chosen output becomes probabilities, and warn of scores that are none."""
+    name = PREFIX + chosen
+    _check_logits(values[name], chosen)
+    rows = {**values, name: values[name].reshape(len(values[name]), -1) if values[name].ndim > 1 else values[name]}
+    head = head_of(proto.graph, name, rows, options.activation)
+    if not head.is_given and (warning := score_warning(proto.graph, name, chosen, rows[name])):
+        _log.warning("%s", warning)
+    return head
 
 
 def _assembled(network: onnx.ModelProto, spec: InputSpec | None, own_spec: TensorInput, path: Path) -> onnx.ModelProto:
@@ -113,8 +150,9 @@ def _assembled(network: onnx.ModelProto, spec: InputSpec | None, own_spec: Tenso
         proto = _restore_input_name(prefixed, own_spec)
     else:
         proto = _with_front_end(prefixed, spec, own_spec)
+    ml_opsets = [entry for entry in network.opset_import if entry.domain == ML_DOMAIN]
     del proto.opset_import[:]  # merging left one entry for each graph
-    proto.opset_import.append(helper.make_opsetid("", OPSET))
+    proto.opset_import.extend([helper.make_opsetid("", OPSET), *ml_opsets])
     return proto
 
 
@@ -136,12 +174,12 @@ def _check_same_input(spec: TensorInput, own_spec: TensorInput, path: Path) -> N
         )
 
 
-def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...]:
-    """Return the specs of the graph's outputs, as a manifest holds them. spec: describes the raw items.
+def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
+    """Return the specs of the graph's outputs, as a manifest holds them.
 
     Raises ExportError if a manifest cannot describe an output.
     """
-    outputs = []
+    proto, outputs = adopted.proto, []
     for tensor in graph_of(proto).outputs:
         fields = {"name": tensor.name, "dtype": tensor.dtype, "item_shape": tensor.dims[1:]}
         try:
@@ -151,14 +189,20 @@ def outputs_of(proto: onnx.ModelProto, spec: InputSpec) -> tuple[TensorSpec, ...
                 f"output {tensor.name!r} cannot be served: {validation_message(error)}; export the model again"
                 f"{or_left_out(tensor.name)}"
             ) from error
-    meaning = meanings({output.name: output.item_shape for output in outputs}, spec)
+    known = {name: f"output {name!r} of the file" for name in _TAPS}
+    if adopted.embedding is not None:
+        known["embedding"] = f"value {adopted.embedding!r} of the file, flattened"
+    if adopted.head is not None:
+        known["probabilities"] = adopted.head.meaning
+    meaning = meanings({output.name: output.item_shape for output in outputs}, adopted.input, known)
     if "probabilities" in meaning and quantisation_step(proto.graph, "probabilities"):
-        meaning["probabilities"] = "of the classes, as the file gives them: they sum to 1 but for their quantisation"
+        meaning["probabilities"] = "of the classes, as the file returns them: they sum to 1 but for their quantisation"
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
 
 
 def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path: Path) -> str:
-    default = "probabilities" if task == "classify" else "reconstruction"
+    defaults = OUTPUT_NAMES if task == "classify" else ("reconstruction",)
+    default = next((name for name in defaults if name in outputs), defaults[0])
     chosen = output or (outputs[0] if len(outputs) == 1 else default)
     if chosen not in outputs:
         kind = "logits or probabilities" if task == "classify" else "reconstruction"
@@ -207,36 +251,46 @@ def _restore_input_name(network: onnx.ModelProto, own_spec: TensorInput) -> onnx
 
 
 def _finish(
-    proto: onnx.ModelProto, task: Task, features: tuple[str, tuple[int, ...]], chosen: str, values: Mapping[str, Items]
+    proto: onnx.ModelProto,
+    head: Head | None,
+    features: tuple[str, tuple[int, ...]],
+    chosen: str,
+    values: Mapping[str, Items],
+    taps: Mapping[str, str],
+    embedding: str | None,
 ) -> None:
-    """Give the outputs Avizor's names, and add softmax or reconstruction error if the graph does not compute it.
+    """Give the outputs Avizor's names, and add a classifier's head, or the reconstruction error of an autoencoder.
 
     features: name and item shape of the network's input. values: the graph's values for two items, by name: shape inference
-    does not always find their shapes.
+    does not always find their shapes. taps: the names of further outputs, by those that they have in the graph. embedding: as
+    the user named it; it is flattened then.
     """
     graph = proto.graph
     types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in graph.output}
-    taps = {name: name.removeprefix(PREFIX) for name in types if name != chosen}
     shape = values[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
-    if task == "classify":
-        shape = _class_shape(values[chosen], chosen)
-        flat = {**values, chosen: values[chosen].reshape(-1, *shape)}
-        operator = "Identity" if has_softmax(graph, chosen, flat) else "Softmax"
-        nodes.append(helper.make_node("Flatten", ["avizor.given"], ["avizor.logits"], axis=1))
-        nodes.append(helper.make_node(operator, ["avizor.logits"], ["probabilities"]))
-        shapes = {"probabilities": shape}
+    graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
+    if head is not None:
+        columns = "avizor.given" if len(shape) == 1 else "avizor.columns"
+        nodes += [] if len(shape) == 1 else [helper.make_node("Reshape", ["avizor.given", "avizor.rows"], [columns])]
+        nodes += head.nodes(columns)
+        shapes: dict[str, tuple[int, ...]] = {"probabilities": (2,) if head.is_binary else (math.prod(shape),)}
     else:
         name, feature_shape = features
         nodes += _error_nodes(name, "avizor.given", enlargement(feature_shape, shape))
         shapes = {"score": (1,), "error_map": feature_shape, "reconstruction": shape}
-        graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
         graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
-    nodes += [helper.make_node("Identity", [old], [new]) for old, new in taps.items()]
+    outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
+    for old, new in taps.items():
+        if new == "embedding" and embedding is not None:
+            flatten, dims = embedding_nodes(old, values[old], len(values[chosen]))
+            nodes += flatten
+            outputs.append((new, TensorProto.FLOAT, dims))
+        else:
+            nodes.append(helper.make_node("Identity", [old], [new]))
+            outputs.append((new, types[old], values[old].shape[1:]))
     graph.node.extend(nodes)
     del graph.output[:]
-    outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
-    outputs += [(new, types[old], values[old].shape[1:]) for old, new in taps.items()]
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
 
 
@@ -283,12 +337,10 @@ def _error_nodes(features: str, reconstruction: str, times: int) -> list[onnx.No
     ]
 
 
-def _class_shape(value: Items, chosen: str) -> tuple[int, ...]:
-    """Return the shape of an item's classes, [K]. value: [n, K], where each item may have dimensions of 1 besides."""
-    classes = class_count(value.shape[1:])
-    if classes is None:
+def _check_logits(value: Items, chosen: str) -> None:
+    """Raise ExportError unless it is [n], or [n, K] where each item may have dimensions of 1 besides."""
+    if not value.ndim or (value.ndim > 1 and class_count(value.shape[1:]) is None):
         raise ExportError(
-            f"{chosen.removeprefix(PREFIX)} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
+            f"{chosen} is {list(value.shape)} for a batch of 2; a classifier returns [batch, classes]: "
             "export it again with a flatten, or a mean over the map, at its end"
         )
-    return (classes,)

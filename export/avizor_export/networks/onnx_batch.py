@@ -11,8 +11,9 @@ import onnx
 from onnx import helper
 
 from avizor_export.networks.onnx_batch_rules import RULES
-from avizor_export.networks.onnx_batch_trace import BATCH, BatchError, Trace, refusal
+from avizor_export.networks.onnx_batch_trace import BATCH, Trace, refusal
 from avizor_inference.error_text import one_line, shortened
+from avizor_inference.errors import FrozenBatch
 
 _FREE = "batch"
 
@@ -20,8 +21,8 @@ _FREE = "batch"
 def free_batch(network: onnx.ModelProto, frozen: int) -> onnx.ModelProto:
     """Return a copy of the graph with a free dimension 0, from a graph that is written for batches of `frozen` rows.
 
-    network: has one input, all of whose sizes are given. Raises BatchError naming the node that cannot have another batch size,
-    and why.
+    network: has one input, all of whose sizes are given. Raises FrozenBatch naming the node that cannot have another batch
+    size, and why.
     """
     freed = onnx.ModelProto()
     freed.CopyFrom(network)
@@ -38,7 +39,7 @@ def free_batch(network: onnx.ModelProto, frozen: int) -> onnx.ModelProto:
             for each in RULES[node.op_type](trace, node):
                 trace.add(each)
             trace.check(node)
-        except BatchError:
+        except FrozenBatch:
             raise
         except Exception as error:  # of onnx, numpy and the rules, on a node that breaks the rules of its operator
             raise refusal(node, f"cannot be followed: {shortened(one_line(error))}") from error

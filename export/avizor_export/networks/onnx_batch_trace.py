@@ -14,7 +14,7 @@ from onnx.shape_inference import InferenceError
 from avizor_export.networks.onnx_sizes import Shape, Sizes
 from avizor_inference.arrays import Array
 from avizor_inference.error_text import one_line, shortened
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import FrozenBatch
 
 # The other batch size is the frozen one times this prime, which no layer has as its size.
 _OTHER = 10007
@@ -24,13 +24,9 @@ BATCH = "avizor.batch"
 _SIZES = ("Shape", "Size", "CastLike")
 
 
-class BatchError(ExportError):
-    """Says which node keeps a graph's batch from being free, and why."""
-
-
-def refusal(node: onnx.NodeProto, why: str) -> BatchError:
+def refusal(node: onnx.NodeProto, why: str) -> FrozenBatch:
     """Return the error that names the node. why: goes on after its name."""
-    return BatchError(f"{node.op_type} {node.name or node.output[0]!r} {why}")
+    return FrozenBatch(f"{node.op_type} {node.name or node.output[0]!r} {why}")
 
 
 class Trace:
@@ -54,7 +50,7 @@ class Trace:
         self._made = 0
 
     def add(self, node: onnx.NodeProto) -> None:
-        """Add a node to the freed graph. Raises BatchError if it cannot have another batch size."""
+        """Add a node to the freed graph. Raises FrozenBatch if it cannot have another batch size."""
         self.before.add(node)
         try:
             self.after.add(node)
@@ -133,7 +129,7 @@ class Trace:
             return None
 
     def check(self, node: onnx.NodeProto) -> None:
-        """Raise BatchError if this node of the file, now added, combines rows of the batch with each other."""
+        """Raise FrozenBatch if this node of the file, now added, combines rows of the batch with each other."""
         grows, known = False, True
         for name in filter(None, node.output):
             before, after = self.before.shape(name), self.after.shape(name)
@@ -149,12 +145,12 @@ class Trace:
             raise refusal(node, f"returns {shape} for a batch of any size: it takes some of its rows, or combines them")
 
     def check_output(self, name: str) -> None:
-        """Raise BatchError unless this output of the graph has a row for each item, as far as its shape is known."""
+        """Raise FrozenBatch unless this output of the graph has a row for each item, as far as its shape is known."""
         before, after = self.before.shape(name), self.after.shape(name)
         if before is None or after is None:
             return
         if not before or after != self.scaled(before, 0) or before[0] != self.frozen:
-            raise BatchError(
+            raise FrozenBatch(
                 f"output {name!r}, {list(before)} for a batch of {self.frozen}, does not have one row for each item"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -9,10 +10,10 @@ from google.protobuf.message import DecodeError
 from onnx import inliner
 
 from avizor_export.networks.onnx_nodes import nodes_of
-from avizor_export.networks.onnx_versions import VersionError, with_contract_ir, with_contract_opset
+from avizor_export.networks.onnx_versions import with_contract_ir, with_contract_opset
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import ExportError
-from avizor_inference.repository.onnx_graph import OPSET, STANDARD_DOMAINS, graph_of
+from avizor_inference.errors import ExportError, GraphVersionError
+from avizor_inference.repository.onnx_graph import ML_DOMAIN, OPSET, SERVED_DOMAINS, STANDARD_DOMAINS, graph_of
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -42,19 +43,20 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = with_contract_ir(model)
         onnx.checker.check_model(model)
         model = without_dialects(model)
-    except VersionError as error:
+    except GraphVersionError as error:
         raise ExportError(f"{path} has {versions}, and {error}; export it again with opset_version={OPSET}") from error
     except (ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         raise _not_valid(path, error, f" (it has {versions})") from error
-    if custom := sorted({(node.domain, node.op_type) for node in nodes_of(model.graph) if node.domain not in STANDARD_DOMAINS}):
+    if custom := sorted({(node.domain, node.op_type) for node in nodes_of(model.graph) if node.domain not in SERVED_DOMAINS}):
         operators = ", ".join(f"{domain} ({operator})" for domain, operator in custom)
-        raise ExportError(f"{path} needs operators of {operators}; export it again with standard operators only")
+        remedy = f"export it again with standard operators only{_remedy(custom)}"
+        raise ExportError(f"{path} needs operators of {operators}; {remedy}")
     try:
         return with_contract_opset(model)
-    except VersionError as error:
+    except GraphVersionError as error:
+        option = "target_opset" if ML_DOMAIN in graph_of(model).opsets else "opset_version"
         raise ExportError(
-            f"{path} has {versions}, and cannot be converted to opset {OPSET}: {error}; export it again with "
-            f"opset_version={OPSET}"
+            f"{path} has {versions}, and cannot be converted to opset {OPSET}: {error}; export it again with {option}={OPSET}"
         ) from error
 
 
@@ -81,3 +83,9 @@ def without_dialects(model: onnx.ModelProto) -> onnx.ModelProto:
                 if index == 0:
                     dim.dim_param = "batch"
     return model
+
+
+def _remedy(custom: Iterable[tuple[str, str]]) -> str:
+    """Return the option that avoids operators of ONNX Runtime for quantised layers, to follow a message; empty for others."""
+    is_quantised = any(domain == "com.microsoft" and operator.startswith("Q") for domain, operator in custom)
+    return ", for a quantised network quantize_static(..., quant_format=QuantFormat.QDQ)" if is_quantised else ""

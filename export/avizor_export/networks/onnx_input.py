@@ -8,6 +8,8 @@ import onnx
 from onnx import helper
 from pydantic import ValidationError
 
+from avizor_export.graph.one_input import ONE_INPUT
+from avizor_export.networks.ml_operators import check_inputs
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.onnx_graph import GraphTensor, graph_of
@@ -16,9 +18,11 @@ from avizor_inference.strict_json import validation_message
 
 def only_input(model: onnx.ModelProto, path: Path) -> GraphTensor:
     """Return the graph's one input. Raises ExportError if it has none or several, or if it is a single number."""
+    check_inputs(model, path)
     inputs = graph_of(model).inputs
     if len(inputs) != 1:
-        raise ExportError(f"{path} has {len(inputs)} inputs; export it again with one, as a model of Avizor has")
+        listed = ", ".join(f"{each.name} {each.dtype}{_sizes(each)}" for each in inputs) or "none"
+        raise ExportError(f"{path} has {len(inputs)} inputs ({listed}), and {ONE_INPUT}")
     if not inputs[0].dims:
         raise ExportError(f"{path}: {inputs[0].name} has no dimensions; export it again with a batch as its first dimension")
     return inputs[0]

@@ -7,12 +7,11 @@ import torch
 
 from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.onnx_batch import free_batch
-from avizor_export.networks.onnx_batch_trace import BatchError
 from avizor_export.networks.onnx_opening import OpenedFile
 from avizor_export.networks.onnx_rows import prove_rows
 from avizor_export.parity.probe_items import random_items
 from avizor_inference.arrays import Items
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, FrozenBatch
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES
 from avizor_inference.repository.onnx_graph import OPSET, graph_of
@@ -44,7 +43,7 @@ def network_as_it_is(opened: OpenedFile, spec: InputSpec, real: Items | None = N
     if opset != OPSET:
         try:
             prove_rows(opened.file, opened.proto, opened.proto, spec, real=real)
-        except BatchError as error:
+        except FrozenBatch as error:
             raise ExportError(
                 f"{opened.path} has opset {opset}, and converted to {OPSET} it is not the same: {error}; export it again with "
                 f"opset_version={OPSET}"
@@ -66,7 +65,7 @@ def network_with_free_batch(opened: OpenedFile, spec: InputSpec, real: Items | N
     try:
         freed = free_batch(opened.proto, opened.frozen)
         prove_rows(opened.file, opened.proto, freed, spec, opened.frozen, real)
-    except BatchError as error:
+    except FrozenBatch as error:
         raise ExportError(
             f"{opened.path}: its batch, frozen at {opened.frozen}, cannot be freed: {error}; export it again with a free "
             f"batch, {_FREE_AT_EXPORT}, and look in the network for code that uses the batch size: x.shape[0] or -1 belongs "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from avizor_export.networks.ml_operators import without_maps
 from avizor_export.networks.onnx_cut import cut_to_outputs
 from avizor_export.networks.onnx_files import load_onnx, read_onnx
 from avizor_export.networks.onnx_input import only_input, with_batch, with_item_shape
@@ -24,7 +25,8 @@ _USUAL_BATCHES = (1, 2, 3, 4, 16, 32, 64)
 class OpenedFile:
     """An ONNX file that has been read.
 
-    file: as it is. proto: its graph in the contract's opset, of sizes that are all given but for the batch.
+    file: as it is, but for maps, of which it returns the tensors. proto: its graph in the contract's opset, of sizes that are
+    all given but for the batch.
     """
 
     path: Path
@@ -64,9 +66,10 @@ def open_onnx(path: Path, item_shape: tuple[int, ...] = ()) -> OpenedFile:
 
     Raises ExportError if the file is not valid, has not exactly one input, or cannot be converted.
     """
-    proto = read_onnx(path)
+    proto = without_maps(read_onnx(path))
     only_input(proto, path)
-    return OpenedFile(path, load_onnx(path), with_item_shape(proto, item_shape, path) if item_shape else proto)
+    file = without_maps(load_onnx(path))
+    return OpenedFile(path, file, with_item_shape(proto, item_shape, path) if item_shape else proto)
 
 
 def batch_that_runs(proto: onnx.ModelProto, tensor: GraphTensor) -> int:

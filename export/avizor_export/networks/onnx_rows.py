@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from avizor_export.networks.onnx_batch_trace import BatchError, refusal
+from avizor_export.networks.onnx_batch_trace import refusal
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import BATCH_SIZES, random_items, rows_of_batch
 from avizor_export.parity.soundness import Run
 from avizor_export.parity.tolerances import output_differences
 from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import one_line, shortened
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, FrozenBatch
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, graph_of
 
@@ -57,7 +57,7 @@ def prove_rows(
     file: as it was read. written: the file's graph in the contract's opset, with the batch and the outputs of the file.
     network: the graph to prove. spec: the network's input. frozen: the batch size of the file; 0 if it takes any.
     real: items [n, *item_shape] of the network's input; they show the range of whole numbers.
-    Raises BatchError naming the first node that returns something else, ExportError if the file itself does not run.
+    Raises FrozenBatch naming the first node that returns something else, ExportError if the file itself does not run.
     """
     names = [value.name for value in network.graph.output]
     items = random_items(spec, max(BATCH_SIZES), real=real)
@@ -65,7 +65,7 @@ def prove_rows(
     try:
         freed = _only(onnxruntime_run(_with_node_names(network)), names)
     except ExportError as error:
-        raise BatchError(f"its graph does not load any more: {shortened(one_line(error))}") from error
+        raise FrozenBatch(f"its graph does not load any more: {shortened(one_line(error))}") from error
     if not frozen and not _equal(original(items), original(items)):
         return
     if frozen > 1:
@@ -75,7 +75,7 @@ def prove_rows(
         try:
             outputs = freed(batch)
         except ExportError as error:
-            raise BatchError(_why_not_run(error, size)) from error
+            raise FrozenBatch(_why_not_run(error, size)) from error
         if not _equal(original(batch), outputs):
             raise _difference(written, network, items, frozen, f"a batch of {size}")
     if frozen:
@@ -83,7 +83,7 @@ def prove_rows(
 
 
 def _check_no_influence(freed: Run, written: onnx.ModelProto, network: onnx.ModelProto, items: Items, frozen: int) -> None:
-    """Raise BatchError if other rows change when one row is changed."""
+    """Raise FrozenBatch if other rows change when one row is changed."""
     changed = items.copy()
     changed[_CHANGED_ROW] = items[_CHANGED_ROW + 1] if items.dtype.kind in "iu" else -2 * items[_CHANGED_ROW] - 1
     others = np.arange(len(items)) != _CHANGED_ROW
@@ -158,10 +158,10 @@ def _equal(expected: Mapping[str, Items], actual: Mapping[str, Items]) -> bool:
 
 
 def _check_rows_apart(original: Run, items: Items) -> None:
-    """Raise BatchError if the file itself returns something else for a row among other neighbours."""
+    """Raise FrozenBatch if the file itself returns something else for a row among other neighbours."""
     among_others = {name: np.roll(values, -1, axis=0) for name, values in original(np.roll(items, 1, axis=0)).items()}
     if not _equal(original(items), among_others):
-        raise BatchError("rows of the file's own batch influence each other, or each has weights of its own")
+        raise FrozenBatch("rows of the file's own batch influence each other, or each has weights of its own")
 
 
 _WHY = {
@@ -171,11 +171,11 @@ _WHY = {
 }
 
 
-def _difference(written: onnx.ModelProto, network: onnx.ModelProto, items: Items, frozen: int, where: str) -> BatchError:
+def _difference(written: onnx.ModelProto, network: onnx.ModelProto, items: Items, frozen: int, where: str) -> FrozenBatch:
     """Return the error that names the first node whose values differ from the file's."""
     node = _first_differing(written, network, items, frozen or 1)
     if node is None:
-        return BatchError(f"the graph does not return what the file returns, on {where}")
+        return FrozenBatch(f"the graph does not return what the file returns, on {where}")
     why = _WHY.get(node.op_type, "it combines rows, or holds a number that is right for one batch size alone")
     return refusal(node, f"does not return for a row what it returns in the file, on {where}: {why}")
 

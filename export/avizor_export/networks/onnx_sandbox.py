@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from avizor_export.stages import stage
 from avizor_inference.error_text import one_line, shortened
 from avizor_inference.errors import ExportError
 
@@ -40,6 +41,7 @@ def check_in_sandbox(path: Path, limit_s: int = LIMIT_S, *, item_shape: tuple[in
 
 
 @lru_cache
+@stage("try the file in a separate process")
 def _check_once(path: Path, limit_s: int, item_shape: tuple[int, ...], free_batch: bool, size: int, modified_ns: int) -> None:
     """Check each state of a file once; a failed check is repeated, since the cache keeps no exceptions."""
     command = [sys.executable, "-P", "-m", "avizor_export.networks.onnx_sandbox", str(path)]

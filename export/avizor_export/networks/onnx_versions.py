@@ -15,7 +15,7 @@ from onnx import TensorProto, defs, helper, inliner, version_converter
 
 from avizor_export.networks.onnx_nodes import nodes_of
 from avizor_inference.error_text import shortened
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import GraphVersionError
 from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, STANDARD_DOMAINS, graph_of
 
 _NO_CONVERSION = re.compile(r"No Previous Version of (\w+) exists|No Adapter (?:From|To) Version \S+ for (\w+)")
@@ -32,12 +32,8 @@ _OF_NEW_TYPES = ("saturate", "round_mode")
 _LAST_TYPE = TensorProto.INT4
 
 
-class VersionError(ExportError):
-    """Says what in a graph cannot be brought to the contract's version."""
-
-
 def with_contract_ir(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Set the IR version of the contract. Changes `model`. Raises VersionError if it has a type that came later.
+    """Set the IR version of the contract. Changes `model`. Raises GraphVersionError if it has a type that came later.
 
     IR versions 1 and 2 had no operator sets. Up to 3, weights had to be inputs too, which later ones allow.
     """
@@ -46,7 +42,7 @@ def with_contract_ir(model: onnx.ModelProto) -> onnx.ModelProto:
             kind = (
                 TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "a type"
             )
-            raise VersionError(f"its weight {tensor.name!r} is of {kind}, which IR version {MAX_IR_VERSION} does not have")
+            raise GraphVersionError(f"its weight {tensor.name!r} is of {kind}, which IR version {MAX_IR_VERSION} does not have")
     model.ir_version = MAX_IR_VERSION
     if not model.opset_import:
         model.opset_import.append(helper.make_opsetid("", 1))
@@ -54,22 +50,22 @@ def with_contract_ir(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the opset of the contract. Raises VersionError naming the operator that cannot be converted."""
+    """Return the model in the opset of the contract. Raises GraphVersionError naming the operator that cannot be converted."""
     opset = graph_of(model).opset
     if opset == OPSET:
         return model
     if opset > defs.onnx_opset_version():
-        raise VersionError(f"onnx {onnx.__version__} knows opsets up to {defs.onnx_opset_version()}")
+        raise GraphVersionError(f"onnx {onnx.__version__} knows opsets up to {defs.onnx_opset_version()}")
     try:
         converted = version_converter.convert_version(model, OPSET)
         return with_contract_ir(_resized_as_before(converted) if opset < _NEW_RESIZE else converted)
     except RuntimeError as error:
         if opset < OPSET:
-            raise VersionError(_why_not_converted(error)) from error
+            raise GraphVersionError(_why_not_converted(error)) from error
         try:
             return _lowered(model)
-        except VersionError:
-            raise VersionError(_why_not_converted(error)) from error
+        except GraphVersionError:
+            raise GraphVersionError(_why_not_converted(error)) from error
 
 
 def _resized_as_before(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -89,7 +85,7 @@ def _lowered(model: onnx.ModelProto) -> onnx.ModelProto:
             _typed(model), [("", name) for name in composed], inline_schema_functions=True
         )
         if {node.op_type for node in nodes_of(model.graph)} >= set(composed):
-            raise VersionError(f"{composed[0]} cannot be written out")
+            raise GraphVersionError(f"{composed[0]} cannot be written out")
     lowered = _typed(model)
     types = {value.name: value.type.tensor_type.elem_type for value in (*lowered.graph.input, *lowered.graph.value_info)}
     for node in nodes_of(lowered.graph):
@@ -135,16 +131,16 @@ def _is_known(operator: str) -> bool:
 
 
 def _lower(node: onnx.NodeProto) -> None:
-    """Write a node as opset 18 has it. Raises VersionError if it cannot do what the node does."""
+    """Write a node as opset 18 has it. Raises GraphVersionError if it cannot do what the node does."""
     schema, newest = defs.get_schema(node.op_type, OPSET, ""), defs.get_schema(node.op_type, defs.onnx_opset_version(), "")
     if node.op_type in _CHANGED or len(node.input) > schema.max_input:
-        raise VersionError(f"{node.op_type} is not as in {OPSET}")
+        raise GraphVersionError(f"{node.op_type} is not as in {OPSET}")
     for attribute in list(node.attribute):
         if attribute.name == "mode" and node.op_type == "GridSample":
             attribute.s = _NEW_NAMES.get(attribute.s.decode(), attribute.s)
         elif attribute.name not in schema.attributes:
             if attribute.name not in _OF_NEW_TYPES and not _is_default(attribute, newest.attributes.get(attribute.name)):
-                raise VersionError(f"{node.op_type} has an attribute {attribute.name}, which {OPSET} does not have")
+                raise GraphVersionError(f"{node.op_type} has an attribute {attribute.name}, which {OPSET} does not have")
             node.attribute.remove(attribute)
 
 

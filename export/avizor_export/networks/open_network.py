@@ -18,15 +18,26 @@ from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.architecture_variants import settings_for
 from avizor_export.networks.factories import load_network
 from avizor_export.networks.misplaced_file import refuse_file
+from avizor_export.networks.own_inputs import own_input, scaling, timm_input, warn_of_differences
 from avizor_export.networks.pt2_program import check_items, load_program
 from avizor_export.networks.state_dicts import load_weights, nearest
-from avizor_export.networks.torchvision_weights import SCHEME, check_has_weights, published_weights, without_auxiliary_heads
+from avizor_export.networks.torchvision_weights import (
+    MODULES,
+    SCHEME,
+    check_has_weights,
+    published_module,
+    published_weights,
+    without_auxiliary_heads,
+)
 from avizor_export.networks.weights_files import WeightsFile, read_weights
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import ImageInput, InputSpec
 from avizor_inference.repository.manifest import Task
 
 _log = logging.getLogger(__name__)
+
+_TRANSFORMS = "the transforms of torchvision's weights"
+_NO_INPUT = "say with --input what one raw item is, as in --input image:height=32,width=32,channels=1"
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,8 @@ def open_network(
 ) -> LoadedNetwork:
     """Load the network that `name` names: a .pt2 file, a factory, an architecture or a spec.
 
-    spec, labels: may be absent with torchvision's weights, which have their own. Raises ExportError if options do not fit
-    together, something is missing, or the network cannot be loaded.
+    spec, labels: may be absent with torchvision's weights, which have their own, and spec for a module of timm.
+    Raises ExportError if options do not fit together, something is missing, or the network cannot be loaded.
     """
     is_design = name in ARCHITECTURES or (is_spec(name) and ":" not in name)
     is_program = name.endswith(".pt2")
@@ -86,9 +97,14 @@ def open_network(
         _refuse_other_task(name, task)
     elif not is_program:
         refuse_file(name)
-    _refuse_options_without_effect(weights, is_factory=not is_design and not is_program)
+    is_factory = not is_design and not is_program
+    _refuse_options_without_effect(weights, is_factory)
+    if weights.of_torchvision and name.startswith(MODULES):
+        return _open_torchvision_module(name, arguments, weights.text or "", spec, labels)
     if weights.of_torchvision:
         return _open_with_torchvision_weights(name, arguments, weights.text or "", spec, labels)
+    if is_factory:
+        return _open_factory(name, arguments, weights, spec, labels)
     if is_design:
         _check_settings(name, arguments, labels)
     if missing := _missing(name, weights, spec, labels, is_design):
@@ -100,9 +116,24 @@ def open_network(
         program, dtype = load_program(Path(name)), "float32" if spec.front_end_parameters else spec.tensor().dtype
         check_items(program, feature_shape(spec), dtype, Path(name))
         return LoadedNetwork(program, spec, labels)
-    if is_design:
-        return _open_design(name, arguments, weights, spec, labels)
-    network, key = load_network(name, arguments, weights.file, weights.key, weights.in_factory)
+    return _open_design(name, arguments, weights, spec, labels)
+
+
+def _open_factory(
+    factory: str,
+    arguments: Mapping[str, JsonValue],
+    weights: GivenWeights,
+    spec: InputSpec | None,
+    labels: Sequence[str] | None,
+) -> LoadedNetwork:
+    """Build a network with a factory. spec: may be absent for a module of timm, which has its own."""
+    network, key = load_network(factory, arguments, weights.file, weights.key, weights.in_factory)
+    if spec is None:
+        spec = own_input(network)
+    elif own := timm_input(network):
+        warn_of_differences(spec, own, "the network's pretrained_cfg")
+    if spec is None:
+        raise ExportError(_NO_INPUT)
     return LoadedNetwork(network, spec, labels, arguments, key)
 
 
@@ -116,7 +147,7 @@ def _missing(
     """Return what to do for every option that is missing, so that one message names them all."""
     missing = []
     if spec is None:
-        missing.append("say with --input what one raw item is, as in --input image:height=32,width=32,channels=1")
+        missing.append(_NO_INPUT)
     if is_design and not reconstructs(name) and not labels:
         missing.append("give --labels, a text file of one label a line in the order of the outputs")
     if is_design and weights.file is None:
@@ -148,41 +179,50 @@ def _open_with_torchvision_weights(
     if settings.setdefault("layout", "torchvision") != "torchvision":
         raise ExportError("torchvision's weights were trained in torchvision's layout; leave out --set layout")
     spec, labels = spec or published.input, labels or published.labels
+    _refuse_channels_last(design, spec)
     if "transform_input" in ARCHITECTURES[design].choices:
         settings.setdefault("transform_input", _needs_transform(spec, published.input))
-    elif isinstance(spec, ImageInput) and _scaling(spec) != _scaling(published.input):
-        _log.warning(
-            "torchvision trained these weights on images of mean %s and std %s; --input has others",
-            *_mean_and_std(published.input),
-        )
+        warn_of_differences(spec, published.input, _TRANSFORMS, ("mean", "std"))
+    else:
+        warn_of_differences(spec, published.input, _TRANSFORMS)
     network = build(design, len(published.labels), feature_shape(spec), batch_norm=batch_norm, **settings)
     load_weights(network, published.weights)
     return LoadedNetwork(network, spec, labels, _settings_for_record(batch_norm, settings))
 
 
+def _open_torchvision_module(
+    factory: str,
+    arguments: Mapping[str, JsonValue],
+    text: str,
+    spec: InputSpec | None,
+    labels: Sequence[str] | None,
+) -> LoadedNetwork:
+    """Build one of torchvision's own classifiers with its weights."""
+    if arguments:
+        raise ExportError(f"torchvision builds {factory} as its weights need it; leave out --set {', '.join(arguments)}")
+    network, published = published_module(factory, text)
+    load_weights(network, published.weights)
+    if spec:
+        warn_of_differences(spec, published.input, _TRANSFORMS)
+    return LoadedNetwork(network, spec or published.input, labels or published.labels)
+
+
+def _refuse_channels_last(design: str, spec: InputSpec) -> None:
+    if isinstance(spec, ImageInput) and spec.front_end.layout == "nhwc":
+        raise ExportError(f"{design!r} takes images with channels first; leave layout=nhwc out of --input")
+
+
 def _needs_transform(spec: InputSpec, published: ImageInput) -> bool:
     """Return whether the network has to normalise the items of --input again. Raises ExportError if that is not clear."""
-    if isinstance(spec, ImageInput) and _scaling(spec) == _scaling(published):
+    if isinstance(spec, ImageInput) and scaling(spec) == scaling(published):
         return False
-    if isinstance(spec, ImageInput) and _scaling(spec) == IMAGENET:
+    if isinstance(spec, ImageInput) and scaling(spec) == IMAGENET:
         return True
     raise ExportError(
         "torchvision's module for these weights takes images normalised by the mean and std of ImageNet, and normalises them "
         "again by 0.5 and 0.5; --input has neither of the two. Write it with mean=0.5,std=0.5; or say with --set "
         "transform_input=true (by those of ImageNet) or --set transform_input=false (by 0.5) how its items are normalised"
     )
-
-
-def _scaling(spec: ImageInput) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std of each channel."""
-    mean, std = spec.front_end.mean, spec.front_end.std
-    return (mean * spec.channels if len(mean) == 1 else mean), (std * spec.channels if len(std) == 1 else std)
-
-
-def _mean_and_std(spec: ImageInput) -> tuple[str, str]:
-    """Return mean and std as --input takes them: numbers joined by `/`."""
-    mean, std = ("/".join(f"{value:g}" for value in values) for values in _scaling(spec))
-    return mean, std
 
 
 def feature_shape(spec: InputSpec) -> tuple[int, ...]:
@@ -202,6 +242,7 @@ def _open_design(
 ) -> LoadedNetwork:
     """Build an architecture or a spec, and load the weights of a file into it."""
     batch_norm, settings, _ = _settings(design, arguments)
+    _refuse_channels_last(design, spec)
     classes = len(labels or ())
     assert weights_option.file is not None  # _missing checked it
     path, key, shape = weights_option.file, weights_option.key, feature_shape(spec)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from avizor_export.graph.one_input import ONE_INPUT
 from avizor_export.graph.quiet_libraries import quiet
 from avizor_export.networks.pt2_safety import check_no_code
 from avizor_export.parity.probe_items import BATCH_SIZES
@@ -34,10 +35,9 @@ class Program(nn.Module):
         """Return the module unchanged: its mode was fixed when the program was exported."""
         return self
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Run the program on items [batch, ...]."""
-        output: Tensor = self.program(items)
-        return output
+    def forward(self, items: Tensor) -> object:
+        """Run the program on items [batch, ...]; return what its module returned: a tensor, or several."""
+        return self.program(items)
 
     def input_tensors(self) -> list[Tensor]:
         """Return the program's inputs as tensors without values; empty if one is not a tensor. Sizes may be symbols."""
@@ -81,6 +81,9 @@ def load_program(path: Path) -> Program:
             f"{path} was exported in training mode; call eval() on the module before torch.export.export (a function like "
             "F.dropout does not see that: give it training=self.training)"
         )
+    inputs = program.exported.graph_signature.user_inputs
+    if len(inputs) > 1:
+        raise ExportError(f"{path} takes {len(inputs)} inputs ({', '.join(map(str, inputs))}), and {ONE_INPUT}")
     if len(program.input_tensors()) != 1 or not program.input_tensors()[0].dim():
         raise ExportError(
             f"{path} does not take one tensor whose first dimension is the batch, as a model has to; export one that does"

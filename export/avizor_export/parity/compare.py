@@ -6,7 +6,7 @@ how much they may differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -24,11 +24,13 @@ from avizor_export.parity.tolerances import (
     ROOT_TOLERANCE,
     SCALE_TOLERANCE,
     allowed,
+    noise_of,
     output_differences,
     root_noise,
     same_class,
     worse,
 )
+from avizor_export.stages import stage
 from avizor_inference.arrays import Items
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.errors import EngineError, ExportError, ItemsInfluenceError, ParityError
@@ -77,8 +79,10 @@ def compare_runs(
     """
     total, samples, expected = _Comparison(), [], {}
     for kind, items in items_by_kind(spec, real).items():
-        comparison = _compare_kind(reference, graph, items, kind)
-        if kind == _CONSTANT and perturbed and _is_rounding(comparison, reference, spec, items, perturbed):
+        with stage(f"compare with {compared_with}: {kind}"):
+            comparison = _compare_kind(reference, graph, items, kind)
+            is_rounding = kind == _CONSTANT and perturbed and _is_rounding(comparison, reference, spec, items, perturbed)
+        if is_rounding:
             continue
         if comparison.refused:
             raise comparison.refused
@@ -97,6 +101,7 @@ def compare_runs(
         top1_agreement=total.top1_agreement,
         rank_correlation=total.rank_correlation,
         same_for_all=same_for_all(expected),
+        own_rounding={name: noise for name in total.worst if (noise := _largest_noise(expected.values(), name))},
     )
     if not report.passed:
         failed = [name for name, output in report.outputs.items() if not output.passed]
@@ -105,6 +110,10 @@ def compare_runs(
             f"{or_left_out(*failed)}"
         )
     return report
+
+
+def _largest_noise(expected: Iterable[Mapping[str, Items]], name: str) -> float:
+    return max((noise_of(outputs, name) for outputs in expected), default=0.0)
 
 
 def _is_rounding(comparison: _Comparison, reference: Run, spec: InputSpec, items: Items, perturbed: Perturbed) -> bool:
@@ -210,7 +219,9 @@ def _differences(report: ParityReport) -> Iterator[str]:
     """Yield what differs too much, in words."""
     for name, output in report.outputs.items():
         if not output.passed:
-            yield f"{name} by up to {output.largest_absolute:.3g} on {output.sample} (allowed: {allowed(name)})"
+            noise = report.own_rounding.get(name, 0.0)
+            own = f" + {noise:.3g} for the file's own rounding" if noise else ""
+            yield f"{name} by up to {output.largest_absolute:.3g} on {output.sample} (allowed: {allowed(name)}{own})"
     if report.top1_agreement is not None and report.top1_agreement < 1:
         yield f"the most probable class on {1 - report.top1_agreement:.1%} of the items"
     if report.rank_correlation is not None and report.rank_correlation < LEAST_RANK_CORRELATION:

@@ -8,6 +8,7 @@ import torch
 from avizor_export.front_ends.build import build_front_end
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import evenly_spaced
 from avizor_inference.items.input_spec import InputSpec
 
 BATCH_SIZES = (1, 2, 3, 8)
@@ -16,7 +17,7 @@ _LARGEST_RANDOM = 255
 
 
 def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None = None) -> Items:
-    """Draw items of any value that the input may take: all of uint8; -1..1 for sound; a standard normal for the rest.
+    """Draw items of any value that the input may take: all of uint8; -1..1 for sound; a normal distribution for the rest.
 
     Whole numbers of a tensor, such as tokens, are drawn from the range of the real items, or else from 0 to 255.
     """
@@ -28,7 +29,8 @@ def random_items(spec: InputSpec, count: int, seed: int = 0, real: Items | None 
         return rng.integers(least, largest, shape, endpoint=True).astype(tensor.dtype)
     if spec.value_range:
         return rng.uniform(*spec.value_range, shape).astype(tensor.dtype)
-    return rng.standard_normal(shape).astype(tensor.dtype)
+    mean, std = spec.usual_values()
+    return (mean + std * rng.standard_normal(shape)).astype(tensor.dtype)
 
 
 def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
@@ -39,7 +41,7 @@ def items_by_kind(spec: InputSpec, real: Items | None) -> dict[str, Items]:
     if spec.nan_is_missing:
         kinds["missing"] = np.full(shape, np.nan, tensor.dtype)
     if real is not None and len(real):
-        kinds["real"] = np.resize(real, shape).astype(tensor.dtype, copy=False)
+        kinds["real"] = np.resize(real[evenly_spaced(len(real), most)], shape).astype(tensor.dtype, copy=False)
     return kinds
 
 
@@ -55,6 +57,8 @@ def refuse_front_end(spec: InputSpec, real: Items | None) -> None:
         return
     module = build_front_end(spec)
     for kind, items in items_by_kind(spec, real).items():
+        if spec.passes_missing and np.isnan(items).any():  # NaN is meant to reach the network
+            continue
         with torch.inference_mode():
             finite = torch.isfinite(module(torch.from_numpy(items))).all()
         if not finite:

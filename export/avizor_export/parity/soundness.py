@@ -77,6 +77,8 @@ def _refuse_non_finite(outputs: Mapping[str, Items], sample: str, kind: str) -> 
     for name, values in outputs.items():
         if name != LOGITS and not np.isfinite(values.astype(np.float64)).all():  # -inf: the logit of an impossible class
             zeros = "a division by something that is 0 there (add an eps to it), or for " if kind == "zeros" else ""
+            if kind == "missing":
+                zeros = "NaN that reaches a network which cannot take it (give each column a fill), or for "
             raise ExportError(
                 f"output {name} of the network is not finite on {sample}; look for {zeros}overflow or NaN in the weights"
                 f"{or_left_out(name)}"

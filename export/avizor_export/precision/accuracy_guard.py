@@ -16,7 +16,7 @@ from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.ranks import rank_correlation
 from avizor_export.precision.float16 import emulate_float16, to_float16
 from avizor_export.precision.int8 import FEWEST_ITEMS, quantise
-from avizor_export.precision.quality import METRIC_OF, OUTPUT_OF, chance_level, chance_warning, measure_quality, quality
+from avizor_export.precision.quality import OUTPUT_OF, chance_level, chance_warning, measure_quality, metric_of, quality
 from avizor_export.precision.speed import compare_speed
 from avizor_export.triton_config.settings import TENSORRT, Target
 from avizor_inference.arrays import Items
@@ -31,6 +31,10 @@ FEWEST_HELD_OUT = 100
 # An output that is not the guarded one gets a warning if its error is over this share of its standard deviation.
 # Sound int8 networks were measured at up to 0.03, those that had lost their negative values at 0.4 and 0.5.
 LARGE_SHARE = 0.2
+INT8_ON_CUDA = (
+    "ONNX Runtime computes int8 networks in float32 on CUDA, which the target gpu uses: the file is smaller, but nothing is "
+    "faster; export with --target tensorrt, or --fp16"
+)
 _BATCH = 32
 # Replaces a difference that is not finite; the square of this is finite.
 _FAR = 1e150
@@ -38,7 +42,7 @@ _FAR = 1e150
 
 @dataclass(frozen=True)
 class Guard:
-    """Hold what a variant is measured on, and the largest drop of accuracy or ROC AUC that is allowed (0 to 1)."""
+    """Hold what a variant is measured on, and the largest drop of its metric (accuracy, ...) that is allowed (0 to 1)."""
 
     task: Task
     held_out: LabelledItems
@@ -131,10 +135,7 @@ def _speed_warning(precision: Precision, variant: VariantReport) -> str | None:
     """Return a warning if the variant is not faster on its target, or was not measured there; else None."""
     target = variant.settings.get("target")
     if (precision, target) == ("int8", "gpu"):
-        return (
-            "ONNX Runtime computes int8 networks in float32 on CUDA, which the target gpu uses: the file is smaller, but "
-            "nothing is faster; export with --target tensorrt, or --fp16"
-        )
+        return INT8_ON_CUDA
     if (precision == "fp16" and target != "cpu") or target == TENSORRT:
         return f"{precision} is meant for GPUs; its speed was measured on a CPU, which does not predict the speed on a GPU"
     slow = [f"{speed.ratio:.2f} times fp32 at batch {speed.batch_size}" for speed in variant.speed if speed.ratio <= 1]
@@ -155,7 +156,7 @@ def _report(
     old_quality, new_quality = (quality(guard.task, values, held_out.labels) for values in (old, new))
     classify = guard.task == "classify"
     return VariantReport(
-        metric=METRIC_OF[guard.task],
+        metric=metric_of(guard.task, held_out.labels),
         before=old_quality,
         after=new_quality,
         drop=old_quality - new_quality,

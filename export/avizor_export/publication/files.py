@@ -12,21 +12,23 @@ import onnx
 from pydantic import JsonValue, ValidationError
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from avizor_export.graph.heads import Head
 from avizor_export.graph.optional_outputs import OPTIONAL
-from avizor_export.publication.publish import Staging, earlier_digests, write_whole
+from avizor_export.networks.thresholds import thresholds_of
+from avizor_export.publication.publish import Staging, earlier_digests
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import read_overrides
 from avizor_export.triton_config.settings import ServingSettings, with_options
-from avizor_inference.anomaly.calibrate import NormalRecording, calibrate
+from avizor_inference.anomaly.calibrate import calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.engines.ort_session import CPU
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, Calibration
+from avizor_inference.repository.calibration_store import activate, store
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.onnx_graph import graph_of
 from avizor_inference.repository.reports import ParityReport, VariantReport
 from avizor_inference.repository.triton_config import CONFIG_FILE, LABELS_FILE, not_served, parse_config, serves_newest
@@ -39,7 +41,8 @@ class ProvenGraph:
 
     proto: the graph to publish. fp32: the graph that it was converted from; the same graph unless another precision was asked
     for. outputs: without the batch. evaluation: metrics by name. simplified: whether the exporter's optimiser rewrote the
-    graph. variant: what another precision changed; None for fp32.
+    graph. head: of a classifier. precision: of the network. variant: what another precision changed; None for fp32, and for a
+    file that came in it.
     """
 
     proto: onnx.ModelProto
@@ -49,10 +52,12 @@ class ProvenGraph:
     provenance: Provenance
     evaluation: Mapping[str, JsonValue]
     simplified: bool
+    precision: Precision = "fp32"
+    head: Head | None = None
     variant: VariantReport | None = None
 
 
-def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> Manifest:
+def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph, probe_sha256: str | None) -> Manifest:
     """Return the manifest of the graph in the staging folder. Raises ExportError if it is not valid."""
     model_path, graph = stage.version_folder / MODEL_FILE, graph_of(proven.proto)
     front_end = request.input.front_end_parameters
@@ -64,6 +69,8 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
             input=request.input,
             outputs=proven.outputs,
             labels=tuple(request.labels) if request.labels is not None else None,
+            activation=proven.head.activation if proven.head else None,
+            thresholds=_thresholds(request, proven.head),
             front_end_digest=digest_of(front_end) if front_end else None,
             model_sha256=sha256_of_file(model_path),
             model_bytes=model_path.stat().st_size,
@@ -71,13 +78,20 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph) -> 
             ir_version=graph.ir_version,
             parity=proven.parity,
             simplified=proven.simplified,
-            precision=request.precision,
+            precision=proven.precision,
+            precision_of_file=proven.precision != "fp32" and proven.variant is None,
             variant=proven.variant,
             evaluation=dict(proven.evaluation),
+            probe_sha256=probe_sha256,
             provenance=proven.provenance,
         )
     except ValidationError as error:
         raise ExportError(f"the manifest cannot be written: {validation_message(error)}") from error
+
+
+def _thresholds(request: ExportRequest, head: Head | None) -> tuple[float, ...]:
+    is_multi_label = head is not None and head.activation == "sigmoid"
+    return thresholds_of(request.thresholds, request.labels or ()) if is_multi_label else ()
 
 
 def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Provenance:
@@ -129,11 +143,12 @@ def refuse_other_tensors(models: Path, manifest: Manifest) -> None:
 
     def interface(version: Manifest) -> object:
         tensors = (version.input.tensor(), *version.outputs)
-        return [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors], version.labels
+        shapes = [(tensor.name, tensor.dtype, tensor.item_shape) for tensor in tensors]
+        return shapes, version.labels, version.is_multi_label
 
     if interface(before) != interface(manifest):
         raise ExportError(
-            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels"
+            f"version {before.version} of {manifest.name!r} has other inputs, outputs or labels, or another activation"
             f"{_optional_outputs_remedy(before, manifest)}; publish under another name"
         )
 
@@ -155,20 +170,13 @@ def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
         return None
 
 
-def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], precision: Precision) -> None:
-    """Score normal recordings with the staged version, and write its calibration. Raises ExportError if that fails."""
+def calibrate_version(stage: Staging, normal: Iterable[NormalRecording]) -> None:
+    """Score normal recordings with the staged version, and make that its calibration. Raises ExportError if that fails."""
+    version = ModelVersion(stage.name, stage.version, stage.version_folder)
     with EmbeddedEngine(stage.root, device="cpu") as engine:
         try:
-            calibration = calibrate(engine, stage.name, normal, CPU, precision)
+            calibration = calibrate(engine, version, normal)
         except CalibrationError as error:
             raise ExportError(str(error)) from error
-    write_calibration(stage.version_folder, calibration)
-
-
-def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Write the active calibration of a version folder, and a copy under its id that later ones do not replace."""
-    text = calibration.model_dump_json(indent=1) + "\n"
-    copy = folder / CALIBRATIONS_FOLDER / f"{calibration.id}.json"
-    copy.parent.mkdir(exist_ok=True)
-    write_whole(copy, text)
-    write_whole(folder / CALIBRATION_FILE, text)  # last, since engines may read it already
+    store(stage.version_folder, calibration)
+    activate(stage.version_folder, calibration)

@@ -14,7 +14,7 @@ from avizor_export.description.stored_weights import model_from_proto
 from avizor_export.description.table import layer_table, unexplained_parameters
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.parity.constant_outputs import constant_outputs_warning
-from avizor_export.parity.tolerances import allowed
+from avizor_export.parity.tolerances import allowed, root_of
 from avizor_export.precision.accuracy_guard import precision_warnings
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.repository.calibration import Calibration
@@ -28,12 +28,12 @@ TRAINING_PLOT = "card-training.png"
 
 def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[str, Sequence[float]]) -> None:
     """Write card.md and its plots into the version's folder. training: numbers by epoch; empty if they are not known."""
-    manifest, calibration = version.manifest, version.calibration()
+    manifest, calibrations = version.manifest, version.calibrations()
     parts = [*_facts(manifest), *_front_end(manifest), *_parity(manifest), *_precision(manifest), *_evaluation(manifest)]
     if training:
         _plot_training(version.folder / TRAINING_PLOT, training)
         parts += ["## Training", "", f"![by epoch]({TRAINING_PLOT})", ""]
-    if calibration:
+    for calibration in calibrations:
         _plot_calibration(version.folder / CALIBRATION_PLOT, calibration)
         parts += [*_calibration(calibration), f"![scores of normal recordings]({CALIBRATION_PLOT})", ""]
     parts += _layers(proto, manifest.provenance.parameters)
@@ -45,14 +45,21 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     yield from (f"# {manifest.name}, version {manifest.version}", "")
     yield f"* task: {manifest.task}, on {manifest.input.modality}"
     yield f"* input: `{tensor.name}` {tensor.dtype}[batch, {', '.join(map(str, tensor.item_shape))}]: {tensor.meaning}"
+    if preparation := manifest.input.preparation():
+        yield f"* {preparation}"
     if format := manifest.input.window_format():
-        window, hop = (f"{samples} samples ({samples / format.sample_rate:.4g} s)" for samples in (format.window, format.hop))
+        rate = format.sample_rate
+        window, hop = (
+            f"{samples} samples{f' ({samples / rate:.4g} s)' if rate else ''}" for samples in (format.window, format.hop)
+        )
         yield f"* recordings are cut into windows of {window}, one every {hop}"
     for output in manifest.outputs:
         yield f"* output: `{output.name}` {output.dtype}[batch, {', '.join(map(str, output.item_shape))}]: {output.meaning}"
     if manifest.labels:
         shown = ", ".join(manifest.labels[:20])
         yield f"* {len(manifest.labels)} labels: {shown}{', ...' if len(manifest.labels) > 20 else ''}"
+    if manifest.is_multi_label:
+        yield f"* multi-label: any number of classes may be right; {describe_thresholds(manifest)}"
     size = f"{manifest.model_bytes / 1e6:.2f} MB"
     yield f"* {provenance.parameters:,} parameters in {manifest.precision}, {size}, opset {manifest.opset}"
     if not manifest.simplified and manifest.parity.compared_with.startswith("torch"):
@@ -64,6 +71,15 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     )
     yield "* with " + ", ".join(f"{name} {number}" for name, number in provenance.producers.items())
     yield ""
+
+
+def describe_thresholds(manifest: Manifest) -> str:
+    """Return from which probability on the classes of a multi-label model count as present."""
+    thresholds, labels = manifest.thresholds, manifest.labels or ()
+    if len(set(thresholds)) == 1:
+        return f"a class counts as present from {thresholds[0]:g} on"
+    shown = ", ".join(f"{label} {threshold:g}" for label, threshold in list(zip(labels, thresholds, strict=True))[:20])
+    return f"classes count as present from these probabilities on: {shown}{', ...' if len(labels) > 20 else ''}"
 
 
 def _front_end(manifest: Manifest) -> Iterator[str]:
@@ -98,12 +114,19 @@ def _parity(manifest: Manifest) -> Iterator[str]:
 
 def _precision(manifest: Manifest) -> Iterator[str]:
     variant = manifest.variant
+    if manifest.precision_of_file:
+        yield from (f"## Precision: {manifest.precision}", "")
+        yield f"The file came in {manifest.precision}. There is no FP32 network to compare it with: parity is that of the file."
+        yield from ("Front end, softmax and reconstruction error are in FP32.", "")
+        for name, noise in manifest.parity.own_rounding.items():
+            yield f"* its own rounding changes {root_of(name)} by up to {noise:.1e}, and that much more was allowed"
+        yield ""
     if variant is None:
         return
     yield from (f"## Precision: {manifest.precision}", "")
     yield f"The network is in {manifest.precision}; front end, softmax and reconstruction error are in FP32. It was made from"
     yield f"the FP32 graph of sha256 `{variant.fp32_sha256}` ({variant.fp32_bytes / 1e6:.2f} MB), whose parity is above."
-    metric = "ROC AUC" if variant.metric == "roc_auc" else variant.metric
+    metric = "ROC AUC" if variant.metric == "roc_auc" else variant.metric.replace("_", " ")
     yield from ("", f"On {variant.items} held-out items, {metric} went from {variant.before:.4f} to {variant.after:.4f}")
     yield f"(a drop of up to {variant.max_drop:g} was allowed)."
     if variant.server:
@@ -141,6 +164,7 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
     yield from ("## Calibration", "")
     sources = ", ".join(f"{source} ({calibration.recordings(source)})" for source in calibration.source_names)
     yield f"`{calibration.id}`, {calibration.created:%Y-%m-%d}: {calibration.recordings()} normal recordings from {sources}."
+    yield f"Their scores are those of {calibration.kind}."
     if short := sum(map(len, calibration.short.values())):
         yield f"{short} of them are shorter than the model's window, and are calibrated separately."
     yield ""

@@ -13,7 +13,6 @@ from typing import Any
 import click
 import numpy as np
 
-from avizor_export.data.item_files import read_recordings
 from avizor_export.live_triton.address import check_server, parse_address
 from avizor_export.live_triton.temporary_model import temporary_name
 from avizor_export.parity.probe_items import random_items
@@ -36,6 +35,7 @@ from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import ExportError
+from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion

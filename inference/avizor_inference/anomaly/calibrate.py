@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
 from avizor_inference.arrays import Items
-from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_same_digest, engine_kind
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import CalibrationError
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
-from avizor_inference.repository.manifest import Precision
+from avizor_inference.repository.models import ModelVersion
 
 
-@dataclass(frozen=True)
-class NormalRecording:
-    """Holds a normal item (a recording, an image or a row): its source, and everything that the model sees of it.
+def calibrate(engine: Engine, version: ModelVersion, recordings: Iterable[NormalRecording]) -> Calibration:
+    """Score every window of every item through the engine, and return the scores by source.
 
-    windows: the windows of all channels of a recording, or the one image or row: [windows, *item_shape], in the element type of
-    the model's input. is_short: whether the item is a recording shorter than the model's window, which was padded with zeros.
+    recordings: normal items that the model was not trained on. Raises CalibrationError if the model is not an autoencoder, if
+    there are no items, or if a score is not finite; VersionRefused if the engine serves another model.onnx than the version's.
     """
-
-    source: str
-    windows: Items
-    is_short: bool = False
-
-
-def calibrate(
-    engine: Engine, model: str, recordings: Iterable[NormalRecording], provider: str, precision: Precision = "fp32"
-) -> Calibration:
-    """Score every window of every item, and return the scores by source.
-
-    recordings: normal items that the model was not trained on. provider: the execution provider that computes the scores.
-    Raises CalibrationError if there are no items, or if a score is not finite.
-    """
-    spec = engine.spec(model)
+    if version.manifest.task != "reconstruct":
+        raise CalibrationError(f"model {version.name!r} is a classifier, which has no scores; calibrate an autoencoder")
+    spec = engine.spec(version.name, version.version)
+    check_same_digest(spec, version)
     long: dict[str, list[Scores]] = {}
     short: dict[str, list[Scores]] = {}
     for number, recording in enumerate(recordings):
-        scores = _scores(engine, spec, recording)
+        scores = score_rows(engine, spec, recording.windows)
         if not np.isfinite(scores).all():
             raise CalibrationError(
                 f"normal item {number} (counted from 0, source {recording.source!r}) has a score that is not a finite number; "
@@ -50,23 +38,42 @@ def calibrate(
         (short if recording.is_short else long).setdefault(recording.source, []).append(scores)
     if not long and not short:
         raise CalibrationError("no items to calibrate with; pass normal ones that the model was not trained on")
+    kind = engine_kind(spec, version)
     return Calibration(
-        model=model,
-        version=spec.version,
-        model_sha256=spec.sha256,
-        provider=provider,
-        precision=precision,
+        model=version.name,
+        version=version.version,
+        model_sha256=version.manifest.model_sha256,
+        engine_class=kind.engine_class,
+        precision=kind.precision,
         created=datetime.now(UTC),
         sources=_sorted(long),
         short=_sorted(short),
+        probe_scores=_probe_scores(engine, spec, version),
     )
 
 
-def _scores(engine: Engine, spec: ModelSpec, recording: NormalRecording) -> Scores:
-    """Return the score of each window."""
+def score_rows(engine: Engine, spec: ModelSpec, rows: Items, timeout_s: float | None = None) -> Scores:
+    """Return the score of each row of the model's input tensor, [n, *item_shape] with any n of at least 1.
+
+    timeout_s: for each batch, in seconds. Raises what Engine.infer raises.
+    """
     (input_name,) = spec.inputs
-    request = InferRequest(spec.name, {input_name: np.ascontiguousarray(recording.windows)}, ["score"])
+    request = InferRequest(spec.name, {input_name: np.ascontiguousarray(rows)}, ["score"], spec.version, timeout_s)
     return tuple(infer_rows(engine, request, in_flight=1)["score"][:, 0].tolist())
+
+
+def _probe_scores(engine: Engine, spec: ModelSpec, version: ModelVersion) -> Scores:
+    """Return the scores of the version's probe items; empty if it has none."""
+    probe = version.probe()
+    if probe is None:
+        return ()
+    scores = score_rows(engine, spec, probe.items)
+    if not np.isfinite(scores).all():
+        raise CalibrationError(
+            f"the engine returns scores that are not finite for the probe items of {version.name!r}, on which they were finite "
+            "at export; check the engine"
+        )
+    return scores
 
 
 def _sorted(sources: dict[str, list[Scores]]) -> BySource:

@@ -20,6 +20,12 @@ for normal items of a source that are distributed like those of its calibration,
 
 An item whose source has no calibration items is compared with those of all sources; for such an item there is no promise.
 
+Confidence. The promise is on average over calibrations. With a confidence (confidence.py) an item is flagged if its p-value is
+at most l / (n + 1): then the calibration of a source with enough items flags more than alpha of its normal items only with a
+probability of at most 1 - confidence. The comparison with all sources changes nothing of that, since it is for items that are
+more unusual than all of their source, and these are flagged already. It decides for sources that have too few items, for which
+the confidence does not hold.
+
 Short recordings. A recording shorter than the model's window is padded with zeros, which no model has learnt. It is compared
 only with calibration items that were padded too, and all other items only with those that were not; n counts items of its kind.
 """
@@ -34,6 +40,7 @@ from math import ceil, floor, inf, isnan, log10
 import numpy as np
 from numpy.typing import NDArray
 
+from avizor_inference.anomaly.confidence import items_needed, lowest_alpha
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED, Calibration, Scores
@@ -52,16 +59,20 @@ class PValue:
 
 
 class Judge:
-    """Computes p-values from one calibration. The scores are sorted once; each p-value is a binary search."""
+    """Computes p-values from one calibration. The scores are sorted once; each p-value is a binary search.
 
-    def __init__(self, calibration: Calibration) -> None:
+    tie: relative difference below which two scores count as equal. A larger one can only make p-values larger. It is for scores
+    of another engine than the calibration's (score_agreement.py).
+    """
+
+    def __init__(self, calibration: Calibration, tie: float = TIE) -> None:
         self._own: dict[tuple[str, bool], _Ranks] = {}
         self._pools: dict[bool, _Ranks] = {}
         for is_short in (False, True):
             scored = {source: [_Scored.of(item) for item in items] for source, items in calibration.of_kind(is_short).items()}
-            self._own |= {(source, is_short): _Ranks(items) for source, items in scored.items()}
+            self._own |= {(source, is_short): _Ranks(items, tie) for source, items in scored.items()}
             if scored:
-                self._pools[is_short] = _Ranks([item for items in scored.values() for item in items])
+                self._pools[is_short] = _Ranks([item for items in scored.values() for item in items], tie)
 
     def item_p_value(self, source: str, score: float, *, is_short: bool = False) -> PValue:
         """Return the p-value of an item of `source` with this score (ItemScore.value).
@@ -95,10 +106,10 @@ class Judge:
         uses_all = is_extreme & (by_all < by_own)
         return np.where(uses_all, by_all, by_own), [POOLED if is_by_all else source for is_by_all in uses_all]
 
-    def count(self, *, is_short: bool = False) -> int:
-        """Return the number of calibration items of this kind, over all sources."""
-        pool = self._pools.get(is_short)
-        return pool.count if pool else 0
+    def count(self, source: str = POOLED, *, is_short: bool = False) -> int:
+        """Return the number of calibration items of this kind, from one source or from all sources together."""
+        ranks = self._pools.get(is_short) if source == POOLED else self._own.get((source, is_short))
+        return ranks.count if ranks else 0
 
     def _pool(self, is_short: bool) -> _Ranks:
         pool = self._pools.get(is_short)
@@ -124,7 +135,8 @@ class _Scored:
 class _Ranks:
     """Holds the scores of calibration items and of their windows, sorted."""
 
-    def __init__(self, items: Sequence[_Scored]) -> None:
+    def __init__(self, items: Sequence[_Scored], tie: float) -> None:
+        self._tie = tie
         self.count = len(items)
         self.smallest_p_value = 1 / (self.count + 1)
         self._items = sorted(item.score for item in items)
@@ -136,55 +148,71 @@ class _Ranks:
         self._tail = np.append(np.cumsum(weights[::-1])[::-1], 0.0)
 
     def item_p_value(self, score: float) -> float:
-        return (1 + self.count - bisect_left(self._items, _less_rounding(score))) / (self.count + 1)
+        return (1 + self.count - bisect_left(self._items, self._least_equal(score))) / (self.count + 1)
 
     def window_p_values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        places = np.searchsorted(self._windows, [_less_rounding(float(score)) for score in scores], side="left")
+        places = np.searchsorted(self._windows, [self._least_equal(float(score)) for score in scores], side="left")
         # at most 1, because rounding may make a sum of shares slightly larger than the count
         return np.minimum(1.0, (1.0 + self._tail[places]) / (self.count + 1))
 
+    def _least_equal(self, score: float) -> float:
+        """Return the smallest calibration score that counts as equal to this score. NaN counts as larger than all scores."""
+        return inf if isnan(score) else score * (1 - self._tie)
 
-def _less_rounding(score: float) -> float:
-    """Return the smallest calibration score that counts as equal to this score. NaN counts as larger than all scores."""
-    return inf if isnan(score) else score * (1 - TIE)
 
+def require_alpha(calibration: Calibration, alpha: float, confidence: float | None = None) -> None:
+    """Raise CalibrationError unless some kind of items can be flagged at alpha. The message suggests a larger alpha.
 
-def require_alpha(calibration: Calibration, alpha: float) -> None:
-    """Raise CalibrationError unless the p-values of some kind of items can reach alpha. The message suggests a larger alpha."""
-    count = max(calibration.count(is_short=False), calibration.count(is_short=True))
-    if (needed := recordings_needed(alpha)) > count:
+    confidence: see confidence.py; None for the promise on average.
+    """
+    count = calibration.most_of_a_kind()
+    if (needed := recordings_needed(alpha, confidence)) > count:
+        less = "" if confidence is None else ", less confidence or none"
         raise CalibrationError(
-            f"alpha {alpha:g} needs at least {needed} normal items and the calibration of {calibration.model!r} has {count}; "
-            f"use alpha {_supported_alpha(count):g} or more, or ask the model's owner to calibrate it with more items"
+            f"{level(alpha, confidence)} needs at least {needed} normal items and the calibration of {calibration.model!r} has "
+            f"{count}; use alpha {_supported_alpha(count, confidence):g} or more{less}, or ask the model's owner to calibrate "
+            "it with more items"
         )
 
 
+def level(alpha: float, confidence: float | None = None) -> str:
+    """Return alpha and confidence in words."""
+    return f"alpha {alpha:g}" + ("" if confidence is None else f" with confidence {confidence:g}")
+
+
 def under_calibrated(
-    calibration: Calibration, sources: Iterable[str], alpha: float, *, is_short: bool = False
+    calibration: Calibration,
+    sources: Iterable[str],
+    alpha: float,
+    confidence: float | None = None,
+    *,
+    is_short: bool = False,
 ) -> dict[str, int]:
     """Return the sources whose own items of a kind are too few for alpha, with their number: 0 if never calibrated.
 
     The result is empty if the calibration does not distinguish sources, or if even the items of all sources together are too
     few for alpha.
     """
-    needed = recordings_needed(alpha)
+    needed = recordings_needed(alpha, confidence)
     if not calibration.tells_sources_apart or calibration.count(is_short=is_short) < needed:
         return {}
     own = {source: calibration.count(source, is_short=is_short) for source in sources}
     return {source: count for source, count in own.items() if count < needed}
 
 
-def recordings_needed(alpha: float) -> int:
+def recordings_needed(alpha: float, confidence: float | None = None) -> int:
     """Return the number of normal items from which p-values can reach `alpha`: the smallest n with 1 / (n + 1) <= alpha.
 
-    Raises CalibrationError if alpha is not between 0 and 1.
+    With a confidence it is the smallest n with which an item can be flagged. Raises CalibrationError if alpha or confidence is
+    not between 0 and 1.
     """
     if not 0 < alpha < 1:
         raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
-    return ceil(1 / alpha - 1e-9) - 1
+    return ceil(1 / alpha - 1e-9) - 1 if confidence is None else items_needed(alpha, confidence)
 
 
-def _supported_alpha(recordings: int) -> float:
+def _supported_alpha(recordings: int, confidence: float | None) -> float:
     """Return the smallest alpha that this number of items supports, rounded up to two digits."""
-    step = 10.0 ** (floor(log10(1 / (recordings + 1))) - 1)
-    return ceil(1 / (recordings + 1) / step - 1e-9) * step
+    lowest = 1 / (recordings + 1) if confidence is None else lowest_alpha(recordings, confidence)
+    step = 10.0 ** (floor(log10(lowest)) - 1)
+    return ceil(lowest / step - 1e-9) * step

@@ -12,9 +12,18 @@ from avizor_inference.checks.tensorrt_rules import precision_problems, quantisat
 from avizor_inference.checks.triton_rules import load_problems
 from avizor_inference.errors import AvizorError
 from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.repository.calibration_store import read_active
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.onnx_graph import MAX_IR_VERSION, OPSET, Graph, GraphTensor, read_graph
+from avizor_inference.repository.onnx_graph import (
+    MAX_IR_VERSION,
+    MAX_ML_OPSET,
+    ML_DOMAIN,
+    OPSET,
+    Graph,
+    GraphTensor,
+    read_graph,
+)
 from avizor_inference.repository.triton_config import (
     CONFIG_FILE,
     LABELS_FILE,
@@ -41,7 +50,11 @@ def check_version(version: ModelVersion) -> list[str]:
     try:
         version.verify()
         manifest, config, graph = version.manifest, version.config, read_graph(version.model_path)
-        version.calibration()
+        version.probe()
+        version.calibrations()
+        for history in read_active(version.folder).histories.values():
+            for identifier in history:  # --rollback goes back to earlier ones
+                version.calibration(identifier)
     except AvizorError as error:
         return [str(error)]
     where = f"{version.name}/{version.version}"
@@ -64,6 +77,8 @@ def _check_graph(graph: Graph) -> Iterator[str]:
         yield f"model.onnx: IR version {graph.ir_version} is over {MAX_IR_VERSION}, which older runtimes cannot read"
     if graph.custom_domains:
         yield f"model.onnx: needs operators of {', '.join(graph.custom_domains)}, which not every runtime has"
+    if graph.opsets.get(ML_DOMAIN, 0) > MAX_ML_OPSET:
+        yield f"model.onnx: version {graph.opsets[ML_DOMAIN]} of {ML_DOMAIN} is over {MAX_ML_OPSET}, which runtimes cannot read"
     for domain in graph.repeated_domains:
         yield f"model.onnx: names the operator set of {domain} twice, which tools refuse; export again"
     if graph.external_data:

@@ -74,7 +74,10 @@ def quantisation_problems(config: ModelConfig, graph: Graph) -> Iterator[str]:
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     if graph.beyond_int8 and any(accelerator.name == "tensorrt" for accelerator in accelerators):
         others = ", ".join(graph.beyond_int8)
-        yield f"TensorRT takes signed int8 about zero, and model.onnx has {others}; export again with --int8 --target tensorrt"
+        yield (
+            f"TensorRT takes signed int8 about zero, and model.onnx has {others}; export again with --int8 --target tensorrt, "
+            "or quantise the file again with ActivationSymmetric=True and QuantizeBias=False"
+        )
 
 
 def precision_problems(config: ModelConfig, precision: Precision) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from avizor_inference.arrays import Array
 from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, InvalidInput, UnknownOutput, VersionRefused
 from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.repository.calibration import EngineClass, EngineKind, RunPrecision
 from avizor_inference.repository.models import ModelVersion
 
 
@@ -21,7 +22,8 @@ from avizor_inference.repository.models import ModelVersion
 class ModelSpec:
     """Describes what an engine serves under one name: tensors by name, each with the shape of one item, and the largest batch.
 
-    sha256: of the version's model.onnx; empty if the engine does not know it.
+    sha256: of the version's model.onnx; empty if the engine does not know it. engine_class: what computes the model.
+    precision: in which it does so; None means that of the graph, which the manifest names.
     """
 
     name: str
@@ -30,6 +32,8 @@ class ModelSpec:
     outputs: Mapping[str, TensorSpec]
     max_batch_size: int
     sha256: str
+    engine_class: EngineClass
+    precision: RunPrecision | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +133,11 @@ def check_same_digest(spec: ModelSpec, version: ModelVersion) -> None:
             f"the engine serves another {version.name!r} version {version.version} (sha256 {spec.sha256[:12]}...) than "
             f"{version.folder} ({expected[:12]}...); reload the model there, or use the repository that the engine serves"
         )
+
+
+def engine_kind(spec: ModelSpec, version: ModelVersion) -> EngineKind:
+    """Return the class of the engine that serves a version, and the precision in which it computes it."""
+    return EngineKind(spec.engine_class, spec.precision or version.manifest.precision)
 
 
 def seconds_left(request: InferRequest, started: float) -> float | None:

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
-from avizor_inference.engines.ort_session import has_gpu, open_session
+from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -114,7 +114,7 @@ class EmbeddedEngine(Engine):
             session = open_session(version.model_path, f"model {version.name!r}", on_gpu=on_gpu, threads=threads)
         except EngineError as error:
             raise VersionRefused(str(error)) from error
-        spec = _spec(version)
+        spec = _spec(version, session)
         _check_manifest(version, spec, session)
         return _Loaded(spec, session)
 
@@ -179,7 +179,7 @@ def _check_manifest(version: ModelVersion, spec: ModelSpec, session: ort.Inferen
             )
 
 
-def _spec(version: ModelVersion) -> ModelSpec:
+def _spec(version: ModelVersion, session: ort.InferenceSession) -> ModelSpec:
     tensor = version.manifest.input.tensor()
     return ModelSpec(
         name=version.name,
@@ -188,4 +188,5 @@ def _spec(version: ModelVersion) -> ModelSpec:
         outputs={output.name: output for output in version.manifest.outputs},
         max_batch_size=version.config.max_batch_size,
         sha256=version.manifest.model_sha256,
+        engine_class="onnxruntime-cuda" if CUDA in session.get_providers() else "onnxruntime-cpu",
     )

@@ -12,6 +12,11 @@ from avizor_inference.repository.models import ModelRepository
 EMBEDDED = "ort"
 
 
+def engine_options(name: str, device: Device = "config") -> str:
+    """Return the options of a command that opens the same engine, such as `--engine ort --device cuda`."""
+    return f"--engine {name}" + (f" --device {device}" if name == EMBEDDED and device != "config" else "")
+
+
 def open_engine(
     name: str, repository: ModelRepository, *, device: Device = "config", intra_op_threads: int | None = None
 ) -> Engine:

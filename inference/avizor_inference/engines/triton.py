@@ -24,7 +24,8 @@ from avizor_inference.errors import (
     VersionRefused,
 )
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.repository.triton_config import TRITON_TYPES, digest_of_version
+from avizor_inference.repository.calibration import EngineClass, RunPrecision
+from avizor_inference.repository.triton_config import TRITON_TYPES, asks_for_gpu, digest_of_version
 
 # Metadata and configuration are small: a server that does not send them in this time counts as away.
 DESCRIBE_TIMEOUT_S = 10.0
@@ -34,6 +35,9 @@ _NOT_LOADED = "has no available versions"
 
 _WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
 _DTYPES = {name: dtype for dtype, name in TRITON_TYPES.items()}
+
+# TensorRT's precision_mode -> the precision that it computes in; the graph's for FP32, the default.
+_TENSORRT_PRECISIONS: dict[str, RunPrecision] = {"FP16": "fp16", "BF16": "bf16", "INT8": "int8"}
 
 _CHANNEL = [
     # A recording's error map, or a batch of images, is larger than gRPC's 4 MiB.
@@ -172,6 +176,7 @@ def _input(name: str, array: Array) -> triton.InferInput:
 
 
 def _spec(config: ModelConfig, model: str, version: int) -> ModelSpec:
+    engine_class, precision = engine_of_config(config)
     return ModelSpec(
         name=model,
         version=version,
@@ -179,7 +184,30 @@ def _spec(config: ModelConfig, model: str, version: int) -> ModelSpec:
         outputs={tensor.name: _tensor(tensor, model) for tensor in config.output},
         max_batch_size=config.max_batch_size,
         sha256=digest_of_version(config, version),
+        engine_class=engine_class,
+        precision=precision,
     )
+
+
+def engine_of_config(config: ModelConfig) -> tuple[EngineClass, RunPrecision | None]:
+    """Return what computes a model that Triton has loaded, and in which precision; None is that of the graph.
+
+    config: as the server returns it, with instance groups of KIND_CPU or KIND_GPU: it decides KIND_AUTO when it loads a model.
+    TensorRT names its precision in precision_mode: FP32 (the default), FP16, BF16 or INT8.
+    """
+    accelerators = config.optimization.execution_accelerators
+    on_gpu = asks_for_gpu(config)
+    if on_gpu:
+        for accelerator in accelerators.gpu_execution_accelerator:
+            if accelerator.name == "tensorrt":
+                return "tensorrt", _TENSORRT_PRECISIONS.get(accelerator.parameters.get("precision_mode", "").upper())
+    elif any(accelerator.name == "openvino" for accelerator in accelerators.cpu_execution_accelerator):
+        return "openvino", None
+    if "tensorrt" in (config.backend, config.platform.partition("_")[0]):
+        return "tensorrt", None
+    if config.backend == "openvino":
+        return "openvino", None
+    return ("onnxruntime-cuda" if on_gpu else "onnxruntime-cpu"), None
 
 
 def _tensor(tensor: Any, model: str) -> TensorSpec:

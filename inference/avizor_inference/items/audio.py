@@ -5,7 +5,6 @@ Only this is done outside the graph. What the model does to a window (log-mel, s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.stream import Stream, StreamFile
-from avizor_inference.items.file_access import open_file
-from avizor_inference.items.windows import Window, Windower, WindowFormat
+from avizor_inference.items.file_access import open_file, state_of
+from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
 
 __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
 
@@ -31,9 +30,7 @@ __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level",
 BLOCK_FRAMES = 65536
 BLOCK_SAMPLES = 131072
 
-# Limits for the values in a header. A damaged file of a few bytes may claim 1,024 channels, each of which would become a
-# window, or 1 Hz, at which a second of sound would become an hour.
-MAX_CHANNELS = 64
+# Limits for the values in a header. A damaged file may claim 1 Hz, at which a second of sound would become an hour.
 MIN_SAMPLE_RATE = 1000  # Hz
 MAX_RATIO = 64  # between the file's sample rate and the model's, in either direction
 
@@ -49,11 +46,11 @@ class Level:
     beyond: int = 0  # samples whose magnitude exceeds full scale
     peak: float = 0.0  # largest magnitude
 
-    def add(self, block: Samples) -> None:
-        """Add one block of finite samples, float32[frames, channels]."""
+    def add(self, block: Samples, full_scale: float = 1.0) -> None:
+        """Add one block of finite samples, float32[frames, channels]. full_scale: infinite for what is never clipped."""
         magnitude = np.abs(block)
         self.samples += magnitude.size
-        self.beyond += int(np.count_nonzero(magnitude > 1.0))
+        self.beyond += int(np.count_nonzero(magnitude > full_scale))
         self.peak = max(self.peak, float(magnitude.max(initial=0.0)))
 
     @property
@@ -77,14 +74,14 @@ class AudioFile:
     """Reads an audio file in blocks of float32[frames, channels]; full scale is 1.
 
     Every sample in the file is read. A file that was cut off, or whose header does not agree with the data after it, raises
-    MediaError; it is not read as a shorter recording.
+    MediaError; it is not read as a shorter recording. least_rate: the lowest sample rate that is read, in Hz.
     """
 
-    def __init__(self, source: Path | BinaryIO) -> None:
+    def __init__(self, source: Path | BinaryIO, least_rate: int = MIN_SAMPLE_RATE) -> None:
         self._closing = ExitStack()
         with ExitStack() as opened:
             self._source = opened.enter_context(open_file(source)) if isinstance(source, Path) else source
-            self._before = _state(self._source)
+            self._before = state_of(self._source)
             try:
                 self._streams = sound_streams(self._source)
             except OSError as error:
@@ -94,8 +91,8 @@ class AudioFile:
             self._rate, self._channels = int(first.samplerate), int(first.channels)
             if self._channels > MAX_CHANNELS:
                 raise MediaError(f"the audio file has {self._channels} channels; at most {MAX_CHANNELS} are read")
-            if self._rate < MIN_SAMPLE_RATE:
-                raise MediaError(f"the header says {self._rate} Hz; sound is read from {MIN_SAMPLE_RATE} Hz on")
+            if self._rate < least_rate:
+                raise MediaError(f"the header says {self._rate} Hz; sound is read from {least_rate} Hz on")
             self._closing = opened.pop_all()
 
     @property
@@ -118,7 +115,7 @@ class AudioFile:
                 yield block
         if read == 0:
             raise MediaError("the audio file holds no samples")
-        if _state(self._source) != self._before:
+        if state_of(self._source) != self._before:
             raise MediaError("the file was changed while it was read; run again when it is finished", offset=read)
 
     def _blocks_of(self, stream: Stream, opened: _Decoder, before: int) -> Iterator[Samples]:
@@ -163,15 +160,6 @@ def _block(decoder: soundfile.SoundFile, file: StreamFile, frames: int, offset: 
     return block
 
 
-def _state(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the size in bytes and the modification time in ns of a file on disk; None for bytes in memory."""
-    try:
-        status = os.fstat(file.fileno())
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or error)
     return text.strip().rstrip(".:").replace("\n", " ") or "the decoder gives no reason"
@@ -183,21 +171,20 @@ class Resampler:
     Raises MediaError if the rates differ by more than a factor of MAX_RATIO.
     """
 
-    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+    def __init__(self, source_rate: float, target_rate: float, channels: int) -> None:
         if max(source_rate, target_rate) > MAX_RATIO * min(source_rate, target_rate):
             raise MediaError(
-                f"the file's {source_rate} Hz cannot be resampled to the model's {target_rate} Hz: the rates differ by more "
-                f"than a factor of {MAX_RATIO}"
+                f"the file's {source_rate:g} Hz cannot be resampled to the model's {target_rate:g} Hz: the rates differ by "
+                f"more than a factor of {MAX_RATIO}"
             )
         self._stream = None
         if source_rate != target_rate:
             self._stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ")
 
     def push(self, block: Samples, last: bool = False) -> Samples:
-        """Convert one block, and return samples in [-1, 1]. With `last`, also return the samples still in the filter."""
-        converted = block if self._stream is None else self._stream.resample_chunk(block, last=last)
-        # The model takes [-1, 1]. Level counts the file's samples beyond full scale; not the overshoot of the filter.
-        return np.clip(converted, -1.0, 1.0)
+        """Convert one block. With `last`, also return the samples still in the filter."""
+        converted: Samples = block if self._stream is None else self._stream.resample_chunk(block, last=last)
+        return converted
 
 
 def windows_of(
@@ -205,18 +192,21 @@ def windows_of(
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Decode an audio file once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
-    The windows of one format are in order of position, and channel by channel at each position. Samples beyond full scale are
-    clipped to [-1, 1]; `level` counts them.
+    The windows of one format are in order of position, and channel by channel at each position, unless the format takes all
+    channels together. Samples beyond full scale are clipped to [-1, 1]; `level` counts them.
     """
     with AudioFile(source) as audio:
+        for format in formats:
+            _check_channels(audio.channels, format.channels)
         level = level or Level()
         rates = {format.sample_rate for format in formats}
-        resamplers = {rate: Resampler(audio.sample_rate, rate, audio.channels) for rate in rates}
-        windowers = {format: Windower(format, audio.channels) for format in formats}
+        resamplers = {rate: Resampler(audio.sample_rate, rate or audio.sample_rate, audio.channels) for rate in rates}
+        windowers = {format: Windower(format, audio.channels, together=format.channels > 1) for format in formats}
         silence = np.zeros((0, audio.channels), dtype=np.float32)
         for block, last in chain(((block, False) for block in audio.blocks()), [(silence, True)]):
             level.add(block)
-            converted = {rate: resampler.push(block, last) for rate, resampler in resamplers.items()}
+            # Level has counted the file's samples beyond full scale; the overshoot of the filter does not count.
+            converted = {rate: np.clip(resampler.push(block, last), -1, 1) for rate, resampler in resamplers.items()}
             for format, windower in windowers.items():
                 for window in windower.push(converted[format.sample_rate]):
                     yield format, window
@@ -226,3 +216,13 @@ def windows_of(
                 raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
             for window in windower.finish():
                 yield format, window
+
+
+def _check_channels(actual: int, wanted: int) -> None:
+    """Raise MediaError for a recording that a model of several channels cannot take."""
+    if wanted not in (1, actual):
+        channels = "1 channel" if actual == 1 else f"{actual} channels"
+        raise MediaError(
+            f"the recording has {channels}, and the model takes {wanted} together; convert it to {wanted} channels, or use a "
+            "model with channels=1, which takes each channel by itself"
+        )

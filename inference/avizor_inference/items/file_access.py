@@ -42,6 +42,15 @@ def open_file(path: Path) -> BinaryIO:
     return file
 
 
+def state_of(file: BinaryIO) -> tuple[int, int] | None:
+    """Return the size in bytes and the modification time in ns of a file on disk; None for bytes in memory."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def _other_kind(mode: int) -> str:
     """Return what it is, if it is not a regular file; an empty string for a file."""
     if stat.S_ISDIR(mode):

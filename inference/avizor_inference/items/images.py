@@ -1,16 +1,22 @@
-"""Turn an encoded image into the pixels that a model takes: decode, turn upright, bring to its channels and size."""
+"""Turn an encoded image into the pixels that a model takes: decode, turn upright, bring to its channels and size.
+
+This is the one place for what cannot be in the graph. The pixels are those of torchvision's transforms on an image of Pillow,
+bit for bit, where the image is upright and has 8 bits a channel.
+"""
 
 from __future__ import annotations
 
 import io
 import warnings
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from avizor_inference.errors import MediaError
+from avizor_inference.items.image_geometry import PixelFormat, Size, first_pixel, resized_size
+from avizor_inference.items.interpolation import Part, interpolate
 
 # Pillow's mode for a number of channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -22,16 +28,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
 
 
-class PixelShape(Protocol):
-    """Describes the picture that a model takes, as an ImageInput says it. height, width: in pixels."""
-
-    height: int
-    width: int
-    channels: int
-
-
-def decode_image(source: bytes | BinaryIO, spec: PixelShape) -> NDArray[np.uint8]:
-    """Return uint8[height, width, channels], resized (bilinear, antialiased) if need be. Raises MediaError.
+def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint8]:
+    """Return uint8[height, width, channels], resized, cut or padded as the description says. Raises MediaError.
 
     A file of several pictures (an animation, pages) is refused: one of them is not the whole.
     """
@@ -52,16 +50,61 @@ def decode_image(source: bytes | BinaryIO, spec: PixelShape) -> NDArray[np.uint8
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error
-    if upright.size != (spec.width, spec.height):
-        upright = upright.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
-    return np.asarray(upright, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+    return _fitted(upright, spec)
+
+
+def _fitted(image: Image.Image, spec: PixelFormat) -> NDArray[np.uint8]:
+    """Resize the image, and cut the model's pixels out of its centre; where it is smaller than them, it is padded."""
+    height, width = resized_size((image.height, image.width), spec)
+    top, left = first_pixel(height, spec.height), first_pixel(width, spec.width)
+    if not spec.antialias:
+        return _interpolated(np.asarray(image).reshape(image.height, image.width, -1), (height, width), (top, left), spec)
+    _refuse_huge(image, (height, width))
+    if (image.height, image.width) != (height, width):
+        image = image.resize((width, height), Image.Resampling[spec.filter.upper()])
+    if (height, width) != (spec.height, spec.width):
+        resized = image
+        image = Image.new(resized.mode, (spec.width, spec.height), _colour(spec))
+        image.paste(resized, (-left, -top))
+    return np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+def _interpolated(pixels: NDArray[np.uint8], size: Size, first: tuple[int, int], spec: PixelFormat) -> NDArray[np.uint8]:
+    """Do the same without antialiasing. Only the pixels that are kept are computed. first: see `first_pixel`."""
+    assert spec.filter in ("bilinear", "bicubic")  # the description was checked
+    wanted = (spec.height, spec.width)
+    rows, columns = (
+        Part(old, new, max(start, 0), min(new, count))
+        for old, new, start, count in zip(pixels.shape[:2], size, first, wanted, strict=True)
+    )
+    canvas = np.empty((*wanted, spec.channels), np.uint8)
+    canvas[:] = spec.pad
+    top, left = (max(-start, 0) for start in first)
+    canvas[top : top + rows.count, left : left + columns.count] = interpolate(pixels, rows, columns, spec.filter)
+    return canvas
+
+
+def _colour(spec: PixelFormat) -> int | tuple[int, ...]:
+    """Return the colour of the padding as Pillow takes it."""
+    pad = spec.pad * spec.channels if len(spec.pad) == 1 else spec.pad
+    return pad[0] if len(pad) == 1 else pad
+
+
+def _refuse_huge(image: Image.Image, size: Size) -> None:
+    """Raise MediaError if a picture grows beyond MAX_PIXELS. Pillow resizes the width first, then the height of the result."""
+    height, width = size
+    if max(height, image.height) * width > MAX_PIXELS:
+        raise MediaError(
+            f"resizing the image of {image.width} x {image.height} pixels to {width} x {height} takes more than {MAX_PIXELS:,} "
+            "pixels; cut it into parts of less extreme proportions"
+        )
 
 
 def _refuse_several(image: Image.Image) -> None:
     """Raise MediaError for several pictures in a file. In an MPO the first is the photograph, and the others go with it."""
     pictures = getattr(image, "n_frames", 1)
     if pictures > 1 and image.format != "MPO":
-        raise MediaError(f"the image file holds {pictures} pictures (frames or pages); save each as a file of its own")
+        raise MediaError(f"the image file holds {pictures} pictures (frames or pages); save each as a separate file")
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:

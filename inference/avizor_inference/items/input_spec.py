@@ -6,9 +6,16 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from avizor_inference.items.kinds.audio import AudioInput, LogMelFrontEnd
+from avizor_inference.items.kinds.audio import AudioInput
 from avizor_inference.items.kinds.base import Content, ItemInput, TensorBytes
 from avizor_inference.items.kinds.image import ImageFrontEnd, ImageInput
+from avizor_inference.items.kinds.signal import SignalFrontEnd, SignalInput
+from avizor_inference.items.kinds.sound_front_ends import (
+    LogMelFrontEnd,
+    MfccFrontEnd,
+    SpectrogramFrontEnd,
+    WaveformFrontEnd,
+)
 from avizor_inference.items.kinds.table import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.tensor import TensorInput
 
@@ -21,13 +28,18 @@ __all__ = [
     "ImageInput",
     "InputSpec",
     "LogMelFrontEnd",
+    "MfccFrontEnd",
     "NumberColumn",
+    "SignalFrontEnd",
+    "SignalInput",
+    "SpectrogramFrontEnd",
     "TableFrontEnd",
     "TableInput",
     "TensorInput",
+    "WaveformFrontEnd",
 ]
 
-InputSpec = Annotated[ImageInput | AudioInput | TableInput | TensorInput, Field(discriminator="modality")]
+InputSpec = Annotated[ImageInput | AudioInput | SignalInput | TableInput | TensorInput, Field(discriminator="modality")]
 
 # Every kind, by its modality.
 KINDS: dict[str, type[ItemInput]] = {kind.model_fields["modality"].default: kind for kind in get_args(get_args(InputSpec)[0])}

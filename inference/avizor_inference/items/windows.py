@@ -1,4 +1,4 @@
-"""Cut sound into windows, each of which is one input of a model. Needs numpy only."""
+"""Cut sound and signals into windows, each of which is one input of a model. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ import numpy as np
 
 from avizor_inference.arrays import Samples
 
+# Channels that a recording, and so a window, may have. A damaged file of a few bytes may claim 1,024.
+MAX_CHANNELS = 64
+
 
 @dataclass(frozen=True)
 class WindowFormat:
-    """Describes how sound is cut for a model."""
+    """Describes how recordings are cut for a model."""
 
-    sample_rate: int  # Hz
+    sample_rate: float | None  # Hz; None if the model takes recordings as they are, at any rate or none
     window: int  # samples
     hop: int  # samples
+    channels: int = 1  # of one window; 1: each channel of a recording is cut by itself
 
 
 class Window(NamedTuple):
-    """Holds one window of one channel."""
+    """Holds one window of one channel, or of all channels together."""
 
-    channel: int
+    channel: int  # 0 if it holds all
     start_sample: int  # at the model's sample rate
-    samples: Samples  # float32[window_samples] in [-1, 1]
-    length: int  # samples of sound; the rest is zeros, if the recording is shorter than a window
+    samples: Samples  # float32[window_samples] of one channel, float32[channels, window_samples] of all
+    length: int  # samples of the recording; the rest is zeros, if it is shorter than a window
 
 
 class Windower:
     """Cuts a stream of float32[frames, channels] into the windows of a format.
 
     The last window is moved back to end with the recording, so that every sample is in a window and none is invented. Only a
-    recording shorter than one window is padded with zeros at its end.
+    recording shorter than one window is padded with zeros at its end. together: a window holds all channels; else there is one
+    for each channel, one after the other.
     """
 
-    def __init__(self, format: WindowFormat, channels: int) -> None:
-        self._window, self._hop = format.window, format.hop
+    def __init__(self, format: WindowFormat, channels: int, *, together: bool = False) -> None:
+        self._window, self._hop, self._together = format.window, format.hop, together
         self._kept = np.zeros((0, channels), dtype=np.float32)
         self._kept_from = 0  # position of the first kept sample in the stream
         self._next = 0  # start of the next window
@@ -61,14 +66,16 @@ class Windower:
         self._kept_from += drop
 
     def finish(self) -> Iterator[Window]:
-        """Yield the windows, one for each channel, that cover the remaining samples, if there are any."""
+        """Yield what covers the remaining samples, if there are any: one window, or one for each channel."""
         covered = self._next - self._hop + self._window if self._next else 0
         if self._end > covered:
             yield from self._cut(max(0, self._end - self._window), min(self._end, self._window))
 
     def _cut(self, start: int, length: int) -> Iterator[Window]:
         part = self._kept[start - self._kept_from : start - self._kept_from + length]
-        for channel in range(part.shape[1]):
-            samples = np.zeros(self._window, dtype=np.float32)
-            samples[:length] = part[:, channel]
-            yield Window(channel, start, samples, length)
+        samples = np.zeros((part.shape[1], self._window), dtype=np.float32)
+        samples[:, :length] = part.T
+        if self._together:
+            yield Window(0, start, samples, length)
+        else:
+            yield from (Window(channel, start, one, length) for channel, one in enumerate(samples))

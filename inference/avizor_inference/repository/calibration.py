@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,11 +17,15 @@ from avizor_inference.digests import digest_of
 from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
-from avizor_inference.repository.manifest import Manifest, Precision
+from avizor_inference.repository.manifest import Manifest
 from avizor_inference.strict_json import Strict, validation_message
 
-CALIBRATION_FILE = "calibration.json"
-CALIBRATIONS_FOLDER = "calibrations"
+# What computes a model: the scores of different classes, and of different precisions, are calibrated separately.
+EngineClass = Literal["onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "openvino"]
+# The number format of that computation. It may differ from that of the graph: TensorRT runs an FP32 graph in FP16 too.
+RunPrecision = Literal["fp32", "bf16", "fp16", "int8"]
+
+ID_PATTERN = r"^[0-9a-f]{12}$"
 
 # All sources together.
 POOLED = "*"
@@ -29,30 +34,55 @@ POOLED = "*"
 Scores = tuple[float, ...]
 BySource = dict[str, tuple[Scores, ...]]
 
+_REMEDY = "calibrate the model again with `avizor calibrate`"
+
+
+class EngineKind(NamedTuple):
+    """Says what computes the scores of a model: the class of the engine, and the precision it computes in."""
+
+    engine_class: EngineClass
+    precision: RunPrecision
+
+    @property
+    def key(self) -> str:
+        """Return both as one text, `onnxruntime-cpu/fp32`."""
+        return "/".join(self)
+
+    @classmethod
+    def from_key(cls, key: str) -> EngineKind:
+        """Return what `key` wrote as this text. Raises ValueError if it is another text."""
+        engine_class, _, precision = key.partition("/")
+        if engine_class not in get_args(EngineClass) or precision not in get_args(RunPrecision):
+            raise ValueError(f"{key!r} is not an engine class and a precision")
+        return cls(engine_class, precision)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.engine_class} in {self.precision}"
+
 
 class Calibration(Strict):
-    """Holds `calibration.json`: scores of normal recordings by source, from one version of a model on one kind of provider.
+    """Holds `calibrations/<id>.json`: scores of normal recordings by source, from one version of a model on one kind of engine.
 
     sources: recordings of at least one window, and images, rows and tensors. short: recordings shorter than a window.
     """
 
-    schema_version: int = Field(default=2)
+    schema_version: int = Field(default=3)
     model: str
     version: int
     model_sha256: str
-    provider: str = Field(description="ONNX Runtime execution provider that computed the scores")
-    precision: Precision = "fp32"
+    engine_class: EngineClass = Field(description="of the engine that computed the scores")
+    precision: RunPrecision = Field(description="in which it computed them")
     created: datetime
     sources: BySource
     short: BySource = Field(default_factory=dict)
+    probe_scores: Scores = Field(default=(), description="of the version's probe items, from the same engine; empty without")
 
     @field_validator("schema_version")
     @classmethod
     def _is_of_this_kind(cls, schema_version: int) -> int:
-        if schema_version != 2:
+        if schema_version != 3:
             raise ValueError(
-                f"schema_version is {schema_version}, and this release reads 2: in version 1 each channel counted as a "
-                "recording, and short recordings were not separate; export the model again with --calibrate"
+                f"schema_version is {schema_version}, and this release reads 3: before, a calibration did not name its engine"
             )
         return schema_version
 
@@ -74,23 +104,29 @@ class Calibration(Strict):
 
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Calibration:
-        """Read a calibration and compare it with the manifest beside it. Raises VersionRefused if they differ."""
+        """Read a calibration and compare it with its name and with the manifest. Raises VersionRefused if they differ."""
         try:
             calibration = cls.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
             why = validation_message(error) if isinstance(error, ValueError) else reason(error)
-            raise VersionRefused(f"{path} is not a calibration: {why}; export the model again with --calibrate") from error
+            raise VersionRefused(f"{path} is not a calibration: {why}; {_REMEDY}") from error
         if calibration.model_sha256 != manifest.model_sha256:
             raise VersionRefused(
                 f"{path} was made with another model.onnx (sha256 {calibration.model_sha256[:12]}..., here "
-                f"{manifest.model_sha256[:12]}...); export the model again with --calibrate"
+                f"{manifest.model_sha256[:12]}...); {_REMEDY}"
             )
-        if calibration.precision != manifest.precision:
-            raise VersionRefused(
-                f"{path} holds scores of a model in {calibration.precision}, and this one is in {manifest.precision}; "
-                "export the model again with --calibrate"
-            )
+        if calibration.id != path.stem:
+            raise VersionRefused(f"{path} was changed: its digest begins with {calibration.id}; restore it, or {_REMEDY}")
         return calibration
+
+    def most_of_a_kind(self) -> int:
+        """Return the number of recordings of at least one window, or of shorter ones, whichever is larger."""
+        return max(self.count(is_short=False), self.count(is_short=True))
+
+    @property
+    def kind(self) -> EngineKind:
+        """Return the kind of engine that it is for."""
+        return EngineKind(self.engine_class, self.precision)
 
     @cached_property
     def id(self) -> str:

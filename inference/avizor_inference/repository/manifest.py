@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
@@ -25,6 +25,10 @@ NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}$"
 
 Task = Literal["classify", "reconstruct"]
 Precision = Literal["fp32", "fp16", "int8"]
+# How a classifier's probabilities are made. softmax: one class is right, and they sum to 1. sigmoid: any number of classes may
+# be right, and each has its own probability (multi-label).
+Activation = Literal["softmax", "sigmoid"]
+Threshold = Annotated[float, Field(gt=0, le=1)]
 
 
 class Provenance(Strict):
@@ -59,16 +63,27 @@ class Manifest(Strict):
     input: InputSpec
     outputs: tuple[TensorSpec, ...]
     labels: tuple[str, ...] | None = None
+    activation: Activation | None = Field(
+        default=None, description="of a classifier; absent in versions older than this field, which are softmax"
+    )
+    thresholds: tuple[Threshold, ...] = Field(
+        default=(), description="of each class, where the activation is sigmoid: from it on, the class counts as present"
+    )
     front_end_digest: str | None = Field(default=None, description="sha256 of the front end's parameters; absent without one")
     model_sha256: str
     model_bytes: int
     opset: int
     ir_version: int
-    parity: ParityReport = Field(description="of the FP32 graph")
+    parity: ParityReport = Field(description="of the FP32 graph, or of the file that came quantised")
     simplified: bool = Field(default=True, description="whether the exporter's optimiser was applied to the graph")
     precision: Precision = Field(default="fp32", description="of the network; front end and error are always FP32")
-    variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32")
+    precision_of_file: bool = Field(
+        default=False,
+        description="whether the file came in this precision, so that it is compared with no FP32 network",
+    )
+    variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32, or that of the file")
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
+    probe_sha256: str | None = Field(default=None, description="of probe.npz; absent without probe items")
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -81,9 +96,28 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _variants_are_reported(self) -> Manifest:
-        if (self.precision == "fp32") is not (self.variant is None):
+        if self.precision_of_file and self.precision == "fp32":
+            raise ValueError("precision_of_file is for another precision than fp32")
+        if (self.precision == "fp32" or self.precision_of_file) is not (self.variant is None):
             raise ValueError(f"precision {self.precision} {'with' if self.variant else 'without'} a report on the variant")
         return self
+
+    @model_validator(mode="after")
+    def _each_class_has_a_threshold(self) -> Manifest:
+        expected = len(self.labels or ()) if self.activation == "sigmoid" else 0
+        if len(self.thresholds) != expected:
+            raise ValueError(
+                f"{len(self.thresholds)} thresholds, where activation is {self.activation} and there are "
+                f"{len(self.labels or ())} labels; a sigmoid has one for each label, and nothing else has any"
+            )
+        if self.activation and self.task != "classify":
+            raise ValueError(f"activation {self.activation}, which only a classifier has, where task is {self.task}")
+        return self
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Return whether any number of classes may be right for one item: each has its own probability and threshold."""
+        return self.activation == "sigmoid"
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

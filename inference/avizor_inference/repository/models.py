@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,17 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.error_text import reason
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
-from avizor_inference.repository.calibration import CALIBRATION_FILE, Calibration
+from avizor_inference.repository.calibration import ID_PATTERN, Calibration
+from avizor_inference.repository.calibration_store import CALIBRATIONS_FOLDER, calibration_path, read_active
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
+from avizor_inference.repository.probe import PROBE_FILE, Probe
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
 
 # A version folder's name. Every engine's integers can hold that many digits.
 VERSION_PATTERN = r"[1-9][0-9]{0,17}"
+
+# Where earlier releases kept a version's only calibration.
+_EARLIER_FILE = "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,46 @@ class ModelVersion:
                 "short: restore it, or export the model again"
             )
 
-    def calibration(self) -> Calibration | None:
-        """Return the active calibration, None without one. Reads the file at each call, since it may be replaced meanwhile."""
-        path = self.folder / CALIBRATION_FILE
-        return Calibration.read(path, self.manifest) if path.exists() else None
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """Return the active calibrations: at most one for each engine class and precision, in the order of these.
+
+        Reads the files at each call, since other calibrations may be activated meanwhile. Raises VersionRefused.
+        """
+        ids = read_active(self.folder).ids()
+        if not ids and (self.folder / _EARLIER_FILE).exists():
+            raise VersionRefused(
+                f"{self.folder / _EARLIER_FILE} was made by an earlier release, and does not name its engine; calibrate the "
+                f"model again: avizor calibrate {self.name} --data DIR --models {shlex.quote(str(self.folder.parent.parent))} "
+                f"--version {self.version} --activate"
+            )
+        calibrations = []
+        for kind, identifier in sorted(ids.items()):
+            calibration = self.calibration(identifier)
+            if calibration.kind != kind:
+                raise VersionRefused(
+                    f"{self.folder / CALIBRATIONS_FOLDER} names calibration {identifier} for {kind}, and it is for "
+                    f"{calibration.kind}; activate another one with `avizor calibrate --activate-id`"
+                )
+            calibrations.append(calibration)
+        return tuple(calibrations)
+
+    def calibration(self, identifier: str) -> Calibration:
+        """Return a stored calibration by its id, active or not. Raises VersionRefused if there is none, or it is damaged."""
+        path = calibration_path(self.folder, identifier)
+        if not re.fullmatch(ID_PATTERN, identifier) or not path.is_file():
+            known = ", ".join(self.calibration_ids()) or "none"
+            raise VersionRefused(f"{self.name} version {self.version} has no calibration {identifier!r}; stored: {known}")
+        return Calibration.read(path, self.manifest)
+
+    def calibration_ids(self) -> list[str]:
+        """Return the ids of all stored calibrations, sorted."""
+        names = (path.stem for path in (self.folder / CALIBRATIONS_FOLDER).glob("*.json"))
+        return sorted(name for name in names if re.fullmatch(ID_PATTERN, name))
+
+    def probe(self) -> Probe | None:
+        """Return the probe items; None if the version has none. Raises VersionRefused if they are damaged."""
+        sha256 = self.manifest.probe_sha256
+        return Probe.read(self.folder / PROBE_FILE, sha256) if sha256 else None
 
 
 class ModelRepository:

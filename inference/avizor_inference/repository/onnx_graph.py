@@ -19,6 +19,10 @@ MAX_IR_VERSION = 10
 
 # The operator set that every ONNX runtime has.
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+# Operators of scikit-learn and the like. Every build of ONNX Runtime has them, Triton's backend included, for the CPU alone.
+ML_DOMAIN = "ai.onnx.ml"
+MAX_ML_OPSET = 5
+SERVED_DOMAINS = STANDARD_DOMAINS | {ML_DOMAIN}
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Graph:
 
     @property
     def custom_domains(self) -> list[str]:
-        """Return the operator domains beyond the standard one, sorted."""
-        return sorted(set(self.opsets) - STANDARD_DOMAINS)
+        """Return the operator domains that engines do not have, sorted."""
+        return sorted(set(self.opsets) - SERVED_DOMAINS)
 
 
 def read_graph(path: Path) -> Graph:
@@ -74,6 +78,11 @@ def graph_of(model: onnx.ModelProto) -> Graph:
         repeated_domains=_repeated(entry.domain or "ai.onnx" for entry in model.opset_import),
         beyond_int8=tuple(sorted(set(_beyond_int8(model.graph)))),
     )
+
+
+def uses_ml_operators(model: onnx.ModelProto) -> bool:
+    """Return whether the graph has operators of ai.onnx.ml, which run on the CPU alone."""
+    return any(node.domain == ML_DOMAIN for node in model.graph.node)
 
 
 def _tensors(values: Iterable[onnx.ValueInfoProto]) -> Iterable[GraphTensor]:

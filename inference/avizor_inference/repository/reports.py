@@ -8,6 +8,9 @@ from pydantic import Field, JsonValue
 
 from avizor_inference.strict_json import Strict
 
+# How good a model is on labelled data, 0 to 1.
+Metric = Literal["accuracy", "mean_average_precision", "roc_auc"]
+
 # Scores that are nearly equal may change places. Below this it is another model.
 LEAST_RANK_CORRELATION = 0.99
 
@@ -67,6 +70,8 @@ class ParityReport(Agreement):
     scale_tolerance: absent if no share of the item's largest value was allowed.
     same_for_all: outputs that are the same for all random and real items, so that their agreement proves nothing.
     root_tolerance: absent if `score` and `error_map` were compared like other values.
+    own_rounding: by how much the file's own rounding, to int8 or of 1 - p, changes each output at most (`score` and
+        `error_map`: their roots). It was allowed to differ by that much more.
     """
 
     compared_with: str = "torch"
@@ -76,6 +81,7 @@ class ParityReport(Agreement):
     scale_tolerance: float | None = None
     samples: tuple[str, ...]
     same_for_all: tuple[str, ...] = ()
+    own_rounding: dict[str, float] = Field(default_factory=dict)
     server: ServerParity | None = None
 
     @property
@@ -120,13 +126,14 @@ class ServerQuality(Strict):
 class VariantReport(Strict):
     """Compares another precision with the FP32 graph, which was proven first. It is refused if it loses too much.
 
-    metric: accuracy, or ROC AUC of the scores, on `items` held-out items; drop = before - after.
+    metric: accuracy, mean average precision (multi-label), or ROC AUC of the scores, on `items` held-out items.
+    drop: before - after.
     provider: ONNX Runtime execution provider of all these numbers.
     top1_agreement: share of items with the same most probable class (classifiers).
     rank_correlation: Spearman's, of the scores (autoencoders); absent if too few items have different scores.
     """
 
-    metric: Literal["accuracy", "roc_auc"]
+    metric: Metric
     before: float
     after: float
     drop: float

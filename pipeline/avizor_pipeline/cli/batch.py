@@ -25,13 +25,13 @@ from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner, available_cores
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output_folder import Finished, examine
+from avizor_pipeline.sinks.output_folder import Finished, begun_settings, examine
 from avizor_pipeline.sinks.part_files import SourceCount
 
 _path = click.Path(path_type=Path)
 
 _GROUPS = {
-    "Job": ("repository", "models", "out", "alpha", "source_pattern", "dry_run"),
+    "Job": ("repository", "models", "out", "alpha", "confidence", "source_pattern", "dry_run"),
     "Engine": ("engine", "device", "batch_size", "workers"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
@@ -63,6 +63,13 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
 @click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
 @click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
+@click.option(
+    "--confidence",
+    metavar="SHARE",
+    type=float,
+    show_default="alpha is kept on average over calibrations",
+    help="Probability with which this calibration keeps alpha, e.g. 0.95.",
+)
 @click.option(
     "--source-pattern",
     metavar="REGEX",
@@ -98,7 +105,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 def batch(
     out: Path, workers: int, metrics_port: int | None, pushgateway: str | None, push_job: str, dry_run: bool, **request: Any
 ) -> None:
-    """Run models over the audio files of DATASET (folders or files), in bounded memory.
+    """Run models over the recordings of DATASET (folders or files of sound or of signals), in bounded memory.
 
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
     a file is the first folder of its path below DATASET. To resume a job that was stopped, run the same command again.
@@ -120,23 +127,24 @@ def batch(
 
 
 def _dry_run(request: JobRequest, out: Path) -> None:
-    settings, _ = _prepare(request)
+    settings, _ = _prepare(request, out)
     plan = plan_job(settings)
     models = check_models(settings)
-    _print_header(plan, settings.source_pattern)
+    _print_header(plan, settings)
     _print_finished(examine(out, settings, plan.shard_ids), settings)
     counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
         if model.calibration:
-            for note in source_notes(pooled_sources(model.calibration, counts, settings.alpha), settings.alpha):
+            pooled = pooled_sources(model.calibration, counts, settings.alpha, settings.confidence)
+            for note in source_notes(pooled, settings.alpha, settings.confidence):
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
 def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
-    settings, models = _prepare(request)
+    settings, models = _prepare(request, out)
     plan = plan_job(settings)
-    _print_header(plan, settings.source_pattern)
+    _print_header(plan, settings)
     metrics.set_planned(plan.files)
     started = time.monotonic()
     outcome = Outcome(plan.left_out)
@@ -149,26 +157,28 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
             advance(commit.files)
             metrics.count(commit)
     metrics.set_verdicts(outcome, models)
-    for line in summary_lines(outcome, models, settings.alpha, out, time.monotonic() - started):
+    seconds = time.monotonic() - started
+    for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence):
         click.echo(line)
     if sys.stdout is not None:  # it may be closed
         sys.stdout.flush()  # a full disk is noticed here, before success is pushed
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
-def _prepare(request: JobRequest) -> tuple[JobSettings, Sequence[JobModel]]:
-    settings = request.to_settings()
+def _prepare(request: JobRequest, out: Path) -> tuple[JobSettings, Sequence[JobModel]]:
+    settings = request.to_settings(begun_settings(out))
     return settings, open_models(settings)
 
 
-def _print_header(plan: Plan, pattern: str) -> None:
+def _print_header(plan: Plan, settings: JobSettings) -> None:
     """Print what there is to do, and what a user may not expect."""
     click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards")
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}")
-    if pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
+    if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}")
-    click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
+    if settings.content == "audio":
+        click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:

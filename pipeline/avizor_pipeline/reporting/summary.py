@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from avizor_inference.anomaly.p_values import recordings_needed
+from avizor_inference.anomaly.p_values import level, recordings_needed
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
@@ -17,7 +17,14 @@ _FLAT = (
 )
 
 
-def summary_lines(outcome: Outcome, models: Sequence[JobModel], alpha: float, out: Path, seconds: float) -> Iterator[str]:
+def summary_lines(
+    outcome: Outcome,
+    models: Sequence[JobModel],
+    alpha: float,
+    out: Path,
+    seconds: float,
+    confidence: float | None = None,
+) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
     rate = f" in {seconds:.1f} s ({outcome.files / seconds:.0f} items/s)" if seconds > 0 else ""
     yield f"{outcome.files} files, {outcome.windows} window rows{rate}"
@@ -27,8 +34,9 @@ def summary_lines(outcome: Outcome, models: Sequence[JobModel], alpha: float, ou
             yield f"{model}: {counts}"
     for calibrated in models:
         if calibrated.calibration:
-            yield from _flagged_lines(calibrated.name, outcome.sources[calibrated.name], alpha, out)
-            yield from source_notes(pooled_sources(calibrated.calibration, outcome.sources[calibrated.name], alpha), alpha)
+            sources = outcome.sources[calibrated.name]
+            yield from _flagged_lines(calibrated.name, sources, alpha, confidence, out)
+            yield from source_notes(pooled_sources(calibrated.calibration, sources, alpha, confidence), alpha, confidence)
     if outcome.clipped:
         files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
         yield (
@@ -42,8 +50,11 @@ def summary_lines(outcome: Outcome, models: Sequence[JobModel], alpha: float, ou
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")
 
 
-def _flagged_lines(model: str, sources: Mapping[str, SourceCount], alpha: float, out: Path) -> Iterator[str]:
-    yield f"{model}: recordings flagged at a promised false-alarm rate of {alpha:.2%}"
+def _flagged_lines(
+    model: str, sources: Mapping[str, SourceCount], alpha: float, confidence: float | None, out: Path
+) -> Iterator[str]:
+    kept = "" if confidence is None else f", with confidence {confidence:g} in this calibration"
+    yield f"{model}: recordings flagged at a promised false-alarm rate of {alpha:.2%}{kept}"
     for source, count in sorted(sources.items()):
         not_judged = f"; {count.not_judged} of them not judged" if count.not_judged else ""
         yield f"  {source}: {count.anomalies} of {count.recordings}{not_judged}"
@@ -55,16 +66,17 @@ def _flagged_lines(model: str, sources: Mapping[str, SourceCount], alpha: float,
         )
 
 
-def source_notes(pooled: Mapping[str, int], alpha: float) -> Iterator[str]:
+def source_notes(pooled: Mapping[str, int], alpha: float, confidence: float | None = None) -> Iterator[str]:
     """Yield what the promise is worth for sources that all sources together judge.
 
     pooled: the number of calibration recordings of each, as `pooled_sources` returns them.
     """
     if few := [f"{source} ({count})" for source, count in sorted(pooled.items()) if count]:
+        kept = "" if confidence is None else "; the confidence does not hold there"
         yield (
-            f"  Note: {', '.join(few)}: too few calibration recordings for alpha {alpha:g}, which needs "
-            f"{recordings_needed(alpha)}: all sources together judge what is more unusual than all of its own, and up to "
-            "1 in n + 1 normal recordings may be flagged, n being the number in brackets"
+            f"  Note: {', '.join(few)}: too few calibration recordings for {level(alpha, confidence)}, which needs "
+            f"{recordings_needed(alpha, confidence)}: all sources together judge what is more unusual than all of its own, "
+            f"and up to 1 in n + 1 normal recordings may be flagged, n being the number in brackets{kept}"
         )
     if never := [source for source, count in sorted(pooled.items()) if not count]:
         yield (

@@ -48,6 +48,13 @@ class Finished:
     damage: dict[str, str] = field(default_factory=dict)
 
 
+def begun_settings(out: Path) -> JobSettings | None:
+    """Return the settings of the job that began in this folder; None if there is none that can be read."""
+    with suppress(SettingsError):  # `examine` and `claimed` report it
+        return _settings_of(out)
+    return None
+
+
 def examine(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
     """Make every check of `claimed` without changing anything. planned: ids of the shards. Raises SettingsError, JobError."""
     _check_folder(out, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-_TOP_K = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))
+_CLASSES = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))
 
 WINDOWS = pa.schema(
     [
@@ -19,7 +19,8 @@ WINDOWS = pa.schema(
         ("model_version", pa.int32()),
         ("label", pa.string()),
         ("probability", pa.float32()),
-        ("top_k", _TOP_K),
+        ("top_k", _CLASSES),
+        ("labels", _CLASSES),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
@@ -38,10 +39,12 @@ RECORDINGS = pa.schema(
         ("clipped", pa.float64()),
         ("label", pa.string()),
         ("probability", pa.float32()),
+        ("labels", _CLASSES),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
         ("is_anomaly", pa.bool_()),
         ("judged_by", pa.string()),
+        ("calibration_id", pa.string()),
         ("not_judged", pa.string()),
     ]
 )
@@ -65,41 +68,48 @@ _URI = "Path of the file as it was given; not UTF-8: `bytes:` and its percent-en
 _SOURCE = "Where the recording comes from: the key of calibration and metrics."
 _MODEL = "Name of the model."
 _IS_ANOMALY = "Whether `p_value` is at most the job's alpha; null where `p_value` is."
+_IS_ANOMALY_OF_ITEM = "Whether `p_value` is at most the job's alpha (with a confidence: at most l / (n + 1)); null without."
 _JUDGED_BY = "The source whose calibration recordings gave `p_value`; `*`: all sources together."
+_CALIBRATION_ID = "Identifier of the calibration that `p_value` was computed from."
 
 MEANINGS: dict[str, dict[str, str]] = {
     "windows": {
         "uri": _URI,
         "source": _SOURCE,
-        "channel": "Channel of the file, from 0.",
+        "channel": "Channel of the file, from 0; 0 for a model that takes all channels together.",
         "start_sample": "First sample of the window, at the model's sample rate.",
         "end_sample": "Sample after the last of the window, at the model's sample rate.",
-        "start_s": "`start_sample` in seconds.",
-        "end_s": "`end_sample` in seconds.",
+        "start_s": "`start_sample` in seconds; null if the model has no sample rate.",
+        "end_s": "`end_sample` in seconds; null if the model has no sample rate.",
         "model": _MODEL,
         "model_version": "Version of the model.",
-        "label": "Classifier: the most probable class.",
+        "label": "Classifier: the most probable class; of a multi-label one it may be under its threshold.",
         "probability": "Classifier: probability of `label`, 0 to 1.",
         "top_k": "Classifier: the most probable classes, at most three, most probable first.",
+        "labels": "Multi-label classifier: all classes at or over their thresholds, most probable first; may be empty. Null "
+        "for any other model.",
         "score": "Autoencoder: mean squared reconstruction error, at least 0.",
         "p_value": "Share of the calibration's windows that look at least as unusual, above 0; each recording weighs as one.",
         "is_anomaly": _IS_ANOMALY,
         "judged_by": _JUDGED_BY,
-        "calibration_id": "Identifier of the calibration that gave `p_value`.",
+        "calibration_id": _CALIBRATION_ID,
     },
     "recordings": {
         "uri": _URI,
         "source": _SOURCE,
         "model": _MODEL,
         "windows": "Number of windows, over all channels.",
-        "peak": "Largest magnitude of the file's samples; full scale is 1.",
-        "clipped": "Share of the file's samples that are beyond full scale, 0 to 1.",
-        "label": "Classifier: the class with the largest mean probability.",
+        "peak": "Largest magnitude of the file's samples; full scale of sound is 1.",
+        "clipped": "Share of the file's samples that are beyond full scale, 0 to 1; 0 for a signal.",
+        "label": "Classifier: the class with the largest mean probability; of a multi-label one it may be under its threshold.",
         "probability": "Classifier: mean probability of `label` over the windows, 0 to 1.",
+        "labels": "Multi-label classifier: all classes whose mean probability is at or over their threshold, most probable "
+        "first; may be empty. Null for any other model.",
         "score": "Autoencoder: power mean of order 8 of the scores of all windows and channels, at least 0.",
         "p_value": "Share of calibration recordings that look at least as unusual, above 0 and at most 1.",
-        "is_anomaly": _IS_ANOMALY,
+        "is_anomaly": _IS_ANOMALY_OF_ITEM,
         "judged_by": _JUDGED_BY,
+        "calibration_id": _CALIBRATION_ID,
         "not_judged": "Why there is no `p_value` although the model has a calibration.",
     },
     "dead_letters": {

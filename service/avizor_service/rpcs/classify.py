@@ -1,4 +1,4 @@
-"""Answer Classify with the most probable classes of each item, and of each of its windows."""
+"""Answer Classify with the classes of each item, and of each of its windows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ _OUTPUT = "probabilities"
 
 
 async def classify(gateway: Gateway, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:
-    """Return the `top_k` classes of each item. An item that cannot be served has an error instead."""
+    """Return the classes of each item, as many as `top_k` says. An item that cannot be served has an error instead."""
     if request.top_k < 0:
-        raise InvalidInput(f"top_k {request.top_k} is below 0; 0 gives one class", field="top_k")
+        raise InvalidInput(
+            f"top_k {request.top_k} is below 0; 0 returns one class, or of a multi-label model those over their thresholds",
+            field="top_k",
+        )
     model = await gateway.open_model(call, request, "classify")
     labels = model.manifest.labels or ()
-    k = min(request.top_k or 1, len(labels))
     answer = pb.ClassifyResponse(model=model.version.name, version=model.version.version)
     results = await gateway.inference.run(model, request.items, [_OUTPUT], call.time_remaining_s)
     for number, result in enumerate(results):
@@ -27,5 +29,8 @@ async def classify(gateway: Gateway, request: pb.ClassifyRequest, call: Call) ->
             answer.items.append(pb.Classification(error=item_status(result.error, number)))
         else:
             spans = wire.span_messages(result.item.spans, model.manifest.input)
-            answer.items.append(wire.classification_message(result.outputs[_OUTPUT], spans, labels, k))
+            probabilities = result.outputs[_OUTPUT]
+            answer.items.append(
+                wire.classification_message(probabilities, spans, labels, request.top_k, model.manifest.thresholds)
+            )
     return answer

@@ -22,4 +22,5 @@ async def get_model(gateway: Gateway, request: pb.GetModelRequest, call: Call) -
 def model_message(catalogue: Catalogue, name: str, version: int = 0) -> pb.Model:
     """Return the message on one version of a model, the newest for 0. Raises ModelNotFound."""
     model = catalogue.find(name, version)
-    return wire.model_message(model, catalogue.versions(name), model.calibration())
+    active = model.calibrations()
+    return wire.model_message(model, catalogue.versions(name), catalogue.calibration_in_use(model, active), active)

@@ -13,9 +13,9 @@ from integration.jobs import AVIZOR, batch, query
 from support.networks import PaddedAutoencoder
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
-from avizor_export.data.item_files import read_recordings
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
+from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.source_rule import SourceRule
 
 
@@ -175,7 +175,7 @@ def test_unreadable_files_become_dead_letters_and_the_job_goes_on(data: Path, mo
     [
         (["--alpha", "0.001"], "needs at least 999 normal items and the calibration of 'normal' has 60"),
         (["--alpha", "2"], "--alpha 2 is not between 0 and 1"),
-        (["--model", "digits"], "model 'digits' takes image, and this job streams audio; use avizor serve"),
+        (["--model", "digits"], "model 'digits' takes image, and a job streams recordings (audio, signal); use avizor serve"),
         (["--model", "nothing"], "no model named 'nothing'"),
         (["--model", "kinds"], "a model is named twice"),
         (["--device", "cuda"], "asks for a GPU"),

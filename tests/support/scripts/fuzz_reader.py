@@ -25,7 +25,6 @@ from google.protobuf.message import DecodeError
 from onnx import helper
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import sample_items
 from avizor_export.description.table import layer_table
 from avizor_export.description.targets import layers_of_file
 from avizor_export.networks.onnx_adoption import adopt, outputs_of, own_input
@@ -36,6 +35,7 @@ from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.references import reference_run
 from avizor_inference.error_text import shortened
 from avizor_inference.errors import AvizorError
+from avizor_inference.items.data.item_files import sample_items
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.repository.onnx_graph import read_graph
 
@@ -157,8 +157,8 @@ def damaged(file: Path, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
 def adopt_whole(path: Path) -> None:
     own_input(path)
     adopted = adopt(path, None, "classify")
-    outputs_of(adopted.proto, adopted.spec)
-    compare_runs(reference_run(adopted.proto), onnxruntime_run(adopted.proto), adopted.spec, None, "the reference")
+    outputs_of(adopted)
+    compare_runs(reference_run(adopted.proto), onnxruntime_run(adopted.proto), adopted.input, None, "the reference")
 
 
 def adopt_frozen(path: Path) -> None:

@@ -12,6 +12,7 @@ the same model repository, `config.pbtxt` unchanged. It is meant to behave as NV
 Where it differs: execution accelerators are not used; strings, sequence batching and `batch_input` are refused; where a
 batch fails, its requests are run one by one, so that only the faulty ones are answered with an error; requests of
 different shapes that `allow_ragged_batch` lets into one batch run in one group per shape, and are not flattened.
+The parameter `test_factor` multiplies every output of floats: so tests make a server whose hardware computes otherwise.
 
 Triton starts one process per model instance, with one `TritonPythonModel` in it, and calls it from one thread.
 """
@@ -84,6 +85,7 @@ class TritonPythonModel:
         self._session = ort.InferenceSession(str(path), _session_options(config), providers=["CPUExecutionProvider"])
         self._run_options = _run_options(config)
         self._batches = _max_batch_size(config) > 0
+        self._factor = float(_parameter(config, "test_factor") or 1)
         _check_configuration(config, self._session)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -132,8 +134,12 @@ class TritonPythonModel:
         wanted = sorted({name for request in group for name in request.outputs})
         inputs = {name: _stacked([request.inputs[name] for request in group]) for name in group[0].inputs}
         results = self._session.run(wanted, inputs, self._run_options)
-        outputs = dict(zip(wanted, results, strict=True))
+        outputs = {name: self._altered(values) for name, values in zip(wanted, results, strict=True)}
         return _split(outputs, group) if self._batches else [outputs]
+
+    def _altered(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return an output as this server gives it; see `test_factor`."""
+        return values if self._factor == 1 or values.dtype.kind != "f" else (values * self._factor).astype(values.dtype)
 
 
 def _stacked(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

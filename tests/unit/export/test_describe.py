@@ -20,7 +20,7 @@ from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.targets import layers_of_design, layers_of_network
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.graph.wrap import wrap
 from avizor_export.precision.subgraph import extract_subgraph
 from avizor_export.request import ExportRequest
 from avizor_inference.items.input_spec import TensorInput

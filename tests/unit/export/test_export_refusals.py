@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from avizor_export.data.labelled_items import LabelledItems
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.graph.wrap import wrap
 from avizor_export.networks.factories import load_network
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.request import ExportRequest, resolve
@@ -103,9 +103,22 @@ def export(network: nn.Module, folder: Path, **changes: object) -> None:
             r"held-out items are float32\[1, 5\]",
         ),
         (nn.Linear(6, 2), {"real_items": NAN}, "real item 1 contains NaN or infinity"),
-        (nn.Linear(6, 1), {"labels": ["a"]}, r"one number for an item.*two logits, \[0, z\]"),
-        (nn.Sequential(nn.Linear(6, 2), nn.Sigmoid()), {}, "ends in a sigmoid"),
-        (Handwritten(), {}, "ends in a sigmoid"),
+        (nn.Linear(6, 1), {"labels": ["a"]}, "one number for an item: give two labels, first the class of low numbers"),
+        (nn.Linear(6, 1), {"activation": "sigmoid"}, "2 labels for a network with 1 class; give one label; for two classes"),
+        (nn.Sequential(nn.Linear(6, 2), nn.Sigmoid()), {"activation": "softmax"}, "ends in a sigmoid, and a softmax"),
+        (Handwritten(), {"activation": "softmax"}, "ends in a sigmoid, and a softmax"),
+        (nn.Linear(6, 2), {"thresholds": 0.5}, "thresholds are for multi-label .*give --activation sigmoid"),
+        (nn.Linear(6, 2), {"activation": "sigmoid", "thresholds": [0.5]}, "1 thresholds for 2 labels"),
+        (nn.Linear(6, 2), {"activation": "sigmoid", "thresholds": 1.5}, "a threshold of 1.5; .* at most 1"),
+        (nn.Linear(6, 2), {"held_out": LabelledItems(np.zeros((1, 6), np.float32), np.eye(2, dtype=int)[:1])}, "matrix"),
+        (nn.Linear(6, 6), {"task": "reconstruct", "labels": None, "activation": "sigmoid"}, "are for classifiers"),
+        (nn.Linear(6, 2), {"output": "logits"}, "returns one tensor; leave it out"),
+        (
+            nn.Linear(6, 2),
+            {"embedding": "first", "leave_out": ["embedding"]},
+            "both to be taken from 'first' and to be left out",
+        ),
+        (nn.Bilinear(6, 6, 2), {}, r"takes 2 inputs \(input1, input2\), and a model of Avizor takes one tensor"),
         (nn.Linear(6, 2), {"input": TensorInput(name="score", item_shape=(6,))}, "input 'score' has the name of an output"),
         (nn.Linear(16 * 17, 2), {"input": SILENT}, "the front end gives NaN or infinity on zeros; its floor"),
     ],

@@ -7,7 +7,16 @@ from avizor_inference.items.input_spec import CategoryColumn, LogMelFrontEnd, Nu
 
 def test_images() -> None:
     rows = front_end_of(parse_input("image:height=8,width=8,channels=2,mean=0.5/0.25,std=0.125")).table()
-    assert rows[1:] == [("0", "0.5", "0.125"), ("1", "0.25", "0.125")]
+    assert rows == [
+        ("channel (NCHW)", "range", "mean", "std"), ("0", "0..1", "0.5", "0.125"), ("1", "0..1", "0.25", "0.125")
+    ]  # fmt: skip
+    rows = front_end_of(
+        parse_input("image:height=8,width=8,channels=3,order=bgr,layout=nhwc,range=0..255,mean=104/117/124")
+    ).table()
+    assert rows == [
+        ("channel (NHWC)", "range", "mean", "std"),
+        ("blue", "0..255", "104", "1"), ("green", "0..255", "117", "1"), ("red", "0..255", "124", "1"),
+    ]  # fmt: skip
 
 
 def test_sound_shows_every_parameter() -> None:

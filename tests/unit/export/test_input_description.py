@@ -9,7 +9,7 @@ import pytest
 from avizor_export.front_ends.build import front_end_of
 from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import ExportError
-from avizor_inference.items.input_spec import AudioInput, ImageInput, TensorInput
+from avizor_inference.items.input_spec import AudioInput, ImageInput, LogMelFrontEnd, TensorInput
 
 SECOND_AT_16K = "audio:sample_rate=16000,window_samples=16000,hop_samples=16000"
 
@@ -20,10 +20,12 @@ def test_a_description_is_read_from_text_and_from_json(tmp_path: Path) -> None:
     assert (image.height, image.front_end.mean, image.front_end.std) == (32, (0.5, 0.4, 0.3), (0.2,))
     audio = parse_input("audio:sample_rate=8000,window_samples=8000,hop_samples=4000,n_fft=256,hop_length=80,n_mels=40")
     assert isinstance(audio, AudioInput)
+    assert isinstance(audio.front_end, LogMelFrontEnd)
     assert audio.front_end.n_mels == 40
     more = "win_length=200,window=hamming,center=true,pad_mode=reflect,power=1,mel_scale=htk,norm=none,log=db,compensated=true"
     audio = parse_input(f"audio:sample_rate=8000,window_samples=8000,hop_samples=4000,n_fft=256,hop_length=80,n_mels=40,{more}")
     assert isinstance(audio, AudioInput)
+    assert isinstance(audio.front_end, LogMelFrontEnd)
     assert (audio.front_end.center, audio.front_end.compensated, audio.front_end.power) == (True, True, 1)
     assert (audio.front_end.window, audio.front_end.win_length, audio.front_end.log) == ("hamming", 200, "db")
     (tmp_path / "input.json").write_text(audio.model_dump_json())
@@ -34,7 +36,7 @@ def test_a_description_is_read_from_text_and_from_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video:fps=3", "'video' is not a modality; begin with image:, audio:, table: or tensor:"),
+        ("video:fps=3", "'video' is not a modality; begin with image:, audio:, signal:, table: or tensor:"),
         ("image:height=8,width=8,channels=1,height=16", "'height' is given twice"),
         (
             "audio:sample_rate=8000,window_samples=800,hop_samples=80,n_fft=256,hop_length=80,n_mels=9,f_max=5000",
@@ -49,7 +51,7 @@ def test_a_description_is_read_from_text_and_from_json(tmp_path: Path) -> None:
         ("image:height", "'height' is not key=value"),
         (
             "image:height=32,width=32,channel=1",
-            "': unknown key 'channel', did you mean 'channels'[?] [(]image has channels, height, mean, std, width[)]$",
+            "': unknown key 'channel', did you mean 'channels'[?] [(]image has antialias, channels, crop, ",
         ),
         ("image:height=32,width=32,channels=1,n_fft=256", "': unknown key 'n_fft' [(]image has "),
         (
@@ -73,7 +75,7 @@ def test_wrong_input_descriptions_name_the_field(text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"modality": "video"}', "modality: 'video' is none of 'image', 'audio', 'table', 'tensor'$"),
+        ('{"modality": "video"}', "modality: 'video' is none of 'image', 'audio', 'signal', 'table', 'tensor'$"),
         ("{}", "modality: is missing$"),
         (
             '{"modality": "image", "height": 8, "width": 8, "channel": 1}',

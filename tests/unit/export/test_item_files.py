@@ -16,8 +16,9 @@ from PIL import Image
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import DatasetError, ExportError
+from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.images import decode_image
 from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.items.source_rule import SourceRule
 
@@ -36,7 +37,7 @@ def sources(folder: Path) -> list[str]:
 
 def test_a_source_pattern_that_matches_nothing_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pictures(tmp_path / "cal" / "line1", 3)
-    with pytest.raises(ExportError, match=r"--source-pattern 'xx.*' matches none of the paths of its 3 files"):
+    with pytest.raises(DatasetError, match=r"--source-pattern 'xx.*' matches none of the paths of its 3 files"):
         list(read_recordings(tmp_path / "cal", PIXELS, SourceRule("xx(.)")))
     pictures(tmp_path / "cal" / "other", 2)
     sources = [recording.source for recording in read_recordings(tmp_path / "cal", PIXELS, SourceRule("line(.)"))]
@@ -75,7 +76,7 @@ def test_hidden_folders_are_no_classes_and_what_lies_beside_the_classes_is_told(
 def test_a_pipe_in_a_calibration_folder_is_named_and_not_waited_for(tmp_path: Path) -> None:
     pictures(tmp_path / "cal", 1)
     os.mkfifo(tmp_path / "cal" / "pipe.png")
-    with pytest.raises(ExportError, match=r"pipe\.png: not a file but a pipe"):
+    with pytest.raises(DatasetError, match=r"pipe\.png: not a file but a pipe"):
         sources(tmp_path / "cal")
 
 
@@ -96,3 +97,20 @@ def test_sources_with_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert sources(tmp_path) == ["bytes:caf%E9"]
     with pytest.raises(ExportError, match="bytes:caf%E9"):
         read_held_out(tmp_path, PIXELS, ["good", "bad"])
+
+
+def test_pictures_of_every_size_are_resized_alike_for_parity_calibration_and_held_out_data(tmp_path: Path) -> None:
+    """As the gateway resizes them; what is in the graph (order, layout, range) leaves the items as they are."""
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(20, 30), (31, 17), (9, 9)]):
+        path = tmp_path / "data" / "good" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(path)
+    fields = {"channels": 3, "resize": 12, "crop": 8, "front_end": {"order": "bgr", "layout": "nhwc", "range": "0..255"}}
+    spec = ImageInput.model_validate(fields)
+    files = sorted((tmp_path / "data" / "good").iterdir())
+    expected = np.stack([decode_image(path.read_bytes(), spec) for path in files])
+    np.testing.assert_array_equal(sample_items(tmp_path / "data", spec, 9), expected)
+    calibration = [recording.windows for recording in read_recordings(tmp_path / "data", spec, SourceRule())]
+    np.testing.assert_array_equal(np.concatenate(calibration), expected)
+    np.testing.assert_array_equal(read_held_out(tmp_path / "data", spec, None).items, expected)

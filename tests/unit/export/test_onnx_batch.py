@@ -12,13 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from avizor_export.networks.onnx_batch_trace import BatchError
 from avizor_export.networks.onnx_input import tensor_input
 from avizor_export.networks.onnx_network import network_as_it_is, network_with_free_batch
 from avizor_export.networks.onnx_opening import open_onnx
 from avizor_export.networks.onnx_rows import prove_rows
 from avizor_export.parity.compare import onnxruntime_run
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, FrozenBatch
 from avizor_inference.items.input_spec import TensorInput
 from avizor_inference.repository.onnx_graph import graph_of
 
@@ -261,5 +260,5 @@ def test_rows_that_change_each_other_a_little_are_found() -> None:
     ]
     network = frozen(mixing, {"zero": np.array([0]), "little": np.array(0.01, np.float32)}, (4,), 1)
     network.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    with pytest.raises(BatchError, match="does not return for a row what it returns in the file"):
+    with pytest.raises(FrozenBatch, match="does not return for a row what it returns in the file"):
         prove_rows(file, file, network, TensorInput(name="x", item_shape=(4,)), 1)

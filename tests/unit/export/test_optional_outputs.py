@@ -107,8 +107,8 @@ def test_nothing_of_what_is_left_out_is_in_graph_config_manifest_or_card(tmp_pat
 def test_of_an_onnx_file_too(tmp_path: Path) -> None:
     given = export_model(Network(), request(name="given"), tmp_path / "given").model_path
     spec = TensorInput(name="image", dtype="uint8", item_shape=IMAGE.tensor().item_shape)
-    asked = ExportRequest("m", "classify", spec, labels=LABELS, leave_out=["activations"])
-    version = adopt_model(given, asked, tmp_path / "models", "probabilities")
+    asked = ExportRequest("m", "classify", spec, labels=LABELS, output="probabilities", leave_out=["activations"])
+    version = adopt_model(given, asked, tmp_path / "models")
     assert {output.name for output in version.manifest.outputs} == {"probabilities", "embedding"}
 
 

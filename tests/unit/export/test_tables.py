@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from support.tables import MIXED as SPEC
 
 from avizor_export.data.held_out import read_held_out
-from avizor_export.data.item_files import read_recordings, sample_items
-from avizor_export.data.table_data import read_table
 from avizor_export.front_ends.build import fit_constants
 from avizor_export.front_ends.table_scaling import TableScaling
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.input_description import parse_input
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import DatasetError, ExportError
+from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.source_rule import SourceRule
 
@@ -153,7 +153,7 @@ def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path
 )
 def test_a_file_that_does_not_fit(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "rows.csv").write_text(text)
-    with pytest.raises(ExportError, match=says):
+    with pytest.raises(DatasetError, match=says):
         read_table(tmp_path / "rows.csv", SPEC).rows()
 
 
@@ -181,7 +181,7 @@ def test_a_column_whose_kind_shows_late(tmp_path: Path) -> None:
 def test_dates_and_booleans_of_a_parquet_file(tmp_path: Path) -> None:
     days = pa.array([18000], pa.date32())
     pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": days}), tmp_path / "rows.parquet")
-    with pytest.raises(ExportError, match=r"column 'hour' is of type date32\[day\], not of numbers"):
+    with pytest.raises(DatasetError, match=r"column 'hour' is of type date32\[day\], not of numbers"):
         read_table(tmp_path / "rows.parquet", SPEC).rows()
     pyarrow.parquet.write_table(pa.table({"amount": [True], "country": ["ES"], "hour": ["7"]}), tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), [[1, 0, 7]])
@@ -199,7 +199,7 @@ def test_unknown_categories_are_counted(tmp_path: Path, caplog: pytest.LogCaptur
 @pytest.mark.parametrize("text", ["amount,country,hour\n1,España,3\n", "año,amount,country,hour\n1,1,ES,3\n"])
 def test_a_file_in_another_encoding(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ExportError, match=r"rows\.csv is not in UTF-8; save it as UTF-8"):
+    with pytest.raises(DatasetError, match=r"rows\.csv is not in UTF-8; save it as UTF-8"):
         read_table(tmp_path / "rows.csv", SPEC).rows()
 
 
@@ -213,15 +213,15 @@ def test_a_suffix_in_capitals(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.npy"])
 def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
     for read in (lambda path: sample_items(path, SPEC, 8), lambda path: list(read_recordings(path, SPEC, SourceRule()))):
-        with pytest.raises(ExportError, match=f"{name} does not exist"):
+        with pytest.raises(DatasetError, match=f"{name} does not exist"):
             read(tmp_path / name)
-    with pytest.raises(ExportError, match=f"{name} does not exist"):
+    with pytest.raises(DatasetError, match=f"{name} does not exist"):
         read_held_out(tmp_path / name, SPEC, ["a"])
 
 
 def test_a_column_of_sources_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(CSV)
-    with pytest.raises(ExportError, match="no column 'office'; it has hour, country, branch, amount"):
+    with pytest.raises(DatasetError, match="no column 'office'; it has hour, country, branch, amount"):
         list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "office"))
 
 

@@ -20,8 +20,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from avizor_export.exporter import export_model
+from avizor_export.graph.logits import SIGMOID
 from avizor_export.graph.to_onnx import to_onnx
-from avizor_export.graph.wrapped_network import wrap
+from avizor_export.graph.wrap import wrap
 from avizor_export.parity.compare import compare_runs, onnxruntime_run, torch_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.request import ExportRequest
@@ -174,3 +175,34 @@ def test_an_element_near_zero_may_be_off_by_rounding_of_the_largest_and_by_no_mo
     assert compared(network(0), network(2e-6))
     with pytest.raises(ParityError, match="activations by up to"):
         compared(network(0), network(5e-4))
+
+
+def tagger(logit: float, off: float = 0.0, *, has_logits: bool = True) -> Run:
+    """Two classes, each by its own sigmoid, in the float32 of a runtime that is off by a step or two."""
+
+    def run(items: Items) -> Outputs:
+        logits = np.stack([items[:, 0] + logit + off, items[:, 1]], axis=1).astype(np.float64)
+        outputs: dict[str, Items] = {"probabilities": (1 / (1 + np.exp(-logits))).astype(np.float32)}
+        outputs[SIGMOID] = np.ones((len(items), 1))
+        return outputs | ({"logits": logits} if has_logits else {})
+
+    return run
+
+
+@pytest.mark.parametrize("has_logits", [True, False])
+@pytest.mark.parametrize("logit", [-9.0, -5.0, 0.0, 5.0, 9.0])
+def test_sigmoids_near_zero_and_near_one_are_compared_by_their_logits(logit: float, has_logits: bool) -> None:
+    reference = tagger(logit, has_logits=has_logits)
+    assert compared(reference, tagger(logit, 1e-5))
+    with pytest.raises(ParityError, match="probabilities by up to"):
+        compared(reference, tagger(logit, 0.1))
+
+
+def test_a_saturated_sigmoid_may_be_off_by_the_steps_of_float32() -> None:
+    def rounded(items: Items) -> Outputs:
+        outputs = dict(tagger(30)(items))
+        return outputs | {"probabilities": outputs["probabilities"] - np.float32(2**-23)}
+
+    assert compared(tagger(30), rounded)
+    with pytest.raises(ParityError, match="probabilities by up to"):
+        compared(tagger(30), tagger(9))

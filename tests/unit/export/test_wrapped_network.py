@@ -18,7 +18,8 @@ from torchvision.models import ConvNeXt, SwinTransformer, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from avizor_export.exporter import export_model
-from avizor_export.graph.wrapped_network import WrappedNetwork, wrap
+from avizor_export.graph.wrap import wrap
+from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import TensorInput
@@ -233,8 +234,8 @@ class Counting(nn.Module):
         (Raising(), "the network failed on the front end's output of shape .*: KeyError: 'nope'"),
         (Convolution().double(), r"torch\.float64 weights; call \.float\(\) on it"),
         (Convolution().half(), r"torch\.float16 weights; call \.float\(\) on it"),
-        (Several(dict), r"returns a dict; .* `return self\.network\(x\)\['classes'\]`"),
-        (Several(tuple), r"returns a tuple; .* `return self\.network\(x\)\[0\]`"),
+        (Several(dict), r"a dict of several tensors; choose one with --output: classes float32\[2, 3\], other float32\["),
+        (Several(tuple), r"a tuple of several tensors; choose one with --output: 0\.1 float32\[2, 3\], 1\.1 float32\["),
         (Counting(), r"the network returns torch\.int64; let it return float32"),
         (torch.jit.script(Convolution()), "torch.jit.script or trace; export the module that it was made from"),
         (nn.Sequential(torch.jit.script(Convolution())), "torch.jit.script or trace"),

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manifests import VARIANT, manifest
+from support.manifests import manifest
 
 from avizor_inference.digests import digest_of
 from avizor_inference.errors import VersionRefused
-from avizor_inference.repository.calibration import CALIBRATION_FILE, CALIBRATIONS_FOLDER, POOLED, Calibration
+from avizor_inference.repository.calibration import POOLED, Calibration, EngineKind
 
-USUAL: dict[str, Any] = {"model": "m", "version": 1, "model_sha256": "0" * 64, "provider": "CPUExecutionProvider"}
+USUAL: dict[str, Any] = {
+    "model": "m", "version": 1, "model_sha256": "0" * 64, "engine_class": "onnxruntime-cpu", "precision": "fp32",
+}  # fmt: skip
 
 
 def calibration(**fields: Any) -> Calibration:
@@ -20,8 +22,9 @@ def calibration(**fields: Any) -> Calibration:
 
 
 def written(folder: Path, **fields: Any) -> Path:
-    path = folder / CALIBRATION_FILE
-    path.write_text(calibration(**{"sources": {"a": ((1.0,),)}} | fields).model_dump_json())
+    made = calibration(**{"sources": {"a": ((1.0,),)}} | fields)
+    path = folder / f"{made.id}.json"
+    path.write_text(made.model_dump_json())
     return path
 
 
@@ -51,9 +54,9 @@ def test_a_score_may_be_0() -> None:
 
 
 def test_a_calibration_of_another_kind_is_refused_and_says_why() -> None:
-    with pytest.raises(ValueError, match=r"schema_version is 1, and this release reads 2: in version 1 each channel counted"):
-        calibration(schema_version=1, sources={"a": ((1.0,),)})
-    assert calibration(sources={"a": ((1.0,),)}).schema_version == 2
+    with pytest.raises(ValueError, match=r"schema_version is 2, and this release reads 3: before, a calibration did not name"):
+        calibration(schema_version=2, sources={"a": ((1.0,),)})
+    assert calibration(sources={"a": ((1.0,),)}).schema_version == 3
 
 
 def test_recordings_are_counted_by_source_with_short_ones() -> None:
@@ -86,8 +89,17 @@ def test_the_id_is_the_beginning_of_the_digest_and_changes_with_every_score() ->
     assert Calibration.model_validate(other.model_dump()).id != one.id
 
 
-def test_the_names_of_files_and_of_all_sources_together_are_part_of_the_format() -> None:
-    assert (CALIBRATION_FILE, CALIBRATIONS_FOLDER, POOLED) == ("calibration.json", "calibrations", "*")
+def test_an_engine_kind_is_written_as_one_text_and_read_again() -> None:
+    kind = EngineKind("tensorrt", "fp16")
+    assert (kind.key, str(kind), EngineKind.from_key(kind.key)) == ("tensorrt/fp16", "tensorrt in fp16", kind)
+    assert calibration(sources={"a": ((1.0,),)}).kind == EngineKind("onnxruntime-cpu", "fp32")
+    for text in ("tensorrt", "tensorrt/fp8", "cpu/fp32", "tensorrt/fp16/"):
+        with pytest.raises(ValueError, match="is not an engine class and a precision"):
+            EngineKind.from_key(text)
+
+
+def test_the_name_of_all_sources_together_is_part_of_the_format() -> None:
+    assert POOLED == "*"
 
 
 def test_a_calibration_is_read_beside_the_version_it_was_made_with(tmp_path: Path) -> None:
@@ -108,7 +120,7 @@ def test_a_file_that_is_not_a_calibration_is_refused_with_the_reason(tmp_path: P
             Calibration.read(path, manifest())
         assert str(refusal.value).startswith(f"{path} is not a calibration: ")
         assert why in str(refusal.value)
-        assert str(refusal.value).endswith("; export the model again with --calibrate")
+        assert str(refusal.value).endswith("; calibrate the model again with `avizor calibrate`")
 
 
 def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
@@ -117,15 +129,17 @@ def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
         Calibration.read(path, manifest(model_sha256="5" * 64))
     assert str(refusal.value) == (
         f"{path} was made with another model.onnx (sha256 000000000000..., here 555555555555...); "
-        "export the model again with --calibrate"
+        "calibrate the model again with `avizor calibrate`"
     )
 
 
-def test_a_calibration_in_another_precision_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, precision="int8")
-    with pytest.raises(VersionRefused) as refusal:
-        Calibration.read(path, manifest(precision="fp16", variant=VARIANT))
-    assert str(refusal.value) == (
-        f"{path} holds scores of a model in int8, and this one is in fp16; export the model again with --calibrate"
-    )
-    assert Calibration.read(path, manifest(precision="int8", variant=VARIANT)).precision == "int8"
+def test_a_calibration_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("1.0", "1.5"))
+    with pytest.raises(VersionRefused, match="was changed: its digest begins with"):
+        Calibration.read(path, manifest())
+
+
+def test_an_engine_may_compute_in_another_precision_than_the_graph(tmp_path: Path) -> None:
+    path = written(tmp_path, engine_class="tensorrt", precision="fp16")
+    assert Calibration.read(path, manifest()).kind == EngineKind("tensorrt", "fp16")

@@ -125,6 +125,17 @@ def test_an_operator_set_that_is_named_twice_is_found(copy: Path) -> None:
     assert "names the operator set of ai.onnx twice" in problem
 
 
+def test_operators_of_scikit_learn_are_served_up_to_the_version_that_runtimes_read(copy: Path) -> None:
+    for version, expected in ((5, []), (6, ["version 6 of ai.onnx.ml is over 5, which runtimes cannot read"])):
+        folder = Path(shutil.copytree(copy / "digits", copy / f"ml{version}"))
+        edit(folder / "config.pbtxt", lambda text: text.replace('name: "digits"', f'name: "{folder.name}"'))  # noqa: B023
+        edit(folder / "1" / "manifest.json", lambda text: text.replace('"name": "digits"', f'"name": "{folder.name}"'))  # noqa: B023
+        opset = onnx.helper.make_opsetid("ai.onnx.ml", version)
+        replace_model(folder / "1", lambda model: model.opset_import.append(opset))  # noqa: B023
+        problems = check_model(ModelRepository(copy), folder.name)
+        assert [problem.rpartition("model.onnx: ")[2] for problem in problems] == expected
+
+
 def uint8_about_128(model: onnx.ModelProto) -> None:
     """Quantise what goes into the softmax, as CPUs are fastest with it."""
     (last,) = (node for node in model.graph.node if "probabilities" in node.output)
@@ -194,8 +205,13 @@ def test_a_newest_version_that_the_policy_leaves_out_is_noted_and_not_wrong(copy
     assert "digits: ok\n  note: digits: config.pbtxt: version_policy does not serve version 1" in result.output
 
 
+def calibration_file(copy: Path) -> Path:
+    (identifier,) = ModelRepository(copy).version("normal").calibration_ids()
+    return copy / "normal" / "1" / "calibrations" / f"{identifier}.json"
+
+
 def test_a_calibration_of_another_model_is_refused(copy: Path) -> None:
-    edit(copy / "normal" / "1" / "calibration.json", lambda s: s.replace('"model_sha256": "', '"model_sha256": "f'))
+    edit(calibration_file(copy), lambda s: s.replace('"model_sha256": "', '"model_sha256": "f'))
     assert "made with another model.onnx" in check_model(ModelRepository(copy), "normal")[0]
 
 

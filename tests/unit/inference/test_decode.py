@@ -22,6 +22,7 @@ from avizor_inference.items.kinds.image import ImageFile
 from avizor_inference.items.kinds.table import TableRow
 
 IMAGE = ImageInput(height=4, width=6, channels=3)
+STEREO = SOUND.model_copy(update={"channels": 2})
 VECTOR = TensorInput(name="features", item_shape=(3,))
 
 
@@ -52,6 +53,29 @@ def test_a_sound_is_a_row_for_each_window_of_each_channel(tmp_path: Path) -> Non
         np.testing.assert_allclose(row, (left, right)[span.channel][span.start_sample : span.end_sample], atol=2**-15)
     from_bytes = decode_item(SoundFile(path.read_bytes()), SOUND)
     np.testing.assert_array_equal(from_bytes.rows, item.rows)
+
+
+def test_a_sound_whose_channels_belong_together_is_a_row_for_each_window(tmp_path: Path) -> None:
+    both = np.stack([tone(1.5, seed=1), tone(1.5, seed=2)], axis=1)
+    path = write_wav(tmp_path / "stereo.wav", both)
+    item = decode_item(SoundFile(path), STEREO)
+    assert item.spans == tuple(Span(0, start, 4096) for start in (0, 4096, 12000 - 4096))
+    assert item.rows.shape == (3, 2, 4096)
+    alone = decode_item(SoundFile(path), SOUND)  # channel by channel at each position
+    np.testing.assert_array_equal(item.rows.reshape(alone.rows.shape), alone.rows)
+    short = decode_item(SoundFile(write_wav(tmp_path / "short.wav", both[:800])), STEREO)
+    assert (short.is_short, short.spans, short.rows.shape) == (True, (Span(0, 0, 800),), (1, 2, 4096))
+    tensor = TensorBytes("float32", (2, 4096), item.rows[1].tobytes())
+    np.testing.assert_array_equal(decode_item(tensor, STEREO).rows, item.rows[1:2])
+
+
+@pytest.mark.parametrize(("channels", "says"), [(1, "has 1 channel, and"), (3, "has 3 channels, and")])
+def test_a_sound_of_other_channels_than_belong_together_is_refused_before_it_is_read(
+    tmp_path: Path, channels: int, says: str
+) -> None:
+    path = write_wav(tmp_path / "other.wav", np.tile(tone(1.0)[:, None], channels))
+    with pytest.raises(MediaError, match=f"{says} the model takes 2 together; convert it to 2 channels, or use a model with"):
+        next(stream_rows(SoundFile(path), [SOUND, STEREO]))
 
 
 def test_a_sound_shorter_than_a_window_says_so(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def audio(**changes: Any) -> AudioInput:
     return AudioInput.model_validate(AUDIO | sound | {"front_end": LOG_MEL | front_end})
 
 
+def log_mel(**changes: Any) -> LogMelFrontEnd:
+    front_end = audio(**changes).front_end
+    assert isinstance(front_end, LogMelFrontEnd)
+    return front_end
+
+
 def not_a_sound(**changes: Any) -> str:
     with pytest.raises(ValidationError) as caught:
         audio(**changes)
@@ -68,7 +74,7 @@ def test_the_modality_tells_the_kind_of_input(fields: dict[str, Any], kind: type
 
 def test_an_error_is_told_of_the_kind_that_was_meant() -> None:
     for fields, says in (
-        ({"modality": "video"}, "modality: 'video' is none of 'image', 'audio', 'table', 'tensor'"),
+        ({"modality": "video"}, "modality: 'video' is none of 'image', 'audio', 'signal', 'table', 'tensor'"),
         ({"modality": "tensor"}, "tensor.item_shape: is missing"),
         ({"modality": "table", "front_end": {"columns": [{"kind": "text"}]}},
          "table.front_end.columns.0.kind: 'text' is none of 'number', 'category'"),
@@ -139,11 +145,18 @@ def test_what_is_divided_by_or_taken_the_logarithm_of_is_above_0(
 
 
 def test_what_is_left_out_of_a_front_end_has_its_default() -> None:
-    assert ImageInput.model_validate(IMAGE).front_end.model_dump() == {"kind": "image", "mean": (0.0,), "std": (1.0,)}
+    assert ImageInput.model_validate(IMAGE).model_dump() == {
+        "modality": "image", **IMAGE, "resize": (), "fit": "stretch", "filter": "bilinear", "antialias": True, "pad": (0,),
+        "front_end": {
+            "kind": "image", "order": "rgb", "layout": "nchw", "range": "0..1", "mean": (0.0,), "std": (1.0,),
+        },
+    }  # fmt: skip
     assert LogMelFrontEnd.model_validate(LOG_MEL).model_dump() == {
         "kind": "log_mel", "n_fft": 256, "hop_length": 80, "win_length": None, "window": "hann", "center": False,
         "pad_mode": "constant", "power": 2, "mel_scale": "slaney", "norm": "slaney", "log": "natural", "n_mels": 16,
-        "f_min": 0.0, "f_max": None, "floor": 1e-10, "compensated": False, "mean": (0.0,), "std": (1.0,),
+        "f_min": 0.0, "f_max": None, "floor": 1e-10, "compensated": False, "mean": (0.0,), "std": (1.0,), "preset": None,
+        "periodic": True, "pad_end": False, "remove_dc": False, "preemphasis": 0.0, "scale": 1.0, "offset": 0.0, "ref": "one",
+        "top_db": None, "layout": "NCFT",
     }  # fmt: skip
     assert NumberColumn(name="amount").model_dump() == {
         "kind": "number", "name": "amount", "fill": 0.0, "lower": None, "upper": None, "scale": "linear", "mean": 0.0,
@@ -203,25 +216,86 @@ def test_constants_are_one_or_one_for_each_channel_or_mel_band() -> None:
     assert refusal(ImageInput, IMAGE | {"front_end": {"std": [0.5, 0.5]}}) == (
         "file: std has 2 values; give 1, or one for each of the 3 channels"
     )
-    assert audio(mean=(0.5,) * 16, std=(0.5,) * 16).front_end.mean == (0.5,) * 16
+    assert log_mel(mean=(0.5,) * 16, std=(0.5,) * 16).mean == (0.5,) * 16
     for name in ("mean", "std"):
         assert not_a_sound(**{name: (0.5,) * 2}) == (
-            f"front_end: {name} has 2 values; give 1, or one for each of the 16 mel bands"
+            f"front_end.log_mel: {name} has 2 values; give 1, or one for each of the 16 mel bands"
         )
 
 
+def test_one_number_of_resize_is_that_of_the_shorter_side_and_crop_is_height_and_width() -> None:
+    cropped = ImageInput.model_validate({"channels": 3, "resize": 256, "crop": 224})
+    assert (cropped.height, cropped.width, cropped.resize, cropped.fit) == (224, 224, (256,), "shorter")
+    assert cropped == ImageInput(height=224, width=224, channels=3, resize=(256,), fit="shorter")
+    assert cropped == ImageInput.model_validate({"channels": 3, "resize": [256], "crop": [224], "height": 224})
+    assert cropped == ImageInput.model_validate_json(cropped.model_dump_json())
+    assert ImageInput.model_validate(IMAGE | {"resize": [9, 8]}).fit == "stretch"
+    assert ImageInput.model_validate(IMAGE | {"resize": 9, "fit": "stretch"}).fit == "stretch"
+    oblong = ImageInput.model_validate({"channels": 1, "crop": [3, 4], "pad": 7})
+    assert (oblong.height, oblong.width, oblong.pad) == (3, 4, (7,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"crop": 5}, "crop=5 and height=4 contradict each other; leave one of them out"),
+        ({"crop": [4, 6]}, "crop=4/6 and width=5 contradict each other; leave one of them out"),
+        ({"crop": "centre"}, "crop is one number of pixels, or height and width, as in crop=224 or crop=224/320"),
+        ({"crop": [1, 2, 3]}, "crop is one number of pixels, or height and width, as in crop=224 or crop=224/320"),
+        ({"fit": "shorter"}, "fit=shorter does not say to how many pixels; give resize too, as in resize=256"),
+        ({"filter": "lanczos", "antialias": False}, "antialias=false is for bilinear and bicubic, and the filter is lanczos"),
+        ({"pad": [1, 2]}, "pad has 2 values; give 1, or one for each of the 3 channels"),
+        ({"channels": 4, "front_end": {"order": "bgr"}}, "order=bgr is for 3 channels, and there are 4; leave it out"),
+    ],
+)
+def test_what_contradicts_itself_in_a_description_of_images(fields: dict[str, Any], says: str) -> None:
+    assert refusal(ImageInput, IMAGE | fields).startswith(f"file: {says}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"resize": [1, 2, 3]}, "resize"),
+        ({"resize": 0}, "resize.0"),
+        ({"pad": 256}, "pad.0"),
+        ({"fit": "fill"}, "fit"),
+        ({"filter": "cubic"}, "filter"),
+        ({"front_end": {"order": "grb"}}, "front_end.order"),
+        ({"front_end": {"layout": "chw"}}, "front_end.layout"),
+        ({"front_end": {"range": "0..2"}}, "front_end.range"),
+    ],
+)
+def test_values_that_a_description_of_images_does_not_have(fields: dict[str, Any], field: str) -> None:
+    assert refusal(ImageInput, IMAGE | fields).startswith(f"{field}: ")
+
+
+def test_what_is_done_to_a_picture_in_words() -> None:
+    def words(**fields: Any) -> str:
+        return ImageInput.model_validate(IMAGE | fields).preparation()
+
+    assert words() == (
+        "a picture is turned upright and stretched to 4 x 5 (bilinear, antialiased); the central 4 x 5 pixels (height x width) "
+        "are taken, with 0 around them where it is smaller"
+    )
+    assert "resized to 6 on its shorter side (bicubic, not antialiased)" in words(resize=6, filter="bicubic", antialias=False)
+    assert "resized to cover 6 x 7 (nearest, not antialiased)" in words(resize=[6, 7], fit="shorter", filter="nearest")
+    assert words(fit="letterbox", pad=[1, 2, 3]).endswith("are taken, with 1/2/3 around them where it is smaller")
+    assert "resized to fit into 6 x 6 (" in words(resize=6, fit="letterbox")
+    assert audio().preparation() == ""
+
+
 def test_how_many_frames_a_sound_has() -> None:
-    plain = audio(n_fft=256, hop_length=80).front_end
+    plain = log_mel(n_fft=256, hop_length=80)
     assert [plain.frames(samples) for samples in (0, 255, 256, 335, 336)] == [0, 0, 1, 1, 2]
-    centred = audio(n_fft=256, hop_length=80, center=True).front_end
+    centred = log_mel(n_fft=256, hop_length=80, center=True)
     assert [centred.frames(samples) for samples in (0, 79, 80, 160)] == [1, 1, 2, 3]
-    assert audio(n_fft=255, hop_length=80, center=True).front_end.frames(1) == 1
-    assert audio(n_fft=255, hop_length=80, center=True).front_end.frames(0) == 0
+    assert log_mel(n_fft=255, hop_length=80, center=True).frames(1) == 1
+    assert log_mel(n_fft=255, hop_length=80, center=True).frames(0) == 0
 
 
 def test_mel_bands_lie_within_what_the_sample_rate_holds() -> None:
-    assert audio().front_end.band(8000) == (0.0, 4000.0)
-    assert audio(f_min=100.0, f_max=4000.0).front_end.band(8000) == (100.0, 4000.0)
+    assert log_mel().band(8000) == (0.0, 4000.0)
+    assert log_mel(f_min=100.0, f_max=4000.0).band(8000) == (100.0, 4000.0)
     for f_min, f_max in ((100.0, 100.0), (200.0, 100.0), (0.0, 4000.1)):
         assert not_a_sound(f_min=f_min, f_max=f_max) == (
             f"file: mel bands from f_min {f_min:g} to f_max {f_max:g} Hz do not lie within 0 to 4000 Hz, half the sample rate"
@@ -229,8 +303,8 @@ def test_mel_bands_lie_within_what_the_sample_rate_holds() -> None:
 
 
 def test_an_analysis_window_is_no_longer_than_the_transform() -> None:
-    assert audio(win_length=256).front_end.win_length == 256
-    assert not_a_sound(win_length=257) == "front_end: win_length 257 is over n_fft 256"
+    assert log_mel(win_length=256).win_length == 256
+    assert not_a_sound(win_length=257) == "front_end.log_mel: win_length 257 is over n_fft 256"
 
 
 def test_a_window_of_sound_holds_a_frame() -> None:

@@ -39,6 +39,16 @@ def test_what_is_left_out_has_its_default() -> None:
     assert provenance.created == CREATED
 
 
+def test_a_sigmoid_has_a_threshold_for_each_label_and_nothing_else_has_any(tmp_path: Path) -> None:
+    sigmoid: dict[str, Any] = {"labels": ["a", "b"], "activation": "sigmoid"}
+    assert manifest(**sigmoid, thresholds=[0.5, 1]).is_multi_label
+    assert not manifest(labels=["a", "b"], activation="softmax").is_multi_label
+    assert "1 thresholds, where activation is sigmoid and there are 2 labels" in refusal(tmp_path, **sigmoid, thresholds=[0.5])
+    assert "2 thresholds, where activation is None" in refusal(tmp_path, labels=["a", "b"], thresholds=[0.5, 0.5])
+    assert "thresholds.1: Input should be greater than 0" in refusal(tmp_path, **sigmoid, thresholds=[0.5, 0])
+    assert "only a classifier has" in refusal(tmp_path, task="reconstruct", activation="softmax")
+
+
 def test_a_manifest_is_written_as_indented_json_and_read_again(tmp_path: Path) -> None:
     written = manifest(labels=["a", "b"], evaluation={"accuracy": 0.9}, precision="int8", variant=VARIANT)
     text = written.to_json()

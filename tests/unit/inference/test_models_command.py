@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,6 +13,9 @@ from click.testing import CliRunner
 
 from avizor_inference.cli import age
 from avizor_inference.cli import models as command
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.calibration_store import activate, store
+from avizor_inference.repository.models import ModelRepository
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -36,10 +38,12 @@ def test_age_is_told_in_the_largest_unit_that_fits(ago: timedelta, text: str) ->
 
 def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models, tmp_path / "models"))
-    path = folder / "normal" / "1" / "calibration.json"
-    calibration = json.loads(path.read_text())
-    calibration["created"] = (datetime.now(UTC) - timedelta(days=3, hours=1)).isoformat()
-    path.write_text(json.dumps(calibration))
+    version = ModelRepository(folder).version("normal")
+    (calibration,) = version.calibrations()
+    older = calibration.model_copy(update={"created": datetime.now(UTC) - timedelta(days=3, hours=1)})
+    older = Calibration.model_validate(older.model_dump())  # with its own id
+    store(version.folder, older)
+    activate(version.folder, older)
     (folder / "digits" / "1" / "manifest.json").write_text("{}")
     result = CliRunner().invoke(command, ["--models", str(folder)])
     lines = result.output.splitlines()
@@ -48,7 +52,7 @@ def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, 
     starts = {name: header.index(name) for name in header.split()}
     assert list(starts) == ["name", "task", "input", "versions", "precision", "size", "sha256", "parity", "calibration"]
     assert rows["digits"][starts["task"] :].split() == ["UNUSABLE", *"-" * 7]
-    assert rows["normal"][starts["calibration"] :] == "60 recordings, 3 days old"
+    assert rows["normal"][starts["calibration"] :] == "60 recordings, 3 days old, onnxruntime-cpu/fp32"
     assert rows["normal"][starts["task"] :].startswith("reconstruct  waveform float32[N,4096]")
     assert rows["kinds"][starts["calibration"] :] == "none"
     assert lines[5].startswith("digits: ")

@@ -36,6 +36,20 @@ def test_each_channel_is_cut_by_itself() -> None:
     assert all((w.samples == w.channel).all() for w in windows)
 
 
+def test_channels_that_belong_together_are_in_one_window() -> None:
+    samples = np.stack([np.arange(12), np.arange(100, 112)], axis=1).astype(np.float32)
+    windower = Windower(WindowFormat(8000, 5, 5, channels=2), 2, together=True)
+    windows = [*windower.push(samples[:7]), *windower.push(samples[7:]), *windower.finish()]
+    assert [(w.channel, w.start_sample, w.length) for w in windows] == [(0, 0, 5), (0, 5, 5), (0, 7, 5)]
+    for window in windows:
+        np.testing.assert_array_equal(window.samples, samples[window.start_sample : window.start_sample + 5].T)
+    longer = Windower(WindowFormat(8000, 20, 5, channels=2), 2, together=True)
+    assert list(longer.push(samples)) == []
+    (short,) = longer.finish()
+    assert (short.samples.shape, short.length) == ((2, 20), 12)
+    np.testing.assert_array_equal(short.samples, np.pad(samples.T, ((0, 0), (0, 8))))
+
+
 def test_memory_does_not_grow_with_the_stream() -> None:
     windower = Windower(WindowFormat(8000, 100, 50), 1)
     for _ in range(1000):

@@ -12,6 +12,7 @@ from avizor_inference.errors import DatasetError, MediaError, SettingsError
 from avizor_inference.items.decode import decode_item
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.kinds.audio import SoundFile
 from avizor_pipeline.sources.folder import FolderSource
 
 
@@ -20,7 +21,7 @@ def test_audio_files_are_listed_in_order_with_their_sources_and_the_rest_is_coun
         write_wav(tmp_path / name, tone(0.1))
     (tmp_path / "a" / "notes.txt").touch()
     left_out = LeftOut()
-    source = FolderSource([str(tmp_path)])
+    source = FolderSource([str(tmp_path)], SoundFile)
     entries = list(source.list(left_out))
     assert [(Path(entry.uri).relative_to(tmp_path).as_posix(), entry.source) for entry in entries] == [
         ("a/1.wav", "a"),
@@ -35,16 +36,16 @@ def test_audio_files_are_listed_in_order_with_their_sources_and_the_rest_is_coun
 
 def test_a_pattern_names_the_sources(tmp_path: Path) -> None:
     write_wav(tmp_path / "fan_id_06.wav", tone(0.1))
-    (entry,) = FolderSource([str(tmp_path)], r"id_(\d+)").list()
+    (entry,) = FolderSource([str(tmp_path)], SoundFile, r"id_(\d+)").list()
     assert entry.source == "06"
     with pytest.raises(SettingsError, match="has no group"):
-        FolderSource([str(tmp_path)], r"id_\d+")
+        FolderSource([str(tmp_path)], SoundFile, r"id_\d+")
 
 
 def test_an_entry_is_opened_as_sound_and_a_broken_one_says_so_when_it_is_read(tmp_path: Path) -> None:
     write_wav(tmp_path / "good.wav", tone(1.0))
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    source = FolderSource([str(tmp_path / "good.wav"), str(tmp_path / "bad.wav")])
+    source = FolderSource([str(tmp_path / "good.wav"), str(tmp_path / "bad.wav")], SoundFile)
     good, bad = source.list()
     assert len(decode_item(source.open(good), SOUND, 10).rows) == 2  # 8000 samples in windows of 4096
     with pytest.raises(MediaError):
@@ -56,7 +57,7 @@ def test_a_root_whose_name_is_not_unicode_is_listed_and_opened(tmp_path: Path) -
     write_wav(tmp_path / "1.wav", tone(4096 / SAMPLE_RATE))
     folder.mkdir()
     (tmp_path / "1.wav").rename(folder / "1.wav")
-    source = FolderSource([name_of(str(folder))])
+    source = FolderSource([name_of(str(folder))], SoundFile)
     (entry,) = source.list()
     assert entry.uri.startswith("bytes:")
     assert entry.uri.endswith("/caf%E9/1.wav")
@@ -65,4 +66,4 @@ def test_a_root_whose_name_is_not_unicode_is_listed_and_opened(tmp_path: Path) -
 
 def test_a_root_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nothing does not exist; give a folder of files, or one file"):
-        list(FolderSource([str(tmp_path / "nothing")]).list())
+        list(FolderSource([str(tmp_path / "nothing")], SoundFile).list())

@@ -20,6 +20,7 @@ from avizor_pipeline.rows import (
     TableRow,
     class_columns,
     count_by_source,
+    counted_labels,
     dead_letter,
     score_columns,
     verdict_columns,
@@ -43,6 +44,17 @@ def test_a_classifier_names_its_best_class_and_the_three_best() -> None:
     columns = class_columns(["w", "x", "y", "z"], np.array([0.25, 0.5, 0.0, 0.25], np.float32))
     assert (columns["label"], columns["probability"]) == ("x", 0.5)
     assert [each["label"] for each in columns["top_k"]] == ["x", "w", "z"]
+
+
+def test_a_multi_label_model_names_all_classes_over_their_thresholds_too() -> None:
+    probabilities, thresholds = np.array([0.25, 0.75, 0.0, 0.5], np.float32), [0.2, 0.8, 0.5, 0.5]
+    columns = class_columns(["w", "x", "y", "z"], probabilities, thresholds)
+    assert (columns["label"], columns["probability"]) == ("x", 0.75)
+    assert columns["labels"] == [{"label": "z", "probability": 0.5}, {"label": "w", "probability": 0.25}]
+    assert counted_labels(columns) == ["z", "w"]
+    assert "labels" not in class_columns(["w", "x", "y", "z"], probabilities)
+    none = class_columns(["w", "x", "y", "z"], probabilities, [1, 1, 1, 1])
+    assert (none["labels"], counted_labels(none)) == ([], [])
 
 
 def test_a_window_has_a_p_value_only_if_the_calibration_supports_alpha() -> None:

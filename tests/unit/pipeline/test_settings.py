@@ -22,6 +22,13 @@ def test_settings_are_the_same_after_their_file(tmp_path: Path) -> None:
     assert settings(tmp_path, alpha=0.04).digest != job.digest
 
 
+def test_a_confidence_decides_rows_and_is_in_the_file(tmp_path: Path) -> None:
+    job = settings(tmp_path, alpha=0.05, confidence=0.95)
+    again = JobSettings.model_validate_json(job.model_dump_json())
+    assert (again.confidence, again.digest) == (0.95, job.digest)
+    assert len({settings(tmp_path, alpha=0.05, confidence=each).digest for each in (None, 0.9, 0.95)}) == 3
+
+
 def test_settings_without_the_version_of_their_rows_are_refused() -> None:
     with pytest.raises(ValidationError, match="rows_format"):
         JobSettings.model_validate({"roots": [], "repository": "models", "models": []})
@@ -50,6 +57,7 @@ def test_a_request_pins_the_newest_version_and_its_calibration(models: Path) -> 
         ({"models": ("kinds", "kinds")}, "a model is named twice"),
         ({"models": ("gone",)}, "no model"),
         ({"alpha": 1.0}, "alpha 1 is not between 0 and 1"),
+        ({"confidence": 95}, "--confidence 95 is not between 0 and 1; it is the probability that a calibration keeps alpha"),
         ({"source_pattern": "("}, "not a regular expression"),
         ({"datasets": ("data", "data")}, "counted twice"),
         ({"repository": Path("nowhere")}, "is not a folder"),

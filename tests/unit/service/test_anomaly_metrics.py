@@ -16,10 +16,9 @@ from avizor_service.metrics import Metrics
 
 
 @pytest.fixture
-def calibrations(models: Path) -> dict[str, Calibration]:
-    calibration = ModelRepository(models).version("normal").calibration()
-    assert calibration is not None
-    return {"normal": calibration}
+def calibrations(models: Path) -> dict[str, tuple[Calibration, ...]]:
+    (calibration,) = ModelRepository(models).version("normal").calibrations()
+    return {"normal": (calibration,)}
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -37,31 +36,33 @@ def test_sources_that_nobody_named_share_one_label() -> None:
     assert sources.all() == ["fan", "other", "pump"]
 
 
-def test_every_series_of_a_calibrated_model_starts_at_0(calibrations: dict[str, Calibration]) -> None:
+def test_every_series_of_a_calibrated_model_starts_at_0(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
     metrics = Metrics()
     AnomalyMetrics(metrics, BoundedSources(("c",)), 0.05).start(calibrations)
     for source in ("a", "b", "c", "other"):
         for name in ("avizor_items_scored_total", "avizor_items_not_judged_total", "avizor_anomalies_total"):
             assert value(metrics, name, source=source) == 0
     assert value(metrics, "avizor_alert_alpha") == 0.05
-    assert value(metrics, "avizor_calibration_info", calibration_id=calibrations["normal"].id) == 1
+    assert value(metrics, "avizor_calibration_info", calibration_id=calibrations["normal"][0].id) == 1
     created = value(metrics, "avizor_calibration_created_timestamp_seconds")
-    assert created == pytest.approx(calibrations["normal"].created.timestamp())
+    assert created == pytest.approx(calibrations["normal"][0].created.timestamp())
 
 
-def test_an_alpha_that_a_calibration_cannot_support_is_refused_at_the_start(calibrations: dict[str, Calibration]) -> None:
+def test_an_alpha_that_a_calibration_cannot_support_is_refused_at_the_start(
+    calibrations: dict[str, tuple[Calibration, ...]],
+) -> None:
     with pytest.raises(CalibrationError, match=r"alpha 0\.001 needs at least 999 normal items"):
         AnomalyMetrics(Metrics(), BoundedSources(), 0.001).start(calibrations)
 
 
 def test_sources_with_too_few_recordings_are_warned_of(
-    calibrations: dict[str, Calibration], caplog: pytest.LogCaptureFixture
+    calibrations: dict[str, tuple[Calibration, ...]], caplog: pytest.LogCaptureFixture
 ) -> None:
     AnomalyMetrics(Metrics(), BoundedSources(), 0.02).start(calibrations)
     assert "too few calibration recordings for alpha 0.02, which needs 49: a (30), b (30)" in caplog.text
 
 
-def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, Calibration]) -> None:
+def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
     metrics = Metrics()
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(), 0.05)
     anomaly_metrics.start(calibrations)
@@ -74,3 +75,16 @@ def test_verdicts_are_counted_at_the_gateways_own_alpha(calibrations: dict[str, 
     assert value(metrics, "avizor_items_not_judged_total", source="a") == 1
     assert value(metrics, "avizor_items_not_judged_total", source="other") == 1
     assert value(metrics, "avizor_anomaly_p_value_count") == 3
+
+
+def test_anomalies_are_counted_with_the_gateways_confidence(calibrations: dict[str, tuple[Calibration, ...]]) -> None:
+    metrics = Metrics()
+    counting = AnomalyMetrics(metrics, BoundedSources(("a",)), 0.05, confidence=0.95)
+    counting.start(calibrations)
+    # With 60 items one score may be flagged: a p-value of 2/61 is below alpha, and is not.
+    for p_value in (1 / 61, 2 / 61):
+        counting.count("normal", "a", Verdict(1.0, p_value, "a", False, compared_with=60, of_source=60))
+    assert value(metrics, "avizor_items_scored_total", source="a") == 2
+    assert value(metrics, "avizor_anomalies_total", source="a") == 1
+    with pytest.raises(CalibrationError, match=r"with confidence 0\.99 needs at least 90 normal items"):
+        AnomalyMetrics(metrics, BoundedSources(()), 0.05, confidence=0.99).start(calibrations)

@@ -19,7 +19,7 @@ def test_a_version_is_opened_once_and_0_is_the_newest(models: Path) -> None:
         opened = catalogue.open("normal")
         assert (opened.version.version, opened.spec.name, opened.manifest.task) == (1, "normal", "reconstruct")
         assert catalogue.open("normal", 1) is opened
-        assert opened.judge is opened.judge
+        assert opened.judging() is opened.judging()
 
 
 def test_the_newest_version_is_the_newest_that_the_engine_has(models: Path, tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_only_models_with_a_calibration_have_a_judge(models: Path) -> None:
         catalogue = Catalogue(ModelRepository(models), engine)
         assert sorted(catalogue.calibrations()) == ["normal", "transfers"]
         with pytest.raises(CalibrationError, match="model 'digits' has no calibration"):
-            _ = catalogue.open("digits").judge
+            catalogue.open("digits").judging()

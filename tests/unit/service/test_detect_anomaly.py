@@ -31,8 +31,10 @@ def gateway(models: Path, metrics: Metrics) -> Iterator[Gateway]:
         yield gateway
 
 
-def ask(gateway: Gateway, *items: pb.Item, model: str = "normal", alpha: float = 0) -> pb.DetectAnomalyResponse:
-    request = pb.DetectAnomalyRequest(model=model, items=items, alpha=alpha)
+def ask(
+    gateway: Gateway, *items: pb.Item, model: str = "normal", alpha: float = 0, confidence: float = 0
+) -> pb.DetectAnomalyResponse:
+    request = pb.DetectAnomalyRequest(model=model, items=items, alpha=alpha, confidence=confidence)
     return asyncio.run(detect_anomaly(gateway, request, call("DetectAnomaly")))
 
 
@@ -44,8 +46,7 @@ def test_a_recording_of_the_calibration_is_judged_by_its_source_and_counted(
     gateway: Gateway, metrics: Metrics, models: Path
 ) -> None:
     answer = ask(gateway, sound(3 * 0.512, source="a", seed=7))
-    calibration = ModelRepository(models).version("normal").calibration()
-    assert calibration is not None
+    (calibration,) = ModelRepository(models).version("normal").calibrations()
     assert (answer.model, answer.version, answer.alpha, answer.calibration_id) == ("normal", 1, 0.05, calibration.id)
     (item,) = answer.items
     assert (item.judged_by, len(item.windows)) == ("a", 3)
@@ -86,3 +87,19 @@ def test_an_alpha_that_the_calibration_cannot_support_is_refused(gateway: Gatewa
     assert ask(gateway, sound(1.0), alpha=0.2).alpha == 0.2
     with pytest.raises(CalibrationError):
         ask(gateway, sound(1.0), alpha=0.001)
+
+
+def test_a_request_may_ask_that_the_calibration_keeps_alpha(gateway: Gateway) -> None:
+    """Thirty recordings of the source are too few for a confidence of 0.95, all sixty are enough."""
+    on_average, kept = (ask(gateway, sound(1.0, "a", seed=3), confidence=confidence) for confidence in (0, 0.95))
+    assert (on_average.confidence, kept.confidence) == (0, 0.95)
+    assert [answer.items[0].p_value for answer in (on_average, kept)] == [on_average.items[0].p_value] * 2
+    with pytest.raises(CalibrationError, match=r"alpha 0\.04 with confidence 0\.95 needs at least 74 normal items"):
+        ask(gateway, sound(1.0), alpha=0.04, confidence=0.95)
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.0, 95.0])
+def test_a_confidence_that_is_no_probability_is_refused(gateway: Gateway, confidence: float) -> None:
+    with pytest.raises(InvalidInput, match="is not between 0 and 1; it is the probability") as caught:
+        ask(gateway, sound(1.0), confidence=confidence)
+    assert caught.value.field == "confidence"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.signals import SIGNAL
 from support.sounds import SOUND
 from support.tables import TRANSFER
 
@@ -16,8 +17,9 @@ from avizor_inference.errors import InvalidInput
 from avizor_inference.items.kinds.audio import SoundFile
 from avizor_inference.items.kinds.base import Content, Span, TensorBytes
 from avizor_inference.items.kinds.image import ImageFile
+from avizor_inference.items.kinds.signal import SignalFile
 from avizor_inference.items.kinds.table import TableRow
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_service import wire
 
 
@@ -34,6 +36,7 @@ def row(**values: Any) -> pb.Item:
         (pb.Item(image=b"picture"), ImageFile(b"picture")),
         (pb.Item(image=b""), ImageFile(b"")),
         (pb.Item(audio=b"sound"), SoundFile(b"sound")),
+        (pb.Item(signal=b"1,2"), SignalFile(b"1,2")),
         (pb.Item(tensor=pb.Tensor(dtype="uint8", shape=[2, 1], data=b"ab")), TensorBytes("uint8", (2, 1), b"ab")),
         (row(), TableRow({})),
         (
@@ -60,25 +63,37 @@ def test_an_item_without_content_is_refused_and_the_field_named(item: pb.Item, f
     assert caught.value.field == field
 
 
-def test_spans_are_in_seconds_and_zero_for_what_is_not_a_sound() -> None:
+def test_spans_are_in_samples_and_seconds_and_zero_for_what_is_not_a_recording() -> None:
     (sound,) = wire.span_messages([Span(channel=1, start_sample=4000, length=2000)], SOUND)
-    assert (sound.channel, sound.start_s, sound.end_s) == (1, 0.5, 0.75)
+    assert (sound.channel, sound.start_s, sound.end_s, sound.start_sample, sound.end_sample) == (1, 0.5, 0.75, 4000, 6000)
+    (steps,) = wire.span_messages([Span(channel=0, start_sample=4000, length=2000)], SIGNAL)  # it has no rate
+    assert steps == pb.Span(start_sample=4000, end_sample=6000)
     assert wire.span_messages([None], SOUND) == wire.span_messages([None], TRANSFER) == [pb.Span()]
 
 
 def test_a_model_message_says_what_the_manifest_and_the_calibration_say(models: Path) -> None:
     version = ModelRepository(models).version("normal")
-    calibration = version.calibration()
-    assert calibration is not None
+    (calibration,) = version.calibrations()
     message = wire.model_message(version, [1, 4], calibration)
     assert (message.name, message.version, list(message.versions), message.task) == ("normal", 1, [1, 4], pb.TASK_RECONSTRUCT)
     assert (message.sha256, message.max_batch_size) == (version.manifest.model_sha256, 16)
-    assert message.audio == pb.AudioInput(sample_rate=8000, window_samples=4096, hop_samples=4096)
+    assert message.audio == pb.AudioInput(sample_rate=8000, window_samples=4096, hop_samples=4096, channels=1)
     assert [output.name for output in message.outputs] == [output.name for output in version.manifest.outputs]
     assert message.calibration.id == calibration.id
     assert message.calibration.created.ToDatetime(calibration.created.tzinfo) == calibration.created
     assert dict(message.calibration.recordings) == {"a": 30, "b": 30}
     assert not wire.model_message(version, [1], None).HasField("calibration")
+    assert message.activation == pb.ACTIVATION_UNSPECIFIED
+
+
+def test_a_model_message_says_how_probabilities_are_made(models: Path) -> None:
+    version = ModelRepository(models).version("kinds")
+    assert wire.model_message(version, [1], None).activation == pb.ACTIVATION_SOFTMAX
+    changed = version.manifest.model_copy(update={"activation": "sigmoid", "thresholds": (0.5, 0.25, 0.75)})
+    sigmoid = ModelVersion(version.name, version.version, version.folder)
+    vars(sigmoid)["manifest"] = changed
+    message = wire.model_message(sigmoid, [1], None)
+    assert (message.activation, list(message.thresholds)) == (pb.ACTIVATION_SIGMOID, [0.5, 0.25, 0.75])
 
 
 def test_a_classification_names_the_best_classes_of_the_mean_and_of_each_window() -> None:
@@ -89,6 +104,32 @@ def test_a_classification_names_the_best_classes_of_the_mean_and_of_each_window(
     assert [each.probability for each in message.classes] == pytest.approx([0.4, 0.3])
     assert [[each.label for each in window.classes] for window in message.windows] == [["low", "mid"], ["high", "mid"]]
     assert [window.span for window in message.windows] == spans
+
+
+TAGS = np.array([[0.875, 0.5, 0.125], [0.375, 0.75, 0.125]], np.float32)  # their mean is 0.625, 0.625, 0.125
+
+
+@pytest.mark.parametrize(
+    ("k", "item", "windows"),
+    [
+        (0, ["rain", "wind"], [["rain"], ["wind"]]),
+        (1, ["rain"], [["rain"], ["wind"]]),
+        (3, ["rain", "wind", "hail"], [["rain", "wind", "hail"], ["wind", "rain", "hail"]]),
+    ],
+)
+def test_a_multi_label_model_answers_all_classes_over_their_thresholds_or_as_many_as_asked_for(
+    k: int, item: list[str], windows: list[list[str]]
+) -> None:
+    message = wire.classification_message(TAGS, [pb.Span(), pb.Span()], ["rain", "wind", "hail"], k, [0.5, 0.6, 0.5])
+    assert [each.label for each in message.classes] == item
+    assert [[each.label for each in window.classes] for window in message.windows] == windows
+    assert {each.label for each in message.classes if each.is_over_threshold} == {"rain", "wind"} & set(item)
+
+
+def test_a_multi_label_model_may_answer_no_class() -> None:
+    message = wire.classification_message(TAGS, [pb.Span(), pb.Span()], ["rain", "wind", "hail"], 0, [1, 1, 1])
+    assert not message.classes
+    assert [len(window.classes) for window in message.windows] == [0, 0]
 
 
 @pytest.mark.parametrize(("alpha", "flagged"), [(0.05, True), (0.01, False)])

@@ -63,8 +63,9 @@ def _fit_number(column: NumberColumn, values: NDArray[np.float64]) -> NumberColu
     if not np.isfinite(present).all():
         raise ValueError(f"column {column.name!r} holds numbers that are not finite; leave them empty if they are missing")
     fill = column.fill if "fill" in column.model_fields_set else float(np.median(present))
-    # As the front end will see them: missing ones filled.
-    clipped = np.clip(np.where(np.isnan(values), fill, values), column.lower, column.upper)
+    # As the network will see them: missing ones filled, or left out of the statistics.
+    seen = present if fill is None else np.where(np.isnan(values), fill, values)
+    clipped = np.clip(seen, column.lower, column.upper)
     scaled = np.log1p(clipped) if column.scale == "log1p" else clipped
     std = float(scaled.std()) if scaled.min() < scaled.max() else 1.0
     return column.model_copy(update={"fill": fill, "mean": float(scaled.mean()), "std": std})
@@ -77,4 +78,5 @@ def _shown(column: NumberColumn | CategoryColumn) -> tuple[str, ...]:
         return (column.name, "all 0", "", f"{len(column.categories)} names: {names}{more}", "", "")
     lower, upper = ("" if bound is None else f"{bound:g}" for bound in (column.lower, column.upper))
     clipped = f"{lower}..{upper}" if lower or upper else ""
-    return (column.name, f"{column.fill:g}", clipped, column.scale, f"{column.mean:g}", f"{column.std:g}")
+    fill = "NaN" if column.fill is None else f"{column.fill:g}"
+    return (column.name, fill, clipped, column.scale, f"{column.mean:g}", f"{column.std:g}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from avizor_inference.arrays import Items
+from avizor_inference.arrays import Floats, Items
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.file_access import open_file
 from avizor_inference.items.kinds.short_form import fields_of
@@ -139,13 +139,26 @@ class ItemInput(Strict, ABC):
     def tensor(self) -> TensorSpec:
         """Return the graph's input."""
 
+    @property
+    def passes_missing(self) -> bool:
+        """Return whether the front end leaves missing values NaN, for the network to handle."""
+        return False
+
     def window_format(self) -> WindowFormat | None:
         """Return how recordings are cut for this model; None if an item is one row."""
         return None
 
+    def usual_values(self) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of usual raw values, each of a shape that broadcasts to an item."""
+        return np.zeros(()), np.ones(())
+
     def feature_names(self) -> tuple[str, ...]:
         """Return the names of what the network sees, in order; empty where features have no names."""
         return ()
+
+    def preparation(self) -> str:
+        """Return what is done to an item before it is the graph's input, for people; empty where nothing is."""
+        return ""
 
     @classmethod
     def fields_of(cls, text: str) -> dict[str, object]:

@@ -19,6 +19,8 @@ from avizor_inference.strict_json import Strict
 
 Value = float | int | bool | str | None
 
+# In the short form of --input: missing values stay NaN.
+_NO_FILL = ",fill=none"
 # Of a number in a row; float32 holds none that is larger.
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -31,7 +33,9 @@ class NumberColumn(Strict):
 
     kind: Literal["number"] = "number"
     name: str = Field(min_length=1)
-    fill: float = Field(default=0.0, description="in place of a missing value")
+    fill: float | None = Field(
+        default=0.0, description="replaces a missing value; null leaves it NaN, for the network to handle"
+    )
     lower: float | None = Field(default=None, description="least value; lower ones are clipped")
     upper: float | None = Field(default=None, description="largest value; higher ones are clipped")
     scale: Literal["linear", "log1p"] = Field(default="linear", description="log1p: log(1 + value), for amounts and counts")
@@ -132,17 +136,26 @@ class TableInput(ItemInput):
         meaning = f"one row of columns {', '.join(self.columns)}; NaN where missing"
         return TensorSpec(name="record", dtype="float32", item_shape=(len(self.columns),), meaning=meaning)
 
+    @property
+    def passes_missing(self) -> bool:
+        """See ItemInput."""
+        return any(column.fill is None for _, column in self.front_end.numbers)
+
     def feature_names(self) -> tuple[str, ...]:
         """Return the names of what the network sees."""
         return self.front_end.features
 
     @classmethod
     def fields_of(cls, text: str) -> dict[str, object]:
-        """Return columns of numbers from `columns=NAME/NAME/...`. Raises ValueError for another form."""
-        key, _, names = text.partition("=")
+        """Return columns of numbers from `columns=NAME/NAME/...`, with `,fill=none` without a fill.
+
+        Raises ValueError for another form.
+        """
+        key, _, names = text.removesuffix(_NO_FILL).partition("=")
         if key != "columns" or not names or "," in names:
             raise ValueError("write table:columns=NAME/NAME/..., or a JSON file for more")
-        return {"front_end": {"columns": [{"kind": "number", "name": name} for name in names.split("/")]}}
+        options: dict[str, object] = {"fill": None} if text.endswith(_NO_FILL) else {}
+        return {"front_end": {"columns": [{"kind": "number", "name": name, **options} for name in names.split("/")]}}
 
 
 def encode_row(values: Mapping[str, Value], spec: TableInput) -> NDArray[np.float32]:

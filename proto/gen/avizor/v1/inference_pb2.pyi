@@ -15,9 +15,18 @@ class Task(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_UNSPECIFIED: _ClassVar[Task]
     TASK_CLASSIFY: _ClassVar[Task]
     TASK_RECONSTRUCT: _ClassVar[Task]
+
+class Activation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACTIVATION_UNSPECIFIED: _ClassVar[Activation]
+    ACTIVATION_SOFTMAX: _ClassVar[Activation]
+    ACTIVATION_SIGMOID: _ClassVar[Activation]
 TASK_UNSPECIFIED: Task
 TASK_CLASSIFY: Task
 TASK_RECONSTRUCT: Task
+ACTIVATION_UNSPECIFIED: Activation
+ACTIVATION_SOFTMAX: Activation
+ACTIVATION_SIGMOID: Activation
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
@@ -38,7 +47,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "outputs", "labels", "max_batch_size", "sha256", "calibration")
+    __slots__ = ("name", "version", "versions", "task", "image", "audio", "tensor", "table", "signal", "outputs", "labels", "max_batch_size", "sha256", "calibration", "activation", "thresholds", "calibrations")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -47,11 +56,15 @@ class Model(_message.Message):
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     versions: _containers.RepeatedScalarFieldContainer[int]
@@ -60,32 +73,66 @@ class Model(_message.Message):
     audio: AudioInput
     tensor: TensorSpec
     table: TableInput
+    signal: SignalInput
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     labels: _containers.RepeatedScalarFieldContainer[str]
     max_batch_size: int
     sha256: str
     calibration: Calibration
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    activation: Activation
+    thresholds: _containers.RepeatedScalarFieldContainer[float]
+    calibrations: _containers.RepeatedCompositeFieldContainer[Calibration]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., task: _Optional[_Union[Task, str]] = ..., image: _Optional[_Union[ImageInput, _Mapping]] = ..., audio: _Optional[_Union[AudioInput, _Mapping]] = ..., tensor: _Optional[_Union[TensorSpec, _Mapping]] = ..., table: _Optional[_Union[TableInput, _Mapping]] = ..., signal: _Optional[_Union[SignalInput, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., sha256: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., activation: _Optional[_Union[Activation, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., calibrations: _Optional[_Iterable[_Union[Calibration, _Mapping]]] = ...) -> None: ...
 
 class ImageInput(_message.Message):
-    __slots__ = ("height", "width", "channels")
+    __slots__ = ("height", "width", "channels", "resize", "fit", "filter", "antialias", "pad")
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    FIT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ANTIALIAS_FIELD_NUMBER: _ClassVar[int]
+    PAD_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     channels: int
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
+    resize: _containers.RepeatedScalarFieldContainer[int]
+    fit: str
+    filter: str
+    antialias: bool
+    pad: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., resize: _Optional[_Iterable[int]] = ..., fit: _Optional[str] = ..., filter: _Optional[str] = ..., antialias: bool = ..., pad: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AudioInput(_message.Message):
-    __slots__ = ("sample_rate", "window_samples", "hop_samples")
+    __slots__ = ("sample_rate", "window_samples", "hop_samples", "channels")
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     HOP_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
     sample_rate: int
     window_samples: int
     hop_samples: int
-    def __init__(self, sample_rate: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ...) -> None: ...
+    channels: int
+    def __init__(self, sample_rate: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
+
+class SignalInput(_message.Message):
+    __slots__ = ("channels", "window_samples", "hop_samples", "sample_rate", "columns", "key", "delimiter")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    HOP_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DELIMITER_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    window_samples: int
+    hop_samples: int
+    sample_rate: float
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    key: str
+    delimiter: str
+    def __init__(self, channels: _Optional[int] = ..., window_samples: _Optional[int] = ..., hop_samples: _Optional[int] = ..., sample_rate: _Optional[float] = ..., columns: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., delimiter: _Optional[str] = ...) -> None: ...
 
 class TableInput(_message.Message):
     __slots__ = ("columns",)
@@ -114,7 +161,7 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., meaning: _Optional[str] = ...) -> None: ...
 
 class Calibration(_message.Message):
-    __slots__ = ("id", "created", "recordings")
+    __slots__ = ("id", "created", "recordings", "engine_class", "precision")
     class RecordingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -125,24 +172,30 @@ class Calibration(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     RECORDINGS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     id: str
     created: _timestamp_pb2.Timestamp
     recordings: _containers.ScalarMap[str, int]
-    def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    engine_class: str
+    precision: str
+    def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ..., engine_class: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
-    __slots__ = ("source", "image", "audio", "tensor", "row")
+    __slots__ = ("source", "image", "audio", "tensor", "row", "signal")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     ROW_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     source: str
     image: bytes
     audio: bytes
     tensor: Tensor
     row: _struct_pb2.Struct
-    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    signal: bytes
+    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., signal: _Optional[bytes] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -187,12 +240,14 @@ class Classification(_message.Message):
     def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[ClassifiedWindow, _Mapping]]] = ...) -> None: ...
 
 class ClassProbability(_message.Message):
-    __slots__ = ("label", "probability")
+    __slots__ = ("label", "probability", "is_over_threshold")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    IS_OVER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     label: str
     probability: float
-    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+    is_over_threshold: bool
+    def __init__(self, label: _Optional[str] = ..., probability: _Optional[float] = ..., is_over_threshold: bool = ...) -> None: ...
 
 class ClassifiedWindow(_message.Message):
     __slots__ = ("span", "classes")
@@ -203,40 +258,48 @@ class ClassifiedWindow(_message.Message):
     def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ...) -> None: ...
 
 class Span(_message.Message):
-    __slots__ = ("channel", "start_s", "end_s")
+    __slots__ = ("channel", "start_s", "end_s", "start_sample", "end_sample")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     START_S_FIELD_NUMBER: _ClassVar[int]
     END_S_FIELD_NUMBER: _ClassVar[int]
+    START_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    END_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     channel: int
     start_s: float
     end_s: float
-    def __init__(self, channel: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ...) -> None: ...
+    start_sample: int
+    end_sample: int
+    def __init__(self, channel: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., start_sample: _Optional[int] = ..., end_sample: _Optional[int] = ...) -> None: ...
 
 class DetectAnomalyRequest(_message.Message):
-    __slots__ = ("model", "version", "items", "alpha")
+    __slots__ = ("model", "version", "items", "alpha", "confidence")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     items: _containers.RepeatedCompositeFieldContainer[Item]
     alpha: float
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., alpha: _Optional[float] = ...) -> None: ...
+    confidence: float
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., alpha: _Optional[float] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class DetectAnomalyResponse(_message.Message):
-    __slots__ = ("model", "version", "alpha", "calibration_id", "items")
+    __slots__ = ("model", "version", "alpha", "calibration_id", "items", "confidence")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     alpha: float
     calibration_id: str
     items: _containers.RepeatedCompositeFieldContainer[Verdict]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alpha: _Optional[float] = ..., calibration_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
+    confidence: float
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alpha: _Optional[float] = ..., calibration_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("error", "score", "p_value", "is_anomaly", "judged_by", "windows")

@@ -36,7 +36,8 @@ class InferenceServiceStub(object):
     RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
     DEADLINE_EXCEEDED    the deadline of the call has passed
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
-    FAILED_PRECONDITION  the model cannot be used, has no calibration, or has too few calibration items for alpha
+    FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
+    one), or has too few calibration items for alpha
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items.
@@ -81,7 +82,8 @@ class InferenceServiceServicer(object):
     RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
     DEADLINE_EXCEEDED    the deadline of the call has passed
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
-    FAILED_PRECONDITION  the model cannot be used, has no calibration, or has too few calibration items for alpha
+    FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
+    one), or has too few calibration items for alpha
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items.
@@ -102,7 +104,7 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Classify(self, request, context):
-        """Returns the most probable classes of each item.
+        """Returns the most probable classes of each item; of a multi-label model those over their thresholds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +159,8 @@ class InferenceService(object):
     RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
     DEADLINE_EXCEEDED    the deadline of the call has passed
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
-    FAILED_PRECONDITION  the model cannot be used, has no calibration, or has too few calibration items for alpha
+    FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
+    one), or has too few calibration items for alpha
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items.

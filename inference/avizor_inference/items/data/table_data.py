@@ -15,12 +15,10 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from avizor_export.data.table_numbers import MISSING, numbers_of
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import DatasetError
+from avizor_inference.items.data.table_numbers import MISSING, numbers_of
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
-
-SUFFIXES = (".csv", ".parquet")
 
 _OTHER_SEPARATORS = (";", "\t", "|")
 
@@ -39,16 +37,16 @@ class Table:
         """Return float32[rows, columns], NaN where missing. Columns that the model does not take are ignored.
 
         Logs which share of a column of categories belongs to none of them.
-        Raises ExportError if the table lacks a column or has it twice, is empty, has a text where a number belongs, or a
+        Raises DatasetError if the table lacks a column or has it twice, is empty, has a text where a number belongs, or a
         column of categories that holds none of them.
         """
         missing = [name for name in self.spec.columns if name not in self.data.column_names]
         if missing:
             raise self._missing_columns(missing)
         if twice := [name for name in self.spec.columns if self.data.column_names.count(name) > 1]:
-            raise ExportError(f"{self.path} has more than one column {twice[0]!r}; leave one of them out")
+            raise DatasetError(f"{self.path} has more than one column {twice[0]!r}; leave one of them out")
         if not self.data.num_rows:
-            raise ExportError(f"{self.path} has no rows")
+            raise DatasetError(f"{self.path} has no rows")
         columns = []
         for column in self.spec.front_end.columns:
             if isinstance(column, CategoryColumn):
@@ -57,13 +55,13 @@ class Table:
                 try:
                     columns.append(numbers_of(self.data[column.name].combine_chunks()))
                 except ValueError as error:
-                    raise ExportError(f"{self.path}: column {column.name!r} {error}") from error
+                    raise DatasetError(f"{self.path}: column {column.name!r} {error}") from error
         return np.stack(columns, axis=1)
 
     def texts(self, name: str, known: Sequence[str] = ()) -> list[str]:
         """Return one column as text, such as the rows' sources or labels; empty where missing.
 
-        known: names that do not mean a missing value, even if they look so: NA is also Namibia. Raises ExportError if there
+        known: names that do not mean a missing value, even if they look so: NA is also Namibia. Raises DatasetError if there
         is no such column.
         """
         if name not in self.data.column_names:
@@ -82,30 +80,25 @@ class Table:
         some = ", ".join(map(repr, np.unique(names[unknown])[:3].tolist()))
         what = f"{self.path}: column {column.name!r}"
         if np.isnan(places).all():
-            raise ExportError(f"{what} holds {some} and none of its categories {', '.join(column.categories)}; write them so")
+            raise DatasetError(f"{what} holds {some} and none of its categories {', '.join(column.categories)}; write them so")
         _log.warning(
             "%s: %.1f%% of the rows are of no category that the model has (%s), and %.1f%% are missing",
             what, 100 * unknown.mean(), some, 100 * (names == "").mean(),
         )  # fmt: skip
         return places
 
-    def _missing_columns(self, missing: list[str]) -> ExportError:
+    def _missing_columns(self, missing: list[str]) -> DatasetError:
         existing = ", ".join(self.data.column_names)
         separator = next((mark for mark in _OTHER_SEPARATORS if mark in existing), None)
         if len(self.data.column_names) == 1 and separator:
             reason = f"its columns look separated by {separator!r}; separate them by commas"
         else:
             reason = f"it has {existing}" + _similar_names(missing, self.data.column_names)
-        return ExportError(f"{self.path} has no column {', '.join(map(repr, missing))}; {reason}")
-
-
-def is_table(path: Path) -> bool:
-    """Return whether a file is a table, by its suffix."""
-    return path.suffix.lower() in SUFFIXES
+        return DatasetError(f"{self.path} has no column {', '.join(map(repr, missing))}; {reason}")
 
 
 def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table:
-    """Read a .csv or .parquet file. Raises ExportError if it cannot be read.
+    """Read a .csv or .parquet file. Raises DatasetError if it cannot be read.
 
     texts: columns besides the model's categories that are text whatever they look like, so that an account 007 stays one.
     """
@@ -122,8 +115,8 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
         return Table(path, spec, data)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
-            raise ExportError(f"{path} is not in UTF-8; save it as UTF-8") from error
-        raise ExportError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
+            raise DatasetError(f"{path} is not in UTF-8; save it as UTF-8") from error
+        raise DatasetError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
 
 
 def _similar_names(missing: Sequence[str], existing: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Read real raw items for parity and calibration from a folder of audio or image files, a table, or a .npy file."""
+"""Read real raw items for parity and calibration from a folder of files, a table, or a .npy file."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_export.data.arrays import open_array
-from avizor_export.data.folder_notes import Notes
-from avizor_export.data.table_data import is_table, read_table
-from avizor_inference.anomaly.calibrate import NormalRecording
 from avizor_inference.arrays import Items
-from avizor_inference.errors import ExportError, MediaError
+from avizor_inference.errors import DatasetError, MediaError
+from avizor_inference.items.data.arrays import open_array
+from avizor_inference.items.data.folder_notes import Notes
+from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 
+TABLE_SUFFIXES = (".csv", ".parquet")
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table, by its suffix."""
+    return path.suffix.lower() in TABLE_SUFFIXES
+
 
 def read_recordings(
     path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "", notes: Notes | None = None
 ) -> Iterator[NormalRecording]:
-    """Yield the recordings at `path`, with their sources: audio files cut into windows, images, or rows or items of a file.
+    """Yield the recordings at `path`, with their sources: recordings cut into windows, images, or rows or items of a file.
 
     source_column: the column of a table that names each row's source; without it all are of the default source.
     notes: collects what was left out or clipped; without it, that is logged at the end.
-    Raises ExportError: calibration data that cannot be read is not left out silently.
+    Raises DatasetError: calibration data that cannot be read is not left out silently.
     """
     check_exists(path)
     if path.suffix == ".npy":
@@ -44,13 +50,13 @@ def read_recordings(
     elif isinstance(spec, TableInput) and is_table(path):
         yield from _rows(path, spec, source_column)
     else:
-        raise ExportError(
+        raise DatasetError(
             f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, for rows a .csv or .parquet file"
         )
 
 
 def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
-    """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises ExportError."""
+    """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises DatasetError."""
     check_exists(path)
     if spec.suffixes and path.is_dir():
         notes = Notes()
@@ -68,20 +74,20 @@ def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
     else:
         parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""))]
     if not parts:
-        raise ExportError(f"{path} holds no items")
+        raise DatasetError(f"{path} holds no items")
     items = np.concatenate(parts)
     return items[evenly_spaced(len(items), limit)]
 
 
 def check_exists(path: Path) -> None:
-    """Raise ExportError if the path does not exist, before anything is said about its kind."""
+    """Raise DatasetError if the path does not exist, before anything is said about its kind."""
     if not path.exists():
-        raise ExportError(f"{path} does not exist")
+        raise DatasetError(f"{path} does not exist")
 
 
 def plurals() -> str:
     """Return what the files of a folder may be, for messages."""
-    return " or ".join(content.plural for kind in KINDS.values() if (content := kind.file_content()))
+    return ", ".join(content.plural for kind in KINDS.values() if (content := kind.file_content()))
 
 
 def evenly_spaced(count: int, limit: int) -> NDArray[np.int64]:
@@ -94,11 +100,17 @@ def _items(path: Path, spec: InputSpec) -> Items:
     tensor, items = spec.tensor(), open_array(path)
     if items.dtype != np.dtype(tensor.dtype) or items.shape[1:] != tensor.item_shape:
         wanted = f"{tensor.dtype}[n, {', '.join(map(str, tensor.item_shape))}]"
-        raise ExportError(f"{path} holds {items.dtype}{list(items.shape)}; wanted {wanted}")
+        raise DatasetError(f"{path} holds {items.dtype}{list(items.shape)}; wanted {wanted}")
     return items
 
 
 def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRecording]:
+    try:
+        from avizor_inference.items.data.table_data import read_table  # pyarrow is only needed here
+    except ModuleNotFoundError as error:
+        raise DatasetError(
+            f"{path}: a table is read with {error.name}, which is not installed; pip install 'avizor[pipeline]'"
+        ) from error
     table = read_table(path, spec, [source_column] if source_column else [])
     rows = table.rows()
     sources = table.texts(source_column) if source_column else [""] * len(rows)
@@ -111,6 +123,6 @@ def _recording_of(path: Path, spec: InputSpec, source: str, notes: Notes) -> Nor
     try:
         item = decode_item(content_of_file(path, spec), spec)
     except (MediaError, OSError) as error:
-        raise ExportError(f"{name_of(str(path))}: {error}; fix or remove the file") from error
+        raise DatasetError(f"{name_of(str(path))}: {error}; fix or remove the file") from error
     notes.level(path, item.level)
     return NormalRecording(source, item.rows, is_short=item.is_short)

@@ -8,26 +8,26 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import DatasetError
 
 
 def open_array(path: Path) -> Array:
-    """Open the array of a .npy file; parts are read from the disk when they are used. Raises ExportError."""
+    """Open the array of a .npy file; parts are read from the disk when they are used. Raises DatasetError."""
     array = _load(path)
     if isinstance(array, np.lib.npyio.NpzFile):
         array.close()
-        raise ExportError(f"{path} is a file of several arrays; give a .npy file of one")
+        raise DatasetError(f"{path} is a file of several arrays; give a .npy file of one")
     return array
 
 
 def read_arrays(path: Path, *names: str) -> list[Array]:
-    """Read arrays of a .npz file by name. Raises ExportError if it cannot be read or lacks one."""
+    """Read arrays of a .npz file by name. Raises DatasetError if it cannot be read or lacks one."""
     archive = _load(path)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ExportError(f"{path} is a file of one array; give a .npz file of the arrays {', '.join(names)}")
+        raise DatasetError(f"{path} is a file of one array; give a .npz file of the arrays {', '.join(names)}")
     with archive:
         if missing := [name for name in names if name not in archive.files]:
-            raise ExportError(f"{path} has no array {', '.join(missing)}; it has {', '.join(archive.files) or 'none'}")
+            raise DatasetError(f"{path} has no array {', '.join(missing)}; it has {', '.join(archive.files) or 'none'}")
         try:
             return [archive[name] for name in names]
         except Exception as error:
@@ -38,11 +38,11 @@ def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except OSError as error:
-        raise ExportError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> ExportError:
+def _damaged(path: Path, error: Exception) -> DatasetError:
     """Return the error for any exception: numpy, zipfile, zlib and Python's tokenizer, for headers, each raise their own."""
-    return ExportError(f"{path} is not a {path.suffix} file that can be read: {one_line(error)}; write it again")
+    return DatasetError(f"{path} is not a {path.suffix} file that can be read: {one_line(error)}; write it again")

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import DatasetError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut
@@ -38,11 +38,11 @@ class Notes:
                 self._loud.append(f"{name_of(str(path))} ({level.share_beyond:.2%} of its samples)")
 
     def warn(self, folder: Path, pattern: str = "") -> None:
-        """Log what was noted. pattern: --source-pattern. Raises ExportError if it matched no path."""
+        """Log what was noted. pattern: --source-pattern. Raises DatasetError if it matched no path."""
         where = name_of(str(folder))
         if pattern and (unmatched := self.sources[DEFAULT_SOURCE]):
             if unmatched == self.sources.total():
-                raise ExportError(f"{where}: --source-pattern {pattern!r} matches none of the paths of its {unmatched} files")
+                raise DatasetError(f"{where}: --source-pattern {pattern!r} matches none of the paths of its {unmatched} files")
             _log.warning("%s: %d files do not match --source-pattern; their source is %r", where, unmatched, DEFAULT_SOURCE)
         if self.left_out.counts:
             _log.warning("%s: left out %s", where, self.left_out)

@@ -1,0 +1,134 @@
+"""Run `avizor calibrate`: score normal items through an engine, and store or activate that as a calibration of a version."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from avizor_inference.anomaly.calibrate import calibrate as score_items
+from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
+from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.engines.base import engine_kind
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.errors import VersionRefused
+from avizor_inference.items.data.item_files import is_table, read_recordings
+from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.calibration_store import activate as make_active
+from avizor_inference.repository.calibration_store import roll_back, store
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+
+_path = click.Path(path_type=Path)
+
+_GROUPS = {
+    "What to do (one of these)": ("data", "activate_id", "rollback"),
+    "With --data": ("activate", "source_pattern", "source_column"),
+    "Model and engine": ("models", "version", "engine", "device"),
+}
+
+_EXAMPLES = """\b
+Examples:
+  avizor calibrate machine-sound --data sounds/calibration --activate
+  avizor calibrate machine-sound --data sounds/calibration --engine triton://127.0.0.1:8001
+  avizor calibrate machine-sound --rollback
+"""
+
+_KEPT = "a gateway that has judged with this model uses it after a restart, and a batch job that has begun keeps its own"
+
+
+@click.command(
+    cls=GroupedCommand,
+    groups=_GROUPS,
+    short_help="Make a new calibration for the engine that serves a model.",
+    epilog=_EXAMPLES,
+    context_settings={"show_default": True},
+)
+@click.argument("model")
+@click.option("--data", type=_path, help="Normal items that the model was not trained on: a folder, .csv, .parquet or .npy.")
+@click.option("--activate-id", metavar="ID", help="Make this stored calibration the active one again.")
+@click.option("--rollback", is_flag=True, help="Make the calibration that was active before this one active again.")
+@click.option("--activate", is_flag=True, help="Use the new calibration from now on; without it, it is only stored.")
+@click.option(
+    "--source-pattern",
+    metavar="REGEX",
+    default="",
+    show_default="first folder of its path",
+    help="Regular expression whose first group in a file's path is its source.",
+)
+@click.option(
+    "--source-column", metavar="NAME", default="", show_default=False, help="Column of a table that names the sources."
+)
+@click.option("--models", type=_path, default=Path("models"), help="Folder of the model repository.")
+@click.option("--version", metavar="N", type=click.IntRange(min=1), show_default="the newest", help="Version of the model.")
+@click.option(
+    "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the model: `ort`, in this process, or triton://HOST:8001."
+)
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
+def calibrate(
+    model: str,
+    data: Path | None,
+    activate_id: str | None,
+    rollback: bool,
+    activate: bool,
+    source_pattern: str,
+    source_column: str,
+    models: Path,
+    version: int | None,
+    engine: str,
+    device: Device,
+) -> None:
+    """Calibrate MODEL, an autoencoder, with normal items, through the engine that will serve it.
+
+    A version has one active calibration for each engine class (onnxruntime-cpu, onnxruntime-cuda, tensorrt, openvino) and
+    precision. Nothing else of the version changes, and older calibrations stay.
+    """
+    if sum((data is not None, activate_id is not None, rollback)) != 1:
+        raise click.UsageError("give one of --data, --activate-id and --rollback")
+    if data is None and (activate or source_pattern or source_column):
+        raise click.UsageError("--activate, --source-pattern and --source-column go with --data")
+    if data is not None and source_column and not is_table(data):
+        raise click.UsageError("--source-column names a column of a table; give a .csv or .parquet file to --data")
+    if data is not None and source_pattern and data.is_file():
+        raise click.UsageError("--source-pattern is searched in the paths of a folder's files, and --data is one file")
+    repository = ModelRepository(models)
+    chosen = repository.version(model, version)
+    if activate_id is not None:
+        _activate(chosen, chosen.calibration(activate_id))
+        return
+    with open_engine(engine, repository, device=device) as opened:
+        if data is None:
+            kind = engine_kind(opened.spec(chosen.name, chosen.version), chosen)
+            click.echo(f"active for {kind}: {roll_back(chosen.folder, kind)} again; {_KEPT}")
+            return
+        recordings = read_recordings(data, chosen.manifest.input, SourceRule(source_pattern), source_column)
+        calibration = score_items(opened, chosen, recordings)
+    _describe(chosen, calibration)
+    path = store(chosen.folder, calibration)
+    click.echo(f"stored as {path}")
+    if activate:
+        _activate(chosen, calibration)
+    else:
+        command = f"avizor calibrate {chosen.name} --activate-id {calibration.id} --models {shlex.quote(str(models))}"
+        click.echo(f"not active yet; to use it: {command} --version {chosen.version}")
+
+
+def _describe(version: ModelVersion, calibration: Calibration) -> None:
+    for line in (*describe_calibration(calibration), *compare_scores(calibration, _active(version, calibration))):
+        click.echo(line)
+
+
+def _active(version: ModelVersion, calibration: Calibration) -> Calibration | None:
+    """Return the active calibration for the same kind of engine; None without one, or if it cannot be read."""
+    try:
+        return next((each for each in version.calibrations() if each.kind == calibration.kind), None)
+    except VersionRefused as error:
+        click.echo(f"Warning: {error}.", err=True)
+        return None
+
+
+def _activate(version: ModelVersion, calibration: Calibration) -> None:
+    make_active(version.folder, calibration)
+    click.echo(f"active for {calibration.kind}: {calibration.id}; {_KEPT}")

@@ -1,0 +1,1 @@
+"""Read files of a user's data as raw items: folders of files, tables, arrays."""
