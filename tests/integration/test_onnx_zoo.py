@@ -64,7 +64,10 @@ def test_the_package_has_the_light_models() -> None:
     assert len(CONVERTED) > 50
 
 
-@pytest.mark.parametrize("name", ["light_squeezenet", "light_shufflenet"])
+QUICK = ("light_squeezenet", "light_shufflenet")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in LIGHT])
 def test_a_light_model_with_a_free_batch_returns_what_is_stored(name: str) -> None:
     proto = adopt(DATA / "light" / f"{name}.onnx", None, "classify", free_frozen_batch=True).proto
     batch = np.concatenate([item()[:, :, ::-1], item(), item() * 2])
@@ -72,8 +75,8 @@ def test_a_light_model_with_a_free_batch_returns_what_is_stored(name: str) -> No
     np.testing.assert_allclose(actual, probabilities(name), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.slow  # the reference evaluator takes minutes for the larger ones
+@pytest.mark.parametrize("name", QUICK)
 def test_the_published_light_model_returns_what_is_stored(tmp_path: Path, name: str) -> None:
     path = DATA / "light" / f"{name}.onnx"
     spec = tensor_input(open_onnx(path).tensor, path)

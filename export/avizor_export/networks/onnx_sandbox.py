@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def _main(path: Path, limit_s: int, item_shape: tuple[int, ...], free: bool) -> 
     from avizor_export.networks.onnx_input import tensor_input
     from avizor_export.networks.onnx_opening import batch_that_runs, open_onnx
     from avizor_inference.engines.ort_session import open_session
+    from avizor_inference.repository.onnx_graph import OPSET, graph_of
 
     try:
         opened = open_onnx(path, item_shape)
@@ -88,6 +90,10 @@ def _main(path: Path, limit_s: int, item_shape: tuple[int, ...], free: bool) -> 
         raise
     except Exception:  # the libraries' errors share no base class; adopt reports them
         return
+    if opened.frozen or graph_of(opened.file).opset != OPSET:  # what the network is then proven by
+        with suppress(Exception):
+            file = open_session(opened.file.SerializeToString(), "it", threads=1)
+            file.run(None, {spec.name: np.zeros((opened.frozen or MOST_ITEMS, *spec.item_shape), dtype)})
     session = open_session(network.SerializeToString(), "it", threads=1)
     try:
         session.run(None, {spec.name: np.zeros((MOST_ITEMS, *spec.item_shape), dtype)})
