@@ -26,6 +26,7 @@ def block(language: str) -> str:
     return str(text)
 
 
+@pytest.mark.slow  # trains an autoencoder
 def test_the_example_runs_as_it_stands_and_finds_the_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     windows = [vibration(250, seed=seed).T for seed in range(1000, 1200)]

@@ -193,6 +193,7 @@ def test_a_server_that_answers_a_lot_differently_is_refused_until_the_command_th
     assert ask(own, "ort", normal()).calibration_id == exported, "the embedded engine keeps its own"
 
 
+@pytest.mark.slow  # starts a Triton of its own
 def test_the_same_class_of_engine_is_compared_too(own: Path, tmp_path: Path, triton_install: TritonInstall) -> None:
     """Another processor, or another release of ONNX Runtime, is of the same class."""
     with (

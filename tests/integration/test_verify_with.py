@@ -37,6 +37,7 @@ class Rows(CalibrationDataReader):
         return self._left.pop() if self._left else None
 
 
+@pytest.mark.slow  # starts a Triton of its own
 def test_triton_runs_operators_of_scikit_learn_and_files_that_came_quantised(
     triton_install: TritonInstall, models: Path, tmp_path: Path
 ) -> None:
