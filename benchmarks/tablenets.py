@@ -21,8 +21,8 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
 def _lively(network: nn.Module, size: int) -> nn.Module:
     """Let a new network return something else for each image: a proof on outputs that are all the same would prove nothing.
 
-    Batch norms take their statistics from random images, as training does. What begins as zero or nearly so, such as the
-    scale of a layer, becomes random.
+    Batch norms take their statistics from random images, as training does, and halve them: deep random networks amplify
+    roundings more than trained ones do. What begins as zero or nearly so, such as the scale of a layer, becomes random.
     """
     with torch.no_grad():
         for parameter in network.parameters():
@@ -31,6 +31,7 @@ def _lively(network: nn.Module, size: int) -> nn.Module:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # the mean over all batches
+                module.weight.fill_(0.5)
         network.train()(torch.randn(8, 3, size, size))
     return network.eval()
 
