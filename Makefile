@@ -122,6 +122,13 @@ bench-export: $(STAMP) ## Time an export; compare front end, int8, autoencoders 
 	$(BIN)/python benchmarks/autoencoders.py
 	$(BIN)/python benchmarks/architectures.py
 
+# Packages that ship models, without what they need themselves: only their files and modules are used.
+.PHONY: model-table
+model-table: $(STAMP) ## Export models of many packages, and write docs/models.md: an hour or two; ROWS="resnet50 magika" for some
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-models timm==1.0.31 huggingface_hub==2.4.0 skl2onnx==1.20.0 \
+	  magika==1.0.3 rapidocr_onnxruntime==1.4.4 silero-vad==6.2.3 nudenet==3.4.2 ddddocr==1.6.1
+	$(BIN)/python benchmarks/model_table.py --packages $(VENV)-models $(ROWS)
+
 .PHONY: clean
 clean: ## Remove .venv and the output of demo and tests
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-models model-table demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -18,6 +18,8 @@ from onnx.reference import ReferenceEvaluator
 _MOST_ROUNDS = 40
 # Sizes, axes and scales have at most this many numbers. Larger constants are weights, whose values determine no shapes.
 MOST_NUMBERS = 256
+# Numbers of a value of one dimension up to which onnx may follow its numbers: those of a batch, a few for each item.
+_LONGEST_LIST = 5_000_000
 _ARITHMETIC = frozenset({"Add", "Div", "Equal", "Floor", "Max", "Min", "Mod", "Mul", "Neg", "ReduceProd", "Sub", "Where"})
 _MOVES = frozenset({"Cast", "Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
 _FOLLOWED = _ARITHMETIC | _MOVES | {"Constant", "ConstantOfShape", "Shape"}
@@ -29,7 +31,7 @@ def with_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with its shapes inferred. Raises onnx.shape_inference.InferenceError if the graph is damaged."""
     known: Known = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     for _ in range(_MOST_ROUNDS):
-        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        proto = _infer(proto)
         new = _new_values(proto, known)
         if not new:
             break
@@ -39,6 +41,19 @@ def with_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
         proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in new.items())
         known |= new
     return proto
+
+
+def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with its shapes inferred. Sums and products of sizes are followed, unless that takes too much memory.
+
+    For these, onnx holds an object for each number of every value of one dimension. If a batch is flattened as a whole, as by
+    torch's as_strided, these take many gigabytes.
+    """
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    shapes = [value.type.tensor_type.shape.dim for value in inferred.graph.value_info]
+    if any(len(shape) == 1 and shape[0].dim_value > _LONGEST_LIST for shape in shapes):
+        return inferred
+    return onnx.shape_inference.infer_shapes(inferred, data_prop=True)
 
 
 def _new_values(proto: onnx.ModelProto, known: Known) -> Known:
