@@ -219,7 +219,7 @@ ROWS = (
         "--input audio:window_samples=64000,hop_samples=64000,preset=panns,layout=NCFT",
     ),
     _net("ResNet-18 of log-mels", "sound, log-mel", "resnet_of_log_mels", 10, f"{_SOUND},n_fft=512,hop_length=160,n_mels=64"),
-    _net("CNN of MFCC", "sound, MFCC", "log_mel_cnn", 10, f"{_SOUND},front_end=mfcc,preset=kaldi"),
+    _net("CNN of MFCC", "sound, MFCC", "log_mel_cnn", 10, f"{_SOUND},front_end=mfcc,preset=kaldi,layout=NCFT"),
     _net("M5", "raw waveform", "waveform_net_of_channels", 35, f"{_SOUND},front_end=none"),
     _net("M5 without channels", "raw waveform", "waveform_net", 35, f"{_SOUND},front_end=none,layout=NS"),
     _design(
