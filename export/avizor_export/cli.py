@@ -14,13 +14,13 @@ from avizor_export.data.fit_constants import fit_on
 from avizor_export.data.held_out import read_held_out
 from avizor_export.data.metrics_files import read_evaluation, read_training
 from avizor_export.exporter import adopt_model, export_model
+from avizor_export.front_ends.build import feature_shape
 from avizor_export.graph.optional_outputs import OPTIONAL
 from avizor_export.networks.factory_arguments import parse_settings
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.labels import read_labels
 from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import own_input
-from avizor_export.networks.onnx_network import feature_shape
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.open_network import GivenWeights, LoadedNetwork, open_network
 from avizor_export.networks.thresholds import read_thresholds
@@ -155,7 +155,8 @@ def export(**options: Any) -> None:
     spec, labels = arguments.read_spec(), arguments.read_labels()
     loaded: LoadedNetwork | None = None
     if arguments.is_onnx:
-        check_in_sandbox(Path(arguments.network), item_shape=feature_shape(spec), free_batch=arguments.free_batch)
+        item_shape = feature_shape(spec) if spec else ()
+        check_in_sandbox(Path(arguments.network), item_shape=item_shape, free_batch=arguments.free_batch)
         spec = spec or own_input(Path(arguments.network))
         labels = labels_of_file(Path(arguments.network), labels, arguments.output) if arguments.task == "classify" else labels
     else:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
+from avizor_export.front_ends.build import feature_shape
 from avizor_export.graph.ends_in_sigmoid import within_unit
 from avizor_export.graph.heads import Head, second_activation_warning
 from avizor_export.graph.logits import LOGITS, are_scaled_probabilities, check_ends_in_logits, scaled_error
@@ -27,7 +28,6 @@ from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
 from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
 from avizor_export.networks.onnx_adoption import Adopted, adopt, features_name, outputs_of
-from avizor_export.networks.onnx_network import feature_shape
 from avizor_export.networks.onnx_rows import by_batches
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
 from avizor_export.networks.thresholds import thresholds_of

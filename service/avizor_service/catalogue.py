@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from avizor_inference.anomaly.engine_calibration import calibrate_command, find_calibration
+from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.base import Engine, check_same_digest
 from avizor_inference.errors import CalibrationError
@@ -44,7 +44,7 @@ class OpenVersion:
                 if found is None:
                     raise CalibrationError(
                         f"model {self.version.name!r} has no calibration, so there are no p-values; make one of normal items: "
-                        f"{calibrate_command(self.version, self._engine_options)}"
+                        f"{self.version.calibrate_command(self._engine_options)}"
                     )
                 self._judge = found.calibration, Judge(found.calibration, found.tie)
             return self._judge

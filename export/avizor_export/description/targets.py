@@ -14,10 +14,10 @@ from avizor_export.architectures.spec_grammar import reconstructs, words_of
 from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.layer import Layer
 from avizor_export.description.stored_weights import load_model
+from avizor_export.front_ends.build import feature_shape
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.factories import create_network
 from avizor_export.networks.misplaced_file import refuse_file
-from avizor_export.networks.open_network import feature_shape
 from avizor_export.networks.pt2_program import load_program
 from avizor_inference.errors import ExportError
 from avizor_inference.items.input_spec import InputSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 
+import torch
 from torch import Tensor, nn
 
 from avizor_export.front_ends.kinds.base import KindOfFrontEnd, Spec
@@ -20,6 +21,14 @@ def front_end_of(spec: Spec) -> KindOfFrontEnd[Spec]:
 def build_front_end(spec: InputSpec) -> nn.Module:
     """Return the module that turns raw items [n, *item_shape] into the network's features; the identity for a TensorInput."""
     return front_end_of(spec).module()
+
+
+def feature_shape(spec: InputSpec) -> tuple[int, ...]:
+    """Return the shape of an item's features: what the front end returns for it, and the network takes."""
+    tensor = spec.tensor()
+    items = torch.zeros(1, *tensor.item_shape, dtype=getattr(torch, tensor.dtype))
+    with torch.inference_mode():
+        return tuple(build_front_end(spec)(items).shape[1:])
 
 
 def fit_constants(spec: Spec, items: Iterable[Tensor]) -> Spec:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from avizor_export.graph.one_input import ONE_INPUT
 from avizor_inference.errors import ExportError
 
-# Why a model has one input, and what to do about a network that has several.
-
 
 def run_network(front_end: nn.Module, network: nn.Module, example: Tensor) -> object:
     """Return what the network returns for raw items [n, ...]. Raises ExportError if it fails."""

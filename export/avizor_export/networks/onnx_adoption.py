@@ -19,7 +19,7 @@ import torch
 from onnx import TensorProto, compose, helper
 from pydantic import ValidationError
 
-from avizor_export.front_ends.build import build_front_end
+from avizor_export.front_ends.build import build_front_end, feature_shape
 from avizor_export.graph.enlargement import enlargement
 from avizor_export.graph.heads import Head
 from avizor_export.graph.logits import class_count, passed_on_values, quantisation_step
@@ -29,7 +29,7 @@ from avizor_export.graph.output_options import OutputOptions
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
 from avizor_export.networks.ml_operators import OUTPUT_NAMES, check_output, missing_warning, score_warning
 from avizor_export.networks.onnx_input import tensor_input
-from avizor_export.networks.onnx_network import feature_shape, network_as_it_is, network_with_free_batch
+from avizor_export.networks.onnx_network import network_as_it_is, network_with_free_batch
 from avizor_export.networks.onnx_nodes import inner_graphs
 from avizor_export.networks.onnx_opening import OpenedFile, open_onnx
 from avizor_export.networks.onnx_outputs import add_embedding_output, embedding_nodes, head_of
@@ -88,7 +88,7 @@ def adopt(
     range of whole numbers. free_frozen_batch: free the batch of a graph that was written for one batch size, and prove it.
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
-    options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec))
+    options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec) if spec else ())
     own_spec = tensor_input(opened.tensor, path)
     chosen = _choose_output(opened.outputs, task, options.output, path)
     check_output(opened.proto, chosen, opened.outputs)

@@ -32,12 +32,14 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Return the file's graph, converted to the contract's opset and IR version.
+def in_contract_version(file: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Return the graph of a file, converted to the contract's opset and IR version. Leaves `file` as it is.
 
-    Raises ExportError if the file is not valid, needs operators that are not standard, or cannot be converted.
+    path: of the file, for messages. Raises ExportError if the file is not valid, needs operators that are not standard, or
+    cannot be converted.
     """
-    model = load_onnx(path)
+    model = onnx.ModelProto()
+    model.CopyFrom(file)
     versions = f"opset {graph_of(model).opset} and IR version {model.ir_version}"
     try:
         model = with_contract_ir(model)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import onnx
-import torch
 
-from avizor_export.front_ends.build import build_front_end
 from avizor_export.networks.onnx_batch import free_batch
 from avizor_export.networks.onnx_opening import OpenedFile
 from avizor_export.networks.onnx_rows import prove_rows
-from avizor_export.parity.probe_items import random_items
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError, FrozenBatch
 from avizor_inference.items.input_spec import InputSpec
@@ -17,14 +14,6 @@ from avizor_inference.items.tensor_spec import MESSAGE_BYTES
 from avizor_inference.repository.onnx_graph import OPSET, graph_of
 
 _FREE_AT_EXPORT = "torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: 'batch'},))"
-
-
-def feature_shape(spec: InputSpec | None) -> tuple[int, ...]:
-    """Return the shape of an item's features, which the network takes; empty without a description."""
-    if spec is None:
-        return ()
-    with torch.inference_mode():
-        return tuple(build_front_end(spec)(torch.from_numpy(random_items(spec, 1))).shape[1:])
 
 
 def network_as_it_is(opened: OpenedFile, spec: InputSpec, real: Items | None = None) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ import onnx
 
 from avizor_export.networks.ml_operators import without_maps
 from avizor_export.networks.onnx_cut import cut_to_outputs
-from avizor_export.networks.onnx_files import load_onnx, read_onnx
+from avizor_export.networks.onnx_files import in_contract_version, load_onnx
 from avizor_export.networks.onnx_input import only_input, with_batch, with_item_shape
 from avizor_export.networks.onnx_sandbox import MOST_ITEMS
 from avizor_inference.engines.ort_session import open_session
@@ -66,10 +66,10 @@ def open_onnx(path: Path, item_shape: tuple[int, ...] = ()) -> OpenedFile:
 
     Raises ExportError if the file is not valid, has not exactly one input, or cannot be converted.
     """
-    proto = without_maps(read_onnx(path))
+    file = load_onnx(path)
+    proto = without_maps(in_contract_version(file, path))
     only_input(proto, path)
-    file = without_maps(load_onnx(path))
-    return OpenedFile(path, file, with_item_shape(proto, item_shape, path) if item_shape else proto)
+    return OpenedFile(path, without_maps(file), with_item_shape(proto, item_shape, path) if item_shape else proto)
 
 
 def batch_that_runs(proto: onnx.ModelProto, tensor: GraphTensor) -> int:

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from pydantic import JsonValue
 from torch import nn
 
 from avizor_export.architectures.catalogue import ARCHITECTURES, IMAGENET, build, build_autoencoder, check_choice, variants_of
 from avizor_export.architectures.spec_grammar import is_spec, reconstructs
-from avizor_export.front_ends.build import build_front_end
+from avizor_export.front_ends.build import feature_shape
 from avizor_export.networks.architecture_variants import settings_for
 from avizor_export.networks.factories import load_network
 from avizor_export.networks.misplaced_file import refuse_file
@@ -223,14 +222,6 @@ def _needs_transform(spec: InputSpec, published: ImageInput) -> bool:
         "again by 0.5 and 0.5; --input has neither of the two. Write it with mean=0.5,std=0.5; or say with --set "
         "transform_input=true (by those of ImageNet) or --set transform_input=false (by 0.5) how its items are normalised"
     )
-
-
-def feature_shape(spec: InputSpec) -> tuple[int, ...]:
-    """Return the shape of the front end's output for an item: channels, height, width, or the numbers of a row."""
-    tensor = spec.tensor()
-    items = torch.zeros(1, *tensor.item_shape, dtype=getattr(torch, tensor.dtype))
-    with torch.inference_mode():
-        return tuple(build_front_end(spec)(items).shape[1:])
 
 
 def _open_design(

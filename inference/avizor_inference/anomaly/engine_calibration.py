@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import NamedTuple
 
 from avizor_inference.anomaly.calibrate import score_rows
@@ -56,13 +55,6 @@ def check_calibration(engine: Engine, version: ModelVersion, chosen: Comparable,
         raise _refusal(version, str(engine_kind(spec, version)), [tie], engine_options)
 
 
-def calibrate_command(version: ModelVersion, engine_options: str) -> str:
-    """Return the command that calibrates a version through an engine."""
-    models = shlex.quote(str(version.folder.parent.parent))
-    number = version.version
-    return f"avizor calibrate {version.name} --data DIR --models {models} --version {number} {engine_options} --activate"
-
-
 def _tie(engine: Engine, spec: ModelSpec, version: ModelVersion, calibration: Calibration) -> float | str:
     """Return which relative difference to the calibration's scores is a tie, or why the engine may not use the calibration."""
     kind, name = engine_kind(spec, version), f"calibration {calibration.id} is for {calibration.kind}"
@@ -83,5 +75,5 @@ def _tie(engine: Engine, spec: ModelSpec, version: ModelVersion, calibration: Ca
 def _refusal(version: ModelVersion, kind: str, reasons: list[str], engine_options: str) -> CalibrationError:
     return CalibrationError(
         f"model {version.name!r} version {version.version} runs on {kind} without a calibration for it: {'; '.join(reasons)}. "
-        f"Calibrate it there with normal items: {calibrate_command(version, engine_options)}"
+        f"Calibrate it there with normal items: {version.calibrate_command(engine_options)}"
     )

@@ -89,7 +89,7 @@ class ModelVersion:
         if not ids and (self.folder / _EARLIER_FILE).exists():
             raise VersionRefused(
                 f"{self.folder / _EARLIER_FILE} was made by an earlier release, and does not name its engine; calibrate the "
-                f"model again: {calibrate_again(self.folder)}"
+                f"model again: {self.calibrate_command()}"
             )
         calibrations = []
         for kind, identifier in sorted(ids.items()):
@@ -109,7 +109,7 @@ class ModelVersion:
             known = ", ".join(self.calibration_ids()) or "none"
             raise VersionRefused(
                 f"{self.name} version {self.version} has no calibration {identifier!r}; stored: {known}. If it is the active "
-                f"one, restore its file, or calibrate again: {calibrate_again(self.folder)}"
+                f"one, restore its file, or calibrate again: {self.calibrate_command()}"
             )
         return Calibration.read(path, self.manifest)
 
@@ -118,16 +118,18 @@ class ModelVersion:
         names = (path.stem for path in (self.folder / CALIBRATIONS_FOLDER).glob("*.json"))
         return sorted(name for name in names if re.fullmatch(ID_PATTERN, name))
 
+    def calibrate_command(self, engine_options: str = "") -> str:
+        """Return the command that makes and activates a calibration of this version.
+
+        engine_options: `--engine ...` of the engine that is to be calibrated, where it is not the default.
+        """
+        models, options = shlex.quote(str(self.folder.parent.parent)), engine_options and f"{engine_options} "
+        return f"avizor calibrate {self.name} --data DIR --models {models} --version {self.version} {options}--activate"
+
     def probe(self) -> Probe | None:
         """Return the probe items; None if the version has none. Raises VersionRefused if they are damaged."""
         sha256 = self.manifest.probe_sha256
         return Probe.read(self.folder / PROBE_FILE, sha256) if sha256 else None
-
-
-def calibrate_again(folder: Path) -> str:
-    """Return the command that makes and activates a calibration of the version in a folder."""
-    models = shlex.quote(str(folder.parent.parent))
-    return f"avizor calibrate {shlex.quote(folder.parent.name)} --data DIR --models {models} --version {folder.name} --activate"
 
 
 class ModelRepository:

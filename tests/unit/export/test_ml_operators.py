@@ -30,7 +30,7 @@ from avizor_export.graph.output_options import OutputOptions
 from avizor_export.networks.input_description import parse_input
 from avizor_export.networks.ml_operators import labels_of_file, missing_warning
 from avizor_export.networks.onnx_adoption import adopt, own_input
-from avizor_export.networks.onnx_files import read_onnx
+from avizor_export.networks.onnx_files import in_contract_version, load_onnx
 from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.probe_items import items_by_kind, refuse_front_end
 from avizor_export.parity.references import reference_of
@@ -143,7 +143,8 @@ def test_a_pipeline_that_handles_missing_values_and_does_not_see_them_gets_a_war
     tmp_path: Path, model: Any, handles: bool
 ) -> None:
     items = with_gaps() if handles else iris(3)[0]
-    proto = read_onnx(saved(model.fit(items, iris(3)[1]), tmp_path))
+    path = saved(model.fit(items, iris(3)[1]), tmp_path)
+    proto = in_contract_version(load_onnx(path), path)
     warning = missing_warning(proto, parse_input(COLUMNS))
     assert (warning is not None and "handles missing values itself, and does not see them" in warning) is handles
     assert missing_warning(proto, parse_input(f"{COLUMNS},fill=none")) is None
@@ -239,4 +240,4 @@ def test_an_opset_that_cannot_be_converted_names_the_option_of_the_converter(tmp
     next(entry for entry in model.opset_import if not entry.domain).version = 20
     onnx.save(model, path)
     with pytest.raises(ExportError, match=r"ImageDecoder is not as in 18; export it again with target_opset=18"):
-        read_onnx(path)
+        in_contract_version(load_onnx(path), path)

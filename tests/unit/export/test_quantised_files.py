@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 from avizor_export.exporter import adopt_model
 from avizor_export.graph.quantised import is_quantised, without_rounding
 from avizor_export.networks.onnx_adoption import adopt, own_input
-from avizor_export.networks.onnx_files import read_onnx
+from avizor_export.networks.onnx_files import in_contract_version, load_onnx
 from avizor_export.parity.compare import compare_runs, onnxruntime_run
 from avizor_export.parity.references import reference_of
 from avizor_export.request import ExportRequest
@@ -179,7 +179,7 @@ def test_operators_of_onnx_runtime_alone_are_refused_with_the_format_to_use(fold
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(ExportError, match=r"com\.microsoft \(QGemm\); .* quantize_static\(.*QuantFormat\.QDQ"):
-        read_onnx(tmp_path / "m.onnx")
+        in_contract_version(load_onnx(tmp_path / "m.onnx"), tmp_path / "m.onnx")
 
 
 def test_a_manifest_does_not_call_fp32_the_precision_of_a_quantised_file(folder: Path, tmp_path: Path) -> None:
