@@ -36,6 +36,15 @@ def pytest_configure() -> None:
     settings.load_profile("avizor")
 
 
+@pytest.fixture(autouse=True)
+def signals_are_heard() -> Iterator[None]:
+    """A batch command that a test runs in this process ignores signals from its end on. What is started later would, too."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four small models: `digits` (image), `kinds` (audio, classifier), `normal` (audio, autoencoder), `transfers` (table).

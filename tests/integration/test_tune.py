@@ -300,7 +300,6 @@ def test_a_model_is_loaded_for_a_moment_whatever_its_config_says_of_its_folder(m
         assert not client.is_model_ready(name)
 
 
-@pytest.mark.slow  # once in many runs the signal was lost, and the tune went on for its 300 s
 def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: TritonServer) -> None:
     command: list[str | Path] = [
         AVIZOR, "tune", "digits", "--engine", f"triton://{server.grpc_url}", "--seconds", "300", "--instances", "1",
