@@ -87,17 +87,20 @@ class MaxPool(_EvaluatorMaxPool):  # type: ignore[misc, valid-type]
 
 
 class AveragePool(_EvaluatorAveragePool):  # type: ignore[misc, valid-type]
-    """The mean of each window of float32[N, C, ...], without padding or with padding that counts as zeros."""
+    """The mean of each window of float32[N, C, ...]; padding counts as zeros, or is left out of the mean."""
 
     def _run(self, x: Items, **attributes: Any) -> tuple[Items, ...]:
         attributes.pop("dilations", None)  # of a later opset
         dims = x.ndim - 2
         kernel, strides = list(attributes["kernel_shape"]), _each(attributes, "strides", dims)
         pads = _pads(attributes, x.shape[2:], kernel, strides, [1] * dims)
-        is_plain = not attributes["ceil_mode"] and (not any(pads) or attributes["count_include_pad"])
-        if x.dtype != np.float32 or dims not in _AVERAGES or not is_plain:
+        if x.dtype != np.float32 or dims not in _AVERAGES or attributes["ceil_mode"]:
             return super()._run(x, **attributes)  # type: ignore[no-any-return]
-        return (_AVERAGES[dims](_pad(_tensor(x), pads, 0.0), kernel, strides).numpy(),)
+        means = _AVERAGES[dims](_pad(_tensor(x), pads, 0.0), kernel, strides)
+        if any(pads) and not attributes["count_include_pad"]:
+            # Divided by the share of each window that is not padding.
+            means /= _AVERAGES[dims](_pad(torch.ones(1, 1, *x.shape[2:]), pads, 0.0), kernel, strides)
+        return (means.numpy(),)
 
 
 class Erf(_EvaluatorErf):  # type: ignore[misc, valid-type]

@@ -42,6 +42,8 @@ CASES: list[tuple[str, Items, tuple[int, ...], dict[str, Any]]] = [
     ("AveragePool", IMAGES, (), {"kernel_shape": [3, 2], "strides": [2, 2]}),
     ("AveragePool", IMAGES, (), {"kernel_shape": [3, 3], "pads": [1, 0, 1, 1], "count_include_pad": 1}),
     ("AveragePool", IMAGES, (), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    ("AveragePool", IMAGES, (), {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("AveragePool", IMAGES, (), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
     ("AveragePool", SIGNALS, (), {"kernel_shape": [4], "strides": [2]}),
     ("Erf", IMAGES, (), {}),
 ]
