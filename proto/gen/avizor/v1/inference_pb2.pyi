@@ -21,12 +21,41 @@ class Activation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACTIVATION_UNSPECIFIED: _ClassVar[Activation]
     ACTIVATION_SOFTMAX: _ClassVar[Activation]
     ACTIVATION_SIGMOID: _ClassVar[Activation]
+
+class ChannelMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHANNEL_MODE_UNSPECIFIED: _ClassVar[ChannelMode]
+    CHANNEL_MODE_EACH: _ClassVar[ChannelMode]
+    CHANNEL_MODE_MIX: _ClassVar[ChannelMode]
+
+class PcmFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PCM_FORMAT_UNSPECIFIED: _ClassVar[PcmFormat]
+    PCM_FORMAT_S16LE: _ClassVar[PcmFormat]
+    PCM_FORMAT_F32LE: _ClassVar[PcmFormat]
+
+class ReconstructionFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECONSTRUCTION_FORMAT_UNSPECIFIED: _ClassVar[ReconstructionFormat]
+    RECONSTRUCTION_FORMAT_TENSOR: _ClassVar[ReconstructionFormat]
+    RECONSTRUCTION_FORMAT_PNG: _ClassVar[ReconstructionFormat]
+    RECONSTRUCTION_FORMAT_WAV: _ClassVar[ReconstructionFormat]
 TASK_UNSPECIFIED: Task
 TASK_CLASSIFY: Task
 TASK_RECONSTRUCT: Task
 ACTIVATION_UNSPECIFIED: Activation
 ACTIVATION_SOFTMAX: Activation
 ACTIVATION_SIGMOID: Activation
+CHANNEL_MODE_UNSPECIFIED: ChannelMode
+CHANNEL_MODE_EACH: ChannelMode
+CHANNEL_MODE_MIX: ChannelMode
+PCM_FORMAT_UNSPECIFIED: PcmFormat
+PCM_FORMAT_S16LE: PcmFormat
+PCM_FORMAT_F32LE: PcmFormat
+RECONSTRUCTION_FORMAT_UNSPECIFIED: ReconstructionFormat
+RECONSTRUCTION_FORMAT_TENSOR: ReconstructionFormat
+RECONSTRUCTION_FORMAT_PNG: ReconstructionFormat
+RECONSTRUCTION_FORMAT_WAV: ReconstructionFormat
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
@@ -182,20 +211,36 @@ class Calibration(_message.Message):
     def __init__(self, id: _Optional[str] = ..., created: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., recordings: _Optional[_Mapping[str, int]] = ..., engine_class: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
-    __slots__ = ("source", "image", "audio", "tensor", "row", "signal")
+    __slots__ = ("source", "image", "audio", "tensor", "row", "signal", "pcm", "channel_mode")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
     ROW_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    PCM_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_MODE_FIELD_NUMBER: _ClassVar[int]
     source: str
     image: bytes
     audio: bytes
     tensor: Tensor
     row: _struct_pb2.Struct
     signal: bytes
-    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., signal: _Optional[bytes] = ...) -> None: ...
+    pcm: Pcm
+    channel_mode: ChannelMode
+    def __init__(self, source: _Optional[str] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., row: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., signal: _Optional[bytes] = ..., pcm: _Optional[_Union[Pcm, _Mapping]] = ..., channel_mode: _Optional[_Union[ChannelMode, str]] = ...) -> None: ...
+
+class Pcm(_message.Message):
+    __slots__ = ("format", "sample_rate", "channels", "data")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    format: PcmFormat
+    sample_rate: int
+    channels: int
+    data: bytes
+    def __init__(self, format: _Optional[_Union[PcmFormat, str]] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -208,16 +253,20 @@ class Tensor(_message.Message):
     def __init__(self, dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("model", "version", "items", "top_k")
+    __slots__ = ("model", "version", "items", "top_k", "threshold", "outputs")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     items: _containers.RepeatedCompositeFieldContainer[Item]
     top_k: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., top_k: _Optional[int] = ...) -> None: ...
+    threshold: float
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., top_k: _Optional[int] = ..., threshold: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("model", "version", "items")
@@ -230,14 +279,23 @@ class ClassifyResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Classification, _Mapping]]] = ...) -> None: ...
 
 class Classification(_message.Message):
-    __slots__ = ("error", "classes", "windows")
+    __slots__ = ("error", "classes", "windows", "outputs")
+    class OutputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Tensor
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     error: _status_pb2.Status
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
     windows: _containers.RepeatedCompositeFieldContainer[ClassifiedWindow]
-    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[ClassifiedWindow, _Mapping]]] = ...) -> None: ...
+    outputs: _containers.MessageMap[str, Tensor]
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[ClassifiedWindow, _Mapping]]] = ..., outputs: _Optional[_Mapping[str, Tensor]] = ...) -> None: ...
 
 class ClassProbability(_message.Message):
     __slots__ = ("label", "probability", "is_over_threshold")
@@ -272,18 +330,20 @@ class Span(_message.Message):
     def __init__(self, channel: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., start_sample: _Optional[int] = ..., end_sample: _Optional[int] = ...) -> None: ...
 
 class DetectAnomalyRequest(_message.Message):
-    __slots__ = ("model", "version", "items", "alpha", "confidence")
+    __slots__ = ("model", "version", "items", "alpha", "confidence", "outputs")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     items: _containers.RepeatedCompositeFieldContainer[Item]
     alpha: float
     confidence: float
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., alpha: _Optional[float] = ..., confidence: _Optional[float] = ...) -> None: ...
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., alpha: _Optional[float] = ..., confidence: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DetectAnomalyResponse(_message.Message):
     __slots__ = ("model", "version", "alpha", "calibration_id", "items", "confidence")
@@ -302,20 +362,29 @@ class DetectAnomalyResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alpha: _Optional[float] = ..., calibration_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("error", "score", "p_value", "is_anomaly", "judged_by", "windows")
+    __slots__ = ("error", "score", "p_value", "is_anomaly", "judged_by", "windows", "outputs")
+    class OutputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Tensor
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
     ERROR_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_FIELD_NUMBER: _ClassVar[int]
     IS_ANOMALY_FIELD_NUMBER: _ClassVar[int]
     JUDGED_BY_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     error: _status_pb2.Status
     score: float
     p_value: float
     is_anomaly: bool
     judged_by: str
     windows: _containers.RepeatedCompositeFieldContainer[JudgedWindow]
-    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_anomaly: bool = ..., judged_by: _Optional[str] = ..., windows: _Optional[_Iterable[_Union[JudgedWindow, _Mapping]]] = ...) -> None: ...
+    outputs: _containers.MessageMap[str, Tensor]
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_anomaly: bool = ..., judged_by: _Optional[str] = ..., windows: _Optional[_Iterable[_Union[JudgedWindow, _Mapping]]] = ..., outputs: _Optional[_Mapping[str, Tensor]] = ...) -> None: ...
 
 class JudgedWindow(_message.Message):
     __slots__ = ("span", "score", "p_value")
@@ -326,3 +395,173 @@ class JudgedWindow(_message.Message):
     score: float
     p_value: float
     def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ...) -> None: ...
+
+class EmbedRequest(_message.Message):
+    __slots__ = ("model", "version", "items")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class EmbedResponse(_message.Message):
+    __slots__ = ("model", "version", "items")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    items: _containers.RepeatedCompositeFieldContainer[Embedding]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ...) -> None: ...
+
+class Embedding(_message.Message):
+    __slots__ = ("error", "embedding", "spans")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    error: _status_pb2.Status
+    embedding: Tensor
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., embedding: _Optional[_Union[Tensor, _Mapping]] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+
+class ReconstructRequest(_message.Message):
+    __slots__ = ("model", "version", "items", "format")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    format: ReconstructionFormat
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., format: _Optional[_Union[ReconstructionFormat, str]] = ...) -> None: ...
+
+class ReconstructResponse(_message.Message):
+    __slots__ = ("model", "version", "items")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    items: _containers.RepeatedCompositeFieldContainer[Reconstruction]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Reconstruction, _Mapping]]] = ...) -> None: ...
+
+class Reconstruction(_message.Message):
+    __slots__ = ("error", "tensor", "png", "wav", "spans")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    WAV_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    error: _status_pb2.Status
+    tensor: Tensor
+    png: bytes
+    wav: bytes
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., png: _Optional[bytes] = ..., wav: _Optional[bytes] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("model", "version", "items")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    items: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class MonitorRequest(_message.Message):
+    __slots__ = ("start", "pcm")
+    START_FIELD_NUMBER: _ClassVar[int]
+    PCM_FIELD_NUMBER: _ClassVar[int]
+    start: MonitorStart
+    pcm: bytes
+    def __init__(self, start: _Optional[_Union[MonitorStart, _Mapping]] = ..., pcm: _Optional[bytes] = ...) -> None: ...
+
+class MonitorStart(_message.Message):
+    __slots__ = ("classifier", "classifier_version", "detector", "detector_version", "source", "format", "sample_rate", "channels", "channel_mode", "false_alarms_per_hour", "top_k")
+    CLASSIFIER_FIELD_NUMBER: _ClassVar[int]
+    CLASSIFIER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_MODE_FIELD_NUMBER: _ClassVar[int]
+    FALSE_ALARMS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    classifier: str
+    classifier_version: int
+    detector: str
+    detector_version: int
+    source: str
+    format: PcmFormat
+    sample_rate: int
+    channels: int
+    channel_mode: ChannelMode
+    false_alarms_per_hour: float
+    top_k: int
+    def __init__(self, classifier: _Optional[str] = ..., classifier_version: _Optional[int] = ..., detector: _Optional[str] = ..., detector_version: _Optional[int] = ..., source: _Optional[str] = ..., format: _Optional[_Union[PcmFormat, str]] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., channel_mode: _Optional[_Union[ChannelMode, str]] = ..., false_alarms_per_hour: _Optional[float] = ..., top_k: _Optional[int] = ...) -> None: ...
+
+class MonitorResponse(_message.Message):
+    __slots__ = ("started", "window", "ended")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    started: MonitorStarted
+    window: MonitoredWindow
+    ended: MonitorEnded
+    def __init__(self, started: _Optional[_Union[MonitorStarted, _Mapping]] = ..., window: _Optional[_Union[MonitoredWindow, _Mapping]] = ..., ended: _Optional[_Union[MonitorEnded, _Mapping]] = ...) -> None: ...
+
+class MonitorStarted(_message.Message):
+    __slots__ = ("classifier_version", "detector_version", "calibration_id", "alpha", "windows_to_alarm", "windows_to_clear", "false_alarms_per_hour")
+    CLASSIFIER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_TO_ALARM_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_TO_CLEAR_FIELD_NUMBER: _ClassVar[int]
+    FALSE_ALARMS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    classifier_version: int
+    detector_version: int
+    calibration_id: str
+    alpha: float
+    windows_to_alarm: int
+    windows_to_clear: int
+    false_alarms_per_hour: float
+    def __init__(self, classifier_version: _Optional[int] = ..., detector_version: _Optional[int] = ..., calibration_id: _Optional[str] = ..., alpha: _Optional[float] = ..., windows_to_alarm: _Optional[int] = ..., windows_to_clear: _Optional[int] = ..., false_alarms_per_hour: _Optional[float] = ...) -> None: ...
+
+class MonitoredWindow(_message.Message):
+    __slots__ = ("span", "classes", "score", "p_value", "is_flagged", "alarm", "alarm_changed")
+    SPAN_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    IS_FLAGGED_FIELD_NUMBER: _ClassVar[int]
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    ALARM_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    span: Span
+    classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
+    score: float
+    p_value: float
+    is_flagged: bool
+    alarm: bool
+    alarm_changed: bool
+    def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_flagged: bool = ..., alarm: bool = ..., alarm_changed: bool = ...) -> None: ...
+
+class MonitorEnded(_message.Message):
+    __slots__ = ("windows", "samples", "alarms")
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
+    windows: int
+    samples: int
+    alarms: int
+    def __init__(self, windows: _Optional[int] = ..., samples: _Optional[int] = ..., alarms: _Optional[int] = ...) -> None: ...

@@ -69,6 +69,26 @@ class InferenceServiceStub(object):
                 request_serializer=avizor_dot_v1_dot_inference__pb2.DetectAnomalyRequest.SerializeToString,
                 response_deserializer=avizor_dot_v1_dot_inference__pb2.DetectAnomalyResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/avizor.v1.InferenceService/Embed',
+                request_serializer=avizor_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=avizor_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+                _registered_method=True)
+        self.Reconstruct = channel.unary_unary(
+                '/avizor.v1.InferenceService/Reconstruct',
+                request_serializer=avizor_dot_v1_dot_inference__pb2.ReconstructRequest.SerializeToString,
+                response_deserializer=avizor_dot_v1_dot_inference__pb2.ReconstructResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/avizor.v1.InferenceService/Explain',
+                request_serializer=avizor_dot_v1_dot_inference__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=avizor_dot_v1_dot_inference__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.Monitor = channel.stream_stream(
+                '/avizor.v1.InferenceService/Monitor',
+                request_serializer=avizor_dot_v1_dot_inference__pb2.MonitorRequest.SerializeToString,
+                response_deserializer=avizor_dot_v1_dot_inference__pb2.MonitorResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer(object):
@@ -117,6 +137,39 @@ class InferenceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Returns the embedding of each item: a vector that is close to that of similar items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reconstruct(self, request, context):
+        """Returns what an autoencoder makes of each item, for example without noise or enlarged: as a tensor, a PNG or a WAV.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Not available yet: every call ends with UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Monitor(self, request_iterator, context):
+        """Listens to one source. The client sends MonitorStart, then chunks of PCM; the gateway returns MonitorStarted, then a
+        MonitoredWindow for each window, and MonitorEnded after the client has closed its side. If the client reads too slowly, the
+        gateway stops reading.
+
+        The stream ends with INVALID_ARGUMENT if its first message is not a start or a later one is not a chunk, with UNAVAILABLE if
+        the engine or the gateway goes away, and with the codes above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -139,6 +192,26 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.DetectAnomaly,
                     request_deserializer=avizor_dot_v1_dot_inference__pb2.DetectAnomalyRequest.FromString,
                     response_serializer=avizor_dot_v1_dot_inference__pb2.DetectAnomalyResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=avizor_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
+                    response_serializer=avizor_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Reconstruct': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconstruct,
+                    request_deserializer=avizor_dot_v1_dot_inference__pb2.ReconstructRequest.FromString,
+                    response_serializer=avizor_dot_v1_dot_inference__pb2.ReconstructResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=avizor_dot_v1_dot_inference__pb2.ExplainRequest.FromString,
+                    response_serializer=avizor_dot_v1_dot_inference__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Monitor': grpc.stream_stream_rpc_method_handler(
+                    servicer.Monitor,
+                    request_deserializer=avizor_dot_v1_dot_inference__pb2.MonitorRequest.FromString,
+                    response_serializer=avizor_dot_v1_dot_inference__pb2.MonitorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +337,114 @@ class InferenceService(object):
             '/avizor.v1.InferenceService/DetectAnomaly',
             avizor_dot_v1_dot_inference__pb2.DetectAnomalyRequest.SerializeToString,
             avizor_dot_v1_dot_inference__pb2.DetectAnomalyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avizor.v1.InferenceService/Embed',
+            avizor_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
+            avizor_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconstruct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avizor.v1.InferenceService/Reconstruct',
+            avizor_dot_v1_dot_inference__pb2.ReconstructRequest.SerializeToString,
+            avizor_dot_v1_dot_inference__pb2.ReconstructResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/avizor.v1.InferenceService/Explain',
+            avizor_dot_v1_dot_inference__pb2.ExplainRequest.SerializeToString,
+            avizor_dot_v1_dot_inference__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Monitor(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/avizor.v1.InferenceService/Monitor',
+            avizor_dot_v1_dot_inference__pb2.MonitorRequest.SerializeToString,
+            avizor_dot_v1_dot_inference__pb2.MonitorResponse.FromString,
             options,
             channel_credentials,
             insecure,
