@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
 
 import grpc
 
-from avizor_inference.errors import GatewayFull
+from avizor_inference.errors import GatewayFull, InvalidInput
 from avizor_service.metrics import Metrics
 from avizor_service.status import abort, grpc_code, status_of
 
@@ -31,6 +31,17 @@ class Call:
         remaining: float | None = self.context.time_remaining()
         return remaining
 
+    async def message(self) -> bytes:
+        """Receive the only message of a call. It is not read from the connection before that.
+
+        Raises InvalidInput if the call ends without one.
+        """
+        message = await self.context.read()
+        if message is grpc.aio.EOF:
+            raise InvalidInput("the call holds no message; send one")
+        received: bytes = message
+        return received
+
 
 class Calls:
     """Wraps each call of each servicer, unary or streaming: `async with calls.call(rpc, context) as call: ...`."""
@@ -38,35 +49,62 @@ class Calls:
     def __init__(self, metrics: Metrics, max_in_flight: int) -> None:
         self._metrics, self._max_in_flight = metrics, max_in_flight
         self._in_flight = 0
+        # A look-up by labels takes as long as all else that is done to a metric.
+        self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
-    @contextlib.asynccontextmanager
-    async def call(self, rpc: str, context: grpc.aio.ServicerContext) -> AsyncIterator[Call]:
+    def call(self, rpc: str, context: grpc.aio.ServicerContext) -> _Guard:
         """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once."""
-        call, started, code = Call(rpc, context), time.perf_counter(), grpc.StatusCode.OK
-        try:
-            with self._admitted():
-                yield call
-        except Exception as error:
-            status = status_of(error)
-            code = grpc_code(status)
-            await abort(context, status)
-            raise  # abort does not return
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            self._metrics.requests.labels(rpc, call.model, code.name).inc()
-            self._metrics.duration.labels(rpc, call.model).observe(time.perf_counter() - started)
+        return _Guard(self, Call(rpc, context))
 
-    @contextlib.contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def admit(self) -> None:
+        """Take a place. Raises GatewayFull."""
         if self._in_flight >= self._max_in_flight:
             self._metrics.rejected.labels("full").inc()
             raise GatewayFull(f"{self._in_flight} calls are in progress, as many as this gateway serves at once; try again")
         self._in_flight += 1
         self._metrics.in_flight.inc()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._in_flight -= 1
+        self._metrics.in_flight.dec()
+
+    def count(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
+        """Count a call that has ended."""
+        self._requests(call.rpc, call.model, code.name).inc()
+        self._duration(call.rpc, call.model).observe(seconds)
+
+
+class _Guard:
+    """Surrounds one call. It is a class, since a generator of contextlib takes several times as long."""
+
+    def __init__(self, calls: Calls, call: Call) -> None:
+        self._calls, self._call = calls, call
+        self._started = time.perf_counter()
+
+    async def __aenter__(self) -> Call:
         try:
-            yield
-        finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.dec()
+            self._calls.admit()
+        except Exception as error:
+            await self._fail(error)
+        return self._call
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        self._calls.leave()
+        if error is None:
+            self._count(grpc.StatusCode.OK)
+        elif isinstance(error, Exception):
+            await self._fail(error)
+        elif isinstance(error, asyncio.CancelledError):
+            self._count(grpc.StatusCode.CANCELLED)
+
+    async def _fail(self, error: Exception) -> None:
+        """End the call with the status of an error, and count it. Does not return: gRPC raises AbortError."""
+        status = status_of(error)
+        self._count(grpc_code(status))
+        await abort(self._call.context, status)
+
+    def _count(self, code: grpc.StatusCode) -> None:
+        self._calls.count(self._call, code, time.perf_counter() - self._started)

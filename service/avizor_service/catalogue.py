@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
@@ -15,11 +15,17 @@ from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 
 class OpenVersion:
-    """Holds one version of a model, ready to answer: what the repository says of it, and what the engine says."""
+    """Holds one version of a model, ready to answer: what the repository says of it, and what the engine says.
 
-    def __init__(self, version: ModelVersion, engine: Engine, engine_options: str) -> None:
+    forget_newest: to be called when the engine fails. It may come back with other versions.
+    """
+
+    def __init__(
+        self, version: ModelVersion, engine: Engine, engine_options: str, forget_newest: Callable[[], None] = lambda: None
+    ) -> None:
         self.version, self.spec = version, engine.spec(version.name, version.version)
         self._engine, self._engine_options = engine, engine_options
+        self.forget_newest = forget_newest
         self._judge: tuple[Calibration, Judge] | None = None
         self._lock = threading.Lock()
 
@@ -32,6 +38,10 @@ class OpenVersion:
     def calibration(self) -> Calibration | None:
         """Return the calibration that verdicts of this gateway come from; None before the first."""
         return self._judge[0] if self._judge else None
+
+    def judging_in_use(self) -> tuple[Calibration, Judge] | None:
+        """Return the calibration and the judge of earlier verdicts; None before the first. Never waits: for the event loop."""
+        return self._judge
 
     def judging(self) -> tuple[Calibration, Judge]:
         """Return the calibration for the engine's scores, and its judge. The first call chooses it, and runs the probe items.
@@ -59,6 +69,7 @@ class Catalogue:
     def __init__(self, repository: ModelRepository, engine: Engine, engine_options: str = "--engine ort") -> None:
         self._repository, self._engine, self._engine_options = repository, engine, engine_options
         self._open: dict[tuple[str, int], OpenVersion] = {}
+        self._newest: dict[str, OpenVersion] = {}
         self._lock = threading.Lock()
 
     def open(self, name: str, version: int = 0) -> OpenVersion:
@@ -68,7 +79,14 @@ class Catalogue:
         with self._lock:
             if (name, number) not in self._open:
                 self._open[name, number] = self._opened(self._repository.version(name, number))
-            return self._open[name, number]
+            opened = self._open[name, number]
+            if not version:
+                self._newest[name] = opened
+            return opened
+
+    def opened(self, name: str, version: int = 0) -> OpenVersion | None:
+        """Return a version that is open, the newest for 0, or None. Never waits: for the event loop."""
+        return self._open.get((name, version)) if version else self._newest.get(name)
 
     def find(self, name: str, version: int = 0) -> ModelVersion:
         """Return a version as the repository has it, the newest for 0. Needs no engine. Raises ModelNotFound."""
@@ -98,6 +116,6 @@ class Catalogue:
         return active[0] if len(active) == 1 else None
 
     def _opened(self, version: ModelVersion) -> OpenVersion:
-        opened = OpenVersion(version, self._engine, self._engine_options)
+        opened = OpenVersion(version, self._engine, self._engine_options, self._newest.clear)
         check_same_digest(opened.spec, version)
         return opened

@@ -37,7 +37,9 @@ class Gateway:
             raise InvalidInput("name a model", field="model")
         if request.version < 0:
             raise InvalidInput(f"version {request.version} is below 0; 0 is the newest", field="version")
-        model = await self.threads.wait_for(self.catalogue.open, request.model, request.version)
+        model = self.catalogue.opened(request.model, request.version)
+        if model is None:  # only the first call waits for files, and for the engine
+            model = await self.threads.wait_for(self.catalogue.open, request.model, request.version)
         call.model = model.version.name
         if model.manifest.task != task:
             rpc = _RPC_OF[model.manifest.task]

@@ -11,13 +11,14 @@ import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine, InferRequest
-from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.engines.base import Engine
+from avizor_inference.errors import EngineError
 from avizor_inference.items.decode import Item, decode_item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
+from avizor_service.engine_runs import EngineRuns
 from avizor_service.metrics import Metrics
-from avizor_service.threads import Threads
+from avizor_service.threads import LIGHT_BYTES, Threads
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Inference:
     """Runs items through the models of an engine. max_windows: of one recording; a longer one is a bad item."""
 
     def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int) -> None:
-        self._engine, self._threads, self._metrics, self._max_windows = engine, threads, metrics, max_windows
+        self._runs, self._threads, self._metrics, self._max_windows = EngineRuns(engine, threads), threads, metrics, max_windows
 
     async def run(
         self,
@@ -53,26 +54,37 @@ class Inference:
         time_remaining_s is asked after decoding: the seconds that the engine gets, None for no limit. Raises what
         Engine.infer raises.
         """
-        decoded = await asyncio.gather(*(self._threads.decode(self._decode, item, model) for item in items))
+        decoded = await self._decoded(model, items)
         good = [item for item in decoded if isinstance(item, Item)]
-        self._metrics.clipped.labels(model.version.name).inc(sum(item.level.beyond > 0 for item in good))
+        if clipped := sum(item.level.beyond > 0 for item in good):
+            self._metrics.clipped.labels(model.version.name).inc(clipped)
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
-        together = np.concatenate([item.rows for item in good])
-        result = await self._threads.wait_for(self._infer, model, together, outputs, time_remaining_s())
+        try:
+            result = await self._runs.run(model.spec, [item.rows for item in good], outputs, time_remaining_s)
+        except EngineError:
+            model.forget_newest()
+            raise
+        if len(decoded) == 1:
+            return [ItemResult(good[0], result)]
         shares = iter(_split(result, [len(item.rows) for item in good]))
         return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
+
+    async def _decoded(self, model: OpenVersion, items: Sequence[pb.Item]) -> Sequence[Item | BadItem]:
+        """Return each item decoded. Small tensors and rows are decoded here: that takes less time than the way to a thread."""
+        if all(map(wire.is_plain, items)) and sum(item.ByteSize() for item in items) <= LIGHT_BYTES:
+            return [self._decode(item, model) for item in items]
+        return await asyncio.gather(*(self._decode_in_thread(item, model) for item in items))
+
+    async def _decode_in_thread(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
+        run = self._threads.wait_for if wire.is_plain(item) else self._threads.decode  # a tensor does not queue behind files
+        return await run(self._decode, item, model)
 
     def _decode(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
         try:
             return decode_item(wire.content(item), model.manifest.input, self._max_windows)
         except Exception as error:
             return BadItem(error)
-
-    def _infer(self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None) -> dict[str, Array]:
-        (input_name,) = model.spec.inputs
-        request = InferRequest(model.spec.name, {input_name: rows}, outputs, model.spec.version, timeout_s)
-        return infer_rows(self._engine, request)
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

@@ -15,7 +15,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from avizor.v1 import inference_pb2, inference_pb2_grpc
 from avizor_inference.addresses import with_port
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
@@ -29,14 +28,12 @@ from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
-from avizor_service.servicer import InferenceService
+from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
 
 _log = logging.getLogger(__name__)
-
-SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
 # Seconds between two looks at whether the engine is up, and the longest that one look waits.
 WATCH_S = 1.0
@@ -73,7 +70,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
         threads = stack.enter_context(open_threads(settings.decoders, settings.max_in_flight))
         gateway = _gateway(settings, repository, engine, threads, metrics)
-        service = InferenceService(gateway, Calls(metrics, settings.max_in_flight))
+        service = handlers(gateway, Calls(metrics, settings.max_in_flight))
         server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
@@ -96,12 +93,12 @@ def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, th
 
 
 def _server(
-    settings: Settings, service: InferenceService, metrics: Metrics
+    settings: Settings, service: grpc.GenericRpcHandler, metrics: Metrics
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     interceptors = [TokenInterceptor(read_tokens(settings.tokens), metrics)] if settings.tokens else []
     limits = [("grpc.max_receive_message_length", settings.max_message_mib << 20), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(interceptors=interceptors, options=[*limits, *_KEEPALIVE, ("grpc.so_reuseport", 0)])
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    server.add_generic_rpc_handlers((service,))
     health_service = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from avizor.v1 import inference_pb2 as pb
-from avizor.v1 import inference_pb2_grpc
-from avizor_service.calls import Calls
+from avizor_inference.errors import InvalidInput
+from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
 from avizor_service.rpcs.get_model import get_model
 from avizor_service.rpcs.list_models import list_models
 
+SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
-class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
-    """Answers calls with the parts of a gateway."""
+Request = TypeVar("Request", bound=Message)
+Answer = Callable[[Gateway, Any, Call], Awaitable[Message]]
 
-    def __init__(self, gateway: Gateway, calls: Calls) -> None:
-        self._gateway, self._calls = gateway, calls
+# RPCs of one request and one response.
+_UNARY: dict[str, tuple[type[Message], Answer]] = {
+    "ListModels": (pb.ListModelsRequest, list_models),
+    "GetModel": (pb.GetModelRequest, get_model),
+    "Classify": (pb.ClassifyRequest, classify),
+    "DetectAnomaly": (pb.DetectAnomalyRequest, detect_anomaly),
+}
 
-    async def ListModels(  # noqa: N802 - gRPC's name
-        self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListModelsResponse:
-        """Return the models of the repository, in order of name."""
-        async with self._calls.call("ListModels", context):
-            return await list_models(self._gateway)
 
-    async def GetModel(self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext) -> pb.Model:  # noqa: N802
-        """Return one model, with all that its manifest says to a client."""
-        async with self._calls.call("GetModel", context) as call:
-            return await get_model(self._gateway, request, call)
+def handlers(gateway: Gateway, calls: Calls) -> grpc.GenericRpcHandler:
+    """Return what answers the RPCs with the parts of a gateway."""
+    methods = {rpc: _unary(rpc, kind, answer, gateway, calls) for rpc, (kind, answer) in _UNARY.items()}
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def Classify(  # noqa: N802
-        self, request: pb.ClassifyRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ClassifyResponse:
-        """Return the most probable classes of each item."""
-        async with self._calls.call("Classify", context) as call:
-            return await classify(self._gateway, request, call)
 
-    async def DetectAnomaly(  # noqa: N802
-        self, request: pb.DetectAnomalyRequest, context: grpc.aio.ServicerContext
-    ) -> pb.DetectAnomalyResponse:
-        """Return how unusual each item is, as a conformal p-value, and whether that flags it."""
-        async with self._calls.call("DetectAnomaly", context) as call:
-            return await detect_anomaly(self._gateway, request, call)
+def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, calls: Calls) -> grpc.RpcMethodHandler:
+    """Return what takes a call through its steps: admit it by its headers, receive the message, parse, answer, serialise.
+
+    The server knows it as one with a stream of requests, which on the wire is the same. It is then called when the headers have
+    come, and not after the message has been received and parsed.
+    """
+
+    async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
+        async with calls.call(rpc, context) as call:
+            request = _parsed(kind, await call.message())
+            return (await answer(gateway, request, call)).SerializeToString()
+
+    return grpc.stream_unary_rpc_method_handler(serve)
+
+
+def _parsed(kind: type[Request], message: bytes) -> Request:
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        name = kind.DESCRIPTOR.full_name
+        raise InvalidInput(f"the message is not a {name}; send one in the wire format of protobuf") from error

@@ -11,6 +11,10 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+# Work on so many bytes, such as a copy or a check of a tensor, is done on the event loop: it takes less time than the way to a
+# thread and back. More would hold up the other calls.
+LIGHT_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class Threads:

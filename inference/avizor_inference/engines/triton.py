@@ -92,7 +92,7 @@ class TritonEngine(Engine):
 
         def finish(result: Any, error: InferenceServerException | None) -> None:
             if error is not None:
-                self._specs.clear()  # the server may have come back with other versions
+                self._forget_newest()
                 future.set_exception(self._translated(error, model))
             else:
                 self._deliver(future, model, {name: result.as_numpy(name) for name in outputs})
@@ -135,6 +135,11 @@ class TritonEngine(Engine):
                 "all clients have to ask for the same outputs"
             )
         )
+
+    def _forget_newest(self) -> None:
+        """Ask again which version is the newest: the server may have come back with others. What a version takes is kept."""
+        with self._lock:
+            self._specs = {(model, number): spec for (model, number), spec in self._specs.items() if number is not None}
 
     def _describe(self, model: str, version: int | None) -> ModelSpec:
         wanted = "" if version is None else str(version)

@@ -16,7 +16,7 @@ from avizor_inference.arrays import Items
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.input_spec import InputSpec
-from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
+from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Row, Span
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ def content_of_file(path: Path, spec: InputSpec) -> FileContent:
 
 def decode_item(content: Content, spec: InputSpec, max_windows: int | None = None) -> Item:
     """Decode one item at once. Raises InvalidInput, or MediaError; also for a sound of more than `max_windows` windows."""
+    if isinstance(content, OneRow) and spec.takes(content):
+        return Item(content.row(spec)[None], (None,))
     level = Level()
     rows: list[Row] = []
     for _, row in stream_rows(content, [spec], level):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ class TensorSpec(Strict):
     item_shape: ItemShape
     meaning: str = ""
 
-    @property
+    @cached_property
     def item_bytes(self) -> int:
         """Return the size of one item in bytes."""
         return math.prod(self.item_shape) * np.dtype(self.dtype).itemsize

@@ -20,7 +20,10 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
     """Return a verdict on each item, and count it. An item that cannot be served or judged has an error instead."""
     model = await gateway.open_model(call, request, "reconstruct")
     alpha, confidence = _level(gateway, request)
-    calibration, judge = await gateway.threads.wait_for(model.judging)
+    judging = model.judging_in_use()
+    if judging is None:  # the first call runs the probe items
+        judging = await gateway.threads.wait_for(model.judging)
+    calibration, judge = judging
     require_alpha(calibration, alpha, confidence)
     gateway.anomaly_metrics.judged_by(call.model, calibration)
     answer = pb.DetectAnomalyResponse(

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 import soundfile
+from google.protobuf.message import Message
 from support.sounds import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.anomaly_metrics import AnomalyMetrics
-from avizor_service.calls import Call
+from avizor_service.calls import Call, Calls
 from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
+from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
 from avizor_service.threads import open_threads
 
@@ -47,13 +50,17 @@ class Aborted(Exception):
 class Caller:
     """The context of a call from this process: a caller without a network, who sets no deadline.
 
-    ended: the status and the message of a call that was aborted.
+    message: what it sends. ended: the status and the message of a call that was aborted.
     """
 
+    message: bytes = b""
     ended: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
 
     def time_remaining(self) -> float | None:
         return None
+
+    async def read(self) -> bytes:
+        return self.message
 
     async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Sequence[object]) -> NoReturn:
         self.ended.append((code, details))
@@ -63,6 +70,23 @@ class Caller:
 def call(rpc: str) -> Call:
     """Return a call in progress."""
     return Call(rpc, Caller())
+
+
+def served(gateway: Gateway, calls: Calls, rpc: str, request: Message, caller: Caller | None = None) -> bytes:
+    """Return the answer of the table of handlers to one request, as it is sent."""
+    details = HandlerCallDetails(f"/{SERVICE}/{rpc}", ())
+    handler = handlers(gateway, calls).service(details)
+    caller = caller or Caller()
+    caller.message = request.SerializeToString()
+    answer: bytes = asyncio.run(handler.stream_unary(None, caller))
+    return answer
+
+
+class HandlerCallDetails(NamedTuple):
+    """What gRPC tells of a call before anything is received."""
+
+    method: str
+    invocation_metadata: tuple[()]
 
 
 def sound(seconds: float, source: str = "", seed: int = 0) -> pb.Item:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
 
 import grpc
 import pytest
-from unit.service.gateways import Aborted, Caller, open_gateway
+from unit.service.gateways import Aborted, Caller, open_gateway, served
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_service.calls import Calls
+from avizor_service.gateway import Gateway
 from avizor_service.metrics import Metrics
-from avizor_service.servicer import InferenceService
 
 
 def counted(metrics: Metrics, rpc: str, model: str, code: str) -> float | None:
     return metrics.registry.get_sample_value("avizor_requests_total", {"rpc": rpc, "model": model, "code": code})
 
 
+def get_model(gateway: Gateway, calls: Calls, request: pb.GetModelRequest, caller: Caller | None = None) -> pb.Model:
+    return pb.Model.FromString(served(gateway, calls, "GetModel", request, caller))
+
+
 def test_all_models_are_listed_by_name_as_each_is_told_alone(models: Path) -> None:
     metrics = Metrics()
     with open_gateway(models) as gateway:
-        service = InferenceService(gateway, Calls(metrics, 1))
-        listed = asyncio.run(service.ListModels(pb.ListModelsRequest(), Caller())).models
-        alone = [asyncio.run(service.GetModel(pb.GetModelRequest(name=model.name), Caller())) for model in listed]
+        calls = Calls(metrics, 1)
+        listed = pb.ListModelsResponse.FromString(served(gateway, calls, "ListModels", pb.ListModelsRequest())).models
+        alone = [get_model(gateway, calls, pb.GetModelRequest(name=model.name)) for model in listed]
     assert [model.name for model in listed] == ["digits", "kinds", "normal", "transfers"]
     assert list(listed) == alone
     assert [model.WhichOneof("input") for model in listed] == ["image", "audio", "audio", "table"]
@@ -40,9 +43,9 @@ def test_a_model_is_told_with_all_its_versions_the_newest_by_default(models: Pat
     manifest = tmp_path / "digits" / "2" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
     with open_gateway(tmp_path) as gateway:
-        service = InferenceService(gateway, Calls(Metrics(), 1))
+        calls = Calls(Metrics(), 1)
         for asked, told in ((0, 2), (1, 1), (2, 2)):
-            model = asyncio.run(service.GetModel(pb.GetModelRequest(name="digits", version=asked), Caller()))
+            model = get_model(gateway, calls, pb.GetModelRequest(name="digits", version=asked))
             assert (model.version, list(model.versions)) == (told, [1, 2])
             assert list(model.labels) == list("0123456789")
 
@@ -61,7 +64,7 @@ def test_a_model_that_is_not_there_ends_the_call_and_is_not_a_label(
 ) -> None:
     metrics, caller = Metrics(), Caller()
     with open_gateway(models) as gateway, pytest.raises(Aborted):
-        asyncio.run(InferenceService(gateway, Calls(metrics, 1)).GetModel(request_, caller))
+        get_model(gateway, Calls(metrics, 1), request_, caller)
     ((ended, why),) = caller.ended
     assert ended is code
     assert message in why

@@ -1,0 +1,91 @@
+"""Run rows through an engine without holding up the event loop, and leave the engine when the caller is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from avizor_inference.arrays import Array, Items
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_service.engine_results import EngineResults
+from avizor_service.threads import LIGHT_BYTES, Threads
+
+Outputs = Mapping[str, Array]
+TimeRemaining = Callable[[], float | None]
+
+# Batches of one request that the engine has at once, if its rows are more than one batch.
+_BATCHES_IN_FLIGHT = 4
+
+
+class EngineRuns:
+    """Runs rows of any number through an engine, for callers on the event loop."""
+
+    def __init__(self, engine: Engine, threads: Threads) -> None:
+        self._engine, self._threads = engine, threads
+        self._results_of_loop: EngineResults | None = None
+
+    async def run(
+        self, spec: ModelSpec, items: Sequence[Items], outputs: Sequence[str], time_remaining_s: TimeRemaining
+    ) -> Outputs:
+        """Return the named outputs for the rows of all items, [rows, ...] by name, in the order of the rows.
+
+        items: the rows of each item, [rows >= 1, *item_shape]; at least one item. spec: of a version that the engine has
+        opened. time_remaining_s: returns the seconds that the engine gets from now on, None for no limit.
+        Rows that are more than one batch run in several. Raises what Engine.infer raises.
+        """
+        rows = await self._together(items)
+        size = spec.max_batch_size
+        if len(rows) <= size:
+            return await self._batch(spec, rows, outputs, time_remaining_s)
+        running: deque[asyncio.Task[Outputs]] = deque()
+        done: list[Outputs] = []
+        try:
+            for start in range(0, len(rows), size):
+                if len(running) == _BATCHES_IN_FLIGHT:
+                    done.append(await running.popleft())
+                batch = self._batch(spec, rows[start : start + size], outputs, time_remaining_s)
+                running.append(asyncio.create_task(batch))
+            while running:
+                done.append(await running.popleft())
+        finally:  # of the batches that are left after an error
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        return {name: np.concatenate([part[name] for part in done]) for name in outputs}
+
+    async def _together(self, items: Sequence[Items]) -> Items:
+        if len(items) == 1:
+            return items[0]
+        if sum(rows.nbytes for rows in items) <= LIGHT_BYTES:
+            return np.concatenate(items)
+        return await self._threads.wait_for(np.concatenate, items)
+
+    async def _batch(self, spec: ModelSpec, rows: Items, outputs: Sequence[str], time_remaining_s: TimeRemaining) -> Outputs:
+        (name,) = spec.inputs
+        request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s())
+        # To submit a batch to a server is to copy it, which takes time if it is large.
+        future = self._engine.submit(request) if rows.nbytes <= LIGHT_BYTES else await self._submitted_in_thread(request)
+        return await self._results().result(future)
+
+    async def _submitted_in_thread(self, request: InferRequest) -> Future[dict[str, Array]]:
+        submitting = asyncio.ensure_future(self._threads.wait_for(self._engine.submit, request))
+        try:
+            return await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            submitting.add_done_callback(_cancel_what_was_submitted)
+            raise
+
+    def _results(self) -> EngineResults:
+        """Return the results that come to this event loop. Tests use one gateway from several."""
+        if self._results_of_loop is None or self._results_of_loop.loop is not asyncio.get_running_loop():
+            self._results_of_loop = EngineResults()
+        return self._results_of_loop
+
+
+def _cancel_what_was_submitted(submitting: asyncio.Future[Future[dict[str, Array]]]) -> None:
+    if not submitting.cancelled() and submitting.exception() is None:
+        submitting.result().cancel()
