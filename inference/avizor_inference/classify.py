@@ -55,7 +55,9 @@ def top_k(probabilities: Array, labels: Sequence[str], k: int, thresholds: Seque
     probabilities: float[classes]. labels: one for each class. thresholds: one for each class of a multi-label model; empty for
     any other.
     """
-    best = np.argsort(-probabilities, kind="stable")[:k]
+    best = np.argsort(-probabilities, kind="stable")[:k].tolist()
+    if not thresholds:
+        return [ClassProbability(labels[index], float(probabilities[index])) for index in best]
     over = _over(probabilities, thresholds)
     return [ClassProbability(labels[index], float(probabilities[index]), bool(over[index])) for index in best]
 
@@ -73,6 +75,4 @@ def _over(probabilities: Array, thresholds: Sequence[float]) -> Array:
 
     Both are compared in float32, in which they are sent: 0.7 in a threshold is then 0.7 in a probability.
     """
-    if not thresholds:
-        return np.zeros(len(probabilities), bool)
     return np.asarray(probabilities.astype(np.float32) >= np.asarray(thresholds, np.float32))

@@ -40,10 +40,10 @@ def content(item: pb.Item) -> Content:
     if name is None:
         *all_but_last, last = (content.noun for content in CONTENTS.values())
         raise InvalidInput(f"the item holds nothing; send {', '.join(all_but_last)} or {last}", field="content")
-    kind: Callable[..., Content] = CONTENTS[name]
     value = getattr(item, name)
-    if isinstance(value, pb.Tensor):  # most calls hold nothing else; the way for all messages takes ten times as long
+    if isinstance(value, pb.Tensor):  # without `_fields`, which takes ten times as long
         return TensorBytes(value.dtype, tuple(value.shape), value.data)
+    kind: Callable[..., Content] = CONTENTS[name]
     if isinstance(value, Struct):
         return kind(_values(value))
     return kind(**_fields(value)) if isinstance(value, Message) else kind(value)
@@ -94,8 +94,14 @@ def classification_message(
 
     def classes(row: Array) -> list[pb.ClassProbability]:
         best = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
-        return [pb.ClassProbability(**each._asdict()) for each in best]
+        return [
+            pb.ClassProbability(label=label, probability=probability, is_over_threshold=is_over)
+            for label, probability, is_over in best
+        ]
 
+    if len(probabilities) == 1:  # the mean of one window is that window
+        of_item = classes(probabilities[0])
+        return pb.Classification(classes=of_item, windows=[pb.ClassifiedWindow(span=span, classes=of_item) for span in spans])
     message = pb.Classification(classes=classes(MeanProbabilities.of(probabilities).value))
     for span, row in zip(spans, probabilities, strict=True):
         message.windows.append(pb.ClassifiedWindow(span=span, classes=classes(row)))

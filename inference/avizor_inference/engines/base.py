@@ -156,14 +156,19 @@ def seconds_left(request: InferRequest, started: float) -> float | None:
 def _check_tensor(expected: TensorSpec, array: Array) -> int:
     if not isinstance(array, np.ndarray):
         raise InvalidInput(f"input {expected.name!r} is a {type(array).__name__}; give a numpy array", field=expected.name)
-    wanted = f"{expected.dtype}[batch, {', '.join(map(str, expected.item_shape))}]"
-    if array.dtype != np.dtype(expected.dtype):
-        raise InvalidInput(f"input {expected.name!r} has dtype {array.dtype}; give {wanted}", field=expected.name)
+    if array.dtype != expected.dtype:
+        raise InvalidInput(f"input {expected.name!r} has dtype {array.dtype}; give {_wanted(expected)}", field=expected.name)
     if array.shape[1:] != expected.item_shape or array.ndim != len(expected.item_shape) + 1:
-        raise InvalidInput(f"input {expected.name!r} has shape {list(array.shape)}; give {wanted}", field=expected.name)
+        raise InvalidInput(
+            f"input {expected.name!r} has shape {list(array.shape)}; give {_wanted(expected)}", field=expected.name
+        )
     if len(array) == 0:
         raise InvalidInput(f"input {expected.name!r} holds no items; give at least one", field=expected.name)
     return len(array)
+
+
+def _wanted(expected: TensorSpec) -> str:
+    return f"{expected.dtype}[batch, {', '.join(map(str, expected.item_shape))}]"
 
 
 def _names(tensors: Mapping[str, TensorSpec]) -> str:
