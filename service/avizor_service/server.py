@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -76,6 +77,9 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         metrics_port = _serve_metrics(settings, metrics, stack)
         await server.start()
         watching = asyncio.create_task(_watch(engine, settings, metrics, health_service))
+        # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
+        gc.collect()
+        gc.freeze()
         started(Addresses(with_port(settings.host, port), with_port(settings.host, metrics_port)))
         await stop.wait()
         _log.info("stopping")

@@ -57,4 +57,4 @@ def _parsed(kind: type[Request], message: bytes) -> Request:
         return kind.FromString(message)
     except DecodeError as error:
         name = kind.DESCRIPTOR.full_name
-        raise InvalidInput(f"the message is not a {name}; send one in the wire format of protobuf") from error
+        raise InvalidInput(f"the message is not an {name}; send one in the wire format of protobuf") from error

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from support.sounds import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.anomaly_metrics import AnomalyMetrics
@@ -31,11 +32,13 @@ from avizor_service.threads import open_threads
 
 
 @contextlib.contextmanager
-def open_gateway(models: Path, metrics: Metrics | None = None, **changes: Any) -> Iterator[Gateway]:
-    """Yield the parts of a gateway. Its alpha is 0.05, which 30 recordings of a source support."""
+def open_gateway(
+    models: Path, metrics: Metrics | None = None, engine: Engine | None = None, **changes: Any
+) -> Iterator[Gateway]:
+    """Yield the parts of a gateway. Its alpha is 0.05, which 30 recordings of a source support. engine: closed at the end."""
     metrics = metrics or Metrics()
     settings = Settings(models, **({"alpha": 0.05} | changes))
-    with EmbeddedEngine(models) as engine, open_threads(settings.decoders, 2) as threads:
+    with engine or EmbeddedEngine(models) as engine, open_threads(settings.decoders, 2) as threads:
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())

@@ -1,0 +1,35 @@
+"""An engine that holds its answers back until a test lets them go, around a real one."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+
+
+class HeldEngine(Engine):
+    """Takes requests and answers none before `release`. submitted: the requests and their futures, in order."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.submitted: list[tuple[InferRequest, Future[dict[str, Array]]]] = []
+
+    def spec(self, model: str, version: int | None = None) -> ModelSpec:
+        return self._engine.spec(model, version)
+
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        future: Future[dict[str, Array]] = Future()
+        self.submitted.append((request, future))
+        return future
+
+    def release(self, number: int = 0) -> None:
+        """Answer one of the requests that are held."""
+        request, future = self.submitted[number]
+        future.set_result(self._engine.infer(request))
+
+    def ready(self, timeout_s: float = 1.0) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._engine.close()

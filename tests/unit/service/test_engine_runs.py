@@ -1,0 +1,102 @@
+"""engine_runs.py: rows of any number run, and a caller that is gone leaves the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from unit.service.held_engine import HeldEngine
+
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.errors import EngineUnavailable
+from avizor_service.engine_runs import EngineRuns
+from avizor_service.threads import open_threads
+
+BATCH = 16  # of the model `digits`
+
+
+@pytest.fixture(scope="module")
+def engine(models: Path) -> Iterator[EmbeddedEngine]:
+    with EmbeddedEngine(models) as engine:
+        yield engine
+
+
+def pictures(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1)).astype(np.uint8)
+
+
+async def until(engine: HeldEngine, submitted: int) -> None:
+    """Wait until the engine has so many requests, and nothing else is left to do."""
+    while len(engine.submitted) < submitted:
+        await asyncio.sleep(0.001)
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("counts", [(1,), (3, 1, 2), (BATCH,), (BATCH + 1,), (40, 1, 60, 33)])
+def test_rows_of_any_number_come_back_in_their_order(engine: EmbeddedEngine, counts: tuple[int, ...]) -> None:
+    items = [pictures(count) for count in counts]
+    with open_threads(1, 1) as threads:
+        run = EngineRuns(engine, threads).run(engine.spec("digits"), items, ["probabilities", "embedding"], lambda: None)
+        outputs = asyncio.run(run)
+    assert list(outputs) == ["probabilities", "embedding"]
+    for name, values in outputs.items():
+        alone = [engine.infer(InferRequest("digits", {"image": row[None]}, [name]))[name] for item in items for row in item]
+        np.testing.assert_allclose(values, np.concatenate(alone), rtol=1e-4, atol=1e-6)
+
+
+def test_a_caller_that_is_cancelled_cancels_what_the_engine_has_of_it(engine: EmbeddedEngine) -> None:
+    held = HeldEngine(engine)
+
+    async def run() -> None:
+        with open_threads(1, 1) as threads:
+            runs = EngineRuns(held, threads)
+            for rows, batches in ((1, 1), (10 * BATCH, 4)):
+                held.submitted.clear()
+                run = runs.run(engine.spec("digits"), [pictures(rows)], ["probabilities"], lambda: None)
+                calling = asyncio.create_task(run)
+                await until(held, batches)
+                assert len(held.submitted) == batches  # of one request, four at most
+                calling.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await calling
+                assert all(future.cancelled() for _, future in held.submitted)
+
+    asyncio.run(run())
+
+
+def test_an_error_of_one_batch_ends_the_others(engine: EmbeddedEngine) -> None:
+    held = HeldEngine(engine)
+
+    async def run() -> None:
+        with open_threads(1, 1) as threads:
+            run = EngineRuns(held, threads).run(engine.spec("digits"), [pictures(60)], ["probabilities"], lambda: None)
+            calling = asyncio.create_task(run)
+            await until(held, 4)
+            held.submitted[0][1].set_exception(EngineUnavailable("it is away"))
+            with pytest.raises(EngineUnavailable, match="it is away"):
+                await calling
+
+    asyncio.run(run())
+    assert [future.cancelled() for _, future in held.submitted] == [False, True, True, True]
+
+
+def test_each_batch_gets_the_time_that_is_left_when_it_is_sent(engine: EmbeddedEngine) -> None:
+    held, clock = HeldEngine(engine), iter((9.0, 8.0, 7.0, 6.0, 5.0))
+
+    async def run() -> None:
+        with open_threads(1, 1) as threads:
+            rows = [pictures(5 * BATCH)]
+            run = EngineRuns(held, threads).run(engine.spec("digits"), rows, ["probabilities"], lambda: next(clock))
+            calling = asyncio.create_task(run)
+            for number in range(5):
+                await until(held, min(number + 4, 5))
+                held.release(number)
+            await calling
+
+    asyncio.run(run())
+    assert [request.timeout_s for request, _ in held.submitted] == [9.0, 8.0, 7.0, 6.0, 5.0]
