@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain
 
 from avizor_inference.anomaly.p_values import level, recordings_needed, require_alpha, under_calibrated
@@ -24,6 +25,9 @@ class AnomalyMetrics:
     def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float, confidence: float | None = None) -> None:
         self._metrics, self._sources, self._alpha, self._confidence = metrics, sources, alpha, confidence
         self._shown: dict[str, str] = {}  # id of the calibration in use, by model
+        # A look-up by labels takes as long as all else that is done to a metric.
+        self._scored, self._not_judged = cache(metrics.scored.labels), cache(metrics.not_judged.labels)
+        self._anomalies, self._p_value = cache(metrics.anomalies.labels), cache(metrics.p_value.labels)
 
     def start(self, calibrations: Mapping[str, Sequence[Calibration]]) -> None:
         """Show the series of every calibrated model from the start, at 0: a rate needs a first value to rise from.
@@ -60,12 +64,12 @@ class AnomalyMetrics:
         """Count one verdict on an item of `source`, as the client named it."""
         label = self._sources.label(source)
         if verdict.p_value is None or verdict.not_judged(self._alpha, self._confidence):
-            self._metrics.not_judged.labels(model, label).inc()
+            self._not_judged(model, label).inc()
             return
-        self._metrics.scored.labels(model, label).inc()
-        self._metrics.p_value.labels(model).observe(verdict.p_value)
+        self._scored(model, label).inc()
+        self._p_value(model).observe(verdict.p_value)
         if verdict.is_anomaly(self._alpha, self._confidence):
-            self._metrics.anomalies.labels(model, label).inc()
+            self._anomalies(model, label).inc()
 
     def _warn_if_under_calibrated(self, name: str, calibration: Calibration) -> None:
         if few := under_calibrated(calibration, calibration.source_names, self._alpha, self._confidence):

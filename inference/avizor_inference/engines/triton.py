@@ -81,23 +81,24 @@ class TritonEngine(Engine):
         return spec
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
-        """See Engine.submit."""
+        """See Engine.submit. A future that is cancelled before the answer cancels the request at the server, too."""
         started = time.monotonic()
         model, outputs = request.model, request.outputs
         spec = self.spec(model, request.version)
         check_request(spec, request)
         left = seconds_left(request, started)
         future: Future[dict[str, Array]] = Future()
-        future.set_running_or_notify_cancel()
 
         def finish(result: Any, error: InferenceServerException | None) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             if error is not None:
                 self._forget_newest()
                 future.set_exception(self._translated(error, model))
             else:
                 self._deliver(future, model, {name: result.as_numpy(name) for name in outputs})
 
-        self._client.async_infer(
+        sent = self._client.async_infer(
             model,
             [_input(name, array) for name, array in request.inputs.items()],
             finish,
@@ -105,6 +106,7 @@ class TritonEngine(Engine):
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
             client_timeout=left,
         )
+        future.add_done_callback(lambda done: sent.cancel() if done.cancelled() else None)
         return future
 
     def ready(self, timeout_s: float = 1.0) -> bool:

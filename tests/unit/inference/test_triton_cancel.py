@@ -1,0 +1,86 @@
+"""engines/triton.py: a request that is cancelled is cancelled at the server too, and what a version takes is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.triton import TritonEngine
+from avizor_inference.errors import EngineUnavailable
+
+
+class SlowServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Knows one model, and answers a request for it only when the test says so."""
+
+    def __init__(self) -> None:
+        self.arrived, self.cancelled, self.fail = threading.Event(), threading.Event(), threading.Event()
+        self.described = 0
+
+    def ModelMetadata(  # noqa: N802 - gRPC's name
+        self, request: service_pb2.ModelMetadataRequest, context: grpc.ServicerContext
+    ) -> service_pb2.ModelMetadataResponse:
+        self.described += 1
+        return service_pb2.ModelMetadataResponse(name="slow", versions=["3"])
+
+    def ModelConfig(  # noqa: N802
+        self, request: service_pb2.ModelConfigRequest, context: grpc.ServicerContext
+    ) -> service_pb2.ModelConfigResponse:
+        tensor = {"data_type": model_config_pb2.TYPE_FP32, "dims": [1]}
+        config = model_config_pb2.ModelConfig(
+            name="slow",
+            max_batch_size=4,
+            input=[model_config_pb2.ModelInput(name="x", **tensor)],
+            output=[model_config_pb2.ModelOutput(name="y", **tensor)],
+        )
+        return service_pb2.ModelConfigResponse(config=config)
+
+    def ModelInfer(  # noqa: N802
+        self, request: service_pb2.ModelInferRequest, context: grpc.ServicerContext
+    ) -> service_pb2.ModelInferResponse:
+        context.add_callback(self.cancelled.set)
+        self.arrived.set()
+        self.fail.wait(20)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "the server goes away")
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[SlowServer, TritonEngine]]:
+    servicer = SlowServer()
+    server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with TritonEngine(f"127.0.0.1:{port}") as engine:
+        yield servicer, engine
+    servicer.fail.set()
+    server.stop(None).wait()
+
+
+REQUEST = InferRequest("slow", {"x": np.zeros((1, 1), np.float32)}, ["y"], version=3)
+
+
+def test_a_future_that_is_cancelled_cancels_the_request_at_the_server(slow: tuple[SlowServer, TritonEngine]) -> None:
+    server, engine = slow
+    future = engine.submit(REQUEST)
+    assert server.arrived.wait(20)
+    assert future.cancel()
+    assert server.cancelled.wait(20)
+
+
+def test_after_a_failure_only_the_newest_version_is_asked_for_again(slow: tuple[SlowServer, TritonEngine]) -> None:
+    server, engine = slow
+    assert (engine.spec("slow").version, engine.spec("slow", 3).version, server.described) == (3, 3, 1)
+    server.fail.set()
+    with pytest.raises(EngineUnavailable):
+        engine.infer(REQUEST)
+    engine.spec("slow", 3)
+    assert server.described == 1  # to submit to a known version does not wait for the server
+    engine.spec("slow")
+    assert server.described == 2
