@@ -19,6 +19,13 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def __copy__(self) -> Self:
+        """Return a copy without what cached properties hold: `model_copy` gives it other fields."""
+        copy = super().__copy__()
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
+
     @classmethod
     def from_json(cls, text: bytes) -> Self:
         """Read a file's bytes. Raises ValueError, also for a key that is repeated."""

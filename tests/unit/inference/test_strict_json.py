@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -130,3 +131,15 @@ def test_of_many_errors_the_first_five_are_told() -> None:
 def test_an_unknown_key_is_told_with_the_one_key_that_is_spelt_like_it() -> None:
     assert unknown_key("hight", ["width", "height", "heights"]) == "unknown key 'hight', did you mean 'height'?"
     assert unknown_key("colour", ["width", "height"]) == "unknown key 'colour'"
+
+
+def test_a_copy_with_other_fields_computes_anew_what_follows_from_them() -> None:
+    class Ring(Circle):
+        @cached_property
+        def width(self) -> float:
+            return 2 * self.radius
+
+    ring = Ring(radius=1)
+    assert ring.width == 2
+    assert ring.model_copy(update={"radius": 5.0}).width == 10
+    assert (ring.width, ring) == (2, Ring(radius=1))
