@@ -17,6 +17,9 @@ from avizor_service.status import abort, grpc_code, status_of
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
 NO_MODEL = ""
 
+# A call that the client leaves, or whose message is too large, ends without one, too. gRPC then cancels it a moment later.
+_CANCELLATION_S = 0.02
+
 
 @dataclass
 class Call:
@@ -38,6 +41,7 @@ class Call:
         """
         message = await self.context.read()
         if message is grpc.aio.EOF:
+            await asyncio.sleep(_CANCELLATION_S)
             raise InvalidInput("the call holds no message; send one")
         received: bytes = message
         return received

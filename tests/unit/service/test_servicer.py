@@ -26,8 +26,10 @@ REQUEST = pb.ClassifyRequest(model="digits", items=[PICTURE])
 
 
 @contextlib.asynccontextmanager
-async def served(models: Path, engine: HeldEngine | None = None, max_in_flight: int = 4) -> AsyncIterator[grpc.aio.Channel]:
-    metrics = Metrics()
+async def served(
+    models: Path, engine: HeldEngine | None = None, max_in_flight: int = 4, metrics: Metrics | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    metrics = metrics or Metrics()
     with open_gateway(models, metrics, engine) as gateway:
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", 1 << 20)])
         server.add_generic_rpc_handlers((handlers(gateway, Calls(metrics, max_in_flight)),))
@@ -113,8 +115,10 @@ def test_what_is_no_request_is_refused_and_not_logged(models: Path, caplog: pyte
         return
         yield b""
 
+    metrics = Metrics()
+
     async def run() -> list[tuple[grpc.StatusCode, str]]:
-        async with served(models) as channel:
+        async with served(models, metrics=metrics) as channel:
             return [
                 await refusal(channel.unary_unary(CLASSIFY)(b"\xff\xff")),
                 await refusal(channel.stream_unary(CLASSIFY)(nothing())),
@@ -126,6 +130,14 @@ def test_what_is_no_request_is_refused_and_not_logged(models: Path, caplog: pyte
     assert broken == (invalid, "the message is not an avizor.v1.ClassifyRequest; send one in the wire format of protobuf")
     assert empty == (invalid, "the call holds no message; send one")
     assert large[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in large[1]
+    counted = {
+        sample.labels["code"]: sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "avizor_requests_total"
+    }
+    assert counted == {"INVALID_ARGUMENT": 2, "CANCELLED": 1}  # gRPC itself answers what is too large
     assert not caplog.text
 
 
