@@ -17,7 +17,7 @@ from avizor_inference.repository.models import ModelRepository, ModelVersion
 class OpenVersion:
     """Holds one version of a model, ready to answer: what the repository says of it, and what the engine says.
 
-    forget_newest: to be called when the engine fails. It may come back with other versions.
+    forget_newest: to be called when the engine is away. It may come back with other versions.
     """
 
     def __init__(

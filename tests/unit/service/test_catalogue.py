@@ -59,3 +59,16 @@ def test_only_models_with_a_calibration_have_a_judge(models: Path) -> None:
         assert sorted(catalogue.calibrations()) == ["normal", "transfers"]
         with pytest.raises(CalibrationError, match="model 'digits' has no calibration"):
             catalogue.open("digits").judging()
+
+
+def test_what_is_open_is_found_without_asking_the_engine_and_the_newest_is_asked_for_again_after_a_failure(
+    models: Path,
+) -> None:
+    with EmbeddedEngine(models) as engine:
+        catalogue = Catalogue(ModelRepository(models), engine)
+        assert (catalogue.opened("digits"), catalogue.opened("digits", 1)) == (None, None)
+        model = catalogue.open("digits")
+        assert catalogue.opened("digits") is catalogue.opened("digits", 1) is model
+        model.forget_newest()
+        assert (catalogue.opened("digits"), catalogue.opened("digits", 1)) == (None, model)
+        assert catalogue.open("digits") is model
