@@ -1,0 +1,38 @@
+"""Share the cores of this machine between the runs of a model that go on at once and the threads of each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_inference.repository.triton_config import instance_count, intra_op_threads
+
+
+@dataclass(frozen=True)
+class CoreShare:
+    """Says how a model uses the cores: so many runs at once, each with so many threads."""
+
+    runs: int
+    threads: int
+
+
+def core_share(config: ModelConfig, *, on_gpu: bool = False) -> CoreShare:
+    """Return how many runs of a model go on at once, and with how many threads, when many callers share the cores.
+
+    What config.pbtxt sets is kept: `intra_op_thread_count`, and the count of its instance groups. If it sets no threads and
+    one instance, which is what is generated, there is a run for each core, of one thread: that has the most rows/s (decision
+    28). A GPU runs as many batches at once as there are instances.
+    """
+    instances, threads, cores = instance_count(config), intra_op_threads(config), usable_cores()
+    if threads or on_gpu:
+        return CoreShare(instances, threads)
+    if instances > 1:
+        return CoreShare(instances, max(1, cores // instances))
+    return CoreShare(cores, 1)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
