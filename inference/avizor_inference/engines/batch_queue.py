@@ -43,6 +43,7 @@ class BatchQueue:
         # Ordered, and one that is cancelled leaves at once, wherever it is. Those that waited too long come after all others.
         self._in_time: OrderedDict[Pending, None] = OrderedDict()
         self._late: OrderedDict[Pending, None] = OrderedDict()
+        self._due_before = -math.inf
         self.rows = 0
 
     def __len__(self) -> int:
@@ -93,9 +94,14 @@ class BatchQueue:
         A request that is alone runs at once: nobody is there to share a batch with, and waiting would only cost it time.
         """
         oldest = next(iter(self))
-        if self.rows >= self._policy.runs_at or (len(self) == 1 and not others_run):
+        filled = self.rows >= self._policy.runs_at
+        if filled or oldest.arrived <= self._due_before or (len(self) == 1 and not others_run):
             return oldest.arrived
         return oldest.arrived + self._policy.delay_s
+
+    def make_all_due(self, now: float) -> None:
+        """Let requests that arrived before `now` run as soon as there is a thread."""
+        self._due_before = now
 
     def take(self, now: float, most: int) -> tuple[list[Pending], list[Pending]]:
         """Take out the next batch, in the order of arrival, and the requests before its last one that have failed by `now`.

@@ -103,8 +103,10 @@ class ModelBatcher:
     def _expire(self, pending: Pending) -> None:
         """Fail a request whose time is over. Its run goes on: others may share it."""
         now = time.monotonic()
-        if self._leave(pending) or now >= pending.deadline:
+        if self._leave(pending):
             self._answer(pending, self._queue.refusal(pending, now))
+        elif now >= pending.deadline:
+            self._answer(pending, self._too_slow(pending))
         elif pending.deadline < math.inf:  # it began to run before the queue's limit
             self._watchdog.watch(pending, pending.deadline, lambda: self._expire(pending))
 
@@ -147,9 +149,11 @@ class ModelBatcher:
         return [], []
 
     def _take(self) -> tuple[list[Pending], list[Pending]]:
-        """Take a batch. Threads that are free get their share of what waits."""
-        free = self._runs - self._running
-        batch, failed = self._queue.take(time.monotonic(), -(-self._queue.rows // free))
+        """Take a batch. Threads that are free get their share of what waits, at once."""
+        now, free = time.monotonic(), self._runs - self._running
+        if free > 1:
+            self._queue.make_all_due(now)
+        batch, failed = self._queue.take(now, -(-self._queue.rows // free))
         if batch:
             self._running += 1
             self._running_rows += sum(pending.rows for pending in batch)
