@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from support.manifests import manifest_fields
 
 from avizor_inference.arrays import Array
+from support.manifests import manifest_fields
 
 ITEMS = 100
 ENDLESS = 2**40
@@ -57,7 +57,7 @@ def lookup_items(*indices: int, turns: int = 0) -> Array:
 
 
 def _graph() -> onnx.ModelProto:
-    constants = {
+    constants: dict[str, Array] = {
         "table": np.arange(ITEMS, dtype=np.float32)[:, None],
         "first": np.array(0, np.int64),
         "second": np.array(1, np.int64),
