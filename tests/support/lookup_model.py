@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from avizor_inference.arrays import Array
+from avizor_inference.engines.core_share import usable_cores
 from support.manifests import manifest_fields
 
 ITEMS = 100
@@ -25,7 +26,7 @@ output [
   { name: "probabilities", data_type: TYPE_FP32, dims: [ 1 ] },
   { name: "embedding", data_type: TYPE_FP32, dims: [ 1 ] }
 ]
-parameters [ { key: "intra_op_thread_count", value: { string_value: "1" } } ]
+parameters [ { key: "intra_op_thread_count", value: { string_value: "CORES" } } ]
 """
 
 
@@ -48,7 +49,7 @@ def write_lookup(models: Path, fields: str) -> None:
         model_bytes=len(graph),
     )
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (folder.parent / "config.pbtxt").write_text(_CONFIG + fields, encoding="utf-8")
+    (folder.parent / "config.pbtxt").write_text(_CONFIG.replace("CORES", str(usable_cores())) + fields, encoding="utf-8")
 
 
 def lookup_items(*indices: int, turns: int = 0) -> Array:

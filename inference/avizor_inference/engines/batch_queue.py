@@ -64,12 +64,12 @@ class BatchQueue:
         self.rows += pending.rows
 
     def remove(self, pending: Pending) -> bool:
-        """Take a request out; return whether it was waiting."""
+        """Take a request out; return whether it waited until now. From then on it cannot be cancelled."""
         for requests in (self._in_time, self._late):
             if pending in requests:
                 del requests[pending]
                 self.rows -= pending.rows
-                return True
+                return pending.set_running_or_notify_cancel()
         return False
 
     def fails_at(self, pending: Pending) -> float:
@@ -117,15 +117,12 @@ class BatchQueue:
         rows = 0
         for pending in list(self):
             if now >= self.fails_at(pending):
-                self.remove(pending)
-                failed.append(pending)
+                failed += [pending] if self.remove(pending) else []
             elif batch and (not self._policy.together or rows + pending.rows > size):
                 break
-            elif not batch or pending.outputs == batch[0].outputs:
-                self.remove(pending)
-                if pending.set_running_or_notify_cancel():
-                    batch.append(pending)
-                    rows += pending.rows
+            elif (not batch or pending.outputs == batch[0].outputs) and self.remove(pending):
+                batch.append(pending)
+                rows += pending.rows
         return batch, failed
 
     def _set_late_ones_back(self, now: float) -> None:

@@ -25,16 +25,16 @@ class CoreShare:
 def core_share(config: ModelConfig, *, on_gpu: bool = False) -> CoreShare:
     """Return how many runs of a model go on at once, and with how many threads, when many callers share the cores.
 
-    What config.pbtxt sets is kept: `intra_op_thread_count`, and the count of its instance groups. If it sets no threads and
-    one instance, which is what is generated, there is a run for each core, of one thread: that has the most rows/s (decision
-    28). A GPU runs as many batches at once as there are instances.
+    What config.pbtxt sets is kept: `intra_op_thread_count`, and more than one instance. What it does not set is chosen so that
+    there is a thread for each core, by preference a run of one thread for each: that has the most rows/s (decision 28). A
+    GPU runs as many batches at once as there are instances.
     """
     instances, threads, cores = instance_count(config), intra_op_threads(config), usable_cores()
-    if threads or on_gpu:
+    if on_gpu:
         return CoreShare(instances, threads)
     if instances > 1:
-        return CoreShare(instances, max(1, cores // instances))
-    return CoreShare(cores, 1)
+        return CoreShare(instances, threads or max(1, cores // instances))
+    return CoreShare(max(1, cores // (threads or 1)), threads or 1)
 
 
 def usable_cores() -> int:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import InvalidStateError
 
 import numpy as np
@@ -19,6 +19,9 @@ from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.errors import DeadlineExceeded, EngineUnavailable
 
 Answer = dict[str, Array] | Exception
+
+# Seconds of CPU time that a share of the waiting requests takes at least: for less, a second thread costs more than it gains.
+LEAST_SHARE_S = 1e-3
 
 
 class ModelBatcher:
@@ -38,6 +41,7 @@ class ModelBatcher:
         self._free = 0  # threads that wait for `_arrived`, without one that was woken up
         self._waking = self._waiting_for_due = False
         self._running = self._running_rows = 0
+        self._row_s = 0.0  # CPU time of a row in the latest runs; 0 before the first has ended
         self._closed = False
 
     @property
@@ -55,20 +59,14 @@ class ModelBatcher:
                 raise EngineUnavailable("the engine was closed")
             self._queue.add(pending)
             self._wake()
-        fails_at = self._queue.fails_at(pending)
-        if fails_at < math.inf:
-            self._watchdog.watch(pending, fails_at, lambda: self._expire(pending))
-            if pending.done():  # so fast that there was nothing to forget yet
-                self._watchdog.forget(pending)
+        self._watch(pending, self._queue.fails_at(pending))
         return pending
 
     def close(self) -> None:
         """Fail the requests that wait, let the runs that go on end, and end the threads."""
         with self._lock:
             self._closed = True
-            waiting = list(self._queue)
-            for pending in waiting:
-                self._queue.remove(pending)
+            waiting = [pending for pending in list(self._queue) if self._queue.remove(pending)]
             self._arrived.notify_all()
             self._filled.notify_all()
         for pending in waiting:
@@ -100,6 +98,12 @@ class ModelBatcher:
         self._watchdog.forget(pending)
         return waited
 
+    def _watch(self, pending: Pending, fails_at: float) -> None:
+        if fails_at < math.inf:
+            self._watchdog.watch(pending, fails_at, lambda: self._expire(pending))
+            if pending.done():  # so fast that there was nothing to forget yet
+                self._watchdog.forget(pending)
+
     def _expire(self, pending: Pending) -> None:
         """Fail a request whose time is over. Its run goes on: others may share it."""
         now = time.monotonic()
@@ -107,15 +111,18 @@ class ModelBatcher:
             self._answer(pending, self._queue.refusal(pending, now))
         elif now >= pending.deadline:
             self._answer(pending, self._too_slow(pending))
-        elif pending.deadline < math.inf:  # it began to run before the queue's limit
-            self._watchdog.watch(pending, pending.deadline, lambda: self._expire(pending))
+        else:  # it began to run before the queue's limit
+            self._watch(pending, pending.deadline)
 
     def _work(self) -> None:
         while batch := self._next():
+            rows, began = sum(pending.rows for pending in batch), time.thread_time()
             answers = self._run(batch)
+            row_s = (time.thread_time() - began) / rows
             with self._lock:  # before the answers: who gets one may ask again at once
                 self._running -= 1
-                self._running_rows -= sum(pending.rows for pending in batch)
+                self._running_rows -= rows
+                self._row_s += (row_s - self._row_s) / (4 if self._row_s else 1)
             for pending, answer in zip(batch, answers, strict=True):
                 self._answer(pending, answer)
 
@@ -149,11 +156,13 @@ class ModelBatcher:
         return [], []
 
     def _take(self) -> tuple[list[Pending], list[Pending]]:
-        """Take a batch. Threads that are free get their share of what waits, at once."""
-        now, free = time.monotonic(), self._runs - self._running
-        if free > 1:
+        """Take a batch. Threads that are free get their share of what waits, at once, unless the shares were too small."""
+        now, rows = time.monotonic(), self._queue.rows
+        share = -(-rows // (self._runs - self._running))
+        most = share if share * self._row_s >= LEAST_SHARE_S else rows
+        if most < rows:
             self._queue.make_all_due(now)
-        batch, failed = self._queue.take(now, -(-self._queue.rows // free))
+        batch, failed = self._queue.take(now, most)
         if batch:
             self._running += 1
             self._running_rows += sum(pending.rows for pending in batch)
@@ -164,20 +173,13 @@ class ModelBatcher:
     def _run(self, batch: Sequence[Pending]) -> list[Answer]:
         """Return an answer for each request. If a run fails, each runs alone, so that a bad one costs the others nothing."""
         try:
-            result = self._engine.infer(self._together(batch))
+            return [*_shares(batch, self._engine.infer(self._together(batch)))]
         except DeadlineExceeded:
             return [self._too_slow(pending) for pending in batch]
         except EngineUnavailable as error:
             return [EngineUnavailable(str(error)) for _ in batch]
         except Exception as error:
             return [error] if len(batch) == 1 else [self._run([pending])[0] for pending in batch]
-        if len(batch) == 1:
-            return [result]
-        ends = np.cumsum([pending.rows for pending in batch]).tolist()
-        return [
-            {name: array[end - pending.rows : end] for name, array in result.items()}
-            for pending, end in zip(batch, ends, strict=True)
-        ]
 
     def _together(self, batch: Sequence[Pending]) -> InferRequest:
         """Return one request for a batch. Its run is ended when the last deadline has passed."""
@@ -202,3 +204,12 @@ class ModelBatcher:
 
     def _too_slow(self, pending: Pending) -> DeadlineExceeded:
         return DeadlineExceeded(f"model {self.spec.name!r} did not answer within {pending.request.timeout_s} s")
+
+
+def _shares(batch: Sequence[Pending], result: dict[str, Array]) -> Iterator[Answer]:
+    """Yield the part of a run's result that belongs to each request."""
+    start = 0
+    for pending in batch:
+        end = start + pending.rows
+        yield {name: array[start:end] for name, array in result.items()} if len(batch) > 1 else result
+        start = end

@@ -11,17 +11,23 @@ from avizor_inference.engines.core_share import CoreShare, core_share, cores_of_
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.repository.triton_config import parse_config
 
-THREADS = 'parameters [ { key: "intra_op_thread_count", value: { string_value: "3" } } ]'
+CORES = usable_cores()
+
+
+def threads(number: int) -> str:
+    return f'parameters [ {{ key: "intra_op_thread_count", value: {{ string_value: "{number}" }} }} ]'
 
 
 @pytest.mark.parametrize(
     ("fields", "on_gpu", "expected"),
     [
-        ("", False, CoreShare(usable_cores(), 1)),
-        ("instance_group [ { kind: KIND_AUTO, count: 1 } ]", False, CoreShare(usable_cores(), 1)),
-        (THREADS, False, CoreShare(1, 3)),
-        (THREADS + "instance_group [ { count: 2 } ]", False, CoreShare(2, 3)),
-        (f"instance_group [ {{ count: {2 * usable_cores()} }} ]", False, CoreShare(2 * usable_cores(), 1)),
+        ("", False, CoreShare(CORES, 1)),
+        ("instance_group [ { kind: KIND_AUTO, count: 1 } ]", False, CoreShare(CORES, 1)),
+        (threads(1), False, CoreShare(CORES, 1)),
+        (threads(CORES), False, CoreShare(1, CORES)),
+        (threads(CORES + 1), False, CoreShare(1, CORES + 1)),
+        (threads(3) + "instance_group [ { count: 2 } ]", False, CoreShare(2, 3)),
+        (f"instance_group [ {{ count: {2 * CORES} }} ]", False, CoreShare(2 * CORES, 1)),
         ("instance_group [ { count: 2 }, { count: 1 } ]", True, CoreShare(3, 0)),
         ("", True, CoreShare(1, 0)),
     ],
