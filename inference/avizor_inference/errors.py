@@ -12,7 +12,8 @@
     │   └── BatchTooLarge          more items than the model's max_batch_size
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
-    │   └── DeadlineExceeded       there was no answer in time
+    │   ├── DeadlineExceeded       there was no answer in time
+    │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
@@ -83,6 +84,10 @@ class EngineUnavailable(EngineError):
 
 class DeadlineExceeded(EngineError):
     """There was no answer in time."""
+
+
+class EngineBusy(EngineError):
+    """More requests wait for a model, or one waited for longer, than its config.pbtxt allows."""
 
 
 class GatewayFull(AvizorError):

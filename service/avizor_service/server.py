@@ -68,7 +68,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     metrics = Metrics()
     with contextlib.ExitStack() as stack:
         repository = ModelRepository(settings.models)
-        engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
+        engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device, batching=True))
         threads = stack.enter_context(open_threads(settings.decoders, settings.max_in_flight))
         gateway = _gateway(settings, repository, engine, threads, metrics)
         service = handlers(gateway, Calls(metrics, settings.max_in_flight))

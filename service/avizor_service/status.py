@@ -27,6 +27,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.SettingsError, Code.FAILED_PRECONDITION),
     (errors.DeadlineExceeded, Code.DEADLINE_EXCEEDED),
     (errors.EngineUnavailable, Code.UNAVAILABLE),
+    (errors.EngineBusy, Code.RESOURCE_EXHAUSTED),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
 )
 

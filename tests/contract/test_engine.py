@@ -55,10 +55,12 @@ class Wrapper(Engine):
         self._inner.close()
 
 
-@pytest.fixture(params=["embedded", "triton", "wrapped"])
+@pytest.fixture(params=["embedded", "triton", "batching", "wrapped"])
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
     if request.param == "triton":
         tested: Engine = TritonEngine(request.getfixturevalue("triton_address"))
+    elif request.param == "batching":
+        tested = open_engine("ort", ModelRepository(models), device="cuda" if on_gpu() else "cpu", batching=True)
     else:
         tested = EmbeddedEngine(models, device="cuda" if on_gpu() else "cpu")
     with Wrapper(tested) if request.param == "wrapped" else tested as opened:

@@ -11,7 +11,7 @@ from typing import Literal, TypedDict, get_args
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
 from avizor_inference.errors import ExportError
-from avizor_inference.repository.triton_config import call_batch_size, intra_op_threads
+from avizor_inference.repository.triton_config import call_batch_size, instance_count, intra_op_threads
 
 Target = Literal["auto", "cpu", "gpu", "tensorrt"]
 QueueTimeoutAction = Literal["reject", "delay"]
@@ -123,7 +123,7 @@ def serving_of(config: ModelConfig) -> ServingSettings:
         target=_target(config),
         max_batch_size=config.max_batch_size,
         preferred_batch_sizes=tuple(sorted(set(batching.preferred_batch_size))),
-        instances=sum(group.count or 1 for group in config.instance_group) or 1,
+        instances=instance_count(config),
         queue_delay_us=batching.max_queue_delay_microseconds,
         max_queue_size=policy.max_queue_size,
         queue_timeout_ms=-(-policy.default_timeout_microseconds // 1000),  # rounded up: 0 would be no timeout

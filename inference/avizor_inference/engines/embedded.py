@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,9 @@ import onnxruntime as ort
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
+from avizor_inference.engines.core_share import core_share, usable_cores
 from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session
+from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -41,26 +42,35 @@ class _Loaded:
 class EmbeddedEngine(Engine):
     """Runs a repository's models on ONNX Runtime, and follows each model's config.pbtxt where it applies to one process.
 
-    That is max_batch_size, the kind of its instance_group and intra_op_thread_count. Batching, queues, the response cache,
-    instance counts and execution accelerators concern a server only: a model for TensorRT runs on CUDA here.
+    That is max_batch_size, the kind of its instance_group and intra_op_thread_count. Batching and queues are those of
+    BatchingEngine. The response cache and execution accelerators concern Triton only: a model for TensorRT runs on CUDA here.
 
     "The newest version" is fixed when a model is first used; only a new engine sees versions that were published later.
 
     device: `config` follows instance_group (KIND_GPU needs CUDA, KIND_AUTO uses CUDA if there is a GPU); `cpu` and `cuda`
         override it. Without a usable GPU `cuda` is an error; it never falls back to the CPU silently.
     intra_op_threads: threads for one run; None takes the config's `intra_op_thread_count`, 0 lets ONNX Runtime choose.
+    many_callers: several runs go on at once and share the cores with what their callers do. Then a run has the threads that
+        core_share gives it, and threads that wait sleep. Without it they spin for a while: fastest for one caller.
     """
 
     def __init__(
-        self, repository: ModelRepository | Path | str, *, device: Device = "config", intra_op_threads: int | None = None
+        self,
+        repository: ModelRepository | Path | str,
+        *,
+        device: Device = "config",
+        intra_op_threads: int | None = None,
+        many_callers: bool = False,
     ) -> None:
         self.repository = repository if isinstance(repository, ModelRepository) else ModelRepository(repository)
         self._device = device
         self._threads = intra_op_threads
+        self._many_callers = many_callers
         self._loaded: dict[tuple[str, int | None], _Loaded] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="avizor-embedded")
+        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="avizor-embedded")
+        self._watchdog = Watchdog("avizor-run-deadlines")
 
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
         """See Engine.spec."""
@@ -71,11 +81,11 @@ class EmbeddedEngine(Engine):
 
         Runs in the caller's thread: a batch worker has one core, where a second thread would only compete with its caller.
         """
-        return _run(self._checked(request), request, time.monotonic())
+        return self._run(self._checked(request), request, time.monotonic())
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit. Runs in a thread of the engine's pool; time spent waiting for one counts."""
-        return self._pool.submit(_run, self._checked(request), request, time.monotonic())
+        return self._pool.submit(self._run, self._checked(request), request, time.monotonic())
 
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready."""
@@ -87,6 +97,7 @@ class EmbeddedEngine(Engine):
             self._closed = True
             self._loaded.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._watchdog.close()
 
     def _checked(self, request: InferRequest) -> _Loaded:
         """Return the model, loaded, after a check of the request. The deadline does not cover the load at first use."""
@@ -108,49 +119,42 @@ class EmbeddedEngine(Engine):
 
     def _open(self, version: ModelVersion) -> _Loaded:
         version.verify()
-        threads = intra_op_threads(version.config) if self._threads is None else self._threads
         on_gpu = _wants_gpu(self._device, version)
         try:
-            session = open_session(version.model_path, f"model {version.name!r}", on_gpu=on_gpu, threads=threads)
+            session = open_session(
+                version.model_path,
+                f"model {version.name!r}",
+                on_gpu=on_gpu,
+                threads=self._threads_of_run(version, on_gpu),
+                spinning=not self._many_callers,
+            )
         except EngineError as error:
             raise VersionRefused(str(error)) from error
         spec = _spec(version, session)
         _check_manifest(version, spec, session)
         return _Loaded(spec, session)
 
+    def _threads_of_run(self, version: ModelVersion, on_gpu: bool) -> int:
+        if self._threads is not None:
+            return self._threads
+        return core_share(version.config, on_gpu=on_gpu).threads if self._many_callers else intra_op_threads(version.config)
 
-def _run(loaded: _Loaded, request: InferRequest, started: float) -> dict[str, Array]:
-    model = loaded.spec.name
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True
-    with _Deadline(options, started, request):
+    def _run(self, loaded: _Loaded, request: InferRequest, started: float) -> dict[str, Array]:
+        model, left = loaded.spec.name, seconds_left(request, started)
+        options = ort.RunOptions()
+        options.only_execute_path_to_fetches = True
+        if left is not None:
+            self._watchdog.watch(options, time.monotonic() + left, lambda: setattr(options, "terminate", True))
         try:
             results = loaded.session.run(list(request.outputs), dict(request.inputs), options)
         except Exception as error:  # the runtime's own exceptions have no common base class
             if options.terminate:
                 raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
             raise EngineError(f"ONNX Runtime failed at model {model!r}: {one_line(error)}") from error
-    return dict(zip(request.outputs, results, strict=True))
-
-
-class _Deadline:
-    """Ends a run that is still going `timeout_s` after `started`."""
-
-    def __init__(self, options: ort.RunOptions, started: float, request: InferRequest) -> None:
-        self._timer: threading.Timer | None = None
-        left = seconds_left(request, started)
-        if left is None:
-            return
-        self._timer = threading.Timer(left, lambda: setattr(options, "terminate", True))
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        if self._timer:
-            self._timer.start()
-
-    def __exit__(self, *exc: object) -> None:
-        if self._timer:
-            self._timer.cancel()
+        finally:
+            if left is not None:
+                self._watchdog.forget(options)
+        return dict(zip(request.outputs, results, strict=True))
 
 
 def _wants_gpu(device: Device, version: ModelVersion) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from avizor_inference.engines.base import Engine
+from avizor_inference.engines.batching import BatchingEngine
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address
@@ -18,12 +19,20 @@ def engine_options(name: str, device: Device = "config") -> str:
 
 
 def open_engine(
-    name: str, repository: ModelRepository, *, device: Device = "config", intra_op_threads: int | None = None
+    name: str,
+    repository: ModelRepository,
+    *,
+    device: Device = "config",
+    intra_op_threads: int | None = None,
+    batching: bool = False,
 ) -> Engine:
     """Open the engine called `name`: `ort` is ONNX Runtime in this process, `triton://HOST:PORT` a Triton server's gRPC.
 
-    device, intra_op_threads: of `ort`; a server has its own. Raises SettingsError for any other name.
+    device, intra_op_threads: of `ort`; a server has its own. batching: requests of many callers share runs, as config.pbtxt
+    says; a server does so in any case. Raises SettingsError for any other name.
     """
+    if name == EMBEDDED and batching:
+        return BatchingEngine(EmbeddedEngine(repository, device=device, many_callers=True), repository)
     if name == EMBEDDED:
         return EmbeddedEngine(repository, device=device, intra_op_threads=intra_op_threads)
     if not name.startswith(f"{SCHEME}://"):

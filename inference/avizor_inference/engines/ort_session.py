@@ -18,12 +18,18 @@ _ERRORS_ONLY = 3  # the runtime's warnings are meant for its own developers
 
 
 def open_session(
-    graph: Path | bytes, what: str, *, on_gpu: bool = False, threads: int = 0, optimised: bool = True
+    graph: Path | bytes,
+    what: str,
+    *,
+    on_gpu: bool = False,
+    threads: int = 0,
+    optimised: bool = True,
+    spinning: bool = True,
 ) -> ort.InferenceSession:
     """Open a session on a model file, or on the bytes of one.
 
     what: names the graph in messages. threads: for one run; 0 lets ONNX Runtime choose. optimised: False runs each node as it
-    is written.
+    is written. spinning: threads of a run that wait for work keep their core busy for a while, before they sleep.
     Raises EngineError if ONNX Runtime cannot load the graph, SettingsError if there is no GPU for `on_gpu`: that never falls
     back to the CPU silently.
     """
@@ -32,6 +38,8 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

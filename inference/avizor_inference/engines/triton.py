@@ -17,6 +17,7 @@ from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check
 from avizor_inference.errors import (
     AvizorError,
     DeadlineExceeded,
+    EngineBusy,
     EngineError,
     EngineUnavailable,
     InvalidInput,
@@ -32,6 +33,9 @@ DESCRIBE_TIMEOUT_S = 10.0
 
 # Part of what Triton answers, with NOT_FOUND, about a model that it knows but has not loaded (yet, or any more).
 _NOT_LOADED = "has no available versions"
+
+# Parts of what Triton answers, with UNAVAILABLE, about a request that its queue policy refuses.
+_BUSY = ("Exceeds maximum queue size", "timeout expired")
 
 _WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
 _DTYPES = {name: dtype for dtype, name in TRITON_TYPES.items()}
@@ -93,8 +97,10 @@ class TritonEngine(Engine):
             if not future.set_running_or_notify_cancel():
                 return
             if error is not None:
-                self._forget_newest()
-                future.set_exception(self._translated(error, model))
+                failure = self._translated(error, model)
+                if not isinstance(failure, EngineBusy):
+                    self._forget_newest()
+                future.set_exception(failure)
             else:
                 self._deliver(future, model, {name: result.as_numpy(name) for name in outputs})
 
@@ -159,6 +165,8 @@ class TritonEngine(Engine):
         code, text = str(error.status()).removeprefix("StatusCode."), error.message()
         if code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
+        if code == grpc.StatusCode.UNAVAILABLE.name and any(part in text for part in _BUSY):
+            return EngineBusy(f"Triton at {self.address} has more requests for model {model!r} than its queue takes: {text}")
         if code == grpc.StatusCode.UNAVAILABLE.name or _NOT_LOADED in text:
             return EngineUnavailable(f"Triton at {self.address} is away, or has not loaded model {model!r}: {text}")
         if code == grpc.StatusCode.NOT_FOUND.name:

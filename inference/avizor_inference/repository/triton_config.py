@@ -72,6 +72,11 @@ def intra_op_threads(config: ModelConfig) -> int:
     return _whole_number(config, THREADS_PARAMETER)
 
 
+def instance_count(config: ModelConfig) -> int:
+    """Return how many copies of the model run side by side (on each GPU, if there are several): at least one."""
+    return sum(group.count or 1 for group in config.instance_group) or 1
+
+
 def call_batch_size(config: ModelConfig) -> int:
     """Return the number of items in one call of a batch job; 0 if the config leaves it to the job."""
     return _whole_number(config, BATCH_PARAMETER)

@@ -25,6 +25,7 @@ from avizor_service.status import item_status, status_of
         (errors.DeadlineExceeded("late"), Code.DEADLINE_EXCEEDED),
         (errors.GatewayFull("full"), Code.RESOURCE_EXHAUSTED),
         (errors.EngineUnavailable("away"), Code.UNAVAILABLE),
+        (errors.EngineBusy("many wait"), Code.RESOURCE_EXHAUSTED),
         (errors.EngineError("failed"), Code.INTERNAL),
         (errors.JobError("not a request"), Code.INTERNAL),
     ],

@@ -1,0 +1,52 @@
+"""Share the cores of this machine between the runs of a model that go on at once and the threads of each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from avizor_inference.repository.triton_config import instance_count, intra_op_threads
+
+# The CPU limit of the container that this process is in, by cgroup v2.
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True)
+class CoreShare:
+    """Says how a model uses the cores: so many runs at once, each with so many threads."""
+
+    runs: int
+    threads: int
+
+
+def core_share(config: ModelConfig, *, on_gpu: bool = False) -> CoreShare:
+    """Return how many runs of a model go on at once, and with how many threads, when many callers share the cores.
+
+    What config.pbtxt sets is kept: `intra_op_thread_count`, and more than one instance. What it does not set is chosen so that
+    there is a thread for each core, by preference a run of one thread for each: that has the most rows/s (decision 28). A
+    GPU runs as many batches at once as there are instances.
+    """
+    instances, threads, cores = instance_count(config), intra_op_threads(config), usable_cores()
+    if on_gpu:
+        return CoreShare(instances, threads)
+    if instances > 1:
+        return CoreShare(instances, threads or max(1, cores // instances))
+    return CoreShare(max(1, cores // (threads or 1)), threads or 1)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, at least one. A container's CPU limit is rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return min(cores, cores_of_limit(_CPU_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return cores
+
+
+def cores_of_limit(text: str) -> int:
+    """Return the cores that a cgroup's `cpu.max` allows: `QUOTA PERIOD` in microseconds. Raises ValueError for `max PERIOD`."""
+    quota, period = map(int, text.split())
+    return max(1, -(-quota // period))

@@ -1,0 +1,215 @@
+"""Run the requests for one model in batches, in threads of that model."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import InvalidStateError
+
+import numpy as np
+
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
+from avizor_inference.engines.batch_policy import BatchPolicy
+from avizor_inference.engines.batch_queue import BatchQueue, Pending
+from avizor_inference.engines.watchdog import Watchdog
+from avizor_inference.errors import DeadlineExceeded, EngineUnavailable
+
+Answer = dict[str, Array] | Exception
+
+# Seconds of CPU time that a share of the waiting requests takes at least: for less, a second thread costs more than it gains.
+LEAST_SHARE_S = 1e-3
+
+
+class ModelBatcher:
+    """Queues requests for one version of a model and runs them in batches, at most `runs` at once.
+
+    There is a thread for each of these runs, started when it is first needed. One of those that are free waits until the next
+    batch is due; the others sleep.
+    """
+
+    def __init__(self, engine: Engine, spec: ModelSpec, policy: BatchPolicy, runs: int, watchdog: Watchdog) -> None:
+        self._engine, self.spec, self._policy, self._runs, self._watchdog = engine, spec, policy, runs, watchdog
+        self._queue = BatchQueue(spec.name, policy)
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)  # wakes one free thread
+        self._filled = threading.Condition(self._lock)  # wakes the thread that waits until a batch is due
+        self._threads: list[threading.Thread] = []
+        self._free = 0  # threads that wait for `_arrived`, without one that was woken up
+        self._waking = self._waiting_for_due = False
+        self._running = self._running_rows = 0
+        self._row_s = 0.0  # CPU time of a row in the latest runs; 0 before the first has ended
+        self._closed = False
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows wait or run."""
+        return self._queue.rows + self._running_rows
+
+    def submit(self, request: InferRequest) -> Pending:
+        """Queue a request. Raises what Engine.submit raises, and EngineBusy."""
+        now = time.monotonic()
+        pending = Pending(request, check_request(self.spec, request), now, self._leave)
+        seconds_left(request, now)
+        with self._lock:
+            if self._closed:
+                raise EngineUnavailable("the engine was closed")
+            self._queue.add(pending)
+            self._wake()
+        self._watch(pending, self._queue.fails_at(pending))
+        return pending
+
+    def close(self) -> None:
+        """Fail the requests that wait, let the runs that go on end, and end the threads."""
+        with self._lock:
+            self._closed = True
+            waiting = [pending for pending in list(self._queue) if self._queue.remove(pending)]
+            self._arrived.notify_all()
+            self._filled.notify_all()
+        for pending in waiting:
+            self._answer(pending, EngineUnavailable("the engine was closed before the request ran"))
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _wake(self) -> None:
+        """Make sure that a thread looks at the queue. The lock is held."""
+        if self._waiting_for_due:
+            if self._queue.rows >= self._policy.runs_at:
+                self._filled.notify()
+        elif self._waking:
+            return
+        elif self._free:
+            self._free -= 1
+            self._waking = True
+            self._arrived.notify()
+        elif len(self._threads) < self._runs:
+            self._waking = True
+            name = f"avizor-batch-{self.spec.name}-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._threads[-1].start()
+
+    def _leave(self, pending: Pending) -> bool:
+        with self._lock:
+            waited = self._queue.remove(pending)
+        self._watchdog.forget(pending)
+        return waited
+
+    def _watch(self, pending: Pending, fails_at: float) -> None:
+        if fails_at < math.inf:
+            self._watchdog.watch(pending, fails_at, lambda: self._expire(pending))
+            if pending.done():  # so fast that there was nothing to forget yet
+                self._watchdog.forget(pending)
+
+    def _expire(self, pending: Pending) -> None:
+        """Fail a request whose time is over. Its run goes on: others may share it."""
+        now = time.monotonic()
+        if self._leave(pending):
+            self._answer(pending, self._queue.refusal(pending, now))
+        elif now >= pending.deadline:
+            self._answer(pending, self._too_slow(pending))
+        else:  # it began to run before the queue's limit
+            self._watch(pending, pending.deadline)
+
+    def _work(self) -> None:
+        while batch := self._next():
+            rows, began = sum(pending.rows for pending in batch), time.thread_time()
+            answers = self._run(batch)
+            row_s = (time.thread_time() - began) / rows
+            with self._lock:  # before the answers: who gets one may ask again at once
+                self._running -= 1
+                self._running_rows -= rows
+                self._row_s += (row_s - self._row_s) / (4 if self._row_s else 1)
+            for pending, answer in zip(batch, answers, strict=True):
+                self._answer(pending, answer)
+
+    def _next(self) -> list[Pending]:
+        """Wait for the next batch and return it; empty when the engine is closed."""
+        while not self._closed:
+            with self._lock:
+                batch, failed = self._wait()
+            for pending in failed:
+                self._answer(pending, self._queue.refusal(pending, time.monotonic()))
+            if batch:
+                return batch
+        return []
+
+    def _wait(self) -> tuple[list[Pending], list[Pending]]:
+        """Wait until a batch is due, and take it. The lock is held."""
+        self._waking = False
+        while not self._closed:
+            if not self._queue or self._waiting_for_due:
+                self._free += 1
+                self._arrived.wait()
+                self._waking = False
+                continue
+            left = self._queue.due(others_run=self._running > 0) - time.monotonic()
+            if left > 0:
+                self._waiting_for_due = True
+                self._filled.wait(left)
+                self._waiting_for_due = False
+                continue
+            return self._take()
+        return [], []
+
+    def _take(self) -> tuple[list[Pending], list[Pending]]:
+        """Take a batch. Threads that are free get their share of what waits, at once, unless the shares were too small."""
+        now, rows = time.monotonic(), self._queue.rows
+        share = -(-rows // (self._runs - self._running))
+        most = share if share * self._row_s >= LEAST_SHARE_S else rows
+        if most < rows:
+            self._queue.make_all_due(now)
+        batch, failed = self._queue.take(now, most)
+        if batch:
+            self._running += 1
+            self._running_rows += sum(pending.rows for pending in batch)
+        if self._queue:
+            self._wake()
+        return batch, failed
+
+    def _run(self, batch: Sequence[Pending]) -> list[Answer]:
+        """Return an answer for each request. If a run fails, each runs alone, so that a bad one costs the others nothing."""
+        try:
+            return [*_shares(batch, self._engine.infer(self._together(batch)))]
+        except DeadlineExceeded:
+            return [self._too_slow(pending) for pending in batch]
+        except EngineUnavailable as error:
+            return [EngineUnavailable(str(error)) for _ in batch]
+        except Exception as error:
+            return [error] if len(batch) == 1 else [self._run([pending])[0] for pending in batch]
+
+    def _together(self, batch: Sequence[Pending]) -> InferRequest:
+        """Return one request for a batch. Its run is ended when the last deadline has passed."""
+        first = batch[0].request
+        inputs = (
+            first.inputs
+            if len(batch) == 1
+            else {name: np.concatenate([pending.request.inputs[name] for pending in batch]) for name in first.inputs}
+        )
+        left = max(pending.deadline for pending in batch) - time.monotonic()
+        timeout_s = None if left == math.inf else left
+        return InferRequest(self.spec.name, inputs, batch[0].outputs, self.spec.version, timeout_s)
+
+    def _answer(self, pending: Pending, answer: Answer) -> None:
+        """Set a request's answer, unless it has one: its deadline may have passed at this moment."""
+        self._watchdog.forget(pending)
+        with contextlib.suppress(InvalidStateError):
+            if isinstance(answer, Exception):
+                pending.set_exception(answer)
+            else:
+                pending.set_result(answer)
+
+    def _too_slow(self, pending: Pending) -> DeadlineExceeded:
+        return DeadlineExceeded(f"model {self.spec.name!r} did not answer within {pending.request.timeout_s} s")
+
+
+def _shares(batch: Sequence[Pending], result: dict[str, Array]) -> Iterator[Answer]:
+    """Yield the part of a run's result that belongs to each request."""
+    start = 0
+    for pending in batch:
+        end = start + pending.rows
+        yield {name: array[start:end] for name, array in result.items()} if len(batch) > 1 else result
+        start = end

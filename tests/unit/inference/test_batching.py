@@ -1,0 +1,311 @@
+"""batching.py: requests of many callers share runs as config.pbtxt says, and none has to do with another's fate."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, wait
+from pathlib import Path
+
+import pytest
+from support.held_engine import HeldEngine
+from support.lookup_model import ENDLESS, ITEMS, lookup_items, write_lookup
+
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.batching import BatchingEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.engines.open_engine import open_engine
+from avizor_inference.errors import (
+    DeadlineExceeded,
+    EngineBusy,
+    EngineError,
+    EngineUnavailable,
+    InvalidInput,
+    ModelNotFound,
+    UnknownOutput,
+)
+from avizor_inference.repository.models import ModelRepository
+
+MINUTE_US = 60_000_000
+Answers = Future[dict[str, Array]]
+
+
+class Bench:
+    """A batching engine around a held one around the real one, on the model `lookup`."""
+
+    def __init__(self, folder: Path, fields: str) -> None:
+        write_lookup(folder, fields)
+        repository = ModelRepository(folder)
+        self.held = HeldEngine(EmbeddedEngine(repository, device="cpu", many_callers=True))
+        self.engine = BatchingEngine(self.held, repository)
+
+    def ask(self, *indices: int, output: str = "probabilities", timeout_s: float | None = None, turns: int = 0) -> Answers:
+        inputs = {"input": lookup_items(*indices, turns=turns)}
+        return self.engine.submit(InferRequest("lookup", inputs, [output], timeout_s=timeout_s))
+
+    def begin_a_run(self) -> Answers:
+        """A run of one row (of index 0) that has begun and is held."""
+        self.held.hold()
+        future = self.ask(0)
+        self.held.wait_for_run()
+        return future
+
+
+def answer(future: Answers, output: str = "probabilities") -> list[float]:
+    values: list[float] = future.result(timeout=30)[output][:, 0].tolist()
+    return values
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[[str], Bench]]:
+    with contextlib.ExitStack() as stack:
+
+        def opened(fields: str = "dynamic_batching { }") -> Bench:
+            made = Bench(tmp_path, fields)
+            stack.callback(made.engine.close)
+            stack.callback(made.held.let_go)
+            return made
+
+        yield opened
+
+
+def test_many_threads_get_their_own_answers_in_shared_runs(bench: Callable[..., Bench]) -> None:
+    tested = bench("dynamic_batching { max_queue_delay_microseconds: 2000 }")
+    wrong: list[int] = []
+
+    def ask(number: int) -> None:
+        for turn in range(20):
+            indices = [(number * 7 + turn + row) % ITEMS for row in range(1 + number % 3)]
+            if answer(tested.ask(*indices)) != indices:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert sum(tested.held.sizes) == 20 * sum(1 + number % 3 for number in range(12))
+    assert max(tested.held.sizes) > 3  # no request alone has more
+
+
+def test_what_waits_runs_together_and_what_was_alone_did_not_wait(bench: Callable[..., Bench]) -> None:
+    tested = bench(f"dynamic_batching {{ max_queue_delay_microseconds: {MINUTE_US} preferred_batch_size: [ 7 ] }}")
+    first = tested.begin_a_run()
+    others = [tested.ask(index) for index in range(1, 8)]
+    tested.held.let_go()
+    assert [answer(future) for future in (first, *others)] == [[index] for index in range(8)]
+    assert tested.held.sizes == [1, 7]
+
+
+def test_a_run_has_whole_requests_up_to_the_largest_batch(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.begin_a_run()
+    futures = [tested.ask(*range(rows)) for rows in (3, 3, 3, 8, 1)]
+    tested.held.let_go()
+    assert [answer(future) for future in futures] == [list(range(rows)) for rows in (3, 3, 3, 8, 1)]
+    assert tested.held.sizes == [1, 6, 3, 8, 1]
+
+
+def test_a_batch_of_a_preferred_size_runs_at_once(bench: Callable[..., Bench]) -> None:
+    tested = bench("dynamic_batching { preferred_batch_size: [ 2, 4 ] max_queue_delay_microseconds: 1000 }")
+    tested.begin_a_run()
+    futures = [tested.ask(index) for index in range(7)]
+    tested.held.let_go()
+    wait(futures, 30)
+    assert tested.held.sizes == [1, 4, 2, 1]
+
+
+def test_a_batch_waits_for_others_while_a_run_goes_on(bench: Callable[..., Bench]) -> None:
+    fields = f"dynamic_batching {{ max_queue_delay_microseconds: {MINUTE_US} preferred_batch_size: [ 2 ] }}"
+    tested = bench(fields + "instance_group [ { kind: KIND_CPU count: 2 } ]")
+    tested.begin_a_run()
+    second = tested.ask(2)
+    third = tested.ask(3)
+    tested.held.wait_for_run()
+    tested.held.let_go()
+    assert (answer(second), answer(third)) == ([2], [3])
+    assert tested.held.sizes == [1, 2]
+
+
+def test_free_threads_share_what_waits_if_it_is_much_work(bench: Callable[..., Bench]) -> None:
+    fields = f"dynamic_batching {{ max_queue_delay_microseconds: {MINUTE_US} }}"
+    tested = bench(fields + "instance_group [ { kind: KIND_CPU count: 3 } ]")
+    answer(tested.ask(0, turns=50_000))  # so it knows what a row costs
+    tested.held.wait_for_run()
+    tested.begin_a_run()
+    futures = [tested.ask(*range(rows)) for rows in (1, 1, 1, 1, 1, 3)]
+    for _ in range(2):
+        tested.held.wait_for_run()
+    tested.held.let_go()
+    assert [answer(future) for future in futures] == [[0]] * 5 + [[0, 1, 2]]
+    assert tested.held.sizes == [1, 1, 4, 4]
+
+
+def test_without_dynamic_batching_each_request_has_its_own_run(bench: Callable[..., Bench]) -> None:
+    tested = bench("")
+    tested.begin_a_run()
+    futures = [tested.ask(index) for index in range(5)]
+    tested.held.let_go()
+    assert [answer(future) for future in futures] == [[index] for index in range(5)]
+    assert tested.held.sizes == [1] * 6
+
+
+def test_a_run_is_for_one_set_of_outputs(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.begin_a_run()
+    futures = [
+        (tested.ask(index, output=output), index, output) for index in (1, 2) for output in ("probabilities", "embedding")
+    ]
+    tested.held.let_go()
+    for future, index, output in futures:
+        assert list(future.result(timeout=30)) == [output]
+        assert answer(future, output) == [index * (10 if output == "embedding" else 1)]
+    assert tested.held.sizes == [1, 2, 2]
+
+
+def test_a_wrong_request_raises_at_once_and_is_not_queued(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    with pytest.raises(UnknownOutput):
+        tested.ask(1, output="score")
+    with pytest.raises(InvalidInput):
+        tested.engine.submit(InferRequest("lookup", {"input": lookup_items(1).astype("float32")}, ["probabilities"]))
+    with pytest.raises(ModelNotFound):
+        tested.engine.submit(InferRequest("nothing", {"input": lookup_items(1)}, ["probabilities"]))
+    assert tested.engine.queued_rows("lookup") == 0
+
+
+def test_a_request_that_fails_in_the_run_does_not_fail_the_others(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.begin_a_run()
+    good, bad, also_good = tested.ask(1), tested.ask(ITEMS + 5), tested.ask(2)
+    tested.held.let_go()
+    assert (answer(good), answer(also_good)) == ([1], [2])
+    with pytest.raises(EngineError, match="ONNX Runtime failed at model 'lookup'"):
+        bad.result(timeout=30)
+    assert tested.held.sizes == [1, 3, 1, 1, 1]
+
+
+def test_a_full_queue_refuses_and_one_that_is_cancelled_makes_room(bench: Callable[..., Bench]) -> None:
+    tested = bench("dynamic_batching { default_queue_policy { max_queue_size: 2 } }")
+    tested.begin_a_run()
+    first, second = tested.ask(1), tested.ask(2)
+    with pytest.raises(EngineBusy, match="2 requests wait for model 'lookup', as many as max_queue_size"):
+        tested.ask(3)
+    assert first.cancel()
+    third = tested.ask(3)
+    tested.held.let_go()
+    assert (answer(second), answer(third)) == ([2], [3])
+
+
+def test_a_request_that_waited_too_long_is_refused_while_a_run_goes_on(bench: Callable[..., Bench]) -> None:
+    tested = bench("dynamic_batching { default_queue_policy { default_timeout_microseconds: 500000 } }")
+    running = tested.begin_a_run()
+    with pytest.raises(EngineBusy, match=r"longer than default_timeout_microseconds in its config\.pbtxt \(500000\)"):
+        tested.ask(1).result(timeout=30)
+    tested.held.let_go()
+    assert answer(running) == [0]  # it began in time
+    assert tested.held.sizes == [1]
+
+
+def test_a_cancelled_request_leaves_the_queue_and_a_running_one_stays(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    running = tested.begin_a_run()
+    futures = [tested.ask(index, index, timeout_s=60) for index in range(4)]
+    assert tested.engine.queued_rows("lookup") == 9
+    assert futures[1].cancel()
+    assert futures[2].cancel()
+    assert not running.cancel()
+    assert tested.engine.queued_rows("lookup") == 5
+    tested.held.let_go()
+    assert [answer(futures[0]), answer(futures[3]), answer(running)] == [[0, 0], [3, 3], [0]]
+    with pytest.raises(CancelledError):
+        futures[1].result()
+    assert not wait(futures, 30).not_done
+    assert tested.held.sizes == [1, 4]
+    assert tested.engine.queued_rows("lookup") == tested.engine.queued_rows("nothing") == 0
+
+
+def test_a_request_whose_deadline_passes_in_the_queue_is_not_run(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.begin_a_run()
+    late, patient = tested.ask(1, timeout_s=0.05), tested.ask(2, timeout_s=60)
+    with pytest.raises(DeadlineExceeded, match=r"0\.05 s passed before model 'lookup' started"):
+        late.result(timeout=30)
+    tested.held.let_go()
+    assert answer(patient) == [2]
+    assert tested.held.sizes == [1, 1]
+
+
+def test_a_deadline_that_passes_in_a_run_ends_the_run_only_if_it_is_the_last(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.begin_a_run()
+    hasty, patient = tested.ask(1, timeout_s=1), tested.ask(2, timeout_s=60)
+    tested.held.let_one_go()
+    tested.held.wait_for_run()
+    with pytest.raises(DeadlineExceeded, match="did not answer"):
+        hasty.result(timeout=30)
+    assert not patient.done()
+    tested.held.let_go()
+    assert answer(patient) == [2]
+    given = tested.held.runs[-1].timeout_s
+    assert given is not None
+    assert 30 < given <= 60
+
+
+def test_a_run_without_end_is_ended_by_the_last_deadline(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    for futures in ([tested.ask(1, turns=ENDLESS, timeout_s=0.1)], [tested.ask(2, turns=ENDLESS, timeout_s=0.2)]):
+        for future in futures:
+            with pytest.raises(DeadlineExceeded):
+                future.result(timeout=30)
+    assert answer(tested.ask(3)) == [3]
+
+
+def test_closing_fails_what_waits_answers_what_runs_and_leaves_no_thread(bench: Callable[..., Bench]) -> None:
+    before = set(threading.enumerate())
+    tested = bench()
+    running = tested.begin_a_run()
+    waiting = [tested.ask(index, timeout_s=60) for index in range(3)]
+    closing = threading.Thread(target=tested.engine.close)
+    closing.start()
+    for future in waiting:
+        with pytest.raises(EngineUnavailable):
+            future.result(timeout=30)
+    assert not tested.engine.ready()
+    tested.held.let_go()
+    closing.join(30)
+    assert answer(running) == [0]
+    assert set(threading.enumerate()) <= before
+    with pytest.raises(EngineUnavailable):
+        tested.ask(1)
+
+
+def test_chunks_that_wait_are_cancelled_when_one_fails(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.held.hold()
+    tested.held.let_one_go()
+    inputs = {"input": lookup_items(*range(ITEMS, ITEMS + 32))}
+    with pytest.raises(EngineError):
+        infer_rows(tested.engine, InferRequest("lookup", inputs, ["probabilities"]))
+    assert tested.engine.queued_rows("lookup") <= 8  # the second of four chunks may have begun
+
+
+def test_threads_begin_with_the_first_request(bench: Callable[..., Bench]) -> None:
+    before = threading.active_count()
+    tested = bench()
+    tested.engine.spec("lookup")
+    assert threading.active_count() == before
+    assert answer(tested.ask(1)) == [1]
+    assert threading.active_count() == before + 1
+
+
+def test_open_engine_batches_for_the_embedded_engine_only(models: Path) -> None:
+    repository = ModelRepository(models)
+    with open_engine("ort", repository, device="cpu", batching=True) as engine:
+        assert isinstance(engine, BatchingEngine)
+    with open_engine("triton://127.0.0.1:1", repository, batching=True) as engine:
+        assert not isinstance(engine, BatchingEngine)
