@@ -1,8 +1,7 @@
-"""Decode the items of a request, run them together through the engine, and split the results by item."""
+"""Run the items of a request together through the engine, and split the results by item."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,11 +12,15 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.infer_rows import infer_rows
-from avizor_inference.items.decode import Item, decode_item
-from avizor_service import wire
+from avizor_inference.items.decode import Item
 from avizor_service.catalogue import OpenVersion
+from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.decoding import BadItem, decode_items
+from avizor_service.media_decoders import MediaDecoders
 from avizor_service.metrics import Metrics
 from avizor_service.threads import Threads
+
+__all__ = ["BadItem", "Inference", "ItemResult"]
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,14 @@ class ItemResult:
     outputs: Mapping[str, Array]
 
 
-@dataclass(frozen=True)
-class BadItem:
-    """Holds an item that cannot be served, and why. It must not cost the other items their answer."""
-
-    error: Exception
-
-
 class Inference:
-    """Runs items through the models of an engine. max_windows: of one recording; a longer one is a bad item."""
+    """Runs items through the models of an engine."""
 
-    def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int) -> None:
-        self._engine, self._threads, self._metrics, self._max_windows = engine, threads, metrics, max_windows
+    def __init__(
+        self, engine: Engine, threads: Threads, metrics: Metrics, decoders: MediaDecoders, memory: DecodedMemory
+    ) -> None:
+        self._engine, self._threads, self._metrics = engine, threads, metrics
+        self._decoders, self._memory = decoders, memory
 
     async def run(
         self,
@@ -50,10 +49,20 @@ class Inference:
     ) -> list[ItemResult | BadItem]:
         """Return the named outputs for each item, in the order of the items. Each item is decoded, then all run together.
 
-        time_remaining_s is asked after decoding: the seconds that the engine gets, None for no limit. Raises what
-        Engine.infer raises.
+        time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. Raises what decode_items and
+        Engine.infer raise.
         """
-        decoded = await asyncio.gather(*(self._threads.decode(self._decode, item, model) for item in items))
+        with self._memory.of_call() as memory:
+            decoded = await decode_items(items, model.manifest.input, self._decoders, memory, time_remaining_s)
+            return await self._run(model, decoded, outputs, time_remaining_s)
+
+    async def _run(
+        self,
+        model: OpenVersion,
+        decoded: Sequence[Item | BadItem],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+    ) -> list[ItemResult | BadItem]:
         good = [item for item in decoded if isinstance(item, Item)]
         self._metrics.clipped.labels(model.version.name).inc(sum(item.level.beyond > 0 for item in good))
         if not good:
@@ -62,12 +71,6 @@ class Inference:
         result = await self._threads.wait_for(self._infer, model, together, outputs, time_remaining_s())
         shares = iter(_split(result, [len(item.rows) for item in good]))
         return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
-
-    def _decode(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
-        try:
-            return decode_item(wire.content(item), model.manifest.input, self._max_windows)
-        except Exception as error:
-            return BadItem(error)
 
     def _infer(self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None) -> dict[str, Array]:
         (input_name,) = model.spec.inputs
