@@ -11,6 +11,9 @@ from avizor_service.decoders.process import DecoderProcess, Ended
 # Seconds after which a process that is not ready will not be: it loads a few libraries.
 _START_S = 60.0
 
+# How often one is started that something kills before it is ready.
+_MOST_STARTS = 3
+
 
 class DecoderSlot:
     """Holds at most one process, which may use memory_mib MiB for an item."""
@@ -42,15 +45,24 @@ class DecoderSlot:
 
     async def ready(self) -> None:
         """Wait until there is a process that takes requests. Raises Ended, OSError."""
-        if not self.is_ready:
-            self.start()
-            assert self._process is not None  # it was started
+        starts = 0
+        while not self.is_ready:
+            starts += 1
             try:
-                async with asyncio.timeout(_START_S):
-                    await self._process.ready()
-            except TimeoutError as error:
-                self.kill()
-                raise Ended(f"not ready after {_START_S:g} s") from error
+                await self._started()
+            except Ended as error:
+                if not error.by_signal or starts == _MOST_STARTS:
+                    raise
+
+    async def _started(self) -> None:
+        self.start()
+        assert self._process is not None  # it was started
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._process.ready()
+        except TimeoutError as error:
+            await self.end()
+            raise Ended(f"not ready after {_START_S:g} s") from error
 
     async def decode(self, request: Request) -> Item:
         """Return a decoded item. See DecoderProcess.decode."""

@@ -60,7 +60,7 @@ def _is_memory(error: BaseException | None) -> bool:
 
 
 def _end_with(parent: int) -> None:
-    """End this process with its parent, also while it is busy. The kernel of Linux does it; elsewhere, the end of the socket."""
+    """End this process with its parent, also while it is busy. Linux does it; elsewhere it ends with the socket."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it had ended before
