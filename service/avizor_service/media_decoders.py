@@ -39,6 +39,7 @@ class MediaDecoders:
         self._idle = deque(self._slots)
         self._waiting: deque[asyncio.Future[DecoderSlot]] = deque()
         self._running: set[asyncio.Task[Item]] = set()
+        self._is_closed = False
 
     def launch(self) -> None:
         """Start all processes. Raises SettingsError."""
@@ -81,6 +82,7 @@ class MediaDecoders:
 
     def close(self) -> None:
         """End all processes, and wait until they have left the system."""
+        self._is_closed = True
         for slot in self._slots:
             slot.close()
 
@@ -169,6 +171,7 @@ class MediaDecoders:
         self._running.discard(running)
         if not running.cancelled():
             running.exception()  # the caller may have left
+        if not (running.cancelled() or self._is_closed):
             with contextlib.suppress(OSError):  # the next item tries again
                 slot.start()
         self._give(slot)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -31,7 +31,7 @@ def served(models: Path) -> Iterator[Gateway]:
         yield running
 
 
-@contextmanager
+@contextlib.contextmanager
 def most_memory_of(pid: int) -> Iterator[list[float]]:
     """Yield a list that holds the largest memory of the process and its children in MiB, at the end."""
     most, done = [memory_mib(pid)], threading.Event()
@@ -98,7 +98,8 @@ def test_decoders_that_are_killed_under_load_cost_no_call(served: Gateway) -> No
         for _ in range(3):
             time.sleep(0.2)
             for decoder in decoders_of(served.process.pid):
-                decoder.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    decoder.kill()
         for call in calls:
             for answer in call.result().items:
                 # One that was killed twice at the same item is taken for an item that kills.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -32,7 +33,12 @@ def claimed_png(width: int, height: int, pixels: bytes = b"", colour: int = 0) -
 
 def decoders_of(pid: int) -> list[psutil.Process]:
     """The processes that decode for a gateway."""
-    return [child for child in psutil.Process(pid).children() if "avizor_service.decoders.worker" in child.cmdline()]
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended, and not yet replaced
+            if "avizor_service.decoders.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def memory_mib(pid: int) -> float:

@@ -121,5 +121,7 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
         raise MediaError("the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor")
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
+        values += 128
+        values //= 257  # 65535 / 257 = 255
+        return Image.fromarray(values.astype(np.uint8))
     return image

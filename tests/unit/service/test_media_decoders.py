@@ -109,7 +109,7 @@ def test_a_process_that_is_ended_while_it_is_idle_costs_no_item(decoders: MediaD
 
 
 def test_a_process_that_something_else_kills_while_it_decodes_costs_no_item() -> None:
-    async def killed() -> Item:
+    async def killed(decoders: MediaDecoders) -> Item:
         await decoders.ready()
         first = pid_of(decoders)
         os.kill(first, signal.SIGSTOP)
@@ -119,12 +119,12 @@ def test_a_process_that_something_else_kills_while_it_decodes_costs_no_item() ->
         return await item
 
     with opened() as (decoders, metrics):
-        assert_same(run(killed()), decode_item(PICTURE, IMAGE))
+        assert_same(run(killed(decoders)), decode_item(PICTURE, IMAGE))
         assert ended(metrics, "crash") == 1
 
 
 def test_an_item_that_crashes_its_process_is_an_error_and_the_next_is_decoded() -> None:
-    async def crashed() -> Item:
+    async def crashed(decoders: MediaDecoders) -> Item:
         await decoders.ready()
         first = pid_of(decoders)
         os.kill(first, signal.SIGSTOP)
@@ -137,12 +137,12 @@ def test_an_item_that_crashes_its_process_is_an_error_and_the_next_is_decoded() 
         return await decoders.decode(PICTURE, IMAGE)
 
     with opened() as (decoders, metrics):
-        assert_same(run(crashed()), decode_item(PICTURE, IMAGE))
+        assert_same(run(crashed(decoders)), decode_item(PICTURE, IMAGE))
         assert ended(metrics, "crash") == 1
 
 
 def test_a_decoder_that_hangs_is_ended_and_the_next_item_is_decoded() -> None:
-    async def hung() -> Item:
+    async def hung(decoders: MediaDecoders) -> Item:
         await decoders.ready()
         os.kill(pid_of(decoders), signal.SIGSTOP)
         with pytest.raises(MediaError, match=r"takes more than 0\.5 s; send a smaller one"):
@@ -150,14 +150,14 @@ def test_a_decoder_that_hangs_is_ended_and_the_next_item_is_decoded() -> None:
         return await decoders.decode(PICTURE, IMAGE)
 
     with opened(decode_timeout_s=0.5) as (decoders, metrics):
-        assert_same(run(hung()), decode_item(PICTURE, IMAGE))
+        assert_same(run(hung(decoders)), decode_item(PICTURE, IMAGE))
         assert ended(metrics, "time") == 1
 
 
 def test_a_decoder_that_its_caller_has_left_is_free_again() -> None:
     """The limit of time is an hour: only leaving it can free the decoder that hangs."""
 
-    async def left() -> Item:
+    async def left(decoders: MediaDecoders) -> Item:
         await decoders.ready()
         first = pid_of(decoders)
         os.kill(first, signal.SIGSTOP)
@@ -173,25 +173,25 @@ def test_a_decoder_that_its_caller_has_left_is_free_again() -> None:
         return await decoders.decode(PICTURE, IMAGE)
 
     with opened(decode_timeout_s=3600) as (decoders, metrics):
-        assert_same(run(left()), decode_item(PICTURE, IMAGE))
+        assert_same(run(left(decoders)), decode_item(PICTURE, IMAGE))
         assert ended(metrics, "forsaken") == 1
 
 
 def test_a_decoder_that_its_caller_has_left_may_finish_a_short_item() -> None:
-    async def left() -> Item:
+    async def left(decoders: MediaDecoders) -> Item:
         await decoders.ready()
         pid = pid_of(decoders)
         for _ in range(20):
-            item = asyncio.create_task(decoders.decode(RECORDING, SOUND))
+            forsaken = asyncio.create_task(decoders.decode(RECORDING, SOUND))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            item.cancel()
+            forsaken.cancel()
         item = await decoders.decode(PICTURE, IMAGE)
         assert pid_of(decoders) == pid
         return item
 
     with opened() as (decoders, _):
-        assert_same(run(left()), decode_item(PICTURE, IMAGE))
+        assert_same(run(left(decoders)), decode_item(PICTURE, IMAGE))
 
 
 def test_an_item_that_needs_more_memory_than_allowed_is_refused() -> None:
