@@ -9,12 +9,11 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 
-from avizor_inference.errors import DeadlineExceeded, GatewayFull, MediaError, SettingsError
+from avizor_inference.errors import DeadlineExceeded, DecoderEnded, GatewayFull, MediaError, SettingsError
 from avizor_inference.items.decode import Item
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content
-from avizor_service.decoders.messages import Limits, OutOfMemory, Request
-from avizor_service.decoders.process import Ended
+from avizor_service.decoders.messages import Limits, Request
 from avizor_service.decoders.slot import DecoderSlot
 from avizor_service.metrics import Metrics
 from avizor_service.settings import Settings
@@ -33,9 +32,9 @@ class MediaDecoders:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.count, self.max_windows = settings.decoders, settings.max_windows
-        self._memory_mib, self._limit_s = settings.decoder_memory_mib, settings.decode_timeout_s
+        self._limit_s = settings.decode_timeout_s
         self._ended = metrics.decoders_ended
-        self._slots = tuple(DecoderSlot(self._memory_mib) for _ in range(self.count))
+        self._slots = tuple(DecoderSlot(settings.decoder_memory_mib) for _ in range(self.count))
         self._idle = deque(self._slots)
         self._waiting: deque[asyncio.Future[DecoderSlot]] = deque()
         self._running: set[asyncio.Task[Item]] = set()
@@ -53,7 +52,7 @@ class MediaDecoders:
         """Wait until all processes take items. Raises SettingsError."""
         try:
             await asyncio.gather(*(slot.ready() for slot in self._slots))
-        except (Ended, OSError) as error:
+        except (DecoderEnded, OSError) as error:
             raise _not_started(error) from error
 
     async def decode(
@@ -92,6 +91,8 @@ class MediaDecoders:
 
     async def _take(self, until: float | None) -> DecoderSlot:
         """Return a free slot, waiting behind all that wait already. until: time of the loop. Raises DeadlineExceeded."""
+        if until is not None and until <= asyncio.get_running_loop().time():
+            raise DeadlineExceeded("the deadline had passed before the item was decoded; allow more time")
         if self._idle:
             return self._idle.pop()
         future: asyncio.Future[DecoderSlot] = asyncio.get_running_loop().create_future()
@@ -125,25 +126,21 @@ class MediaDecoders:
         try:
             try:
                 return await self._once(slot, request)
-            except Ended as error:
+            except DecoderEnded as error:
                 if error.by_signal != signal.SIGKILL or slot.is_killed:
                     raise
             return await self._once(slot, request)  # something else killed it, perhaps for the memory of others
-        except Ended as error:
+        except DecoderEnded as error:
             raise MediaError(
                 f"decoding the item ended its process ({error}): the file is damaged, or the decoder has a fault; "
                 "convert it to another format"
-            ) from error
-        except OutOfMemory as error:
-            raise MediaError(
-                f"decoding the item takes more than {self._memory_mib} MiB of memory; send a smaller one, or in parts"
             ) from error
 
     async def _once(self, slot: DecoderSlot, request: Request) -> Item:
         """Let a process decode an item within the limit of time."""
         try:
             await slot.ready()
-        except (Ended, OSError) as error:
+        except (DecoderEnded, OSError) as error:
             raise GatewayFull(f"no process to decode media could be started ({error}); try again") from error
         try:
             async with asyncio.timeout(self._limit_s):
@@ -157,7 +154,7 @@ class MediaDecoders:
         except asyncio.CancelledError:  # the event loop ends
             slot.kill()
             raise
-        except Ended:
+        except DecoderEnded:
             if not slot.is_killed:
                 self._ended.labels("crash").inc()
             raise

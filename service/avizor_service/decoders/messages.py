@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from avizor_inference.arrays import Items
-from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.errors import DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.decode import Item
 from avizor_inference.items.input_spec import InputSpec
@@ -39,6 +39,7 @@ MOST_HEAD_BYTES = 2**16
 # A body of at most so many bytes is copied behind its head, and sent with it.
 SMALL_BYTES = 2**16
 
+_INVALID = "it gave no valid answer"
 _SPAN = np.dtype("<i8")
 Parts = tuple[bytes, bytes | memoryview]
 
@@ -58,14 +59,6 @@ class Request:
     content: Content
     spec: InputSpec
     limits: Limits
-
-
-class OutOfMemory(Exception):
-    """Decoding an item takes more memory than a decoder may use."""
-
-
-class Damaged(Exception):
-    """An answer is none that a decoder gives."""
 
 
 def pack_request(request: Request) -> Parts:
@@ -116,13 +109,13 @@ class Answer:
             self._tensor, count = _packed(request.spec)[1], int(self._fields.get("rows", 0))
             has_spans = bool(self._fields.get("spans"))
         except (ValueError, TypeError, AttributeError) as error:
-            raise Damaged from error
+            raise DecoderEnded(_INVALID) from error
         size = count * self._tensor.item_bytes
         if not 0 <= count <= request.limits.windows or size > request.limits.bytes:
-            raise Damaged
+            raise DecoderEnded(_INVALID)
         self._spans = np.empty((count if has_spans else 0, 3), _SPAN)
         if body_bytes != self._spans.nbytes + size:
-            raise Damaged
+            raise DecoderEnded(_INVALID)
         self._rows: Items = np.empty((count, *self._tensor.item_shape), self._tensor.dtype)
 
     def buffers(self) -> list[memoryview]:
@@ -130,14 +123,19 @@ class Answer:
         return [array.data.cast("B") for array in (self._spans, self._rows) if array.size]
 
     def item(self) -> Item:
-        """Return the decoded item, once the body is read. Raises what decode_item raises; OutOfMemory; Damaged."""
-        if "error" in self._fields:
-            raise self._error()
-        if not len(self._rows):
-            raise Damaged
-        spans = tuple(Span(*span) for span in self._spans.tolist()) or (None,) * len(self._rows)
-        samples, beyond, peak = self._fields["level"]
-        return Item(self._rows, spans, bool(self._fields["is_short"]), Level(int(samples), int(beyond), float(peak)))
+        """Return the decoded item, once the body is read. Raises what decode_item raises; DecoderEnded."""
+        try:
+            if "error" in self._fields:
+                error = self._error()
+            elif len(self._rows):
+                spans = tuple(Span(*span) for span in self._spans.tolist()) or (None,) * len(self._rows)
+                samples, beyond, peak = self._fields["level"]
+                return Item(self._rows, spans, bool(self._fields["is_short"]), Level(int(samples), int(beyond), float(peak)))
+            else:
+                error = DecoderEnded(_INVALID)
+        except (KeyError, ValueError, TypeError) as wrong:
+            raise DecoderEnded(_INVALID) from wrong
+        raise error
 
     def _error(self) -> Exception:
         kind, message = self._fields["error"], str(self._fields.get("message"))
@@ -145,8 +143,6 @@ class Answer:
             return MediaError(message, int(self._fields.get("offset", 0)))
         if kind == InvalidInput.__name__:
             return InvalidInput(message, str(self._fields.get("field", "")))
-        if kind == OutOfMemory.__name__:
-            return OutOfMemory()
         return RuntimeError(f"a decoder failed at an item: {message}\n{self._fields.get('traceback', '')}")
 
 

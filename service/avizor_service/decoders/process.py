@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 
+from avizor_inference.errors import DecoderEnded
 from avizor_inference.items.decode import Item
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_service.decoders import messages
@@ -22,14 +23,6 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THR
 
 # Seconds until an ended process has an exit code.
 _EXIT_S = 1.0
-
-
-class Ended(Exception):
-    """The process ended before it answered. cause: how, for people. by_signal: the number of a signal, or 0."""
-
-    def __init__(self, cause: str, by_signal: int = 0) -> None:
-        super().__init__(cause)
-        self.cause, self.by_signal = cause, by_signal
 
 
 class DecoderProcess:
@@ -67,13 +60,13 @@ class DecoderProcess:
         return not self.is_killed and self._process.poll() is None
 
     async def ready(self) -> None:
-        """Wait until it takes requests. Raises Ended."""
+        """Wait until it takes requests. Raises DecoderEnded."""
         if not self.is_ready:
             await self._read(memoryview(bytearray(1)))
             self.is_ready = True
 
     async def decode(self, request: Request) -> Item:
-        """Return a decoded item. Raises what decode_item raises; OutOfMemory; Ended.
+        """Return a decoded item. Raises what decode_item raises; DecoderEnded.
 
         Whoever cancels this has to kill the process: half a request would be left in the socket.
         """
@@ -85,16 +78,17 @@ class DecoderProcess:
             raise await self.gone() from error
         try:
             return await self._answer(request)
-        except messages.Damaged as error:
-            self.kill()
-            raise Ended("it gave no valid answer") from error
+        except DecoderEnded:
+            if self._process.poll() is None:  # it gave no valid answer
+                self.kill()
+            raise
 
     def kill(self) -> None:
         """End the process now, whatever it does."""
         self.is_killed = True
         self._process.kill()
 
-    async def gone(self) -> Ended:
+    async def gone(self) -> DecoderEnded:
         """Return how the process ended, after its end."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _EXIT_S
@@ -102,10 +96,10 @@ class DecoderProcess:
             await asyncio.sleep(0.005)
         if code is None:
             self.kill()
-            return Ended("it closed its connection")
+            return DecoderEnded("it closed its connection")
         if code == messages.OUT_OF_MEMORY:
-            return Ended("it ran out of memory")
-        return Ended(signal.Signals(-code).name, -code) if code < 0 else Ended(f"exit code {code}")
+            return DecoderEnded("it ran out of memory")
+        return DecoderEnded(signal.Signals(-code).name, -code) if code < 0 else DecoderEnded(f"exit code {code}")
 
     def close(self) -> None:
         """End the process, and wait until it has left the system."""
@@ -127,7 +121,7 @@ class DecoderProcess:
         head_bytes, body_bytes = messages.PREFIX.unpack_from(start)
         body = messages.PREFIX.size + head_bytes
         if body > len(start):
-            raise messages.Damaged
+            raise DecoderEnded("its answer has a head that is too long")
         await at_least(body)
         answer = Answer(request, bytes(view[messages.PREFIX.size : body]), body_bytes)
         for buffer in answer.buffers():
@@ -138,7 +132,7 @@ class DecoderProcess:
         return answer.item()
 
     async def _read(self, buffer: memoryview) -> None:
-        """Fill a buffer. Raises Ended."""
+        """Fill a buffer. Raises DecoderEnded."""
         while buffer:
             buffer = buffer[await self._read_some(buffer) :]
 

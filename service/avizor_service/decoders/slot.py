@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from avizor_inference.errors import DecoderEnded
 from avizor_inference.items.decode import Item
 from avizor_service.decoders.messages import Request
-from avizor_service.decoders.process import DecoderProcess, Ended
+from avizor_service.decoders.process import DecoderProcess
 
 # Seconds after which a process that is not ready will not be: it loads a few libraries.
 _START_S = 60.0
@@ -44,13 +45,13 @@ class DecoderSlot:
             self._process = DecoderProcess(self._memory_mib)
 
     async def ready(self) -> None:
-        """Wait until there is a process that takes requests. Raises Ended, OSError."""
+        """Wait until there is a process that takes requests. Raises DecoderEnded, OSError."""
         starts = 0
         while not self.is_ready:
             starts += 1
             try:
                 await self._started()
-            except Ended as error:
+            except DecoderEnded as error:
                 if not error.by_signal or starts == _MOST_STARTS:
                     raise
 
@@ -62,7 +63,7 @@ class DecoderSlot:
                 await self._process.ready()
         except TimeoutError as error:
             await self.end()
-            raise Ended(f"not ready after {_START_S:g} s") from error
+            raise DecoderEnded(f"not ready after {_START_S:g} s") from error
 
     async def decode(self, request: Request) -> Item:
         """Return a decoded item. See DecoderProcess.decode."""

@@ -33,21 +33,27 @@ def _main(parent: int, memory_mib: int) -> None:
         _be_silent()
         connection.sendall(messages.READY)
         while len(prefix := requests.read(messages.PREFIX.size)) == messages.PREFIX.size:
-            for part in messages.joined(_answer(requests, *messages.PREFIX.unpack(prefix))):
-                connection.sendall(part)
+            _serve(connection, requests, prefix, memory_mib)
 
 
-def _answer(requests: BinaryIO, head_bytes: int, body_bytes: int) -> messages.Parts:
+def _serve(connection: socket.socket, requests: BinaryIO, prefix: bytes, memory_mib: int) -> None:
+    """Answer one request. Nothing of it is kept."""
+    head_bytes, body_bytes = messages.PREFIX.unpack(prefix)
     request = messages.unpack_request(requests.read(head_bytes), requests.read(body_bytes))
+    for part in messages.joined(_answer(request, memory_mib)):
+        connection.sendall(part)
+
+
+def _answer(request: messages.Request, memory_mib: int) -> messages.Parts:
+    limits = request.limits
     try:
-        limits = request.limits
         return messages.pack_item(decode_item(request.content, request.spec, limits.windows, limits.bytes))
-    except (MediaError, InvalidInput) as error:
-        return messages.pack_error(messages.OutOfMemory() if _is_memory(error) else error)
-    except MemoryError:
-        return messages.pack_error(messages.OutOfMemory())
     except Exception as error:
-        return messages.pack_error(error, traceback.format_exc())
+        if _is_memory(error):
+            return messages.pack_error(
+                MediaError(f"decoding the item takes more than {memory_mib} MiB of memory; send a smaller one, or in parts")
+            )
+        return messages.pack_error(error, "" if isinstance(error, MediaError | InvalidInput) else traceback.format_exc())
 
 
 def _is_memory(error: BaseException | None) -> bool:
