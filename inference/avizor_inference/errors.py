@@ -17,6 +17,7 @@
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
+    ├── DecoderEnded               a process that decodes media ended before it answered
     ├── DatasetError               a dataset that cannot be listed or read
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as requested
@@ -104,6 +105,14 @@ class MediaError(AvizorError):
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+class DecoderEnded(AvizorError):
+    """A process that decodes media ended before it answered; `by_signal` is the number of the signal that ended it, or 0."""
+
+    def __init__(self, message: str, by_signal: int = 0) -> None:
+        super().__init__(message)
+        self.by_signal = by_signal
 
 
 class DatasetError(AvizorError):

@@ -24,7 +24,8 @@ _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_message_mib", "max_items", "max_windows", "decoders", "grace_s"),
+    "Limits": ("max_in_flight", "max_message_mib", "max_items", "max_windows", "grace_s"),
+    "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
 }
 
 _EXAMPLES = """\b
@@ -114,7 +115,30 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     default=_DEFAULTS.max_windows,
     help="Longest recording, in windows of the model.",
 )
-@click.option("--decoders", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.decoders, help="Threads that decode items.")
+@click.option(
+    "--decoders", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.decoders, help="Processes that decode images and recordings."
+)
+@click.option(
+    "--decoder-memory-mib",
+    metavar="MIB",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.decoder_memory_mib,
+    help="Most memory that decoding one item may take, in MiB. A process that decodes has 50 MiB besides.",
+)
+@click.option(
+    "--decode-timeout-s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.decode_timeout_s,
+    help="Longest time that decoding one item may take.",
+)
+@click.option(
+    "--max-decoded-mib",
+    metavar="MIB",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_decoded_mib,
+    help="Most memory of the decoded items of all calls, in MiB. One call may use a quarter of it.",
+)
 @click.option(
     "--grace-s",
     metavar="SECONDS",

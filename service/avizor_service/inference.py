@@ -1,8 +1,7 @@
-"""Decode the items of a request, run them together through the engine, and split the results by item."""
+"""Run the items of a request together through the engine, and split the results by item."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,12 +12,16 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import EngineUnavailable, ModelNotFound
-from avizor_inference.items.decode import Item, decode_item
-from avizor_service import wire
+from avizor_inference.items.decode import Item
 from avizor_service.catalogue import OpenVersion
+from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
+from avizor_service.media_decoders import MediaDecoders
 from avizor_service.metrics import Metrics
-from avizor_service.threads import LIGHT_BYTES, Threads
+from avizor_service.threads import Threads
+
+__all__ = ["BadItem", "Inference", "ItemResult"]
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,14 @@ class ItemResult:
     outputs: Mapping[str, Array]
 
 
-@dataclass(frozen=True)
-class BadItem:
-    """Holds an item that cannot be served, and why. It must not cost the other items their answer."""
-
-    error: Exception
-
-
 class Inference:
-    """Runs items through the models of an engine. max_windows: of one recording; a longer one is a bad item."""
+    """Runs items through the models of an engine."""
 
-    def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int) -> None:
-        self._runs, self._threads, self._metrics, self._max_windows = EngineRuns(engine, threads), threads, metrics, max_windows
+    def __init__(
+        self, engine: Engine, threads: Threads, metrics: Metrics, decoders: MediaDecoders, memory: DecodedMemory
+    ) -> None:
+        self._runs, self._threads, self._metrics = EngineRuns(engine, threads), threads, metrics
+        self._decoders, self._memory = decoders, memory
 
     async def run(
         self,
@@ -51,10 +50,20 @@ class Inference:
     ) -> list[ItemResult | BadItem]:
         """Return the named outputs for each item, in the order of the items. Each item is decoded, then all run together.
 
-        time_remaining_s is asked after decoding: the seconds that the engine gets, None for no limit. Raises what
-        Engine.infer raises.
+        time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. Raises what decode_items and
+        Engine.infer raise.
         """
-        decoded = await self._decoded(model, items)
+        with self._memory.of_call() as memory:
+            decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+            return await self._run(model, decoded, outputs, time_remaining_s)
+
+    async def _run(
+        self,
+        model: OpenVersion,
+        decoded: Sequence[Item | BadItem],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+    ) -> list[ItemResult | BadItem]:
         good = [item for item in decoded if isinstance(item, Item)]
         if clipped := sum(item.level.beyond > 0 for item in good):
             self._metrics.clipped.labels(model.version.name).inc(clipped)
@@ -69,22 +78,6 @@ class Inference:
             return [ItemResult(good[0], result)]
         shares = iter(_split(result, [len(item.rows) for item in good]))
         return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
-
-    async def _decoded(self, model: OpenVersion, items: Sequence[pb.Item]) -> Sequence[Item | BadItem]:
-        """Return each item decoded. Small tensors and rows are decoded here: that takes less time than the way to a thread."""
-        if all(map(wire.is_plain, items)) and sum(item.ByteSize() for item in items) <= LIGHT_BYTES:
-            return [self._decode(item, model) for item in items]
-        return await asyncio.gather(*(self._decode_in_thread(item, model) for item in items))
-
-    async def _decode_in_thread(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
-        run = self._threads.wait_for if wire.is_plain(item) else self._threads.decode  # a tensor does not queue behind files
-        return await run(self._decode, item, model)
-
-    def _decode(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
-        try:
-            return decode_item(wire.content(item), model.manifest.input, self._max_windows)
-        except Exception as error:
-            return BadItem(error)
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

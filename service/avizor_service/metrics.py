@@ -33,6 +33,13 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.decoders_ended = Counter(
+            "avizor_decoders_ended",
+            "Decoder processes that ended and were replaced: time, an item took too long; crash; forsaken, an item went on "
+            "after its caller had left.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.scored = Counter(
             "avizor_items_scored", "Items scored against a calibration.", ["model", "source"], registry=self.registry
         )

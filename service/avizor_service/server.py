@@ -25,8 +25,10 @@ from avizor_inference.repository.models import ModelRepository
 from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Calls
 from avizor_service.catalogue import Catalogue
+from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
+from avizor_service.media_decoders import MediaDecoders, open_media_decoders
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import SERVICE, handlers
@@ -68,13 +70,16 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     metrics = Metrics()
     with contextlib.ExitStack() as stack:
         repository = ModelRepository(settings.models)
+        decoders = stack.enter_context(open_media_decoders(settings, metrics))
+        decoders.launch()  # they get ready while the engine does
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device, batching=True))
-        threads = stack.enter_context(open_threads(settings.decoders, settings.max_in_flight))
-        gateway = _gateway(settings, repository, engine, threads, metrics)
+        threads = stack.enter_context(open_threads(settings.max_in_flight))
+        gateway = _gateway(settings, repository, engine, decoders, threads, metrics)
         service = handlers(gateway, Calls(metrics, settings.max_in_flight))
         server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
+        await decoders.ready()
         await server.start()
         watching = asyncio.create_task(_watch(engine, settings, metrics, health_service))
         # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
@@ -88,11 +93,18 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         await server.stop(settings.grace_s)
 
 
-def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, threads: Threads, metrics: Metrics) -> Gateway:
+def _gateway(
+    settings: Settings,
+    repository: ModelRepository,
+    engine: Engine,
+    decoders: MediaDecoders,
+    threads: Threads,
+    metrics: Metrics,
+) -> Gateway:
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     anomaly_metrics.start(catalogue.calibrations())
-    inference = Inference(engine, threads, metrics, settings.max_windows)
+    inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 

@@ -1,4 +1,4 @@
-"""Run in threads what would hold up the event loop."""
+"""Run in threads what would wait on the event loop."""
 
 from __future__ import annotations
 
@@ -18,22 +18,17 @@ LIGHT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Threads:
-    """Holds two pools: decoding an item keeps a core busy, waiting for a disk or an engine does not."""
+    """Holds a pool of threads that may wait for a disk or an engine."""
 
-    decoding: Executor
     waiting: Executor
 
-    async def decode(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Return `function(*arguments)`, run by a thread that decodes items."""
-        return await asyncio.get_running_loop().run_in_executor(self.decoding, function, *arguments)
-
     async def wait_for(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Return `function(*arguments)`, run by a thread that may wait for a disk or an engine."""
+        """Return `function(*arguments)`, run by one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self.waiting, function, *arguments)
 
 
 @contextlib.contextmanager
-def open_threads(decoding: int, waiting: int) -> Iterator[Threads]:
-    """Yield pools of so many threads; join them at the end."""
-    with ThreadPoolExecutor(decoding, "avizor-decode") as decoders, ThreadPoolExecutor(waiting, "avizor-wait") as waiters:
-        yield Threads(decoders, waiters)
+def open_threads(waiting: int) -> Iterator[Threads]:
+    """Yield a pool of so many threads; join them at the end."""
+    with ThreadPoolExecutor(waiting, "avizor-wait") as waiters:
+        yield Threads(waiters)

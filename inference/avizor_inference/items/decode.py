@@ -41,15 +41,23 @@ def content_of_file(path: Path, spec: InputSpec) -> FileContent:
     return content(path)
 
 
-def decode_item(content: Content, spec: InputSpec, max_windows: int | None = None) -> Item:
-    """Decode one item at once. Raises InvalidInput, or MediaError; also for a sound of more than `max_windows` windows."""
-    if isinstance(content, OneRow) and spec.takes(content):
+def decode_item(content: Content, spec: InputSpec, max_windows: int | None = None, max_bytes: int | None = None) -> Item:
+    """Decode one item at once. Raises InvalidInput, or MediaError.
+
+    Also for a sound of more than `max_windows` windows, and for an item whose rows have more than `max_bytes` bytes.
+    """
+    if isinstance(content, OneRow) and spec.takes(content) and (max_bytes is None or spec.tensor_spec.item_bytes <= max_bytes):
         return Item(content.row(spec)[None], (None,))
     level = Level()
     rows: list[Row] = []
     for _, row in stream_rows(content, [spec], level):
         if len(rows) == max_windows:
             raise MediaError(f"the recording has more than {max_windows} windows; send it in parts, or use the batch job")
+        if max_bytes is not None and (len(rows) + 1) * row.values.nbytes > max_bytes:
+            raise MediaError(
+                f"the item decodes to more than the {max_bytes / 2**20:.1f} MiB that are left for it; send shorter recordings, "
+                "or fewer items in one request"
+            )
         rows.append(row)
     return Item(np.stack([row.values for row in rows]), tuple(row.span for row in rows), spec.is_short(rows[0]), level)
 

@@ -27,6 +27,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 # A picture of more pixels than this is refused before it is decoded: a small file can unpack to gigabytes.
 MAX_PIXELS = 64_000_000
 
+# Pixels on a side: as many as a JPEG can have. For each row Pillow holds more than its pixels, so a narrow one costs gigabytes.
+MAX_SIDE = 65_535
+
 
 def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint8]:
     """Return uint8[height, width, channels], resized, cut or padded as the description says. Raises MediaError.
@@ -42,6 +45,11 @@ def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded")
+            if max(image.size) > MAX_SIDE:
+                raise MediaError(
+                    f"the image has {image.width} x {image.height} pixels; at most {MAX_SIDE:,} on a side are decoded; cut it "
+                    "into parts"
+                )
             _refuse_several(image)
             upright = _of_8_bits(ImageOps.exif_transpose(image)).convert(mode)
     except UnidentifiedImageError as error:
@@ -113,5 +121,7 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
         raise MediaError("the image has 32 bits a pixel; save it with 8 or 16, or send the model's own tensor")
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
+        values += 128
+        values //= 257  # 65535 / 257 = 255
+        return Image.fromarray(values.astype(np.uint8))
     return image

@@ -143,6 +143,13 @@ def test_a_recording_of_too_many_windows_is_refused(tmp_path: Path) -> None:
         decode_item(SoundFile(path), SOUND, max_windows=3)
 
 
+def test_an_item_of_too_many_bytes_is_refused(tmp_path: Path) -> None:
+    path, window = write_wav(tmp_path / "long.wav", tone(2.0)), 4096 * 4
+    assert len(decode_item(SoundFile(path), SOUND, max_bytes=4 * window).rows) == 4
+    with pytest.raises(MediaError, match=r"decodes to more than the 0\.1 MiB that are left for it; send shorter recordings"):
+        decode_item(SoundFile(path), SOUND, max_bytes=4 * window - 1)
+
+
 def test_one_decoding_gives_the_rows_of_several_models(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "sound.wav", tone(1.5))
     overlapping = SOUND.model_copy(update={"hop_samples": 2048})

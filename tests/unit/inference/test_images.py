@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support.media import claimed_png
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.images import decode_image
@@ -60,6 +61,12 @@ def test_the_six_formats_are_read_and_a_part_of_a_file_is_not(kind: str) -> None
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(MediaError):
             decode_image(whole[: int(len(whole) * share)], spec(3))
+
+
+@pytest.mark.parametrize("size", [(1, 64_000_000), (64_000_000, 1), (65_536, 2)])
+def test_a_picture_that_is_too_long_on_a_side_is_refused_by_its_header(size: tuple[int, int]) -> None:
+    with pytest.raises(MediaError, match=f"has {size[0]} x {size[1]} pixels; at most 65,535 on a side are decoded; cut it"):
+        decode_image(claimed_png(*size), spec(1))
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TGA", "ICO", "JPEG2000", "PPM", "PCX", "SGI", "IM", "DDS"])

@@ -22,8 +22,10 @@ from avizor_inference.repository.models import ModelRepository
 from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Call, Calls
 from avizor_service.catalogue import Catalogue
+from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
+from avizor_service.media_decoders import open_media_decoders
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import SERVICE, handlers
@@ -38,11 +40,16 @@ def open_gateway(
     """Yield the parts of a gateway. Its alpha is 0.05, which 30 recordings of a source support. engine: closed at the end."""
     metrics = metrics or Metrics()
     settings = Settings(models, **({"alpha": 0.05} | changes))
-    with engine or EmbeddedEngine(models) as engine, open_threads(settings.decoders, 2) as threads:
+    with (
+        engine or EmbeddedEngine(models) as engine,
+        open_threads(waiting=2) as threads,
+        open_media_decoders(settings, metrics) as decoders,
+    ):
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
-        yield Gateway(settings, catalogue, Inference(engine, threads, metrics, settings.max_windows), anomaly_metrics, threads)
+        inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
+        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
 class Aborted(Exception):

@@ -40,7 +40,7 @@ async def until(engine: HeldEngine, submitted: int) -> None:
 @pytest.mark.parametrize("counts", [(1,), (3, 1, 2), (BATCH,), (BATCH + 1,), (40, 1, 60, 33)])
 def test_rows_of_any_number_come_back_in_their_order(engine: EmbeddedEngine, counts: tuple[int, ...]) -> None:
     items = [pictures(count) for count in counts]
-    with open_threads(1, 1) as threads:
+    with open_threads(1) as threads:
         run = EngineRuns(engine, threads).run(engine.spec("digits"), items, ["probabilities", "embedding"], lambda: None)
         outputs = asyncio.run(run)
     assert list(outputs) == ["probabilities", "embedding"]
@@ -53,7 +53,7 @@ def test_a_caller_that_is_cancelled_cancels_what_the_engine_has_of_it(engine: Em
     held = HeldEngine(engine)
 
     async def run() -> None:
-        with open_threads(1, 1) as threads:
+        with open_threads(1) as threads:
             runs = EngineRuns(held, threads)
             for rows, batches in ((1, 1), (10 * BATCH, 4)):
                 held.submitted.clear()
@@ -73,7 +73,7 @@ def test_an_error_of_one_batch_ends_the_others(engine: EmbeddedEngine) -> None:
     held = HeldEngine(engine)
 
     async def run() -> None:
-        with open_threads(1, 1) as threads:
+        with open_threads(1) as threads:
             run = EngineRuns(held, threads).run(engine.spec("digits"), [pictures(60)], ["probabilities"], lambda: None)
             calling = asyncio.create_task(run)
             await until(held, 4)
@@ -89,7 +89,7 @@ def test_each_batch_gets_the_time_that_is_left_when_it_is_sent(engine: EmbeddedE
     held, clock = HeldEngine(engine), iter((9.0, 8.0, 7.0, 6.0, 5.0))
 
     async def run() -> None:
-        with open_threads(1, 1) as threads:
+        with open_threads(1) as threads:
             rows = [pictures(5 * BATCH)]
             run = EngineRuns(held, threads).run(engine.spec("digits"), rows, ["probabilities"], lambda: next(clock))
             calling = asyncio.create_task(run)

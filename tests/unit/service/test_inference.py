@@ -18,8 +18,11 @@ from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import DeadlineExceeded, MediaError, UnknownOutput
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.catalogue import Catalogue
+from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.inference import BadItem, Inference, ItemResult
+from avizor_service.media_decoders import open_media_decoders
 from avizor_service.metrics import Metrics
+from avizor_service.settings import Settings
 from avizor_service.threads import open_threads
 
 
@@ -45,8 +48,9 @@ def run(
     timeout_s: float | None = None,
 ) -> list[ItemResult | BadItem]:
     model = Catalogue(ModelRepository(models), engine).open("normal")
-    with open_threads(decoding=2, waiting=2) as threads:
-        inference = Inference(engine, threads, metrics or Metrics(), max_windows=20)
+    settings, metrics = Settings(models, max_windows=20), metrics or Metrics()
+    with open_threads(waiting=2) as threads, open_media_decoders(settings, metrics) as decoders:
+        inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
         return asyncio.run(inference.run(model, items, outputs, lambda: timeout_s))
 
 

@@ -58,6 +58,14 @@ class Content(ABC):
     name: ClassVar[str]
     noun: ClassVar[str]
 
+    @property
+    def is_media(self) -> bool:
+        """Return whether it is decoded in a process with limits: it may take long, or much memory, whatever its own size.
+
+        Such content is a dataclass with its bytes in one field.
+        """
+        return False
+
     @abstractmethod
     def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
         """Yield the rows for each of several models that take it: the model's place in `specs`, and its row.
@@ -89,6 +97,11 @@ class FileContent(Content):
 
     suffixes: ClassVar[frozenset[str]]
     plural: ClassVar[str]
+
+    @property
+    def is_media(self) -> bool:
+        """See Content."""
+        return True
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Open the source to be read. What was open before stays so. Raises MediaError."""

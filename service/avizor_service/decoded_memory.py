@@ -1,0 +1,60 @@
+"""Bound the memory that the decoded items of all calls take: a small file can decode to a thousand times its size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from avizor_inference.errors import GatewayFull, MediaError
+
+# A call may use this part of what all calls may use together.
+_SHARE_OF_CALL = 4
+
+
+class DecodedMemory:
+    """Counts the bytes of the decoded items of all calls in progress: at most `mib` MiB, and a quarter of it for one call."""
+
+    def __init__(self, mib: int) -> None:
+        self._most, self._most_of_call = mib << 20, (mib << 20) // _SHARE_OF_CALL
+        self._used = 0
+
+    @contextlib.contextmanager
+    def of_call(self) -> Iterator[CallMemory]:
+        """Yield the memory of one call. What it holds is free again after that."""
+        call = CallMemory(self, self._most_of_call)
+        try:
+            yield call
+        finally:
+            self._used -= call.used
+
+    def take(self, count: int) -> None:
+        """Count so many bytes more. Raises GatewayFull."""
+        if self._used + count > self._most:
+            raise GatewayFull(
+                f"the decoded items of all calls take {self._used >> 20} MiB of the {self._most >> 20} MiB that this gateway "
+                "allows for them; try again"
+            )
+        self._used += count
+
+
+class CallMemory:
+    """Counts the bytes of the decoded items of one call."""
+
+    def __init__(self, all_calls: DecodedMemory, most: int) -> None:
+        self._all_calls, self._most = all_calls, most
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        """Return how many bytes the next item may have."""
+        return self._most - self.used
+
+    def take(self, count: int) -> None:
+        """Count an item of so many bytes. Raises MediaError if it is too much for one call, GatewayFull for all calls."""
+        if count > self.left:
+            raise MediaError(
+                f"the items of the request decode to more than {self._most >> 20} MiB together; send shorter recordings, or "
+                "fewer items in one request"
+            )
+        self._all_calls.take(count)
+        self.used += count

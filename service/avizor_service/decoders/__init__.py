@@ -1,0 +1,1 @@
+"""Decode media in separate processes that have limits and can be killed."""

@@ -1,0 +1,93 @@
+"""Decode the items of a request: media in processes with limits, all others where they were received."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.errors import DeadlineExceeded, GatewayFull
+from avizor_inference.items.decode import Item, decode_item
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.kinds.base import Content
+from avizor_service import wire
+from avizor_service.decoded_memory import CallMemory
+from avizor_service.media_decoders import MediaDecoders
+from avizor_service.threads import LIGHT_BYTES, Threads
+
+# They end the whole request, and do not become an item's error.
+_OF_THE_REQUEST = (DeadlineExceeded, GatewayFull)
+
+
+@dataclass(frozen=True)
+class BadItem:
+    """Holds an item that cannot be served, and why. It must not cost the other items their answer."""
+
+    error: Exception
+
+
+async def decode_items(
+    items: Sequence[pb.Item],
+    spec: InputSpec,
+    decoders: MediaDecoders,
+    threads: Threads,
+    memory: CallMemory,
+    time_remaining_s: Callable[[], float | None],
+) -> list[Item | BadItem]:
+    """Return each item as rows of the model's tensor, or why it cannot be, in the order of the items.
+
+    Raises DeadlineExceeded and GatewayFull, which hold for the whole request.
+    """
+    decoded: dict[int, Item | BadItem] = {}
+    bytes_here = 0  # that this request has decoded on the event loop
+    media: list[tuple[int, Content]] = []
+    for place, item in enumerate(items):
+        try:
+            content = wire.content(item)
+            if content.is_media and spec.takes(content):
+                media.append((place, content))
+                continue
+            decode = partial(decode_item, content, spec, decoders.max_windows, memory.left)
+            bytes_here += item.ByteSize()
+            decoded[place] = _counted(decode() if bytes_here <= LIGHT_BYTES else await threads.wait_for(decode), memory)
+        except _OF_THE_REQUEST:
+            raise
+        except Exception as error:
+            decoded[place] = BadItem(error)
+    waiting = iter(media)
+
+    async def decode_media() -> None:
+        for place, content in waiting:
+            try:
+                item = await decoders.decode(content, spec, time_remaining_s(), memory.left)
+                decoded[place] = _counted(item, memory)
+            except _OF_THE_REQUEST:
+                raise
+            except Exception as error:
+                decoded[place] = BadItem(error)
+
+    if not media:
+        return [decoded[place] for place in range(len(items))]
+    # Not more than there are decoders: the rest of this request queues behind what other requests have waiting.
+    await _together([decode_media() for _ in range(min(decoders.count, len(media)))])
+    return [decoded[place] for place in range(len(items))]
+
+
+def _counted(item: Item, memory: CallMemory) -> Item:
+    memory.take(item.rows.nbytes)
+    return item
+
+
+async def _together(work: Sequence[Coroutine[None, None, None]]) -> None:
+    """Wait until all is done. If a part fails, the others are cancelled."""
+    if len(work) == 1:
+        await work[0]
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in work:
+                group.create_task(part)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
