@@ -20,6 +20,7 @@ from .errors import BatchTooLarge as BatchTooLarge
 from .errors import CalibrationError as CalibrationError
 from .errors import DatasetError as DatasetError
 from .errors import DeadlineExceeded as DeadlineExceeded
+from .errors import EngineBusy as EngineBusy
 from .errors import EngineError as EngineError
 from .errors import EngineUnavailable as EngineUnavailable
 from .errors import ExportError as ExportError
