@@ -29,6 +29,6 @@ class Settings:
     max_windows: int = 1800  # of one recording
     decoders: int = 2  # processes that decode media
     decoder_memory_mib: int = 1024  # MiB that decoding one item may take
-    decode_timeout_s: float = 10.0  # seconds that decoding one item may take
+    decode_timeout_s: float = 30.0  # seconds that decoding one item may take
     max_decoded_mib: int = 1024  # MiB of the decoded items of all calls; one call may use a quarter
     grace_s: float = 15.0  # seconds that running calls get on shutdown
