@@ -17,6 +17,7 @@ from avizor_inference.items.decode import Item, decode_item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
 from avizor_service.metrics import Metrics
+from avizor_service.outputs import WINDOW_BYTES, bytes_of, check_answer
 from avizor_service.threads import Threads
 
 
@@ -36,10 +37,14 @@ class BadItem:
 
 
 class Inference:
-    """Runs items through the models of an engine. max_windows: of one recording; a longer one is a bad item."""
+    """Runs items through the models of an engine.
 
-    def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int) -> None:
-        self._engine, self._threads, self._metrics, self._max_windows = engine, threads, metrics, max_windows
+    max_windows: of one recording; a longer one is a bad item. max_answer_mib: of the outputs for all items of a request.
+    """
+
+    def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int, max_answer_mib: int = 64) -> None:
+        self._engine, self._threads, self._metrics = engine, threads, metrics
+        self._max_windows, self._max_answer_mib = max_windows, max_answer_mib
 
     async def run(
         self,
@@ -47,17 +52,21 @@ class Inference:
         items: Sequence[pb.Item],
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
+        window_bytes: int = WINDOW_BYTES,
     ) -> list[ItemResult | BadItem]:
         """Return the named outputs for each item, in the order of the items. Each item is decoded, then all run together.
 
-        time_remaining_s is asked after decoding: the seconds that the engine gets, None for no limit. Raises what
-        Engine.infer raises.
+        time_remaining_s is asked after decoding: the seconds that the engine gets, None for no limit. window_bytes: of the
+        answer for each window, besides these outputs. Raises AnswerTooLarge
+        before anything runs, and what Engine.infer raises.
         """
         decoded = await asyncio.gather(*(self._threads.decode(self._decode, item, model) for item in items))
         good = [item for item in decoded if isinstance(item, Item)]
         self._metrics.clipped.labels(model.version.name).inc(sum(item.level.beyond > 0 for item in good))
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
+        windows = sum(len(item.rows) for item in good)
+        check_answer(bytes_of(model.spec.outputs, outputs) + window_bytes, windows, outputs, self._max_answer_mib)
         together = np.concatenate([item.rows for item in good])
         result = await self._threads.wait_for(self._infer, model, together, outputs, time_remaining_s())
         shares = iter(_split(result, [len(item.rows) for item in good]))

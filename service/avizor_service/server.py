@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from avizor.v1 import inference_pb2, inference_pb2_grpc
@@ -29,6 +28,7 @@ from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
+from avizor_service.reflection import serve_reflection
 from avizor_service.servicer import InferenceService
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads, open_threads
@@ -91,7 +91,7 @@ def _gateway(settings: Settings, repository: ModelRepository, engine: Engine, th
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     anomaly_metrics.start(catalogue.calibrations())
-    inference = Inference(engine, threads, metrics, settings.max_windows)
+    inference = Inference(engine, threads, metrics, settings.max_windows, settings.max_answer_mib)
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
@@ -104,7 +104,7 @@ def _server(
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
     health_service = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-    reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    serve_reflection([SERVICE, health.SERVICE_NAME], server)
     return server, health_service
 
 

@@ -10,8 +10,11 @@ from avizor_service.calls import Calls
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
+from avizor_service.rpcs.embed import embed
+from avizor_service.rpcs.explain import explain
 from avizor_service.rpcs.get_model import get_model
 from avizor_service.rpcs.list_models import list_models
+from avizor_service.rpcs.reconstruct import reconstruct
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
@@ -45,3 +48,22 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """Return how unusual each item is, as a conformal p-value, and whether that flags it."""
         async with self._calls.call("DetectAnomaly", context) as call:
             return await detect_anomaly(self._gateway, request, call)
+
+    async def Embed(self, request: pb.EmbedRequest, context: grpc.aio.ServicerContext) -> pb.EmbedResponse:  # noqa: N802
+        """Return the embedding of each item."""
+        async with self._calls.call("Embed", context) as call:
+            return await embed(self._gateway, request, call)
+
+    async def Reconstruct(  # noqa: N802
+        self, request: pb.ReconstructRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ReconstructResponse:
+        """Return what an autoencoder makes of each item."""
+        async with self._calls.call("Reconstruct", context) as call:
+            return await reconstruct(self._gateway, request, call)
+
+    async def Explain(  # noqa: N802
+        self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ExplainResponse:
+        """End the call with UNIMPLEMENTED."""
+        async with self._calls.call("Explain", context) as call:
+            return await explain(self._gateway, request, call)

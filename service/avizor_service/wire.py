@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -27,7 +27,11 @@ _ACTIVATIONS: dict[Activation, pb.Activation] = {"softmax": pb.ACTIVATION_SOFTMA
 
 
 def content(item: pb.Item) -> Content:
-    """Return what an item holds. Raises InvalidInput if it holds nothing, or a row with a list or an object in it."""
+    """Return what an item holds. Raises InvalidInput if it holds nothing, a row with a list or an object in it, or an unknown
+    channel mode.
+    """
+    if item.channel_mode not in pb.ChannelMode.values():
+        raise InvalidInput(f"channel_mode {item.channel_mode} is not known; see ChannelMode", field="channel_mode")
     name = item.WhichOneof("content")
     if name is None:
         *all_but_last, last = (content.noun for content in CONTENTS.values())
@@ -36,7 +40,20 @@ def content(item: pb.Item) -> Content:
     value = getattr(item, name)
     if isinstance(value, Struct):
         return kind(_values(value))
-    return kind(**_fields(value)) if isinstance(value, Message) else kind(value)
+    made = kind(**_fields(value)) if isinstance(value, Message) else kind(value)
+    return made.mixed() if item.channel_mode == pb.CHANNEL_MODE_MIX else made
+
+
+def tensor_message(values: Array) -> pb.Tensor:
+    """Return an output of a model for the windows of one item, [windows, ...]."""
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    return pb.Tensor(dtype=values.dtype.name, shape=values.shape, data=little.tobytes())
+
+
+def add_outputs(messages: MutableMapping[str, pb.Tensor], outputs: Mapping[str, Array], names: Iterable[str]) -> None:
+    """Add those of a model's outputs for one item, [windows, ...] by name, that a request names."""
+    for name in names:
+        messages[name].CopyFrom(tensor_message(outputs[name]))
 
 
 def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
@@ -74,17 +91,24 @@ def model_message(
 
 
 def classification_message(
-    probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int, thresholds: Sequence[float] = ()
+    probabilities: Array,
+    spans: Iterable[pb.Span],
+    labels: Sequence[str],
+    k: int,
+    thresholds: Sequence[float] = (),
+    least: float = 0.0,
 ) -> pb.Classification:
     """Return the classes of an item and of each of its windows, the most probable first.
 
     probabilities: float32[windows, labels]. thresholds: one for each class of a multi-label model; empty for any other.
-    k: number of classes; 0 means one, and for a multi-label model all classes over their thresholds.
+    k: number of classes; 0 means one, and for a multi-label model all classes over their thresholds. least: only classes of at
+    least this probability; it is compared in float32, in which both are sent.
     """
 
     def classes(row: Array) -> list[pb.ClassProbability]:
         best = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
-        return [pb.ClassProbability(**each._asdict()) for each in best]
+        messages = (pb.ClassProbability(**each._asdict()) for each in best)
+        return [message for message in messages if message.probability >= least]
 
     message = pb.Classification(classes=classes(MeanProbabilities.of(probabilities).value))
     for span, row in zip(spans, probabilities, strict=True):
@@ -159,9 +183,23 @@ def _span(span: Span, sample_rate: float | None) -> pb.Span:
 
 
 def _fields(message: Message) -> dict[str, Any]:
-    """Return the fields of a message by name; repeated ones as tuples."""
-    values = ((field, getattr(message, field.name)) for field in message.DESCRIPTOR.fields)
-    return {field.name: tuple(value) if isinstance(value, MutableSequence) else value for field, value in values}
+    """Return the fields of a message by name; repeated ones as tuples, enumerations by their names."""
+    return {field.name: _value(field.enum_type, getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """Return the value of a field. kind: the EnumDescriptor of an enumeration, else None."""
+    if kind:
+        return _enum_name(kind, value)
+    return tuple(value) if isinstance(value, MutableSequence) else value
+
+
+def _enum_name(kind: Any, number: int) -> str:
+    """Return the name of a value without that of its type, in small letters; "" if unspecified, digits if it is not known."""
+    if number == 0 or number not in kind.values_by_number:
+        return str(number or "")
+    name, unspecified = (str(kind.values_by_number[each].name) for each in (number, 0))
+    return name.removeprefix(unspecified.removesuffix("UNSPECIFIED")).lower()
 
 
 def _values(row: Struct) -> dict[str, Value]:

@@ -36,7 +36,8 @@ def open_gateway(models: Path, metrics: Metrics | None = None, **changes: Any) -
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
-        yield Gateway(settings, catalogue, Inference(engine, threads, metrics, settings.max_windows), anomaly_metrics, threads)
+        inference = Inference(engine, threads, metrics, settings.max_windows, settings.max_answer_mib)
+        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
 class Aborted(Exception):

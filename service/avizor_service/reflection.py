@@ -1,0 +1,44 @@
+"""Serve reflection: v1, which clients ask for first, and v1alpha, which older ones know.
+
+The package of grpcio has v1alpha alone. Both have the same messages under other names, so v1 is a copy with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+_V1ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
+SERVICE_NAME = f"{_V1}.ServerReflection"
+
+
+def serve_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
+    """Serve both versions of reflection for these services and for themselves."""
+    _describe_v1()
+    names = [*services, SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    answer = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    handler = grpc.method_handlers_generic_handler(SERVICE_NAME, {"ServerReflectionInfo": answer})
+    server.add_generic_rpc_handlers((handler,))
+
+
+def _describe_v1() -> None:
+    """Make the description of v1 known, as clients ask for that of every service. Doing it again changes nothing."""
+    file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    file.name, file.package = "grpc/reflection/v1/reflection.proto", _V1
+    for message in file.message_type:
+        for field in message.field:
+            field.type_name = field.type_name.replace(f".{_V1ALPHA}.", f".{_V1}.")
+    for service in file.service:
+        for method in service.method:
+            method.input_type = method.input_type.replace(f".{_V1ALPHA}.", f".{_V1}.")
+            method.output_type = method.output_type.replace(f".{_V1ALPHA}.", f".{_V1}.")
+    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
