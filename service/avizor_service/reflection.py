@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import grpc
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-_V1ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
-SERVICE_NAME = f"{_V1}.ServerReflection"
+SERVICE_NAME = reflection.SERVICE_NAME.replace("v1alpha", "v1")
 
 
 def serve_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
@@ -32,13 +31,6 @@ def serve_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
 
 def _describe_v1() -> None:
     """Make the description of v1 known, as clients ask for that of every service. Doing it again changes nothing."""
-    file = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
-    file.name, file.package = "grpc/reflection/v1/reflection.proto", _V1
-    for message in file.message_type:
-        for field in message.field:
-            field.type_name = field.type_name.replace(f".{_V1ALPHA}.", f".{_V1}.")
-    for service in file.service:
-        for method in service.method:
-            method.input_type = method.input_type.replace(f".{_V1ALPHA}.", f".{_V1}.")
-            method.output_type = method.output_type.replace(f".{_V1ALPHA}.", f".{_V1}.")
+    text = text_format.MessageToString(FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb))
+    file = text_format.Parse(text.replace("v1alpha", "v1"), FileDescriptorProto())
     descriptor_pool.Default().AddSerializedFile(file.SerializeToString())

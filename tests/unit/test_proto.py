@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
 from google.rpc import error_details_pb2, status_pb2
 from support.environment import ROOT
 
@@ -92,9 +98,9 @@ def changed(name: str, file: FileDescriptorProto) -> None:
     elif name == "renamed":
         fields["ClassifyRequest", "top_k"].name = "k"
     elif name == "retyped":
-        fields["DetectAnomalyRequest", "alpha"].type = 2
+        fields["DetectAnomalyRequest", "alpha"].type = FieldDescriptorProto.TYPE_FLOAT
     elif name == "repeated":
-        fields["DetectAnomalyRequest", "alpha"].label = 3
+        fields["DetectAnomalyRequest", "alpha"].label = FieldDescriptorProto.LABEL_REPEATED
     elif name == "removed":
         del messages["Verdict"].field[2]
     elif name == "out of its oneof":
