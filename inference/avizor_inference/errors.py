@@ -9,12 +9,14 @@
     ├── RequestError               the caller's request is wrong
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
-    │   └── BatchTooLarge          more items than the model's max_batch_size
+    │   ├── BatchTooLarge          more items than the model's max_batch_size
+    │   └── AnswerTooLarge         the answer would hold more than the gateway computes for a call
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   ├── DeadlineExceeded       there was no answer in time
     │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
+    ├── NotAvailable               what is declared but cannot be done yet
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DecoderEnded               a process that decodes media ended before it answered
@@ -75,6 +77,10 @@ class BatchTooLarge(RequestError):
     """A request has more items than the model's max_batch_size."""
 
 
+class AnswerTooLarge(RequestError):
+    """The answer to a request would hold more than the gateway computes for a call."""
+
+
 class EngineError(AvizorError):
     """The engine failed at a valid request."""
 
@@ -93,6 +99,10 @@ class EngineBusy(EngineError):
 
 class GatewayFull(AvizorError):
     """The gateway already runs as many calls as it accepts at once."""
+
+
+class NotAvailable(AvizorError):
+    """It is declared, but this version cannot do it yet."""
 
 
 class CalibrationError(AvizorError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
@@ -33,6 +34,11 @@ class OpenVersion:
     def manifest(self) -> Manifest:
         """Return the version's manifest."""
         return self.version.manifest
+
+    @cached_property
+    def longest_label_bytes(self) -> int:
+        """Return the size of the longest label of a classifier in bytes; 0 if there are none."""
+        return max((len(label.encode()) for label in self.manifest.labels or ()), default=0)
 
     @property
     def calibration(self) -> Calibration | None:

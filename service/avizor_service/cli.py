@@ -24,7 +24,7 @@ _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_message_mib", "max_items", "max_windows", "grace_s"),
+    "Limits": ("max_in_flight", "max_message_mib", "max_answer_mib", "max_items", "max_windows", "grace_s"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
 }
 
@@ -106,6 +106,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option("--max-in-flight", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_in_flight, help="Most calls at once.")
 @click.option(
     "--max-message-mib", metavar="MIB", type=_AT_LEAST_1, default=_DEFAULTS.max_message_mib, help="Largest request, in MiB."
+)
+@click.option(
+    "--max-answer-mib",
+    metavar="MIB",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_answer_mib,
+    help="Most outputs that are computed for one request, in MiB.",
 )
 @click.option("--max-items", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_items, help="Most items in one request.")
 @click.option(

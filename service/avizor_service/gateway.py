@@ -15,7 +15,9 @@ from avizor_service.settings import Settings
 from avizor_service.threads import Threads
 
 # The RPC to call instead, by the task of a model.
-_RPC_OF: dict[Task, str] = {"classify": "Classify", "reconstruct": "DetectAnomaly"}
+_RPC_OF: dict[Task, str] = {"classify": "Classify", "reconstruct": "DetectAnomaly or Reconstruct"}
+
+ItemsRequest = pb.ClassifyRequest | pb.DetectAnomalyRequest | pb.EmbedRequest | pb.ReconstructRequest
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Gateway:
     anomaly_metrics: AnomalyMetrics
     threads: Threads
 
-    async def open_model(self, call: Call, request: pb.ClassifyRequest | pb.DetectAnomalyRequest, task: Task) -> OpenVersion:
-        """Return the model that a request for a task names, and count the call under it.
+    async def open_model(self, call: Call, request: ItemsRequest, task: Task | None) -> OpenVersion:
+        """Return the model that a request for a task names, and count the call under it. task: None for any.
 
         Raises InvalidInput if the request is not in order, and what Catalogue.open raises.
         """
@@ -41,7 +43,7 @@ class Gateway:
         if model is None:  # only the first call waits for files, and for the engine
             model = await self.threads.wait_for(self.catalogue.open, request.model, request.version)
         call.model = model.version.name
-        if model.manifest.task != task:
+        if task and model.manifest.task != task:
             rpc = _RPC_OF[model.manifest.task]
             raise InvalidInput(f"model {call.model!r} is made to {model.manifest.task}; call {rpc}", field="model")
         if not request.items:

@@ -19,6 +19,7 @@ from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.media_decoders import MediaDecoders
 from avizor_service.metrics import Metrics
+from avizor_service.outputs import WINDOW_BYTES, bytes_of, check_answer
 from avizor_service.threads import Threads
 
 __all__ = ["BadItem", "Inference", "ItemResult"]
@@ -33,13 +34,19 @@ class ItemResult:
 
 
 class Inference:
-    """Runs items through the models of an engine."""
+    """Runs items through the models of an engine. max_answer_mib: of the outputs for all items of a request."""
 
     def __init__(
-        self, engine: Engine, threads: Threads, metrics: Metrics, decoders: MediaDecoders, memory: DecodedMemory
+        self,
+        engine: Engine,
+        threads: Threads,
+        metrics: Metrics,
+        decoders: MediaDecoders,
+        memory: DecodedMemory,
+        max_answer_mib: int = 64,
     ) -> None:
         self._runs, self._threads, self._metrics = EngineRuns(engine, threads), threads, metrics
-        self._decoders, self._memory = decoders, memory
+        self._decoders, self._memory, self._max_answer_mib = decoders, memory, max_answer_mib
 
     async def run(
         self,
@@ -47,15 +54,17 @@ class Inference:
         items: Sequence[pb.Item],
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
+        window_bytes: int = WINDOW_BYTES,
     ) -> list[ItemResult | BadItem]:
         """Return the named outputs for each item, in the order of the items. Each item is decoded, then all run together.
 
-        time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. Raises what decode_items and
-        Engine.infer raise.
+        time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. window_bytes: of the answer
+        for each window, besides these outputs. Raises AnswerTooLarge before anything runs, and what decode_items and Engine.infer
+        raise.
         """
         with self._memory.of_call() as memory:
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
-            return await self._run(model, decoded, outputs, time_remaining_s)
+            return await self._run(model, decoded, outputs, time_remaining_s, window_bytes)
 
     async def _run(
         self,
@@ -63,12 +72,15 @@ class Inference:
         decoded: Sequence[Item | BadItem],
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
+        window_bytes: int,
     ) -> list[ItemResult | BadItem]:
         good = [item for item in decoded if isinstance(item, Item)]
         if clipped := sum(item.level.beyond > 0 for item in good):
             self._metrics.clipped.labels(model.version.name).inc(clipped)
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
+        windows = sum(len(item.rows) for item in good)
+        check_answer(bytes_of(model.spec.outputs, outputs) + window_bytes, windows, outputs, self._max_answer_mib)
         try:
             result = await self._runs.run(model.spec, [item.rows for item in good], outputs, time_remaining_s)
         except (EngineUnavailable, ModelNotFound):  # it is away, or came back with other versions

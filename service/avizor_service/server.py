@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from avizor_inference.addresses import with_port
@@ -31,6 +30,7 @@ from avizor_service.inference import Inference
 from avizor_service.media_decoders import MediaDecoders, open_media_decoders
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
+from avizor_service.reflection import serve_reflection
 from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads, open_threads
@@ -104,7 +104,8 @@ def _gateway(
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     anomaly_metrics.start(catalogue.calibrations())
-    inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
+    memory = DecodedMemory(settings.max_decoded_mib)
+    inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib)
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
@@ -117,7 +118,7 @@ def _server(
     server.add_generic_rpc_handlers((service,))
     health_service = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-    reflection.enable_server_reflection([SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    serve_reflection([SERVICE, health.SERVICE_NAME], server)
     return server, health_service
 
 

@@ -14,8 +14,11 @@ from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
+from avizor_service.rpcs.embed import embed
+from avizor_service.rpcs.explain import explain
 from avizor_service.rpcs.get_model import get_model
 from avizor_service.rpcs.list_models import list_models
+from avizor_service.rpcs.reconstruct import reconstruct
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
@@ -28,6 +31,9 @@ _UNARY: dict[str, tuple[type[Message], Answer]] = {
     "GetModel": (pb.GetModelRequest, get_model),
     "Classify": (pb.ClassifyRequest, classify),
     "DetectAnomaly": (pb.DetectAnomalyRequest, detect_anomaly),
+    "Embed": (pb.EmbedRequest, embed),
+    "Reconstruct": (pb.ReconstructRequest, reconstruct),
+    "Explain": (pb.ExplainRequest, explain),
 }
 
 

@@ -25,6 +25,7 @@ class Settings:
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
     max_in_flight: int = 256  # calls at once; more are rejected
     max_message_mib: int = 64  # MiB of one request
+    max_answer_mib: int = 64  # MiB of outputs that one request may have computed
     max_items: int = 256  # in one request
     max_windows: int = 1800  # of one recording
     decoders: int = 2  # processes that decode media

@@ -29,6 +29,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.EngineUnavailable, Code.UNAVAILABLE),
     (errors.EngineBusy, Code.RESOURCE_EXHAUSTED),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
+    (errors.NotAvailable, Code.UNIMPLEMENTED),
 )
 
 # How long a caller should wait before it tries a full gateway, or an engine that is away, again.

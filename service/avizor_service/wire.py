@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
+import numpy as np
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -23,11 +24,16 @@ from avizor_inference.repository.manifest import Activation, Manifest, Task
 from avizor_inference.repository.models import ModelVersion
 
 _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
+_CHANNEL_MODES = frozenset(pb.ChannelMode.values())
 _ACTIVATIONS: dict[Activation, pb.Activation] = {"softmax": pb.ACTIVATION_SOFTMAX, "sigmoid": pb.ACTIVATION_SIGMOID}
 
 
 def content(item: pb.Item) -> Content:
-    """Return what an item holds. Raises InvalidInput if it holds nothing, or a row with a list or an object in it."""
+    """Return what an item holds. Raises InvalidInput if it holds nothing, a row with a list or an object in it, or an unknown
+    channel mode.
+    """
+    if item.channel_mode not in _CHANNEL_MODES:
+        raise InvalidInput(f"channel_mode {item.channel_mode} is not known; see ChannelMode", field="channel_mode")
     name = item.WhichOneof("content")
     if name is None:
         *all_but_last, last = (content.noun for content in CONTENTS.values())
@@ -38,7 +44,20 @@ def content(item: pb.Item) -> Content:
     kind: Callable[..., Content] = CONTENTS[name]
     if isinstance(value, Struct):
         return kind(_values(value))
-    return kind(**_fields(value)) if isinstance(value, Message) else kind(value)
+    made = kind(**_fields(value)) if isinstance(value, Message) else kind(value)
+    return made.mixed() if item.channel_mode == pb.CHANNEL_MODE_MIX else made
+
+
+def tensor_message(values: Array) -> pb.Tensor:
+    """Return an output of a model for the windows of one item, [windows, ...]."""
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    return pb.Tensor(dtype=values.dtype.name, shape=values.shape, data=little.tobytes())
+
+
+def add_outputs(messages: MutableMapping[str, pb.Tensor], outputs: Mapping[str, Array], names: Iterable[str]) -> None:
+    """Add those of a model's outputs for one item, [windows, ...] by name, that a request names."""
+    for name in names:
+        messages[name].CopyFrom(tensor_message(outputs[name]))
 
 
 def span_messages(spans: Iterable[Span | None], spec: InputSpec) -> list[pb.Span]:
@@ -76,12 +95,18 @@ def model_message(
 
 
 def classification_message(
-    probabilities: Array, spans: Iterable[pb.Span], labels: Sequence[str], k: int, thresholds: Sequence[float] = ()
+    probabilities: Array,
+    spans: Iterable[pb.Span],
+    labels: Sequence[str],
+    k: int,
+    thresholds: Sequence[float] = (),
+    least: float = 0.0,
 ) -> pb.Classification:
     """Return the classes of an item and of each of its windows, the most probable first.
 
     probabilities: float32[windows, labels]. thresholds: one for each class of a multi-label model; empty for any other.
-    k: number of classes; 0 means one, and for a multi-label model all classes over their thresholds.
+    k: number of classes; 0 means one, and for a multi-label model all classes over their thresholds. least: only classes of at
+    least this probability; it is compared in float32, in which both are sent.
     """
 
     def classes(row: Array) -> list[pb.ClassProbability]:
@@ -89,6 +114,7 @@ def classification_message(
         return [
             pb.ClassProbability(label=label, probability=probability, is_over_threshold=is_over)
             for label, probability, is_over in best
+            if np.float32(probability) >= least
         ]
 
     if len(probabilities) == 1:  # the mean of one window is that window
@@ -167,9 +193,23 @@ def _span(span: Span, sample_rate: float | None) -> pb.Span:
 
 
 def _fields(message: Message) -> dict[str, Any]:
-    """Return the fields of a message by name; repeated ones as tuples."""
-    values = ((field, getattr(message, field.name)) for field in message.DESCRIPTOR.fields)
-    return {field.name: tuple(value) if isinstance(value, MutableSequence) else value for field, value in values}
+    """Return the fields of a message by name; repeated ones as tuples, enumerations by their names."""
+    return {field.name: _value(field.enum_type, getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """Return the value of a field. kind: the EnumDescriptor of an enumeration, else None."""
+    if kind:
+        return _enum_name(kind, value)
+    return tuple(value) if isinstance(value, MutableSequence) else value
+
+
+def _enum_name(kind: Any, number: int) -> str:
+    """Return the name of a value without that of its type, in small letters; "" if unspecified, digits if it is not known."""
+    if number == 0 or number not in kind.values_by_number:
+        return str(number or "")
+    name, unspecified = (str(kind.values_by_number[each].name) for each in (number, 0))
+    return name.removeprefix(unspecified.removesuffix("UNSPECIFIED")).lower()
 
 
 def _values(row: Struct) -> dict[str, Value]:

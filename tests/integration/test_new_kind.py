@@ -68,7 +68,7 @@ item = decode_item(wire.content(pb.Item(video=Path("films/a/0.film").read_bytes(
 assert item.rows.shape == (1, 2, 8, 8)
 with pytest.raises(InvalidInput, match="the item holds image; the model takes video"):
     decode_item(wire.content(pb.Item(image=b"")), version.manifest.input)
-with pytest.raises(InvalidInput, match="send an image, audio, a video, a signal, a row or a tensor"):
+with pytest.raises(InvalidInput, match="send an image, audio, PCM, a video, a signal, a row or a tensor"):
     wire.content(pb.Item())
 """
 

@@ -1,17 +1,18 @@
-"""Read an audio file in blocks, resample it and cut it into windows. The memory needed does not grow with the file.
+"""Read sound in blocks, resample it and cut it into windows. The memory needed does not grow with the file.
 
 Only this is done outside the graph. What the model does to a window (log-mel, scaling) is part of the graph.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import soundfile
@@ -24,7 +25,7 @@ from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.file_access import open_file, state_of
 from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
 
-__all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of"]
+__all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of", "windows_of_sound"]
 
 # Frames that are read at a time, or fewer if there are many channels: a block has at most half a megabyte.
 BLOCK_FRAMES = 65536
@@ -64,6 +65,11 @@ class _ToTheEnd(soundfile.SoundFile):  # type: ignore[misc]
 
     def seekable(self) -> bool:
         return False
+
+
+def frames_of_block(channels: int) -> int:
+    """Return the frames that are read at a time from a sound of so many channels."""
+    return min(BLOCK_FRAMES, BLOCK_SAMPLES // channels)
 
 
 # A decoder, and the file it reads from.
@@ -120,7 +126,7 @@ class AudioFile:
 
     def _blocks_of(self, stream: Stream, opened: _Decoder, before: int) -> Iterator[Samples]:
         decoder, file = opened
-        frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self._channels)
+        frames = frames_of_block(self._channels)
         read = 0
         with decoder:
             if (decoder.samplerate, decoder.channels) != (self._rate, self._channels):
@@ -187,35 +193,84 @@ class Resampler:
         return converted
 
 
+class Sound(Protocol):
+    """Describes what windows are cut from: samples in blocks of float32[frames, channels]."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Return the sample rate in Hz."""
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels."""
+
+    def blocks(self) -> Iterator[Samples]:
+        """Yield the whole sound, one block at a time. Raises MediaError."""
+
+
 def windows_of(
-    source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None
+    source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
 ) -> Iterator[tuple[WindowFormat, Window]]:
-    """Decode an audio file once, and yield its windows in each of the formats, with their format. Raises MediaError.
+    """Decode an audio file once, and yield its windows in each of the formats, with their format. See `windows_of_sound`."""
+    with AudioFile(source) as audio:
+        yield from windows_of_sound(audio, formats, level, mix=mix)
+
+
+def windows_of_sound(
+    sound: Sound, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
+) -> Iterator[tuple[WindowFormat, Window]]:
+    """Read a sound once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
     The windows of one format are in order of position, and channel by channel at each position, unless the format takes all
-    channels together. Samples beyond full scale are clipped to [-1, 1]; `level` counts them.
+    channels together. mix: for formats that take one channel at a time, take the mean of the channels. Samples beyond full
+    scale are clipped to [-1, 1]; `level` counts them.
     """
-    with AudioFile(source) as audio:
-        for format in formats:
-            _check_channels(audio.channels, format.channels)
-        level = level or Level()
-        rates = {format.sample_rate for format in formats}
-        resamplers = {rate: Resampler(audio.sample_rate, rate or audio.sample_rate, audio.channels) for rate in rates}
-        windowers = {format: Windower(format, audio.channels, together=format.channels > 1) for format in formats}
-        silence = np.zeros((0, audio.channels), dtype=np.float32)
-        for block, last in chain(((block, False) for block in audio.blocks()), [(silence, True)]):
-            level.add(block)
-            # Level has counted the file's samples beyond full scale; the overshoot of the filter does not count.
-            converted = {rate: np.clip(resampler.push(block, last), -1, 1) for rate, resampler in resamplers.items()}
-            for format, windower in windowers.items():
-                for window in windower.push(converted[format.sample_rate]):
-                    yield format, window
+    for format in formats:
+        _check_channels(sound.channels, format.channels)
+    level = level or Level()
+    feeds = {format: _Feed(format.sample_rate, mix and format.channels == 1) for format in formats}
+    resamplers = {feed: feed.resampler(sound) for feed in feeds.values()}
+    windowers = {
+        format: Windower(format, 1 if feed.is_mixed else sound.channels, together=format.channels > 1)
+        for format, feed in feeds.items()
+    }
+    silence = np.zeros((0, sound.channels), dtype=np.float32)
+    for block, last in chain(((block, False) for block in sound.blocks()), [(silence, True)]):
+        level.add(block)
+        # Level has counted the file's samples beyond full scale; the overshoot of the filter does not count.
+        converted = {feed: np.clip(resampler.push(feed.of(block), last), -1, 1) for feed, resampler in resamplers.items()}
         for format, windower in windowers.items():
-            if windower.is_empty:
-                actual = f"{level.samples // audio.channels} samples at {audio.sample_rate} Hz"
-                raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
-            for window in windower.finish():
+            for window in windower.push(converted[feeds[format]]):
                 yield format, window
+    for format, windower in windowers.items():
+        if windower.is_empty:
+            actual = f"{level.samples // sound.channels} samples at {sound.sample_rate} Hz"
+            raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
+        for window in windower.finish():
+            yield format, window
+
+
+class _Feed(NamedTuple):
+    """Describes the samples that some formats share: their rate in Hz (None: that of the sound), and whether they are mixed."""
+
+    sample_rate: float | None
+    is_mixed: bool
+
+    def resampler(self, sound: Sound) -> Resampler:
+        channels = 1 if self.is_mixed else sound.channels
+        return Resampler(sound.sample_rate, self.sample_rate or sound.sample_rate, channels)
+
+    def of(self, block: Samples) -> Samples:
+        """Return the block, or with `is_mixed` the mean of its channels: float32[frames, 1]."""
+        return block.mean(axis=1, keepdims=True) if self.is_mixed else block
+
+
+def encode_wav(samples: Samples, sample_rate: int) -> bytes:
+    """Return a WAV file of float32[channels, frames] at 16 bits. What is beyond -1..1 is clipped."""
+    levels = np.clip(np.rint(samples.T * 32768), -32768, 32767).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, levels, sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def _check_channels(actual: int, wanted: int) -> None:

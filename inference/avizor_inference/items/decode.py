@@ -71,6 +71,6 @@ def stream_rows(content: Content, specs: Sequence[InputSpec], level: Level | Non
     """
     for spec in specs:
         if not spec.takes(content):
-            takes = spec.content.name if spec.content else "tensor only"
+            takes = " or ".join(content.name for content in spec.contents()) or "tensor only"
             raise InvalidInput(f"the item holds {content.name}; the model takes {takes}", field="content")
     yield from content.rows(specs, level)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from avizor_inference.arrays import Pixels
 from avizor_inference.errors import MediaError
 from avizor_inference.items.image_geometry import PixelFormat, Size, first_pixel, resized_size
 from avizor_inference.items.interpolation import Part, interpolate
@@ -59,6 +60,13 @@ def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error
     return _fitted(upright, spec)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Return a PNG of uint8[height, width, channels]: grey, RGB or RGBA."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] > 1 else pixels[..., 0])).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _fitted(image: Image.Image, spec: PixelFormat) -> NDArray[np.uint8]:

@@ -45,6 +45,6 @@ InputSpec = Annotated[ImageInput | AudioInput | SignalInput | TableInput | Tenso
 KINDS: dict[str, type[ItemInput]] = {kind.model_fields["modality"].default: kind for kind in get_args(get_args(InputSpec)[0])}
 
 # What an item may be, by the name of the field of avizor.v1.Item.
-CONTENTS: dict[str, type[Content]] = {
-    content.name: content for content in (*(kind.content for kind in KINDS.values()), TensorBytes) if content
+CONTENTS: dict[str, type[Content]] = {content.name: content for kind in KINDS.values() for content in kind.contents()} | {
+    TensorBytes.name: TensorBytes
 }

@@ -11,15 +11,20 @@ from avizor_service import wire
 from avizor_service.calls import Call
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
+from avizor_service.outputs import requested_outputs, union
 from avizor_service.status import item_status
 
 _OUTPUT = "score"
 
 
 async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, call: Call) -> pb.DetectAnomalyResponse:
-    """Return a verdict on each item, and count it. An item that cannot be served or judged has an error instead."""
+    """Return a verdict on each item, and count it, and the outputs that the request names.
+
+    An item that cannot be served or judged has an error instead.
+    """
     model = await gateway.open_model(call, request, "reconstruct")
     alpha, confidence = _level(gateway, request)
+    named = requested_outputs(model.spec.outputs, request.outputs)
     judging = model.judging_in_use()
     if judging is None:  # the first call runs the probe items
         judging = await gateway.threads.wait_for(model.judging)
@@ -33,7 +38,7 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
         confidence=confidence or 0,
         calibration_id=calibration.id,
     )
-    results = await gateway.inference.run(model, request.items, [_OUTPUT], call.time_remaining_s)
+    results = await gateway.inference.run(model, request.items, union([_OUTPUT], named), call.time_remaining_s)
     for number, (item, result) in enumerate(zip(request.items, results, strict=True)):
         if isinstance(result, BadItem):
             answer.items.append(pb.Verdict(error=item_status(result.error, number)))
@@ -47,7 +52,9 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
             continue
         p_values, _ = judge.window_p_values(item.source, scores, is_short=result.item.is_short)
         spans = wire.span_messages(result.item.spans, model.manifest.input)
-        answer.items.append(wire.verdict_message(judged, alpha, spans, scores, p_values, confidence))
+        message = wire.verdict_message(judged, alpha, spans, scores, p_values, confidence)
+        wire.add_outputs(message.outputs, result.outputs, named)
+        answer.items.append(message)
     return answer
 
 

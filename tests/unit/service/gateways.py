@@ -48,7 +48,8 @@ def open_gateway(
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
-        inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
+        memory = DecodedMemory(settings.max_decoded_mib)
+        inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib)
         yield Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 

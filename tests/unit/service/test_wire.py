@@ -14,7 +14,7 @@ from support.tables import TRANSFER
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.kinds.audio import PcmSound, SoundFile
 from avizor_inference.items.kinds.base import Content, Span, TensorBytes
 from avizor_inference.items.kinds.image import ImageFile
 from avizor_inference.items.kinds.signal import SignalFile
@@ -38,6 +38,16 @@ def row(**values: Any) -> pb.Item:
         (pb.Item(audio=b"sound"), SoundFile(b"sound")),
         (pb.Item(signal=b"1,2"), SignalFile(b"1,2")),
         (pb.Item(tensor=pb.Tensor(dtype="uint8", shape=[2, 1], data=b"ab")), TensorBytes("uint8", (2, 1), b"ab")),
+        (
+            pb.Item(pcm=pb.Pcm(format=pb.PCM_FORMAT_F32LE, sample_rate=8000, channels=2, data=b"ab")),
+            PcmSound("f32le", 8000, 2, b"ab"),
+        ),
+        (pb.Item(pcm=pb.Pcm(sample_rate=8000)), PcmSound("", 8000, 0, b"")),
+        (pb.Item(pcm=pb.Pcm(format=9)), PcmSound("9", 0, 0, b"")),  # type: ignore[arg-type]
+        (pb.Item(pcm=pb.Pcm(), channel_mode=pb.CHANNEL_MODE_MIX), PcmSound("", 0, 0, b"", mix=True)),
+        (pb.Item(audio=b"sound", channel_mode=pb.CHANNEL_MODE_MIX), SoundFile(b"sound", mix=True)),
+        (pb.Item(audio=b"sound", channel_mode=pb.CHANNEL_MODE_EACH), SoundFile(b"sound")),
+        (pb.Item(image=b"picture", channel_mode=pb.CHANNEL_MODE_MIX), ImageFile(b"picture")),
         (row(), TableRow({})),
         (
             row(amount=1.5, country="ES", known=True, hour=None),
@@ -53,6 +63,7 @@ def test_an_item_is_translated_to_its_content(item: pb.Item, content: Content) -
     ("item", "field", "message"),
     [
         (pb.Item(source="a"), "content", "the item holds nothing; send"),
+        (pb.Item(audio=b"", channel_mode=5), "channel_mode", "channel_mode 5 is not known"),  # type: ignore[arg-type]
         (row(amount=[1, 2]), "row.amount", "column 'amount' holds a list or an object"),
         (row(amount={"a": 1}), "row.amount", "column 'amount' holds a list or an object"),
     ],

@@ -1,19 +1,22 @@
-"""Describe sound, and turn a file of it into windows."""
+"""Describe sound, and turn a file of it, or raw PCM, into windows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from avizor_inference.arrays import Array, Samples
+from avizor_inference.errors import InvalidInput
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
-from avizor_inference.items.kinds.base import FileContent, ItemInput, Row, Span
-from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SoundFrontEnd
+from avizor_inference.items.kinds.base import Content, FileContent, ItemInput, Row, Span
+from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SoundFrontEnd, WaveformFrontEnd
 from avizor_inference.items.kinds.sound_presets import with_preset
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.items.windows import MAX_CHANNELS, WindowFormat
+from avizor_inference.items.windows import MAX_CHANNELS, Window, WindowFormat
 
 if TYPE_CHECKING:
     from avizor_inference.items.audio import Level
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SoundFile(FileContent):
-    """Holds an encoded sound: the bytes of a file, an open file, or a path."""
+    """Holds an encoded sound: the bytes of a file, an open file, or a path.
+
+    mix: a model that takes one channel at a time gets the mean of all.
+    """
+
+    mix: bool = False
 
     name: ClassVar[str] = "audio"
     noun: ClassVar[str] = "audio"
@@ -32,11 +40,64 @@ class SoundFile(FileContent):
         """See Content. The sound is decoded once."""
         from avizor_inference.items.audio import windows_of  # the decoders are not loaded to read a manifest
 
-        formats = [spec.window_format() for spec in specs if isinstance(spec, AudioInput)]
+        formats = _formats(specs)
         with self.open() as file:
-            for format, window in windows_of(file, list(dict.fromkeys(formats)), level):
-                row = Row(window.samples, Span(window.channel, window.start_sample, window.length))
-                yield from ((place, row) for place, wanted in enumerate(formats) if wanted == format)
+            yield from _rows(windows_of(file, list(dict.fromkeys(formats)), level, mix=self.mix), formats)
+
+    def mixed(self) -> SoundFile:
+        """See Content."""
+        return replace(self, mix=True)
+
+
+# Bytes of PCM up to which resampling and cutting is light work.
+_LIGHT_PCM = 1 << 18
+
+
+@dataclass(frozen=True)
+class PcmSound(Content):
+    """Holds sound without a file around it.
+
+    format: `s16le` (the default) or `f32le`. channels: 0 means 1; the samples of one moment are next to each other.
+    """
+
+    format: str
+    sample_rate: int  # Hz
+    channels: int
+    data: bytes
+    mix: bool = False
+
+    name: ClassVar[str] = "pcm"
+    noun: ClassVar[str] = "PCM"
+
+    @property
+    def is_media(self) -> bool:
+        """See Content. A few seconds take less time than the way to another process."""
+        return len(self.data) > _LIGHT_PCM
+
+    def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
+        """See Content. The windows are those of a WAV file with the same samples."""
+        from avizor_inference.items.audio import windows_of_sound
+        from avizor_inference.items.pcm import PcmSamples
+
+        formats = _formats(specs)
+        sound = PcmSamples(self.data, self.format or "s16le", self.sample_rate, self.channels or 1)
+        sound.check([format.sample_rate for format in formats])
+        yield from _rows(windows_of_sound(sound, list(dict.fromkeys(formats)), level, mix=self.mix), formats)
+
+    def mixed(self) -> PcmSound:
+        """See Content."""
+        return replace(self, mix=True)
+
+
+def _formats(specs: Sequence[ItemInput]) -> list[WindowFormat]:
+    return [spec.window_format() for spec in specs if isinstance(spec, AudioInput)]
+
+
+def _rows(windows: Iterable[tuple[WindowFormat, Window]], formats: Sequence[WindowFormat]) -> Iterator[tuple[int, Row]]:
+    """Yield each window for each of the models, at these places, that takes its format."""
+    for format, window in windows:
+        row = Row(window.samples, Span(window.channel, window.start_sample, window.length))
+        yield from ((place, row) for place, wanted in enumerate(formats) if wanted == format)
 
 
 class AudioInput(ItemInput):
@@ -55,6 +116,7 @@ class AudioInput(ItemInput):
     front_end: SoundFrontEnd = Field(discriminator="kind")
 
     content: ClassVar[type[SoundFile]] = SoundFile
+    other_contents: ClassVar[tuple[type[Content], ...]] = (PcmSound,)
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     @model_validator(mode="before")
@@ -94,6 +156,22 @@ class AudioInput(ItemInput):
     def window_format(self) -> WindowFormat:
         """Return how recordings are cut for this model."""
         return WindowFormat(self.sample_rate, self.window_samples, self.hop_samples, self.channels)
+
+    def to_samples(self) -> Callable[[Array], Samples]:
+        """See ItemInput."""
+        if not isinstance(self.front_end, WaveformFrontEnd):
+            raise InvalidInput(
+                f"the model reconstructs the output of its front end ({self.front_end.kind}), from which no sound can be "
+                "computed, because the phase is lost; ask for the tensor",
+                field="format",
+            )
+        return self._samples_of
+
+    def _samples_of(self, reconstructions: Array) -> Samples:
+        """Return float32[windows, channels, samples] of float[windows, channels, samples], or [windows, samples]."""
+        if not np.isfinite(reconstructions).all():
+            raise InvalidInput("the reconstruction holds a value that is not a finite number; ask for the tensor")
+        return reconstructions.reshape(len(reconstructions), self.channels, -1).astype(np.float32)
 
 
 def _with_channels(layout: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
-from avizor_inference.arrays import Floats, Items
+from avizor_inference.arrays import Array, Floats, Items, Pixels, Samples
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.file_access import open_file
 from avizor_inference.items.kinds.short_form import fields_of
@@ -72,6 +72,10 @@ class Content(ABC):
 
         See `decode.stream_rows`.
         """
+
+    def mixed(self) -> Content:
+        """Return the same with the mean of its channels, for a model that takes one; what has no channels as it is."""
+        return self
 
 
 class OneRow(Content):
@@ -148,13 +152,15 @@ class ItemInput(Strict, ABC):
     """Describes one raw item of a model. A kind overrides what differs; its `front_end`, if it has one, is a field.
 
     modality: the name of the kind, each one's own. The gateway's message has a field of this name, and export a module
-    (`avizor_export.front_ends.kinds`). content: what is taken besides TensorBytes. nan_is_missing: NaN in the tensor is a
-    missing value. value_range: what the tensor's values lie within, where not every number of its type is allowed.
+    (`avizor_export.front_ends.kinds`). content: what is taken besides TensorBytes. other_contents: the same in other forms.
+    nan_is_missing: NaN in the tensor is a missing value. value_range: what the tensor's values lie within, where not every
+    number of its type is allowed.
     """
 
     modality: str
 
     content: ClassVar[type[Content] | None] = None
+    other_contents: ClassVar[tuple[type[Content], ...]] = ()
     nan_is_missing: ClassVar[bool] = False
     value_range: ClassVar[tuple[float, float] | None] = None
 
@@ -209,9 +215,28 @@ class ItemInput(Strict, ABC):
         content = self.file_content()
         return content.suffixes if content else frozenset()
 
+    @classmethod
+    def contents(cls) -> tuple[type[Content], ...]:
+        """Return what is taken besides TensorBytes."""
+        return (cls.content, *cls.other_contents) if cls.content else ()
+
     def takes(self, content: Content) -> bool:
         """Return whether the model takes such an item."""
-        return isinstance(content, TensorBytes) or (self.content is not None and isinstance(content, self.content))
+        return isinstance(content, (TensorBytes, *self.contents()))
+
+    def to_picture(self) -> Callable[[Array], Pixels]:
+        """Return what makes a picture of the reconstruction of one item, on the scale of the front end's output.
+
+        Pictures are uint8[height, width, channels], RGB. Raises InvalidInput if the model reconstructs no picture.
+        """
+        raise InvalidInput(f"a model that takes {self.modality} reconstructs no picture; ask for the tensor", field="format")
+
+    def to_samples(self) -> Callable[[Array], Samples]:
+        """Return what makes float32[windows, channels, samples] of the reconstructions of windows of sound.
+
+        Raises InvalidInput if the model reconstructs no samples.
+        """
+        raise InvalidInput(f"a model that takes {self.modality} reconstructs no sound; ask for the tensor", field="format")
 
     def is_short(self, row: Row) -> bool:
         """Return whether a row is a whole recording that is shorter than the model's window."""

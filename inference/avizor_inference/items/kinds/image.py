@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from avizor_inference.arrays import Items
+from avizor_inference.arrays import Array, Items, Pixels
+from avizor_inference.errors import InvalidInput
 from avizor_inference.items.image_geometry import Filter, Fit
 from avizor_inference.items.kinds.base import FileContent, ItemInput, OneRow
 from avizor_inference.items.kinds.short_form import fields_of
@@ -47,6 +50,19 @@ class ImageFrontEnd(Strict):
         low, high = self.limits
         mean = tuple((value - low) / (high - low) for value in self.mean)
         return mean, tuple(value / (high - low) for value in self.std)
+
+    def picture_of(self, features: Array) -> Pixels:
+        """Return the picture whose features these are, rounded and clipped to 0..255: the inverse of the front end.
+
+        features: float[channels, height, width], or with the layout nhwc float[height, width, channels]. Raises InvalidInput
+        for a value that is not a finite number.
+        """
+        if not np.isfinite(features).all():
+            raise InvalidInput("the reconstruction holds a value that is not a finite number; ask for the tensor")
+        mean, std = (np.array(values, dtype=np.float32) for values in self.on_unit_scale())
+        values = features if self.layout == "nhwc" else np.moveaxis(features, 0, -1)
+        levels: Pixels = np.clip(np.rint((values * std + mean) * 255), 0, 255).astype(np.uint8)
+        return levels[..., ::-1] if self.order == "bgr" else levels
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,12 @@ class ImageInput(ItemInput):
         """Return the graph's input."""
         shape = (self.height, self.width, self.channels)
         return TensorSpec(name="image", dtype="uint8", item_shape=shape, meaning="pixels, 0..255, channels last")
+
+    def to_picture(self) -> Callable[[Array], Pixels]:
+        """See ItemInput."""
+        if self.channels not in _COLOURS:
+            raise InvalidInput(f"no picture has {self.channels} channels; ask for the tensor", field="format")
+        return self.front_end.picture_of
 
     def preparation(self) -> str:
         """See ItemInput."""

@@ -30,7 +30,8 @@ class InferenceServiceStub(object):
 
     A call fails as a whole with one of these codes:
 
-    INVALID_ARGUMENT     a field is wrong; the message names it
+    INVALID_ARGUMENT     a field is wrong: a google.rpc.BadRequest names it, such as `top_k` or `outputs[1]`; or the answer would
+    be larger than the gateway computes for a call (avizor serve --max-answer-mib)
     NOT_FOUND            the model or its version does not exist; the message names it
     UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
     RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
@@ -38,9 +39,14 @@ class InferenceServiceStub(object):
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
     one), or has too few calibration items for alpha
+    UNIMPLEMENTED        the gateway does not have this RPC yet
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
-    If only one item is invalid, the response has an `error` for that item, and results for all other items.
+    The status with its details is in the trailing metadata, as a serialized google.rpc.Status under `grpc-status-details-bin`.
+
+    If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
+    INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
+    calibration cannot judge the item.
     """
 
     def __init__(self, channel):
@@ -96,7 +102,8 @@ class InferenceServiceServicer(object):
 
     A call fails as a whole with one of these codes:
 
-    INVALID_ARGUMENT     a field is wrong; the message names it
+    INVALID_ARGUMENT     a field is wrong: a google.rpc.BadRequest names it, such as `top_k` or `outputs[1]`; or the answer would
+    be larger than the gateway computes for a call (avizor serve --max-answer-mib)
     NOT_FOUND            the model or its version does not exist; the message names it
     UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
     RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
@@ -104,9 +111,14 @@ class InferenceServiceServicer(object):
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
     one), or has too few calibration items for alpha
+    UNIMPLEMENTED        the gateway does not have this RPC yet
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
-    If only one item is invalid, the response has an `error` for that item, and results for all other items.
+    The status with its details is in the trailing metadata, as a serialized google.rpc.Status under `grpc-status-details-bin`.
+
+    If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
+    INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
+    calibration cannot judge the item.
     """
 
     def ListModels(self, request, context):
@@ -145,7 +157,8 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Reconstruct(self, request, context):
-        """Returns what an autoencoder makes of each item, for example without noise or enlarged: as a tensor, a PNG or a WAV.
+        """Returns what an autoencoder makes of each item, for example without noise or enlarged: as a tensor, a PNG or a WAV. If the
+        model cannot return that format, the call ends with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,7 +239,8 @@ class InferenceService(object):
 
     A call fails as a whole with one of these codes:
 
-    INVALID_ARGUMENT     a field is wrong; the message names it
+    INVALID_ARGUMENT     a field is wrong: a google.rpc.BadRequest names it, such as `top_k` or `outputs[1]`; or the answer would
+    be larger than the gateway computes for a call (avizor serve --max-answer-mib)
     NOT_FOUND            the model or its version does not exist; the message names it
     UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
     RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
@@ -234,9 +248,14 @@ class InferenceService(object):
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
     one), or has too few calibration items for alpha
+    UNIMPLEMENTED        the gateway does not have this RPC yet
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
-    If only one item is invalid, the response has an `error` for that item, and results for all other items.
+    The status with its details is in the trailing metadata, as a serialized google.rpc.Status under `grpc-status-details-bin`.
+
+    If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
+    INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
+    calibration cannot judge the item.
     """
 
     @staticmethod
