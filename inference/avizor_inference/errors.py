@@ -14,6 +14,7 @@
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   └── DeadlineExceeded       there was no answer in time
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
+    ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DatasetError               a dataset that cannot be listed or read
@@ -87,6 +88,10 @@ class DeadlineExceeded(EngineError):
 
 class GatewayFull(AvizorError):
     """The gateway already runs as many calls as it accepts at once."""
+
+
+class GatewayStopping(AvizorError):
+    """The gateway is shutting down; another one, or this one later, takes the call."""
 
 
 class CalibrationError(AvizorError):

@@ -40,11 +40,16 @@ class Calls:
         self._in_flight = 0
 
     @contextlib.asynccontextmanager
-    async def call(self, rpc: str, context: grpc.aio.ServicerContext) -> AsyncIterator[Call]:
-        """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once."""
+    async def call(
+        self, rpc: str, context: grpc.aio.ServicerContext, admission: contextlib.AbstractContextManager[None] | None = None
+    ) -> AsyncIterator[Call]:
+        """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once.
+
+        admission: what is entered for as long as the call takes; None for the limit of calls in flight.
+        """
         call, started, code = Call(rpc, context), time.perf_counter(), grpc.StatusCode.OK
         try:
-            with self._admitted():
+            with admission or self._admitted():
                 yield call
         except Exception as error:
             status = status_of(error)

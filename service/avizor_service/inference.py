@@ -63,6 +63,16 @@ class Inference:
         shares = iter(_split(result, [len(item.rows) for item in good]))
         return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
 
+    async def run_rows(
+        self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None
+    ) -> dict[str, Array]:
+        """Return the named outputs for rows of the model's tensor, [n, *item_shape]. Raises what Engine.infer raises."""
+        return await self._threads.wait_for(self._infer, model, rows, outputs, timeout_s)
+
+    def note_clipped(self, model: OpenVersion) -> None:
+        """Count a stream with samples beyond full scale."""
+        self._metrics.clipped.labels(model.version.name).inc()
+
     def _decode(self, item: pb.Item, model: OpenVersion) -> Item | BadItem:
         try:
             return decode_item(wire.content(item), model.manifest.input, self._max_windows)

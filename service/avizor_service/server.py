@@ -31,6 +31,7 @@ from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import InferenceService
 from avizor_service.settings import Settings
+from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
 
@@ -73,7 +74,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device))
         threads = stack.enter_context(open_threads(settings.decoders, settings.max_in_flight))
         gateway = _gateway(settings, repository, engine, threads, metrics)
-        service = InferenceService(gateway, Calls(metrics, settings.max_in_flight))
+        streams = Streams(metrics, settings.max_streams)
+        service = InferenceService(gateway, Calls(metrics, settings.max_in_flight), streams)
         server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
@@ -83,6 +85,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         await stop.wait()
         _log.info("stopping")
         watching.cancel()
+        streams.stop()
         await health_service.enter_graceful_shutdown()
         await server.stop(settings.grace_s)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import grpc
 
 from avizor.v1 import inference_pb2 as pb
@@ -12,13 +14,15 @@ from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
 from avizor_service.rpcs.get_model import get_model
 from avizor_service.rpcs.list_models import list_models
+from avizor_service.rpcs.monitor import monitor
+from avizor_service.streams import Streams
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     """Answers calls with the parts of a gateway."""
 
-    def __init__(self, gateway: Gateway, calls: Calls) -> None:
-        self._gateway, self._calls = gateway, calls
+    def __init__(self, gateway: Gateway, calls: Calls, streams: Streams) -> None:
+        self._gateway, self._calls, self._streams = gateway, calls, streams
 
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext
@@ -45,3 +49,11 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """Return how unusual each item is, as a conformal p-value, and whether that flags it."""
         async with self._calls.call("DetectAnomaly", context) as call:
             return await detect_anomaly(self._gateway, request, call)
+
+    async def Monitor(  # noqa: N802
+        self, requests: AsyncIterator[pb.MonitorRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        """Listen to one source, and tell what each window of its sound is, and when there is an alarm."""
+        async with self._calls.call("Monitor", context, self._streams.admitted()) as call:
+            async for response in monitor(self._gateway, self._streams.until_stopped(requests), call):
+                await context.write(response)  # waits while the client does not read

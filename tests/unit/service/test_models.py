@@ -15,6 +15,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_service.calls import Calls
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import InferenceService
+from avizor_service.streams import Streams
 
 
 def counted(metrics: Metrics, rpc: str, model: str, code: str) -> float | None:
@@ -24,7 +25,7 @@ def counted(metrics: Metrics, rpc: str, model: str, code: str) -> float | None:
 def test_all_models_are_listed_by_name_as_each_is_told_alone(models: Path) -> None:
     metrics = Metrics()
     with open_gateway(models) as gateway:
-        service = InferenceService(gateway, Calls(metrics, 1))
+        service = InferenceService(gateway, Calls(metrics, 1), Streams(metrics, 1))
         listed = asyncio.run(service.ListModels(pb.ListModelsRequest(), Caller())).models
         alone = [asyncio.run(service.GetModel(pb.GetModelRequest(name=model.name), Caller())) for model in listed]
     assert [model.name for model in listed] == ["digits", "kinds", "normal", "transfers"]
@@ -40,7 +41,7 @@ def test_a_model_is_told_with_all_its_versions_the_newest_by_default(models: Pat
     manifest = tmp_path / "digits" / "2" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
     with open_gateway(tmp_path) as gateway:
-        service = InferenceService(gateway, Calls(Metrics(), 1))
+        service = InferenceService(gateway, Calls(Metrics(), 1), Streams(Metrics(), 1))
         for asked, told in ((0, 2), (1, 1), (2, 2)):
             model = asyncio.run(service.GetModel(pb.GetModelRequest(name="digits", version=asked), Caller()))
             assert (model.version, list(model.versions)) == (told, [1, 2])
@@ -61,7 +62,7 @@ def test_a_model_that_is_not_there_ends_the_call_and_is_not_a_label(
 ) -> None:
     metrics, caller = Metrics(), Caller()
     with open_gateway(models) as gateway, pytest.raises(Aborted):
-        asyncio.run(InferenceService(gateway, Calls(metrics, 1)).GetModel(request_, caller))
+        asyncio.run(InferenceService(gateway, Calls(metrics, 1), Streams(metrics, 1)).GetModel(request_, caller))
     ((ended, why),) = caller.ended
     assert ended is code
     assert message in why

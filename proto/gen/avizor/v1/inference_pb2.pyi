@@ -569,18 +569,16 @@ class MonitoredWindow(_message.Message):
     def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., stretch: _Optional[_Union[JudgedStretch, _Mapping]] = ..., alarm: bool = ..., alarm_changed: bool = ...) -> None: ...
 
 class JudgedStretch(_message.Message):
-    __slots__ = ("score", "p_value", "is_flagged", "judged_by", "span")
+    __slots__ = ("score", "p_value", "is_flagged", "judged_by")
     SCORE_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_FIELD_NUMBER: _ClassVar[int]
     IS_FLAGGED_FIELD_NUMBER: _ClassVar[int]
     JUDGED_BY_FIELD_NUMBER: _ClassVar[int]
-    SPAN_FIELD_NUMBER: _ClassVar[int]
     score: float
     p_value: float
     is_flagged: bool
     judged_by: str
-    span: Span
-    def __init__(self, score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_flagged: bool = ..., judged_by: _Optional[str] = ..., span: _Optional[_Union[Span, _Mapping]] = ...) -> None: ...
+    def __init__(self, score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_flagged: bool = ..., judged_by: _Optional[str] = ...) -> None: ...
 
 class MonitorEnded(_message.Message):
     __slots__ = ("windows", "samples", "stretches", "flagged", "alarms")
