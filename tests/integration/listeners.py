@@ -17,7 +17,8 @@ def start(**fields: Any) -> pb.MonitorRequest:
 
 
 def sixteen_bits(samples: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(samples, -1, 0.999) * 32768).astype("<i2")
+    integers: np.ndarray = np.round(np.clip(samples, -1, 0.999) * 32768).astype("<i2")
+    return integers
 
 
 def chunks(samples: np.ndarray, size: int) -> Iterator[pb.MonitorRequest]:

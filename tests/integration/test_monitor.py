@@ -45,8 +45,8 @@ def test_a_stretch_is_judged_and_counted_as_a_recording_and_a_fault_turns_the_al
     sound = np.concatenate([calm(3 * stretch_s), fault(5 * stretch_s), calm(5 * stretch_s, seed=901), calm(0.3)])
     first = start(detector="normal", source="a", false_alarms_per_hour=20)
     started, windows, ended = listen(stub, first, chunks(sound, 4_000))
-    assert (started.windows_per_stretch, started.stretch_s) == (3, pytest.approx(stretch_s))
-    assert (started.stretches_to_alarm, started.stretches_to_clear, started.alpha) == (4, 4, pytest.approx(0.05))
+    assert (started.windows_per_stretch, started.stretches_to_alarm, started.stretches_to_clear) == (3, 4, 3)
+    assert [started.stretch_s, started.alpha] == pytest.approx([stretch_s, 0.05])
     assert started.false_alarms_per_hour == pytest.approx(3600 / stretch_s / 31 / 4)
     assert 0 < started.false_alarms_per_hour_if_exchangeable < started.false_alarms_per_hour / 100
     judged = [window.stretch for window in windows if window.HasField("stretch")]
@@ -57,8 +57,8 @@ def test_a_stretch_is_judged_and_counted_as_a_recording_and_a_fault_turns_the_al
     assert judged[0].score == pytest.approx(verdict.score, rel=1e-4)
     assert (judged[0].p_value, judged[0].judged_by) == (verdict.p_value, "a")
     changed = [(number // 3, window.alarm) for number, window in enumerate(windows) if window.alarm_changed]
-    assert changed == [(6, True), (11, False)]  # the fourth flagged stretch, the fourth calm one
-    assert [window.alarm for window in windows] == [False] * 20 + [True] * 15 + [False] * (len(windows) - 35)
+    assert changed == [(6, True), (10, False)]  # the fourth flagged stretch, the third calm one
+    assert [window.alarm for window in windows] == [False] * 20 + [True] * 12 + [False] * (len(windows) - 32)
     assert (ended.stretches, ended.flagged, ended.alarms) == (13, 5, 1)
     after = served.metrics()
 

@@ -1,22 +1,25 @@
 """When the alarm of a stream begins and ends, and how many false alarms that can cost. Needs no model and no sound.
 
 A stream is judged in stretches (stretches.py): each is as long as a recording of the calibration and is judged like one, by its
-p-value among n calibration recordings. It is flagged if at most l - 1 of their scores are as large. An alarm begins at the last
-of k flagged stretches in a row, and ends at the last of m stretches in a row that are not flagged.
+p-value among n calibration recordings. It is flagged if at most l - 1 of their scores are as large. An alarm begins at the k-th
+flagged stretch. It ends at the last of m stretches in a row that are not flagged. After these, flagged ones are counted anew,
+also if there was no alarm. So a fault need not flag every stretch.
 
 With S stretches an hour, the expected number of alarms in an hour of normal sound, on average over calibrations, is at most
 
 (1) S l / ((n + 1) k), if each stretch, by itself, is exchangeable with the calibration recordings. Stretches may depend on each
     other in any way. Proof: such a stretch is flagged with a probability of at most l / (n + 1) (Vovk, Gammerman and Shafer,
     "Algorithmic learning in a random world", 2005), so that in H hours from the start of the stream at most H S l / (n + 1) are
-    flagged, on average. Between two beginnings of an alarm the row of flagged stretches is interrupted, so that each beginning
-    has k flagged stretches to itself. The bound cannot be lowered: it is reached if flagged stretches come k at a time.
+    flagged, on average. Between two beginnings of an alarm the count starts anew, so that each beginning has k flagged
+    stretches to itself. The bound cannot be lowered: it is reached if flagged stretches come k at a time.
 
-(2) S prod (l + i) / (n + 1 + i), i = 0 to k - 1, if k stretches in a row and the n recordings are exchangeable together. Proof:
-    among n + i + 1 exchangeable scores, of which i are known to be above the l-th largest of the n, the next one is above it
-    with a probability of at most (l + i) / (n + i + 1), which is Polya's urn; and an alarm begins only where k in a row are
-    flagged, at one of S places. Without equal scores the product is the probability that all k are flagged: the joint
-    distribution is in Gazin, Blanchard and Roquain, "Transductive conformal inference with adaptive scores", 2024.
+(2) S m^(k - 1) prod (l + i) / (n + 1 + i), i = 0 to k - 1, if the stretches and the n recordings are exchangeable together.
+    Proof: among n + i + 1 exchangeable scores, of which i are known to be above the l-th largest of the n, the next one is above it
+    with a probability of at most (l + i) / (n + i + 1), which is Polya's urn. The product is the probability that k particular
+    stretches are all flagged, without equal scores (Gazin, Blanchard and Roquain, "Transductive conformal inference with
+    adaptive scores", 2024). An alarm begins only at the last of k flagged ones, each of which comes 1 to m stretches after the
+    one before: at one of S places, in one of m^(k - 1) ways. A larger k never has more alarms, so where the bound would grow with k
+    that of the smaller k holds.
 
 (2) is far smaller, but sound seldom has no memory: a machine that runs under an unusual load does so for many stretches. So (1)
 decides about k unless the caller says that (2) may.
@@ -26,7 +29,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from math import ceil, exp, floor, lgamma, log10
+from math import ceil, exp, floor, lgamma, log, log10
 
 from avizor_inference.errors import CalibrationError
 
@@ -35,8 +38,8 @@ SECONDS_PER_HOUR = 3600.0
 # The longest row of flagged stretches that an alarm may take, in seconds of sound, if it takes more than one.
 LONGEST_ROW_S = 3600.0
 
-# An alarm that ends at the first stretch that is not flagged would begin again and again in one fault.
-_LEAST_TO_CLEAR = 2
+# m. An alarm that ends at the first stretch that is not flagged would begin again and again in one fault.
+TO_CLEAR = 3
 
 _ROUNDING = 1e-9
 
@@ -58,20 +61,24 @@ class FalseAlarms:
         return self.flagged / (self.count + 1)
 
     def per_hour(self, to_alarm: int) -> float:
-        """Return bound (1) for alarms that take so many flagged stretches in a row."""
+        """Return bound (1) for alarms that take so many flagged stretches."""
         return SECONDS_PER_HOUR / self.stretch_s * self.share / to_alarm
 
     def per_hour_if_exchangeable(self, to_alarm: int) -> float:
         """Return bound (2), or (1) if that is smaller."""
-        urn = SECONDS_PER_HOUR / self.stretch_s * all_flagged(self.flagged, self.count, to_alarm)
-        return min(urn, self.per_hour(to_alarm))
+        # from here on the product grows with each factor
+        turning = max(1, ceil((self.count + 1 - TO_CLEAR * self.flagged) / (TO_CLEAR - 1)))
+        stretches = min(to_alarm, turning)
+        ways = SECONDS_PER_HOUR / self.stretch_s * all_flagged(self.flagged, self.count, stretches, TO_CLEAR)
+        return min(ways, self.per_hour(to_alarm))
 
 
 @dataclass(frozen=True)
 class AlarmRule:
     """Says when an alarm begins and ends, and how many false alarms an hour that can cost at most.
 
-    to_alarm, to_clear: stretches in a row, flagged and not flagged. per_hour: bound (1). per_hour_if_exchangeable: bound (2).
+    to_alarm: flagged stretches. to_clear: stretches in a row that are not flagged, after which flagged ones count anew.
+    per_hour: bound (1). per_hour_if_exchangeable: bound (2).
     """
 
     to_alarm: int
@@ -80,14 +87,15 @@ class AlarmRule:
     per_hour_if_exchangeable: float
 
 
-def all_flagged(flagged: int, count: int, stretches: int) -> float:
+def all_flagged(flagged: int, count: int, stretches: int, ways: int = 1) -> float:
     """Return the probability, at most, that so many stretches are all flagged if they and `count` recordings are exchangeable.
 
-    flagged: l, of 1 to `count`: a stretch is flagged if at most l - 1 of the recordings have a score as large.
+    flagged: l, of 1 to `count`: a stretch is flagged if at most l - 1 of the recordings have a score as large. ways: number of
+    places of each after the one before, for which the probability is multiplied.
     """
     # the product of bound (2), by the gamma function: it may have thousands of factors
     rising = lgamma(flagged + stretches) - lgamma(flagged)
-    return exp(rising - lgamma(count + 1 + stretches) + lgamma(count + 1))
+    return exp(rising - lgamma(count + 1 + stretches) + lgamma(count + 1) + (stretches - 1) * log(ways))
 
 
 def alarm_rule(expected: FalseAlarms, most_per_hour: float, *, assume_exchangeable: bool = False) -> AlarmRule:
@@ -103,13 +111,11 @@ def alarm_rule(expected: FalseAlarms, most_per_hour: float, *, assume_exchangeab
     if to_alarm > longest:
         raise CalibrationError(
             f"{most_per_hour:g} false alarms an hour cannot be kept with {expected.share:.2g} of the normal stretches flagged: "
-            f"an alarm would take more than {longest} flagged stretches of {expected.stretch_s:g} s in a row, which is over an "
-            f"hour; ask for {_rounded_up(bound(longest))} or more, give a smaller alpha with more calibration recordings"
+            f"an alarm would take more than {longest} flagged stretches of {expected.stretch_s:g} s, which is over an hour; "
+            f" ask for {_rounded_up(bound(longest))} or more, give a smaller alpha with more calibration recordings"
             + ("" if assume_exchangeable else ", or set assume_exchangeable if one stretch says nothing about the next")
         )
-    return AlarmRule(
-        to_alarm, max(_LEAST_TO_CLEAR, to_alarm), expected.per_hour(to_alarm), expected.per_hour_if_exchangeable(to_alarm)
-    )
+    return AlarmRule(to_alarm, TO_CLEAR, expected.per_hour(to_alarm), expected.per_hour_if_exchangeable(to_alarm))
 
 
 class Alarm:
@@ -118,16 +124,18 @@ class Alarm:
     def __init__(self, rule: AlarmRule) -> None:
         self.is_on, self.begun = False, 0
         self._rule = rule
-        self._row = 0  # stretches in a row that speak for a change
+        self._flagged = 0  # since the count began
+        self._calm = 0  # in a row
 
     def push(self, is_flagged: bool) -> bool:
         """Take note of the next stretch. Return whether it turned the alarm on or off."""
-        self._row = self._row + 1 if is_flagged != self.is_on else 0
-        if self._row < (self._rule.to_clear if self.is_on else self._rule.to_alarm):
-            return False
-        self.is_on, self._row = not self.is_on, 0
-        self.begun += self.is_on
-        return True
+        before = self.is_on
+        self._flagged, self._calm = (self._flagged + 1, 0) if is_flagged else (self._flagged, self._calm + 1)
+        if self._calm >= self._rule.to_clear:
+            self._flagged, self.is_on = 0, False
+        elif not before and self._flagged >= self._rule.to_alarm:
+            self.begun, self.is_on = self.begun + 1, True
+        return self.is_on != before
 
 
 def _rounded_up(value: float) -> str:
