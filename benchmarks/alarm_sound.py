@@ -88,4 +88,4 @@ def _listen(stub: Stub, start: pb.MonitorStart, hours: float) -> bool:
         f"{start.false_alarms_per_hour:g}/h, assumes {assumes}: k {started.stretches_to_alarm}, bound "
         f"{bound:.3g}/h; {false} false alarms, {flagged} of {judged} stretches flagged, fault heard after {heard_s:.1f} s"
     )
-    return false <= bound * hours + 3 * sqrt(bound * hours)
+    return bool(false <= bound * hours + 3 * sqrt(bound * hours))

@@ -14,12 +14,12 @@ With S stretches an hour, the expected number of alarms in an hour of normal sou
     stretches to itself. The bound cannot be lowered: it is reached if flagged stretches come k at a time.
 
 (2) S m^(k - 1) prod (l + i) / (n + 1 + i), i = 0 to k - 1, if the stretches and the n recordings are exchangeable together.
-    Proof: among n + i + 1 exchangeable scores, of which i are known to be above the l-th largest of the n, the next one is above it
-    with a probability of at most (l + i) / (n + i + 1), which is Polya's urn. The product is the probability that k particular
-    stretches are all flagged, without equal scores (Gazin, Blanchard and Roquain, "Transductive conformal inference with
-    adaptive scores", 2024). An alarm begins only at the last of k flagged ones, each of which comes 1 to m stretches after the
-    one before: at one of S places, in one of m^(k - 1) ways. A larger k never has more alarms, so where the bound would grow with k
-    that of the smaller k holds.
+    Proof: among n + i + 1 exchangeable scores, of which i are known to be above the l-th largest of the n, the next one is
+    above it with a probability of at most (l + i) / (n + i + 1), which is Polya's urn. The product is the probability that k
+    particular stretches are all flagged, without equal scores (Gazin, Blanchard and Roquain, "Transductive conformal
+    inference with adaptive scores", 2024). An alarm begins only at the last of k flagged ones, each of which comes 1 to m
+    stretches after the one before: at one of S places, in one of m^(k - 1) ways. A larger k never has more alarms, so where
+    the bound would grow with k that of the smaller k holds.
 
 (2) is far smaller, but sound seldom has no memory: a machine that runs under an unusual load does so for many stretches. So (1)
 decides about k unless the caller says that (2) may.
