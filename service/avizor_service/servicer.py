@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
 
@@ -54,6 +55,11 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         self, requests: AsyncIterator[pb.MonitorRequest], context: grpc.aio.ServicerContext
     ) -> None:
         """Listen to one source, and tell what each window of its sound is, and when there is an alarm."""
-        async with self._calls.call("Monitor", context, self._streams.admitted()) as call:
-            async for response in monitor(self._gateway, self._streams.until_stopped(requests), call):
+        async with (
+            self._calls.call("Monitor", context, self._streams.admitted()) as call,
+            aclosing(self._streams.until_stopped(requests)) as messages,
+            aclosing(monitor(self._gateway, messages, call)) as responses,
+        ):
+            async for response in responses:
+                self._streams.require_running()
                 await context.write(response)  # waits while the client does not read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TypeVar
 
 from avizor_inference.errors import GatewayFull, GatewayStopping
@@ -39,7 +39,12 @@ class Streams:
         """End all streams, those that wait for their client too."""
         self._stopped.set()
 
-    async def until_stopped(self, messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    def require_running(self) -> None:
+        """Raise GatewayStopping once the gateway stops."""
+        if self._stopped.is_set():
+            raise GatewayStopping("the gateway is shutting down; start the stream again")
+
+    async def until_stopped(self, messages: AsyncIterator[Message]) -> AsyncGenerator[Message, None]:
         """Yield the messages of a client as they come. Raises GatewayStopping once the gateway stops.
 
         The next message is read when it is asked for, so that a client that sends faster than it is served has to wait.
@@ -53,8 +58,7 @@ class Streams:
                 finally:
                     if not reading.done():
                         reading.cancel()
-                if stopped.done():
-                    raise GatewayStopping("the gateway is shutting down; start the stream again")
+                self.require_running()
                 message = reading.result()
                 if message is None:
                     return

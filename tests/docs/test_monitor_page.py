@@ -50,3 +50,5 @@ def test_the_example_of_numbers() -> None:
     rules = [alarm_rule(expected, 1, assume_exchangeable=assumes).to_alarm for assumes in (False, True)]
     assert f"k is {rules[0]} for one false alarm an hour" in PAGE
     assert f"and {rules[1]} with `assume_exchangeable`" in PAGE
+    rules = [alarm_rule(FalseAlarms(flagged, 400, 10), 0.1).to_alarm for flagged in (1, 4)]
+    assert f"takes {rules[0]} stretches, where alpha 0.01 takes {rules[1]}" in PAGE

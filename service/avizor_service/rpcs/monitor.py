@@ -7,7 +7,7 @@ few windows at a time, and a client that does not read has to stop sending.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,7 @@ _ENCODINGS: dict[int, PcmEncoding] = {
 
 async def monitor(
     gateway: Gateway, requests: AsyncIterator[pb.MonitorRequest], call: Call
-) -> AsyncIterator[pb.MonitorResponse]:
+) -> AsyncGenerator[pb.MonitorResponse, None]:
     """Yield what is known of a stream: its start, each of its windows, and its end.
 
     Raises InvalidInput, MediaError for what cannot be read; CalibrationError if the detector cannot promise what is asked;
