@@ -123,6 +123,10 @@ bench: $(STAMP) ## Measure the memory of the batch job for 300 and 3,000 files
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py
 
+.PHONY: bench-alarms
+bench-alarms: $(STAMP) ## Measure false alarms of streams over 1,000 generated hours, and the delay of a true one: about 5 minutes
+	PYTHONPATH=tests $(BIN)/python benchmarks/alarms.py
+
 .PHONY: bench-export
 bench-export: $(STAMP) ## Time an export; compare front end, int8, autoencoders and architectures with others: about an hour
 	$(BIN)/python benchmarks/export_speed.py

@@ -17,6 +17,7 @@
     │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
     ├── NotAvailable               what is declared but cannot be done yet
+    ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DecoderEnded               a process that decodes media ended before it answered
@@ -103,6 +104,10 @@ class GatewayFull(AvizorError):
 
 class NotAvailable(AvizorError):
     """It is declared, but this version cannot do it yet."""
+
+
+class GatewayStopping(AvizorError):
+    """The gateway is shutting down; another one, or this one later, takes the call."""
 
 
 class CalibrationError(AvizorError):

@@ -49,6 +49,7 @@ class AnomalyMetrics:
                 self._metrics.scored.labels(name, source)
                 self._metrics.not_judged.labels(name, source)
                 self._metrics.anomalies.labels(name, source)
+                self._metrics.alarms.labels(name, source)
 
     def judged_by(self, model: str, calibration: Calibration) -> None:
         """Show which calibration the verdicts on a model come from."""
@@ -70,6 +71,10 @@ class AnomalyMetrics:
         self._p_value(model).observe(verdict.p_value)
         if verdict.is_anomaly(self._alpha, self._confidence):
             self._anomalies(model, label).inc()
+
+    def count_alarm(self, model: str, source: str) -> None:
+        """Count an alarm that began in a stream of `source`, as the client named it."""
+        self._metrics.alarms.labels(model, self._sources.label(source)).inc()
 
     def _warn_if_under_calibrated(self, name: str, calibration: Calibration) -> None:
         if few := under_calibrated(calibration, calibration.source_names, self._alpha, self._confidence):

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
+from typing import Protocol
 
 import grpc
 
@@ -47,6 +48,16 @@ class Call:
         return received
 
 
+class Places(Protocol):
+    """Bounds how many calls of a kind are in progress."""
+
+    def admit(self) -> None:
+        """Take a place. Raises GatewayFull."""
+
+    def leave(self) -> None:
+        """Give the place back."""
+
+
 class Calls:
     """Wraps each call of each servicer, unary or streaming: `async with calls.call(rpc, context) as call: ...`."""
 
@@ -56,9 +67,12 @@ class Calls:
         # A look-up by labels takes as long as all else that is done to a metric.
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
-    def call(self, rpc: str, context: grpc.aio.ServicerContext) -> _Guard:
-        """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once."""
-        return _Guard(self, Call(rpc, context))
+    def call(self, rpc: str, context: grpc.aio.ServicerContext, places: Places | None = None) -> _Guard:
+        """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once.
+
+        places: where the call takes a place; None for the calls in flight.
+        """
+        return _Guard(self, Call(rpc, context), places or self)
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
@@ -82,13 +96,13 @@ class Calls:
 class _Guard:
     """Surrounds one call. It is a class, since a generator of contextlib takes several times as long."""
 
-    def __init__(self, calls: Calls, call: Call) -> None:
-        self._calls, self._call = calls, call
+    def __init__(self, calls: Calls, call: Call, places: Places) -> None:
+        self._calls, self._call, self._places = calls, call, places
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> Call:
         try:
-            self._calls.admit()
+            self._places.admit()
         except Exception as error:
             await self._fail(error)
         return self._call
@@ -96,7 +110,7 @@ class _Guard:
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
-        self._calls.leave()
+        self._places.leave()
         if error is None:
             self._count(grpc.StatusCode.OK)
         elif isinstance(error, Exception):

@@ -24,7 +24,7 @@ _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_message_mib", "max_answer_mib", "max_items", "max_windows", "grace_s"),
+    "Limits": ("max_in_flight", "max_streams", "max_message_mib", "max_answer_mib", "max_items", "max_windows", "grace_s"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
 }
 
@@ -103,7 +103,16 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     show_default=False,
     help="Sources with separate metrics, besides those of the calibrations.",
 )
-@click.option("--max-in-flight", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_in_flight, help="Most calls at once.")
+@click.option(
+    "--max-in-flight",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_in_flight,
+    help="Most calls at once, besides streams.",
+)
+@click.option(
+    "--max-streams", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_streams, help="Most streams (Monitor) at once."
+)
 @click.option(
     "--max-message-mib", metavar="MIB", type=_AT_LEAST_1, default=_DEFAULTS.max_message_mib, help="Largest request, in MiB."
 )

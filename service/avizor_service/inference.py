@@ -59,8 +59,8 @@ class Inference:
         """Return the named outputs for each item, in the order of the items. Each item is decoded, then all run together.
 
         time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. window_bytes: of the answer
-        for each window, besides these outputs. Raises AnswerTooLarge before anything runs, and what decode_items and Engine.infer
-        raise.
+        for each window, besides these outputs. Raises AnswerTooLarge before anything runs, and what decode_items and
+        Engine.infer raise.
         """
         with self._memory.of_call() as memory:
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
@@ -81,15 +81,34 @@ class Inference:
             return [item for item in decoded if isinstance(item, BadItem)]
         windows = sum(len(item.rows) for item in good)
         check_answer(bytes_of(model.spec.outputs, outputs) + window_bytes, windows, outputs, self._max_answer_mib)
-        try:
-            result = await self._runs.run(model.spec, [item.rows for item in good], outputs, time_remaining_s)
-        except (EngineUnavailable, ModelNotFound):  # it is away, or came back with other versions
-            model.forget_newest()
-            raise
+        result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
         if len(decoded) == 1:
             return [ItemResult(good[0], result)]
         shares = iter(_split(result, [len(item.rows) for item in good]))
         return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
+
+    async def run_rows(
+        self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None
+    ) -> Mapping[str, Array]:
+        """Return the named outputs for rows of the model's tensor, [n, *item_shape]. Raises what Engine.infer raises."""
+        return await self._infer(model, [rows], outputs, lambda: timeout_s)
+
+    def note_clipped(self, model: OpenVersion) -> None:
+        """Count a stream with samples beyond full scale."""
+        self._metrics.clipped.labels(model.version.name).inc()
+
+    async def _infer(
+        self,
+        model: OpenVersion,
+        items: Sequence[Array],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+    ) -> Mapping[str, Array]:
+        try:
+            return await self._runs.run(model.spec, items, outputs, time_remaining_s)
+        except (EngineUnavailable, ModelNotFound):  # it is away, or came back with other versions
+            model.forget_newest()
+            raise
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

@@ -27,9 +27,10 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge("avizor_in_flight_requests", "Calls being served now.", registry=self.registry)
+        self.streams = Gauge("avizor_streams", "Streams (Monitor) in progress.", registry=self.registry)
         self.rejected = Counter(
             "avizor_rejected",
-            "Calls rejected before any computation: full, unauthenticated.",
+            "Calls rejected before any computation: full, streams (as many as --max-streams), unauthenticated.",
             ["reason"],
             registry=self.registry,
         )
@@ -41,11 +42,14 @@ class Metrics:
             registry=self.registry,
         )
         self.scored = Counter(
-            "avizor_items_scored", "Items scored against a calibration.", ["model", "source"], registry=self.registry
+            "avizor_items_scored",
+            "Items, and stretches of streams, scored against a calibration.",
+            ["model", "source"],
+            registry=self.registry,
         )
         self.clipped = Counter(
             "avizor_items_clipped",
-            "Recordings with samples beyond full scale, which were clipped to -1..1.",
+            "Recordings and streams with samples beyond full scale, which were clipped to -1..1.",
             ["model"],
             registry=self.registry,
         )
@@ -58,6 +62,12 @@ class Metrics:
         self.anomalies = Counter(
             "avizor_anomalies",
             "Items flagged at the gateway's own alpha, whatever alpha the caller asked for.",
+            ["model", "source"],
+            registry=self.registry,
+        )
+        self.alarms = Counter(
+            "avizor_alarms",
+            "Alarms of streams (Monitor) that began, at what their clients asked for.",
             ["model", "source"],
             registry=self.registry,
         )

@@ -33,6 +33,7 @@ from avizor_service.metrics import Metrics
 from avizor_service.reflection import serve_reflection
 from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
+from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
 
@@ -75,7 +76,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device, batching=True))
         threads = stack.enter_context(open_threads(settings.max_in_flight))
         gateway = _gateway(settings, repository, engine, decoders, threads, metrics)
-        service = handlers(gateway, Calls(metrics, settings.max_in_flight))
+        streams = Streams(metrics, settings.max_streams)
+        service = handlers(gateway, Calls(metrics, settings.max_in_flight), streams)
         server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
@@ -89,6 +91,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         await stop.wait()
         _log.info("stopping")
         watching.cancel()
+        streams.stop()
         await health_service.enter_graceful_shutdown()
         await server.stop(settings.grace_s)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -18,7 +19,9 @@ from avizor_service.rpcs.embed import embed
 from avizor_service.rpcs.explain import explain
 from avizor_service.rpcs.get_model import get_model
 from avizor_service.rpcs.list_models import list_models
+from avizor_service.rpcs.monitor import monitor
 from avizor_service.rpcs.reconstruct import reconstruct
+from avizor_service.streams import Streams
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
@@ -37,9 +40,10 @@ _UNARY: dict[str, tuple[type[Message], Answer]] = {
 }
 
 
-def handlers(gateway: Gateway, calls: Calls) -> grpc.GenericRpcHandler:
+def handlers(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.GenericRpcHandler:
     """Return what answers the RPCs with the parts of a gateway."""
     methods = {rpc: _unary(rpc, kind, answer, gateway, calls) for rpc, (kind, answer) in _UNARY.items()}
+    methods["Monitor"] = _monitor(gateway, calls, streams)
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
@@ -56,6 +60,25 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
             return (await answer(gateway, request, call)).SerializeToString()
 
     return grpc.stream_unary_rpc_method_handler(serve)
+
+
+def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethodHandler:
+    async def serve(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        async with (
+            calls.call("Monitor", context, streams) as call,
+            aclosing(streams.until_stopped(requests)) as messages,
+            aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages), call)) as responses,
+        ):
+            async for response in responses:
+                streams.require_running()
+                await context.write(response.SerializeToString())  # waits while the client does not read
+
+    return grpc.stream_stream_rpc_method_handler(serve)
+
+
+async def _each_parsed(kind: type[Request], messages: AsyncIterator[bytes]) -> AsyncGenerator[Request, None]:
+    async for message in messages:
+        yield _parsed(kind, message)
 
 
 def _parsed(kind: type[Request], message: bytes) -> Request:

@@ -24,6 +24,7 @@ class Settings:
     tokens: Path | None = None  # None: anyone may call
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
     max_in_flight: int = 256  # calls at once; more are rejected
+    max_streams: int = 64  # Monitor at once; more are rejected
     max_message_mib: int = 64  # MiB of one request
     max_answer_mib: int = 64  # MiB of outputs that one request may have computed
     max_items: int = 256  # in one request

@@ -30,6 +30,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.EngineBusy, Code.RESOURCE_EXHAUSTED),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
     (errors.NotAvailable, Code.UNIMPLEMENTED),
+    (errors.GatewayStopping, Code.UNAVAILABLE),
 )
 
 # How long a caller should wait before it tries a full gateway, or an engine that is away, again.

@@ -30,6 +30,7 @@ from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
+from avizor_service.streams import Streams
 from avizor_service.threads import open_threads
 
 
@@ -86,7 +87,7 @@ def call(rpc: str) -> Call:
 def served(gateway: Gateway, calls: Calls, rpc: str, request: Message, caller: Caller | None = None) -> bytes:
     """Return the answer of the table of handlers to one request, as it is sent."""
     details = HandlerCallDetails(f"/{SERVICE}/{rpc}", ())
-    handler = handlers(gateway, calls).service(details)
+    handler = handlers(gateway, calls, Streams(Metrics(), 1)).service(details)
     caller = caller or Caller()
     caller.message = request.SerializeToString()
     answer: bytes = asyncio.run(handler.stream_unary(None, caller))

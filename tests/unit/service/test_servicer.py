@@ -19,6 +19,7 @@ from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_service.calls import Calls
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import handlers
+from avizor_service.streams import Streams
 
 CLASSIFY = "/avizor.v1.InferenceService/Classify"
 PICTURE = pb.Item(tensor=pb.Tensor(dtype="uint8", shape=[32, 32, 1], data=bytes(32 * 32)))
@@ -32,7 +33,7 @@ async def served(
     metrics = metrics or Metrics()
     with open_gateway(models, metrics, engine) as gateway:
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", 1 << 20)])
-        server.add_generic_rpc_handlers((handlers(gateway, Calls(metrics, max_in_flight)),))
+        server.add_generic_rpc_handlers((handlers(gateway, Calls(metrics, max_in_flight), Streams(metrics, 1)),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

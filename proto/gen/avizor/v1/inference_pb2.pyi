@@ -485,7 +485,7 @@ class MonitorRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[MonitorStart, _Mapping]] = ..., pcm: _Optional[bytes] = ...) -> None: ...
 
 class MonitorStart(_message.Message):
-    __slots__ = ("classifier", "classifier_version", "detector", "detector_version", "source", "format", "sample_rate", "channels", "channel_mode", "false_alarms_per_hour", "top_k")
+    __slots__ = ("classifier", "classifier_version", "detector", "detector_version", "source", "format", "sample_rate", "channels", "channel_mode", "false_alarms_per_hour", "top_k", "alpha", "assume_exchangeable")
     CLASSIFIER_FIELD_NUMBER: _ClassVar[int]
     CLASSIFIER_VERSION_FIELD_NUMBER: _ClassVar[int]
     DETECTOR_FIELD_NUMBER: _ClassVar[int]
@@ -497,6 +497,8 @@ class MonitorStart(_message.Message):
     CHANNEL_MODE_FIELD_NUMBER: _ClassVar[int]
     FALSE_ALARMS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    ASSUME_EXCHANGEABLE_FIELD_NUMBER: _ClassVar[int]
     classifier: str
     classifier_version: int
     detector: str
@@ -508,7 +510,9 @@ class MonitorStart(_message.Message):
     channel_mode: ChannelMode
     false_alarms_per_hour: float
     top_k: int
-    def __init__(self, classifier: _Optional[str] = ..., classifier_version: _Optional[int] = ..., detector: _Optional[str] = ..., detector_version: _Optional[int] = ..., source: _Optional[str] = ..., format: _Optional[_Union[PcmFormat, str]] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., channel_mode: _Optional[_Union[ChannelMode, str]] = ..., false_alarms_per_hour: _Optional[float] = ..., top_k: _Optional[int] = ...) -> None: ...
+    alpha: float
+    assume_exchangeable: bool
+    def __init__(self, classifier: _Optional[str] = ..., classifier_version: _Optional[int] = ..., detector: _Optional[str] = ..., detector_version: _Optional[int] = ..., source: _Optional[str] = ..., format: _Optional[_Union[PcmFormat, str]] = ..., sample_rate: _Optional[int] = ..., channels: _Optional[int] = ..., channel_mode: _Optional[_Union[ChannelMode, str]] = ..., false_alarms_per_hour: _Optional[float] = ..., top_k: _Optional[int] = ..., alpha: _Optional[float] = ..., assume_exchangeable: bool = ...) -> None: ...
 
 class MonitorResponse(_message.Message):
     __slots__ = ("started", "window", "ended")
@@ -521,47 +525,71 @@ class MonitorResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[MonitorStarted, _Mapping]] = ..., window: _Optional[_Union[MonitoredWindow, _Mapping]] = ..., ended: _Optional[_Union[MonitorEnded, _Mapping]] = ...) -> None: ...
 
 class MonitorStarted(_message.Message):
-    __slots__ = ("classifier_version", "detector_version", "calibration_id", "alpha", "windows_to_alarm", "windows_to_clear", "false_alarms_per_hour")
+    __slots__ = ("classifier_version", "detector_version", "calibration_id", "alpha", "windows_per_stretch", "stretch_s", "stretches_to_alarm", "stretches_to_clear", "false_alarms_per_hour", "false_alarms_per_hour_if_exchangeable", "judged_by")
     CLASSIFIER_VERSION_FIELD_NUMBER: _ClassVar[int]
     DETECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_ID_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
-    WINDOWS_TO_ALARM_FIELD_NUMBER: _ClassVar[int]
-    WINDOWS_TO_CLEAR_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_PER_STRETCH_FIELD_NUMBER: _ClassVar[int]
+    STRETCH_S_FIELD_NUMBER: _ClassVar[int]
+    STRETCHES_TO_ALARM_FIELD_NUMBER: _ClassVar[int]
+    STRETCHES_TO_CLEAR_FIELD_NUMBER: _ClassVar[int]
     FALSE_ALARMS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    FALSE_ALARMS_PER_HOUR_IF_EXCHANGEABLE_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_BY_FIELD_NUMBER: _ClassVar[int]
     classifier_version: int
     detector_version: int
     calibration_id: str
     alpha: float
-    windows_to_alarm: int
-    windows_to_clear: int
+    windows_per_stretch: int
+    stretch_s: float
+    stretches_to_alarm: int
+    stretches_to_clear: int
     false_alarms_per_hour: float
-    def __init__(self, classifier_version: _Optional[int] = ..., detector_version: _Optional[int] = ..., calibration_id: _Optional[str] = ..., alpha: _Optional[float] = ..., windows_to_alarm: _Optional[int] = ..., windows_to_clear: _Optional[int] = ..., false_alarms_per_hour: _Optional[float] = ...) -> None: ...
+    false_alarms_per_hour_if_exchangeable: float
+    judged_by: str
+    def __init__(self, classifier_version: _Optional[int] = ..., detector_version: _Optional[int] = ..., calibration_id: _Optional[str] = ..., alpha: _Optional[float] = ..., windows_per_stretch: _Optional[int] = ..., stretch_s: _Optional[float] = ..., stretches_to_alarm: _Optional[int] = ..., stretches_to_clear: _Optional[int] = ..., false_alarms_per_hour: _Optional[float] = ..., false_alarms_per_hour_if_exchangeable: _Optional[float] = ..., judged_by: _Optional[str] = ...) -> None: ...
 
 class MonitoredWindow(_message.Message):
-    __slots__ = ("span", "classes", "score", "p_value", "is_flagged", "alarm", "alarm_changed")
+    __slots__ = ("span", "classes", "score", "p_value", "stretch", "alarm", "alarm_changed")
     SPAN_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     P_VALUE_FIELD_NUMBER: _ClassVar[int]
-    IS_FLAGGED_FIELD_NUMBER: _ClassVar[int]
+    STRETCH_FIELD_NUMBER: _ClassVar[int]
     ALARM_FIELD_NUMBER: _ClassVar[int]
     ALARM_CHANGED_FIELD_NUMBER: _ClassVar[int]
     span: Span
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
     score: float
     p_value: float
-    is_flagged: bool
+    stretch: JudgedStretch
     alarm: bool
     alarm_changed: bool
-    def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_flagged: bool = ..., alarm: bool = ..., alarm_changed: bool = ...) -> None: ...
+    def __init__(self, span: _Optional[_Union[Span, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., score: _Optional[float] = ..., p_value: _Optional[float] = ..., stretch: _Optional[_Union[JudgedStretch, _Mapping]] = ..., alarm: bool = ..., alarm_changed: bool = ...) -> None: ...
+
+class JudgedStretch(_message.Message):
+    __slots__ = ("score", "p_value", "is_flagged", "judged_by")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    IS_FLAGGED_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_BY_FIELD_NUMBER: _ClassVar[int]
+    score: float
+    p_value: float
+    is_flagged: bool
+    judged_by: str
+    def __init__(self, score: _Optional[float] = ..., p_value: _Optional[float] = ..., is_flagged: bool = ..., judged_by: _Optional[str] = ...) -> None: ...
 
 class MonitorEnded(_message.Message):
-    __slots__ = ("windows", "samples", "alarms")
+    __slots__ = ("windows", "samples", "stretches", "flagged", "alarms")
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    STRETCHES_FIELD_NUMBER: _ClassVar[int]
+    FLAGGED_FIELD_NUMBER: _ClassVar[int]
     ALARMS_FIELD_NUMBER: _ClassVar[int]
     windows: int
     samples: int
+    stretches: int
+    flagged: int
     alarms: int
-    def __init__(self, windows: _Optional[int] = ..., samples: _Optional[int] = ..., alarms: _Optional[int] = ...) -> None: ...
+    def __init__(self, windows: _Optional[int] = ..., samples: _Optional[int] = ..., stretches: _Optional[int] = ..., flagged: _Optional[int] = ..., alarms: _Optional[int] = ...) -> None: ...

@@ -173,11 +173,13 @@ class InferenceServiceServicer(object):
 
     def Monitor(self, request_iterator, context):
         """Listens to one source. The client sends MonitorStart, then chunks of PCM; the gateway returns MonitorStarted, then a
-        MonitoredWindow for each window, and MonitorEnded after the client has closed its side. If the client reads too slowly, the
-        gateway stops reading.
+        MonitoredWindow for each window, and MonitorEnded after the client has closed its side. Windows are those of the same sound in
+        a file: the last one, which is returned when the client closes its side, is moved back to end with the sound. If the client
+        reads too slowly, the gateway stops reading.
 
-        The stream ends with INVALID_ARGUMENT if its first message is not a start or a later one is not a chunk, with UNAVAILABLE if
-        the engine or the gateway goes away, and with the codes above.
+        The stream ends with INVALID_ARGUMENT if its first message is not a start, a later one is not a chunk, or the sound cannot be
+        read; with UNAVAILABLE if the engine or the gateway goes away; with FAILED_PRECONDITION if the calibration does not support so
+        few false alarms; with RESOURCE_EXHAUSTED if the gateway listens to as many streams as it accepts; and with the codes above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,65 @@
+"""Bound how many streams there are at once, and end them when the gateway stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeVar
+
+from avizor_inference.errors import GatewayFull, GatewayStopping
+from avizor_service.metrics import Metrics
+
+Message = TypeVar("Message")
+
+
+class Streams:
+    """Counts the streams in progress, which may last for months, apart from the calls in flight."""
+
+    def __init__(self, metrics: Metrics, max_streams: int) -> None:
+        self._metrics, self._max_streams = metrics, max_streams
+        self._in_progress = 0
+        self._stopped = asyncio.Event()
+
+    def admit(self) -> None:
+        """Take a place for one stream. Raises GatewayFull if there is none."""
+        if self._in_progress >= self._max_streams:
+            self._metrics.rejected.labels("streams").inc()
+            raise GatewayFull(f"{self._in_progress} streams are in progress, as many as this gateway accepts; try again")
+        self._in_progress += 1
+        self._metrics.streams.inc()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._in_progress -= 1
+        self._metrics.streams.dec()
+
+    def stop(self) -> None:
+        """End all streams, those that wait for their client too."""
+        self._stopped.set()
+
+    def require_running(self) -> None:
+        """Raise GatewayStopping once the gateway stops."""
+        if self._stopped.is_set():
+            raise GatewayStopping("the gateway is shutting down; start the stream again")
+
+    async def until_stopped(self, messages: AsyncIterator[Message]) -> AsyncGenerator[Message, None]:
+        """Yield the messages of a client as they come. Raises GatewayStopping once the gateway stops.
+
+        The next message is read when it is asked for, so that a client that sends faster than it is served has to wait.
+        """
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            while True:
+                reading = asyncio.ensure_future(anext(messages, None))
+                try:
+                    await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not reading.done():
+                        reading.cancel()
+                self.require_running()
+                message = reading.result()
+                if message is None:
+                    return
+                yield message
+        finally:
+            stopped.cancel()
