@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 .PHONY: proto
 proto: ## Generate the stubs in proto/gen; PROTO_FLAGS=--check fails if that would change them
 	test -x $(VENV)-proto/bin/python || $(PYTHON) -m venv $(VENV)-proto
-	$(VENV)-proto/bin/python -m pip install --quiet grpcio-tools==1.72.2 googleapis-common-protos==1.70.0
+	$(VENV)-proto/bin/python -m pip install --quiet grpcio-tools==1.72.2
 	$(VENV)-proto/bin/python proto/generate.py $(PROTO_FLAGS)
 
 .PHONY: reference
