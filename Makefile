@@ -127,6 +127,13 @@ bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and 
 bench-alarms: $(STAMP) ## Measure false alarms of streams over 1,000 generated hours, and the delay of a true one: about 5 minutes
 	PYTHONPATH=tests $(BIN)/python benchmarks/alarms.py
 
+# MLServer has an environment for itself: it needs other versions of gRPC and pydantic.
+.PHONY: bench-serving
+bench-serving: $(STAMP) ## Compare the gateway with Triton, MLServer and bare gRPC servers: about 15 minutes, on a quiet machine
+	test -x $(VENV)-mlserver/bin/python || $(PYTHON) -m venv $(VENV)-mlserver
+	$(VENV)-mlserver/bin/python -m pip install --quiet mlserver==1.7.1 onnxruntime==1.31.1
+	$(BIN)/python benchmarks/serving --mlserver-python $(VENV)-mlserver/bin/python $(BENCH_FLAGS)
+
 .PHONY: bench-export
 bench-export: $(STAMP) ## Time an export; compare front end, int8, autoencoders and architectures with others: about an hour
 	$(BIN)/python benchmarks/export_speed.py
@@ -144,4 +151,5 @@ model-table: $(STAMP) ## Export models of many packages, and write docs/models.m
 
 .PHONY: clean
 clean: ## Remove .venv and the output of demo and tests
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-models model-table demo-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-models $(VENV)-mlserver model-table demo-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,7 @@ class Stack:
         self.project = f"avizor-test-{uuid.uuid4().hex[:6]}"
         self.environment = os.environ | {"AVIZOR_MODELS": str(models), "AVIZOR_ALPHA": str(alpha)}
         self.environment |= {name: str(_free_port()) for name in PORTS}
+        self.environment["AVIZOR_NETWORK"] = f"10.214.{secrets.randbelow(250)}"
 
     @property
     def front(self) -> str:

@@ -1,0 +1,195 @@
+"""Compare the gateway with other servers: requests/s, latency and CPU time of batch-1 requests at several concurrencies.
+
+    python benchmarks/serving [--rounds 3] [--seconds 4] [--mlserver-python PATH] [--only NAME,NAME] [--json FILE]
+
+Every server is started in this run, the rounds are interleaved, and clients share the cores with the servers. Prints the
+medians over the rounds with their range, and the ratios that docs/benchmarks.md states. Without --mlserver-python (the Python
+of an environment with mlserver and onnxruntime; `make bench-serving` makes one) or without nginx, their rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from serving import servers
+from serving.models import LENET, R18, BenchModel, export_models
+from serving.servers import Served
+
+CONCURRENCIES = (1, 8, 32)
+
+# Goals of the typed Classify at concurrency 32, by model: of MLServer's best, of the better bare server.
+GOALS = {LENET.name: (1.8, 0.75), R18.name: (None, 0.9)}
+FRONT_DOOR_GOALS = {LENET.name: 0.80, R18.name: 0.95}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Holds one measurement: requests/s, latencies in ms, and the server's CPU time of a request in us."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu_us: float
+
+
+Open = Callable[[Path], AbstractContextManager[Served]]
+
+
+def main() -> None:
+    """Measure, print the tables, and exit with 1 if a goal is missed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--mlserver-python", type=Path)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[])
+    parser.add_argument("--model", choices=[LENET.name, R18.name], action="append", default=[])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results: dict[str, dict[str, dict[int, list[Result]]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export_models(folder / "models")
+        for model in (LENET, R18):
+            if not options.model or model.name in options.model:
+                opened = dict(_servers(model, folder / "models", options.mlserver_python, options.only))
+                results[model.name] = _measure(model, opened, folder, options.rounds, options.seconds)
+                _print_table(model, results[model.name])
+    if options.json:
+        options.json.write_text(json.dumps(results, default=vars))
+    sys.exit(1 if _print_ratios(results) else 0)
+
+
+def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only: list[str]) -> Iterator[tuple[str, Open]]:
+    """Yield the name of each server, and what opens it in a folder of its own."""
+    file = models / model.name / "1" / "model.onnx"
+
+    @contextlib.contextmanager
+    def on_triton(folder: Path, *, door: bool, through_gateway: bool) -> Iterator[Served]:
+        with servers.triton(models) as triton:
+            if through_gateway:
+                with servers.gateway(models, f"triton://{triton.address}", triton.processes) as served:
+                    yield served
+            elif door:
+                with servers.front_door(triton, folder) as served:
+                    yield served
+            else:
+                yield triton
+
+    every: dict[str, Open] = {
+        "triton": lambda folder: on_triton(folder, door=False, through_gateway=False),
+        "front-door": lambda folder: on_triton(folder, door=True, through_gateway=False),
+        "gateway-triton": lambda folder: on_triton(folder, door=False, through_gateway=True),
+        "gateway": lambda _: servers.gateway(models, "ort", []),
+        "bare-inline": lambda _: servers.bare("inline", file, model.shape),
+        "bare-batching": lambda _: servers.bare("batching", file, model.shape),
+        "bare-sync": lambda _: servers.bare("sync", file, model.shape),
+    }
+    if mlserver_python:
+        for name, batching in (("mlserver", False), ("mlserver-batching", True)):
+            every[name] = partial(servers.mlserver, mlserver_python, model.name, file, batching=batching)
+    else:
+        print("MLServer is left out: give --mlserver-python")
+    if shutil.which("nginx") is None:
+        print("the front door is left out: nginx is not installed")
+        del every["front-door"]
+    yield from ((name, open) for name, open in every.items() if not only or name in only)
+
+
+def _measure(
+    model: BenchModel, opened: dict[str, Open], folder: Path, rounds: int, seconds: float
+) -> dict[str, dict[int, list[Result]]]:
+    results: dict[str, dict[int, list[Result]]] = {name: {callers: [] for callers in CONCURRENCIES} for name in opened}
+    for number in range(rounds):
+        for name, open in opened.items():
+            own = folder / f"{model.name}-{number}-{name}"
+            own.mkdir()
+            with open(own) as served:
+                request = own / "request.bin"
+                request.write_bytes(_request(model, served))
+                for callers in CONCURRENCIES:
+                    results[name][callers].append(_load(served, request, callers, seconds))
+            print(".", end="", file=sys.stderr, flush=True)
+    return results
+
+
+def _request(model: BenchModel, served: Served) -> bytes:
+    if served.method == servers.CLASSIFY:
+        return model.for_gateway()
+    return model.for_open_inference() if served.method == servers.MODEL_INFER else model.item()
+
+
+def _load(served: Served, request: Path, callers: int, seconds: float) -> Result:
+    command = [sys.executable, Path(__file__).with_name("load.py"), served.address, served.method, request, callers, seconds]
+    if served.certificate:
+        command += ["--certificate", served.certificate]
+    for key, value in served.metadata.items():
+        command += ["--metadata", f"{key}={value}"]
+    before = served.cpu_s()
+    done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
+    cpu = served.cpu_s() - before
+    answer = json.loads(done.stdout)
+    if answer["failed"]:
+        raise SystemExit(f"{answer['failed']} requests failed: {answer['errors']}")
+    latencies = sorted(answer["latencies"])
+    # The warm-up's requests used CPU time as well.
+    share = answer["seconds"] / (answer["seconds"] + 1.0)
+    return Result(
+        rate=len(latencies) / answer["seconds"],
+        p50=1e3 * latencies[len(latencies) // 2],
+        p99=1e3 * latencies[int(len(latencies) * 0.99)],
+        cpu_us=1e6 * cpu * share / len(latencies),
+    )
+
+
+def _print_table(model: BenchModel, results: dict[str, dict[int, list[Result]]]) -> None:
+    print(f"\n{model.title}: requests/s (lowest to highest) at concurrency {', '.join(map(str, CONCURRENCIES))}; at 32: ms, us")
+    print(f"{'server':<18}" + "".join(f"{callers:>24}" for callers in CONCURRENCIES) + f"{'p50':>8}{'p99':>8}{'CPU us':>8}")
+    for name, by_callers in results.items():
+        cells = "".join(f"{_range([each.rate for each in by_callers[callers]]):>24}" for callers in CONCURRENCIES)
+        last = by_callers[CONCURRENCIES[-1]]
+        p50, p99, cpu = (statistics.median(getattr(each, key) for each in last) for key in ("p50", "p99", "cpu_us"))
+        print(f"{name:<18}{cells}{p50:>8.1f}{p99:>8.1f}{cpu:>8.0f}")
+
+
+def _range(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
+
+
+def _print_ratios(measured: dict[str, dict[str, dict[int, list[Result]]]]) -> bool:
+    """Print the ratios at the highest concurrency; return whether a goal is missed."""
+    missed = False
+    for model, by_server in measured.items():
+        last = {name: by_callers[CONCURRENCIES[-1]] for name, by_callers in by_server.items()}
+        rates = {name: statistics.median(each.rate for each in results) for name, results in last.items()}
+        of_mlserver, of_bare = GOALS[model]
+        best_mlserver = max((rate for name, rate in rates.items() if name.startswith("mlserver")), default=None)
+        best_bare = max((rate for name, rate in rates.items() if name.startswith("bare")), default=None)
+        for what, rate, base, goal in (
+            ("gateway / best MLServer", rates.get("gateway"), best_mlserver, of_mlserver),
+            ("gateway / better bare server", rates.get("gateway"), best_bare, of_bare),
+            ("gateway on Triton / Triton", rates.get("gateway-triton"), rates.get("triton"), None),
+            ("front door / Triton", rates.get("front-door"), rates.get("triton"), FRONT_DOOR_GOALS[model]),
+        ):
+            if rate and base:
+                reached = goal is None or rate / base >= goal
+                missed |= not reached
+                said = "" if goal is None else f"   goal {goal}: {'reached' if reached else 'MISSED'}"
+                print(f"{model}: {what}: {rate / base:.2f}{said}")
+    return missed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Send one request again and again, from several callers at once, and print what came back as JSON.
+
+    python load.py ADDRESS METHOD REQUEST_FILE CALLERS SECONDS [--certificate FILE] [--metadata KEY=VALUE]
+
+It runs in a separate process, so that its CPU time does not count as that of the server. Requests and answers stay bytes: a
+client that builds and parses messages would take the cores from the server that is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import grpc
+
+WARM_UP_S = 1.0
+
+
+async def main() -> None:
+    """Send requests for the given time after a warm-up; print {requests, seconds, errors, latencies}."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("method")
+    parser.add_argument("request", type=Path)
+    parser.add_argument("callers", type=int)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--metadata", action="append", default=[])
+    options = parser.parse_args()
+    async with _channel(options.address, options.certificate) as channel:
+        await channel.channel_ready()
+        call = channel.unary_unary(options.method)
+        metadata = [tuple(each.split("=", 1)) for each in options.metadata]
+        payload = options.request.read_bytes()
+        await call(payload, metadata=metadata, timeout=60)  # the first call may open the model
+        begin = time.perf_counter() + WARM_UP_S
+        end = begin + options.seconds
+        latencies: list[float] = []
+        errors: list[str] = []
+
+        async def ask() -> None:
+            while (started := time.perf_counter()) < end:
+                try:
+                    await call(payload, metadata=metadata)
+                except grpc.aio.AioRpcError as error:
+                    errors.append(f"{error.code().name}: {error.details()}")
+                    continue
+                if started >= begin:
+                    latencies.append(time.perf_counter() - started)
+
+        await asyncio.gather(*(ask() for _ in range(options.callers)))
+    print(json.dumps({"seconds": options.seconds, "latencies": latencies, "errors": errors[:3], "failed": len(errors)}))
+
+
+def _channel(address: str, certificate: Path | None) -> grpc.aio.Channel:
+    settings = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+    if certificate is None:
+        return grpc.aio.insecure_channel(address, settings)
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    return grpc.aio.secure_channel(address, credentials, [*settings, ("grpc.ssl_target_name_override", "localhost")])
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

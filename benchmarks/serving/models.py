@@ -1,0 +1,64 @@
+"""Export the models of the benchmark, and build the request of each server for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import resnet18
+from tritonclient.grpc import service_pb2 as triton
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_export.architectures.lenet import LeNet
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
+from avizor_inference.items.input_spec import TensorInput
+
+INPUT = "item"
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """Describes one model of the benchmark. shape: of one item, float32."""
+
+    name: str
+    title: str
+    shape: tuple[int, ...]
+
+    def item(self) -> bytes:
+        """Return one item as bytes."""
+        return bytes(np.random.default_rng(0).standard_normal(self.shape, dtype=np.float32).tobytes())
+
+    def for_gateway(self) -> bytes:
+        """Return a request of avizor.v1's Classify."""
+        tensor = pb.Tensor(dtype="float32", shape=self.shape, data=self.item())
+        return pb.ClassifyRequest(model=self.name, items=[pb.Item(tensor=tensor)]).SerializeToString()
+
+    def for_open_inference(self) -> bytes:
+        """Return a request of the Open Inference Protocol's ModelInfer."""
+        request = triton.ModelInferRequest(model_name=self.name, raw_input_contents=[self.item()])
+        request.inputs.add(name=INPUT, datatype="FP32", shape=[1, *self.shape])
+        request.outputs.add(name="probabilities")
+        return bytes(request.SerializeToString())
+
+
+LENET = BenchModel("lenet", "LeNet", (1, 32, 32))
+R18 = BenchModel("r18", "ResNet-18-sized", (1, 64, 96))
+
+
+def export_models(folder: Path) -> None:
+    """Export both models with random weights: speed does not depend on them."""
+    torch.manual_seed(0)
+    _export(LeNet(), LENET, folder)
+    network = resnet18(num_classes=10)
+    network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    _export(network.eval(), R18, folder)
+
+
+def _export(network: nn.Module, model: BenchModel, folder: Path) -> None:
+    spec = TensorInput(name=INPUT, item_shape=model.shape)
+    request = ExportRequest(model.name, "classify", spec, labels=list("0123456789"))
+    export_model(network, request, folder)

@@ -1,0 +1,190 @@
+"""Start each server of the benchmark on a free port of 127.0.0.1, and stop it at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from triton_server.install import install  # noqa: E402 - the folder is found only now
+from triton_server.server import TritonServer  # noqa: E402
+
+CLASSIFY = "/avizor.v1.InferenceService/Classify"
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+START_S = 120.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """Describes a running server: where it is, what to send, and the processes whose CPU time counts.
+
+    certificate, metadata: for the load generator.
+    """
+
+    address: str
+    method: str
+    processes: list[psutil.Process]
+    certificate: Path | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def cpu_s(self) -> float:
+        """Return the CPU time of its processes and their children so far, in seconds."""
+        everyone = {process for each in self.processes for process in (each, *each.children(recursive=True))}
+        times = [process.cpu_times() for process in everyone]
+        return float(sum(time.user + time.system for time in times))
+
+
+@contextlib.contextmanager
+def bare(kind: str, model_file: Path, shape: tuple[int, ...]) -> Iterator[Served]:
+    """Serve with bare.py."""
+    command = [sys.executable, HERE / "bare.py", kind, model_file, ",".join(map(str, shape))]
+    with _process(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield Served(process.stdout.readline().strip(), "/bare.Bare/Run", [psutil.Process(process.pid)])
+
+
+@contextlib.contextmanager
+def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: str) -> Iterator[Served]:
+    """Serve with `avizor serve`. beside: other processes that do a part of the work."""
+    command: list[object] = [sys.executable, "-m", "avizor_cli.main", "serve", "--models", models, "--engine", engine]
+    command += ["--port", "0", "--metrics-port", "0", *options]
+    with _process(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        match = re.match(r"serving gRPC on (\S+),", line := process.stdout.readline())
+        if match is None:
+            raise SystemExit(f"the gateway did not start: {line!r}")
+        yield Served(match[1], CLASSIFY, [psutil.Process(process.pid), *beside])
+
+
+@contextlib.contextmanager
+def triton(models: Path) -> Iterator[Served]:
+    """Serve with Triton."""
+    with TritonServer(install(), models) as server:
+        yield Served(server.grpc_url, MODEL_INFER, [psutil.Process(server.pid)])
+
+
+@contextlib.contextmanager
+def front_door(behind: Served, folder: Path) -> Iterator[Served]:
+    """Serve through nginx with the configuration of the compose stack: TLS, tokens, kept connections."""
+    port, health = _free_port(), _free_port()
+    certificate, key, tokens = (folder / name for name in ("tls.crt", "tls.key", "tokens"))
+    make_key: list[object] = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    make_key += [
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]
+    subprocess.run(list(map(str, make_key)), check=True, capture_output=True)
+    tokens.write_text('"Bearer 00ff" "bench";\n')
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
+    for old, new in {
+        "/tmp/": f"{folder}/",
+        "listen 8443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "listen 127.0.0.1:8081": f"listen 127.0.0.1:{health}",
+        "/run/secrets/tls_certificate": str(certificate),
+        "/run/secrets/tls_key": str(key),
+        "/run/secrets/tokens": str(tokens),
+        "server triton:8001": f"server {behind.address}",
+        "server gateway:50051": f"server {behind.address}",
+    }.items():
+        text = text.replace(old, new)
+    if _nginx_version() < (1, 25, 1):  # `http2 on` is newer
+        text = text.replace("ssl so_keepalive=on;\n        http2 on;", "ssl http2 so_keepalive=on;")
+    config = folder / "nginx.conf"
+    config.write_text(text)
+    with _process(["nginx", "-c", config, "-p", folder, "-g", "daemon off;"], stdout=subprocess.DEVNULL) as process:
+        _wait_for(f"127.0.0.1:{port}", process)
+        served = [psutil.Process(process.pid), *behind.processes]
+        yield Served(f"127.0.0.1:{port}", behind.method, served, certificate, {"authorization": "Bearer 00ff"})
+
+
+@contextlib.contextmanager
+def mlserver(python: Path, name: str, model_file: Path, folder: Path, *, batching: bool) -> Iterator[Served]:
+    """Serve with MLServer, in its own process; `batching` turns its adaptive batching on. python: of its environment."""
+    ports = [_free_port() for _ in range(3)]
+    shutil.copy(HERE / "mlserver_runtime.py", folder)
+    settings: dict[str, object] = {
+        "name": name,
+        "implementation": "mlserver_runtime.OnnxModel",
+        "parameters": {"uri": str(model_file)},
+    }
+    if batching:
+        settings |= {"max_batch_size": 32, "max_batch_time": 0.002}
+    (folder / "model-settings.json").write_text(json.dumps(settings))
+    names = ("http_port", "grpc_port", "metrics_port")
+    server = dict(zip(names, ports, strict=True)) | {"host": "127.0.0.1", "parallel_workers": 0, "debug": False}
+    (folder / "settings.json").write_text(json.dumps(server))
+    with _process([python.with_name("mlserver"), "start", folder], stdout=subprocess.DEVNULL, cwd=folder) as process:
+        _wait_for(f"127.0.0.1:{ports[1]}", process)
+        yield Served(f"127.0.0.1:{ports[1]}", MODEL_INFER, [psutil.Process(process.pid)])
+
+
+@contextlib.contextmanager
+def _process(command: list[object], stdout: int, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AVIZOR_SERVE")}
+    stderr = None if os.environ.get("BENCH_SHOW_ERRORS") else subprocess.DEVNULL
+    process = subprocess.Popen(list(map(str, command)), stdout=stdout, stderr=stderr, text=True, env=environment, cwd=cwd)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(address: str, process: subprocess.Popen[str]) -> None:
+    host, port = address.rsplit(":", 1)
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"{process.args!r} does not listen on {address}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _nginx_version() -> tuple[int, ...]:
+    said = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr
+    match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, match.groups())) if match else (0,)
