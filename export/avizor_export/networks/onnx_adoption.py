@@ -32,7 +32,7 @@ from avizor_export.networks.onnx_input import tensor_input
 from avizor_export.networks.onnx_network import network_as_it_is, network_with_free_batch
 from avizor_export.networks.onnx_nodes import inner_graphs
 from avizor_export.networks.onnx_opening import OpenedFile, open_onnx
-from avizor_export.networks.onnx_outputs import add_embedding_output, embedding_nodes, head_of
+from avizor_export.networks.onnx_outputs import PREFIX, add_embedding_output, embedding_nodes, head_of, with_output
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
@@ -46,13 +46,15 @@ from avizor_inference.strict_json import validation_message
 
 _log = logging.getLogger(__name__)
 
-PREFIX = "network."
-
 # Name of the front end's output.
 _FEATURES = "features"
 
 # Further outputs of the file's graph that are kept.
 _TAPS = frozenset({"embedding", "activations"})
+
+
+# Of the nodes that are added: the sizes of rows of numbers and of a column, and the axis of a row's numbers.
+_CONSTANTS = {"avizor.rows": [0, -1], "avizor.column": [-1, 1], "avizor.axis": [1]}
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def adopt(
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
     options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec) if spec else ())
+    opened = with_output(opened, options.output)
     own_spec = tensor_input(opened.tensor, path)
     chosen = _choose_output(opened.outputs, task, options.output, path)
     check_output(opened.proto, chosen, opened.outputs)
@@ -274,12 +277,10 @@ def _finish(
     types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in graph.output}
     shape = values[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
-    graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
     if head is not None:
         columns = "avizor.given" if len(shape) == 1 else "avizor.columns"
         # One number for an item may have no dimensions in a file that squeezes its batch of 1.
         sizes = "avizor.rows" if shape else "avizor.column"
-        graph.initializer.extend([] if shape else [helper.make_tensor("avizor.column", TensorProto.INT64, [2], [-1, 1])])
         nodes += [] if len(shape) == 1 else [helper.make_node("Reshape", ["avizor.given", sizes], [columns])]
         nodes += head.nodes(columns)
         shapes: dict[str, tuple[int, ...]] = {"probabilities": (2,) if head.is_binary else (math.prod(shape),)}
@@ -287,7 +288,6 @@ def _finish(
         name, feature_shape = features
         nodes += _error_nodes(name, "avizor.given", enlargement(feature_shape, shape))
         shapes = {"score": (1,), "error_map": feature_shape, "reconstruction": shape}
-        graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
     outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
     for old, new in taps.items():
         if new == "embedding" and embedding is not None:
@@ -298,6 +298,10 @@ def _finish(
             nodes.append(helper.make_node("Identity", [old], [new]))
             outputs.append((new, types[old], values[old].shape[1:]))
     graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for name, numbers in _CONSTANTS.items():
+        if name in used:  # ONNX Runtime logs a warning of each that is not
+            graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers))
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
 
