@@ -40,7 +40,7 @@ from math import ceil, floor, inf, isnan, log10
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.anomaly.confidence import items_needed, items_needed_on_average, lowest_alpha
+from avizor_inference.anomaly.confidence import items_needed, items_needed_on_average, level_problem, lowest_alpha
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED, Calibration, Scores
@@ -206,8 +206,8 @@ def recordings_needed(alpha: float, confidence: float | None = None) -> int:
     With a confidence it is the smallest n with which an item can be flagged. Raises CalibrationError if alpha or confidence is
     not between 0 and 1.
     """
-    if not 0 < alpha < 1:
-        raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
+    if problem := level_problem(alpha, confidence):
+        raise CalibrationError(problem[1])
     return items_needed_on_average(alpha) if confidence is None else items_needed(alpha, confidence)
 
 
