@@ -1,8 +1,8 @@
 """Tell whether what a classifier returns are probabilities that the network itself scaled, shifted or cut.
 
-Such numbers are neither probabilities nor logits: a softmax of percentages, or of all classes but the background, is wrong. The
-numbers do not show it, so the graph has to: a softmax or a sigmoid, and after it only operators that compute with its output and
-with constants. A layer with many weights or another activation ends the search, since its outputs may be logits.
+Such numbers are neither probabilities nor logits: a softmax of percentages, or of all classes but the background, is wrong.
+The numbers do not show it, so the graph has to: a softmax or a sigmoid, and after it only operators that compute with its
+output and with constants. Any other operator, such as a linear layer, ends the search: its outputs may be logits.
 """
 
 from __future__ import annotations
@@ -18,29 +18,13 @@ from avizor_inference.errors import ExportError
 # Operators that take a part of their first input, or add constants beside it.
 _SELECTING = ("Slice", "Gather", "Split", "Pad")
 # Operators that change probabilities, number by number or several at a time. Not the logarithm: its outputs are logits.
+_REDUCING = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Expand", "Tile")
 _CHANGING = (
-    *(
-        "Mul",
-        "Div",
-        "Add",
-        "Sub",
-        "Neg",
-        "Pow",
-        "Sqrt",
-        "Exp",
-        "Reciprocal",
-        "Abs",
-        "Round",
-        "Floor",
-        "Ceil",
-        "Sum",
-        "Max",
-        "Min",
-    ),
-    *("Mean", "Concat", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Expand", "Tile"),
+    *("Mul", "Div", "Add", "Sub", "Sum", "Neg", "Abs", "Pow", "Sqrt", "Exp", "Reciprocal", "Round", "Floor", "Ceil"),
+    *("Max", "Min", "Mean", "Concat", *_REDUCING),
 )
 # Of these, the other inputs are sizes and indices.
-_BY_FIRST_INPUT = (*_SELECTING, "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Expand", "Tile")
+_BY_FIRST_INPUT = (*_SELECTING, *_REDUCING)
 
 
 @dataclass(frozen=True)
@@ -93,8 +77,8 @@ def check_ends_in_logits(proto: onnx.ModelProto) -> None:
         what = changed.activation.op_type.lower()
         remedy = "" if what == "softmax" else ", or what the sigmoid returns"
         raise ExportError(
-            f"the network returns {changed}: neither probabilities nor logits, and a softmax or sigmoid of them is wrong; let it "
-            f"return what goes into the {what}, the logits{remedy}. If they were trained as logits, let a wrapper return "
+            f"the network returns {changed}: neither probabilities nor logits, and a softmax or sigmoid of them is wrong; let "
+            f"it return what goes into the {what}, the logits{remedy}. If they were trained as logits, let a wrapper return "
             "torch.log_softmax(logits, 1)"
         )
 
@@ -105,11 +89,11 @@ def _of_all_values(graph: onnx.GraphProto) -> Mapping[str, Changed]:
     constants = {tensor.name for tensor in graph.initializer}
     found: dict[str, Changed] = {}
     for node in graph.node:
-        inputs = [name for name in (node.input[:1] if node.op_type in _BY_FIRST_INPUT else node.input) if name]
-        variable = [name for name in inputs if name not in constants]
-        if not variable and not (node.domain or node.op_type.startswith("Random")):
+        if constants.issuperset(filter(None, node.input)) and not node.op_type.startswith("Random"):
             constants.update(node.output)
             continue
+        inputs = node.input[:1] if node.op_type in _BY_FIRST_INPUT else node.input
+        variable = [name for name in inputs if name and name not in constants]
         changed = _after(node, variable, passed_on(node, numbers), found)
         found.update({name: changed.passed(name) for name in node.output} if changed else {})
     return found
@@ -121,6 +105,6 @@ def _after(node: onnx.NodeProto, variable: list[str], passed: str | None, found:
         return Changed(node, node.output[0])
     if passed is not None:
         return found.get(passed)
-    if node.op_type in (*_SELECTING, *_CHANGING) and all(name in found for name in variable):
+    if node.op_type in (*_SELECTING, *_CHANGING) and variable and all(name in found for name in variable):
         return found[variable[0]].after(node)
     return None

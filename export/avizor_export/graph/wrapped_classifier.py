@@ -57,7 +57,7 @@ class WrappedClassifier(WrappedNetwork):
         return (self.head.probabilities(values), *self._taps.take().values())
 
     def take_as_given(self) -> None:
-        """Take what the network returns as probabilities, as of a sigmoid, from now on. Raises ExportError if a softmax was asked for."""
+        """Take what the network returns as probabilities from now on. Raises ExportError if a softmax was asked for."""
         self.head = self.head.as_given(self._options.activation)
 
     def as_reference(self, items: Items) -> dict[str, Items]:

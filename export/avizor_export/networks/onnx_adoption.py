@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,14 @@ from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.output_options import OutputOptions
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
-from avizor_export.networks.ml_operators import OUTPUT_NAMES, check_output, missing_warning, score_warning
+from avizor_export.networks.ml_operators import (
+    ONE_FLOAT_INPUT,
+    OUTPUT_NAMES,
+    check_output,
+    columns_remedy,
+    missing_warning,
+    score_warning,
+)
 from avizor_export.networks.onnx_input import tensor_input
 from avizor_export.networks.onnx_network import network_as_it_is, network_with_free_batch
 from avizor_export.networks.onnx_nodes import inner_graphs
@@ -93,7 +100,7 @@ def adopt(
     options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec) if spec else ())
     opened = with_output(opened, options.output)
     own_spec = tensor_input(opened.tensor, path)
-    chosen = _choose_output(opened.outputs, task, options.output, path)
+    chosen = _choose_output(opened, task, options.output)
     check_output(opened.proto, chosen, opened.outputs)
     taps = _taps(opened, chosen, options)
     opened = opened.cut_to([chosen, *taps])
@@ -208,13 +215,17 @@ def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
 
 
-def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path: Path) -> str:
+def _choose_output(opened: OpenedFile, task: Task, output: str | None) -> str:
+    outputs = opened.outputs
     defaults = OUTPUT_NAMES if task == "classify" else ("reconstruction",)
     default = next((name for name in defaults if name in outputs), defaults[0])
     chosen = output or (outputs[0] if len(outputs) == 1 else default)
     if chosen not in outputs:
         kind = "logits or probabilities" if task == "classify" else "reconstruction"
-        raise ExportError(f"{path} has outputs {', '.join(outputs)}; name the one with the {kind} with --output")
+        raise ExportError(
+            f"{opened.path} has outputs {', '.join(outputs)}; name the one with the {kind} with --output"
+            f"{columns_remedy(opened.file)}"
+        )
     return chosen
 
 
@@ -240,9 +251,11 @@ def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own_spec: TensorI
     example = torch.from_numpy(random_items(spec, 2))
     features = tuple(module(example).shape[1:])
     if features != own_spec.item_shape or own_spec.dtype != "float32":
+        again = f"export it again as float32 (a pipeline of scikit-learn: {ONE_FLOAT_INPUT})"
+        remedy = again if own_spec.dtype == "float64" else "change --input so that both are equal"
         raise ExportError(
             f"the graph takes {own_spec.dtype}{list(own_spec.item_shape)} and the front end returns float32{list(features)} "
-            "for an item; change --input so that both are equal, or leave it out: then items are the graph's own tensor"
+            f"for an item; {remedy}, or leave --input out: then items are the graph's own tensor"
         )
     front_end = to_program(module, example, [tensor.name], [_FEATURES]).model_proto
     front_end.ir_version = network.ir_version

@@ -45,8 +45,8 @@ def head_of(graph: onnx.GraphProto, chosen: str, values: Mapping[str, Items], as
         return head.as_given(asked)
     if changed := changed_probabilities(graph, chosen):
         message = (
-            f"the file returns {changed}: neither probabilities nor logits, and a softmax or sigmoid of them is wrong; take them "
-            f"as they were before it: --output {changed.before}"
+            f"the file returns {changed}: neither probabilities nor logits, and a softmax or sigmoid of them is wrong; take "
+            f"them as they were before it: --output {changed.before}"
         )
         raise ExportError(message.replace(PREFIX, ""))
     return head

@@ -91,7 +91,7 @@ def test_a_file_that_changes_its_probabilities_is_refused_and_the_way_of_the_mes
     assert version.manifest.activation == ("sigmoid" if nodes[0] is SIGMOID else "softmax")
 
 
-ONE_OF_A_SOFTMAX = {
+ONE_OF_A_SOFTMAX: dict[str, tuple[list[onnx.NodeProto], list[str | int]]] = {
     "a column": ([SOFTMAX, node("Slice", "p", "one", "two", "one", "y")], ["batch", 1]),
     "no column": ([SOFTMAX, node("Gather", "p", "place", "y", axis=1)], ["batch"]),
 }
