@@ -27,7 +27,7 @@ from avizor_export.graph.wrapped_classifier import WrappedClassifier, applies_ac
 from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
-from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
+from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import Adopted, adopt, features_name, outputs_of
 from avizor_export.networks.onnx_rows import by_batches
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
@@ -121,7 +121,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, *, free_batch:
     reference = _reference_of_file(adopted, resolved.real_items)
     report = _prove(resolved, proto, outputs, reference, precision)
     _warn_of_second_activation(reference.run, resolved, head)
-    provenance = provenance_of(resolved, path.name, parameters_of(proto) + trained_numbers(proto))
+    provenance = provenance_of(resolved, path.name, parameters_of(proto))
     graph = ProvenGraph(
         proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False, head=head, precision=precision
     )

@@ -186,10 +186,11 @@ def _handles_missing(node: onnx.NodeProto) -> bool:
     return node.domain == ML_DOMAIN and (node.op_type == "Imputer" or any(any(each.ints) for each in tracks))
 
 
-def trained_numbers(model: onnx.ModelProto) -> int:
-    """Return how many trained numbers are in attributes of operators of ai.onnx.ml."""
-    attributes = (attribute for node in model.graph.node if node.domain == ML_DOMAIN for attribute in node.attribute)
-    return sum(_count(attribute) for attribute in attributes if attribute.name.removesuffix("_as_tensor") in _TRAINED)
+def trained_numbers(node: onnx.NodeProto) -> int:
+    """Return how many trained numbers are in the attributes of an operator of ai.onnx.ml; 0 for any other operator."""
+    if node.domain != ML_DOMAIN:
+        return 0
+    return sum(_count(each) for each in node.attribute if each.name.removesuffix("_as_tensor") in _TRAINED)
 
 
 def _count(attribute: onnx.AttributeProto) -> int:

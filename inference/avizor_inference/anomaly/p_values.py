@@ -171,8 +171,19 @@ def require_alpha(calibration: Calibration, alpha: float, confidence: float | No
         raise CalibrationError(
             f"{level(alpha, confidence)} needs at least {needed} normal items and the calibration of {calibration.model!r} has "
             f"{count}; use alpha {_supported_alpha(count, confidence):g} or more{less}, or ask the model's owner to calibrate "
-            "it with more items"
+            f"it with more items{_for_each_source(calibration, confidence)}"
         )
+
+
+def _for_each_source(calibration: Calibration, confidence: float | None) -> str:
+    """Return from which alpha on each source keeps it, for a message; empty if that is no other than for all together."""
+    if not calibration.tells_sources_apart:
+        return ""
+    kinds = (False, True)
+    fewest = min(max(calibration.count(source, is_short=short) for short in kinds) for source in calibration.source_names)
+    if fewest in (0, calibration.most_of_a_kind()):
+        return ""
+    return f"; each source by itself keeps alpha from {_supported_alpha(fewest, confidence):g} on"
 
 
 def level(alpha: float, confidence: float | None = None) -> str:

@@ -27,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from avizor_export.description.table import layer_table
+from avizor_export.description.targets import layers_of_file
 from avizor_export.exporter import adopt_model
 from avizor_export.graph.output_options import OutputOptions
 from avizor_export.networks.input_description import parse_input
@@ -280,3 +282,12 @@ def test_a_frozen_batch_of_a_pipeline_has_the_converters_remedy(tmp_path: Path, 
     with pytest.raises(ExportError, match=r"FloatTensorType\(\[None, columns\]\)\)\]$") as caught:
         adopt(path, None, "classify", free_frozen_batch=is_asked)
     assert "torch" not in str(caught.value)
+
+
+def test_describe_reads_a_file_with_a_map_and_counts_trained_attributes(tmp_path: Path) -> None:
+    layers = layers_of_file(saved(fitted("forest", 3), tmp_path))
+    (trees,) = [layer for layer in layers if "TreeEnsembleClassifier" in layer.kind]
+    assert trees.parameters > 0
+    assert trees.multiply_adds is None
+    *_, total = layer_table(layers)
+    assert total[-2:] == ("over 0", "?")
