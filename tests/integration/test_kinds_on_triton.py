@@ -156,7 +156,9 @@ def rows_of_jobs(models: Path, engine: str, data: Path, out: Path, *names: str) 
         options = ("--models", models, "--out", out / str(number), "--alpha", 0.1, "--workers", 1, "--engine", engine_name)
         run("batch", data, *chosen, *options)
         keys = "uri, source, model, calibration_id, label, is_anomaly"
-        windows = query(f"select {keys}, channel, start_sample, coalesce(score, probability) from '{out}/{number}/windows/*.parquet'")
+        windows = query(
+            f"select {keys}, channel, start_sample, coalesce(score, probability) from '{out}/{number}/windows/*.parquet'"
+        )
         recordings = query(f"select {keys}, coalesce(score, probability) from '{out}/{number}/recordings/*.parquet'")
         tables.append({tuple(key): value for *key, value in [*windows, *recordings]})
     return tables
