@@ -1,4 +1,4 @@
-"""Stereo sound, pictures with their own transform, signals and a freed ONNX file: a Triton server answers as the embedded engine.
+"""Triton answers as the embedded engine for stereo sound, signals, pictures with their own transform and a freed ONNX file.
 
 Through the gateway, in a batch job, and in `avizor calibrate`.
 """
@@ -146,20 +146,20 @@ def run(*words: object) -> str:
 
 
 def rows_of_jobs(models: Path, engine: str, data: Path, out: Path, *names: str) -> list[dict[tuple[Any, ...], Any]]:
-    """Return the rows of the tables `windows` and `dead_letters`, and of recordings, for Triton and for the embedded engine.
+    """Return the rows of the tables `windows` and `recordings`, for Triton and for the embedded engine.
 
     Each is a dict from what has to be the same to the number that may differ by rounding.
     """
-    tables = []
+    tables, keys = [], "uri, source, model, calibration_id, label, is_anomaly"
     for number, engine_name in enumerate((engine, "ort")):
         chosen = [word for name in names for word in ("--model", name)]
-        options = ("--models", models, "--out", out / str(number), "--alpha", 0.1, "--workers", 1, "--engine", engine_name)
+        results = out / str(number)
+        options = ("--models", models, "--out", results, "--alpha", 0.1, "--workers", 1, "--engine", engine_name)
         run("batch", data, *chosen, *options)
-        keys = "uri, source, model, calibration_id, label, is_anomaly"
         windows = query(
-            f"select {keys}, channel, start_sample, coalesce(score, probability) from '{out}/{number}/windows/*.parquet'"
+            f"select {keys}, channel, start_sample, coalesce(score, probability) from '{results}/windows/*.parquet'"
         )
-        recordings = query(f"select {keys}, coalesce(score, probability) from '{out}/{number}/recordings/*.parquet'")
+        recordings = query(f"select {keys}, coalesce(score, probability) from '{results}/recordings/*.parquet'")
         tables.append({tuple(key): value for *key, value in [*windows, *recordings]})
     return tables
 
@@ -276,4 +276,8 @@ def test_a_calibration_through_triton_is_that_of_the_embedded_engine(
         made.append(version(copy, name).calibration(new))
     triton, embedded = made
     assert triton.kind == embedded.kind
-    assert set(triton.sources) == set(embedded.sources) == ({"north", "south"} if name == "stereo" else {"pump"})
+    assert set(triton.sources) == ({"north", "south"} if name == "stereo" else {"pump"})
+    assert {source: len(scores) for source, scores in triton.sources.items()} == dict.fromkeys(triton.sources, 20)
+    for source, recordings in triton.sources.items():
+        for one, other in zip(recordings, embedded.sources[source], strict=True):
+            assert one == pytest.approx(other, rel=1e-5)

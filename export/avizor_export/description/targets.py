@@ -29,7 +29,7 @@ def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.d
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     example = torch.zeros(2, *shape, device=device, dtype=dtype)
     # torch.export knows tuples of tensors, but not every object that a network may return.
-    hook = network.register_forward_hook(lambda module, items, output: tuple(tensors_in(output).values()))
+    hook = network.register_forward_hook(lambda _module, _items, output: tuple(tensors_in(output).values()))
     try:
         # Not optimised, since that needs the weights, and would fold batch norms into the convolutions before them.
         program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
