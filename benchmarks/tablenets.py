@@ -21,8 +21,9 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
 def _lively(network: nn.Module, size: int) -> nn.Module:
     """Let a new network return something else for each image: a proof on outputs that are all the same would prove nothing.
 
-    Batch norms take their statistics from random images, as training does, and halve them: deep random networks amplify
-    roundings more than trained ones do. What begins as zero or nearly so, such as the scale of a layer, becomes random.
+    Batch norms take their statistics from random images, half of them noise, as training does, and halve them: deep random
+    networks amplify roundings more than trained ones do. What begins as zero or nearly so, such as the scale of a layer, is
+    made random.
     """
     with torch.no_grad():
         for parameter in network.parameters():
@@ -32,7 +33,10 @@ def _lively(network: nn.Module, size: int) -> nn.Module:
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # the mean over all batches
                 module.weight.fill_(0.5)
-        pixels = torch.randint(0, 256, (8, 3, size, size)) / 255
+        noise = torch.rand(4, 3, size, size)
+        # Noise alone looks the same to deep layers: their norms would then amplify what little differs, roundings too.
+        smooth = nn.functional.interpolate(torch.rand(4, 3, 4, 4), size, mode="bilinear")
+        pixels = torch.cat([noise, smooth])
         network.train()((pixels - 0.45) / 0.225)  # about ImageNet's mean and standard deviation
     return network.eval()
 

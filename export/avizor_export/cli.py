@@ -33,7 +33,6 @@ from avizor_export.report import (
     note_own_input,
     warn_of_chance,
     warn_of_front_end,
-    warn_of_one_window_recordings,
     warn_of_shared_data,
 )
 from avizor_export.request import ExportRequest, check_labels
@@ -41,8 +40,9 @@ from avizor_export.stages import stage
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
+from avizor_inference.calibration_options import check_sources, warn_of_one_window_recordings
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.items.data.item_files import is_table, read_recordings, sample_items
+from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.manifest import Activation, Precision, Task
@@ -100,7 +100,9 @@ Examples:
     help="Argument of the factory or architecture.",
 )
 @click.option(
-    "--output", metavar="NAME", help="Which of several outputs to take: a name, or of a torch module an index, such as 0."
+    "--output",
+    metavar="NAME",
+    help="Which of several outputs to take: a name (.onnx: of a value inside too), or an index, such as 0.",
 )
 @click.option(
     "--activation",
@@ -167,8 +169,8 @@ def export(**options: Any) -> None:
             note_own_input(spec)
     warn_of_front_end(spec)
     request = arguments.to_request(spec, labels, loaded)
-    if arguments.calibrate and arguments.calibrate.suffix == ".npy" and spec.window_format():
-        warn_of_one_window_recordings()
+    if arguments.calibrate:
+        warn_of_one_window_recordings(arguments.calibrate, spec)
     if request.real_items is None:
         note_missing_real_items()
     version = _publish(arguments, request, loaded)
@@ -248,7 +250,7 @@ class ExportArguments:
         """Raise click.UsageError for options that contradict each other or would have no effect."""
         if self.int8 and self.fp16:
             raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
-        _check_sources(self.calibrate, self.source_pattern, self.source_column)
+        check_sources(self.calibrate, "--calibrate", self.source_pattern, self.source_column)
         if self.calibrate is not None and self.evaluate_on is not None:
             _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
@@ -347,15 +349,3 @@ def _check_separate(calibrate: Path, evaluate_on: Path) -> None:
         )
     if labelled in normal.parents:
         warn_of_shared_data()
-
-
-def _check_sources(calibrate: Path | None, pattern: str, column: str) -> None:
-    """Raise click.BadParameter if an option for sources would have no effect."""
-    if calibrate is None:
-        _refuse(pattern, "--source-pattern", "finds the sources of --calibrate's files: give --calibrate too")
-        _refuse(column, "--source-column", "finds the sources of --calibrate's rows: give --calibrate too")
-        return
-    if not is_table(calibrate):
-        _refuse(column, "--source-column", "names a column of a table; give a .csv or .parquet file to --calibrate")
-    if calibrate.is_file():
-        _refuse(pattern, "--source-pattern", "is searched in the paths of a folder's files, and --calibrate is one file")

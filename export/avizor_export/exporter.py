@@ -15,18 +15,19 @@ from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
 from avizor_export.front_ends.build import feature_shape
+from avizor_export.graph.changed_probabilities import check_ends_in_logits
 from avizor_export.graph.ends_in_sigmoid import within_unit
 from avizor_export.graph.heads import Head, second_activation_warning
-from avizor_export.graph.logits import LOGITS, are_scaled_probabilities, check_ends_in_logits, scaled_error
+from avizor_export.graph.logits import LOGITS, are_scaled_probabilities, scaled_error
 from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.quantised import is_quantised, refuse_dynamic
 from avizor_export.graph.to_onnx import Simplifier, optimise, to_onnx
 from avizor_export.graph.wrap import wrap
-from avizor_export.graph.wrapped_classifier import WrappedClassifier, applies_sigmoid, head_in
+from avizor_export.graph.wrapped_classifier import WrappedClassifier, applies_activation, head_in
 from avizor_export.graph.wrapped_network import WrappedNetwork
 from avizor_export.live_triton.address import parse_address
 from avizor_export.live_triton.verify import run_on_server
-from avizor_export.networks.ml_operators import labels_of_file, trained_numbers
+from avizor_export.networks.ml_operators import labels_of_file
 from avizor_export.networks.onnx_adoption import Adopted, adopt, features_name, outputs_of
 from avizor_export.networks.onnx_rows import by_batches
 from avizor_export.networks.onnx_sandbox import check_in_sandbox
@@ -120,7 +121,7 @@ def adopt_model(path: Path, request: ExportRequest, models: Path, *, free_batch:
     reference = _reference_of_file(adopted, resolved.real_items)
     report = _prove(resolved, proto, outputs, reference, precision)
     _warn_of_second_activation(reference.run, resolved, head)
-    provenance = provenance_of(resolved, path.name, parameters_of(proto) + trained_numbers(proto))
+    provenance = provenance_of(resolved, path.name, parameters_of(proto))
     graph = ProvenGraph(
         proto, proto, outputs, report, provenance, resolved.evaluation, simplified=False, head=head, precision=precision
     )
@@ -168,7 +169,7 @@ def _export_proven(
     reference = Reference(torch_run(wrapped), name, perturbed=perturbed_torch(wrapped))
     tensor = request.input.tensor().name
     proto = to_onnx(wrapped, tensor, example, simplify)
-    if applies_sigmoid(wrapped, proto, example):
+    if applies_activation(wrapped, proto, example):
         assert isinstance(wrapped, WrappedClassifier)
         wrapped.take_as_given()
         proto = to_onnx(wrapped, tensor, example, simplify)

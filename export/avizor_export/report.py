@@ -74,14 +74,6 @@ def warn_of_shared_data() -> None:
     )
 
 
-def warn_of_one_window_recordings() -> None:
-    """Print a warning that each item of a .npy file counts as a recording."""
-    _warn(
-        "each item of a .npy file counts as a recording of one window; calibrate with a folder of sound files to judge longer "
-        "recordings"
-    )
-
-
 def note_missing_real_items() -> None:
     """Print a note that parity was not checked on real items."""
     _note("no real items were given (--items): parity is checked on zeros and random items only")

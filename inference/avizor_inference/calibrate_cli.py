@@ -9,12 +9,13 @@ import click
 
 from avizor_inference.anomaly.calibrate import calibrate as score_items
 from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
+from avizor_inference.calibration_options import check_sources, warn_of_one_window_recordings
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import engine_kind
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
 from avizor_inference.errors import VersionRefused
-from avizor_inference.items.data.item_files import is_table, read_recordings
+from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
@@ -87,12 +88,9 @@ def calibrate(
     """
     if sum((data is not None, activate_id is not None, rollback)) != 1:
         raise click.UsageError("give one of --data, --activate-id and --rollback")
-    if data is None and (activate or source_pattern or source_column):
-        raise click.UsageError("--activate, --source-pattern and --source-column go with --data")
-    if data is not None and source_column and not is_table(data):
-        raise click.UsageError("--source-column names a column of a table; give a .csv or .parquet file to --data")
-    if data is not None and source_pattern and data.is_file():
-        raise click.UsageError("--source-pattern is searched in the paths of a folder's files, and --data is one file")
+    if data is None and activate:
+        raise click.UsageError("--activate goes with --data; --activate-id makes a stored calibration the active one")
+    check_sources(data, "--data", source_pattern, source_column)
     repository = ModelRepository(models)
     chosen = repository.version(model, version)
     if activate_id is not None:
@@ -103,6 +101,7 @@ def calibrate(
             kind = engine_kind(opened.spec(chosen.name, chosen.version), chosen)
             click.echo(f"active for {kind}: {roll_back(chosen.folder, kind)} again; {_KEPT}")
             return
+        warn_of_one_window_recordings(data, chosen.manifest.input)
         recordings = read_recordings(data, chosen.manifest.input, SourceRule(source_pattern), source_column)
         calibration = score_items(opened, chosen, recordings)
     _describe(chosen, calibration)
@@ -124,8 +123,12 @@ def _active(version: ModelVersion, calibration: Calibration) -> Calibration | No
     """Return the active calibration for the same kind of engine; None without one, or if it cannot be read."""
     try:
         return next((each for each in version.calibrations() if each.kind == calibration.kind), None)
-    except VersionRefused as error:
-        click.echo(f"Warning: {error}.", err=True)
+    except VersionRefused:  # its remedy is to calibrate, which is what is done here
+        click.echo(
+            "Warning: the active calibration cannot be read, so its scores are not shown beside the new ones; "
+            f"`avizor models check {version.name} --models {shlex.quote(str(version.folder.parent.parent))}` says why.",
+            err=True,
+        )
         return None
 
 

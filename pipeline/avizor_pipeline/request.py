@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
@@ -47,13 +48,8 @@ class JobRequest:
         """
         if len(set(self.models)) != len(self.models):
             raise SettingsError("a model is named twice; name each once")
-        if not 0 < self.alpha < 1:
-            raise SettingsError(f"--alpha {self.alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
-        if self.confidence is not None and not 0 < self.confidence < 1:
-            raise SettingsError(
-                f"--confidence {self.confidence:g} is not between 0 and 1; it is the probability that a calibration keeps "
-                "alpha, e.g. 0.95"
-            )
+        if problem := level_problem(self.alpha, self.confidence):
+            raise SettingsError(f"--{problem[1]}")
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
         content = content_for(map(repository.version, self.models))

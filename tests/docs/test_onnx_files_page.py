@@ -47,6 +47,16 @@ class AnySize(nn.Module):
         return logits
 
 
+class Percent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        percentages: Tensor = 100 * self.layer(x).sigmoid()
+        return percentages
+
+
 def test_each_command_of_the_page_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("labels.txt").write_text("bolt\nnut\nscrew\n")
@@ -57,6 +67,10 @@ def test_each_command_of_the_page_runs_as_it_is(tmp_path: Path, monkeypatch: pyt
     torch.onnx.export(
         any_size, (torch.zeros(2, 3, 40, 40),), "any-size.onnx", verbose=False, dynamic_shapes=({0: sizes, 2: sizes, 3: sizes},)
     )  # fmt: skip
+    percent = Percent().eval()
+    torch.onnx.export(
+        percent, (torch.zeros(2, 4),), "percent.onnx", input_names=["x"], verbose=False, dynamic_shapes=({0: sizes},)
+    )
     for command in COMMANDS:
         result = CliRunner().invoke(avizor, command, catch_exceptions=False)
         assert result.exit_code == 0, f"{command}: {result.output}"
@@ -68,4 +82,6 @@ def test_each_command_of_the_page_runs_as_it_is(tmp_path: Path, monkeypatch: pyt
         fixed = engine.infer(InferRequest("any-size", {"image": pixels}, ["probabilities"]))["probabilities"]
         expected = any_size(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).softmax(1)
         np.testing.assert_allclose(freed, zoo(rows).flatten(1).softmax(1).numpy(), atol=1e-5)
+        shares = engine.infer(InferRequest("percent", {"x": rows[:, 0, 0, :4].numpy()}, ["probabilities"]))["probabilities"]
+        np.testing.assert_allclose(100 * shares, percent(rows[:, 0, 0, :4]).numpy(), atol=1e-4)
         np.testing.assert_allclose(fixed, expected.numpy(), atol=1e-5)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
@@ -112,7 +113,7 @@ def test_a_new_calibration_is_stored_then_activated_then_rolled_back(own: Path, 
     [
         ((), "give one of --data, --activate-id and --rollback"),
         (("--rollback", "--data", "x"), "give one of --data, --activate-id and --rollback"),
-        (("--rollback", "--activate"), "go with --data"),
+        (("--rollback", "--activate"), "goes with --data"),
         (("--activate-id", "0" * 12), "has no calibration '000000000000'; stored: "),
         (("--activate-id", "../../x"), "has no calibration '../../x'; stored: "),
         (("--data", "nowhere"), "nowhere does not exist"),
@@ -127,6 +128,28 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(own: Path, words: tu
     assert message in result.output + str(result.exception)
     assert result.exit_code == 2 or isinstance(result.exception, AvizorError)
     assert sorted(own.rglob("*")) == before
+
+
+def test_a_broken_active_calibration_does_not_stop_a_new_one(own: Path, sounds: Path) -> None:
+    """What else refuses such a file tells to calibrate, which this command does."""
+    broken = version(own).folder / "calibrations" / f"{version(own).calibrations()[0].id}.json"
+    broken.write_text("{}")
+    result = run("normal", "--data", sounds, "--models", own, "--activate")
+    assert new_id(result) in active(own).values()
+    assert f"are not shown beside the new ones; `avizor models check normal --models {own}` says why" in result.output
+    assert "calibrate the model again" not in result.output
+
+
+def test_items_of_a_npy_file_are_recordings_of_one_window_and_options_for_sources_go_with_their_data(
+    own: Path, tmp_path: Path
+) -> None:
+    spec = version(own).manifest.input.tensor()
+    np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(0, 0.1, (20, *spec.item_shape)).astype(np.float32))
+    result = run("normal", "--data", tmp_path / "items.npy", "--models", own)
+    assert new_id(result)
+    assert "counts as a recording of one window; calibrate with a folder of sound to judge longer" in result.output
+    refused = run("normal", "--data", tmp_path / "items.npy", "--models", own, "--source-pattern", "(.)")
+    assert "is searched in the paths of a folder's files, and --data is one file" in " ".join(refused.output.split())
 
 
 def test_the_command_never_loads_torch(own: Path, sounds: Path) -> None:

@@ -193,7 +193,10 @@ def _any_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _map(shape: tuple[int, ...]) -> Shape:
     if len(shape) != 3:
-        raise ValueError(f"it takes channels, height, width, and the input is {_by(shape)}")
+        raise ValueError(
+            f"it takes channels, height, width, and the input is {_by(shape)}; give images, or sound with front_end=log_mel, "
+            "or describe the network by a spec, such as 'conv16s4 conv32s4 fc10', which takes this input too"
+        )
     channels, height, width = shape
     return channels, height, width
 

@@ -18,6 +18,8 @@ from avizor_export.description.receptive_field import START, Reach, join
 from avizor_export.description.shapes import Shapes
 from avizor_export.description.stored_weights import model_from_proto, with_weights_as_initializers
 from avizor_export.description.weights import Weight, Weights, name_of, norm_inside
+from avizor_export.networks.ml_operators import trained_numbers
+from avizor_inference.repository.onnx_graph import ML_DOMAIN
 
 _JOINS = {"Add", "Concat", "Sum"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -42,7 +44,10 @@ def layers_of(model: ir.Model, words: Mapping[str, str] | None = None) -> list[L
         is_product = node.op_type == "MatMul" and len(inputs) == 2
         layer, after = product(node, before, shapes) if is_product else layer_of_node(node, before, used, shapes)
         reaches.update(dict.fromkeys(node.outputs, after))
-        if layer is not None:
+        if node.domain == ML_DOMAIN and (trained := trained_numbers(ir.to_proto(node))):
+            # Its weights are attributes, and how many of them an item uses depends on the item.
+            layers.append(replace(other(node, after, used, shapes), field=None, parameters=trained, multiply_adds=None))
+        elif layer is not None:
             counted = used[:2] if node.op_type == "BatchNormalization" else used  # its mean and variance are not parameters
             numbers, again = weights.count(counted)
             index_of[node] = len(layers)

@@ -16,11 +16,15 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass
 
 from avizor_export.description.computed_sizes import MOST_NUMBERS
+from avizor_export.networks.ml_operators import without_maps
+from avizor_inference.repository.onnx_graph import uses_ml_operators
 
 
 def load_model(path: Path) -> ir.Model:
     """Return the model in a file; weights in files beside it are read when they are needed. Raises the readers' errors."""
     proto = onnx.load(path, load_external_data=False)
+    if uses_ml_operators(proto):  # onnx_ir has no maps
+        return model_from_proto(without_maps(onnx.load(path)))
     if not any(graph.sparse_initializer or _sparse_constants(graph) for graph in _graphs(proto.graph)):
         return ir.load(path)
     return model_from_proto(onnx.load(path))

@@ -15,6 +15,7 @@ from avizor_export.description.graph_layers import layers_of
 from avizor_export.description.layer import Layer
 from avizor_export.description.stored_weights import load_model
 from avizor_export.front_ends.build import feature_shape
+from avizor_export.graph.several_outputs import tensors_in
 from avizor_export.graph.to_onnx import to_program
 from avizor_export.networks.factories import create_network
 from avizor_export.networks.misplaced_file import refuse_file
@@ -27,8 +28,13 @@ def layers_of_network(network: nn.Module, shape: tuple[int, ...], dtype: torch.d
     """Return the layers of a module that takes dtype[batch, *shape]. Nothing is computed: it may be on the meta device."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     example = torch.zeros(2, *shape, device=device, dtype=dtype)
-    # Not optimised, since that needs the weights, and would fold batch norms into the convolutions before them.
-    program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
+    # torch.export knows tuples of tensors, but not every object that a network may return.
+    hook = network.register_forward_hook(lambda _module, _items, output: tuple(tensors_in(output).values()))
+    try:
+        # Not optimised, since that needs the weights, and would fold batch norms into the convolutions before them.
+        program = to_program(network.eval(), example, ["input"], ["output"], optimize=False)
+    finally:
+        hook.remove()
     return layers_of(program.model, words_of(network))
 
 

@@ -117,14 +117,6 @@ def logits_of(graph: onnx.GraphProto) -> str | None:
     return node.input[0] if node is not None and node.op_type in ("Softmax", *SIGMOIDS) else None
 
 
-def check_ends_in_logits(proto: onnx.ModelProto) -> None:
-    """Raise ExportError if what computes `probabilities` runs on the outputs of another softmax."""
-    logits = logits_of(proto.graph)
-    before = producing_nodes(proto.graph, logits) if logits else []
-    if before and before[-1].op_type == "Softmax":
-        raise softmax_error()
-
-
 def softmax_error() -> ExportError:
     """Return the error for a torch module that ends in a softmax, with what to do."""
     return ExportError(

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from torch import Tensor, nn
 
+from avizor_export.graph.changed_probabilities import is_part_of_softmax
 from avizor_export.graph.ends_in_sigmoid import ends_in_sigmoid, within_unit
 from avizor_export.graph.heads import Head, as_columns, head_for
 from avizor_export.graph.last_layers import last_linear_and_map
@@ -56,7 +57,7 @@ class WrappedClassifier(WrappedNetwork):
         return (self.head.probabilities(values), *self._taps.take().values())
 
     def take_as_given(self) -> None:
-        """Take what the network returns as that of a sigmoid from now on. Raises ExportError if a softmax was asked for."""
+        """Take what the network returns as probabilities from now on. Raises ExportError if a softmax was asked for."""
         self.head = self.head.as_given(self._options.activation)
 
     def as_reference(self, items: Items) -> dict[str, Items]:
@@ -79,7 +80,15 @@ def head_in(wrapped: WrappedNetwork) -> Head | None:
     return wrapped.head if isinstance(wrapped, WrappedClassifier) else None
 
 
-def applies_sigmoid(wrapped: WrappedNetwork, proto: onnx.ModelProto, example: Tensor) -> bool:
-    """Return whether a classifier is taken to return logits, and its graph shows that it has applied a sigmoid to them."""
-    logits = logits_of(proto.graph) if isinstance(wrapped, WrappedClassifier) and not wrapped.head.is_given else None
-    return logits is not None and ends_in_sigmoid(proto.graph, logits) and within_unit(wrapped.run(example).numpy())
+def applies_activation(wrapped: WrappedNetwork, proto: onnx.ModelProto, example: Tensor) -> bool:
+    """Return whether a classifier is taken to return logits, and its graph shows that they are probabilities already.
+
+    That is so after a sigmoid, and for the one number of a binary classifier that is a part of a softmax.
+    """
+    if not isinstance(wrapped, WrappedClassifier) or wrapped.head.is_given:
+        return False
+    logits = logits_of(proto.graph)
+    if logits is None:
+        return False
+    is_part = wrapped.head.is_binary and is_part_of_softmax(proto.graph, logits)
+    return (is_part or ends_in_sigmoid(proto.graph, logits)) and within_unit(wrapped.run(example).numpy())

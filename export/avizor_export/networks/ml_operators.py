@@ -22,7 +22,8 @@ from avizor_inference.repository.onnx_graph import ML_DOMAIN, uses_ml_operators
 # Names that converters give to the output with the probabilities.
 OUTPUT_NAMES = ("probabilities", "output_probability")
 
-_ONE_INPUT = "convert it again with one input of all columns, initial_types=[('X', FloatTensorType([None, columns]))]"
+ONE_FLOAT_INPUT = "convert it again with one input of all columns, initial_types=[('X', FloatTensorType([None, columns]))]"
+_CONVERTERS = ("skl2onnx", "OnnxMLTools")
 # Attributes that hold the labels of classes, in the order of the probabilities.
 _LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 # Operators between those that know the classes and the output, which keep the order of the classes.
@@ -43,7 +44,8 @@ def without_maps(model: onnx.ModelProto) -> onnx.ModelProto:
         classes = len(_class_labels(node)) or None
         tensor = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, ["batch", classes])
         outputs[node.output[0]].CopyFrom(tensor)
-        node.CopyFrom(helper.make_node("Identity", [node.input[0]], [node.output[0]], node.name))
+        # Of a pipeline of float64 the map holds float64.
+        node.CopyFrom(helper.make_node("Cast", [node.input[0]], [node.output[0]], node.name, to=TensorProto.FLOAT))
     return model
 
 
@@ -90,19 +92,37 @@ def check_inputs(model: onnx.ModelProto, where: object) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) > 1:
-        raise ExportError(f"{where} has {len(inputs)} inputs, and a model of Avizor has one; {_ONE_INPUT}")
+        raise ExportError(f"{where} has {len(inputs)} inputs, and a model of Avizor has one; {ONE_FLOAT_INPUT}")
     for value in inputs:
         kind = value.type.WhichOneof("value")
         if kind != "tensor_type" or value.type.tensor_type.elem_type == TensorProto.STRING:
             found = "text" if kind == "tensor_type" else "maps"
             raise ExportError(
                 f"{where}: input {value.name!r} takes {found}, and a model of Avizor takes numbers; encode {found} before the "
-                f"pipeline, and {_ONE_INPUT}"
+                f"pipeline, and {ONE_FLOAT_INPUT}"
             )
 
 
+def is_converted_pipeline(model: onnx.ModelProto) -> bool:
+    """Return whether a converter of pipelines wrote the file: its options, and not those of torch, change it."""
+    return model.producer_name in _CONVERTERS or uses_ml_operators(model)
+
+
+def columns_remedy(model: onnx.ModelProto) -> str:
+    """Return the converter's option that keeps the classes together, to follow a message; empty for other files."""
+    if not is_converted_pipeline(model):
+        return ""
+    return "; if each class has its own output (zipmap='columns'), convert it again with options={'zipmap': False}"
+
+
 def check_output(model: onnx.ModelProto, chosen: str, outputs: Sequence[str]) -> None:
-    """Raise ExportError if the chosen output holds text, such as the label of the most probable class."""
+    """Raise ExportError if the chosen output holds text, such as the label of the most probable class, or several tensors."""
+    for node in model.graph.node:
+        if node.op_type == "SequenceConstruct" and chosen in node.output:
+            raise ExportError(
+                f"output {chosen!r} holds the probabilities of several targets, as a MultiOutputClassifier returns them, and a "
+                f"model of Avizor has one; publish a model for each target: --output {' or --output '.join(node.input)}"
+            )
     types = {value.name: value.type for value in model.graph.output}
     if types[chosen].WhichOneof("value") != "tensor_type" or types[chosen].tensor_type.elem_type == TensorProto.STRING:
         others = ", ".join(name for name in outputs if name != chosen)
@@ -166,10 +186,11 @@ def _handles_missing(node: onnx.NodeProto) -> bool:
     return node.domain == ML_DOMAIN and (node.op_type == "Imputer" or any(any(each.ints) for each in tracks))
 
 
-def trained_numbers(model: onnx.ModelProto) -> int:
-    """Return how many trained numbers are in attributes of operators of ai.onnx.ml."""
-    attributes = (attribute for node in model.graph.node if node.domain == ML_DOMAIN for attribute in node.attribute)
-    return sum(_count(attribute) for attribute in attributes if attribute.name.removesuffix("_as_tensor") in _TRAINED)
+def trained_numbers(node: onnx.NodeProto) -> int:
+    """Return how many trained numbers are in the attributes of an operator of ai.onnx.ml; 0 for any other operator."""
+    if node.domain != ML_DOMAIN:
+        return 0
+    return sum(_count(each) for each in node.attribute if each.name.removesuffix("_as_tensor") in _TRAINED)
 
 
 def _count(attribute: onnx.AttributeProto) -> int:

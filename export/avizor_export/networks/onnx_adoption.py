@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,19 @@ from avizor_export.graph.optional_outputs import or_left_out
 from avizor_export.graph.output_meanings import meanings
 from avizor_export.graph.output_options import OutputOptions
 from avizor_export.graph.to_onnx import check_proto, strip_traces, to_program
-from avizor_export.networks.ml_operators import OUTPUT_NAMES, check_output, missing_warning, score_warning
+from avizor_export.networks.ml_operators import (
+    ONE_FLOAT_INPUT,
+    OUTPUT_NAMES,
+    check_output,
+    columns_remedy,
+    missing_warning,
+    score_warning,
+)
 from avizor_export.networks.onnx_input import tensor_input
 from avizor_export.networks.onnx_network import network_as_it_is, network_with_free_batch
 from avizor_export.networks.onnx_nodes import inner_graphs
 from avizor_export.networks.onnx_opening import OpenedFile, open_onnx
-from avizor_export.networks.onnx_outputs import add_embedding_output, embedding_nodes, head_of
+from avizor_export.networks.onnx_outputs import PREFIX, add_embedding_output, embedding_nodes, head_of, with_output
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.parity.references import reference_of
@@ -46,13 +53,15 @@ from avizor_inference.strict_json import validation_message
 
 _log = logging.getLogger(__name__)
 
-PREFIX = "network."
-
 # Name of the front end's output.
 _FEATURES = "features"
 
 # Further outputs of the file's graph that are kept.
 _TAPS = frozenset({"embedding", "activations"})
+
+
+# Of the nodes that are added: the sizes of rows of numbers and of a column, and the axis of a row's numbers.
+_CONSTANTS = {"avizor.rows": [0, -1], "avizor.column": [-1, 1], "avizor.axis": [1]}
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,9 @@ def adopt(
     Raises ExportError saying what is wrong with the file and how to fix it.
     """
     options, opened = options or OutputOptions(), open_onnx(path, feature_shape(spec) if spec else ())
+    opened = with_output(opened, options.output)
     own_spec = tensor_input(opened.tensor, path)
-    chosen = _choose_output(opened.outputs, task, options.output, path)
+    chosen = _choose_output(opened, task, options.output)
     check_output(opened.proto, chosen, opened.outputs)
     taps = _taps(opened, chosen, options)
     opened = opened.cut_to([chosen, *taps])
@@ -205,13 +215,17 @@ def outputs_of(adopted: Adopted) -> tuple[TensorSpec, ...]:
     return tuple(output.model_copy(update={"meaning": meaning[output.name]}) for output in outputs)
 
 
-def _choose_output(outputs: Sequence[str], task: Task, output: str | None, path: Path) -> str:
+def _choose_output(opened: OpenedFile, task: Task, output: str | None) -> str:
+    outputs = opened.outputs
     defaults = OUTPUT_NAMES if task == "classify" else ("reconstruction",)
     default = next((name for name in defaults if name in outputs), defaults[0])
     chosen = output or (outputs[0] if len(outputs) == 1 else default)
     if chosen not in outputs:
         kind = "logits or probabilities" if task == "classify" else "reconstruction"
-        raise ExportError(f"{path} has outputs {', '.join(outputs)}; name the one with the {kind} with --output")
+        raise ExportError(
+            f"{opened.path} has outputs {', '.join(outputs)}; name the one with the {kind} with --output"
+            f"{columns_remedy(opened.file)}"
+        )
     return chosen
 
 
@@ -237,9 +251,11 @@ def _with_front_end(network: onnx.ModelProto, spec: InputSpec, own_spec: TensorI
     example = torch.from_numpy(random_items(spec, 2))
     features = tuple(module(example).shape[1:])
     if features != own_spec.item_shape or own_spec.dtype != "float32":
+        again = f"export it again as float32 (a pipeline of scikit-learn: {ONE_FLOAT_INPUT})"
+        remedy = again if own_spec.dtype == "float64" else "change --input so that both are equal"
         raise ExportError(
             f"the graph takes {own_spec.dtype}{list(own_spec.item_shape)} and the front end returns float32{list(features)} "
-            "for an item; change --input so that both are equal, or leave it out: then items are the graph's own tensor"
+            f"for an item; {remedy}, or leave --input out: then items are the graph's own tensor"
         )
     front_end = to_program(module, example, [tensor.name], [_FEATURES]).model_proto
     front_end.ir_version = network.ir_version
@@ -274,12 +290,10 @@ def _finish(
     types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in graph.output}
     shape = values[chosen].shape[1:]
     nodes = [helper.make_node("Cast", [chosen], ["avizor.given"], to=TensorProto.FLOAT)]
-    graph.initializer.append(helper.make_tensor("avizor.rows", TensorProto.INT64, [2], [0, -1]))
     if head is not None:
         columns = "avizor.given" if len(shape) == 1 else "avizor.columns"
         # One number for an item may have no dimensions in a file that squeezes its batch of 1.
         sizes = "avizor.rows" if shape else "avizor.column"
-        graph.initializer.extend([] if shape else [helper.make_tensor("avizor.column", TensorProto.INT64, [2], [-1, 1])])
         nodes += [] if len(shape) == 1 else [helper.make_node("Reshape", ["avizor.given", sizes], [columns])]
         nodes += head.nodes(columns)
         shapes: dict[str, tuple[int, ...]] = {"probabilities": (2,) if head.is_binary else (math.prod(shape),)}
@@ -287,7 +301,6 @@ def _finish(
         name, feature_shape = features
         nodes += _error_nodes(name, "avizor.given", enlargement(feature_shape, shape))
         shapes = {"score": (1,), "error_map": feature_shape, "reconstruction": shape}
-        graph.initializer.append(helper.make_tensor("avizor.axis", TensorProto.INT64, [1], [1]))
     outputs: list[tuple[str, int, tuple[int, ...]]] = [(name, TensorProto.FLOAT, dims) for name, dims in shapes.items()]
     for old, new in taps.items():
         if new == "embedding" and embedding is not None:
@@ -298,6 +311,10 @@ def _finish(
             nodes.append(helper.make_node("Identity", [old], [new]))
             outputs.append((new, types[old], values[old].shape[1:]))
     graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for name, numbers in _CONSTANTS.items():
+        if name in used:  # ONNX Runtime logs a warning of each that is not
+            graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers))
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in outputs)
 

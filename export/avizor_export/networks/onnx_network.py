@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from avizor_export.networks.ml_operators import ONE_FLOAT_INPUT, is_converted_pipeline
 from avizor_export.networks.onnx_batch import free_batch
 from avizor_export.networks.onnx_opening import OpenedFile
 from avizor_export.networks.onnx_rows import prove_rows
@@ -13,7 +14,8 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES
 from avizor_inference.repository.onnx_graph import OPSET, graph_of
 
-_FREE_AT_EXPORT = "torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: 'batch'},))"
+_AT_EXPORT = "export it again with dimension 0 dynamic: torch.onnx.export(..., dynamo=True, dynamic_shapes=({0: 'batch'},))"
+_IN_CODE = ", and look in the network for code that uses the batch size: x.shape[0] or -1 belongs there instead of a number"
 
 
 def network_as_it_is(opened: OpenedFile, spec: InputSpec, real: Items | None = None) -> onnx.ModelProto:
@@ -26,7 +28,7 @@ def network_as_it_is(opened: OpenedFile, spec: InputSpec, real: Items | None = N
     if opened.frozen:
         raise ExportError(
             f"{opened.path}: the batch dimension of {opened.tensor.name} is frozen at {opened.frozen}; free it with "
-            f"--free-batch, or export it again with dimension 0 dynamic: {_FREE_AT_EXPORT}"
+            f"--free-batch, or {_again(opened.file)}"
         )
     opset = graph_of(opened.file).opset
     if opset != OPSET:
@@ -56,8 +58,12 @@ def network_with_free_batch(opened: OpenedFile, spec: InputSpec, real: Items | N
         prove_rows(opened.file, opened.proto, freed, spec, opened.frozen, real)
     except FrozenBatch as error:
         raise ExportError(
-            f"{opened.path}: its batch, frozen at {opened.frozen}, cannot be freed: {error}; export it again with a free "
-            f"batch, {_FREE_AT_EXPORT}, and look in the network for code that uses the batch size: x.shape[0] or -1 belongs "
-            "there instead of a number"
+            f"{opened.path}: its batch, frozen at {opened.frozen}, cannot be freed: {error}; {_again(opened.file)}"
+            f"{'' if is_converted_pipeline(opened.file) else _IN_CODE}"
         ) from error
     return freed
+
+
+def _again(file: onnx.ModelProto) -> str:
+    """Return how to write the file again with a free batch."""
+    return ONE_FLOAT_INPUT if is_converted_pipeline(file) else _AT_EXPORT

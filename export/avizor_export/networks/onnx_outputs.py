@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from difflib import get_close_matches
 
@@ -9,13 +10,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from avizor_export.graph.changed_probabilities import changed_probabilities, is_part_of_softmax
 from avizor_export.graph.ends_in_sigmoid import ends_in_sigmoid, within_unit
 from avizor_export.graph.heads import Head, given_softmax, head_for
 from avizor_export.graph.logits import has_softmax
 from avizor_export.networks.ml_operators import is_made_by_ml_operators
+from avizor_export.networks.onnx_opening import OpenedFile
 from avizor_inference.arrays import Items
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.manifest import Activation
+
+# Before each name of the file's own graph, once it has a front end and a head.
+PREFIX = "network."
 
 _MOST_LISTED = 8
 
@@ -30,8 +36,31 @@ def head_of(graph: onnx.GraphProto, chosen: str, values: Mapping[str, Items], as
     if value.ndim == 2 and has_softmax(graph, chosen, values):
         return given_softmax(asked)
     head = head_for(value.shape[1] if value.ndim == 2 else 1, asked)
-    is_given = ends_in_sigmoid(graph, chosen) or (asked == "sigmoid" and is_made_by_ml_operators(graph, chosen))
-    return head.as_given(asked) if is_given and within_unit(value) else head
+    is_given = (
+        ends_in_sigmoid(graph, chosen)
+        or (asked == "sigmoid" and is_made_by_ml_operators(graph, chosen))
+        or (value.shape[1:] in ((), (1,)) and is_part_of_softmax(graph, chosen))
+    )
+    if is_given and within_unit(value):
+        return head.as_given(asked)
+    if changed := changed_probabilities(graph, chosen):
+        message = (
+            f"the file returns {changed}: neither probabilities nor logits, and a softmax or sigmoid of them is wrong; take "
+            f"them as they were before it: --output {changed.before}"
+        )
+        raise ExportError(message.replace(PREFIX, ""))
+    return head
+
+
+def with_output(opened: OpenedFile, name: str | None) -> OpenedFile:
+    """Return the file with the value of `--output` as one of its outputs, if it computes a value of this name inside."""
+    models = (opened.file, opened.proto)
+    if name is None or name in opened.outputs or any(name not in _computed(model.graph) for model in models):
+        return opened
+    extended = copy.deepcopy(opened)
+    for model in (extended.file, extended.proto):
+        _add_output(model, name)
+    return extended
 
 
 def add_embedding_output(model: onnx.ModelProto, name: str, chosen: str) -> str:
@@ -40,7 +69,7 @@ def add_embedding_output(model: onnx.ModelProto, name: str, chosen: str) -> str:
     chosen: the graph's main output. Raises ExportError if there is no such value, or it is the main output.
     """
     graph = model.graph
-    values = {output for node in graph.node for output in node.output if output}
+    values = _computed(graph)
     nodes = {node.name: node.output[0] for node in graph.node if node.name}
     value = name if name in values else nodes.get(name)
     if value is None:
@@ -53,10 +82,20 @@ def add_embedding_output(model: onnx.ModelProto, name: str, chosen: str) -> str:
         )
     if value == chosen:
         raise ExportError(f"--embedding {name}: this is the output that the model returns already; name a value before it")
-    if value not in {output.name for output in graph.output}:
-        known = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
-        graph.output.append(known.get(value) or helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
+    _add_output(model, value)
     return value
+
+
+def _computed(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the values that the nodes of a graph compute."""
+    return {output for node in graph.node for output in node.output if output}
+
+
+def _add_output(model: onnx.ModelProto, value: str) -> None:
+    """Make a value that the graph computes one of its outputs, if it is not one yet."""
+    if value not in {output.name for output in model.graph.output}:
+        known = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
+        model.graph.output.append(known.get(value) or helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
 
 
 def embedding_nodes(name: str, value: Items, items: int) -> tuple[list[onnx.NodeProto], tuple[int, ...]]:

@@ -17,8 +17,8 @@ Thresholds = float | Sequence[float] | Mapping[str, float]
 def read_thresholds(text: str) -> Thresholds:
     """Return the thresholds of `--thresholds`: a number, a JSON file (a list, or an object of labels), or a text file.
 
-    A text file has one number a line, in the order of the labels. Raises ExportError if the file cannot be read, or holds
-    something else.
+    manifest.json of a version is such a JSON file: its thresholds are taken. A text file has one number a line, in the order
+    of the labels. Raises ExportError if the file cannot be read, or holds something else.
     """
     try:
         return float(text)
@@ -61,6 +61,8 @@ def _parse(content: str, path: Path) -> Thresholds:
     except (ValueError, RecursionError) as error:
         what = "JSON" if path.suffix == ".json" else "a file of one number a line; a JSON file needs the suffix .json"
         raise ExportError(f"{path} is not {what}: {error}") from error
+    if isinstance(values, dict) and isinstance(values.get("thresholds"), list):  # manifest.json of a version
+        values = values["thresholds"]
     numbers = values.values() if isinstance(values, dict) else values if isinstance(values, list) else [values]
     if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
         raise ExportError(

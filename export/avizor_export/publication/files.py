@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from avizor_export.graph.heads import Head
 from avizor_export.graph.optional_outputs import OPTIONAL
-from avizor_export.networks.thresholds import thresholds_of
+from avizor_export.networks.thresholds import DEFAULT_THRESHOLD, thresholds_of
 from avizor_export.publication.publish import Staging, earlier_digests
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
@@ -108,7 +109,7 @@ def provenance_of(request: ExportRequest, factory: str, parameters: int) -> Prov
 
 
 def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, models: Path) -> tuple[str, ...]:
-    """Write manifest.json, and for the model as a whole config.pbtxt and labels. Return notes on config.pbtxt for the user.
+    """Write manifest.json, and for the model as a whole config.pbtxt and labels. Return notes for the user.
 
     The previous version's settings are read here, while the name is locked, so that what `avizor tune` wrote meanwhile is kept.
     Raises ExportError if config.pbtxt was edited or config.overrides.pbtxt does not fit.
@@ -121,7 +122,19 @@ def write_files(stage: Staging, manifest: Manifest, request: ExportRequest, mode
     (stage.model_folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     if manifest.labels is not None:
         (stage.model_folder / LABELS_FILE).write_text("\n".join(manifest.labels) + "\n", encoding="utf-8")
-    return tuple(_config_notes(published, settings, request, parse_config(text, CONFIG_FILE), manifest.version))
+    notes = _config_notes(published, settings, request, parse_config(text, CONFIG_FILE), manifest.version)
+    return (*notes, *_threshold_notes(models, manifest, request))
+
+
+def _threshold_notes(models: Path, manifest: Manifest, request: ExportRequest) -> Iterator[str]:
+    """Yield a note if the previous version's thresholds are not kept because none were given."""
+    before = _manifest_before(models, manifest)
+    if request.thresholds is None and before is not None and before.thresholds not in ((), manifest.thresholds):
+        path = ModelRepository(models).version(manifest.name).folder / MANIFEST_FILE
+        yield (
+            f"without --thresholds they are {DEFAULT_THRESHOLD:g} for each class, and version {before.version} has others; to "
+            f"keep those: --thresholds {shlex.quote(str(path))}"
+        )
 
 
 def _config_notes(

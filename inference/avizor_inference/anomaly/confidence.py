@@ -17,8 +17,6 @@ from math import ceil, floor, log, log1p
 
 import numpy as np
 
-from avizor_inference.errors import CalibrationError
-
 # Roundings of the sums; 1 - 0.95 is a little over 0.05.
 _ROUNDING = 1e-12
 # More calibration items than there can be: 1 / alpha of the smallest alphas is infinite.
@@ -44,7 +42,6 @@ def flagged_scores(count: int, alpha: float, confidence: float) -> int:
 
 def items_needed(alpha: float, confidence: float) -> int:
     """Return the smallest number of calibration items with which an item can be flagged: (1 - alpha)^n <= 1 - confidence."""
-    check_confidence(confidence)
     by_confidence = min(log(1 - confidence + _ROUNDING) / log1p(-alpha), MOST_ITEMS)
     return max(ceil(by_confidence - 1e-9), items_needed_on_average(alpha))
 
@@ -59,9 +56,11 @@ def lowest_alpha(count: int, confidence: float) -> float:
     return max(-float(np.expm1(log(1 - confidence) / count)), 1 / (count + 1))
 
 
-def check_confidence(confidence: float) -> None:
-    """Raise CalibrationError unless the confidence is between 0 and 1."""
-    if not 0 < confidence < 1:
-        raise CalibrationError(
-            f"confidence {confidence:g} is not between 0 and 1; it is the probability that a calibration keeps alpha, e.g. 0.95"
-        )
+def level_problem(alpha: float, confidence: float | None) -> tuple[str, str] | None:
+    """Return which of the two is not between 0 and 1, by its name, and the message that says so; None if both are."""
+    if not 0 < alpha < 1:
+        return "alpha", f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01"
+    if confidence is not None and not 0 < confidence < 1:
+        rule = "it is the probability that a calibration keeps alpha, e.g. 0.95"
+        return "confidence", f"confidence {confidence:g} is not between 0 and 1; {rule}"
+    return None

@@ -40,7 +40,7 @@ from math import ceil, floor, inf, isnan, log10
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.anomaly.confidence import items_needed, items_needed_on_average, lowest_alpha
+from avizor_inference.anomaly.confidence import items_needed, items_needed_on_average, level_problem, lowest_alpha
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import POOLED, Calibration, Scores
@@ -171,8 +171,19 @@ def require_alpha(calibration: Calibration, alpha: float, confidence: float | No
         raise CalibrationError(
             f"{level(alpha, confidence)} needs at least {needed} normal items and the calibration of {calibration.model!r} has "
             f"{count}; use alpha {_supported_alpha(count, confidence):g} or more{less}, or ask the model's owner to calibrate "
-            "it with more items"
+            f"it with more items{_for_each_source(calibration, confidence)}"
         )
+
+
+def _for_each_source(calibration: Calibration, confidence: float | None) -> str:
+    """Return from which alpha on each source keeps it, for a message; empty if that is no other than for all together."""
+    if not calibration.tells_sources_apart:
+        return ""
+    kinds = (False, True)
+    fewest = min(max(calibration.count(source, is_short=short) for short in kinds) for source in calibration.source_names)
+    if fewest in (0, calibration.most_of_a_kind()):
+        return ""
+    return f"; each source by itself keeps alpha from {_supported_alpha(fewest, confidence):g} on"
 
 
 def level(alpha: float, confidence: float | None = None) -> str:
@@ -206,8 +217,8 @@ def recordings_needed(alpha: float, confidence: float | None = None) -> int:
     With a confidence it is the smallest n with which an item can be flagged. Raises CalibrationError if alpha or confidence is
     not between 0 and 1.
     """
-    if not 0 < alpha < 1:
-        raise CalibrationError(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms, e.g. 0.01")
+    if problem := level_problem(alpha, confidence):
+        raise CalibrationError(problem[1])
     return items_needed_on_average(alpha) if confidence is None else items_needed(alpha, confidence)
 
 

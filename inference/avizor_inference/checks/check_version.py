@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
@@ -52,9 +53,9 @@ def check_version(version: ModelVersion) -> list[str]:
         manifest, config, graph = version.manifest, version.config, read_graph(version.model_path)
         version.probe()
         version.calibrations()
-        for history in read_active(version.folder).histories.values():
-            for identifier in history:  # --rollback goes back to earlier ones
-                version.calibration(identifier)
+        activated = read_active(version.folder).histories.values()
+        for identifier in sorted({*version.calibration_ids(), *chain.from_iterable(activated)}):
+            version.calibration(identifier)  # any of them may be activated, or gone back to
     except AvizorError as error:
         return [str(error)]
     where = f"{version.name}/{version.version}"

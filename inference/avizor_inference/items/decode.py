@@ -16,7 +16,7 @@ from avizor_inference.arrays import Items
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.input_spec import InputSpec
-from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Row, Span
+from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Row, Span, TensorBytes
 
 
 @dataclass(frozen=True)
@@ -72,5 +72,6 @@ def stream_rows(content: Content, specs: Sequence[InputSpec], level: Level | Non
     for spec in specs:
         if not spec.takes(content):
             takes = " or ".join(content.name for content in spec.contents()) or "tensor only"
-            raise InvalidInput(f"the item holds {content.name}; the model takes {takes}", field="content")
+            remedy = f"send {(spec.content or TensorBytes).noun}, or ask a model that takes {content.name}"
+            raise InvalidInput(f"the item holds {content.name}; the model takes {takes}: {remedy}", field="content")
     yield from content.rows(specs, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.anomaly.verdict import verdict
@@ -61,12 +62,8 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
 def _level(gateway: Gateway, request: pb.DetectAnomalyRequest) -> tuple[float, float | None]:
     """Return alpha and confidence of a request. Raises InvalidInput if one is not between 0 and 1."""
     alpha = request.alpha or gateway.settings.alpha
-    if not 0 < alpha < 1:
-        raise InvalidInput(f"alpha {alpha:g} is not between 0 and 1; it is the share of false alarms", field="alpha")
     confidence = request.confidence or gateway.settings.confidence
-    if confidence is not None and not 0 < confidence < 1:
-        raise InvalidInput(
-            f"confidence {confidence:g} is not between 0 and 1; it is the probability that the calibration keeps alpha",
-            field="confidence",
-        )
+    if problem := level_problem(alpha, confidence):
+        field, message = problem
+        raise InvalidInput(message, field=field)
     return alpha, confidence

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from avizor_export.exporter import adopt_model, export_model
+from avizor_export.networks.thresholds import read_thresholds
 from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.request import ExportRequest
 from avizor_inference.errors import ExportError
@@ -89,6 +90,19 @@ def test_a_multi_label_network_has_a_sigmoid_and_a_threshold_for_each_class(tmp_
     assert "classes count as present from these probabilities on: rain 0.5, wind 0.75, hail 0.25" in card
     with pytest.raises(ExportError, match="another activation; publish under another name"):
         export_model(layer, request(), tmp_path)
+
+
+def test_thresholds_that_the_version_before_had_are_not_lost_silently(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    layer, thresholds = linear(3), [0.25, 0.5, 0.75]
+    export_model(layer, request(activation="sigmoid", thresholds=thresholds), tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert export_model(layer, request(activation="sigmoid"), tmp_path).manifest.thresholds == (0.5, 0.5, 0.5)
+        assert "0.5 for each class, and version 1 has others; to keep those: --thresholds " in caplog.text
+        path = caplog.text.split("--thresholds ")[-1].strip()
+        caplog.clear()
+        again = export_model(layer, request(activation="sigmoid", thresholds=read_thresholds(path)), tmp_path)
+        assert again.manifest.thresholds == tuple(thresholds)
+        assert "thresholds" not in caplog.text
 
 
 @pytest.mark.parametrize("end", ["sigmoid", "clamped", "most of two frames", "attention"])
@@ -223,14 +237,16 @@ def test_a_whole_number_is_neither_a_logit_nor_a_probability(tmp_path: Path) -> 
 
 
 class Percent(nn.Module):
-    """Returns percentages."""
+    """Returns percentages, by a softmax that its graph does not show."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = linear(3)
 
     def forward(self, rows: Tensor) -> Tensor:
-        return 100 * torch.softmax(self.layer(rows), dim=1)
+        powers = self.layer(rows).exp()
+        shares: Tensor = 100 * powers / powers.sum(1, keepdim=True)
+        return shares
 
 
 def test_percentages_get_no_second_softmax(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -25,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from avizor_export.description.table import layer_table
+from avizor_export.description.targets import layers_of_file
 from avizor_export.exporter import adopt_model
 from avizor_export.graph.output_options import OutputOptions
 from avizor_export.networks.input_description import parse_input
@@ -214,8 +218,6 @@ def test_the_output_with_the_label_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["float", "string"])
 def test_columns_as_separate_inputs_are_refused_with_the_converters_option(tmp_path: Path, kind: str) -> None:
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-
     def one() -> Any:
         return FloatTensorType([None, 2]) if kind == "float" else StringTensorType([None, 1])
 
@@ -241,3 +243,51 @@ def test_an_opset_that_cannot_be_converted_names_the_option_of_the_converter(tmp
     onnx.save(model, path)
     with pytest.raises(ExportError, match=r"ImageDecoder is not as in 18; export it again with target_opset=18"):
         in_contract_version(load_onnx(path), path)
+
+
+def test_classes_in_separate_outputs_are_refused_with_the_converters_option(tmp_path: Path) -> None:
+    path = saved(fitted("logistic regression", 3), tmp_path, options={"zipmap": "columns"})
+    with pytest.raises(ExportError, match=r"has outputs output_label, .*; if each class .*options=\{'zipmap': False\}"):
+        adopt(path, None, "classify")
+
+
+def test_a_pipeline_of_float64_is_served_with_its_map_and_refused_before_a_front_end(tmp_path: Path) -> None:
+    items, labels = iris(3)
+    model = LogisticRegression().fit(items.astype(np.float64), labels)
+    path = tmp_path / "m.onnx"
+    onnx.save(to_onnx(model, items[:1].astype(np.float64), target_opset=18), path)
+    rows = items.astype(np.float64)
+    found = onnxruntime_run(adopt(path, None, "classify").proto)(rows)["probabilities"]
+    np.testing.assert_allclose(np.asarray(found, np.float64), model.predict_proba(rows), atol=1e-6)
+    with pytest.raises(ExportError, match=r"takes float64\[4\] .* float32 \(a pipeline .* FloatTensorType\("):
+        adopt(path, parse_input(COLUMNS), "classify")
+
+
+def test_several_targets_are_published_one_by_one(tmp_path: Path) -> None:
+    items, labels = iris(3)
+    model = MultiOutputClassifier(GaussianNB()).fit(items, np.stack([labels, labels[::-1]], axis=1))
+    path = saved(model, tmp_path, options={"zipmap": False})
+    with pytest.raises(ExportError, match="probabilities of several targets, as a MultiOutputClassifier") as caught:
+        adopt(path, None, "classify")
+    for target, option in enumerate(str(caught.value).split("--output ")[1:]):
+        proto = adopt(path, None, "classify", OutputOptions(output=option.split()[0])).proto
+        np.testing.assert_allclose(probabilities(proto, items), model.predict_proba(items)[target], atol=1e-4)
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_frozen_batch_of_a_pipeline_has_the_converters_remedy(tmp_path: Path, is_asked: bool) -> None:
+    path = tmp_path / "m.onnx"
+    types = [("X", FloatTensorType([1, 4]))]
+    onnx.save(to_onnx(fitted("neighbours", 3), initial_types=types, target_opset=18, options={"zipmap": False}), path)
+    with pytest.raises(ExportError, match=r"FloatTensorType\(\[None, columns\]\)\)\]$") as caught:
+        adopt(path, None, "classify", free_frozen_batch=is_asked)
+    assert "torch" not in str(caught.value)
+
+
+def test_describe_reads_a_file_with_a_map_and_counts_trained_attributes(tmp_path: Path) -> None:
+    layers = layers_of_file(saved(fitted("forest", 3), tmp_path))
+    (trees,) = [layer for layer in layers if "TreeEnsembleClassifier" in layer.kind]
+    assert trees.parameters > 0
+    assert trees.multiply_adds is None
+    *_, total = layer_table(layers)
+    assert total[-2:] == ("over 0", "?")

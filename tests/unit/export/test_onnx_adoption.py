@@ -72,6 +72,13 @@ def test_a_batch_of_minus_one_is_free(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities(proto), softmax(ROWS @ WEIGHT), rtol=1e-5)
 
 
+def test_only_constants_that_are_used_are_added(tmp_path: Path) -> None:
+    """ONNX Runtime logs a warning of each that is not, whenever a server loads the model."""
+    proto = adopted(tmp_path, model([product()]))
+    added = {tensor.name for tensor in proto.graph.initializer if tensor.name.startswith("avizor.")}
+    assert added <= {name for node in proto.graph.node for name in node.input}
+
+
 def test_an_operator_set_that_no_node_uses_does_not_count(tmp_path: Path) -> None:
     given = model([product()])
     given.opset_import.append(helper.make_opsetid("com.microsoft", 1))

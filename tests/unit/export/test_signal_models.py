@@ -33,7 +33,7 @@ def test_the_words_of_a_spec_make_layers_of_one_dimension() -> None:
     assert network(torch.rand(4, 2, 250)).shape == (4, 3)
     with pytest.raises(ExportError, match="an input of 2 x 3 is too small"):
         build("conv8 pool pool fc3", 3, (2, 3))
-    with pytest.raises(ExportError, match="it takes channels, height, width, and the input is 2 x 250"):
+    with pytest.raises(ExportError, match=r"it takes channels, height, width, and the input is 2 x 250; .* by a spec"):
         build("resnet34", 3, (2, 250))
 
 

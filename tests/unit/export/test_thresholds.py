@@ -19,6 +19,7 @@ LABELS = ["rain", "wind"]
         ("t.json", "[0.25, 0.75]", (0.25, 0.75)),
         ("t.json", '{"wind": 0.75, "rain": 0.25}', (0.25, 0.75)),
         ("t.json", "0.25", (0.25, 0.25)),
+        ("manifest.json", '{"labels": ["rain", "wind"], "thresholds": [0.25, 0.75]}', (0.25, 0.75)),
     ],
 )
 def test_a_file_holds_one_for_each_label(tmp_path: Path, name: str, text: str, expected: tuple[float, ...]) -> None:

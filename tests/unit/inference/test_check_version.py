@@ -215,6 +215,14 @@ def test_a_calibration_of_another_model_is_refused(copy: Path) -> None:
     assert "made with another model.onnx" in check_model(ModelRepository(copy), "normal")[0]
 
 
+def test_a_damaged_calibration_that_was_never_active_is_found(copy: Path) -> None:
+    stored = calibration_file(copy)
+    unlisted = stored.with_name("0123456789ab.json")
+    unlisted.write_text(stored.read_text()[:-20])
+    (problem,) = check_model(ModelRepository(copy), "normal")
+    assert f"{unlisted} is not a calibration: " in problem
+
+
 def test_flipped_bits_give_a_clear_error_never_a_traceback(copy: Path) -> None:
     """Every byte of the small text files damaged in turn would take minutes; 150 random ones each."""
     rng = np.random.default_rng(0)

@@ -155,6 +155,13 @@ def test_either_kind_of_recordings_may_support_an_alpha() -> None:
         )
 
 
+def test_the_refusal_of_an_alpha_names_the_one_that_each_source_keeps() -> None:
+    with pytest.raises(
+        CalibrationError, match=r"use alpha 0\.025 or more, .*; each source by itself keeps alpha from 0\.048 on$"
+    ):
+        require_alpha(calibration({"a": [[1.0]] * 20, "b": [[1.0]] * 20}), 0.01)
+
+
 def test_windows_of_one_calibration_item_weigh_together_as_one_item() -> None:
     by_two = judge(a=[[1.0] * 9 + [5.0], [2.0]])
     np.testing.assert_allclose(by_two.window_p_values("a", np.array([4.0, 2.0, 0.5]))[0], [1.1 / 3, 2.1 / 3, 1.0])
