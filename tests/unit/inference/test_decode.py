@@ -125,7 +125,11 @@ def test_a_missing_value_in_a_tensor_is_for_tables_alone() -> None:
 @pytest.mark.parametrize(
     ("content", "spec", "message"),
     [
-        (ImageFile(b""), SOUND, "the item holds image; the model takes audio: send audio, or ask a model that takes image"),
+        (
+            ImageFile(b""),
+            SOUND,
+            "the item holds image; the model takes audio or pcm: send audio, or ask a model that takes image",
+        ),
         (SoundFile(b""), IMAGE, "the item holds audio; the model takes image: send an image, or ask a model that takes audio"),
         (TableRow({}), VECTOR, "the item holds row; the model takes tensor only: send a tensor, or ask a model that takes row"),
         (SoundFile(b""), TRANSFER, "the item holds audio; the model takes row"),
