@@ -21,7 +21,7 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
 def _lively(network: nn.Module, size: int) -> nn.Module:
     """Let a new network return something else for each image: a proof on outputs that are all the same would prove nothing.
 
-    Batch norms take their statistics from random images, half of them noise, as training does, and halve them: deep random
+    Batch norms take their statistics from random images, half of them noise, as training does, and a small scale: deep random
     networks amplify roundings more than trained ones do. What begins as zero or nearly so, such as the scale of a layer, is
     made random.
     """
@@ -32,7 +32,7 @@ def _lively(network: nn.Module, size: int) -> nn.Module:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # the mean over all batches
-                module.weight.fill_(0.5)
+                module.weight.fill_(0.15)
         noise = torch.rand(4, 3, size, size)
         # Noise alone looks the same to deep layers: their norms would then amplify what little differs, roundings too.
         smooth = nn.functional.interpolate(torch.rand(4, 3, 4, 4), size, mode="bilinear")
