@@ -11,12 +11,12 @@ import pytest
 import torch
 from hypothesis import settings
 from support.environment import DATA, on_gpu
+from support.gpu_page import GpuPage, Machine
 from support.networks import PaddedAutoencoder
 from support.sounds import FRAMES, SAMPLE_RATE, SOUND, tone
 from support.tables import TRANSFER, transfers
-from triton_server.container import triton_container
+from support.tritons import serving_triton, triton_image
 from triton_server.install import TritonInstall, install
-from triton_server.server import TritonServer
 
 from avizor_export.architectures.catalogue import build
 from avizor_export.architectures.lenet import LeNet
@@ -26,7 +26,7 @@ from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import ImageInput
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all.
 
     Hypothesis draws the same examples in every run, and measures no time: the tests share their cores.
@@ -34,6 +34,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings.register_profile("avizor", deadline=None, derandomize=True)
     settings.load_profile("avizor")
+    if on_gpu():
+        config.pluginmanager.register(GpuPage(Machine.here(triton_image() or "no image was named")))
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +102,5 @@ def triton_install() -> TritonInstall:
 @pytest.fixture(scope="session")
 def triton_address(request: pytest.FixtureRequest, models: Path) -> Iterator[str]:
     """host:port of the gRPC of a real Triton that serves `models`: from AVIZOR_TRITON_IMAGE if set, else from the wheel."""
-    image = os.environ.get("AVIZOR_TRITON_IMAGE")
-    if image:
-        with triton_container(image, models, gpu=on_gpu()) as address:
-            yield address
-        return
-    with TritonServer(request.getfixturevalue("triton_install"), models) as server:
-        yield server.grpc_url
+    with serving_triton(request, models) as address:
+        yield address
