@@ -120,6 +120,10 @@ types: $(STAMP) ## Check static types
 bench: $(STAMP) ## Measure the memory of the batch job for 300 and 3,000 files
 	$(BIN)/python benchmarks/batch_memory.py
 
+.PHONY: soak
+soak: $(STAMP) ## Keep a gateway under mixed load for an hour, and fail if its memory grows; SOAK_FLAGS="--minutes 10"
+	$(BIN)/python benchmarks/soak.py $(SOAK_FLAGS)
+
 .PHONY: bench-promise
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py

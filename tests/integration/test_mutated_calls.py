@@ -5,7 +5,6 @@ Every RPC of the contract is called. The damage is the same in every run.
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +17,10 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from integration.gateway import Gateway, gateway
-from support.every_format import files
 from support.media import memory_mib
-from support.mutations import changed, damaged, is_parsed, rewired
+from support.mutated_calls import mutated_calls, mutated_media
+from support.mutations import is_parsed
 from support.valid_calls import Rpc, export_pumps, rpcs, valid_calls
-
-from avizor.v1 import inference_pb2 as pb
 
 # What a bad request or item may end with. UNIMPLEMENTED is allowed where the valid call ends with it.
 CODES = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
@@ -115,24 +112,6 @@ def victim(repository: Path, tmp_path: Path) -> Iterator[Victim]:
         assert running.stop() == 0
 
 
-def mutated_calls(seed: int = 0) -> Iterator[tuple[Rpc, list[bytes]]]:
-    """Yield valid calls of which one message is damaged, without end."""
-    rng = random.Random(seed)
-    valid = [(rpc, call) for rpc in rpcs() for call in valid_calls(rpc)]
-    while True:
-        rpc, call = rng.choice(valid)
-        at = rng.randrange(len(call))
-        messages = [message.SerializeToString() for message in call]
-        kind = rng.random()
-        if kind < 0.3:
-            messages[at] = changed(call[at], rng).SerializeToString()
-        elif kind < 0.6:
-            messages[at] = rewired(messages[at], rng)
-        else:
-            messages[at] = damaged(messages[at], rng)
-        yield rpc, messages
-
-
 def send(victim: Victim, calls: Sequence[tuple[Rpc, list[bytes]]]) -> None:
     """Send calls; look again and again whether valid ones are answered as before, and whether memory is flat."""
     pid, warm = victim.running.process.pid, 0.0
@@ -152,23 +131,8 @@ def send_mutated_calls(victim: Victim, count: int) -> None:
     assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= set(victim.client.codes)
 
 
-def mutated_media(count: int, seed: int = 0) -> Iterator[tuple[Rpc, list[bytes]]]:
-    """Yield calls that hold one damaged file each, in every format in turn, and for every model that takes such files."""
-    rng = random.Random(seed)
-    by_name = {rpc.name: rpc for rpc in rpcs()}
-    takes = {"image": [("Classify", "digits")], "audio": [("Classify", "kinds"), ("DetectAnomaly", "normal")]}
-    takes["signal"] = [("DetectAnomaly", "pumps")]
-    whole = [(kind, data) for kind, formats in files().items() for data in formats.values()]
-    for number in range(count):
-        kind, data = whole[number % len(whole)]
-        rpc, model = rng.choice(takes[kind])
-        item = pb.Item(source="a")
-        setattr(item, kind, damaged(data, rng, most=2))
-        yield by_name[rpc], [by_name[rpc].request(model=model, items=[item]).SerializeToString()]
-
-
 def send_mutated_media(victim: Victim, count: int) -> None:
-    send(victim, list(mutated_media(count)))
+    send(victim, list(islice(mutated_media(), count)))
     assert victim.client.codes == {"OK": count}
     assert victim.client.item_codes["INVALID_ARGUMENT"] > count / 2
 
