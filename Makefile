@@ -76,11 +76,12 @@ mutants: $(STAMP) ## Plant faults in the promise, the strict readers and the tok
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)-mutmut mutmut==3.8.1 libcst==1.9.0
 	PYTHONPATH=$(VENV)-mutmut $(BIN)/python tests/mutants.py
 
-# The image in docker-compose.yml. Needs a GPU, and Docker with the NVIDIA container toolkit.
+# The image in docker-compose.yml. Needs a GPU, and Docker with the NVIDIA container toolkit; without a GPU it only writes the page.
 TRITON_IMAGE ?= nvcr.io/nvidia/tritonserver:26.09-py3
 .PHONY: test-gpu
-test-gpu: $(STAMP) ## Run the contract suite against NVIDIA's image and the CUDA provider: needs a GPU
-	AVIZOR_GPU=1 AVIZOR_TRITON_IMAGE=$(TRITON_IMAGE) $(BIN)/python -m pytest tests/contract
+test-gpu: $(STAMP) ## Run contract suite, gateway and a batch job on CUDA and NVIDIA's image, and write docs/gpu.md: needs a GPU
+	AVIZOR_GPU=1 AVIZOR_TRITON_IMAGE=$(TRITON_IMAGE) $(BIN)/python -m pytest tests/contract $(addprefix tests/integration/,\
+	  test_gateway.py test_gateway_verdicts.py test_gateway_errors.py test_typed_rpcs.py test_monitor.py batch/test_engines.py)
 
 # The ONNX Runtime in the Triton release of docker-compose.yml: the lower bound in pyproject.toml.
 ORT_MINIMUM := 1.30.0
@@ -118,6 +119,10 @@ types: $(STAMP) ## Check static types
 .PHONY: bench
 bench: $(STAMP) ## Measure the memory of the batch job for 300 and 3,000 files
 	$(BIN)/python benchmarks/batch_memory.py
+
+.PHONY: soak
+soak: $(STAMP) ## Keep a gateway under mixed load for an hour, and fail if its memory grows; SOAK_FLAGS="--minutes 10"
+	$(BIN)/python benchmarks/soak.py $(SOAK_FLAGS)
 
 .PHONY: bench-promise
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes

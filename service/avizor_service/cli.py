@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_service.logs import start_log
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings
 
@@ -169,9 +169,7 @@ def serve(**options: Any) -> None:
     once running calls are answered.
     """
     settings = Settings(**options)
-    # A server's log, unlike the warnings of a command that ends, names the module that writes.
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("avizor_service").setLevel(logging.INFO)
+    start_log()
     asyncio.run(run(settings, _print_addresses))
 
 

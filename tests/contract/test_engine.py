@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
-from support.environment import on_gpu
+from support.environment import device, on_gpu
 
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import TIE
@@ -60,9 +60,9 @@ def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
     if request.param == "triton":
         tested: Engine = TritonEngine(request.getfixturevalue("triton_address"))
     elif request.param == "batching":
-        tested = open_engine("ort", ModelRepository(models), device="cuda" if on_gpu() else "cpu", batching=True)
+        tested = open_engine("ort", ModelRepository(models), device=device(), batching=True)
     else:
-        tested = EmbeddedEngine(models, device="cuda" if on_gpu() else "cpu")
+        tested = EmbeddedEngine(models, device=device())
     with Wrapper(tested) if request.param == "wrapped" else tested as opened:
         yield opened
 

@@ -8,12 +8,16 @@ from pathlib import Path
 import grpc
 import pytest
 from integration.gateway import Gateway, Stub, gateway
+from support.environment import device
 
 
 @pytest.fixture(scope="module", params=["embedded", "triton"])
 def served(request: pytest.FixtureRequest, models: Path) -> Iterator[Gateway]:
-    engine = "ort" if request.param == "embedded" else f"triton://{request.getfixturevalue('triton_address')}"
-    with gateway(models, "--engine", engine, "--alpha", 0.05, "--sources", "c", "--max-windows", 20) as running:
+    if request.param == "embedded":
+        engine = ["--engine", "ort", "--device", device()]
+    else:
+        engine = ["--engine", f"triton://{request.getfixturevalue('triton_address')}"]
+    with gateway(models, *engine, "--alpha", 0.05, "--sources", "c", "--max-windows", 20) as running:
         yield running
 
 

@@ -53,12 +53,13 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(models: Path, *options: object) -> Iterator[Gateway]:
+def gateway(models: Path, *options: object, log: Path = Path(os.devnull)) -> Iterator[Gateway]:
     command = [AVIZOR, "serve", "--models", models, "--port", 0, "--metrics-port", 0, *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AVIZOR_SERVE")}
-    process = subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

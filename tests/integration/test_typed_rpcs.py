@@ -15,9 +15,10 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpc_reflection.v1alpha import reflection_pb2
 from integration.gateway import Gateway, Stub, gateway, png, wav
 from PIL import Image
+from support.environment import device
 from support.sounds import tone
+from support.tritons import serving_triton
 from torch import Tensor, nn
-from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_export.exporter import export_model
@@ -70,11 +71,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(request: pytest.FixtureRequest, known: Path) -> Iterator[Gateway]:
     limits = ("--max-answer-mib", 1, "--alpha", 0.05)
     if request.param == "embedded":
-        with gateway(known, *limits) as started:
+        with gateway(known, "--device", device(), *limits) as started:
             yield started
         return
-    install = request.getfixturevalue("triton_install")
-    with TritonServer(install, known) as server, gateway(known, "--engine", f"triton://{server.grpc_url}", *limits) as started:
+    with serving_triton(request, known) as address, gateway(known, "--engine", f"triton://{address}", *limits) as started:
         yield started
 
 

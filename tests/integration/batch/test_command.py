@@ -19,21 +19,6 @@ from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.source_rule import SourceRule
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Twelve recordings of the calibration's kind from `a` and `b`, one of another kind, one short, one stereo at 16 kHz."""
-    folder = tmp_path / "data"
-    for number in range(6):
-        for source in ("a", "b"):
-            write_wav(folder / source / f"{number}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=100 + number))
-    noise = 0.3 * np.random.default_rng(0).standard_normal(3 * 4096).astype(np.float32)
-    write_wav(folder / "a" / "odd.wav", np.clip(noise, -1, 1))
-    write_wav(folder / "short.wav", tone(0.1))
-    stereo = tone(1.0)[:, None].repeat(2, axis=1)
-    write_wav(folder / "b" / "stereo.wav", stereo, rate=16000)
-    return folder
-
-
 def test_rows_recordings_and_summary(data: Path, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = batch(data, models, out)
@@ -204,20 +189,3 @@ def test_no_audio(models: Path, tmp_path: Path) -> None:
     result = batch(tmp_path / "data", models, tmp_path / "out")
     assert result.returncode == 1
     assert "no audio files" in result.stderr
-
-
-def test_the_same_job_on_triton_gives_the_same_rows(data: Path, models: Path, triton_address: str, tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    assert batch(data, models, here).returncode == 0
-    result = batch(data, models, there, "--engine", f"triton://{triton_address}", "--batch-size", "2")
-    assert result.returncode == 0, result.stderr
-    key = "uri, channel, start_sample, model"
-    joined = query(
-        f"select count(*), max(abs(a.score - b.score) / a.score), max(abs(a.probability - b.probability)),"
-        f" count(*) filter (a.is_anomaly is distinct from b.is_anomaly) from '{here}/windows/*.parquet' a"
-        f" join '{there}/windows/*.parquet' b using ({key})"
-    )
-    ((rows, score, probability, different),) = joined
-    assert rows == query(f"select count(*) from '{here}/windows/*.parquet'")[0][0]
-    assert rows == query(f"select count(*) from '{there}/windows/*.parquet'")[0][0]
-    assert (score < 1e-4, probability < 1e-4, different) == (True, True, 0)
