@@ -13,7 +13,8 @@
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   └── DeadlineExceeded       there was no answer in time
-    ├── GatewayFull                the gateway already runs as many calls as it accepts at once
+    ├── GatewayFull                the gateway has as much to do as it accepts at once
+    ├── MessageTooLarge            a request is larger than the gateway takes
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DatasetError               a dataset that cannot be listed or read
@@ -86,7 +87,15 @@ class DeadlineExceeded(EngineError):
 
 
 class GatewayFull(AvizorError):
-    """The gateway already runs as many calls as it accepts at once."""
+    """The gateway has as much to do as it accepts at once. `retry_after_s`: the expected wait in seconds, None if unknown."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class MessageTooLarge(AvizorError):
+    """A request is larger than the gateway takes. To try again would not help."""
 
 
 class CalibrationError(AvizorError):

@@ -24,7 +24,17 @@ _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_message_mib", "max_items", "max_windows", "decoders", "grace_s"),
+    "Limits": (
+        "max_in_flight",
+        "max_message_mib",
+        "max_request_mib_in_flight",
+        "max_wait_s",
+        "max_connections",
+        "max_items",
+        "max_windows",
+        "decoders",
+        "grace_s",
+    ),
 }
 
 _EXAMPLES = """\b
@@ -105,6 +115,23 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option("--max-in-flight", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_in_flight, help="Most calls at once.")
 @click.option(
     "--max-message-mib", metavar="MIB", type=_AT_LEAST_1, default=_DEFAULTS.max_message_mib, help="Largest request, in MiB."
+)
+@click.option(
+    "--max-request-mib-in-flight",
+    metavar="MIB",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_request_mib_in_flight,
+    help="Memory of the requests of all calls together, in MiB.",
+)
+@click.option(
+    "--max-wait-s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.max_wait_s,
+    help="Longest expected wait behind other calls, in seconds; a call that would wait longer is rejected at once.",
+)
+@click.option(
+    "--max-connections", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_connections, help="Most connections at once."
 )
 @click.option("--max-items", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_items, help="Most items in one request.")
 @click.option(

@@ -31,7 +31,8 @@ class Gateway:
     async def open_model(self, call: Call, request: pb.ClassifyRequest | pb.DetectAnomalyRequest, task: Task) -> OpenVersion:
         """Return the model that a request for a task names, and count the call under it.
 
-        Raises InvalidInput if the request is not in order, and what Catalogue.open raises.
+        Raises InvalidInput if the request is not in order, what Catalogue.open raises, and GatewayFull or DeadlineExceeded if
+        it would not be answered in time. Nothing is decoded before that.
         """
         if not request.model:
             raise InvalidInput("name a model", field="model")
@@ -50,4 +51,5 @@ class Gateway:
             raise InvalidInput(
                 f"the request holds {len(request.items)} items; send at most {self.settings.max_items} at once", field="items"
             )
+        self.inference.loads.admit(call.model, call.time_remaining_s())
         return model

@@ -18,6 +18,7 @@ from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.metrics import Metrics
+from avizor_service.model_loads import ModelLoads, Work
 from avizor_service.threads import LIGHT_BYTES, Threads
 
 
@@ -39,7 +40,8 @@ class BadItem:
 class Inference:
     """Runs items through the models of an engine. max_windows: of one recording; a longer one is a bad item."""
 
-    def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int) -> None:
+    def __init__(self, engine: Engine, threads: Threads, metrics: Metrics, max_windows: int, max_wait_s: float = 2.0) -> None:
+        self.loads = ModelLoads(max_wait_s, metrics)
         self._runs, self._threads, self._metrics, self._max_windows = EngineRuns(engine, threads), threads, metrics, max_windows
 
     async def run(
@@ -52,14 +54,26 @@ class Inference:
         """Return the named outputs for each item, in the order of the items. Each item is decoded, then all run together.
 
         time_remaining_s is asked after decoding: the seconds that the engine gets, None for no limit. Raises what
-        Engine.infer raises.
+        Engine.infer raises. The items count as work of the model until the end; whether there is room for them is asked before.
         """
+        with self.loads.of(model.version.name).work(len(items)) as work:
+            return await self._run(model, items, outputs, time_remaining_s, work)
+
+    async def _run(
+        self,
+        model: OpenVersion,
+        items: Sequence[pb.Item],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        work: Work,
+    ) -> list[ItemResult | BadItem]:
         decoded = await self._decoded(model, items)
         good = [item for item in decoded if isinstance(item, Item)]
         if clipped := sum(item.level.beyond > 0 for item in good):
             self._metrics.clipped.labels(model.version.name).inc(clipped)
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
+        work.rows = sum(len(item.rows) for item in good)
         try:
             result = await self._runs.run(model.spec, [item.rows for item in good], outputs, time_remaining_s)
         except EngineError:

@@ -29,8 +29,20 @@ class Metrics:
         self.in_flight = Gauge("avizor_in_flight_requests", "Calls being served now.", registry=self.registry)
         self.rejected = Counter(
             "avizor_rejected",
-            "Calls rejected before any computation: full, unauthenticated.",
+            "Calls rejected before any computation: full, bytes, size, wait, unauthenticated.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.rows_in_progress = Gauge(
+            "avizor_rows_in_progress",
+            "Rows that are decoded, wait or run. An item that is not decoded yet counts as one.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.rows_per_second = Gauge(
+            "avizor_rows_per_second",
+            "Rows done in a second of work, measured over the last seconds of work; 0 until it is known.",
+            ["model"],
             registry=self.registry,
         )
         self.scored = Counter(

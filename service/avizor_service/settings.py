@@ -25,6 +25,9 @@ class Settings:
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
     max_in_flight: int = 256  # calls at once; more are rejected
     max_message_mib: int = 64  # MiB of one request
+    max_request_mib_in_flight: int = 1024  # MiB of the requests of all calls together
+    max_wait_s: float = 2.0  # longest expected wait of a call; more are rejected
+    max_connections: int = 1000  # at once; more are closed
     max_items: int = 256  # in one request
     max_windows: int = 1800  # of one recording
     decoders: int = 2  # threads that decode files

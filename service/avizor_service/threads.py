@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+
+from avizor_service.leaving import result_of
 
 Result = TypeVar("Result")
 
@@ -18,18 +19,21 @@ LIGHT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Threads:
-    """Holds two pools: decoding an item keeps a core busy, waiting for a disk or an engine does not."""
+    """Holds two pools: decoding an item keeps a core busy, waiting for a disk or an engine does not.
+
+    If the caller is cancelled, what has not begun is not done, and what runs is waited for.
+    """
 
     decoding: Executor
     waiting: Executor
 
     async def decode(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return `function(*arguments)`, run by a thread that decodes items."""
-        return await asyncio.get_running_loop().run_in_executor(self.decoding, function, *arguments)
+        return await result_of(self.decoding.submit(function, *arguments))
 
     async def wait_for(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return `function(*arguments)`, run by a thread that may wait for a disk or an engine."""
-        return await asyncio.get_running_loop().run_in_executor(self.waiting, function, *arguments)
+        return await result_of(self.waiting.submit(function, *arguments))
 
 
 @contextlib.contextmanager

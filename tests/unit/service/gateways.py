@@ -24,6 +24,7 @@ from avizor_service.calls import Call, Calls
 from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
+from avizor_service.message_memory import MessageMemory
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import SERVICE, handlers
@@ -42,7 +43,8 @@ def open_gateway(
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
-        yield Gateway(settings, catalogue, Inference(engine, threads, metrics, settings.max_windows), anomaly_metrics, threads)
+        inference = Inference(engine, threads, metrics, settings.max_windows, settings.max_wait_s)
+        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
 class Aborted(Exception):
@@ -70,9 +72,14 @@ class Caller:
         raise Aborted(details)
 
 
+def room() -> MessageMemory:
+    """Return room for many messages."""
+    return MessageMemory(max_mib=64, all_mib=1024, max_wait_s=2, metrics=Metrics())
+
+
 def call(rpc: str) -> Call:
     """Return a call in progress."""
-    return Call(rpc, Caller())
+    return Call(rpc, Caller(), room())
 
 
 def served(gateway: Gateway, calls: Calls, rpc: str, request: Message, caller: Caller | None = None) -> bytes:
