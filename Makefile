@@ -114,6 +114,10 @@ bench: $(STAMP) ## Measure the memory of the batch job for 300 and 3,000 files
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py
 
+.PHONY: bench-overload
+bench-overload: $(STAMP) ## Offer the gateway up to eight times what it can answer: about 5 minutes, on a quiet machine
+	$(BIN)/python benchmarks/overload.py $(BENCH_FLAGS)
+
 .PHONY: bench-export
 bench-export: $(STAMP) ## Time an export; compare front end, int8, autoencoders and architectures with others: about an hour
 	$(BIN)/python benchmarks/export_speed.py
