@@ -139,6 +139,10 @@ bench-serving: $(STAMP) ## Compare the gateway with Triton, MLServer and bare gR
 	$(VENV)-mlserver/bin/python -m pip install --quiet mlserver==1.7.1 onnxruntime==1.31.1
 	$(BIN)/python benchmarks/serving --mlserver-python $(VENV)-mlserver/bin/python $(BENCH_FLAGS)
 
+.PHONY: bench-overload
+bench-overload: $(STAMP) ## Offer the gateway up to eight times what it can answer: about 5 minutes, on a quiet machine
+	$(BIN)/python benchmarks/overload.py $(BENCH_FLAGS)
+
 .PHONY: bench-export
 bench-export: $(STAMP) ## Time an export; compare front end, int8, autoencoders and architectures with others: about an hour
 	$(BIN)/python benchmarks/export_speed.py

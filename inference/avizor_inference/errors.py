@@ -15,7 +15,8 @@
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   ├── DeadlineExceeded       there was no answer in time
     │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
-    ├── GatewayFull                the gateway already runs as many calls as it accepts at once
+    ├── GatewayFull                the gateway has as much to do as it accepts at once
+    ├── MessageTooLarge            a request is larger than the gateway takes
     ├── NotAvailable               what is declared but cannot be done yet
     ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
@@ -99,7 +100,15 @@ class EngineBusy(EngineError):
 
 
 class GatewayFull(AvizorError):
-    """The gateway already runs as many calls as it accepts at once."""
+    """The gateway has as much to do as it accepts at once. `retry_after_s`: the expected wait in seconds, None if unknown."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class MessageTooLarge(AvizorError):
+    """A request is larger than the gateway takes. To try again would not help."""
 
 
 class NotAvailable(AvizorError):

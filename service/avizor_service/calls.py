@@ -11,9 +11,11 @@ from typing import Protocol
 
 import grpc
 
-from avizor_inference.errors import GatewayFull, InvalidInput
+from avizor_inference.errors import DeadlineExceeded, GatewayFull, InvalidInput
+from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.status import abort, grpc_code, status_of
+from avizor_service.throughput import Throughput
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
 NO_MODEL = ""
@@ -24,27 +26,47 @@ _CANCELLATION_S = 0.02
 
 @dataclass
 class Call:
-    """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it."""
+    """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it.
+
+    messages: where its message has room. message_bytes: how much of it the call has.
+    """
 
     rpc: str
     context: grpc.aio.ServicerContext
+    messages: MessageMemory
     model: str = NO_MODEL
+    message_bytes: int = 0
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
         remaining: float | None = self.context.time_remaining()
         return remaining
 
-    async def message(self) -> bytes:
-        """Receive the only message of a call. It is not read from the connection before that.
+    def check_deadline(self) -> None:
+        """Raise DeadlineExceeded if the client does not wait any more: what is done for it now would be in vain."""
+        remaining = self.time_remaining_s()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineExceeded("the deadline passed before the request was read; allow more time")
 
-        Raises InvalidInput if the call ends without one.
+    async def message(self) -> bytes:
+        """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
+
+        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, InvalidInput if the call ends without
+        one.
         """
-        message = await self.context.read()
+        await self.messages.take(self.time_remaining_s())
+        message = None
+        try:
+            message = await self.context.read()
+        finally:
+            if not isinstance(message, bytes):
+                self.messages.forget()
         if message is grpc.aio.EOF:
             await asyncio.sleep(_CANCELLATION_S)
             raise InvalidInput("the call holds no message; send one")
         received: bytes = message
+        self.message_bytes = self.messages.received(received)
+        self.check_deadline()
         return received
 
 
@@ -54,16 +76,17 @@ class Places(Protocol):
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
 
-    def leave(self) -> None:
-        """Give the place back."""
+    def leave(self, call: Call) -> None:
+        """Give the place of a call back."""
 
 
 class Calls:
     """Wraps each call of each servicer, unary or streaming: `async with calls.call(rpc, context) as call: ...`."""
 
-    def __init__(self, metrics: Metrics, max_in_flight: int) -> None:
+    def __init__(self, metrics: Metrics, max_in_flight: int, messages: MessageMemory | None = None) -> None:
         self._metrics, self._max_in_flight = metrics, max_in_flight
-        self._in_flight = 0
+        self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
+        self._calls = Throughput()
         # A look-up by labels takes as long as all else that is done to a metric.
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
@@ -72,19 +95,23 @@ class Calls:
 
         places: where the call takes a place; None for the calls in flight.
         """
-        return _Guard(self, Call(rpc, context), places or self)
+        return _Guard(self, Call(rpc, context, self._messages), places or self)
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
-        if self._in_flight >= self._max_in_flight:
+        count = self._calls.in_progress
+        if count >= self._max_in_flight:
             self._metrics.rejected.labels("full").inc()
-            raise GatewayFull(f"{self._in_flight} calls are in progress, as many as this gateway serves at once; try again")
-        self._in_flight += 1
+            raise GatewayFull(
+                f"{count} calls are in progress, as many as this gateway serves at once; try again", self._calls.wait_s()
+            )
+        self._calls.enter(1)
         self._metrics.in_flight.inc()
 
-    def leave(self) -> None:
-        """Give the place back."""
-        self._in_flight -= 1
+    def leave(self, call: Call) -> None:
+        """Give the place of a call back, and the room of its message. All work for it has ended, also if it was cancelled."""
+        self._messages.free(call.message_bytes)
+        self._calls.leave(1, done=True)
         self._metrics.in_flight.dec()
 
     def count(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
@@ -102,6 +129,7 @@ class _Guard:
 
     async def __aenter__(self) -> Call:
         try:
+            self._call.check_deadline()
             self._places.admit()
         except Exception as error:
             await self._fail(error)
@@ -110,19 +138,25 @@ class _Guard:
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
-        self._places.leave()
+        self._places.leave(self._call)
         if error is None:
             self._count(grpc.StatusCode.OK)
         elif isinstance(error, Exception):
             await self._fail(error)
         elif isinstance(error, asyncio.CancelledError):
-            self._count(grpc.StatusCode.CANCELLED)
+            self._count(self._code_of_cancelled())
 
     async def _fail(self, error: Exception) -> None:
         """End the call with the status of an error, and count it. Does not return: gRPC raises AbortError."""
         status = status_of(error)
         self._count(grpc_code(status))
         await abort(self._call.context, status)
+
+    def _code_of_cancelled(self) -> grpc.StatusCode:
+        """Return why gRPC cancelled a call: its deadline has passed, or the client cancelled it or is gone."""
+        remaining = self._call.time_remaining_s()
+        passed = remaining is not None and remaining <= 0
+        return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
 
     def _count(self, code: grpc.StatusCode) -> None:
         self._calls.count(self._call, code, time.perf_counter() - self._started)

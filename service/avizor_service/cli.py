@@ -24,7 +24,8 @@ _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_streams", "max_message_mib", "max_answer_mib", "max_items", "max_windows", "grace_s"),
+    "Limits": ("max_in_flight", "max_streams", "max_connections", "max_wait_s", "max_items", "max_windows", "grace_s"),
+    "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
 }
 
@@ -122,6 +123,23 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=_AT_LEAST_1,
     default=_DEFAULTS.max_answer_mib,
     help="Most outputs that are computed for one request, in MiB.",
+)
+@click.option(
+    "--max-request-mib-in-flight",
+    metavar="MIB",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_request_mib_in_flight,
+    help="Memory of the requests of all calls together, in MiB.",
+)
+@click.option(
+    "--max-wait-s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULTS.max_wait_s,
+    help="Longest expected wait behind other calls, in seconds; a call that would wait longer is rejected at once.",
+)
+@click.option(
+    "--max-connections", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_connections, help="Most connections at once."
 )
 @click.option("--max-items", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.max_items, help="Most items in one request.")
 @click.option(

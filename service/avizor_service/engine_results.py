@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
+from avizor_service.leaving import leave
+
 Result = TypeVar("Result")
 
 
@@ -30,13 +32,16 @@ class EngineResults:
         return self._loop
 
     async def result(self, future: Future[Result]) -> Result:
-        """Return what the future returns, or raise what it raises. If the caller is cancelled, so is the future."""
+        """Return what the future returns, or raise what it raises. If the caller is cancelled, so is the future.
+
+        A future that runs, and so cannot be cancelled, is waited for.
+        """
         waiter: asyncio.Future[Result] = self._loop.create_future()
         future.add_done_callback(partial(self._arrived, waiter))
         try:
             return await waiter
         except asyncio.CancelledError:
-            future.cancel()
+            await leave(future)
             raise
 
     def _arrived(self, waiter: asyncio.Future[Any], future: Future[Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from avizor_inference.arrays import Array, Items
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
 from avizor_service.engine_results import EngineResults
+from avizor_service.leaving import leave, result_of
 from avizor_service.threads import LIGHT_BYTES, Threads
 
 Outputs = Mapping[str, Array]
@@ -72,11 +73,12 @@ class EngineRuns:
         return await self._results().result(future)
 
     async def _submitted_in_thread(self, request: InferRequest) -> Future[dict[str, Array]]:
-        submitting = asyncio.ensure_future(self._threads.wait_for(self._engine.submit, request))
+        submitting = self._threads.waiting.submit(self._engine.submit, request)
         try:
-            return await asyncio.shield(submitting)
+            return await result_of(submitting)
         except asyncio.CancelledError:
-            submitting.add_done_callback(_cancel_what_was_submitted)
+            if not submitting.cancelled() and submitting.exception() is None:
+                await leave(submitting.result())
             raise
 
     def _results(self) -> EngineResults:
@@ -84,8 +86,3 @@ class EngineRuns:
         if self._results_of_loop is None or self._results_of_loop.loop is not asyncio.get_running_loop():
             self._results_of_loop = EngineResults()
         return self._results_of_loop
-
-
-def _cancel_what_was_submitted(submitting: asyncio.Future[Future[dict[str, Array]]]) -> None:
-    if not submitting.cancelled() and submitting.exception() is None:
-        submitting.result().cancel()

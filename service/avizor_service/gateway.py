@@ -33,7 +33,8 @@ class Gateway:
     async def open_model(self, call: Call, request: ItemsRequest, task: Task | None) -> OpenVersion:
         """Return the model that a request for a task names, and count the call under it. task: None for any.
 
-        Raises InvalidInput if the request is not in order, and what Catalogue.open raises.
+        Raises InvalidInput if the request is not in order, what Catalogue.open raises, and GatewayFull or DeadlineExceeded if
+        it would not be answered in time. Nothing is decoded before that.
         """
         if not request.model:
             raise InvalidInput("name a model", field="model")
@@ -52,4 +53,5 @@ class Gateway:
             raise InvalidInput(
                 f"the request holds {len(request.items)} items; send at most {self.settings.max_items} at once", field="items"
             )
+        self.inference.loads.admit(call.model, call.time_remaining_s())
         return model

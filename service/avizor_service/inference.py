@@ -19,6 +19,7 @@ from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.media_decoders import MediaDecoders
 from avizor_service.metrics import Metrics
+from avizor_service.model_loads import ModelLoads, Work
 from avizor_service.outputs import WINDOW_BYTES, bytes_of, check_answer
 from avizor_service.threads import Threads
 
@@ -44,7 +45,9 @@ class Inference:
         decoders: MediaDecoders,
         memory: DecodedMemory,
         max_answer_mib: int = 64,
+        max_wait_s: float = 2.0,
     ) -> None:
+        self.loads = ModelLoads(max_wait_s, metrics)
         self._runs, self._threads, self._metrics = EngineRuns(engine, threads), threads, metrics
         self._decoders, self._memory, self._max_answer_mib = decoders, memory, max_answer_mib
 
@@ -60,11 +63,11 @@ class Inference:
 
         time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. window_bytes: of the answer
         for each window, besides these outputs. Raises AnswerTooLarge before anything runs, and what decode_items and
-        Engine.infer raise.
+        Engine.infer raise. The items count as work of the model until the end; whether there is room for them is asked before.
         """
-        with self._memory.of_call() as memory:
+        with self.loads.of(model.version.name).work(len(items)) as work, self._memory.of_call() as memory:
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
-            return await self._run(model, decoded, outputs, time_remaining_s, window_bytes)
+            return await self._run(model, decoded, outputs, time_remaining_s, window_bytes, work)
 
     async def _run(
         self,
@@ -73,13 +76,14 @@ class Inference:
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
         window_bytes: int,
+        work: Work,
     ) -> list[ItemResult | BadItem]:
         good = [item for item in decoded if isinstance(item, Item)]
         if clipped := sum(item.level.beyond > 0 for item in good):
             self._metrics.clipped.labels(model.version.name).inc(clipped)
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
-        windows = sum(len(item.rows) for item in good)
+        work.rows = windows = sum(len(item.rows) for item in good)
         check_answer(bytes_of(model.spec.outputs, outputs) + window_bytes, windows, outputs, self._max_answer_mib)
         result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
         if len(decoded) == 1:

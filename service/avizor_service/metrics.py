@@ -30,7 +30,7 @@ class Metrics:
         self.streams = Gauge("avizor_streams", "Streams (Monitor) in progress.", registry=self.registry)
         self.rejected = Counter(
             "avizor_rejected",
-            "Calls rejected before any computation: full, streams (as many as --max-streams), unauthenticated.",
+            "Calls rejected before any computation: full, bytes, size, wait, streams, unauthenticated.",
             ["reason"],
             registry=self.registry,
         )
@@ -39,6 +39,18 @@ class Metrics:
             "Decoder processes that ended and were replaced: time, an item took too long; crash; forsaken, an item went on "
             "after its caller had left.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.rows_in_progress = Gauge(
+            "avizor_rows_in_progress",
+            "Rows that are decoded, wait or run. An item that is not decoded yet counts as one.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.rows_per_second = Gauge(
+            "avizor_rows_per_second",
+            "Rows done in a second of work, measured over the last seconds of work; 0 until it is known.",
+            ["model"],
             registry=self.registry,
         )
         self.scored = Counter(

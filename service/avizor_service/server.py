@@ -28,6 +28,7 @@ from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.media_decoders import MediaDecoders, open_media_decoders
+from avizor_service.message_memory import RECEIVED_PER_LIMIT, MessageMemory
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.reflection import serve_reflection
@@ -41,6 +42,12 @@ _log = logging.getLogger(__name__)
 
 # Seconds between two looks at whether the engine is up, and the longest that one look waits.
 WATCH_S = 1.0
+
+# Calls of one connection at once; a client keeps more waiting. Calls that wait for the event loop; gRPC ends more.
+# Bytes of a call that may come before they are asked for.
+_MOST_STREAMS = 1024
+_MOST_PENDING = 2048
+_UNREAD_BYTES = 65_535
 
 # Keeps idle streams and connections open behind a load balancer, and does not cut off a client that pings often.
 _KEEPALIVE = [
@@ -76,8 +83,9 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device, batching=True))
         threads = stack.enter_context(open_threads(settings.max_in_flight))
         gateway = _gateway(settings, repository, engine, decoders, threads, metrics)
+        messages = MessageMemory(settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics)
         streams = Streams(metrics, settings.max_streams)
-        service = handlers(gateway, Calls(metrics, settings.max_in_flight), streams)
+        service = handlers(gateway, Calls(metrics, settings.max_in_flight, messages), streams)
         server, health_service = _server(settings, service, metrics)
         port = _bind(server, settings)
         metrics_port = _serve_metrics(settings, metrics, stack)
@@ -108,7 +116,7 @@ def _gateway(
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     anomaly_metrics.start(catalogue.calibrations())
     memory = DecodedMemory(settings.max_decoded_mib)
-    inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib)
+    inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
@@ -116,13 +124,26 @@ def _server(
     settings: Settings, service: grpc.GenericRpcHandler, metrics: Metrics
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     interceptors = [TokenInterceptor(read_tokens(settings.tokens), metrics)] if settings.tokens else []
-    limits = [("grpc.max_receive_message_length", settings.max_message_mib << 20), ("grpc.max_send_message_length", -1)]
-    server = grpc.aio.server(interceptors=interceptors, options=[*limits, *_KEEPALIVE, ("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=interceptors, options=[*_limits(settings), *_KEEPALIVE, ("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((service,))
     health_service = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     serve_reflection([SERVICE, health.SERVICE_NAME], server)
     return server, health_service
+
+
+def _limits(settings: Settings) -> list[tuple[str, int]]:
+    """Return gRPC's own limits. They bound the memory of what has come and was not read (docs/limits.md)."""
+    return [
+        ("grpc.max_receive_message_length", RECEIVED_PER_LIMIT * settings.max_message_mib << 20),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_concurrent_streams", _MOST_STREAMS),
+        ("grpc.server.max_pending_requests", _MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
+        ("grpc.http2.lookahead_bytes", _UNREAD_BYTES),
+        ("grpc.http2.bdp_probe", 0),  # it would let more than that come
+    ]
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:

@@ -27,6 +27,9 @@ class Settings:
     max_streams: int = 64  # Monitor at once; more are rejected
     max_message_mib: int = 64  # MiB of one request
     max_answer_mib: int = 64  # MiB of outputs that one request may have computed
+    max_request_mib_in_flight: int = 1024  # MiB of the requests of all calls together
+    max_wait_s: float = 2.0  # longest expected wait of a call; more are rejected
+    max_connections: int = 1000  # at once; more are closed
     max_items: int = 256  # in one request
     max_windows: int = 1800  # of one recording
     decoders: int = 2  # processes that decode media

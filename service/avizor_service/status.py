@@ -31,10 +31,12 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
     (errors.NotAvailable, Code.UNIMPLEMENTED),
     (errors.GatewayStopping, Code.UNAVAILABLE),
+    (errors.MessageTooLarge, Code.RESOURCE_EXHAUSTED),
 )
 
-# How long a caller should wait before it tries a full gateway, or an engine that is away, again.
-_RETRY_AFTER = Duration(seconds=1)
+# Seconds that a caller should wait before it tries a full gateway, or an engine that is away, again: if it is not known, at
+# least, and at most.
+_RETRY_S, _SHORTEST_RETRY_S, _LONGEST_RETRY_S = 1.0, 0.05, 60.0
 
 
 def status_of(error: Exception, field: str = "") -> Status:
@@ -64,7 +66,16 @@ def grpc_code(status: Status) -> grpc.StatusCode:
 async def abort(context: grpc.aio.ServicerContext, status: Status) -> None:
     """End a call with a status and its details. Does not return: gRPC raises AbortError."""
     details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(grpc_code(status), status.message, trailing_metadata=details)
+    await context.abort(grpc_code(status), status.message, trailing_metadata=(*details, *_pushback(status)))
+
+
+def _pushback(status: Status) -> tuple[tuple[str, str], ...]:
+    """Return when the retries of gRPC's own clients should come, in the words of its retry policy; -1 is never."""
+    for detail in status.details:
+        retry = RetryInfo()
+        if detail.Unpack(retry):
+            return (("grpc-retry-pushback-ms", str(retry.retry_delay.ToMilliseconds())),)
+    return (("grpc-retry-pushback-ms", "-1"),) if status.code == Code.RESOURCE_EXHAUSTED else ()
 
 
 def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
@@ -72,9 +83,16 @@ def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
         inner = getattr(error, "field", "")
         path = ".".join(part for part in (field, inner) if part)
         return [_packed(BadRequest(field_violations=[BadRequest.FieldViolation(field=path, description=str(error))]))]
-    if code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE):
-        return [_packed(RetryInfo(retry_delay=_RETRY_AFTER))]
+    if code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE) and not isinstance(error, errors.MessageTooLarge):
+        return [_packed(RetryInfo(retry_delay=_retry_delay(getattr(error, "retry_after_s", None))))]
     return []
+
+
+def _retry_delay(expected_s: float | None) -> Duration:
+    seconds = _RETRY_S if expected_s is None else min(max(expected_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+    delay = Duration()
+    delay.FromMilliseconds(round(seconds * 1000))
+    return delay
 
 
 def _packed(message: BadRequest | RequestInfo | RetryInfo) -> Any:

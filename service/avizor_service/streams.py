@@ -28,8 +28,8 @@ class Streams:
         self._in_progress += 1
         self._metrics.streams.inc()
 
-    def leave(self) -> None:
-        """Give the place back."""
+    def leave(self, call: object) -> None:
+        """Give the place of a stream back."""
         self._in_progress -= 1
         self._metrics.streams.dec()
 

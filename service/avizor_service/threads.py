@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+
+from avizor_service.leaving import result_of
 
 Result = TypeVar("Result")
 
@@ -18,13 +19,16 @@ LIGHT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Threads:
-    """Holds a pool of threads that may wait for a disk or an engine."""
+    """Holds a pool of threads that may wait for a disk or an engine.
+
+    If the caller is cancelled, what has not begun is not done, and what runs is waited for.
+    """
 
     waiting: Executor
 
     async def wait_for(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return `function(*arguments)`, run by one of the threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.waiting, function, *arguments)
+        return await result_of(self.waiting.submit(function, *arguments))
 
 
 @contextlib.contextmanager

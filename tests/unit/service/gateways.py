@@ -26,6 +26,7 @@ from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.media_decoders import open_media_decoders
+from avizor_service.message_memory import MessageMemory
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import SERVICE, handlers
@@ -50,7 +51,7 @@ def open_gateway(
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
         memory = DecodedMemory(settings.max_decoded_mib)
-        inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib)
+        inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
         yield Gateway(settings, catalogue, inference, anomaly_metrics, threads)
 
 
@@ -79,9 +80,14 @@ class Caller:
         raise Aborted(details)
 
 
+def room() -> MessageMemory:
+    """Return room for many messages."""
+    return MessageMemory(max_mib=64, all_mib=1024, max_wait_s=2, metrics=Metrics())
+
+
 def call(rpc: str) -> Call:
     """Return a call in progress."""
-    return Call(rpc, Caller())
+    return Call(rpc, Caller(), room())
 
 
 def served(gateway: Gateway, calls: Calls, rpc: str, request: Message, caller: Caller | None = None) -> bytes:

@@ -89,15 +89,19 @@ def test_a_future_that_the_engine_cancels_ends_the_wait() -> None:
     asyncio.run(run())
 
 
-def test_a_result_after_the_end_of_the_loop_is_dropped_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    future: Future[int] = Future()
-    future.set_running_or_notify_cancel()  # it cannot be cancelled any more
-
-    async def run() -> None:
+def test_a_caller_that_is_cancelled_ends_only_when_what_runs_for_it_has_ended() -> None:
+    async def run() -> tuple[bool, bool]:
+        future: Future[int] = Future()
+        future.set_running_or_notify_cancel()  # it cannot be cancelled any more
         waiting = asyncio.create_task(EngineResults().result(future))
         await asyncio.sleep(0)
-        waiting.cancel()
+        for _ in range(3):  # however often
+            waiting.cancel()
+            await asyncio.sleep(0.001)
+        waited = not waiting.done()
+        threading.Thread(target=future.set_result, args=(1,)).start()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return waited, future.done()
 
-    asyncio.run(run())
-    future.set_result(1)
-    assert not caplog.text
+    assert asyncio.run(run()) == (True, True)

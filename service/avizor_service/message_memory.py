@@ -1,0 +1,100 @@
+"""Bound the memory of the messages of all calls in progress. A message is received only if there is room for the largest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from avizor_inference.errors import GatewayFull, MessageTooLarge
+from avizor_service.metrics import Metrics
+from avizor_service.throughput import Throughput
+
+# gRPC receives messages of up to so many times the limit, so that those between are refused in our own words.
+RECEIVED_PER_LIMIT = 2
+
+
+class MessageMemory:
+    """Counts the bytes of messages: of one that is being received, the most that it may have, and then what it has.
+
+    max_mib: size limit of a message. all_mib: of all together; at least that of one that is being received. max_wait_s: longest
+    expected wait for room. For one event loop.
+    """
+
+    def __init__(self, max_mib: int, all_mib: int, max_wait_s: float, metrics: Metrics) -> None:
+        self._max_mib, self._max_wait_s, self._rejected = max_mib, max_wait_s, metrics.rejected
+        self.receiving_bytes = RECEIVED_PER_LIMIT * max_mib << 20
+        self._all_mib = max(all_mib, self.receiving_bytes >> 20)
+        self._free = self._all_mib << 20
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._receiving = Throughput()
+
+    async def take(self, time_remaining_s: float | None) -> None:
+        """Take room for one message, in order of arrival. Raises GatewayFull if that takes too long, or would.
+
+        Follow with `received` or `forget`.
+        """
+        self._receiving.enter(1)
+        if not self._waiting and self._free >= self.receiving_bytes:
+            self._free -= self.receiving_bytes
+            return
+        try:
+            await self._wait(time_remaining_s)
+        except BaseException:
+            self._receiving.leave(1, done=False)
+            raise
+
+    def received(self, message: bytes) -> int:
+        """Count a message that was received by its size, and return it. Call `free` with it at the end.
+
+        Raises MessageTooLarge. Then nothing is counted any more.
+        """
+        size = len(message)
+        self._receiving.leave(1, done=True)
+        too_large = size > self._max_mib << 20
+        self.free(self.receiving_bytes if too_large else self.receiving_bytes - size)
+        if too_large:
+            self._rejected.labels("size").inc()
+            raise MessageTooLarge(
+                f"the request has {size} bytes, and this gateway takes {self._max_mib << 20} (--max-message-mib "
+                f"{self._max_mib}); send fewer items in one request, or use a batch job for long recordings"
+            )
+        return size
+
+    def forget(self) -> None:
+        """Count a message no more that did not come."""
+        self._receiving.leave(1, done=False)
+        self.free(self.receiving_bytes)
+
+    def free(self, count: int) -> None:
+        """Make room of so many bytes."""
+        self._free += count
+        while self._waiting and self._free >= self.receiving_bytes:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._free -= self.receiving_bytes
+                waiter.set_result(None)
+
+    async def _wait(self, time_remaining_s: float | None) -> None:
+        longest_s = self._max_wait_s if time_remaining_s is None else min(self._max_wait_s, time_remaining_s)
+        expected_s = self._receiving.wait_s()
+        if expected_s is not None and expected_s > longest_s:
+            raise self._full(expected_s)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(longest_s):
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():
+                self.free(self.receiving_bytes)
+            if isinstance(error, TimeoutError):
+                raise self._full(expected_s) from error
+            raise
+
+    def _full(self, expected_s: float | None) -> GatewayFull:
+        self._rejected.labels("bytes").inc()
+        return GatewayFull(
+            f"the requests in progress take the {self._all_mib} MiB that this gateway allows for them "
+            "(--max-request-mib-in-flight), so this one is not received; try again later",
+            expected_s,
+        )

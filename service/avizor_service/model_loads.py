@@ -1,0 +1,112 @@
+"""Measure how much work each model has, and turn calls away that would wait for too long."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from avizor_inference.errors import DeadlineExceeded, GatewayFull
+from avizor_service.metrics import Metrics
+from avizor_service.throughput import Throughput
+
+# Weight of the newest of the measured differences, and how many mean deviations are allowed for.
+_NEWEST, _DEVIATIONS = 1 / 8, 2
+
+
+class Work:
+    """Holds the rows of one call. `rows` may be set once it is known; until then an item counts as one row."""
+
+    def __init__(self, throughput: Throughput, rows: int) -> None:
+        self._throughput, self._rows = throughput, rows
+        throughput.enter(rows)
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, count: int) -> None:
+        if count > self._rows:
+            self._throughput.enter(count - self._rows)
+        elif count < self._rows:
+            self._throughput.leave(self._rows - count, done=False)
+        self._rows = count
+
+
+class ModelLoad:
+    """Measures the work of one model: rows that are decoded, wait or run, and how many a second are done."""
+
+    def __init__(self) -> None:
+        self.throughput = Throughput()
+        self._own_s, self._own_deviation_s = 0.0, 0.0
+
+    def expected_s(self) -> tuple[float, float] | None:
+        """Return the seconds until the work of others is done, and until that of one more call is. None if it is unknown.
+
+        A call takes longer than the work before it: its batch has to run, too, and its answer to be sent. That is measured.
+        """
+        wait_s = self.throughput.wait_s()
+        return None if wait_s is None else (wait_s, wait_s + self._own_s + _DEVIATIONS * self._own_deviation_s)
+
+    @contextlib.contextmanager
+    def work(self, items: int) -> Iterator[Work]:
+        """Count the items of a call as work until the block ends."""
+        expected_s, begin = self.throughput.wait_s(), time.monotonic()
+        work, done = Work(self.throughput, items), False
+        try:
+            yield work
+            done = True
+        finally:
+            self.throughput.leave(work.rows, done=done)
+        if expected_s is not None:
+            self._learn(max(0.0, time.monotonic() - begin - expected_s))
+
+    def _learn(self, own_s: float) -> None:
+        self._own_deviation_s += _NEWEST * (abs(own_s - self._own_s) - self._own_deviation_s)
+        self._own_s += _NEWEST * (own_s - self._own_s)
+
+
+class ModelLoads:
+    """Holds the load of each model. max_wait_s: longest expected wait of a call before its own rows run."""
+
+    def __init__(self, max_wait_s: float, metrics: Metrics) -> None:
+        self._max_wait_s, self._metrics = max_wait_s, metrics
+        self._loads: dict[str, ModelLoad] = {}
+
+    def of(self, model: str) -> ModelLoad:
+        """Return the load of a model that exists."""
+        if load := self._loads.get(model):
+            return load
+        load = self._loads[model] = ModelLoad()
+        self._metrics.rows_in_progress.labels(model).set_function(lambda: load.throughput.in_progress)
+        self._metrics.rows_per_second.labels(model).set_function(lambda: load.throughput.rate() or 0.0)
+        return load
+
+    def admit(self, model: str, time_remaining_s: float | None) -> None:
+        """Raise GatewayFull if a call would wait for too long, DeadlineExceeded if its deadline has passed.
+
+        A model without work takes every call: only so can be learned that it has become faster.
+        """
+        if time_remaining_s is not None and time_remaining_s <= 0:
+            raise DeadlineExceeded("the deadline passed before the request was looked at; allow more time")
+        load = self.of(model)
+        if not load.throughput.in_progress:
+            return
+        expected = load.expected_s()
+        if expected is None:
+            return
+        wait_s, done_s = expected
+        if wait_s > self._max_wait_s:
+            limit = f"over the {self._max_wait_s:g} s of --max-wait-s"
+        elif time_remaining_s is not None and done_s > time_remaining_s:
+            limit = f"and an answer in {done_s:.2f} s, but the deadline is in {time_remaining_s:.2f} s"
+        else:
+            return
+        self._metrics.rejected.labels("wait").inc()
+        raise GatewayFull(
+            f"model {model!r} has {load.throughput.in_progress} rows to do before this request: a wait of about {wait_s:.2f} s "
+            f"is expected, {limit}; try again later, or allow more time",
+            wait_s,
+        )

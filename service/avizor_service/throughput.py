@@ -1,0 +1,65 @@
+"""Measure how fast work leaves, to say how long work that is there will take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+# Seconds of work after which a measurement counts for a third. Longer than a pause of a busy machine, and short enough that a
+# model that becomes slower is noticed while its queue is short.
+_MEMORY_S = 5.0
+
+# Seconds of work from which on a measurement counts. The first answers of a model say little about those that follow.
+_EVIDENCE_S = 0.25
+
+
+class Throughput:
+    """Counts units of work that are in progress, and measures how many a second leave. Idle time does not count.
+
+    clock: returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done, self._busy_s, self._since = 0.0, 0.0, 0.0
+        self._has_begun = False
+        self.in_progress = 0
+
+    def enter(self, units: int) -> None:
+        """Count units that arrive."""
+        self._pass_time()
+        self.in_progress += units
+
+    def leave(self, units: int, *, done: bool) -> None:
+        """Count units that leave. done: False if their work was not done, because it failed or was cancelled."""
+        self._pass_time()
+        self.in_progress -= units
+        if not done:
+            return
+        if self._has_begun:
+            self._done += units
+        self._has_begun = True  # the first work includes what is done once, such as to load a library
+
+    def rate(self) -> float | None:
+        """Return the units that leave in a second of work; None as long as too little was measured."""
+        self._pass_time()
+        return self._done / self._busy_s if self._busy_s >= _EVIDENCE_S else None
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until all that is in progress will have left; None as long as too little was measured."""
+        if not self.in_progress:
+            return 0.0
+        rate = self.rate()
+        if rate is None:
+            return None
+        return self.in_progress / rate if rate > 0 else math.inf
+
+    def _pass_time(self) -> None:
+        now = self._clock()
+        if self.in_progress and self._has_begun:
+            elapsed = now - self._since
+            kept = math.exp(-elapsed / _MEMORY_S)
+            self._done *= kept
+            self._busy_s = self._busy_s * kept + elapsed
+        self._since = now

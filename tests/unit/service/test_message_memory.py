@@ -1,0 +1,85 @@
+"""message_memory.py: room for the messages of all calls, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from avizor_inference.errors import GatewayFull, MessageTooLarge
+from avizor_service.message_memory import MessageMemory
+from avizor_service.metrics import Metrics
+
+MIB = 1 << 20
+
+
+def rejected(metrics: Metrics, reason: str) -> float | None:
+    return metrics.registry.get_sample_value("avizor_rejected_total", {"reason": reason})
+
+
+def test_a_message_counts_as_the_largest_until_it_has_come_and_then_as_itself() -> None:
+    async def run() -> list[bool]:
+        memory = MessageMemory(max_mib=2, all_mib=8, max_wait_s=60, metrics=Metrics())
+        await memory.take(None)
+        await memory.take(None)  # two of up to 4 MiB are being received
+        third = asyncio.create_task(memory.take(None))
+        await asyncio.sleep(0)
+        waited = not third.done()
+        size = memory.received(bytes(MIB))  # leaves 3 MiB of 4
+        await asyncio.sleep(0)
+        still = not third.done()
+        memory.free(size)
+        await third
+        return [waited, still]
+
+    assert asyncio.run(run()) == [True, True]
+
+
+def test_room_is_given_in_order_of_arrival() -> None:
+    async def run() -> list[int]:
+        memory, order = MessageMemory(max_mib=1, all_mib=1, max_wait_s=60, metrics=Metrics()), list[int]()
+
+        async def take(number: int) -> None:
+            await memory.take(None)
+            order.append(number)
+            await asyncio.sleep(0)
+            memory.free(memory.received(b"1"))
+
+        await asyncio.gather(*(take(number) for number in range(5)))
+        return order
+
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4]
+
+
+def test_who_waits_for_too_long_is_refused_and_who_leaves_gives_its_room_to_the_next() -> None:
+    metrics = Metrics()
+
+    async def run() -> None:
+        memory = MessageMemory(max_mib=1, all_mib=1, max_wait_s=60, metrics=metrics)
+        await memory.take(None)
+        with pytest.raises(GatewayFull, match="--max-request-mib-in-flight"):
+            await memory.take(0.01)
+        cancelled, second = (asyncio.create_task(memory.take(None)) for _ in range(2))
+        await asyncio.sleep(0)
+        memory.forget()
+        cancelled.cancel()  # it has room already, and does not know yet
+        await second
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+    asyncio.run(run())
+    assert rejected(metrics, "bytes") == 1
+
+
+def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None:
+    metrics = Metrics()
+
+    async def run() -> None:
+        memory = MessageMemory(max_mib=1, all_mib=2, max_wait_s=60, metrics=metrics)
+        await memory.take(None)
+        with pytest.raises(MessageTooLarge, match=r"1048577 bytes, and this gateway takes 1048576 \(--max-message-mib 1\)"):
+            memory.received(bytes(MIB + 1))
+        await asyncio.wait_for(memory.take(None), 1)
+
+    asyncio.run(run())
+    assert rejected(metrics, "size") == 1
