@@ -9,11 +9,13 @@
     ├── RequestError               the caller's request is wrong
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
-    │   └── BatchTooLarge          more items than the model's max_batch_size
+    │   ├── BatchTooLarge          more items than the model's max_batch_size
+    │   └── MessageLate            a call whose message was not complete in time
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   └── DeadlineExceeded       there was no answer in time
     ├── GatewayFull                the gateway already runs as many calls as it accepts at once
+    ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DatasetError               a dataset that cannot be listed or read
@@ -73,6 +75,10 @@ class BatchTooLarge(RequestError):
     """A request has more items than the model's max_batch_size."""
 
 
+class MessageLate(RequestError):
+    """The message of a call was not complete in time."""
+
+
 class EngineError(AvizorError):
     """The engine failed at a valid request."""
 
@@ -87,6 +93,10 @@ class DeadlineExceeded(EngineError):
 
 class GatewayFull(AvizorError):
     """The gateway already runs as many calls as it accepts at once."""
+
+
+class GatewayStopping(AvizorError):
+    """The gateway is shutting down; another one, or this one later, takes the call."""
 
 
 class CalibrationError(AvizorError):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import TracebackType
 
 import grpc
 
-from avizor_inference.errors import GatewayFull, InvalidInput
+from avizor_inference.errors import GatewayFull
+from avizor_service.door import Door
 from avizor_service.metrics import Metrics
+from avizor_service.receiving import Receiver
 from avizor_service.status import abort, grpc_code, status_of
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
@@ -25,6 +27,7 @@ class Call:
     rpc: str
     context: grpc.aio.ServicerContext
     model: str = NO_MODEL
+    receiver: Receiver = field(default_factory=Receiver)
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -32,29 +35,23 @@ class Call:
         return remaining
 
     async def message(self) -> bytes:
-        """Receive the only message of a call. It is not read from the connection before that.
-
-        Raises InvalidInput if the call ends without one.
-        """
-        message = await self.context.read()
-        if message is grpc.aio.EOF:
-            raise InvalidInput("the call holds no message; send one")
-        received: bytes = message
-        return received
+        """Receive the only message of a call. Raises what Receiver.message raises."""
+        return await self.receiver.message(self.context)
 
 
 class Calls:
     """Wraps each call of each servicer, unary or streaming: `async with calls.call(rpc, context) as call: ...`."""
 
-    def __init__(self, metrics: Metrics, max_in_flight: int) -> None:
-        self._metrics, self._max_in_flight = metrics, max_in_flight
+    def __init__(self, metrics: Metrics, max_in_flight: int, receiver: Receiver | None = None) -> None:
+        self._metrics, self._max_in_flight, self._receiver = metrics, max_in_flight, receiver or Receiver()
+        self.door = Door()
         self._in_flight = 0
         # A look-up by labels takes as long as all else that is done to a metric.
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
     def call(self, rpc: str, context: grpc.aio.ServicerContext) -> _Guard:
         """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once."""
-        return _Guard(self, Call(rpc, context))
+        return _Guard(self, Call(rpc, context, receiver=self._receiver))
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
@@ -83,6 +80,8 @@ class _Guard:
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> Call:
+        if self._calls.door.closed:
+            await self._calls.door.wait()
         try:
             self._calls.admit()
         except Exception as error:

@@ -12,7 +12,7 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
-from avizor_inference.errors import EngineError
+from avizor_inference.errors import EngineError, ModelNotFound
 from avizor_inference.items.decode import Item, decode_item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
@@ -62,7 +62,7 @@ class Inference:
             return [item for item in decoded if isinstance(item, BadItem)]
         try:
             result = await self._runs.run(model.spec, [item.rows for item in good], outputs, time_remaining_s)
-        except EngineError:
+        except (EngineError, ModelNotFound):  # it is away, or has come back with other versions
             model.forget_newest()
             raise
         if len(decoded) == 1:

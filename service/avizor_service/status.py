@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.DeadlineExceeded, Code.DEADLINE_EXCEEDED),
     (errors.EngineUnavailable, Code.UNAVAILABLE),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
+    (errors.GatewayStopping, Code.UNAVAILABLE),
 )
 
 # How long a caller should wait before it tries a full gateway, or an engine that is away, again.

@@ -22,6 +22,7 @@ from avizor_inference.repository.models import ModelRepository
 from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Call, Calls
 from avizor_service.catalogue import Catalogue
+from avizor_service.engine_watch import EngineWatch
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.metric_labels import BoundedSources
@@ -42,7 +43,8 @@ def open_gateway(
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
-        yield Gateway(settings, catalogue, Inference(engine, threads, metrics, settings.max_windows), anomaly_metrics, threads)
+        inference, watch = Inference(engine, threads, metrics, settings.max_windows), EngineWatch(engine, settings.engine)
+        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch)
 
 
 class Aborted(Exception):

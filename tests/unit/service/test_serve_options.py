@@ -45,6 +45,8 @@ def test_every_option_of_serve_is_in_a_group() -> None:
         "Listening:",
         "Anomalies:",
         "Limits:",
+        "Connections:",
+        "Stopping:",
         "Other options:",
     ]
     others = shown.partition("Other options:")[2].partition("Examples:")[0]
