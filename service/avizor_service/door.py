@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-# So long has no call to arrive for the door to be quiet at first; the longer that takes, the shorter a pause is enough.
+# The pause, in seconds, in which no call arrives: so long at first. The longer none comes, the shorter a pause is enough.
 _QUIET_S = 0.05
 _LOOK_S = 0.002
 
@@ -16,7 +16,7 @@ class Door:
     def __init__(self) -> None:
         self.closed = False
         self._opened = asyncio.Event()
-        self._last_arrival = 0.0
+        self._last_arrival, self._waiting = 0.0, 0
 
     def close(self) -> None:
         """Let calls wait from now on."""
@@ -30,14 +30,18 @@ class Door:
     async def wait(self) -> None:
         """Wait until the door is open again."""
         self._last_arrival = time.monotonic()
-        await self._opened.wait()
+        self._waiting += 1
+        try:
+            await self._opened.wait()
+        finally:
+            self._waiting -= 1
 
-    async def quiet(self, limit_s: float) -> None:
-        """Return in a pause between calls, or after limit_s seconds at the latest."""
+    async def quiet(self, limit_s: float, most_waiting: int) -> None:
+        """Return in a pause between calls; after limit_s seconds, or when so many calls wait, at the latest."""
         started = time.monotonic()
-        while True:
+        while self._waiting < most_waiting:
             now = time.monotonic()
-            left = 1 - (now - started) / limit_s
-            if now - self._last_arrival >= _QUIET_S * left:
+            left = max(0.0, 1 - (now - started) / limit_s)
+            if now - self._last_arrival >= _QUIET_S * left**2:
                 return
             await asyncio.sleep(_LOOK_S)

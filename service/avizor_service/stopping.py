@@ -11,7 +11,7 @@ from avizor_service.health_service import HealthService
 from avizor_service.settings import Settings
 
 # The longest time, in seconds, that calls wait at the closed door.
-_CLOSING_S = 1.0
+_CLOSING_S = 0.5
 
 
 async def stop(server: grpc.aio.Server, door: Door, health: HealthService, settings: Settings) -> None:
@@ -25,7 +25,7 @@ async def stop(server: grpc.aio.Server, door: Door, health: HealthService, setti
     await asyncio.sleep(settings.stop_delay_s)
     health.end_watches()
     door.close()
-    await door.quiet(_CLOSING_S)
+    await door.quiet(_CLOSING_S, settings.max_in_flight // 2)
     stopping = asyncio.create_task(server.stop(settings.grace_s))
     await asyncio.sleep(0)  # the task has begun: no call is handed over any more
     door.open()
