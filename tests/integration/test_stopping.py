@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from integration.gateway import Gateway, gateway
+from integration.gateway import gateway
+from integration.load import REQUEST, Load
 
-from avizor.v1 import inference_pb2 as pb
-
-ROWS = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), np.uint8)
-REQUEST = pb.ClassifyRequest(
-    model="digits", items=[pb.Item(tensor=pb.Tensor(shape=ROWS.shape[1:], dtype="uint8", data=ROWS.tobytes()))]
-)
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class Load:
-    """Callers that each send the next call when the last one is answered, until the gateway is gone."""
-
-    def __init__(self, running: Gateway, callers: int) -> None:
-        self.ended: Counter[str] = Counter()
-        self._running, self._pool, self._quit = running, ThreadPoolExecutor(callers), threading.Event()
-        self._callers = [self._pool.submit(self._call) for _ in range(callers)]
-
-    def _call(self) -> None:
-        with grpc.insecure_channel(self._running.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            stub = self._running.stub(channel)
-            while not self._quit.is_set():
-                try:
-                    stub.Classify(REQUEST, timeout=30)
-                    self.ended["OK"] += 1
-                except grpc.RpcError as error:
-                    self.ended[error.code().name] += 1
-                    if error.code() is grpc.StatusCode.UNAVAILABLE:
-                        return
-
-    def wait(self) -> Counter[str]:
-        for caller in self._callers:
-            caller.result()
-        return self.ended
 
 
 def test_no_call_is_cancelled_when_the_gateway_stops_under_load(models: Path) -> None:
     with gateway(models, "--alpha", 0.05) as running:
-        load = Load(running, 64)
+        load = Load(running, 64, until="UNAVAILABLE")
         while load.ended["OK"] < 300:
             time.sleep(0.01)
         assert running.stop() == 0
