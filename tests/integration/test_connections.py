@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import gateway
 from integration.load import REQUEST, Load
@@ -16,20 +15,18 @@ from integration.wire_client import CLASSIFY, WireClient, wire_client
 RESETS = 20_000
 
 
-@pytest.mark.parametrize("path", [CLASSIFY, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"])
-def test_a_call_whose_message_is_not_finished_is_ended(models: Path, path: str) -> None:
-    with (
-        gateway(models, "--alpha", 0.05, "--receive-timeout-s", 0.2, "--max-in-flight", 1) as running,
-        wire_client(running.address) as client,
-    ):
-        stream = client.begin(path)
-        client.http.send_data(stream, b"\0" + (1000).to_bytes(4, "big") + b"half")  # of the 1000 bytes that it announces
-        client.send()
-        ended = client.trailers(stream)
-        assert (ended["grpc-status"], ended["grpc-message"]) == (
-            str(grpc.StatusCode.INVALID_ARGUMENT.value[0]),
-            "the message was not complete after 0.2 s; send it in one go, and fewer items if it is large",
-        )
+def test_calls_whose_message_is_not_finished_are_ended(models: Path) -> None:
+    options = ("--alpha", 0.05, "--receive-timeout-s", 0.2, "--max-in-flight", 1)
+    with gateway(models, *options) as running, wire_client(running.address) as client:
+        for path in (CLASSIFY, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"):
+            stream = client.begin(path)
+            client.http.send_data(stream, b"\0" + (1000).to_bytes(4, "big") + b"half")  # of the 1000 bytes that it announces
+            client.send()
+            ended = client.trailers(stream)
+            assert (ended["grpc-status"], ended["grpc-message"]) == (
+                str(grpc.StatusCode.INVALID_ARGUMENT.value[0]),
+                "the message was not complete after 0.2 s; send it in one go, and fewer items if it is large",
+            )
         with grpc.insecure_channel(running.address) as channel:  # the place is free again
             assert running.stub(channel).Classify(REQUEST).items
 

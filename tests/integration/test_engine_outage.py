@@ -90,7 +90,7 @@ def test_calls_do_not_wait_for_a_triton_that_is_silent(triton: TritonServer, mod
 
 
 def health(running: Gateway) -> int:
-    command = [AVIZOR, "health", "--target", running.address]
+    command = [str(AVIZOR), "health", "--target", running.address]
     return subprocess.run(command, check=False, capture_output=True).returncode
 
 

@@ -47,7 +47,7 @@ def test_health_says_first_that_the_gateway_stops_and_watches_end(models: Path) 
 
 def serving(watch: Iterator[health_pb2.HealthCheckResponse]) -> int:
     """The first status after the gateway has looked for its engine."""
-    return next(answer.status for answer in watch if answer.status == SERVING)
+    return next(int(answer.status) for answer in watch if answer.status == SERVING)
 
 
 def test_health_knows_its_services(models: Path) -> None:

@@ -39,7 +39,7 @@ class WireClient:
         while data := self.socket.recv(65_536):
             for event in self.http.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived) and event.stream_id == stream:
-                    found |= dict(event.headers)
+                    found |= {str(name): str(value) for name, value in event.headers}
                     if event.stream_ended or isinstance(event, h2.events.TrailersReceived):
                         return found
             self.send()

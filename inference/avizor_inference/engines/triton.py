@@ -53,8 +53,8 @@ _CHANNEL = [
     # A server that is silent is pinged, and away if it does not answer: its machine may be gone, which no packet tells. Triton
     # allows two pings in five minutes without an answer to a call, which is what gRPC sends at most.
     ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # Docker sets http_proxy in every container; such a proxy is for the way out and cannot resolve this host's name.
     ("grpc.enable_http_proxy", 0),
 ]
