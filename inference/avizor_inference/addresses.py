@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What the address of a Unix socket begins with; its path follows.
+UNIX = "unix:"
+
 
 def bare_host(host: str) -> str:
     """Return a host as sockets take it: `::1` for both `[::1]` and `::1`."""

@@ -10,7 +10,8 @@
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
     │   ├── BatchTooLarge          more items than the model's max_batch_size
-    │   └── AnswerTooLarge         the answer would hold more than the gateway computes for a call
+    │   ├── AnswerTooLarge         the answer would hold more than the gateway computes for a call
+    │   └── MessageLate            a call whose message was not complete in time
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   ├── DeadlineExceeded       there was no answer in time
@@ -81,6 +82,10 @@ class BatchTooLarge(RequestError):
 
 class AnswerTooLarge(RequestError):
     """The answer to a request would hold more than the gateway computes for a call."""
+
+
+class MessageLate(RequestError):
+    """The message of a call was not complete in time."""
 
 
 class EngineError(AvizorError):

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import TracebackType
 from typing import Protocol
 
 import grpc
 
-from avizor_inference.errors import DeadlineExceeded, GatewayFull, InvalidInput
+from avizor_inference.errors import DeadlineExceeded, GatewayFull
+from avizor_service.door import Door
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
+from avizor_service.receiving import Receiver
 from avizor_service.status import abort, grpc_code, status_of
 from avizor_service.throughput import Throughput
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
 NO_MODEL = ""
-
-# A call that the client leaves, or whose message is too large, ends without one, too. gRPC then cancels it a moment later.
-_CANCELLATION_S = 0.02
 
 
 @dataclass
@@ -36,6 +35,7 @@ class Call:
     messages: MessageMemory
     model: str = NO_MODEL
     message_bytes: int = 0
+    receiver: Receiver = field(default_factory=Receiver)
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -51,23 +51,18 @@ class Call:
     async def message(self) -> bytes:
         """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
 
-        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, InvalidInput if the call ends without
-        one.
+        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, and what Receiver.message raises.
         """
         await self.messages.take(self.time_remaining_s())
         message = None
         try:
-            message = await self.context.read()
+            message = await self.receiver.message(self.context)
         finally:
-            if not isinstance(message, bytes):
+            if message is None:
                 self.messages.forget()
-        if message is grpc.aio.EOF:
-            await asyncio.sleep(_CANCELLATION_S)
-            raise InvalidInput("the call holds no message; send one")
-        received: bytes = message
-        self.message_bytes = self.messages.received(received)
+        self.message_bytes = self.messages.received(message)
         self.check_deadline()
-        return received
+        return message
 
 
 class Places(Protocol):
@@ -83,10 +78,18 @@ class Places(Protocol):
 class Calls:
     """Wraps each call of each servicer, unary or streaming: `async with calls.call(rpc, context) as call: ...`."""
 
-    def __init__(self, metrics: Metrics, max_in_flight: int, messages: MessageMemory | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        max_in_flight: int,
+        messages: MessageMemory | None = None,
+        receiver: Receiver | None = None,
+    ) -> None:
         self._metrics, self._max_in_flight = metrics, max_in_flight
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
+        self._receiver = receiver or Receiver()
         self._calls = Throughput()
+        self.door = Door()
         # A look-up by labels takes as long as all else that is done to a metric.
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
@@ -95,7 +98,7 @@ class Calls:
 
         places: where the call takes a place; None for the calls in flight.
         """
-        return _Guard(self, Call(rpc, context, self._messages), places or self)
+        return _Guard(self, Call(rpc, context, self._messages, receiver=self._receiver), places or self)
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
@@ -128,6 +131,8 @@ class _Guard:
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> Call:
+        if self._calls.door.closed:
+            await self._calls.door.wait()
         try:
             self._call.check_deadline()
             self._places.admit()

@@ -94,6 +94,14 @@ class Catalogue:
         """Return a version that is open, the newest for 0, or None. Never waits: for the event loop."""
         return self._open.get((name, version)) if version else self._newest.get(name)
 
+    def knows(self, name: str) -> bool:
+        """Return whether the repository has a model of that name. Needs no engine."""
+        return name in self._repository.names()
+
+    def forget_newest(self) -> None:
+        """Ask the engine again which versions are the newest: it may have come back with others."""
+        self._newest.clear()
+
     def find(self, name: str, version: int = 0) -> ModelVersion:
         """Return a version as the repository has it, the newest for 0. Needs no engine. Raises ModelNotFound."""
         return self._repository.version(name, version or None)
@@ -122,6 +130,6 @@ class Catalogue:
         return active[0] if len(active) == 1 else None
 
     def _opened(self, version: ModelVersion) -> OpenVersion:
-        opened = OpenVersion(version, self._engine, self._engine_options, self._newest.clear)
+        opened = OpenVersion(version, self._engine, self._engine_options, self.forget_newest)
         check_same_digest(opened.spec, version)
         return opened

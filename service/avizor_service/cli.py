@@ -18,15 +18,19 @@ from avizor_service.settings import Settings
 _PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(0, 65535)
 _AT_LEAST_1 = click.IntRange(min=1)
+# gRPC counts milliseconds in 32 bits.
+_SECONDS = click.FloatRange(min=0.1, max=2_000_000)
 _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_streams", "max_connections", "max_wait_s", "max_items", "max_windows", "grace_s"),
+    "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s"),
+    "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
     "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
+    "Stopping": ("stop_delay_s", "grace_s"),
 }
 
 _EXAMPLES = """\b
@@ -65,7 +69,11 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     help="Device of the engine `ort`; `config` is what each model's config.pbtxt asks for.",
 )
 @click.option(
-    "--host", metavar="ADDRESS", default=_DEFAULTS.host, callback=_bare, help="Address to listen on; 0.0.0.0 or :: for all."
+    "--host",
+    metavar="ADDRESS",
+    default=_DEFAULTS.host,
+    callback=_bare,
+    help="Address to listen on; 0.0.0.0 or :: for all. unix:PATH is a socket for gRPC; metrics are then on 127.0.0.1.",
 )
 @click.option("--port", metavar="PORT", type=_PORT, default=_DEFAULTS.port, help="Port of gRPC; 0 takes a free one.")
 @click.option(
@@ -174,6 +182,41 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     help="Most memory of the decoded items of all calls, in MiB. One call may use a quarter of it.",
 )
 @click.option(
+    "--receive-timeout-s",
+    metavar="SECONDS",
+    type=_SECONDS,
+    default=_DEFAULTS.receive_timeout_s,
+    help="Seconds in which the message of a call has to be complete.",
+)
+@click.option(
+    "--connection-age-s",
+    metavar="SECONDS",
+    type=_SECONDS,
+    default=_DEFAULTS.connection_age_s,
+    help="Seconds after which a connection takes no new calls. Streams on it go on; clients open another one.",
+)
+@click.option(
+    "--connection-idle-s",
+    metavar="SECONDS",
+    type=_SECONDS,
+    default=_DEFAULTS.connection_idle_s,
+    help="Seconds after which a connection without calls is closed.",
+)
+@click.option(
+    "--keepalive-s",
+    metavar="SECONDS",
+    type=_SECONDS,
+    default=_DEFAULTS.keepalive_s,
+    help="Seconds of silence after which a client is pinged, and is gone if it does not answer.",
+)
+@click.option(
+    "--stop-delay-s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.stop_delay_s,
+    help="Seconds that calls are still taken after health checks say NOT_SERVING on shutdown.",
+)
+@click.option(
     "--grace-s",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
@@ -184,7 +227,7 @@ def serve(**options: Any) -> None:
     """Serve the models of a repository over gRPC: avizor.v1, health and reflection. Prometheus metrics have a separate port.
 
     Every option can be set by an environment variable: AVIZOR_SERVE_MODELS for --models, and so on. SIGTERM stops the gateway
-    once running calls are answered.
+    once all calls that have arrived are answered.
     """
     settings = Settings(**options)
     start_log()

@@ -10,6 +10,7 @@ from avizor_inference.repository.manifest import Task
 from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue, OpenVersion
+from avizor_service.engine_watch import EngineWatch
 from avizor_service.inference import Inference
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads
@@ -29,6 +30,7 @@ class Gateway:
     inference: Inference
     anomaly_metrics: AnomalyMetrics
     threads: Threads
+    engine_watch: EngineWatch
 
     async def open_model(self, call: Call, request: ItemsRequest, task: Task | None) -> OpenVersion:
         """Return the model that a request for a task names, and count the call under it. task: None for any.
@@ -40,10 +42,7 @@ class Gateway:
             raise InvalidInput("name a model", field="model")
         if request.version < 0:
             raise InvalidInput(f"version {request.version} is below 0; 0 is the newest", field="version")
-        model = self.catalogue.opened(request.model, request.version)
-        if model is None:  # only the first call waits for files, and for the engine
-            model = await self.threads.wait_for(self.catalogue.open, request.model, request.version)
-        call.model = model.version.name
+        model = await self._opened(call, request.model, request.version)
         if task and model.manifest.task != task:
             rpc = _RPC_OF[model.manifest.task]
             raise InvalidInput(f"model {call.model!r} is made to {model.manifest.task}; call {rpc}", field="model")
@@ -55,3 +54,16 @@ class Gateway:
             )
         self.inference.loads.admit(call.model, call.time_remaining_s())
         return model
+
+    async def _opened(self, call: Call, name: str, version: int) -> OpenVersion:
+        """Return a version that answers, and count the call under its model: while the engine is away, too."""
+        model = self.catalogue.opened(name, version)
+        if model:
+            call.model = name
+            self.engine_watch.require_up()
+            return model
+        # Only the first call waits for files, and for the engine.
+        if await self.threads.wait_for(self.catalogue.knows, name):
+            call.model = name
+        self.engine_watch.require_up()
+        return await self.threads.wait_for(self.catalogue.open, name, version)

@@ -23,7 +23,7 @@ Examples:
     epilog=_EXAMPLES,
     context_settings={"auto_envvar_prefix": "AVIZOR_HEALTH", "show_default": True},
 )
-@click.option("--target", metavar="HOST:PORT", default="127.0.0.1:50051", help="gRPC address of the gateway.")
+@click.option("--target", metavar="HOST:PORT", default="127.0.0.1:50051", help="gRPC address of the gateway; or unix:PATH.")
 @click.option(
     "--timeout-s",
     metavar="SECONDS",

@@ -110,7 +110,7 @@ class Inference:
     ) -> Mapping[str, Array]:
         try:
             return await self._runs.run(model.spec, items, outputs, time_remaining_s)
-        except (EngineUnavailable, ModelNotFound):  # it is away, or came back with other versions
+        except (EngineUnavailable, ModelNotFound):  # it is away, or has come back with other versions
             model.forget_newest()
             raise
 

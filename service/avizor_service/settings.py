@@ -16,7 +16,7 @@ class Settings:
     models: Path
     engine: str = EMBEDDED  # or triton://HOST:PORT
     device: Device = "config"  # of the embedded engine
-    host: str = "127.0.0.1"  # IPv6 without brackets
+    host: str = "127.0.0.1"  # IPv6 without brackets; or unix:PATH
     port: int = 50051  # 0: any free one
     metrics_port: int = 9464  # 0: any free one
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
@@ -36,4 +36,9 @@ class Settings:
     decoder_memory_mib: int = 1024  # MiB that decoding one item may take
     decode_timeout_s: float = 30.0  # seconds that decoding one item may take
     max_decoded_mib: int = 1024  # MiB of the decoded items of all calls; one call may use a quarter
+    receive_timeout_s: float = 60.0  # seconds in which the message of a call has to be complete
+    connection_age_s: float = 3600.0  # seconds after which a connection takes no new calls
+    connection_idle_s: float = 900.0  # seconds after which a connection without calls is closed
+    keepalive_s: float = 60.0  # seconds of silence after which a client has to answer a ping
+    stop_delay_s: float = 0.0  # seconds between the word that the gateway is not ready and the end of its service
     grace_s: float = 15.0  # seconds that running calls get on shutdown

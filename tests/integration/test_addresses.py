@@ -13,6 +13,7 @@ from integration.gateway import AVIZOR, gateway
 from integration.jobs import batch
 from support.sounds import tone, write_wav
 
+from avizor.v1 import inference_pb2 as pb
 from avizor_export.live_triton.address import check_server
 from avizor_inference.addresses import bare_host, with_port
 from avizor_inference.engines.triton import TritonEngine
@@ -64,3 +65,45 @@ def test_triton_is_asked_without_a_proxy(
     write_wav(tmp_path / "data" / "a.wav", tone(1.0))
     result = batch(tmp_path / "data", models, tmp_path / "out", "--engine", f"triton://{triton_address}", "--workers", "1")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_gateway_listens_on_a_unix_socket_and_replaces_one_that_was_left(models: Path, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/gateway.sock"
+    for _ in range(2):  # a gateway that is killed leaves its socket
+        with gateway(models, "--alpha", 0.05, "--host", address) as running, grpc.insecure_channel(address) as channel:
+            assert running.address == address
+            assert running.metrics_url.startswith("http://127.0.0.1:")
+            assert running.stub(channel).ListModels(pb.ListModelsRequest()).models
+            assert health(address).stdout == "SERVING\n"
+            taken = serve(models, address)
+            assert (taken.returncode, "another process listens there; stop it, or choose another path" in taken.stderr) == (
+                1,
+                True,
+            )
+            assert health(address).stdout == "SERVING\n"
+    with gateway(models, "--alpha", 0.05, "--host", address) as running:
+        assert running.stop() == 0
+    assert not (tmp_path / "gateway.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("x" * 120, "bytes, and a socket's at most 107; choose a shorter path"),
+        ("nowhere/gateway.sock", "no such file or directory; choose a path in a folder that exists and may be written to"),
+        ("file", "a file that is not a socket has this name; choose another path"),
+    ],
+)
+def test_a_unix_socket_that_cannot_be_says_why(models: Path, tmp_path: Path, path: str, message: str) -> None:
+    (tmp_path / "file").touch()
+    refused = serve(models, f"unix:{tmp_path}/{path}")
+    assert refused.returncode == 1
+    assert f"cannot listen on unix:{tmp_path}/{path}: " in refused.stderr
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (tmp_path / "file").is_file()
+
+
+def serve(models: Path, host: str) -> subprocess.CompletedProcess[str]:
+    command = [AVIZOR, "serve", "--models", models, "--alpha", "0.05", "--host", host, "--metrics-port", "0"]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)

@@ -47,8 +47,18 @@ _CHANNEL = [
     # A recording's error map, or a batch of images, is larger than gRPC's 4 MiB.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Longest wait of a gRPC channel before it tries a server again that was away (its default is 120 s).
+    # How long a gRPC channel waits before it tries a server that was away again, at first and at last (its defaults are 1 s and
+    # 120 s); after how long it gives up a connection that is not made (20 s), and looks up the server's name again (30 s): a
+    # container that comes back may have another address.
+    ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A server that is silent is pinged, and away if it does not answer: its machine may be gone, which no packet tells. Triton
+    # allows two pings in five minutes without an answer to a call, which is what gRPC sends at most.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # Docker sets http_proxy in every container; such a proxy is for the way out and cannot resolve this host's name.
     ("grpc.enable_http_proxy", 0),
 ]

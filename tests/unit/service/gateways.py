@@ -23,6 +23,7 @@ from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Call, Calls
 from avizor_service.catalogue import Catalogue
 from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.engine_watch import EngineWatch
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.media_decoders import open_media_decoders
@@ -52,7 +53,7 @@ def open_gateway(
         anomaly_metrics.start(catalogue.calibrations())
         memory = DecodedMemory(settings.max_decoded_mib)
         inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
-        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads)
+        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads, EngineWatch(engine, settings.engine))
 
 
 class Aborted(Exception):

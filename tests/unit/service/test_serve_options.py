@@ -45,7 +45,10 @@ def test_every_option_of_serve_is_in_a_group() -> None:
         "Listening:",
         "Anomalies:",
         "Limits:",
+        "Connections:",
+        "Memory:",
         "Decoding:",
+        "Stopping:",
         "Other options:",
     ]
     others = shown.partition("Other options:")[2].partition("Examples:")[0]

@@ -1,0 +1,34 @@
+"""Stop the server so that every call that has arrived is answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from avizor_service.door import Door
+from avizor_service.health_service import HealthService
+from avizor_service.settings import Settings
+from avizor_service.streams import Streams
+
+# The longest time, in seconds, that calls wait at the closed door.
+_CLOSING_S = 0.5
+
+
+async def stop(server: grpc.aio.Server, door: Door, health: HealthService, streams: Streams, settings: Settings) -> None:
+    """Take no new calls, answer those that have arrived, and return; after grace_s seconds, end those that still run.
+
+    grpc.aio tells clients to go elsewhere (GOAWAY) only when it stops, and then cancels each call that it has received but not
+    yet handed to its handler; under load there are always some. So the door is closed first: calls are handed over and wait,
+    clients that wait for an answer send no more, and the server stops in the pause that follows. Then all are answered.
+    """
+    health.not_ready()
+    await asyncio.sleep(settings.stop_delay_s)
+    health.end_watches()
+    streams.stop()
+    door.close()
+    await door.quiet(_CLOSING_S, settings.max_in_flight // 2)
+    stopping = asyncio.create_task(server.stop(settings.grace_s))
+    await asyncio.sleep(0)  # the task has begun: no call is handed over any more
+    door.open()
+    await stopping

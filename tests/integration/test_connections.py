@@ -1,0 +1,83 @@
+"""Clients that send half a message, say nothing, reset their calls or stay for long cost the others nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from integration.gateway import gateway
+from integration.load import REQUEST, Load
+from integration.wire_client import CLASSIFY, WireClient, wire_client
+
+RESETS = 20_000
+
+
+def test_calls_whose_message_is_not_finished_are_ended(models: Path) -> None:
+    options = ("--alpha", 0.05, "--receive-timeout-s", 0.2, "--max-in-flight", 1)
+    with gateway(models, *options) as running, wire_client(running.address) as client:
+        for path in (CLASSIFY, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"):
+            stream = client.begin(path)
+            client.http.send_data(stream, b"\0" + (1000).to_bytes(4, "big") + b"half")  # of the 1000 bytes that it announces
+            client.send()
+            ended = client.trailers(stream)
+            assert (ended["grpc-status"], ended["grpc-message"]) == (
+                str(grpc.StatusCode.INVALID_ARGUMENT.value[0]),
+                "the message was not complete after 0.2 s; send it in one go, and fewer items if it is large",
+            )
+        with grpc.insecure_channel(running.address) as channel:  # the place is free again
+            assert running.stub(channel).Classify(REQUEST).items
+
+
+def test_silent_connections_are_closed(models: Path) -> None:
+    with gateway(models, "--alpha", 0.05, "--keepalive-s", 0.5) as running:
+        host, _, port = running.address.rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=20) as mute,
+            socket.create_connection((host, int(port)), timeout=20) as gone,
+            grpc.insecure_channel(running.address) as channel,
+        ):
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            next(watch)
+            silent = WireClient(gone)  # its machine is gone, so to say: it answers no ping
+            silent.begin("/grpc.health.v1.Health/Watch")
+            silent.send()
+            assert silent.closed()
+            while mute.recv(1 << 16):  # it never spoke HTTP/2
+                pass
+            assert watch.is_active()  # gRPC answers pings
+
+
+def test_connections_get_old_and_idle_and_no_call_or_stream_suffers(models: Path) -> None:
+    options = ("--alpha", 0.05, "--connection-age-s", 0.5, "--connection-idle-s", 0.5)
+    with (
+        gateway(models, *options) as running,
+        wire_client(running.address) as idle,
+        grpc.insecure_channel(running.address) as one,
+    ):
+        watch = health_pb2_grpc.HealthStub(one).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        load = Load(running, 8)
+        assert idle.closed()
+        time.sleep(3)  # six times the age
+        assert load.stop().keys() == {"OK"}
+        assert watch.is_active()
+        running.process.terminate()
+        while next(watch).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+            pass
+
+
+def test_resets_of_one_client_do_not_end_the_calls_of_others(models: Path) -> None:
+    with gateway(models, "--alpha", 0.05) as running, wire_client(running.address) as attacker:
+        load = Load(running, 8)
+        for number in range(RESETS):
+            attacker.http.reset_stream(attacker.begin())
+            if number % 100 == 0:
+                attacker.send()
+        attacker.send()
+        assert load.stop().keys() == {"OK"}
+        with grpc.insecure_channel(running.address) as channel:
+            assert running.stub(channel).Classify(REQUEST).items
+        assert running.metrics()["avizor_in_flight_requests"] == 0
