@@ -42,9 +42,9 @@ class Throughput:
         self._has_begun = True  # the first work includes what is done once, such as to load a library
 
     def rate(self) -> float | None:
-        """Return the units that leave in a second of work; None as long as too little was measured."""
-        self._pass_time()
-        return self._done / self._busy_s if self._busy_s >= _EVIDENCE_S else None
+        """Return the units that leave in a second of work; None as long as too little was measured. Any thread may ask."""
+        done, busy_s = self._now(self._clock())
+        return done / busy_s if busy_s >= _EVIDENCE_S else None
 
     def wait_s(self) -> float | None:
         """Return the seconds until all that is in progress will have left; None as long as too little was measured."""
@@ -57,9 +57,13 @@ class Throughput:
 
     def _pass_time(self) -> None:
         now = self._clock()
-        if self.in_progress and self._has_begun:
-            elapsed = now - self._since
-            kept = math.exp(-elapsed / _MEMORY_S)
-            self._done *= kept
-            self._busy_s = self._busy_s * kept + elapsed
+        self._done, self._busy_s = self._now(now)
         self._since = now
+
+    def _now(self, now: float) -> tuple[float, float]:
+        """Return the units that left, and the seconds of work, up to now; both count less the longer they are past."""
+        if not (self.in_progress and self._has_begun):
+            return self._done, self._busy_s
+        elapsed = now - self._since
+        kept = math.exp(-elapsed / _MEMORY_S)
+        return self._done * kept, self._busy_s * kept + elapsed
