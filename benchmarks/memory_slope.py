@@ -29,8 +29,8 @@ def slope(hours: NDArray[np.float64], mib: NDArray[np.float64]) -> Slope:
     Samples a few seconds apart are nearly the same number, and an interval that took them for independent ones would be far too
     narrow. So the samples are averaged over BLOCKS stretches of time, and the line goes through these means; the interval is
     that of Student with BLOCKS - 2 degrees of freedom. This is the method of batch means (Schmeiser 1982, Operations Research
-    30.3), for a slope. What dependence is left between neighbours widens the interval, as for a first-order autoregression. It is
-    never taken for less than none: the interval may be too wide, not too narrow.
+    30.3), for a slope. What dependence is left between neighbours widens the interval, as in a first-order autoregression. Less
+    than none does not narrow it: the interval may be too wide, not too narrow.
     """
     if len(mib) < 2 * BLOCKS:
         raise ValueError(f"{len(mib)} samples are too few; measure longer")
