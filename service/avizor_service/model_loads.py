@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.metrics import Metrics
 from avizor_service.throughput import Throughput
 
-# Weight of the newest of the measured differences, and how many mean deviations are allowed for.
-_NEWEST, _DEVIATIONS = 1 / 8, 2
+# Weight of the newest call in the mean of what calls take beyond their wait.
+_NEWEST = 1 / 64
+
+# Part of the time until its deadline in which a call has to be expected to end. Expected times are off by some percent, and at
+# the edge half of the calls would be late: computed in vain (docs/decisions/0031-admission-by-bytes-and-expected-wait.md).
+_PART_OF_DEADLINE = 0.85
 
 
 class Work:
@@ -38,9 +42,9 @@ class Work:
 class ModelLoad:
     """Measures the work of one model: rows that are decoded, wait or run, and how many a second are done."""
 
-    def __init__(self) -> None:
-        self.throughput = Throughput()
-        self._own_s, self._own_deviation_s = 0.0, 0.0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.throughput, self._clock = Throughput(clock), clock
+        self._own_s = 0.0
 
     def expected_s(self) -> tuple[float, float] | None:
         """Return the seconds until the work of others is done, and until that of one more call is. None if it is unknown.
@@ -48,12 +52,12 @@ class ModelLoad:
         A call takes longer than the work before it: its batch has to run, too, and its answer to be sent. That is measured.
         """
         wait_s = self.throughput.wait_s()
-        return None if wait_s is None else (wait_s, wait_s + self._own_s + _DEVIATIONS * self._own_deviation_s)
+        return None if wait_s is None else (wait_s, wait_s + self._own_s)
 
     @contextlib.contextmanager
     def work(self, items: int) -> Iterator[Work]:
         """Count the items of a call as work until the block ends."""
-        expected_s, begin = self.throughput.wait_s(), time.monotonic()
+        expected_s, begin = self.throughput.wait_s(), self._clock()
         work, done = Work(self.throughput, items), False
         try:
             yield work
@@ -61,25 +65,22 @@ class ModelLoad:
         finally:
             self.throughput.leave(work.rows, done=done)
         if expected_s is not None:
-            self._learn(max(0.0, time.monotonic() - begin - expected_s))
-
-    def _learn(self, own_s: float) -> None:
-        self._own_deviation_s += _NEWEST * (abs(own_s - self._own_s) - self._own_deviation_s)
-        self._own_s += _NEWEST * (own_s - self._own_s)
+            own_s = max(0.0, self._clock() - begin - expected_s)
+            self._own_s += _NEWEST * (own_s - self._own_s)
 
 
 class ModelLoads:
-    """Holds the load of each model. max_wait_s: longest expected wait of a call before its own rows run."""
+    """Holds the load of each model. max_wait_s: longest expected wait of a call before its own rows run. clock: in seconds."""
 
-    def __init__(self, max_wait_s: float, metrics: Metrics) -> None:
-        self._max_wait_s, self._metrics = max_wait_s, metrics
+    def __init__(self, max_wait_s: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_wait_s, self._metrics, self._clock = max_wait_s, metrics, clock
         self._loads: dict[str, ModelLoad] = {}
 
     def of(self, model: str) -> ModelLoad:
         """Return the load of a model that exists."""
         if load := self._loads.get(model):
             return load
-        load = self._loads[model] = ModelLoad()
+        load = self._loads[model] = ModelLoad(self._clock)
         self._metrics.rows_in_progress.labels(model).set_function(lambda: load.throughput.in_progress)
         self._metrics.rows_per_second.labels(model).set_function(lambda: load.throughput.rate() or 0.0)
         return load
@@ -100,7 +101,7 @@ class ModelLoads:
         wait_s, done_s = expected
         if wait_s > self._max_wait_s:
             limit = f"over the {self._max_wait_s:g} s of --max-wait-s"
-        elif time_remaining_s is not None and done_s > time_remaining_s:
+        elif time_remaining_s is not None and done_s > _PART_OF_DEADLINE * time_remaining_s:
             limit = f"and an answer in {done_s:.2f} s, but the deadline is in {time_remaining_s:.2f} s"
         else:
             return
