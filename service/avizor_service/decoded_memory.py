@@ -1,4 +1,4 @@
-"""Bound the memory that the decoded items of all calls take: a small file can decode to a thousand times its size."""
+"""Bound the memory of the decoded items and the outputs of all calls: a small file can decode to a thousand times its size."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class DecodedMemory:
         """Count so many bytes more. Raises GatewayFull."""
         if self._used + count > self._most:
             raise GatewayFull(
-                f"the decoded items of all calls take {self._used >> 20} MiB of the {self._most >> 20} MiB that this gateway "
-                "allows for them; try again"
+                f"decoded items and outputs of all calls take {self._used >> 20} MiB of the {self._most >> 20} MiB that this "
+                "gateway allows for them (--max-decoded-mib); try again"
             )
         self._used += count
 
@@ -56,5 +56,9 @@ class CallMemory:
                 f"the items of the request decode to more than {self._most >> 20} MiB together; send shorter recordings, or "
                 "fewer items in one request"
             )
+        self.take_answer(count)
+
+    def take_answer(self, count: int) -> None:
+        """Count so many bytes of outputs, whose size for one call has a limit of its own. Raises GatewayFull."""
         self._all_calls.take(count)
         self.used += count

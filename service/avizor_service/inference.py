@@ -19,7 +19,7 @@ from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.media_decoders import MediaDecoders
 from avizor_service.metrics import Metrics
-from avizor_service.model_loads import ModelLoads, Work
+from avizor_service.model_loads import ModelLoads
 from avizor_service.outputs import WINDOW_BYTES, bytes_of, check_answer
 from avizor_service.threads import Threads
 
@@ -67,24 +67,25 @@ class Inference:
         """
         with self.loads.of(model.version.name).work(len(items)) as work, self._memory.of_call() as memory:
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
-            return await self._run(model, decoded, outputs, time_remaining_s, window_bytes, work)
+            good = [item for item in decoded if isinstance(item, Item)]
+            work.rows = windows = sum(len(item.rows) for item in good)
+            size = bytes_of(model.spec.outputs, outputs)
+            check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
+            memory.take_answer(size * windows)
+            return await self._run(model, decoded, good, outputs, time_remaining_s)
 
     async def _run(
         self,
         model: OpenVersion,
         decoded: Sequence[Item | BadItem],
+        good: Sequence[Item],
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
-        window_bytes: int,
-        work: Work,
     ) -> list[ItemResult | BadItem]:
-        good = [item for item in decoded if isinstance(item, Item)]
         if clipped := sum(item.level.beyond > 0 for item in good):
             self._metrics.clipped.labels(model.version.name).inc(clipped)
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
-        work.rows = windows = sum(len(item.rows) for item in good)
-        check_answer(bytes_of(model.spec.outputs, outputs) + window_bytes, windows, outputs, self._max_answer_mib)
         result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
         if len(decoded) == 1:
             return [ItemResult(good[0], result)]

@@ -74,8 +74,8 @@ class MediaDecoders:
             await asyncio.wait((running,), timeout=None if until is None else until - loop.time())
         finally:
             if not running.done():
-                loop.call_later(_FORSAKEN_S, self._forsake, slot, running)
-        if not running.done():
+                await self._leave(slot, running)
+        if until is not None and loop.time() >= until:
             raise DeadlineExceeded("the deadline passed before the item was decoded; allow more time, or send less at once")
         return running.result()
 
@@ -158,6 +158,13 @@ class MediaDecoders:
             if not slot.is_killed:
                 self._ended.labels("crash").inc()
             raise
+
+    async def _leave(self, slot: DecoderSlot, running: asyncio.Task[Item]) -> None:
+        """Wait until an item that nobody waits for is done, or its process ended: until then the caller's memory is in use."""
+        asyncio.get_running_loop().call_later(_FORSAKEN_S, self._forsake, slot, running)
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((running,))
 
     def _forsake(self, slot: DecoderSlot, running: asyncio.Task[Item]) -> None:
         if not running.done():

@@ -9,8 +9,8 @@ from avizor_inference.errors import GatewayFull, MessageTooLarge
 from avizor_service.metrics import Metrics
 from avizor_service.throughput import Throughput
 
-# gRPC receives messages of up to so many times the limit, so that those between are refused in our own words.
-RECEIVED_PER_LIMIT = 2
+# gRPC receives messages of so many MiB beyond the limit, so that those between are refused in our own words.
+BEYOND_MIB = 1
 
 
 class MessageMemory:
@@ -22,7 +22,7 @@ class MessageMemory:
 
     def __init__(self, max_mib: int, all_mib: int, max_wait_s: float, metrics: Metrics) -> None:
         self._max_mib, self._max_wait_s, self._rejected = max_mib, max_wait_s, metrics.rejected
-        self.receiving_bytes = RECEIVED_PER_LIMIT * max_mib << 20
+        self.receiving_bytes = (max_mib + BEYOND_MIB) << 20
         self._all_mib = max(all_mib, self.receiving_bytes >> 20)
         self._free = self._all_mib << 20
         self._waiting: deque[asyncio.Future[None]] = deque()

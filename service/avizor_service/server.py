@@ -32,7 +32,7 @@ from avizor_service.health_service import HealthService
 from avizor_service.inference import Inference
 from avizor_service.listening import listen
 from avizor_service.media_decoders import MediaDecoders, open_media_decoders
-from avizor_service.message_memory import RECEIVED_PER_LIMIT, MessageMemory
+from avizor_service.message_memory import BEYOND_MIB, MessageMemory
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
@@ -133,7 +133,7 @@ def _server(settings: Settings, services: list[grpc.GenericRpcHandler], metrics:
 def _limits(settings: Settings) -> list[tuple[str, int]]:
     """Return gRPC's own limits. They bound the memory of what has come and was not read (docs/limits.md)."""
     return [
-        ("grpc.max_receive_message_length", RECEIVED_PER_LIMIT * settings.max_message_mib << 20),
+        ("grpc.max_receive_message_length", (settings.max_message_mib + BEYOND_MIB) << 20),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.http2.lookahead_bytes", _UNREAD_BYTES),

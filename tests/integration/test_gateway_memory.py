@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 # Limits of the gateway that is driven, and what docs/limits.md says it may need.
 MESSAGE_MIB, REQUESTS_MIB, CALLS, CONNECTIONS = 4, 32, 24, 16
-CEILING_MIB = 2 * REQUESTS_MIB + 8 * MESSAGE_MIB + CONNECTIONS / 4 + CALLS / 4 + 128 + 32
+CEILING_MIB = 2 * REQUESTS_MIB + 8 * MESSAGE_MIB + CONNECTIONS / 4 + CALLS / 4 + 256 + 32
 
 
 class Peak:
@@ -71,7 +71,7 @@ async def attack(address: str, seconds: float) -> dict[str, int]:
     bomb = bytes(16 * MESSAGE_MIB * MIB)  # 64 kB when it is compressed
 
     async def never_ends() -> AsyncIterator[bytes]:
-        yield bytes(2 * MESSAGE_MIB * MIB - 16)
+        yield bytes((MESSAGE_MIB + 1) * MIB - 16)
         await asyncio.sleep(seconds)
 
     def call(channel: grpc.aio.Channel, kind: int) -> grpc.aio.Call:
@@ -82,7 +82,7 @@ async def attack(address: str, seconds: float) -> dict[str, int]:
         if kind == 2:  # more than gRPC receives
             return channel.unary_unary(CLASSIFY)(bomb, timeout=seconds)
         if kind in (3, 4):  # more than the limit
-            return channel.unary_unary(CLASSIFY)(bomb[: 2 * MESSAGE_MIB * MIB - 16], timeout=seconds)
+            return channel.unary_unary(CLASSIFY)(bomb[: (MESSAGE_MIB + 1) * MIB - 16], timeout=seconds)
         return channel.stream_unary(CLASSIFY)(never_ends(), timeout=0.5)
 
     async def send(channel: grpc.aio.Channel, kind: int) -> None:

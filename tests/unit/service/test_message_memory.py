@@ -19,13 +19,13 @@ def rejected(metrics: Metrics, reason: str) -> float | None:
 
 def test_a_message_counts_as_the_largest_until_it_has_come_and_then_as_itself() -> None:
     async def run() -> list[bool]:
-        memory = MessageMemory(max_mib=2, all_mib=8, max_wait_s=60, metrics=Metrics())
+        memory = MessageMemory(max_mib=2, all_mib=6, max_wait_s=60, metrics=Metrics())
         await memory.take(None)
-        await memory.take(None)  # two of up to 4 MiB are being received
+        await memory.take(None)  # two of up to 3 MiB are being received
         third = asyncio.create_task(memory.take(None))
         await asyncio.sleep(0)
         waited = not third.done()
-        size = memory.received(bytes(MIB))  # leaves 3 MiB of 4
+        size = memory.received(bytes(MIB))  # leaves 2 MiB
         await asyncio.sleep(0)
         still = not third.done()
         memory.free(size)
