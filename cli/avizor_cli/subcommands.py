@@ -36,7 +36,8 @@ def _commands() -> dict[str, EntryPoint]:
 def _unavailable(entry: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     """Return a stand-in for a command whose extra is not installed: it is listed, and says what to install."""
     extra = entry.module.partition(".")[0].removeprefix("avizor_")  # a package is named after its extra
-    message = f"`avizor {entry.name}` needs {error.name}, which is not installed; pip install 'avizor[{extra}]'"
+    missing = (error.name or "").partition(".")[0]
+    message = f"`avizor {entry.name}` needs {missing}, which is not installed; pip install 'avizor[{extra}]'"
 
     def fail(**_: object) -> None:
         raise click.ClickException(message)

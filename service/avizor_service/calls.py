@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Protocol
 
 import grpc
+from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.door import Door
@@ -27,7 +28,7 @@ NO_MODEL = ""
 class Call:
     """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it.
 
-    messages: where its message has room. message_bytes: how much of it the call has.
+    messages: where its message has room. message_bytes: how much of it message and answer have.
     """
 
     rpc: str
@@ -41,6 +42,12 @@ class Call:
         """Return the seconds until the client's deadline, None if it set none."""
         remaining: float | None = self.context.time_remaining()
         return remaining
+
+    def answer(self, message: bytes) -> bytes:
+        """Return the answer of a call. It counts until the client has received it."""
+        self.messages.hold(len(message))
+        self.message_bytes += len(message)
+        return message
 
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded if the client does not wait any more: what is done for it now would be in vain."""
@@ -112,7 +119,10 @@ class Calls:
         self._metrics.in_flight.inc()
 
     def leave(self, call: Call) -> None:
-        """Give the place of a call back, and the room of its message. All work for it has ended, also if it was cancelled."""
+        """Give the place of a call back, and the room of its messages.
+
+        All work for it has ended, also if it was cancelled, and its answer was received.
+        """
         self._messages.free(call.message_bytes)
         self._calls.leave(1, done=True)
         self._metrics.in_flight.dec()
@@ -129,6 +139,7 @@ class _Guard:
     def __init__(self, calls: Calls, call: Call, places: Places) -> None:
         self._calls, self._call, self._places = calls, call, places
         self._started = time.perf_counter()
+        self._is_over = self._is_answered = False
 
     async def __aenter__(self) -> Call:
         if self._calls.door.closed:
@@ -138,18 +149,27 @@ class _Guard:
             self._places.admit()
         except Exception as error:
             await self._fail(error)
+        self._call.context.add_done_callback(self._over)
         return self._call
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
-        self._places.leave(self._call)
+        if error is None and not self._is_over:
+            self._is_answered = True  # the place is given back when the client has the answer, however long it does not read
+        else:
+            self._places.leave(self._call)
         if error is None:
             self._count(grpc.StatusCode.OK)
+        elif isinstance(error, asyncio.CancelledError | ExecuteBatchError):  # the latter: it left while it was written to
+            self._count(self._code_of_cancelled())
         elif isinstance(error, Exception):
             await self._fail(error)
-        elif isinstance(error, asyncio.CancelledError):
-            self._count(self._code_of_cancelled())
+
+    def _over(self, _context: grpc.aio.ServicerContext) -> None:
+        self._is_over = True
+        if self._is_answered:
+            self._places.leave(self._call)
 
     async def _fail(self, error: Exception) -> None:
         """End the call with the status of an error, and count it. Does not return: gRPC raises AbortError."""

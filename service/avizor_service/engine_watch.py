@@ -33,10 +33,17 @@ class EngineWatch:
         if self._up is False:
             raise EngineUnavailable(f"the engine {self._name} is away; try again, the gateway looks for it")
 
+    def _looks_up(self) -> bool:
+        try:
+            return self._engine.ready(_SILENT_S)
+        except Exception:  # or the watch would end unseen
+            _log.exception("engine %s cannot be asked whether it is up", self._name)
+            return False
+
     async def watch(self, changed: Callable[[bool], None]) -> None:
         """Look again and again. changed(up) is called after the first look and at each change. Returns when cancelled."""
         while True:
-            up = await asyncio.to_thread(self._engine.ready, _SILENT_S)
+            up = await asyncio.to_thread(self._looks_up)
             if up != self._up:
                 self._up = up
                 _log.log(logging.INFO if up else logging.WARNING, "engine %s is %s", self._name, "up" if up else "away")

@@ -42,7 +42,7 @@ class Gateway:
             raise InvalidInput("name a model", field="model")
         if request.version < 0:
             raise InvalidInput(f"version {request.version} is below 0; 0 is the newest", field="version")
-        model = await self._opened(call, request.model, request.version)
+        model = await self.opened(call, request.model, request.version)
         if task and model.manifest.task != task:
             rpc = _RPC_OF[model.manifest.task]
             raise InvalidInput(f"model {call.model!r} is made to {model.manifest.task}; call {rpc}", field="model")
@@ -55,7 +55,7 @@ class Gateway:
         self.inference.loads.admit(call.model, call.time_remaining_s())
         return model
 
-    async def _opened(self, call: Call, name: str, version: int) -> OpenVersion:
+    async def opened(self, call: Call, name: str, version: int) -> OpenVersion:
         """Return a version that answers, and count the call under its model: while the engine is away, too."""
         model = self.catalogue.opened(name, version)
         if model:

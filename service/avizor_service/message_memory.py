@@ -60,6 +60,10 @@ class MessageMemory:
             )
         return size
 
+    def hold(self, count: int) -> None:
+        """Count so many bytes of an answer until they are sent. There may be no room for them: then no message is received."""
+        self._free -= count
+
     def forget(self) -> None:
         """Count a message no more that did not come."""
         self._receiving.leave(1, done=False)

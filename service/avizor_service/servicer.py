@@ -57,7 +57,7 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
         async with calls.call(rpc, context) as call:
             request = _parsed(kind, await call.message())
-            return (await answer(gateway, request, call)).SerializeToString()
+            return call.answer((await answer(gateway, request, call)).SerializeToString())
 
     return grpc.stream_unary_rpc_method_handler(serve)
 

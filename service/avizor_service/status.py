@@ -34,6 +34,9 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.MessageTooLarge, Code.RESOURCE_EXHAUSTED),
 )
 
+# Characters of an error's text that are sent.
+_LONGEST_TEXT = 1500
+
 # Seconds that a caller should wait before it tries a full gateway, or an engine that is away, again: if it is not known, at
 # least, and at most.
 _RETRY_S, _SHORTEST_RETRY_S, _LONGEST_RETRY_S = 1.0, 0.05, 60.0
@@ -46,7 +49,7 @@ def status_of(error: Exception, field: str = "") -> Status:
     """
     for kind, code in _CODES:
         if isinstance(error, kind):
-            return Status(code=code, message=str(error), details=_details(error, code, field))
+            return Status(code=code, message=_text(error), details=_details(error, code, field))
     request_id = uuid.uuid4().hex
     _log.error("request %s failed", request_id, exc_info=error)
     info = _packed(RequestInfo(request_id=request_id))
@@ -82,10 +85,16 @@ def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
     if code == Code.INVALID_ARGUMENT:
         inner = getattr(error, "field", "")
         path = ".".join(part for part in (field, inner) if part)
-        return [_packed(BadRequest(field_violations=[BadRequest.FieldViolation(field=path, description=str(error))]))]
+        return [_packed(BadRequest(field_violations=[BadRequest.FieldViolation(field=path, description=_text(error))]))]
     if code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE) and not isinstance(error, errors.MessageTooLarge):
         return [_packed(RetryInfo(retry_delay=_retry_delay(getattr(error, "retry_after_s", None))))]
     return []
+
+
+def _text(error: Exception) -> str:
+    """Return the text of an error. It travels in headers, twice, and gRPC bounds their size."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 def _retry_delay(expected_s: float | None) -> Duration:

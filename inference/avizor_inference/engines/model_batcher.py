@@ -87,10 +87,11 @@ class ModelBatcher:
             self._waking = True
             self._arrived.notify()
         elif len(self._threads) < self._runs:
-            self._waking = True
             name = f"avizor-batch-{self.spec.name}-{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread.start()  # it waits for the lock
+            self._waking = True
+            self._threads.append(thread)
 
     def _leave(self, pending: Pending) -> bool:
         with self._lock:
@@ -195,12 +196,12 @@ class ModelBatcher:
 
     def _answer(self, pending: Pending, answer: Answer) -> None:
         """Set a request's answer, unless it has one: its deadline may have passed at this moment."""
-        self._watchdog.forget(pending)
         with contextlib.suppress(InvalidStateError):
             if isinstance(answer, Exception):
                 pending.set_exception(answer)
             else:
                 pending.set_result(answer)
+        self._watchdog.forget(pending)  # last, or one that is watched at this moment would be kept
 
     def _too_slow(self, pending: Pending) -> DeadlineExceeded:
         return DeadlineExceeded(f"model {self.spec.name!r} did not answer within {pending.request.timeout_s} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import Future
@@ -106,6 +107,12 @@ class TritonEngine(Engine):
         def finish(result: Any, error: InferenceServerException | None) -> None:
             if not future.set_running_or_notify_cancel():
                 return
+            try:
+                settle(result, error)
+            except Exception as failure:  # a future that is never settled would hold its caller for ever
+                future.set_exception(EngineError(f"the answer of Triton for model {model!r} cannot be read: {failure}"))
+
+        def settle(result: Any, error: InferenceServerException | None) -> None:
             if error is not None:
                 failure = self._translated(error, model)
                 if not isinstance(failure, EngineBusy):
@@ -126,13 +133,14 @@ class TritonEngine(Engine):
         return future
 
     def ready(self, timeout_s: float = 1.0) -> bool:
-        """See Engine.ready."""
+        """See Engine.ready. A server that is away may come back with other versions, so the newest ones are asked for again."""
         if self._closed:
             return False
-        try:
-            return bool(self._client.is_server_ready(client_timeout=timeout_s))
-        except InferenceServerException:
-            return False
+        with contextlib.suppress(InferenceServerException):
+            if self._client.is_server_ready(client_timeout=timeout_s):
+                return True
+        self._forget_newest()
+        return False
 
     def close(self) -> None:
         """See Engine.close."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Hashable
+
+_log = logging.getLogger(__name__)
 
 
 class Watchdog:
@@ -54,17 +57,20 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closed:
             for expire in self._wait():
-                expire()
+                try:
+                    expire()
+                except Exception:  # or no deadline would be kept any more
+                    _log.exception("what is done at a deadline failed")
 
     def _wait(self) -> list[Callable[[], None]]:
         """Wait until a deadline passes, and return the functions of all that have passed by then; none if others came."""
         with self._changed:
             # A copy, because forget() takes entries out without the lock.
-            self._wakes_at = min((at for at, _ in list(self._entries.values())), default=math.inf)
+            self._wakes_at = min((at for at, _ in self._entries.copy().values()), default=math.inf)
             left = self._wakes_at - time.monotonic()
             if not self._closed and left > 0:
                 self._changed.wait(min(left, threading.TIMEOUT_MAX))
             now = time.monotonic()
-            passed = [key for key, (at, _) in list(self._entries.items()) if at <= now]
+            passed = [key for key, (at, _) in self._entries.copy().items() if at <= now]
             entries = (self._entries.pop(key, None) for key in passed)
             return [entry[1] for entry in entries if entry is not None]

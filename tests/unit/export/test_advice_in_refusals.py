@@ -135,7 +135,7 @@ def test_an_output_that_cannot_be_served_is_left_out(tmp_path: Path) -> None:
 
 
 def test_an_input_description_that_does_not_fit_a_file_is_left_out(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="or leave it out: then items are the graph's own tensor"):
+    with pytest.raises(ExportError, match="or leave --input out: then items are the graph's own tensor"):
         adopted(graph(), tmp_path, ImageInput(height=2, width=2, channels=1))
     assert adopted(graph(), tmp_path) == ["probabilities"]
 

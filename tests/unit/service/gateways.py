@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -72,6 +72,10 @@ class Caller:
 
     def time_remaining(self) -> float | None:
         return None
+
+    def add_done_callback(self, callback: Callable[[Caller], None]) -> None:
+        """The caller has its answer as soon as the call returns."""
+        callback(self)
 
     async def read(self) -> bytes:
         return self.message

@@ -21,6 +21,7 @@ from avizor_service.metrics import Metrics
 from avizor_service.servicer import handlers
 from avizor_service.streams import Streams
 
+ANSWERED = {"rpc": "Classify", "model": "digits", "code": "OK"}
 CLASSIFY = "/avizor.v1.InferenceService/Classify"
 PICTURE = pb.Item(tensor=pb.Tensor(dtype="uint8", shape=[32, 32, 1], data=bytes(32 * 32)))
 REQUEST = pb.ClassifyRequest(model="digits", items=[PICTURE])
@@ -36,7 +37,8 @@ async def served(
         server.add_generic_rpc_handlers((handlers(gateway, Calls(metrics, max_in_flight), Streams(metrics, 1)),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        unread = [("grpc.http2.lookahead_bytes", 1 << 14), ("grpc.http2.bdp_probe", 0)]  # little comes before it is read
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", unread) as channel:
             yield channel
         await server.stop(grace=5)
 
@@ -157,3 +159,29 @@ def test_large_tensors_and_small_ones_of_one_request_have_their_answers(models: 
     assert len(together) == 200
     for one, other in zip(together, alone, strict=False):
         assert [each.label for each in one.classes] == [each.label for each in other.classes]
+
+
+def test_an_answer_that_is_not_read_keeps_its_place_until_the_client_has_it_or_leaves(models: Path) -> None:
+    request = pb.ClassifyRequest(model="digits", items=[PICTURE] * 200, outputs=["activations"])  # 0.3 MB come back
+    metrics = Metrics()
+
+    def in_flight() -> float | None:
+        return metrics.registry.get_sample_value("avizor_in_flight_requests")
+
+    async def run() -> list[float | None]:
+        async with served(models, metrics=metrics) as channel:
+            ask = channel.unary_stream(CLASSIFY)  # reads when it is told to
+            unread, read = ask(request.SerializeToString()), ask(request.SerializeToString())
+            while metrics.registry.get_sample_value("avizor_requests_total", ANSWERED) != 2:
+                await asyncio.sleep(0.01)
+            seen = [in_flight()]
+            await read.read()
+            while in_flight() == seen[0]:
+                await asyncio.sleep(0.01)
+            seen.append(in_flight())
+            unread.cancel()
+            while in_flight() == seen[1]:
+                await asyncio.sleep(0.01)
+            return [*seen, in_flight()]
+
+    assert asyncio.run(asyncio.wait_for(run(), 60)) == [2, 1, 0]

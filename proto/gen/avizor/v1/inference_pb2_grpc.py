@@ -34,7 +34,7 @@ class InferenceServiceStub(object):
     be larger than the gateway computes for a call (avizor serve --max-answer-mib)
     NOT_FOUND            the model or its version does not exist; the message names it
     UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
-    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
+    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again. Without one the message is too large
     DEADLINE_EXCEEDED    the deadline of the call has passed
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
@@ -106,7 +106,7 @@ class InferenceServiceServicer(object):
     be larger than the gateway computes for a call (avizor serve --max-answer-mib)
     NOT_FOUND            the model or its version does not exist; the message names it
     UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
-    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
+    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again. Without one the message is too large
     DEADLINE_EXCEEDED    the deadline of the call has passed
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
@@ -245,7 +245,7 @@ class InferenceService(object):
     be larger than the gateway computes for a call (avizor serve --max-answer-mib)
     NOT_FOUND            the model or its version does not exist; the message names it
     UNAUTHENTICATED      the gateway requires a token, and the call has no valid one
-    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again
+    RESOURCE_EXHAUSTED   the gateway is full; a google.rpc.RetryInfo says when to try again. Without one the message is too large
     DEADLINE_EXCEEDED    the deadline of the call has passed
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
