@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ class Gateway:
             lines = answer.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {series: float(value) for series, value in pairs}
+
+    def wait_until_idle(self) -> None:
+        """Return when no call is in progress. A call is, until its client has the answer and the gateway knows that."""
+        deadline = time.monotonic() + 30
+        while self.metrics()["avizor_in_flight_requests"]:
+            assert time.monotonic() < deadline, "calls are in progress, but nobody calls"
+            time.sleep(0.02)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""

@@ -136,7 +136,7 @@ def test_a_letterbox_keeps_the_whole_picture_and_its_proportions() -> None:
     np.testing.assert_array_equal(cut, theirs(noise(40, 40), 30, 20))
 
 
-@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (1, 4_000_000)])
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
 def test_a_picture_that_would_grow_beyond_the_limit_is_refused_before_it_does(size: tuple[int, int]) -> None:
     image = Image.new("L", size)
     with pytest.raises(
@@ -147,5 +147,5 @@ def test_a_picture_that_would_grow_beyond_the_limit_is_refused_before_it_does(si
 
 
 def test_a_tall_line_does_not_become_wide_before_it_is_shortened() -> None:
-    with pytest.raises(MediaError, match="resizing the image of 1 x 4000000 pixels to 224 x 224 takes more than"):
-        ours(Image.new("L", (1, 4_000_000)), described(1, height=224, width=224))
+    with pytest.raises(MediaError, match="resizing the image of 1 x 65000 pixels to 1024 x 1024 takes more than"):
+        ours(Image.new("L", (1, 65_000)), described(1, height=1024, width=1024))
