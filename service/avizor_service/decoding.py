@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.errors import DeadlineExceeded, GatewayFull
+from avizor_inference.errors import AvizorError, DeadlineExceeded, GatewayFull
 from avizor_inference.items.decode import Item, decode_item
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content
@@ -45,17 +45,18 @@ async def decode_items(
     media: list[tuple[int, Content]] = []
     for place, item in enumerate(items):
         try:
-            content = wire.content(item)
+            bytes_here += item.ByteSize()
+            is_light = bytes_here <= LIGHT_BYTES
+            content = wire.content(item) if is_light else await threads.wait_for(wire.content, item)
             if content.is_media and spec.takes(content):
                 media.append((place, content))
                 continue
             decode = partial(decode_item, content, spec, decoders.max_windows, memory.left)
-            bytes_here += item.ByteSize()
-            decoded[place] = _counted(decode() if bytes_here <= LIGHT_BYTES else await threads.wait_for(decode), memory)
+            decoded[place] = _counted(decode() if is_light else await threads.wait_for(decode), memory)
         except _OF_THE_REQUEST:
             raise
         except Exception as error:
-            decoded[place] = BadItem(error)
+            decoded[place] = _bad(error)
     waiting = iter(media)
 
     async def decode_media() -> None:
@@ -66,13 +67,18 @@ async def decode_items(
             except _OF_THE_REQUEST:
                 raise
             except Exception as error:
-                decoded[place] = BadItem(error)
+                decoded[place] = _bad(error)
 
     if not media:
         return [decoded[place] for place in range(len(items))]
     # Not more than there are decoders: the rest of this request queues behind what other requests have waiting.
     await _together([decode_media() for _ in range(min(decoders.count, len(media)))])
     return [decoded[place] for place in range(len(items))]
+
+
+def _bad(error: Exception) -> BadItem:
+    """Return an item's error. The traceback of one that is told to the caller would hold the request; it is not logged."""
+    return BadItem(error.with_traceback(None) if isinstance(error, AvizorError) else error)
 
 
 def _counted(item: Item, memory: CallMemory) -> Item:

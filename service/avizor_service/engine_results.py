@@ -43,6 +43,8 @@ class EngineResults:
         except asyncio.CancelledError:
             await leave(future)
             raise
+        finally:
+            del waiter, future  # an error's traceback holds this frame, which would hold the request until a full collection
 
     def _arrived(self, waiter: asyncio.Future[Any], future: Future[Any]) -> None:
         """Take note of a result, in the thread that set it."""

@@ -63,16 +63,18 @@ class Inference:
 
         time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. window_bytes: of the answer
         for each window, besides these outputs. Raises AnswerTooLarge before anything runs, and what decode_items and
-        Engine.infer raise. The items count as work of the model until the end; whether there is room for them is asked before.
+        Engine.infer raise. Decoded windows count as work of the model until the end.
         """
-        with self.loads.of(model.version.name).work(len(items)) as work, self._memory.of_call() as memory:
+        with self._memory.of_call() as memory:
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
             good = [item for item in decoded if isinstance(item, Item)]
-            work.rows = windows = sum(len(item.rows) for item in good)
+            windows = sum(len(item.rows) for item in good)
             size = bytes_of(model.spec.outputs, outputs)
             check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
             memory.take_answer(size * windows)
-            return await self._run(model, decoded, good, outputs, time_remaining_s)
+            # Not before: items that wait for a decoder must not hold up those that need none.
+            with self.loads.of(model.version.name).work(windows):
+                return await self._run(model, decoded, good, outputs, time_remaining_s)
 
     async def _run(
         self,

@@ -17,6 +17,8 @@ async def result_of(future: Future[Result]) -> Result:
     except asyncio.CancelledError:
         await leave(future)
         raise
+    finally:
+        del future  # its error's traceback holds this frame, which would hold the caller's request until a full collection
 
 
 async def leave(future: Future[Any]) -> None:

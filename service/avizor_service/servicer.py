@@ -13,6 +13,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import InvalidInput
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
+from avizor_service.message_fields import count_of_field
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
 from avizor_service.rpcs.embed import embed
@@ -53,10 +54,14 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
     The server knows it as one with a stream of requests, which on the wire is the same. It is then called when the headers have
     come, and not after the message has been received and parsed.
     """
+    items = kind.DESCRIPTOR.fields_by_name.get("items")
 
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
         async with calls.call(rpc, context) as call:
-            request = _parsed(kind, await call.message())
+            message = await call.message()
+            if items:
+                gateway.check_number(count_of_field(message, items.number, gateway.settings.max_items))
+            request = _parsed(kind, message)
             return call.answer((await answer(gateway, request, call)).SerializeToString())
 
     return grpc.stream_unary_rpc_method_handler(serve)

@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.MediaError, Code.INVALID_ARGUMENT),
     (errors.CalibrationError, Code.FAILED_PRECONDITION),
     (errors.VersionRefused, Code.FAILED_PRECONDITION),
+    (errors.RepositoryError, Code.UNAVAILABLE),
     (errors.SettingsError, Code.FAILED_PRECONDITION),
     (errors.DeadlineExceeded, Code.DEADLINE_EXCEEDED),
     (errors.EngineUnavailable, Code.UNAVAILABLE),
@@ -34,7 +35,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.MessageTooLarge, Code.RESOURCE_EXHAUSTED),
 )
 
-# Characters of an error's text that are sent.
+# Bytes of an error's text that are sent.
 _LONGEST_TEXT = 1500
 
 # Seconds that a caller should wait before it tries a full gateway, or an engine that is away, again: if it is not known, at
@@ -93,8 +94,17 @@ def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
 
 def _text(error: Exception) -> str:
     """Return the text of an error. It travels in headers, twice, and gRPC bounds their size."""
-    text = str(error)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+    text = str(error).encode(errors="replace").decode()
+    if _header_bytes(text) <= _LONGEST_TEXT:
+        return text
+    while _header_bytes(text) > _LONGEST_TEXT:
+        text = text[: len(text) * 9 // 10]
+    return f"{text}..."
+
+
+def _header_bytes(text: str) -> int:
+    """Return the size of a text in a header: every byte that is not printable ASCII takes three."""
+    return len(text) if text.isascii() and text.isprintable() else 3 * len(text.encode())
 
 
 def _retry_delay(expected_s: float | None) -> Duration:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.errors import AvizorError
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.get_model import model_message
 
+_log = logging.getLogger(__name__)
+
 
 async def list_models(gateway: Gateway, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-    """Return the newest version of every model, in order of name."""
+    """Return the newest version of every model, in order of name. One that cannot be read is left out, and logged."""
     return pb.ListModelsResponse(models=await gateway.threads.wait_for(_all, gateway.catalogue))
 
 
 def _all(catalogue: Catalogue) -> list[pb.Model]:
-    return [model_message(catalogue, name) for name in catalogue.names()]
+    return [message for name in catalogue.names() if (message := _readable(catalogue, name))]
+
+
+def _readable(catalogue: Catalogue, name: str) -> pb.Model | None:
+    try:
+        return model_message(catalogue, name)
+    except AvizorError as error:
+        _log.warning("model %r is not listed: %s", name, error)
+        return None

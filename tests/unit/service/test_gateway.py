@@ -31,7 +31,7 @@ def test_the_model_of_a_request_is_opened_and_the_call_is_counted_under_it(model
         (pb.ClassifyRequest(model="digits", version=-1, items=[ITEM]), "version", "version -1 is below 0; 0 is the newest"),
         (pb.ClassifyRequest(model="normal", items=[ITEM]), "model", "'normal' is made to reconstruct; call DetectAnomaly"),
         (pb.ClassifyRequest(model="digits"), "items", "holds no items; send at least one"),
-        (pb.ClassifyRequest(model="digits", items=[ITEM] * 3), "items", "holds 3 items; send at most 2 at once"),
+        (pb.ClassifyRequest(model="digits", items=[ITEM] * 3), "items", "holds more than 2 items; send at most 2 at once"),
     ],
     ids=["no model", "version", "task", "no items", "too many items"],
 )

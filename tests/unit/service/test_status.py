@@ -53,3 +53,10 @@ def test_the_status_of_an_item_names_its_place_and_the_field_in_it(error: errors
     violation = BadRequest()
     assert detail.Unpack(violation)
     assert [each.field for each in violation.field_violations] == [field]
+
+
+@pytest.mark.parametrize("name", ["a" * 9000, "\N{GRINNING FACE}" * 5000, "\x01" * 9000, "\udcff" * 9000])
+def test_a_long_text_is_cut_to_what_headers_hold(name: str) -> None:
+    status = status_of(errors.InvalidInput(f"no model named {name}", field="model"))
+    assert status.message.startswith("no model named ")
+    assert len(status.SerializeToString()) < 4000
