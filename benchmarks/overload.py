@@ -14,37 +14,24 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-import numpy as np
-import torch
-from torch import nn
-from torchvision.models import resnet18
+from serving.models import LENET, R18, SLOW, export
+from serving.servers import CLASSIFY, gateway
 
-from avizor.v1 import inference_pb2 as pb
-from avizor_export.architectures.lenet import LeNet
-from avizor_export.exporter import export_model
-from avizor_export.request import ExportRequest
-from avizor_inference.items.input_spec import TensorInput
-
-CLASSIFY = "/avizor.v1.InferenceService/Classify"
 DEADLINE_S = 5.0
 FACTORS = (0.5, 1, 2, 4, 8)
 WARM_UP_S = 3.0
 CALLERS, CHANNELS = 32, 4
 
-# Shape of one item, float32. `slow` is the same network as `r18` on four times as many pixels.
-MODELS = {"slow": (1, 128, 192), "r18": (1, 64, 96), "lenet": (1, 32, 32)}
+MODELS = {model.name: model for model in (SLOW, R18, LENET)}
 
 
 def main() -> None:
@@ -74,13 +61,22 @@ def main() -> None:
 
 
 def _rows(name: str, folder: Path, engine: str, seconds: float) -> list[str]:
-    _export(name, folder / "models")
-    request = folder / "request"
-    request.write_bytes(_request(name))
-    with _gateway(folder / "models", engine) as address:
+    model, request = MODELS[name], folder / "request"
+    export(model, folder / "models")
+    request.write_bytes(model.for_gateway())
+    with gateway(folder / "models", engine, []) as served:
 
         def load(rate: float) -> dict[str, list[float]]:
-            command = [sys.executable, __file__, "--seconds", str(seconds), "--generate", address, str(request), str(rate)]
+            command = [
+                sys.executable,
+                __file__,
+                "--seconds",
+                str(seconds),
+                "--generate",
+                served.address,
+                str(request),
+                str(rate),
+            ]
             answer: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             return answer
 
@@ -149,37 +145,6 @@ async def _generate(address: str, request: bytes, rate: float, seconds: float) -
                 group.create_task(ask(number))
                 number += 1
     return took
-
-
-def _export(name: str, folder: Path) -> None:
-    torch.manual_seed(0)
-    network: nn.Module = LeNet()
-    if name != "lenet":
-        network = resnet18(num_classes=10)
-        network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    spec = TensorInput(name="item", item_shape=MODELS[name])
-    export_model(network.eval(), ExportRequest(name, "classify", spec, labels=list("0123456789")), folder)
-
-
-def _request(name: str) -> bytes:
-    values = np.random.default_rng(0).standard_normal(MODELS[name], dtype=np.float32)
-    tensor = pb.Tensor(dtype="float32", shape=MODELS[name], data=values.tobytes())
-    return bytes(pb.ClassifyRequest(model=name, items=[pb.Item(tensor=tensor)]).SerializeToString())
-
-
-@contextlib.contextmanager
-def _gateway(models: Path, engine: str) -> Iterator[str]:
-    avizor = str(Path(sys.executable).with_name("avizor"))
-    command = [avizor, "serve", "--models", str(models), "--engine", engine, "--port", "0"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AVIZOR_SERVE")}
-    with subprocess.Popen([*command, "--metrics-port", "0"], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            assert process.stdout is not None
-            match = re.match(r"serving gRPC on (\S+),", process.stdout.readline())
-            assert match, "the gateway did not start"
-            yield match[1]
-        finally:
-            process.terminate()
 
 
 if __name__ == "__main__":

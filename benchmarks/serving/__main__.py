@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from serving import servers
-from serving.models import LENET, R18, BenchModel, export_models
+from serving.models import LENET, R18, BenchModel, export
 from serving.servers import Served
 
 CONCURRENCIES = (1, 8, 32)
@@ -61,7 +61,8 @@ def main() -> None:
     results: dict[str, dict[str, dict[int, list[Result]]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        export_models(folder / "models")
+        for model in (LENET, R18):
+            export(model, folder / "models")
         for model in (LENET, R18):
             if not options.model or model.name in options.model:
                 opened = dict(_servers(model, folder / "models", options.mlserver_python, options.only))
