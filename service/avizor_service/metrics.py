@@ -43,7 +43,7 @@ class Metrics:
         )
         self.rows_in_progress = Gauge(
             "avizor_rows_in_progress",
-            "Rows that are decoded, wait or run. An item that is not decoded yet counts as one.",
+            "Rows that wait or run. Items that are not decoded yet do not count.",
             ["model"],
             registry=self.registry,
         )

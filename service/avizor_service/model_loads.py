@@ -18,29 +18,8 @@ _NEWEST = 1 / 64
 _PART_OF_DEADLINE = 0.85
 
 
-class Work:
-    """Holds the rows of one call. `rows` may be set once it is known; until then an item counts as one row."""
-
-    def __init__(self, throughput: Throughput, rows: int) -> None:
-        self._throughput, self._rows = throughput, rows
-        throughput.enter(rows)
-
-    @property
-    def rows(self) -> int:
-        """Return the number of rows."""
-        return self._rows
-
-    @rows.setter
-    def rows(self, count: int) -> None:
-        if count > self._rows:
-            self._throughput.enter(count - self._rows)
-        elif count < self._rows:
-            self._throughput.leave(self._rows - count, done=False)
-        self._rows = count
-
-
 class ModelLoad:
-    """Measures the work of one model: rows that are decoded, wait or run, and how many a second are done."""
+    """Measures the work of one model: rows that wait or run, and how many a second are done."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.throughput, self._clock = Throughput(clock), clock
@@ -55,15 +34,15 @@ class ModelLoad:
         return None if wait_s is None else (wait_s, wait_s + self._own_s)
 
     @contextlib.contextmanager
-    def work(self, items: int) -> Iterator[Work]:
-        """Count the items of a call as work until the block ends."""
-        expected_s, begin = self.throughput.wait_s(), self._clock()
-        work, done = Work(self.throughput, items), False
+    def work(self, rows: int) -> Iterator[None]:
+        """Count the rows of a call as work until the block ends."""
+        expected_s, begin, done = self.throughput.wait_s(), self._clock(), False
+        self.throughput.enter(rows)
         try:
-            yield work
+            yield
             done = True
         finally:
-            self.throughput.leave(work.rows, done=done)
+            self.throughput.leave(rows, done=done)
         if expected_s is not None:
             own_s = max(0.0, self._clock() - begin - expected_s)
             self._own_s += _NEWEST * (own_s - self._own_s)
