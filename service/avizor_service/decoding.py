@@ -45,14 +45,13 @@ async def decode_items(
     media: list[tuple[int, Content]] = []
     for place, item in enumerate(items):
         try:
-            bytes_here += item.ByteSize()
-            is_light = bytes_here <= LIGHT_BYTES
-            content = wire.content(item) if is_light else await threads.wait_for(wire.content, item)
-            if content.is_media and spec.takes(content):
+            content = None if wire.is_plain(item) else wire.content(item)
+            if content and content.is_media and spec.takes(content):
                 media.append((place, content))
                 continue
-            decode = partial(decode_item, content, spec, decoders.max_windows, memory.left)
-            decoded[place] = _counted(decode() if is_light else await threads.wait_for(decode), memory)
+            bytes_here += item.ByteSize()
+            decode = partial(_decode, item, spec, decoders.max_windows, memory.left)
+            decoded[place] = _counted(decode() if bytes_here <= LIGHT_BYTES else await threads.wait_for(decode), memory)
         except _OF_THE_REQUEST:
             raise
         except Exception as error:
@@ -74,6 +73,10 @@ async def decode_items(
     # Not more than there are decoders: the rest of this request queues behind what other requests have waiting.
     await _together([decode_media() for _ in range(min(decoders.count, len(media)))])
     return [decoded[place] for place in range(len(items))]
+
+
+def _decode(item: pb.Item, spec: InputSpec, max_windows: int, max_bytes: int) -> Item:
+    return decode_item(wire.content(item), spec, max_windows, max_bytes)
 
 
 def _bad(error: Exception) -> BadItem:

@@ -16,7 +16,7 @@ from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities, present_classes, top_k
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.input_spec import CONTENTS, InputSpec
-from avizor_inference.items.kinds.base import Content, Span, TensorBytes
+from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Span, TensorBytes
 from avizor_inference.items.kinds.table import Value
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import Calibration
@@ -26,6 +26,15 @@ from avizor_inference.repository.models import ModelVersion
 _TASKS: dict[Task, pb.Task] = {"classify": pb.TASK_CLASSIFY, "reconstruct": pb.TASK_RECONSTRUCT}
 _CHANNEL_MODES = frozenset(pb.ChannelMode.values())
 _ACTIVATIONS: dict[Activation, pb.Activation] = {"softmax": pb.ACTIVATION_SOFTMAX, "sigmoid": pb.ACTIVATION_SIGMOID}
+
+
+# What holds values as they come. To take many of them out of a message is work; of all others the bytes are taken as they are.
+_PLAIN = frozenset(name for name, kind in CONTENTS.items() if issubclass(kind, OneRow) and not issubclass(kind, FileContent))
+
+
+def is_plain(item: pb.Item) -> bool:
+    """Return whether an item is a tensor or a row, which needs no decoder."""
+    return item.WhichOneof("content") in _PLAIN
 
 
 def content(item: pb.Item) -> Content:
