@@ -40,8 +40,6 @@ class Gateway:
         """
         if not request.model:
             raise InvalidInput("name a model", field="model")
-        if request.version < 0:
-            raise InvalidInput(f"version {request.version} is below 0; 0 is the newest", field="version")
         model = await self.opened(call, request.model, request.version)
         if task and model.manifest.task != task:
             rpc = _RPC_OF[model.manifest.task]
@@ -58,8 +56,13 @@ class Gateway:
         if items > most:
             raise InvalidInput(f"the request holds more than {most} items; send at most {most} at once", field="items")
 
-    async def opened(self, call: Call, name: str, version: int) -> OpenVersion:
-        """Return a version that answers, and count the call under its model: while the engine is away, too."""
+    async def opened(self, call: Call, name: str, version: int, field: str = "version") -> OpenVersion:
+        """Return a version that answers, and count the call under its model: while the engine is away, too.
+
+        field: of the request, that holds the version. Raises InvalidInput, and what Catalogue.open raises.
+        """
+        if version < 0:
+            raise InvalidInput(f"version {version} is below 0; 0 is the newest", field=field)
         model = self.catalogue.opened(name, version)
         if model:
             call.model = name

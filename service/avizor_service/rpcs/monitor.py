@@ -180,9 +180,7 @@ async def _model(gateway: Gateway, call: Call, name: str, version: int, task: Ta
     if not name:
         return None
     field = "start.classifier" if task == "classify" else "start.detector"
-    if version < 0:
-        raise InvalidInput(f"version {version} is below 0; 0 is the newest", field=f"{field}_version")
-    model = await gateway.opened(call, name, version)
+    model = await gateway.opened(call, name, version, f"{field}_version")
     if model.manifest.task != task:
         raise InvalidInput(f"model {name!r} is made to {model.manifest.task}, and cannot {task}", field=field)
     if model.manifest.input.modality != "audio":
