@@ -38,7 +38,7 @@ class EngineRuns:
         opened. time_remaining_s: returns the seconds that the engine gets from now on, None for no limit.
         Rows that are more than one batch run in several. Raises what Engine.infer raises.
         """
-        rows = await self._together(items)
+        rows = items[0] if len(items) == 1 else await self._together(items)
         size = spec.max_batch_size
         if len(rows) <= size:
             return await self._batch(spec, rows, outputs, time_remaining_s)
@@ -59,8 +59,6 @@ class EngineRuns:
         return {name: np.concatenate([part[name] for part in done]) for name in outputs}
 
     async def _together(self, items: Sequence[Items]) -> Items:
-        if len(items) == 1:
-            return items[0]
         if sum(rows.nbytes for rows in items) <= LIGHT_BYTES:
             return np.concatenate(items)
         return await self._threads.wait_for(np.concatenate, items)
@@ -68,8 +66,13 @@ class EngineRuns:
     async def _batch(self, spec: ModelSpec, rows: Items, outputs: Sequence[str], time_remaining_s: TimeRemaining) -> Outputs:
         (name,) = spec.inputs
         request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s())
-        # To submit a batch to a server is to copy it, which takes time if it is large.
-        future = self._engine.submit(request) if rows.nbytes <= LIGHT_BYTES else await self._submitted_in_thread(request)
+        if rows.nbytes <= LIGHT_BYTES:
+            answer = self._engine.infer_light(request)
+            if answer is not None:
+                return answer
+            future = self._engine.submit(request)
+        else:  # to submit a batch to a server is to copy it, which takes time if it is large
+            future = await self._submitted_in_thread(request)
         return await self._results().result(future)
 
     async def _submitted_in_thread(self, request: InferRequest) -> Future[dict[str, Array]]:

@@ -73,6 +73,13 @@ class Engine(ABC):
         A request that is wrong in itself raises here, as in infer. Later failures are raised by the future's result().
         """
 
+    def infer_light(self, request: InferRequest) -> dict[str, Array] | None:
+        """Return the answer of one batch, run here and now, if that is known to take no longer than to hand it to a thread.
+
+        None: it was not run, or failed, and has to be submitted. Never raises.
+        """
+        return None
+
     @abstractmethod
     def ready(self, timeout_s: float = 1.0) -> bool:
         """Return whether a request would be accepted now."""

@@ -23,6 +23,10 @@ Answer = dict[str, Array] | Exception
 # Seconds of CPU time that a share of the waiting requests takes at least: for less, a second thread costs more than it gains.
 LEAST_SHARE_S = 1e-3
 
+# Seconds of CPU time that a light run takes at most. To hand a request to a thread and its answer back costs as much (decision
+# 28), and it may be the gateway's event loop that is held up. A run that takes much longer than expected is ended.
+LIGHT_S, LIGHT_LIMIT_S = 2e-4, 0.1
+
 
 class ModelBatcher:
     """Queues requests for one version of a model and runs them in batches, at most `runs` at once.
@@ -43,6 +47,8 @@ class ModelBatcher:
         self._running = self._running_rows = 0
         self._row_s = 0.0  # CPU time of a row in the latest runs; 0 before the first has ended
         self._closed = False
+        # Each request with a run to itself may mean that runs are not to be at the same time. A GPU takes no CPU time.
+        self._may_be_light = policy.together and spec.engine_class == "onnxruntime-cpu"
 
     @property
     def rows(self) -> int:
@@ -61,6 +67,27 @@ class ModelBatcher:
             self._wake()
         self._watch(pending, self._queue.fails_at(pending))
         return pending
+
+    def infer_light(self, request: InferRequest) -> dict[str, Array] | None:
+        """Run a request in the caller's thread. See Engine.infer_light.
+
+        It is light by the CPU time of the latest runs. Requests of such a model share no runs, unless some wait already.
+        """
+        rows = len(next(iter(request.inputs.values()), ()))
+        with self._lock:
+            busy = self._closed or self._queue or self._running
+            if busy or not self._may_be_light or not 0 < rows * self._row_s <= LIGHT_S:
+                return None
+            self._running, self._running_rows = 1, rows
+        began = time.thread_time()
+        try:
+            return self._engine.infer(
+                InferRequest(request.model, request.inputs, request.outputs, self.spec.version, LIGHT_LIMIT_S)
+            )
+        except Exception:  # a thread finds out why
+            return None
+        finally:
+            self._end(rows, time.thread_time() - began)
 
     def close(self) -> None:
         """Fail the requests that wait, let the runs that go on end, and end the threads."""
@@ -119,13 +146,16 @@ class ModelBatcher:
         while batch := self._next():
             rows, began = sum(pending.rows for pending in batch), time.thread_time()
             answers = self._run(batch)
-            row_s = (time.thread_time() - began) / rows
-            with self._lock:  # before the answers: who gets one may ask again at once
-                self._running -= 1
-                self._running_rows -= rows
-                self._row_s += (row_s - self._row_s) / (4 if self._row_s else 1)
+            self._end(rows, time.thread_time() - began)  # before the answers: who gets one may ask again at once
             for pending, answer in zip(batch, answers, strict=True):
                 self._answer(pending, answer)
+
+    def _end(self, rows: int, cpu_s: float) -> None:
+        """Take note of a run that has ended, and of what it has cost."""
+        with self._lock:
+            self._running -= 1
+            self._running_rows -= rows
+            self._row_s += (cpu_s / rows - self._row_s) / (4 if self._row_s else 1)
 
     def _next(self) -> list[Pending]:
         """Wait for the next batch and return it; empty when the engine is closed."""
@@ -174,7 +204,7 @@ class ModelBatcher:
     def _run(self, batch: Sequence[Pending]) -> list[Answer]:
         """Return an answer for each request. If a run fails, each runs alone, so that a bad one costs the others nothing."""
         try:
-            return [*_shares(batch, self._engine.infer(self._together(batch)))]
+            return [*_shares([pending.rows for pending in batch], self._engine.infer(self._together(batch)))]
         except DeadlineExceeded:
             return [self._too_slow(pending) for pending in batch]
         except EngineUnavailable as error:
@@ -184,12 +214,8 @@ class ModelBatcher:
 
     def _together(self, batch: Sequence[Pending]) -> InferRequest:
         """Return one request for a batch. Its run is ended when the last deadline has passed."""
-        first = batch[0].request
-        inputs = (
-            first.inputs
-            if len(batch) == 1
-            else {name: np.concatenate([pending.request.inputs[name] for pending in batch]) for name in first.inputs}
-        )
+        names = batch[0].request.inputs
+        inputs = {name: _joined([pending.request.inputs[name] for pending in batch]) for name in names}
         left = max(pending.deadline for pending in batch) - time.monotonic()
         timeout_s = None if left == math.inf else left
         return InferRequest(self.spec.name, inputs, batch[0].outputs, self.spec.version, timeout_s)
@@ -207,10 +233,17 @@ class ModelBatcher:
         return DeadlineExceeded(f"model {self.spec.name!r} did not answer within {pending.request.timeout_s} s")
 
 
-def _shares(batch: Sequence[Pending], result: dict[str, Array]) -> Iterator[Answer]:
-    """Yield the part of a run's result that belongs to each request."""
+def _joined(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _shares(sizes: Sequence[int], result: dict[str, Array]) -> Iterator[dict[str, Array]]:
+    """Yield the part of a run's result that belongs to each request, which have so many rows."""
+    if len(sizes) == 1:
+        yield result
+        return
     start = 0
-    for pending in batch:
-        end = start + pending.rows
-        yield {name: array[start:end] for name, array in result.items()} if len(batch) > 1 else result
+    for size in sizes:
+        end = start + size
+        yield {name: array[start:end] for name, array in result.items()}
         start = end

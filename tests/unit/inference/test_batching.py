@@ -46,6 +46,21 @@ class Bench:
         inputs = {"input": lookup_items(*indices, turns=turns)}
         return self.engine.submit(InferRequest("lookup", inputs, [output], timeout_s=timeout_s))
 
+    def ask_light(self, *indices: int, output: str = "probabilities", turns: int = 0) -> list[float] | None:
+        answer = self.engine.infer_light(InferRequest("lookup", {"input": lookup_items(*indices, turns=turns)}, [output]))
+        return None if answer is None else answer[output][:, 0].tolist()
+
+    def make_light(self) -> None:
+        """Run until a row is known to cost little. The first run of all takes longer."""
+        for _ in range(100):
+            if self.ask_light(3, 3, 3):
+                return
+            answer(self.ask(3))
+
+    def rows(self) -> int:
+        """Rows that wait or run."""
+        return self.engine._batcher("lookup", None).rows
+
     def begin_a_run(self) -> Answers:
         """A run of one row (of index 0) that has begun and is held."""
         self.held.hold()
@@ -175,7 +190,7 @@ def test_a_wrong_request_raises_at_once_and_is_not_queued(bench: Callable[..., B
         tested.engine.submit(InferRequest("lookup", {"input": lookup_items(1).astype("float32")}, ["probabilities"]))
     with pytest.raises(ModelNotFound):
         tested.engine.submit(InferRequest("nothing", {"input": lookup_items(1)}, ["probabilities"]))
-    assert tested.engine.queued_rows("lookup") == 0
+    assert tested.rows() == 0
 
 
 def test_a_request_that_fails_in_the_run_does_not_fail_the_others(bench: Callable[..., Bench]) -> None:
@@ -215,18 +230,18 @@ def test_a_cancelled_request_leaves_the_queue_and_a_running_one_stays(bench: Cal
     tested = bench()
     running = tested.begin_a_run()
     futures = [tested.ask(index, index, timeout_s=60) for index in range(4)]
-    assert tested.engine.queued_rows("lookup") == 9
+    assert tested.rows() == 9
     assert futures[1].cancel()
     assert futures[2].cancel()
     assert not running.cancel()
-    assert tested.engine.queued_rows("lookup") == 5
+    assert tested.rows() == 5
     tested.held.let_go()
     assert [answer(futures[0]), answer(futures[3]), answer(running)] == [[0, 0], [3, 3], [0]]
     with pytest.raises(CancelledError):
         futures[1].result()
     assert not wait(futures, 30).not_done
     assert tested.held.sizes == [1, 4]
-    assert tested.engine.queued_rows("lookup") == tested.engine.queued_rows("nothing") == 0
+    assert tested.rows() == 0
 
 
 def test_a_request_whose_deadline_passes_in_the_queue_is_not_run(bench: Callable[..., Bench]) -> None:
@@ -291,7 +306,7 @@ def test_chunks_that_wait_are_cancelled_when_one_fails(bench: Callable[..., Benc
     inputs = {"input": lookup_items(*range(ITEMS, ITEMS + 32))}
     with pytest.raises(EngineError):
         infer_rows(tested.engine, InferRequest("lookup", inputs, ["probabilities"]))
-    assert tested.engine.queued_rows("lookup") <= 8  # the second of four chunks may have begun
+    assert tested.rows() <= 8  # the second of four chunks may have begun
 
 
 def test_threads_begin_with_the_first_request(bench: Callable[..., Bench]) -> None:
@@ -301,6 +316,53 @@ def test_threads_begin_with_the_first_request(bench: Callable[..., Bench]) -> No
     assert threading.active_count() == before
     assert answer(tested.ask(1)) == [1]
     assert threading.active_count() == before + 1
+
+
+def test_what_is_light_runs_in_the_thread_of_its_caller(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    assert tested.ask_light(3) is None  # what a row costs is not known
+    tested.make_light()
+    before, runs = threading.active_count(), len(tested.held.runs)
+    assert tested.ask_light(4, 5) == [4, 5]
+    assert tested.ask_light(4, output="embedding") == [40]
+    assert threading.active_count() == before
+    assert tested.held.sizes[runs:] == [2, 1]
+    assert tested.rows() == 0
+
+
+def test_nothing_is_light_while_others_run_or_wait(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.make_light()
+    first = tested.begin_a_run()
+    assert tested.ask_light(4) is None
+    tested.held.let_go()
+    assert answer(first) == [0]
+
+
+def test_what_takes_long_is_not_light(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    answer(tested.ask(0, turns=50_000))
+    assert tested.ask_light(1) is None
+    assert tested.held.sizes == [1]
+
+
+def test_a_light_run_that_takes_too_long_or_fails_is_left_to_a_thread(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    tested.make_light()
+    assert tested.ask_light(ITEMS) is None  # it fails
+    assert tested.ask_light(1) == [1]
+    assert tested.ask_light(1, turns=ENDLESS) is None
+    assert tested.rows() == 0
+    assert tested.ask_light(1) is None  # such a model is not light
+
+
+def test_without_dynamic_batching_and_once_closed_nothing_is_light(bench: Callable[..., Bench]) -> None:
+    tested = bench("")
+    for _ in range(20):
+        assert answer(tested.ask(3)) == [3]
+        assert tested.ask_light(1) is None
+    tested.engine.close()
+    assert tested.ask_light(1) is None
 
 
 def test_open_engine_batches_for_the_embedded_engine_only(models: Path) -> None:
