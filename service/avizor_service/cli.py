@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
@@ -231,7 +231,7 @@ def serve(**options: Any) -> None:
     """
     settings = Settings(**options)
     start_log()
-    asyncio.run(run(settings, _print_addresses))
+    uvloop.run(run(settings, _print_addresses))
 
 
 def _print_addresses(addresses: Addresses) -> None:
