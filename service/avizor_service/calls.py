@@ -95,7 +95,8 @@ class Calls:
         self._metrics, self._max_in_flight = metrics, max_in_flight
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
         self._receiver = receiver or Receiver()
-        self._calls = Throughput()
+        self._calls = calls = Throughput()
+        metrics.in_flight.set_function(lambda: calls.in_progress)
         self.door = Door()
         # A look-up by labels takes as long as all else that is done to a metric.
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
@@ -116,7 +117,6 @@ class Calls:
                 f"{count} calls are in progress, as many as this gateway serves at once; try again", self._calls.wait_s()
             )
         self._calls.enter(1)
-        self._metrics.in_flight.inc()
 
     def leave(self, call: Call) -> None:
         """Give the place of a call back, and the room of its messages.
@@ -125,7 +125,6 @@ class Calls:
         """
         self._messages.free(call.message_bytes)
         self._calls.leave(1, done=True)
-        self._metrics.in_flight.dec()
 
     def count(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         """Count a call that has ended."""

@@ -11,7 +11,6 @@ from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.base import Engine, check_same_digest
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import Calibration
-from avizor_inference.repository.manifest import Manifest
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
 
@@ -24,16 +23,11 @@ class OpenVersion:
     def __init__(
         self, version: ModelVersion, engine: Engine, engine_options: str, forget_newest: Callable[[], None] = lambda: None
     ) -> None:
-        self.version, self.spec = version, engine.spec(version.name, version.version)
+        self.version, self.manifest, self.spec = version, version.manifest, engine.spec(version.name, version.version)
         self._engine, self._engine_options = engine, engine_options
         self.forget_newest = forget_newest
         self._judge: tuple[Calibration, Judge] | None = None
         self._lock = threading.Lock()
-
-    @property
-    def manifest(self) -> Manifest:
-        """Return the version's manifest."""
-        return self.version.manifest
 
     @cached_property
     def longest_label_bytes(self) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from typing import Self
 
 from avizor_inference.errors import GatewayFull, MediaError
 
@@ -18,14 +17,9 @@ class DecodedMemory:
         self._most, self._most_of_call = mib << 20, (mib << 20) // _SHARE_OF_CALL
         self._used = 0
 
-    @contextlib.contextmanager
-    def of_call(self) -> Iterator[CallMemory]:
-        """Yield the memory of one call. What it holds is free again after that."""
-        call = CallMemory(self, self._most_of_call)
-        try:
-            yield call
-        finally:
-            self._used -= call.used
+    def of_call(self) -> CallMemory:
+        """Return the memory of one call: `with memory.of_call() as call: ...`. What it holds is free again after that."""
+        return CallMemory(self, self._most_of_call)
 
     def take(self, count: int) -> None:
         """Count so many bytes more. Raises GatewayFull."""
@@ -36,6 +30,10 @@ class DecodedMemory:
             )
         self._used += count
 
+    def free(self, count: int) -> None:
+        """Count so many bytes no more."""
+        self._used -= count
+
 
 class CallMemory:
     """Counts the bytes of the decoded items of one call."""
@@ -43,6 +41,12 @@ class CallMemory:
     def __init__(self, all_calls: DecodedMemory, most: int) -> None:
         self._all_calls, self._most = all_calls, most
         self.used = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._all_calls.free(self.used)
 
     @property
     def left(self) -> int:

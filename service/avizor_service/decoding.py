@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import AvizorError, DeadlineExceeded, GatewayFull
@@ -45,34 +44,51 @@ async def decode_items(
     media: list[tuple[int, Content]] = []
     for place, item in enumerate(items):
         try:
-            content = None if wire.is_plain(item) else wire.content(item)
-            if content and content.is_media and spec.takes(content):
-                media.append((place, content))
-                continue
+            if not wire.is_plain(item):
+                content = wire.content(item)
+                if content.is_media and spec.takes(content):
+                    media.append((place, content))
+                    continue
             bytes_here += item.ByteSize()
-            decode = partial(_decode, item, spec, decoders.max_windows, memory.left)
-            decoded[place] = _counted(decode() if bytes_here <= LIGHT_BYTES else await threads.wait_for(decode), memory)
+            if bytes_here <= LIGHT_BYTES:
+                found = _decode(item, spec, decoders.max_windows, memory.left)
+            else:
+                found = await threads.wait_for(_decode, item, spec, decoders.max_windows, memory.left)
+            memory.take(found.rows.nbytes)
+            decoded[place] = found
         except _OF_THE_REQUEST:
             raise
         except Exception as error:
             decoded[place] = _bad(error)
+    if media:
+        await _decode_media(media, spec, decoders, memory, time_remaining_s, decoded)
+    return [decoded[place] for place in range(len(items))]
+
+
+async def _decode_media(
+    media: Sequence[tuple[int, Content]],
+    spec: InputSpec,
+    decoders: MediaDecoders,
+    memory: CallMemory,
+    time_remaining_s: Callable[[], float | None],
+    decoded: dict[int, Item | BadItem],
+) -> None:
+    """Add each item to `decoded` at its place."""
     waiting = iter(media)
 
-    async def decode_media() -> None:
+    async def decode() -> None:
         for place, content in waiting:
             try:
                 item = await decoders.decode(content, spec, time_remaining_s(), memory.left)
-                decoded[place] = _counted(item, memory)
+                memory.take(item.rows.nbytes)
+                decoded[place] = item
             except _OF_THE_REQUEST:
                 raise
             except Exception as error:
                 decoded[place] = _bad(error)
 
-    if not media:
-        return [decoded[place] for place in range(len(items))]
     # Not more than there are decoders: the rest of this request queues behind what other requests have waiting.
-    await _together([decode_media() for _ in range(min(decoders.count, len(media)))])
-    return [decoded[place] for place in range(len(items))]
+    await _together([decode() for _ in range(min(decoders.count, len(media)))])
 
 
 def _decode(item: pb.Item, spec: InputSpec, max_windows: int, max_bytes: int) -> Item:
@@ -82,11 +98,6 @@ def _decode(item: pb.Item, spec: InputSpec, max_windows: int, max_bytes: int) ->
 def _bad(error: Exception) -> BadItem:
     """Return an item's error. The traceback of one that is told to the caller would hold the request; it is not logged."""
     return BadItem(error.with_traceback(None) if isinstance(error, AvizorError) else error)
-
-
-def _counted(item: Item, memory: CallMemory) -> Item:
-    memory.take(item.rows.nbytes)
-    return item
 
 
 async def _together(work: Sequence[Coroutine[None, None, None]]) -> None:

@@ -68,27 +68,17 @@ class Inference:
         with self._memory.of_call() as memory:
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
             good = [item for item in decoded if isinstance(item, Item)]
-            windows = sum(len(item.rows) for item in good)
+            if clipped := sum([item.level.beyond > 0 for item in good]):
+                self._metrics.clipped.labels(model.version.name).inc(clipped)
+            windows = sum([len(item.rows) for item in good])
             size = bytes_of(model.spec.outputs, outputs)
             check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
+            if not good:
+                return [item for item in decoded if isinstance(item, BadItem)]
             memory.take_answer(size * windows)
             # Not before: items that wait for a decoder must not hold up those that need none.
             with self.loads.of(model.version.name).work(windows):
-                return await self._run(model, decoded, good, outputs, time_remaining_s)
-
-    async def _run(
-        self,
-        model: OpenVersion,
-        decoded: Sequence[Item | BadItem],
-        good: Sequence[Item],
-        outputs: Sequence[str],
-        time_remaining_s: Callable[[], float | None],
-    ) -> list[ItemResult | BadItem]:
-        if clipped := sum(item.level.beyond > 0 for item in good):
-            self._metrics.clipped.labels(model.version.name).inc(clipped)
-        if not good:
-            return [item for item in decoded if isinstance(item, BadItem)]
-        result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
+                result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
         if len(decoded) == 1:
             return [ItemResult(good[0], result)]
         shares = iter(_split(result, [len(item.rows) for item in good]))

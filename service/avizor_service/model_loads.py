@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import TracebackType
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.metrics import Metrics
@@ -33,19 +33,34 @@ class ModelLoad:
         wait_s = self.throughput.wait_s()
         return None if wait_s is None else (wait_s, wait_s + self._own_s)
 
-    @contextlib.contextmanager
-    def work(self, rows: int) -> Iterator[None]:
-        """Count the rows of a call as work until the block ends."""
-        expected_s, begin, done = self.throughput.wait_s(), self._clock(), False
-        self.throughput.enter(rows)
-        try:
-            yield
-            done = True
-        finally:
-            self.throughput.leave(rows, done=done)
-        if expected_s is not None:
-            own_s = max(0.0, self._clock() - begin - expected_s)
-            self._own_s += _NEWEST * (own_s - self._own_s)
+    def work(self, rows: int) -> _Work:
+        """Return what counts the rows of a call as work: `with load.work(rows): ...`."""
+        return _Work(self, rows)
+
+    def note(self, expected_s: float, begin: float) -> None:
+        """Take note of how long a call took from `begin` on, when a wait of `expected_s` was expected."""
+        own_s = max(0.0, self._clock() - begin - expected_s)
+        self._own_s += _NEWEST * (own_s - self._own_s)
+
+    def now(self) -> float:
+        """Return the time of its clock."""
+        return self._clock()
+
+
+class _Work:
+    """Surrounds the work of one call. It is a class, since a generator of contextlib takes several times as long."""
+
+    def __init__(self, load: ModelLoad, rows: int) -> None:
+        self._load, self._rows = load, rows
+
+    def __enter__(self) -> None:
+        self._expected_s, self._begin = self._load.throughput.wait_s(), self._load.now()
+        self._load.throughput.enter(self._rows)
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None) -> None:
+        self._load.throughput.leave(self._rows, done=kind is None)
+        if kind is None and self._expected_s is not None:
+            self._load.note(self._expected_s, self._begin)
 
 
 class ModelLoads:

@@ -13,6 +13,9 @@ _MEMORY_S = 5.0
 # Seconds of work from which on a measurement counts. The first answers of a model say little about those that follow.
 _EVIDENCE_S = 0.25
 
+# Units that leave within so many seconds are counted as one step. It is short against the memory, and saves most of the cost.
+_STEP_S = 0.01
+
 
 class Throughput:
     """Counts units of work that are in progress, and measures how many a second leave. Idle time does not count.
@@ -23,28 +26,38 @@ class Throughput:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._done, self._busy_s, self._since = 0.0, 0.0, 0.0
+        self._left = 0  # units that left since then
+        self._rate, self._rate_until = 0.0, -math.inf
         self._has_begun = False
         self.in_progress = 0
 
     def enter(self, units: int) -> None:
         """Count units that arrive."""
-        self._pass_time()
+        if not self.in_progress:
+            self._since = self._clock()
         self.in_progress += units
 
     def leave(self, units: int, *, done: bool) -> None:
         """Count units that leave. done: False if their work was not done, because it failed or was cancelled."""
-        self._pass_time()
+        now = self._clock()
+        if done and self._has_begun:
+            self._left += units
+        if now - self._since >= _STEP_S or units == self.in_progress or not self._has_begun:
+            self._done, self._busy_s = self._now(now)
+            self._left, self._since = 0, now
         self.in_progress -= units
-        if not done:
-            return
-        if self._has_begun:
-            self._done += units
-        self._has_begun = True  # the first work includes what is done once, such as to load a library
+        if done:
+            self._has_begun = True  # the first work includes what is done once, such as to load a library
 
     def rate(self) -> float | None:
         """Return the units that leave in a second of work; None as long as too little was measured. Any thread may ask."""
-        done, busy_s = self._now(self._clock())
-        return done / busy_s if busy_s >= _EVIDENCE_S else None
+        now = self._clock()
+        if now >= self._rate_until:
+            done, busy_s = self._now(now)
+            if busy_s < _EVIDENCE_S:
+                return None
+            self._rate, self._rate_until = done / busy_s, now + _STEP_S
+        return self._rate
 
     def wait_s(self) -> float | None:
         """Return the seconds until all that is in progress will have left; None as long as too little was measured."""
@@ -55,15 +68,10 @@ class Throughput:
             return None
         return self.in_progress / rate if rate > 0 else math.inf
 
-    def _pass_time(self) -> None:
-        now = self._clock()
-        self._done, self._busy_s = self._now(now)
-        self._since = now
-
     def _now(self, now: float) -> tuple[float, float]:
         """Return the units that left, and the seconds of work, up to now; both count less the longer they are past."""
         if not (self.in_progress and self._has_begun):
             return self._done, self._busy_s
         elapsed = now - self._since
         kept = math.exp(-elapsed / _MEMORY_S)
-        return self._done * kept, self._busy_s * kept + elapsed
+        return self._done * kept + self._left, self._busy_s * kept + elapsed
