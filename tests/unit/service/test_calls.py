@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 from google.rpc.status_pb2 import Status
 
-from avizor_inference.errors import DeadlineExceeded, ModelNotFound
+from avizor_inference.errors import DeadlineExceeded, GatewayFull, ModelNotFound
 from avizor_service.calls import Call, Calls
+from avizor_service.connections import connection_options
 from avizor_service.metrics import Metrics
+from avizor_service.settings import Settings
 
 Handler = Callable[[Call], Awaitable[bytes]]
 
 
 @contextlib.asynccontextmanager
 async def served(calls: Calls, handler: Handler) -> AsyncIterator[grpc.aio.UnaryUnaryMultiCallable]:
-    async def answer(_request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def answer(_request: bytes, context: grpc.aio.ServicerContext) -> bytes | None:
         async with calls.call("Ask", context) as call:
+            call.admit()
             return await handler(call)
+        return None
 
     methods = {"Ask": grpc.unary_unary_rpc_method_handler(answer)}
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=connection_options(Settings(Path("models"))))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Service", methods)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -167,3 +174,34 @@ def test_a_call_knows_how_long_its_client_waits() -> None:
     assert without is None
     assert limited is not None
     assert 0 < limited < 600  # gRPC sends a deadline rounded up
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize(
+    ("error", "code"), [(None, "OK"), (ModelNotFound("none"), "NOT_FOUND"), (GatewayFull("full"), "RESOURCE_EXHAUSTED")]
+)
+def test_a_call_that_has_ended_does_not_wait_for_a_garbage_collection_to_make_room_on_its_connection(
+    error: Exception | None, code: str
+) -> None:
+    async def end(_call: Call) -> bytes:
+        if error:
+            raise error.with_traceback(None)
+        return b"done"
+
+    async def run() -> Counter[str]:
+        ended = Counter[str]()
+        async with served(Calls(Metrics(), 1), end) as ask:
+            for _ in range(400):
+                call = ask(b"")
+                ended[(await call.code()).name] += 1
+                del call
+        return ended
+
+    assert asyncio.run(run()) == {code: 400}
