@@ -70,6 +70,7 @@ async def decode_items(
 
     if not media:
         return [decoded[place] for place in range(len(items))]
+    decoders.admit(len(media), time_remaining_s())
     # Not more than there are decoders: the rest of this request queues behind what other requests have waiting.
     await _together([decode_media() for _ in range(min(decoders.count, len(media)))])
     return [decoded[place] for place in range(len(items))]

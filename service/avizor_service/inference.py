@@ -13,6 +13,7 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import EngineUnavailable, ModelNotFound
 from avizor_inference.items.decode import Item
+from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
 from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.decoding import BadItem, decode_items
@@ -72,6 +73,8 @@ class Inference:
             size = bytes_of(model.spec.outputs, outputs)
             check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
             memory.take_answer(size * windows)
+            if not all(map(wire.is_plain, items)):  # other calls came to the model while these waited for a decoder
+                self.loads.admit(model.version.name, time_remaining_s())
             # Not before: items that wait for a decoder must not hold up those that need none.
             with self.loads.of(model.version.name).work(windows):
                 return await self._run(model, decoded, good, outputs, time_remaining_s)
