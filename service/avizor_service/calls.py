@@ -145,8 +145,8 @@ class Calls:
 class _Guard:
     """Surrounds one call. It is a class, since a generator of contextlib takes several times as long.
 
-    No cycle of references may hold a call, with its message, until the next garbage collection, which takes time from the others.
-    `context.abort` and `context.add_done_callback` each make one.
+    No cycle of references may hold a call until the next garbage collection, which holds up all others. `context.abort` and
+    `context.add_done_callback` each make one.
     """
 
     def __init__(self, calls: Calls, call: Call) -> None:

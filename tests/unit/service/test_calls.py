@@ -185,7 +185,7 @@ def test_a_call_that_has_ended_leaves_nothing_to_a_garbage_collection(error: Exc
                 call = ask(b"")
                 assert (await call.code()).name == code
             await asyncio.sleep(0.05)
-            assert sum(isinstance(each, Call) for each in gc.get_objects()) <= 1
+            assert sum(type(each) is Call for each in gc.get_objects()) <= 1
 
     gc.collect()
     gc.disable()
