@@ -17,7 +17,7 @@ from avizor_service.door import Door
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
-from avizor_service.status import abort, grpc_code, status_of
+from avizor_service.status import end, grpc_code, status_of
 from avizor_service.throughput import Throughput
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
@@ -28,7 +28,7 @@ NO_MODEL = ""
 class Call:
     """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it.
 
-    messages: where its message has room. message_bytes: how much of it message and answer have.
+    messages: where its message has room. message_bytes: how much of it message and answer have. places: where it takes a place.
     """
 
     rpc: str
@@ -37,6 +37,8 @@ class Call:
     model: str = NO_MODEL
     message_bytes: int = 0
     receiver: Receiver = field(default_factory=Receiver)
+    places: Places | None = None
+    has_place: bool = False
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -54,6 +56,13 @@ class Call:
         remaining = self.time_remaining_s()
         if remaining is not None and remaining <= 0:
             raise DeadlineExceeded("the deadline passed before the request was read; allow more time")
+
+    def admit(self) -> None:
+        """Take a place. Raises GatewayFull if there is none, DeadlineExceeded if the deadline has passed."""
+        self.check_deadline()
+        if self.places:
+            self.places.admit()
+            self.has_place = True
 
     async def message(self) -> bytes:
         """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
@@ -102,11 +111,11 @@ class Calls:
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
     def call(self, rpc: str, context: grpc.aio.ServicerContext, places: Places | None = None) -> _Guard:
-        """Admit a call, count it, and end it with a status if the block raises. A full gateway ends it at once.
+        """Return what counts a call, and ends it with a status if the block raises. Its handler then returns as if it had not.
 
-        places: where the call takes a place; None for the calls in flight.
+        The block begins with `Call.admit`. places: where the call takes a place; None for the calls in flight.
         """
-        return _Guard(self, Call(rpc, context, self._messages, receiver=self._receiver), places or self)
+        return _Guard(self, Call(rpc, context, self._messages, receiver=self._receiver, places=places or self))
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
@@ -133,48 +142,51 @@ class Calls:
 
 
 class _Guard:
-    """Surrounds one call. It is a class, since a generator of contextlib takes several times as long."""
+    """Surrounds one call. It is a class, since a generator of contextlib takes several times as long.
 
-    def __init__(self, calls: Calls, call: Call, places: Places) -> None:
-        self._calls, self._call, self._places = calls, call, places
+    No cycle of references may hold a call until the next garbage collection, which holds up all others. `context.abort` and
+    `context.add_done_callback` each make one.
+    """
+
+    def __init__(self, calls: Calls, call: Call) -> None:
+        self._calls, self._call = calls, call
         self._started = time.perf_counter()
         self._is_over = self._is_answered = False
 
     async def __aenter__(self) -> Call:
         if self._calls.door.closed:
             await self._calls.door.wait()
-        try:
-            self._call.check_deadline()
-            self._places.admit()
-        except Exception as error:
-            await self._fail(error)
-        self._call.context.add_done_callback(self._over)
+        task = asyncio.current_task()
+        assert task is not None, "gRPC runs each call in a task, which ends when the client has the answer"
+        task.add_done_callback(self._over)
         return self._call
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
-    ) -> None:
+    ) -> bool:
         if error is None and not self._is_over:
             self._is_answered = True  # the place is given back when the client has the answer, however long it does not read
         else:
-            self._places.leave(self._call)
+            self._leave()
         if error is None:
             self._count(grpc.StatusCode.OK)
         elif isinstance(error, asyncio.CancelledError | ExecuteBatchError):  # the latter: it left while it was written to
             self._count(self._code_of_cancelled())
         elif isinstance(error, Exception):
-            await self._fail(error)
+            status = status_of(error)
+            self._count(grpc_code(status))
+            end(self._call.context, status)
+            return True
+        return False
 
-    def _over(self, _context: grpc.aio.ServicerContext) -> None:
+    def _over(self, _task: object) -> None:
         self._is_over = True
         if self._is_answered:
-            self._places.leave(self._call)
+            self._leave()
 
-    async def _fail(self, error: Exception) -> None:
-        """End the call with the status of an error, and count it. Does not return: gRPC raises AbortError."""
-        status = status_of(error)
-        self._count(grpc_code(status))
-        await abort(self._call.context, status)
+    def _leave(self) -> None:
+        if self._call.places and self._call.has_place:
+            self._call.places.leave(self._call)
 
     def _code_of_cancelled(self) -> grpc.StatusCode:
         """Return why gRPC cancelled a call: its deadline has passed, or the client cancelled it or is gone."""

@@ -87,6 +87,7 @@ async def _decode_media(
             except Exception as error:
                 decoded[place] = _bad(error)
 
+    decoders.admit(len(media), time_remaining_s())
     # Not more than there are decoders: the rest of this request queues behind what other requests have waiting.
     await _together([decode() for _ in range(min(decoders.count, len(media)))])
 

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from avizor_inference.errors import AvizorError, GatewayStopping, InvalidInput
 from avizor_service.receiving import Receiver
-from avizor_service.status import abort, status_of
+from avizor_service.status import end, status_of
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -62,27 +62,31 @@ class HealthService:
             return int(_Response.SERVICE_UNKNOWN)
         return int(_Response.SERVING if self._serving and not self._stopping else _Response.NOT_SERVING)
 
-    async def _check(self, _requests: object, context: grpc.aio.ServicerContext) -> bytes:
+    async def _check(self, _requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
         service = await self._service(context)
+        if service is None:
+            return None
         status = self._status(service)
         if status == _Response.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {service!r} here")
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            context.set_details(f"there is no service {service!r} here")
         return _sent(status)
 
     async def _watch(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         service = await self._service(context)
         told: int | None = None
-        while True:
+        while service is not None:
             changed, status = self._changed, self._status(service)
             if status != told:
                 await context.write(_sent(status))
                 told = status
             if self._ended:
-                await abort(context, status_of(GatewayStopping("the gateway is shutting down; watch again")))
+                end(context, status_of(GatewayStopping("the gateway is shutting down; watch again")))
+                return
             await changed.wait()
 
-    async def _service(self, context: grpc.aio.ServicerContext) -> str:
-        """Receive a request, and return the service that it names."""
+    async def _service(self, context: grpc.aio.ServicerContext) -> str | None:
+        """Receive a request, and return the service that it names. None if the call ends with an error."""
         try:
             message = await self._receiver.message(context)
             return str(health_pb2.HealthCheckRequest.FromString(message).service)
@@ -90,8 +94,8 @@ class HealthService:
             error: AvizorError = InvalidInput("the message is not a HealthCheckRequest; send one")
         except AvizorError as refused:
             error = refused
-        await abort(context, status_of(error))
-        raise error  # abort does not return
+        end(context, status_of(error))
+        return None
 
 
 def _sent(status: int) -> bytes:

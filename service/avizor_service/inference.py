@@ -13,6 +13,7 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import EngineUnavailable, ModelNotFound
 from avizor_inference.items.decode import Item
+from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
 from avizor_service.decoded_memory import DecodedMemory
 from avizor_service.decoding import BadItem, decode_items
@@ -76,6 +77,8 @@ class Inference:
             if not good:
                 return [item for item in decoded if isinstance(item, BadItem)]
             memory.take_answer(size * windows)
+            if not all(map(wire.is_plain, items)):  # other calls came to the model while these waited for a decoder
+                self.loads.admit(model.version.name, time_remaining_s())
             # Not before: items that wait for a decoder must not hold up those that need none.
             with self.loads.of(model.version.name).work(windows):
                 result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)

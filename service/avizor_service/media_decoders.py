@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import signal
 from collections import deque
 from collections.abc import Iterator
@@ -17,11 +18,15 @@ from avizor_service.decoders.messages import Limits, Request
 from avizor_service.decoders.slot import DecoderSlot
 from avizor_service.metrics import Metrics
 from avizor_service.settings import Settings
+from avizor_service.throughput import Throughput
 
 # Seconds that a decoder gets to finish an item that nobody waits for any more: starting another one would cost more.
 _FORSAKEN_S = 1.0
 
 _MOST_BYTES = 2**63  # no limit
+
+# Part of the time until its deadline in which the items of a call have to be expected to be decoded: some is left for the rest.
+_PART_OF_DEADLINE = 0.85
 
 
 class MediaDecoders:
@@ -32,9 +37,12 @@ class MediaDecoders:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.count, self.max_windows = settings.decoders, settings.max_windows
-        self._limit_s = settings.decode_timeout_s
-        self._ended = metrics.decoders_ended
+        self._limit_s, self._max_wait_s = settings.decode_timeout_s, settings.max_wait_s
+        self._ended, self._rejected = metrics.decoders_ended, metrics.rejected
         self._slots = tuple(DecoderSlot(settings.decoder_memory_mib) for _ in range(self.count))
+        self._throughputs = {
+            slot: Throughput() for slot in self._slots
+        }  # of each alone: time in which it is idle does not count
         self._idle = deque(self._slots)
         self._waiting: deque[asyncio.Future[DecoderSlot]] = deque()
         self._running: set[asyncio.Task[Item]] = set()
@@ -55,6 +63,28 @@ class MediaDecoders:
         except (DecoderEnded, OSError) as error:
             raise _not_started(error) from error
 
+    def admit(self, items: int, time_remaining_s: float | None) -> None:
+        """Raise GatewayFull if a call of so many items would wait too long for a decoder, or would be late with its last one.
+
+        A call that finds a free decoder is let in.
+        """
+        if self._idle or (per_s := self._items_per_s()) is None:
+            return
+        before = len(self._waiting) + len(self._running)
+        wait_s, done_s = (count / per_s if per_s else math.inf for count in (before, before + items))
+        if wait_s > self._max_wait_s:
+            limit = f"over the {self._max_wait_s:g} s of --max-wait-s"
+        elif time_remaining_s is not None and done_s > _PART_OF_DEADLINE * time_remaining_s:
+            limit = f"and its items decoded in {done_s:.2f} s, but the deadline is in {time_remaining_s:.2f} s"
+        else:
+            return
+        self._rejected.labels("decoders").inc()
+        raise GatewayFull(
+            f"{before} images and recordings are to be decoded before this request's: a wait of about {wait_s:.2f} s is "
+            f"expected, {limit}; try again later, or allow more time",
+            wait_s,
+        )
+
     async def decode(
         self, content: Content, spec: InputSpec, timeout_s: float | None = None, max_bytes: int = _MOST_BYTES
     ) -> Item:
@@ -69,6 +99,7 @@ class MediaDecoders:
         slot = await self._take(until)
         running = loop.create_task(self._decode(slot, Request(content, spec, Limits(self.max_windows, max_bytes))))
         self._running.add(running)
+        self._throughputs[slot].enter(1)
         running.add_done_callback(functools.partial(self._finished, slot))
         try:
             await asyncio.wait((running,), timeout=None if until is None else until - loop.time())
@@ -88,6 +119,11 @@ class MediaDecoders:
     def pids(self) -> list[int]:
         """Return the numbers of the processes that live."""
         return [pid for slot in self._slots if (pid := slot.pid)]
+
+    def _items_per_s(self) -> float | None:
+        """Return how many items all decoders together decode in a second; None as long as too little was measured."""
+        rates = [rate for throughput in self._throughputs.values() if (rate := throughput.rate()) is not None]
+        return sum(rates) / len(rates) * self.count if rates else None
 
     async def _take(self, until: float | None) -> DecoderSlot:
         """Return a free slot, waiting behind all that wait already. until: time of the loop. Raises DeadlineExceeded."""
@@ -173,6 +209,7 @@ class MediaDecoders:
 
     def _finished(self, slot: DecoderSlot, running: asyncio.Task[Item]) -> None:
         self._running.discard(running)
+        self._throughputs[slot].leave(1, done=not running.cancelled())
         if not running.cancelled():
             running.exception()  # the caller may have left
         if not (running.cancelled() or self._is_closed):

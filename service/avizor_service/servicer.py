@@ -56,27 +56,30 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
     """
     items = kind.DESCRIPTOR.fields_by_name.get("items")
 
-    async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
+    async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
         async with calls.call(rpc, context) as call:
+            call.admit()
             message = await call.message()
             if items:
                 gateway.check_number(count_of_field(message, items.number, gateway.settings.max_items))
             request = _parsed(kind, message)
             return call.answer((await answer(gateway, request, call)).SerializeToString())
+        return None  # the call has failed
 
     return grpc.stream_unary_rpc_method_handler(serve)
 
 
 def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethodHandler:
     async def serve(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
-        async with (
-            calls.call("Monitor", context, streams) as call,
-            aclosing(streams.until_stopped(requests)) as messages,
-            aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages), call)) as responses,
-        ):
-            async for response in responses:
-                streams.require_running()
-                await context.write(response.SerializeToString())  # waits while the client does not read
+        async with calls.call("Monitor", context, streams) as call:
+            call.admit()
+            async with (
+                aclosing(streams.until_stopped(requests)) as messages,
+                aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages), call)) as responses,
+            ):
+                async for response in responses:
+                    streams.require_running()
+                    await context.write(response.SerializeToString())  # waits while the client does not read
 
     return grpc.stream_stream_rpc_method_handler(serve)
 

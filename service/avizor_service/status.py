@@ -35,6 +35,11 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.MessageTooLarge, Code.RESOURCE_EXHAUSTED),
 )
 
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+# Codes of what passes by itself.
+_TRY_AGAIN = (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
+
 # Bytes of an error's text that are sent.
 _LONGEST_TEXT = 1500
 
@@ -64,17 +69,20 @@ def item_status(error: Exception, number: int) -> Status:
 
 def grpc_code(status: Status) -> grpc.StatusCode:
     """Return the code of a status as gRPC's enumeration has it."""
-    return next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    return _GRPC_CODES[status.code]
 
 
-async def abort(context: grpc.aio.ServicerContext, status: Status) -> None:
-    """End a call with a status and its details. Does not return: gRPC raises AbortError."""
-    details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(grpc_code(status), status.message, trailing_metadata=(*details, *_pushback(status)))
+def end(context: grpc.aio.ServicerContext, status: Status) -> None:
+    """Let a call end with a status and its details when its handler returns. `context.abort` would keep the call in memory."""
+    context.set_code(_GRPC_CODES[status.code])
+    context.set_details(status.message)
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()), *_pushback(status)))
 
 
 def _pushback(status: Status) -> tuple[tuple[str, str], ...]:
     """Return when the retries of gRPC's own clients should come, in the words of its retry policy; -1 is never."""
+    if status.code not in _TRY_AGAIN:
+        return ()
     for detail in status.details:
         retry = RetryInfo()
         if detail.Unpack(retry):
@@ -87,7 +95,7 @@ def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
         inner = getattr(error, "field", "")
         path = ".".join(part for part in (field, inner) if part)
         return [_packed(BadRequest(field_violations=[BadRequest.FieldViolation(field=path, description=_text(error))]))]
-    if code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE) and not isinstance(error, errors.MessageTooLarge):
+    if code in _TRY_AGAIN and not isinstance(error, errors.MessageTooLarge):
         return [_packed(RetryInfo(retry_delay=_retry_delay(getattr(error, "retry_after_s", None))))]
     return []
 

@@ -46,7 +46,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
 
         async def refuse(_request: object, context: grpc.aio.ServicerContext) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the metadata `authorization: Bearer <token>`")
+            context.set_code(grpc.StatusCode.UNAUTHENTICATED)
+            context.set_details("send the metadata `authorization: Bearer <token>`")
 
         async def refuse_stream(_requests: object, context: grpc.aio.ServicerContext) -> None:
             await refuse(None, context)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import grpc
 import soundfile
@@ -56,33 +56,31 @@ def open_gateway(
         yield Gateway(settings, catalogue, inference, anomaly_metrics, threads, EngineWatch(engine, settings.engine))
 
 
-class Aborted(Exception):
-    """What ends a call that was aborted."""
-
-
 @dataclass
 class Caller:
     """The context of a call from this process: a caller without a network, who sets no deadline.
 
-    message: what it sends. ended: the status and the message of a call that was aborted.
+    message: what it sends. code, details: of a call that has failed.
     """
 
     message: bytes = b""
-    ended: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    details: str = ""
 
     def time_remaining(self) -> float | None:
         return None
 
-    def add_done_callback(self, callback: Callable[[Caller], None]) -> None:
-        """The caller has its answer as soon as the call returns."""
-        callback(self)
-
     async def read(self) -> bytes:
         return self.message
 
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Sequence[object]) -> NoReturn:
-        self.ended.append((code, details))
-        raise Aborted(details)
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self.code = code
+
+    def set_details(self, details: str) -> None:
+        self.details = details
+
+    def set_trailing_metadata(self, metadata: Sequence[object]) -> None:
+        pass
 
 
 def room() -> MessageMemory:
@@ -96,13 +94,13 @@ def call(rpc: str) -> Call:
 
 
 def served(gateway: Gateway, calls: Calls, rpc: str, request: Message, caller: Caller | None = None) -> bytes:
-    """Return the answer of the table of handlers to one request, as it is sent."""
+    """Return the answer of the table of handlers to one request, as it is sent; empty if the call failed."""
     details = HandlerCallDetails(f"/{SERVICE}/{rpc}", ())
     handler = handlers(gateway, calls, Streams(Metrics(), 1)).service(details)
     caller = caller or Caller()
     caller.message = request.SerializeToString()
-    answer: bytes = asyncio.run(handler.stream_unary(None, caller))
-    return answer
+    answer: bytes | None = asyncio.run(handler.stream_unary(None, caller))
+    return answer or b""
 
 
 class HandlerCallDetails(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -19,9 +20,11 @@ Handler = Callable[[Call], Awaitable[bytes]]
 
 @contextlib.asynccontextmanager
 async def served(calls: Calls, handler: Handler) -> AsyncIterator[grpc.aio.UnaryUnaryMultiCallable]:
-    async def answer(_request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def answer(_request: bytes, context: grpc.aio.ServicerContext) -> bytes | None:
         async with calls.call("Ask", context) as call:
+            call.admit()
             return await handler(call)
+        return None
 
     methods = {"Ask": grpc.unary_unary_rpc_method_handler(answer)}
     server = grpc.aio.server()
@@ -167,3 +170,26 @@ def test_a_call_knows_how_long_its_client_waits() -> None:
     assert without is None
     assert limited is not None
     assert 0 < limited < 600  # gRPC sends a deadline rounded up
+
+
+@pytest.mark.parametrize(("error", "code"), [(None, "OK"), (ModelNotFound("none"), "NOT_FOUND")])
+def test_a_call_that_has_ended_leaves_nothing_to_a_garbage_collection(error: Exception | None, code: str) -> None:
+    async def end(_call: Call) -> bytes:
+        if error:
+            raise error.with_traceback(None)
+        return b"done"
+
+    async def run() -> None:
+        async with served(Calls(Metrics(), 1), end) as ask:
+            for _ in range(20):
+                call = ask(b"")
+                assert (await call.code()).name == code
+            await asyncio.sleep(0.05)
+            assert sum(type(each) is Call for each in gc.get_objects()) <= 1
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()
