@@ -9,9 +9,10 @@ _HANDSHAKE_S = 20
 _PING_ANSWER_S = 20
 
 # Calls of one connection at once, those included that were reset and not yet forgotten; a client keeps more waiting. And calls
-# of all connections that wait for the event loop: gRPC cancels more, those of others too, so one connection must not fill it.
+# of all connections that wait for the event loop: gRPC cancels more, those of others too, so a few connections must not fill it.
+# Nor may it be long: admission does not see it, and of a fast model all that is too much waits there (decision 31).
 _MOST_CALLS = 256
-_MOST_WAITING = 16 * _MOST_CALLS
+_MOST_WAITING = 5 * _MOST_CALLS
 
 # A client may ping so often, in seconds; more often is an attack, and ends its connection.
 _PING_PAUSE_S = 10
