@@ -14,6 +14,7 @@ from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.door import Door
+from avizor_service.message_fields import PART_BYTES, SMALL_BYTES, Fields, count_parts
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
@@ -55,21 +56,36 @@ class Call:
         if remaining is not None and remaining <= 0:
             raise DeadlineExceeded("the deadline passed before the request was read; allow more time")
 
-    async def message(self) -> bytes:
+    async def message(self, fields: Fields) -> bytes:
         """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
 
-        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, and what Receiver.message raises.
+        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, InvalidInput for one that unpacks to
+        too much, and what Receiver.message raises.
         """
         await self.messages.take(self.time_remaining_s())
-        message = None
+        message = size = None
         try:
             message = await self.receiver.message(self.context)
+            size = await self.unpacked_bytes(message, fields)
         finally:
-            if message is None:
-                self.messages.forget()
-        self.message_bytes = self.messages.received(message)
+            if size is None:
+                self.messages.forget(is_received=message is not None)
+        self.messages.keep(size)
+        self.message_bytes = size
         self.check_deadline()
         return message
+
+    async def unpacked_bytes(self, message: bytes, fields: Fields) -> int:
+        """Return for how many bytes a message counts. It is to be asked before a message is parsed.
+
+        Raises MessageTooLarge, and InvalidInput for one of too many parts.
+        """
+        size = len(message)
+        if size <= SMALL_BYTES:
+            return size
+        self.messages.check_size(size)
+        most = (self.messages.receiving_bytes - size) // PART_BYTES
+        return size + PART_BYTES * await count_parts(message, fields, most)
 
 
 class Places(Protocol):

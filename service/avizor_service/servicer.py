@@ -10,10 +10,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.errors import InvalidInput
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
-from avizor_service.message_fields import count_of_field
+from avizor_service.message_fields import Fields, not_a_message
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
 from avizor_service.rpcs.embed import embed
@@ -54,14 +53,11 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
     The server knows it as one with a stream of requests, which on the wire is the same. It is then called when the headers have
     come, and not after the message has been received and parsed.
     """
-    items = kind.DESCRIPTOR.fields_by_name.get("items")
+    fields = Fields(kind.DESCRIPTOR)
 
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
         async with calls.call(rpc, context) as call:
-            message = await call.message()
-            if items:
-                gateway.check_number(count_of_field(message, items.number, gateway.settings.max_items))
-            request = _parsed(kind, message)
+            request = _parsed(kind, await call.message(fields))
             return call.answer((await answer(gateway, request, call)).SerializeToString())
 
     return grpc.stream_unary_rpc_method_handler(serve)
@@ -72,7 +68,7 @@ def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethod
         async with (
             calls.call("Monitor", context, streams) as call,
             aclosing(streams.until_stopped(requests)) as messages,
-            aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages), call)) as responses,
+            aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages, call), call)) as responses,
         ):
             async for response in responses:
                 streams.require_running()
@@ -81,8 +77,10 @@ def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethod
     return grpc.stream_stream_rpc_method_handler(serve)
 
 
-async def _each_parsed(kind: type[Request], messages: AsyncIterator[bytes]) -> AsyncGenerator[Request, None]:
+async def _each_parsed(kind: type[Request], messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Request, None]:
+    fields = Fields(kind.DESCRIPTOR)
     async for message in messages:
+        await call.unpacked_bytes(message, fields)
         yield _parsed(kind, message)
 
 
@@ -90,5 +88,4 @@ def _parsed(kind: type[Request], message: bytes) -> Request:
     try:
         return kind.FromString(message)
     except DecodeError as error:
-        name = kind.DESCRIPTOR.full_name
-        raise InvalidInput(f"the message is not an {name}; send one in the wire format of protobuf") from error
+        raise not_a_message(kind.DESCRIPTOR.full_name) from error
