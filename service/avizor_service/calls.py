@@ -20,6 +20,7 @@ from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
 from avizor_service.status import abort, grpc_code, status_of
 from avizor_service.throughput import Throughput
+from avizor_service.unread import Unread
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
 NO_MODEL = ""
@@ -107,10 +108,12 @@ class Calls:
         max_in_flight: int,
         messages: MessageMemory | None = None,
         receiver: Receiver | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self._metrics, self._max_in_flight = metrics, max_in_flight
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
         self._receiver = receiver or Receiver()
+        self.unread = unread or Unread()
         self._calls = Throughput()
         self.door = Door()
         # A look-up by labels takes as long as all else that is done to a metric.
@@ -172,7 +175,8 @@ class _Guard:
         self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
     ) -> None:
         if error is None and not self._is_over:
-            self._is_answered = True  # the place is given back when the client has the answer, however long it does not read
+            self._is_answered = True  # the place is given back when the client has the answer
+            self._calls.unread.add(self._call.context)
         else:
             self._places.leave(self._call)
         if error is None:
@@ -184,6 +188,7 @@ class _Guard:
 
     def _over(self, _context: grpc.aio.ServicerContext) -> None:
         self._is_over = True
+        self._calls.unread.discard(self._call.context)
         if self._is_answered:
             self._places.leave(self._call)
 

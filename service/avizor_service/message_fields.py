@@ -146,8 +146,8 @@ def _number(message: bytes, place: int) -> tuple[int, int]:
 def _too_many(message: bytes, most: int, around: list[tuple[int, Fields, int]], fields: Fields, tag: int) -> InvalidInput:
     path = ".".join([*(each.name_of(outer) for _, each, outer in around), fields.name_of(tag)])
     return InvalidInput(
-        f"the message has more than the {most} parts that one of {len(message)} bytes may have here, counted to {path}: a field, "
-        "a number of a shape and 32 bytes of text are one each, and a value of a row is four; send fewer items in one request, "
+        f"the message has more than the {most} parts that one of {len(message)} bytes may have, counted to {path}: a field, a "
+        "number of a shape and 32 bytes of text are one each, and a value of a row is four; send fewer items in one request, "
         "and wide rows as tensors",
         field=path,
     )

@@ -43,6 +43,7 @@ from avizor_service.stopping import stop
 from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
+from avizor_service.unread import Unread
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         gateway = _gateway(settings, repository, engine, watch, decoders, threads, metrics)
         messages = MessageMemory(settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics)
         receiver, streams = Receiver(settings.receive_timeout_s), Streams(metrics, settings.max_streams)
-        calls = Calls(metrics, settings.max_in_flight, messages, receiver)
+        unread = Unread(settings.send_timeout_s)
+        calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread)
         health = HealthService(("", SERVICE), receiver)
         server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], metrics)
         address = listen(server, settings.host, settings.port)
@@ -92,6 +94,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         tasks = [
             asyncio.create_task(watch.watch(partial(_engine_changed, settings, gateway.catalogue, metrics, health))),
             asyncio.create_task(receiver.end_late()),
+            asyncio.create_task(unread.end_late()),
         ]
         # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
         gc.collect()

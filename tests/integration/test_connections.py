@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import grpc
+import h2.settings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import gateway
+from integration.listeners import start
 from integration.load import REQUEST, Load
 from integration.wire_client import CLASSIFY, WireClient, wire_client
 
@@ -81,3 +83,30 @@ def test_resets_of_one_client_do_not_end_the_calls_of_others(models: Path) -> No
         with grpc.insecure_channel(running.address) as channel:
             assert running.stub(channel).Classify(REQUEST).items
         running.wait_until_idle()
+
+
+def test_a_client_that_does_not_read_loses_its_connection_and_others_are_served(models: Path) -> None:
+    options = ("--alpha", 0.05, "--send-timeout-s", 0.5, "--max-in-flight", 4, "--max-streams", 1)
+    with (
+        gateway(models, *options) as running,
+        wire_client(running.address) as unary,
+        wire_client(running.address) as streaming,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        for client in (unary, streaming):
+            client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})  # it reads nothing
+        for _ in range(4):
+            unary.request(CLASSIFY, REQUEST.SerializeToString())
+        first = start(classifier="kinds")
+        streaming.request("/avizor.v1.InferenceService/Monitor", first.SerializeToString())
+        while running.metrics()["avizor_in_flight_requests"] < 4 or not running.metrics()["avizor_streams"]:
+            time.sleep(0.01)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        assert unary.closed()
+        assert streaming.closed()
+        running.wait_until_idle()
+        assert not running.metrics()["avizor_streams"]
+        for _ in range(5):
+            assert running.stub(channel).Classify(REQUEST).items
+        assert watch.is_active()  # which waits too, but not for its client
