@@ -46,7 +46,7 @@ class Call:
         return remaining
 
     def answer(self, message: bytes) -> bytes:
-        """Return the answer of a call. It counts until the client has received it."""
+        """Return the answer of a call. It counts until the client has received it. Raises GatewayFull."""
         self.messages.hold(len(message))
         self.message_bytes += len(message)
         return message

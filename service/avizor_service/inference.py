@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from avizor_inference.engines.base import Engine
 from avizor_inference.errors import EngineUnavailable, ModelNotFound
 from avizor_inference.items.decode import Item
 from avizor_service.catalogue import OpenVersion
-from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.decoded_memory import CallMemory, DecodedMemory
 from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.media_decoders import MediaDecoders
@@ -24,6 +25,8 @@ from avizor_service.outputs import WINDOW_BYTES, bytes_of, check_answer
 from avizor_service.threads import Threads
 
 __all__ = ["BadItem", "Inference", "ItemResult"]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,39 @@ class Inference:
         Engine.infer raise. Decoded windows count as work of the model until the end.
         """
         with self._memory.of_call() as memory:
-            decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
-            good = [item for item in decoded if isinstance(item, Item)]
-            windows = sum(len(item.rows) for item in good)
-            size = bytes_of(model.spec.outputs, outputs)
-            check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
-            memory.take_answer(size * windows)
-            # Not before: items that wait for a decoder must not hold up those that need none.
-            with self.loads.of(model.version.name).work(windows):
-                return await self._run(model, decoded, good, outputs, time_remaining_s)
+            return await self._run_in(memory, model, items, outputs, time_remaining_s, window_bytes)
+
+    async def run_then(
+        self,
+        model: OpenVersion,
+        items: Sequence[pb.Item],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        then: Callable[[list[ItemResult | BadItem]], Result],
+    ) -> Result:
+        """Return what `then` makes of the results of `run`, in a thread. Until it has, items and outputs count as memory."""
+        with self._memory.of_call() as memory:
+            results = await self._run_in(memory, model, items, outputs, time_remaining_s, WINDOW_BYTES)
+            return await self._threads.wait_for(then, results)
+
+    async def _run_in(
+        self,
+        memory: CallMemory,
+        model: OpenVersion,
+        items: Sequence[pb.Item],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        window_bytes: int,
+    ) -> list[ItemResult | BadItem]:
+        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        good = [item for item in decoded if isinstance(item, Item)]
+        windows = sum(len(item.rows) for item in good)
+        size = bytes_of(model.spec.outputs, outputs)
+        check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
+        memory.take_answer(size * windows)
+        # Not before: items that wait for a decoder must not hold up those that need none.
+        with self.loads.of(model.version.name).work(windows):
+            return await self._run(model, decoded, good, outputs, time_remaining_s)
 
     async def _run(
         self,

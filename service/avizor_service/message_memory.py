@@ -25,6 +25,7 @@ class MessageMemory:
         self.receiving_bytes = (max_mib + BEYOND_MIB) << 20
         self._all_mib = max(all_mib, self.receiving_bytes >> 20)
         self._free = self._all_mib << 20
+        self._beyond = self._free // 4
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._receiving = Throughput()
 
@@ -58,7 +59,16 @@ class MessageMemory:
         self.free(self.receiving_bytes - count)
 
     def hold(self, count: int) -> None:
-        """Count so many bytes of an answer until they are sent. There may be no room for them: then no message is received."""
+        """Count so many bytes of an answer until they are sent. While there is no room, no message is received.
+
+        Raises GatewayFull if answers have taken a quarter more than there is: their clients do not read them.
+        """
+        if self._free < -self._beyond:
+            self._rejected.labels("bytes").inc()
+            raise GatewayFull(
+                f"answers that were not read take more than the {self._all_mib} MiB that this gateway allows for messages "
+                "(--max-request-mib-in-flight); try again later",
+            )
         self._free -= count
 
     def forget(self, *, is_received: bool = False) -> None:

@@ -85,3 +85,21 @@ def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None
 
     asyncio.run(run())
     assert rejected(metrics, "size") == 1
+
+
+def test_answers_that_are_not_read_are_bounded_too() -> None:
+    metrics = Metrics()
+
+    async def run() -> None:
+        memory = MessageMemory(max_mib=3, all_mib=8, max_wait_s=0.01, metrics=metrics)
+        for _ in range(3):
+            memory.hold(4 * MIB)  # after two there is no room, and a quarter more is allowed
+        with pytest.raises(GatewayFull, match="answers that were not read take more than the 8 MiB"):
+            memory.hold(1)
+        with pytest.raises(GatewayFull):
+            await memory.take(None)
+        memory.free(8 * MIB)
+        memory.hold(1)
+
+    asyncio.run(run())
+    assert rejected(metrics, "bytes") == 2
