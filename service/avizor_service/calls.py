@@ -172,8 +172,9 @@ class _Guard:
         return self._call
 
     async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        del where  # see _forget_frames
         if error is None and not self._is_over:
             self._is_answered = True  # the place is given back when the client has the answer
             self._calls.unread.add(self._call.context)
@@ -196,6 +197,7 @@ class _Guard:
         """End the call with the status of an error, and count it. Does not return: gRPC raises AbortError."""
         status = status_of(error)
         self._count(grpc_code(status))
+        _forget_frames(error)
         await abort(self._call.context, status)
 
     def _code_of_cancelled(self) -> grpc.StatusCode:
@@ -206,3 +208,13 @@ class _Guard:
 
     def _count(self, code: grpc.StatusCode) -> None:
         self._calls.count(self._call, code, time.perf_counter() - self._started)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error and its causes. Their frames hold the message, and gRPC holds this error in a cycle.
+
+    So a message that is refused would stay until a full collection, which is rare.
+    """
+    while error:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -57,17 +57,18 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
 
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
         async with calls.call(rpc, context) as call:
-            request = _parsed(kind, await call.message(fields))
-            return call.answer((await answer(gateway, request, call)).SerializeToString())
+            # No variable holds the request: gRPC holds this frame in a cycle if the call fails.
+            made = await answer(gateway, _parsed(kind, await call.message(fields)), call)
+            return call.answer(made.SerializeToString())
 
     return grpc.stream_unary_rpc_method_handler(serve)
 
 
 def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethodHandler:
-    async def serve(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+    async def serve(_requests: object, context: grpc.aio.ServicerContext) -> None:
         async with (
             calls.call("Monitor", context, streams) as call,
-            aclosing(streams.until_stopped(requests)) as messages,
+            aclosing(streams.until_stopped(_messages(context))) as messages,
             aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages, call), call)) as responses,
         ):
             async for response in responses:
@@ -81,11 +82,22 @@ def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethod
     return grpc.stream_stream_rpc_method_handler(serve)
 
 
+async def _messages(context: grpc.aio.ServicerContext) -> AsyncGenerator[bytes, None]:
+    """Yield the messages of a stream. gRPC does so too, and holds each until the next one is asked for."""
+    while True:
+        read = [await context.read()]
+        if read[0] is grpc.aio.EOF:
+            return
+        yield read.pop()
+
+
 async def _each_parsed(kind: type[Request], messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Request, None]:
     fields = Fields(kind.DESCRIPTOR)
     async for message in messages:
         await call.unpacked_bytes(message, fields)
-        yield _parsed(kind, message)
+        request = [_parsed(kind, message)]
+        del message
+        yield request.pop()  # nothing here holds a large message after that
 
 
 def _parsed(kind: type[Request], message: bytes) -> Request:

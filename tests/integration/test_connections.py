@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -15,6 +16,7 @@ from integration.load import REQUEST, Load
 from integration.wire_client import CLASSIFY, WireClient, wire_client
 
 RESETS = 20_000
+CANCELS = 4_000
 
 
 def test_calls_whose_message_is_not_finished_are_ended(models: Path) -> None:
@@ -110,3 +112,34 @@ def test_a_client_that_does_not_read_loses_its_connection_and_others_are_served(
         for _ in range(5):
             assert running.stub(channel).Classify(REQUEST).items
         assert watch.is_active()  # which waits too, but not for its client
+
+
+def test_after_thousands_of_cancels_others_are_served_at_once_and_the_client_itself_soon(models: Path) -> None:
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    with (
+        gateway(models, "--alpha", 0.05) as running,
+        grpc.insecure_channel(running.address, own) as cancelling,
+        grpc.insecure_channel(running.address, own) as other,
+    ):
+        assert running.stub(other).Classify(REQUEST).items
+        asking = running.stub(cancelling)
+        for _ in range(CANCELS):
+            asking.Classify.future(REQUEST).cancel()
+        assert running.stub(other).Classify(REQUEST, timeout=5).items
+        with grpc.insecure_channel(running.address, own) as new:
+            assert running.stub(new).Classify(REQUEST, timeout=5).items
+        assert served_within(20, lambda: asking.Classify(REQUEST, timeout=5))
+        running.wait_until_idle()
+
+
+def served_within(seconds: float, call: Callable[[], object]) -> bool:
+    """Return whether a call that is tried again and again is answered in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            call()
+        except grpc.RpcError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
