@@ -14,11 +14,13 @@ from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.door import Door
+from avizor_service.message_fields import PART_BYTES, SMALL_BYTES, Fields, count_parts
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
 from avizor_service.status import end, grpc_code, status_of
 from avizor_service.throughput import Throughput
+from avizor_service.unread import Unread
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
 NO_MODEL = ""
@@ -46,7 +48,7 @@ class Call:
         return remaining
 
     def answer(self, message: bytes) -> bytes:
-        """Return the answer of a call. It counts until the client has received it."""
+        """Return the answer of a call. It counts until the client has received it. Raises GatewayFull."""
         self.messages.hold(len(message))
         self.message_bytes += len(message)
         return message
@@ -64,21 +66,36 @@ class Call:
             self.places.admit()
             self.has_place = True
 
-    async def message(self) -> bytes:
+    async def message(self, fields: Fields) -> bytes:
         """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
 
-        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, and what Receiver.message raises.
+        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, InvalidInput for one that unpacks to
+        too much, and what Receiver.message raises.
         """
         await self.messages.take(self.time_remaining_s())
-        message = None
+        message = size = None
         try:
             message = await self.receiver.message(self.context)
+            size = await self.unpacked_bytes(message, fields)
         finally:
-            if message is None:
-                self.messages.forget()
-        self.message_bytes = self.messages.received(message)
+            if size is None:
+                self.messages.forget(is_received=message is not None)
+        self.messages.keep(size)
+        self.message_bytes = size
         self.check_deadline()
         return message
+
+    async def unpacked_bytes(self, message: bytes, fields: Fields) -> int:
+        """Return for how many bytes a message counts. It is to be asked before a message is parsed.
+
+        Raises MessageTooLarge, and InvalidInput for one of too many parts.
+        """
+        size = len(message)
+        if size <= SMALL_BYTES:
+            return size
+        self.messages.check_size(size)
+        most = (self.messages.receiving_bytes - size) // PART_BYTES
+        return size + PART_BYTES * await count_parts(message, fields, most)
 
 
 class Places(Protocol):
@@ -100,10 +117,12 @@ class Calls:
         max_in_flight: int,
         messages: MessageMemory | None = None,
         receiver: Receiver | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self._metrics, self._max_in_flight = metrics, max_in_flight
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
         self._receiver = receiver or Receiver()
+        self.unread = unread or Unread()
         self._calls = calls = Throughput()
         metrics.in_flight.set_function(lambda: calls.in_progress)
         self.door = Door()
@@ -162,10 +181,12 @@ class _Guard:
         return self._call
 
     async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> bool:
+        del where  # its frames hold the message
         if error is None and not self._is_over:
-            self._is_answered = True  # the place is given back when the client has the answer, however long it does not read
+            self._is_answered = True  # the place is given back when the client has the answer
+            self._calls.unread.add(self._call.context)
         else:
             self._leave()
         if error is None:
@@ -181,6 +202,7 @@ class _Guard:
 
     def _over(self, _task: object) -> None:
         self._is_over = True
+        self._calls.unread.discard(self._call.context)
         if self._is_answered:
             self._leave()
 

@@ -26,7 +26,7 @@ _GROUPS = {
     "Models": ("models", "engine", "device"),
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s"),
+    "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s", "send_timeout_s"),
     "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
     "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
@@ -187,6 +187,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=_SECONDS,
     default=_DEFAULTS.receive_timeout_s,
     help="Seconds in which the message of a call has to be complete.",
+)
+@click.option(
+    "--send-timeout-s",
+    metavar="SECONDS",
+    type=_SECONDS,
+    default=_DEFAULTS.send_timeout_s,
+    help="Seconds in which a client has to read its answer, or a window of a stream. Then its connection is ended.",
 )
 @click.option(
     "--connection-age-s",

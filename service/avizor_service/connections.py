@@ -9,8 +9,9 @@ _HANDSHAKE_S = 20
 _PING_ANSWER_S = 20
 
 # Calls of one connection at once, those included that were reset and not yet forgotten; a client keeps more waiting. And calls
-# of all connections that wait for the event loop: gRPC cancels more, those of others too, so a few connections must not fill it.
-# Nor may it be long: admission does not see it, and of a fast model all that is too much waits there (decision 31).
+# of all connections that wait for the event loop: gRPC cancels more, those of others too, so a few connections must not fill
+# that queue. Nor may it be long: admission does not see it, and all calls that are too many for a fast model wait there
+# (decision 31).
 _MOST_CALLS = 256
 _MOST_WAITING = 5 * _MOST_CALLS
 

@@ -13,9 +13,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from avizor_inference.errors import AvizorError, GatewayStopping, InvalidInput
-from avizor_service.receiving import Receiver
-from avizor_service.status import end, status_of
+from avizor_inference.errors import GatewayStopping, InvalidInput
+from avizor_service.small_messages import SmallMessages
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -25,8 +24,8 @@ _Response = health_pb2.HealthCheckResponse
 class HealthService:
     """Says of the named services, all alike, whether they serve. It starts with NOT_SERVING."""
 
-    def __init__(self, services: Iterable[str], receiver: Receiver) -> None:
-        self._services, self._receiver = frozenset(services), receiver
+    def __init__(self, services: Iterable[str], messages: SmallMessages) -> None:
+        self._services, self._messages = frozenset(services), messages
         self._serving, self._stopping, self._ended = False, False, False
         self._changed = asyncio.Event()  # set, and followed by another one, at each change
 
@@ -63,39 +62,37 @@ class HealthService:
         return int(_Response.SERVING if self._serving and not self._stopping else _Response.NOT_SERVING)
 
     async def _check(self, _requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
-        service = await self._service(context)
-        if service is None:
-            return None
-        status = self._status(service)
-        if status == _Response.SERVICE_UNKNOWN:
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            context.set_details(f"there is no service {service!r} here")
-        return _sent(status)
+        async with self._messages.call(context) as admit:
+            admit()
+            service = await self._service(context)
+            status = self._status(service)
+            if status == _Response.SERVICE_UNKNOWN:
+                context.set_code(grpc.StatusCode.NOT_FOUND)
+                context.set_details(f"there is no service {service!r} here")
+            return _sent(status)
+        return None  # the call has failed
 
     async def _watch(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
-        service = await self._service(context)
-        told: int | None = None
-        while service is not None:
-            changed, status = self._changed, self._status(service)
-            if status != told:
-                await context.write(_sent(status))
-                told = status
-            if self._ended:
-                end(context, status_of(GatewayStopping("the gateway is shutting down; watch again")))
-                return
-            await changed.wait()
+        async with self._messages.call(context) as admit:
+            admit()
+            service = await self._service(context)
+            told: int | None = None
+            while True:
+                changed, status = self._changed, self._status(service)
+                if status != told:
+                    await context.write(_sent(status))
+                    told = status
+                if self._ended:
+                    raise GatewayStopping("the gateway is shutting down; watch again")
+                await changed.wait()
 
-    async def _service(self, context: grpc.aio.ServicerContext) -> str | None:
-        """Receive a request, and return the service that it names. None if the call ends with an error."""
+    async def _service(self, context: grpc.aio.ServicerContext) -> str:
+        """Receive a request, and return the service that it names. Raises what SmallMessages.message raises, InvalidInput."""
+        message = await self._messages.message(context)
         try:
-            message = await self._receiver.message(context)
             return str(health_pb2.HealthCheckRequest.FromString(message).service)
-        except DecodeError:
-            error: AvizorError = InvalidInput("the message is not a HealthCheckRequest; send one")
-        except AvizorError as refused:
-            error = refused
-        end(context, status_of(error))
-        return None
+        except DecodeError as error:
+            raise InvalidInput("the message is not a HealthCheckRequest; send one") from error
 
 
 def _sent(status: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from avizor_inference.errors import EngineUnavailable, ModelNotFound
 from avizor_inference.items.decode import Item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
-from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.decoded_memory import CallMemory, DecodedMemory
 from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
 from avizor_service.media_decoders import MediaDecoders
@@ -25,6 +26,8 @@ from avizor_service.outputs import WINDOW_BYTES, bytes_of, check_answer
 from avizor_service.threads import Threads
 
 __all__ = ["BadItem", "Inference", "ItemResult"]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -67,21 +70,45 @@ class Inference:
         Engine.infer raise. Decoded windows count as work of the model until the end.
         """
         with self._memory.of_call() as memory:
-            decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
-            good = [item for item in decoded if isinstance(item, Item)]
-            if clipped := sum([item.level.beyond > 0 for item in good]):
-                self._metrics.clipped.labels(model.version.name).inc(clipped)
-            windows = sum([len(item.rows) for item in good])
-            size = bytes_of(model.spec.outputs, outputs)
-            check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
-            if not good:
-                return [item for item in decoded if isinstance(item, BadItem)]
-            memory.take_answer(size * windows)
-            if not all(map(wire.is_plain, items)):  # other calls came to the model while these waited for a decoder
-                self.loads.admit(model.version.name, time_remaining_s())
-            # Not before: items that wait for a decoder must not hold up those that need none.
-            with self.loads.of(model.version.name).work(windows):
-                result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
+            return await self._run_in(memory, model, items, outputs, time_remaining_s, window_bytes)
+
+    async def run_then(
+        self,
+        model: OpenVersion,
+        items: Sequence[pb.Item],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        then: Callable[[list[ItemResult | BadItem]], Result],
+    ) -> Result:
+        """Return what `then` makes of the results of `run`, in a thread. Until it has, items and outputs count as memory."""
+        with self._memory.of_call() as memory:
+            results = await self._run_in(memory, model, items, outputs, time_remaining_s, WINDOW_BYTES)
+            return await self._threads.wait_for(then, results)
+
+    async def _run_in(
+        self,
+        memory: CallMemory,
+        model: OpenVersion,
+        items: Sequence[pb.Item],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        window_bytes: int,
+    ) -> list[ItemResult | BadItem]:
+        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        good = [item for item in decoded if isinstance(item, Item)]
+        if clipped := sum([item.level.beyond > 0 for item in good]):
+            self._metrics.clipped.labels(model.version.name).inc(clipped)
+        windows = sum([len(item.rows) for item in good])
+        size = bytes_of(model.spec.outputs, outputs)
+        check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
+        if not good:
+            return [item for item in decoded if isinstance(item, BadItem)]
+        memory.take_answer(size * windows)
+        if not all(map(wire.is_plain, items)):  # other calls came to the model while these waited for a decoder
+            self.loads.admit(model.version.name, time_remaining_s())
+        # Not before: items that wait for a decoder must not hold up those that need none.
+        with self.loads.of(model.version.name).work(windows):
+            result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
         if len(decoded) == 1:
             return [ItemResult(good[0], result)]
         shares = iter(_split(result, [len(item.rows) for item in good]))

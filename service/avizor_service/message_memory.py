@@ -14,7 +14,7 @@ BEYOND_MIB = 1
 
 
 class MessageMemory:
-    """Counts the bytes of messages: of one that is being received, the most that it may have, and then what it has.
+    """Counts the bytes of messages: of one that is being received, the most that it may have, and then what it unpacks to.
 
     max_mib: size limit of a message. all_mib: of all together; at least that of one that is being received. max_wait_s: longest
     expected wait for room. For one event loop.
@@ -25,13 +25,14 @@ class MessageMemory:
         self.receiving_bytes = (max_mib + BEYOND_MIB) << 20
         self._all_mib = max(all_mib, self.receiving_bytes >> 20)
         self._free = self._all_mib << 20
+        self._beyond = self._free // 4
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._receiving = Throughput()
 
     async def take(self, time_remaining_s: float | None) -> None:
         """Take room for one message, in order of arrival. Raises GatewayFull if that takes too long, or would.
 
-        Follow with `received` or `forget`.
+        Follow with `keep` or `forget`.
         """
         self._receiving.enter(1)
         if not self._waiting and self._free >= self.receiving_bytes:
@@ -43,30 +44,36 @@ class MessageMemory:
             self._receiving.leave(1, done=False)
             raise
 
-    def received(self, message: bytes) -> int:
-        """Count a message that was received by its size, and return it. Call `free` with it at the end.
-
-        Raises MessageTooLarge. Then nothing is counted any more.
-        """
-        size = len(message)
-        self._receiving.leave(1, done=True)
-        too_large = size > self._max_mib << 20
-        self.free(self.receiving_bytes if too_large else self.receiving_bytes - size)
-        if too_large:
+    def check_size(self, size: int) -> None:
+        """Raise MessageTooLarge for a message of so many bytes, if it is."""
+        if size > self._max_mib << 20:
             self._rejected.labels("size").inc()
             raise MessageTooLarge(
                 f"the request has {size} bytes, and this gateway takes {self._max_mib << 20} (--max-message-mib "
                 f"{self._max_mib}); send fewer items in one request, or use a batch job for long recordings"
             )
-        return size
+
+    def keep(self, count: int) -> None:
+        """Count so many bytes for a message that was received, at most those of the largest. Call `free` with them later."""
+        self._receiving.leave(1, done=True)
+        self.free(self.receiving_bytes - count)
 
     def hold(self, count: int) -> None:
-        """Count so many bytes of an answer until they are sent. There may be no room for them: then no message is received."""
+        """Count so many bytes of an answer until they are sent. While there is no room, no message is received.
+
+        Raises GatewayFull if answers have taken a quarter more than there is: their clients do not read them.
+        """
+        if self._free < -self._beyond:
+            self._rejected.labels("bytes").inc()
+            raise GatewayFull(
+                f"answers that were not read take more than the {self._all_mib} MiB that this gateway allows for messages "
+                "(--max-request-mib-in-flight); try again later",
+            )
         self._free -= count
 
-    def forget(self) -> None:
-        """Count a message no more that did not come."""
-        self._receiving.leave(1, done=False)
+    def forget(self, *, is_received: bool = False) -> None:
+        """Count a message no more that did not come, or that was received and refused."""
+        self._receiving.leave(1, done=is_received)
         self.free(self.receiving_bytes)
 
     def free(self, count: int) -> None:

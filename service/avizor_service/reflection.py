@@ -5,28 +5,50 @@ The package of grpcio has v1alpha alone. Both have the same messages under other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError, Message
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from avizor_inference.errors import InvalidInput, MessageLate
+from avizor_service.small_messages import SmallMessages
 
 SERVICE_NAME = reflection.SERVICE_NAME.replace("v1alpha", "v1")
 
 
-def serve_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
+def serve_reflection(services: Sequence[str], server: grpc.aio.Server, messages: SmallMessages) -> None:
     """Serve both versions of reflection for these services and for themselves."""
     _describe_v1()
     names = [*services, SERVICE_NAME, reflection.SERVICE_NAME]
-    reflection.enable_server_reflection(names, server)
-    answer = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    handler = grpc.method_handlers_generic_handler(SERVICE_NAME, {"ServerReflectionInfo": answer})
-    server.add_generic_rpc_handlers((handler,))
+    answers = reflection.aio.ReflectionServicer(names).ServerReflectionInfo
+
+    async def serve(_requests: object, context: grpc.aio.ServicerContext) -> None:
+        async with messages.call(context) as admit:
+            admit()
+            async with aclosing(answers(_requests_of(context, messages), context)) as responses:
+                async for response in responses:
+                    await context.write(response.SerializeToString())
+
+    for name in (SERVICE_NAME, reflection.SERVICE_NAME):
+        methods = {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(serve)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+
+
+async def _requests_of(context: grpc.aio.ServicerContext, messages: SmallMessages) -> AsyncIterator[Message]:
+    """Yield the requests of a call. One that asks nothing for a while is over: it would hold room for a large message."""
+    kind = reflection_pb2.ServerReflectionRequest
+    while True:
+        try:
+            request: Message = kind.FromString(await messages.message(context))
+        except DecodeError as error:
+            raise InvalidInput("the message is not a ServerReflectionRequest; send one") from error
+        except (InvalidInput, MessageLate):  # no more comes
+            return
+        yield request
 
 
 def _describe_v1() -> None:

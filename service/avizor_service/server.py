@@ -39,10 +39,12 @@ from avizor_service.receiving import Receiver
 from avizor_service.reflection import serve_reflection
 from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
+from avizor_service.small_messages import SmallMessages
 from avizor_service.stopping import stop
 from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, read_tokens
+from avizor_service.unread import Unread
 
 _log = logging.getLogger(__name__)
 
@@ -82,9 +84,12 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         gateway = _gateway(settings, repository, engine, watch, decoders, threads, metrics)
         messages = MessageMemory(settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics)
         receiver, streams = Receiver(settings.receive_timeout_s), Streams(metrics, settings.max_streams)
-        calls = Calls(metrics, settings.max_in_flight, messages, receiver)
-        health = HealthService(("", SERVICE), receiver)
+        unread = Unread(settings.send_timeout_s)
+        calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread)
+        small = SmallMessages(messages, settings.max_connections, settings.receive_timeout_s)
+        health = HealthService(("", SERVICE), small)
         server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], metrics)
+        serve_reflection([SERVICE, HEALTH], server, small)
         address = listen(server, settings.host, settings.port)
         metrics_address = _serve_metrics(settings, metrics, stack)
         await decoders.ready()
@@ -92,6 +97,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         tasks = [
             asyncio.create_task(watch.watch(partial(_engine_changed, settings, gateway.catalogue, metrics, health))),
             asyncio.create_task(receiver.end_late()),
+            asyncio.create_task(small.receiver.end_late()),
+            asyncio.create_task(unread.end_late()),
         ]
         # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
         gc.collect()
@@ -126,7 +133,6 @@ def _server(settings: Settings, services: list[grpc.GenericRpcHandler], metrics:
     options = [*_limits(settings), *connection_options(settings), ("grpc.so_reuseport", 0)]
     server = grpc.aio.server(interceptors=interceptors, options=options)
     server.add_generic_rpc_handlers(services)
-    serve_reflection([SERVICE, HEALTH], server)
     return server
 
 

@@ -10,10 +10,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.errors import InvalidInput
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
-from avizor_service.message_fields import count_of_field
+from avizor_service.message_fields import Fields, not_a_message
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
 from avizor_service.rpcs.embed import embed
@@ -54,44 +53,58 @@ def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, call
     The server knows it as one with a stream of requests, which on the wire is the same. It is then called when the headers have
     come, and not after the message has been received and parsed.
     """
-    items = kind.DESCRIPTOR.fields_by_name.get("items")
+    fields = Fields(kind.DESCRIPTOR)
 
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
         async with calls.call(rpc, context) as call:
             call.admit()
-            message = await call.message()
-            if items:
-                gateway.check_number(count_of_field(message, items.number, gateway.settings.max_items))
-            request = _parsed(kind, message)
-            return call.answer((await answer(gateway, request, call)).SerializeToString())
+            # No variable holds the request, which may be large, while the answer waits for its client.
+            made = await answer(gateway, _parsed(kind, await call.message(fields)), call)
+            return call.answer(made.SerializeToString())
         return None  # the call has failed
 
     return grpc.stream_unary_rpc_method_handler(serve)
 
 
 def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethodHandler:
-    async def serve(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+    async def serve(_requests: object, context: grpc.aio.ServicerContext) -> None:
         async with calls.call("Monitor", context, streams) as call:
             call.admit()
             async with (
-                aclosing(streams.until_stopped(requests)) as messages,
-                aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages), call)) as responses,
+                aclosing(streams.until_stopped(_messages(context))) as messages,
+                aclosing(monitor(gateway, _each_parsed(pb.MonitorRequest, messages, call), call)) as responses,
             ):
                 async for response in responses:
                     streams.require_running()
-                    await context.write(response.SerializeToString())  # waits while the client does not read
+                    calls.unread.add(context)
+                    try:
+                        await context.write(response.SerializeToString())  # waits while the client does not read
+                    finally:
+                        calls.unread.discard(context)
 
     return grpc.stream_stream_rpc_method_handler(serve)
 
 
-async def _each_parsed(kind: type[Request], messages: AsyncIterator[bytes]) -> AsyncGenerator[Request, None]:
+async def _messages(context: grpc.aio.ServicerContext) -> AsyncGenerator[bytes, None]:
+    """Yield the messages of a stream. gRPC does so too, and holds each until the next one is asked for."""
+    while True:
+        read = [await context.read()]
+        if read[0] is grpc.aio.EOF:
+            return
+        yield read.pop()
+
+
+async def _each_parsed(kind: type[Request], messages: AsyncIterator[bytes], call: Call) -> AsyncGenerator[Request, None]:
+    fields = Fields(kind.DESCRIPTOR)
     async for message in messages:
-        yield _parsed(kind, message)
+        await call.unpacked_bytes(message, fields)
+        request = [_parsed(kind, message)]
+        del message
+        yield request.pop()  # nothing here holds a large message after that
 
 
 def _parsed(kind: type[Request], message: bytes) -> Request:
     try:
         return kind.FromString(message)
     except DecodeError as error:
-        name = kind.DESCRIPTOR.full_name
-        raise InvalidInput(f"the message is not an {name}; send one in the wire format of protobuf") from error
+        raise not_a_message(kind.DESCRIPTOR.full_name) from error

@@ -37,6 +37,7 @@ class Settings:
     decode_timeout_s: float = 30.0  # seconds that decoding one item may take
     max_decoded_mib: int = 1024  # MiB of the decoded items of all calls; one call may use a quarter
     receive_timeout_s: float = 60.0  # seconds in which the message of a call has to be complete
+    send_timeout_s: float = 60.0  # seconds in which a client has to read its answer
     connection_age_s: float = 3600.0  # seconds after which a connection takes no new calls
     connection_idle_s: float = 900.0  # seconds after which a connection without calls is closed
     keepalive_s: float = 60.0  # seconds of silence after which a client has to answer a ping

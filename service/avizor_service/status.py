@@ -102,7 +102,8 @@ def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
 
 def _text(error: Exception) -> str:
     """Return the text of an error. It travels in headers, twice, and gRPC bounds their size."""
-    text = str(error).encode(errors="replace").decode()
+    whole = str(error)
+    text = whole[: _LONGEST_TEXT + 1].encode(errors="replace").decode()
     if _header_bytes(text) <= _LONGEST_TEXT:
         return text
     while _header_bytes(text) > _LONGEST_TEXT:

@@ -57,9 +57,10 @@ class Streams:
                     if not reading.done():
                         reading.cancel()
                 self.require_running()
-                message = reading.result()
-                if message is None:
+                read = [message for message in (reading.result(),) if message is not None]
+                del reading
+                if not read:
                     return
-                yield message
+                yield read.pop()  # nothing here holds a large message after that
         finally:
             stopped.cancel()

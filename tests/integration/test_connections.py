@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import h2.settings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import gateway
+from integration.listeners import start
 from integration.load import REQUEST, Load
 from integration.wire_client import CLASSIFY, WireClient, wire_client
 
 RESETS = 20_000
+CANCELS = 4_000
 
 
 def test_calls_whose_message_is_not_finished_are_ended(models: Path) -> None:
@@ -81,3 +85,61 @@ def test_resets_of_one_client_do_not_end_the_calls_of_others(models: Path) -> No
         with grpc.insecure_channel(running.address) as channel:
             assert running.stub(channel).Classify(REQUEST).items
         running.wait_until_idle()
+
+
+def test_a_client_that_does_not_read_loses_its_connection_and_others_are_served(models: Path) -> None:
+    options = ("--alpha", 0.05, "--send-timeout-s", 0.5, "--max-in-flight", 4, "--max-streams", 1)
+    with (
+        gateway(models, *options) as running,
+        wire_client(running.address) as unary,
+        wire_client(running.address) as streaming,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        for client in (unary, streaming):
+            client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})  # it reads nothing
+        for _ in range(4):
+            unary.request(CLASSIFY, REQUEST.SerializeToString())
+        first = start(classifier="kinds")
+        streaming.request("/avizor.v1.InferenceService/Monitor", first.SerializeToString())
+        while running.metrics()["avizor_in_flight_requests"] < 4 or not running.metrics()["avizor_streams"]:
+            time.sleep(0.01)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        assert unary.closed()
+        assert streaming.closed()
+        running.wait_until_idle()
+        assert not running.metrics()["avizor_streams"]
+        for _ in range(5):
+            assert running.stub(channel).Classify(REQUEST).items
+        assert watch.is_active()  # which waits too, but not for its client
+
+
+def test_after_thousands_of_cancels_others_are_served_at_once_and_the_client_itself_soon(models: Path) -> None:
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    with (
+        gateway(models, "--alpha", 0.05) as running,
+        grpc.insecure_channel(running.address, own) as cancelling,
+        grpc.insecure_channel(running.address, own) as other,
+    ):
+        assert running.stub(other).Classify(REQUEST).items
+        asking = running.stub(cancelling)
+        for _ in range(CANCELS):
+            asking.Classify.future(REQUEST).cancel()
+        assert running.stub(other).Classify(REQUEST, timeout=5).items
+        with grpc.insecure_channel(running.address, own) as new:
+            assert running.stub(new).Classify(REQUEST, timeout=5).items
+        assert served_within(20, lambda: asking.Classify(REQUEST, timeout=5))
+        running.wait_until_idle()
+
+
+def served_within(seconds: float, call: Callable[[], object]) -> bool:
+    """Return whether a call that is tried again and again is answered in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            call()
+        except grpc.RpcError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False

@@ -33,6 +33,13 @@ class WireClient:
         self.http.send_headers(stream, list((fields | {"content-type": "application/grpc", "te": "trailers"}).items()))
         return stream
 
+    def request(self, path: str, message: bytes) -> int:
+        """Begin a call and send a message of it, and return its stream. Nothing more is sent on it, but it is not ended."""
+        stream = self.begin(path)
+        self.http.send_data(stream, b"\0" + len(message).to_bytes(4, "big") + message)
+        self.send()
+        return stream
+
     def trailers(self, stream: int) -> dict[str, str]:
         """Wait for the end of a call, and return its headers and trailers; empty if the connection ends first."""
         found: dict[str, str] = {}

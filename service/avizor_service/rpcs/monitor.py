@@ -51,7 +51,9 @@ async def monitor(
     async for request in requests:
         if request.WhichOneof("message") != "pcm":
             raise InvalidInput("a message after the first one holds no pcm; start another stream to change the start", "pcm")
-        async for response in _answers(listener, listener.sound.push(request.pcm, WINDOWS_AT_ONCE)):
+        groups = listener.sound.push(request.pcm, WINDOWS_AT_ONCE)
+        del request  # which has another copy of the sound
+        async for response in _answers(listener, groups):
             yield response
     async for response in _answers(listener, listener.finish()):
         yield response

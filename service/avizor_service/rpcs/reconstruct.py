@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import InvalidInput
@@ -32,9 +33,11 @@ async def reconstruct(gateway: Gateway, request: pb.ReconstructRequest, call: Ca
         raise InvalidInput(f"format {request.format} is not known; see ReconstructionFormat", field="format")
     model = await gateway.open_model(call, request, "reconstruct")
     encoder = _encoder(request.format, model.manifest.input)
-    results = await gateway.inference.run(model, request.items, [_OUTPUT], call.time_remaining_s)
+    encoded = await gateway.inference.run_then(
+        model, request.items, [_OUTPUT], call.time_remaining_s, partial(_encoded, encoder)
+    )
     answer = pb.ReconstructResponse(model=call.model, version=model.version.version)
-    answer.items.extend(await gateway.threads.wait_for(_encoded, encoder, results))
+    answer.items.extend(encoded)
     return answer
 
 

@@ -56,7 +56,7 @@ def open_gateway(
         yield Gateway(settings, catalogue, inference, anomaly_metrics, threads, EngineWatch(engine, settings.engine))
 
 
-@dataclass
+@dataclass(eq=False)
 class Caller:
     """The context of a call from this process: a caller without a network, who sets no deadline.
 

@@ -25,10 +25,10 @@ def test_a_message_counts_as_the_largest_until_it_has_come_and_then_as_itself() 
         third = asyncio.create_task(memory.take(None))
         await asyncio.sleep(0)
         waited = not third.done()
-        size = memory.received(bytes(MIB))  # leaves 2 MiB
+        memory.keep(MIB)  # leaves 2 MiB
         await asyncio.sleep(0)
         still = not third.done()
-        memory.free(size)
+        memory.free(MIB)
         await third
         return [waited, still]
 
@@ -43,7 +43,8 @@ def test_room_is_given_in_order_of_arrival() -> None:
             await memory.take(None)
             order.append(number)
             await asyncio.sleep(0)
-            memory.free(memory.received(b"1"))
+            memory.keep(1)
+            memory.free(1)
 
         await asyncio.gather(*(take(number) for number in range(5)))
         return order
@@ -78,8 +79,27 @@ def test_a_message_over_the_limit_names_the_option_and_leaves_its_room() -> None
         memory = MessageMemory(max_mib=1, all_mib=2, max_wait_s=60, metrics=metrics)
         await memory.take(None)
         with pytest.raises(MessageTooLarge, match=r"1048577 bytes, and this gateway takes 1048576 \(--max-message-mib 1\)"):
-            memory.received(bytes(MIB + 1))
+            memory.check_size(MIB + 1)
+        memory.forget(is_received=True)
         await asyncio.wait_for(memory.take(None), 1)
 
     asyncio.run(run())
     assert rejected(metrics, "size") == 1
+
+
+def test_answers_that_are_not_read_are_bounded_too() -> None:
+    metrics = Metrics()
+
+    async def run() -> None:
+        memory = MessageMemory(max_mib=3, all_mib=8, max_wait_s=0.01, metrics=metrics)
+        for _ in range(3):
+            memory.hold(4 * MIB)  # after two there is no room, and a quarter more is allowed
+        with pytest.raises(GatewayFull, match="answers that were not read take more than the 8 MiB"):
+            memory.hold(1)
+        with pytest.raises(GatewayFull):
+            await memory.take(None)
+        memory.free(8 * MIB)
+        memory.hold(1)
+
+    asyncio.run(run())
+    assert rejected(metrics, "bytes") == 2
