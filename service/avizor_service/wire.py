@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
-from avizor_inference.classify import MeanProbabilities, present_classes, top_k
+from avizor_inference.classify import ClassProbability, MeanProbabilities, present_classes, top_k
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.input_spec import CONTENTS, InputSpec
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Span, TensorBytes
@@ -119,25 +119,28 @@ def classification_message(
     least this probability; it is compared in float32, in which both are sent.
     """
 
-    # Messages are filled where they are: to make each part and copy it in takes twice as long.
-    def add(classes: RepeatedCompositeFieldContainer[pb.ClassProbability], row: Array) -> None:
-        best = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
-        for label, probability, is_over in best:
-            if not least or np.float32(probability) >= least:
-                message = classes.add()
-                message.label, message.probability, message.is_over_threshold = label, probability, is_over
+    def best(row: Array) -> list[ClassProbability]:
+        found = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
+        return [each for each in found if np.float32(each.probability) >= least] if least else found
 
     message = pb.Classification()
     is_alone = len(probabilities) == 1  # the mean of one window is that window
-    add(message.classes, probabilities[0] if is_alone else MeanProbabilities.of(probabilities).value)
+    of_item = best(probabilities[0] if is_alone else MeanProbabilities.of(probabilities).value)
+    _add_classes(message.classes, of_item)
     for span, row in zip(spans, probabilities, strict=True):
         window = message.windows.add()
         window.span.CopyFrom(span)
-        if is_alone:
-            window.classes.extend(message.classes)
-        else:
-            add(window.classes, row)
+        _add_classes(window.classes, of_item if is_alone else best(row))
     return message
+
+
+def _add_classes(messages: RepeatedCompositeFieldContainer[pb.ClassProbability], classes: Iterable[ClassProbability]) -> None:
+    """Fill the messages where they are: to make each one and copy it in takes twice as long."""
+    for label, probability, is_over in classes:
+        message = messages.add()
+        message.label, message.probability = label, probability
+        if is_over:
+            message.is_over_threshold = True
 
 
 def verdict_message(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -31,6 +31,11 @@ class TensorSpec(Strict):
     def item_bytes(self) -> int:
         """Return the size of one item in bytes."""
         return math.prod(self.item_shape) * np.dtype(self.dtype).itemsize
+
+    @cached_property
+    def wire_dtype(self) -> np.dtype[Any]:
+        """Return the element type as it travels: little-endian."""
+        return np.dtype(self.dtype).newbyteorder("<")
 
     @model_validator(mode="after")
     def _an_item_can_travel(self) -> TensorSpec:

@@ -133,8 +133,7 @@ class TensorBytes(OneRow):
             raise InvalidInput(f"the tensor is {actual}; one item is {takes}", field="tensor")
         if len(self.data) != wanted.item_bytes:
             raise InvalidInput(f"the tensor holds {len(self.data)} bytes; one item is {wanted.item_bytes}", field="tensor.data")
-        little = np.frombuffer(self.data, np.dtype(wanted.dtype).newbyteorder("<"))
-        values: Items = little.astype(wanted.dtype, copy=False)
+        values: Items = np.frombuffer(self.data, wanted.wire_dtype).astype(wanted.dtype, copy=False)
         if not _all_finite(values, or_missing=spec.nan_is_missing):
             raise InvalidInput("the tensor holds a value that is not a finite number", field="tensor.data")
         return values.reshape(wanted.item_shape)
