@@ -4,8 +4,8 @@
 
 Calls are sent at random times at a given rate, whatever becomes of those before them, as many independent clients do: an open
 loop. The rate is a multiple of the gateway's capacity, which is measured first with 32 callers that wait for their answers.
-What ends in the first seconds is not counted: the queue has to fill first. Server and clients share the cores, so for a fast
-model what the clients take limits both.
+What ends in the first seconds is not counted: the queue has to fill first. The clients have the last core to themselves, if
+there are several, and the gateway has the others: else what the clients take would be missing for the answers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -29,7 +30,7 @@ from serving.servers import CLASSIFY, gateway
 DEADLINE_S = 5.0
 FACTORS = (0.5, 1, 2, 4, 8)
 WARM_UP_S = 3.0
-CALLERS, CHANNELS = 32, 4
+CALLERS, CHANNELS = 32, 8
 
 MODELS = {model.name: model for model in (SLOW, R18, LENET)}
 
@@ -41,26 +42,30 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--engine", default="ort")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--generate", nargs=3, metavar=("ADDRESS", "REQUEST_FILE", "RATE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.generate:
         address, request, rate = options.generate
+        os.sched_setaffinity(0, {options.core})
         print(json.dumps(asyncio.run(_generate(address, Path(request).read_bytes(), float(rate), options.seconds))))
         return
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[:-1] or cores)  # of the gateway, which inherits it
     lines = [
         "| model | offered | calls/s offered | answered/s | of the peak | p50, p99, ms | refused | their p99, ms | failed |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in options.models.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            lines += _rows(name, Path(folder), options.engine, options.seconds)
+            lines += _rows(name, Path(folder), options.engine, options.seconds, cores[-1])
     table = "\n".join(lines) + "\n"
     print(table)
     if options.out:
         options.out.write_text(table)
 
 
-def _rows(name: str, folder: Path, engine: str, seconds: float) -> list[str]:
+def _rows(name: str, folder: Path, engine: str, seconds: float, core: int) -> list[str]:
     model, request = MODELS[name], folder / "request"
     export(model, folder / "models")
     request.write_bytes(model.for_gateway())
@@ -72,6 +77,8 @@ def _rows(name: str, folder: Path, engine: str, seconds: float) -> list[str]:
                 __file__,
                 "--seconds",
                 str(seconds),
+                "--core",
+                str(core),
                 "--generate",
                 served.address,
                 str(request),
