@@ -80,7 +80,7 @@ class HealthService:
             while True:
                 changed, status = self._changed, self._status(service)
                 if status != told:
-                    await context.write(_sent(status))
+                    await self._messages.unread.write(context, _sent(status))
                     told = status
                 if self._ended:
                     raise GatewayStopping("the gateway is shutting down; watch again")

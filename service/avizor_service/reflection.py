@@ -31,7 +31,7 @@ def serve_reflection(services: Sequence[str], server: grpc.aio.Server, messages:
             admit()
             async with aclosing(answers(_requests_of(context, messages), context)) as responses:
                 async for response in responses:
-                    await context.write(response.SerializeToString())
+                    await messages.unread.write(context, response.SerializeToString())
 
     for name in (SERVICE_NAME, reflection.SERVICE_NAME):
         methods = {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(serve)}

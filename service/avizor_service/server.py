@@ -86,7 +86,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         receiver, streams = Receiver(settings.receive_timeout_s), Streams(metrics, settings.max_streams)
         unread = Unread(settings.send_timeout_s)
         calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread)
-        small = SmallMessages(messages, settings.max_connections, settings.receive_timeout_s)
+        small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s)
         health = HealthService(("", SERVICE), small)
         server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], metrics)
         serve_reflection([SERVICE, HEALTH], server, small)

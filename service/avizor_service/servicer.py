@@ -76,11 +76,7 @@ def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethod
             ):
                 async for response in responses:
                     streams.require_running()
-                    calls.unread.add(context)
-                    try:
-                        await context.write(response.SerializeToString())  # waits while the client does not read
-                    finally:
-                        calls.unread.discard(context)
+                    await calls.unread.write(context, response.SerializeToString())
 
     return grpc.stream_stream_rpc_method_handler(serve)
 

@@ -5,6 +5,7 @@ They are let in when the gateway is full, as it has to say so. Their messages ar
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
@@ -15,6 +16,7 @@ from avizor_service.message_fields import SMALL_BYTES
 from avizor_service.message_memory import MessageMemory
 from avizor_service.receiving import Receiver
 from avizor_service.status import end, status_of
+from avizor_service.unread import Unread
 
 # So many messages are received at once, even if there is no room for any.
 _ALWAYS = 2
@@ -26,12 +28,12 @@ _TIMEOUT_S = 5.0
 class SmallMessages:
     """Lets at most `max_calls` of these calls in, and receives their messages.
 
-    messages: where what is received beyond `_ALWAYS` messages at once takes room. timeout_s: longest time to receive one, up to
-    five seconds.
+    messages: where what is received beyond `_ALWAYS` messages at once takes room. unread: ends the connections of clients that
+    do not read. timeout_s: longest time to receive a message, up to five seconds.
     """
 
-    def __init__(self, messages: MessageMemory, max_calls: int, timeout_s: float = _TIMEOUT_S) -> None:
-        self.receiver = Receiver(min(timeout_s, _TIMEOUT_S))
+    def __init__(self, messages: MessageMemory, unread: Unread, max_calls: int, timeout_s: float = _TIMEOUT_S) -> None:
+        self.receiver, self.unread = Receiver(min(timeout_s, _TIMEOUT_S)), unread
         self._messages, self._max_calls = messages, max_calls
         self._calls = self._receiving = 0
 
@@ -39,23 +41,27 @@ class SmallMessages:
     async def call(self, context: grpc.aio.ServicerContext) -> AsyncIterator[Callable[[], None]]:
         """Surround a call. Yield what lets it in, and raises GatewayFull if there are too many.
 
-        If the block raises one of Avizor's errors, the call ends with its status.
+        If the block raises one of Avizor's errors, the call ends with its status. Its place is given back when its client has
+        the answer.
         """
-        places = 0
 
         def admit() -> None:
-            nonlocal places
             if self._calls >= self._max_calls:
                 raise GatewayFull(f"{self._calls} health checks and the like are in progress, as many as this gateway takes")
+            task = asyncio.current_task()
+            assert task is not None, "calls run in tasks"
+            task.add_done_callback(leave)
             self._calls += 1
-            places += 1
+
+        def leave(_task: object) -> None:
+            self._calls -= 1
+            self.unread.discard(context)
 
         try:
             yield admit
+            self.unread.add(context)
         except AvizorError as error:
             end(context, status_of(error))
-        finally:
-            self._calls -= places
 
     async def message(self, context: grpc.aio.ServicerContext) -> bytes:
         """Return the next message of a call. Raises MessageTooLarge, GatewayFull, and what Receiver.message raises."""

@@ -45,15 +45,12 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         self._headers = [header.encode() for header in headers]
         self._metrics = metrics
 
-        async def refuse(_request: object, context: grpc.aio.ServicerContext) -> None:
+        async def refuse(_requests: object, context: grpc.aio.ServicerContext) -> None:
             context.set_code(grpc.StatusCode.UNAUTHENTICATED)
             context.set_details("send the metadata `authorization: Bearer <token>`")
 
-        async def refuse_stream(_requests: object, context: grpc.aio.ServicerContext) -> None:
-            await refuse(None, context)
-
-        self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
-        self._refuse_stream = grpc.stream_stream_rpc_method_handler(refuse_stream)
+        # Of an RPC of any kind, known or not: gRPC would receive the message of a unary one before it asks the handler.
+        self._refuse = grpc.stream_stream_rpc_method_handler(refuse)
 
     async def intercept_service(
         self,
@@ -67,5 +64,4 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         if any(hmac.compare_digest(authorization.encode(), header) for header in self._headers):
             return await continuation(handler_call_details)
         self._metrics.rejected.labels("unauthenticated").inc()
-        handler = await continuation(handler_call_details)
-        return self._refuse_stream if handler is not None and handler.request_streaming else self._refuse
+        return self._refuse

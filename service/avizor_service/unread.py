@@ -45,6 +45,14 @@ class Unread:
         """Note that a call does not wait any more; it need not have waited."""
         self._since.pop(context, None)
 
+    async def write(self, context: grpc.aio.ServicerContext, message: bytes) -> None:
+        """Write a message of a stream, which waits while the client does not read."""
+        self.add(context)
+        try:
+            await context.write(message)
+        finally:
+            self.discard(context)
+
     async def end_late(self) -> None:
         """End, again and again, the connections of calls that have waited for too long. Returns when cancelled."""
         shortest, longest = _LOOKS_S

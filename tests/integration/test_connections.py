@@ -9,8 +9,10 @@ from pathlib import Path
 
 import grpc
 import h2.settings
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import gateway
+from integration.hostile import CHECK, WATCH
 from integration.listeners import start
 from integration.load import REQUEST, Load
 from integration.wire_client import CLASSIFY, WireClient, wire_client
@@ -114,6 +116,23 @@ def test_a_client_that_does_not_read_loses_its_connection_and_others_are_served(
         assert watch.is_active()  # which waits too, but not for its client
 
 
+def test_health_checks_that_are_not_read_hold_their_places_until_their_connection_is_ended(models: Path) -> None:
+    with (
+        gateway(models, "--alpha", 0.05, "--send-timeout-s", 2, "--max-connections", 4) as running,
+        wire_client(running.address) as client,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})  # it reads nothing
+        for path in (CHECK, CHECK, CHECK, WATCH):
+            client.request(path, b"")
+        stub = health_pb2_grpc.HealthStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            check_until_refused(stub)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert client.closed()
+        assert served_within(5, lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=5))
+
+
 def test_after_thousands_of_cancels_others_are_served_at_once_and_the_client_itself_soon(models: Path) -> None:
     own = [("grpc.use_local_subchannel_pool", 1)]
     with (
@@ -130,6 +149,13 @@ def test_after_thousands_of_cancels_others_are_served_at_once_and_the_client_its
             assert running.stub(new).Classify(REQUEST, timeout=5).items
         assert served_within(20, lambda: asking.Classify(REQUEST, timeout=5))
         running.wait_until_idle()
+
+
+def check_until_refused(stub: health_pb2_grpc.HealthStub) -> None:
+    """Check for some time: the calls of the other client may not have arrived yet."""
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
 
 
 def served_within(seconds: float, call: Callable[[], object]) -> bool:

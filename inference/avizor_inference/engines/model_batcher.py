@@ -29,7 +29,7 @@ LIGHT_S, LIGHT_LIMIT_S = 2e-4, 0.1
 
 
 class ModelBatcher:
-    """Queues requests for one version of a model and runs them in batches, at most `runs` at once.
+    """Queues requests for one version of a model and runs them in batches, at most `runs` at once, besides a light run.
 
     There is a thread for each of these runs, started when it is first needed. One of those that are free waits until the next
     batch is due; the others sleep.
@@ -189,7 +189,7 @@ class ModelBatcher:
     def _take(self) -> tuple[list[Pending], list[Pending]]:
         """Take a batch. Threads that are free get their share of what waits, at once, unless the shares were too small."""
         now, rows = time.monotonic(), self._queue.rows
-        share = -(-rows // (self._runs - self._running))
+        share = -(-rows // max(1, self._runs - self._running))  # a light run may be one more than `runs`
         most = share if share * self._row_s >= LEAST_SHARE_S else rows
         if most < rows:
             self._queue.make_all_due(now)

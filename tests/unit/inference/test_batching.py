@@ -339,6 +339,20 @@ def test_nothing_is_light_while_others_run_or_wait(bench: Callable[..., Bench]) 
     assert answer(first) == [0]
 
 
+def test_what_is_asked_for_during_a_light_run_is_answered(bench: Callable[..., Bench]) -> None:
+    tested = bench("dynamic_batching { } parameters { key: 'intra_op_thread_count' value: { string_value: '64' } }")
+    tested.make_light()
+    tested.held.hold()
+    light = threading.Thread(target=tested.ask_light, args=(1,))
+    light.start()
+    tested.held.wait_for_run()
+    futures = [tested.ask(index, timeout_s=30) for index in range(4)]
+    tested.held.let_go()
+    assert [answer(future) for future in futures] == [[0], [1], [2], [3]]
+    light.join()
+    assert tested.rows() == 0
+
+
 def test_what_takes_long_is_not_light(bench: Callable[..., Bench]) -> None:
     tested = bench()
     answer(tested.ask(0, turns=50_000))

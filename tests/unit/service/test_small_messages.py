@@ -16,6 +16,7 @@ from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.reflection import SERVICE_NAME, serve_reflection
 from avizor_service.small_messages import SmallMessages
+from avizor_service.unread import Unread
 
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
 REFLECT = f"/{SERVICE_NAME}/ServerReflectionInfo"
@@ -26,7 +27,7 @@ MIB = 1 << 20
 @contextlib.asynccontextmanager
 async def served(max_calls: int = 8, timeout_s: float = 5.0) -> AsyncIterator[grpc.aio.Channel]:
     memory = MessageMemory(max_mib=1, all_mib=2, max_wait_s=0.1, metrics=Metrics())  # room for one message
-    small = SmallMessages(memory, max_calls, timeout_s)
+    small = SmallMessages(memory, Unread(), max_calls, timeout_s)
     health = HealthService([""], small)
     health.serving(True)
     server = grpc.aio.server(options=[("grpc.http2.lookahead_bytes", 1 << 14), ("grpc.http2.bdp_probe", 0)])

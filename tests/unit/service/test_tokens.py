@@ -143,8 +143,9 @@ def test_every_token_of_the_file_is_let_in_and_nothing_else(method: str) -> None
     assert turned_away == len(wrong)
 
 
-def test_a_stream_without_a_token_is_refused_before_anything_is_sent() -> None:
-    assert codes([("/test.Echo/Silent", [])]) == ([REFUSED], 1.0)
+@pytest.mark.parametrize("method", ["/test.Echo/Silent", "/test.Nothing/Silent"])
+def test_a_call_without_a_token_is_refused_before_anything_is_sent(method: str) -> None:
+    assert codes([(method, [])]) == ([REFUSED], 1.0)
 
 
 def test_health_is_answered_without_a_token() -> None:
