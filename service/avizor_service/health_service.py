@@ -68,7 +68,7 @@ class HealthService:
             status = self._status(service)
             if status == _Response.SERVICE_UNKNOWN:
                 context.set_code(grpc.StatusCode.NOT_FOUND)
-                context.set_details(f"there is no service {service!r} here")
+                context.set_details(f"there is no service {service[:100]!r} here")
             return _sent(status)
         return None  # the call has failed
 

@@ -57,7 +57,10 @@ def status_of(error: Exception, field: str = "") -> Status:
         if isinstance(error, kind):
             return Status(code=code, message=_text(error), details=_details(error, code, field))
     request_id = uuid.uuid4().hex
-    _log.error("request %s failed", request_id, exc_info=error)
+    if isinstance(error, errors.EngineError):  # some graphs fail at some inputs, again and again: its text says all
+        _log.error("request %s failed: %s", request_id, error)
+    else:
+        _log.error("request %s failed", request_id, exc_info=error)
     info = _packed(RequestInfo(request_id=request_id))
     return Status(code=Code.INTERNAL, message=f"internal error; quote request id {request_id}", details=[info])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
@@ -13,6 +14,8 @@ from avizor_inference.engines.model_batcher import ModelBatcher
 from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.errors import EngineUnavailable
 from avizor_inference.repository.models import ModelRepository
+
+LAST_RUNS_S = 2.0
 
 
 class BatchingEngine(Engine):
@@ -56,15 +59,23 @@ class BatchingEngine(Engine):
         return not self._closed and self._engine.ready(timeout_s)
 
     def close(self) -> None:
-        """See Engine.close. Requests that wait fail with EngineUnavailable, runs that go on end first. Ends every thread."""
+        """See Engine.close. Requests that wait fail with EngineUnavailable. Ends every thread.
+
+        Runs that go on have LAST_RUNS_S seconds; then the engine ends them.
+        """
         with self._lock:
             self._closed = True
             batchers = set(self._batchers.values())
             self._batchers.clear()
         for batcher in batchers:
             batcher.close()
-        self._watchdog.close()
+        last = time.monotonic() + LAST_RUNS_S
+        for batcher in batchers:
+            batcher.join(last)
         self._engine.close()
+        for batcher in batchers:
+            batcher.join()
+        self._watchdog.close()
 
     def _batcher(self, model: str, version: int | None) -> ModelBatcher:
         if batcher := self._batchers.get((model, version)):

@@ -69,6 +69,7 @@ class EmbeddedEngine(Engine):
         self._loaded: dict[tuple[str, int | None], _Loaded] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._runs: set[ort.RunOptions] = set()  # of those that go on
         self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="avizor-embedded")
         self._watchdog = Watchdog("avizor-run-deadlines")
 
@@ -92,10 +93,12 @@ class EmbeddedEngine(Engine):
         return not self._closed
 
     def close(self) -> None:
-        """See Engine.close."""
+        """See Engine.close. Runs that go on are ended, after the node that they are at."""
         with self._lock:
             self._closed = True
             self._loaded.clear()
+        for options in self._runs.copy():
+            options.terminate = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._watchdog.close()
 
@@ -143,15 +146,20 @@ class EmbeddedEngine(Engine):
         model, left = loaded.spec.name, seconds_left(request, started)
         options = ort.RunOptions()
         options.only_execute_path_to_fetches = True
+        self._runs.add(options)
+        options.terminate = self._closed  # by now, close() may have looked already
         if left is not None:
             self._watchdog.watch(options, time.monotonic() + left, lambda: setattr(options, "terminate", True))
         try:
             results = loaded.session.run(list(request.outputs), dict(request.inputs), options)
         except Exception as error:  # the runtime's own exceptions have no common base class
+            if self._closed:
+                raise EngineUnavailable(f"the engine was closed while model {model!r} ran") from error
             if options.terminate:
                 raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
             raise EngineError(f"ONNX Runtime failed at model {model!r}: {one_line(error)}") from error
         finally:
+            self._runs.discard(options)
             if left is not None:
                 self._watchdog.forget(options)
         return dict(zip(request.outputs, results, strict=True))

@@ -90,7 +90,7 @@ class ModelBatcher:
             self._end(rows, time.thread_time() - began)
 
     def close(self) -> None:
-        """Fail the requests that wait, let the runs that go on end, and end the threads."""
+        """Fail the requests that wait, and let the runs that go on be the last ones."""
         with self._lock:
             self._closed = True
             waiting = [pending for pending in list(self._queue) if self._queue.remove(pending)]
@@ -98,9 +98,12 @@ class ModelBatcher:
             self._filled.notify_all()
         for pending in waiting:
             self._answer(pending, EngineUnavailable("the engine was closed before the request ran"))
+
+    def join(self, until: float = math.inf) -> None:
+        """Wait until the last runs have ended after `close`, up to a time by time.monotonic()."""
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(None if until == math.inf else max(0.0, until - time.monotonic()))
 
     def _wake(self) -> None:
         """Make sure that a thread looks at the queue. The lock is held."""

@@ -385,3 +385,12 @@ def test_open_engine_batches_for_the_embedded_engine_only(models: Path) -> None:
         assert isinstance(engine, BatchingEngine)
     with open_engine("triton://127.0.0.1:1", repository, batching=True) as engine:
         assert not isinstance(engine, BatchingEngine)
+
+
+def test_closing_ends_a_run_without_end(bench: Callable[..., Bench]) -> None:
+    tested = bench()
+    running = tested.ask(1, turns=ENDLESS)
+    tested.held.wait_for_run()
+    tested.engine.close()
+    with pytest.raises(EngineUnavailable, match="the engine was closed while model 'lookup' ran"):
+        running.result(timeout=30)
