@@ -153,7 +153,7 @@ def test_other_tasks_run_while_parts_are_counted() -> None:
 
 def test_a_message_whose_first_field_is_of_its_own_kind_is_described() -> None:
     file = FileDescriptorProto(name="tree.proto", package="test", syntax="proto3")
-    field = FieldDescriptorProto(name="inner", number=1, type="TYPE_MESSAGE", label="LABEL_OPTIONAL", type_name=".test.Tree")
+    field = FieldDescriptorProto(name="inner", number=1, type=FieldDescriptorProto.TYPE_MESSAGE, type_name=".test.Tree")
     file.message_type.add(name="Tree", field=[field])
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
