@@ -171,7 +171,7 @@ class _Guard:
     def __init__(self, calls: Calls, call: Call) -> None:
         self._calls, self._call = calls, call
         self._started = time.perf_counter()
-        self._is_over = self._is_answered = False
+        self._is_answered = False
 
     async def __aenter__(self) -> Call:
         if self._calls.door.closed:
@@ -185,7 +185,7 @@ class _Guard:
         self, _kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> bool:
         del where  # its frames hold the message
-        if error is None and not self._is_over:
+        if error is None:
             self._is_answered = True  # the place is given back when the client has the answer
             self._calls.unread.add(self._call.context)
         else:
@@ -202,7 +202,6 @@ class _Guard:
         return False
 
     def _over(self, _task: object) -> None:
-        self._is_over = True
         self._calls.unread.discard(self._call.context)
         if self._is_answered:
             self._leave()

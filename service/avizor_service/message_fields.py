@@ -49,7 +49,8 @@ class Fields(dict[int, "Fields | int"]):
         for field in kind.fields:
             tag = field.number << 3 | _LENGTH
             if field.message_type:
-                self[tag] = known.get(field.message_type.full_name) or Fields(field.message_type, known)
+                inner = known.get(field.message_type.full_name)
+                self[tag] = Fields(field.message_type, known) if inner is None else inner  # an empty one may not be complete
             elif field.type == FieldDescriptor.TYPE_STRING:
                 self[tag] = _TEXT_BYTES
             elif field.type != FieldDescriptor.TYPE_BYTES and field.is_repeated:

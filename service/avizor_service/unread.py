@@ -61,16 +61,20 @@ class Unread:
             late = self._late(time.monotonic() - self._timeout_s)
             if late:
                 _log.warning("connections are ended whose clients have not read an answer for %g s: %s", self._timeout_s, late)
-                end_connections(late)
+                try:
+                    end_connections(late)
+                except OSError as error:  # as many files are open as this process may have
+                    _log.warning("they are not ended: %s; it is tried again", error)
 
     def _late(self, begun_before: float) -> list[str]:
-        """Return the peers of all calls that wait since before that time. Each call is told of once."""
+        """Return the peers of all calls that wait since before that time. They wait anew: ending them may fail."""
         peers: set[str] = set()
         while self._since:
             context, since = next(iter(self._since.items()))
             if since > begun_before:
                 break
-            del self._since[context]
+            self.discard(context)
+            self.add(context)
             peers.add(context.peer())
         return sorted(peers)
 

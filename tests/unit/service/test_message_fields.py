@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +149,13 @@ def test_other_tasks_run_while_parts_are_counted() -> None:
         return turns
 
     assert asyncio.run(run()) > 10
+
+
+def test_a_message_whose_first_field_is_of_its_own_kind_is_described() -> None:
+    file = FileDescriptorProto(name="tree.proto", package="test", syntax="proto3")
+    field = FieldDescriptorProto(name="inner", number=1, type=FieldDescriptorProto.TYPE_MESSAGE, type_name=".test.Tree")
+    file.message_type.add(name="Tree", field=[field])
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    tree = Fields(pool.FindMessageTypeByName("test.Tree"))
+    assert tree[0x0A] is tree

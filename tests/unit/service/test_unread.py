@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -40,28 +41,45 @@ def test_the_connection_of_a_peer_is_ended_and_no_other(family: socket.AddressFa
         assert other.recv(1) == b"x"
 
 
+async def code_of_unread(address: str, meanwhile: Callable[[], Awaitable[None]] | None = None) -> grpc.StatusCode:
+    """Return how a call ends that counts as unread for 0.2 s. meanwhile: is awaited while it waits."""
+    unread = Unread(timeout_s=0.2)
+
+    async def never_answer(_requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+        unread.add(context)
+        await asyncio.sleep(60)
+        return b""
+
+    server = grpc.aio.server()
+    methods = {"Ask": grpc.stream_unary_rpc_method_handler(never_answer)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Service", methods)])
+    port = server.add_insecure_port(address)
+    await server.start()
+    ending = asyncio.create_task(unread.end_late())
+    async with grpc.aio.insecure_channel(address.replace(":0", f":{port}").replace("[::]", "127.0.0.1")) as channel:
+        call = channel.unary_unary("/test.Service/Ask")(b"", timeout=20)
+        if meanwhile:
+            await asyncio.wait_for(meanwhile(), 20)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    ending.cancel()
+    await server.stop(0)
+    return caught.value.code()
+
+
 def test_grpc_names_its_peers_so(caplog: pytest.LogCaptureFixture) -> None:
-    async def run(address: str) -> grpc.StatusCode:
-        unread = Unread(timeout_s=0.2)
-
-        async def never_answer(_requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
-            unread.add(context)
-            await asyncio.sleep(60)
-            return b""
-
-        server = grpc.aio.server()
-        methods = {"Ask": grpc.stream_unary_rpc_method_handler(never_answer)}
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Service", methods)])
-        port = server.add_insecure_port(address)
-        await server.start()
-        ending = asyncio.create_task(unread.end_late())
-        async with grpc.aio.insecure_channel(address.replace(":0", f":{port}").replace("[::]", "127.0.0.1")) as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary("/test.Service/Ask")(b"", timeout=20)
-        ending.cancel()
-        await server.stop(0)
-        return caught.value.code()
-
     for address in ("127.0.0.1:0", "[::1]:0", "[::]:0"):
-        assert asyncio.run(run(address)) is grpc.StatusCode.UNAVAILABLE
+        assert asyncio.run(code_of_unread(address)) is grpc.StatusCode.UNAVAILABLE
     assert caplog.text.count("have not read an answer for 0.2 s") == 3
+
+
+def test_when_open_files_cannot_be_listed_it_is_tried_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def failed() -> None:
+        while "they are not ended" not in caplog.text:
+            await asyncio.sleep(0.01)
+        monkeypatch.undo()
+
+    monkeypatch.setattr("avizor_service.unread._OPEN_FILES", tmp_path / "none")
+    assert asyncio.run(code_of_unread("127.0.0.1:0", failed)) is grpc.StatusCode.UNAVAILABLE
