@@ -46,15 +46,11 @@ class Gateway:
             raise InvalidInput(f"model {call.model!r} is made to {model.manifest.task}; call {rpc}", field="model")
         if not request.items:
             raise InvalidInput("the request holds no items; send at least one", field="items")
-        self.check_number(len(request.items))
+        most = self.settings.max_items
+        if len(request.items) > most:
+            raise InvalidInput(f"the request holds more than {most} items; send at most {most} at once", field="items")
         self.inference.loads.admit(call.model, call.time_remaining_s())
         return model
-
-    def check_number(self, items: int) -> None:
-        """Raise InvalidInput for a request of too many items. It is asked before they are parsed, too."""
-        most = self.settings.max_items
-        if items > most:
-            raise InvalidInput(f"the request holds more than {most} items; send at most {most} at once", field="items")
 
     async def opened(self, call: Call, name: str, version: int, field: str = "version") -> OpenVersion:
         """Return a version that answers, and count the call under its model: while the engine is away, too.

@@ -121,7 +121,7 @@ def classification_message(
 
     def best(row: Array) -> list[ClassProbability]:
         found = present_classes(row, labels, thresholds) if k == 0 and thresholds else top_k(row, labels, k or 1, thresholds)
-        return [each for each in found if np.float32(each.probability) >= least] if least else found
+        return [each for each in found if np.float32(each.probability) >= least]  # none that is NaN
 
     message = pb.Classification()
     is_alone = len(probabilities) == 1  # the mean of one window is that window

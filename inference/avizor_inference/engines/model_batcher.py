@@ -73,17 +73,16 @@ class ModelBatcher:
 
         It is light by the CPU time of the latest runs. Requests of such a model share no runs, unless some wait already.
         """
-        rows = len(next(iter(request.inputs.values()), ()))
+        rows = next((array.shape[0] for array in request.inputs.values() if array.shape), 0)
         with self._lock:
             busy = self._closed or self._queue or self._running
             if busy or not self._may_be_light or not 0 < rows * self._row_s <= LIGHT_S:
                 return None
             self._running, self._running_rows = 1, rows
+        limit_s = LIGHT_LIMIT_S if request.timeout_s is None else min(LIGHT_LIMIT_S, request.timeout_s)
         began = time.thread_time()
         try:
-            return self._engine.infer(
-                InferRequest(request.model, request.inputs, request.outputs, self.spec.version, LIGHT_LIMIT_S)
-            )
+            return self._engine.infer(InferRequest(request.model, request.inputs, request.outputs, self.spec.version, limit_s))
         except Exception:  # a thread finds out why
             return None
         finally:
