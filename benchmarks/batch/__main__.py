@@ -79,7 +79,7 @@ def main() -> None:
         options.json.write_text(json.dumps(measured))
     if not options.ray_python:
         print("Ray Data is left out: give --ray-python")
-    sys.exit(1 if any([_print_goals(names, results) for names, results in measured.items()]) else 0)
+    sys.exit(1 if sum(_print_goals(names, results) for names, results in measured.items()) else 0)
 
 
 def _round(results: Results, folder: Path, names: str, count: int, ray_python: Path | None) -> None:
@@ -146,10 +146,9 @@ def _print_table(names: str, count: int, results: Results) -> None:
         share = [cpu / base for cpu, base in zip(measures["cpu"], floor, strict=True)]
         memory = _range(measures["mib"], 0) if "mib" in measures else "-"
         print(f"| {way} | {_range(measures['wall'], 0)} | {_range(measures['cpu'], 0)} | {_range(share, 2)} | {memory} |")
+    start = _range(results["job"]["start_s"], 2)
     parts = (f"{part[3:]} {_range(values, 0)}" for part, values in results["floor"].items() if part.startswith("us "))
-    print(
-        f"\nFloor, us a clip on one thread: {', '.join(parts)}. Start: {_range(results['job']['start_s'], 2)} CPU s a worker."
-    )
+    print(f"\nFloor, us a clip on one thread: {', '.join(parts)}. Start of a worker: {start} CPU s.")
 
 
 def _range(values: list[float], digits: int) -> str:
