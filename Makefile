@@ -139,6 +139,12 @@ bench-serving: $(STAMP) ## Compare the gateway with Triton, MLServer and bare gR
 	$(VENV)-mlserver/bin/python -m pip install --quiet mlserver==1.7.1 onnxruntime==1.31.1
 	$(BIN)/python benchmarks/serving --mlserver-python $(VENV)-mlserver/bin/python $(BENCH_FLAGS)
 
+.PHONY: bench-batch
+bench-batch: $(STAMP) ## Compare the batch job with its floor, other ways and Ray Data: about an hour, on a quiet machine
+	test -x $(VENV)-ray/bin/python || $(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/python -m pip install --quiet "ray[data]" soundfile onnxruntime==1.31.1
+	$(BIN)/python benchmarks/batch --ray-python $(VENV)-ray/bin/python $(BENCH_FLAGS)
+
 .PHONY: bench-overload
 bench-overload: $(STAMP) ## Offer the gateway up to eight times what it can answer: about 5 minutes, on a quiet machine
 	$(BIN)/python benchmarks/overload.py $(BENCH_FLAGS)
@@ -160,5 +166,5 @@ model-table: $(STAMP) ## Export models of many packages, and write docs/models.m
 
 .PHONY: clean
 clean: ## Remove .venv and the output of demo and tests
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-models $(VENV)-mlserver model-table demo-output
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-models $(VENV)-mlserver $(VENV)-ray model-table demo-output
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -14,6 +15,14 @@ from avizor_inference.engines.base import Engine, InferRequest
 from avizor_pipeline.models import JobModel
 
 Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Key]):
+    """Holds the keys of some rows, and for each its part of the output: results[rows, ...]."""
+
+    keys: list[Key]
+    results: Array
 
 
 class Batcher(Generic[Key]):
@@ -32,40 +41,39 @@ class Batcher(Generic[Key]):
         self._rows: list[Items] = []
         self._running: deque[tuple[list[Key], Future[dict[str, Array]]]] = deque()
 
-    def push(self, key: Key, row: Items) -> Iterator[tuple[Key, Array]]:
-        """Take in one row of the model's tensor, [*item_shape], and yield the results that are ready, in the order of the rows.
+    def push(self, key: Key, row: Items) -> Iterator[Batch[Key]]:
+        """Take in one row of the model's tensor, [*item_shape], and yield the batches that are ready, in the order of the rows.
 
-        A result is the key of a row and its part of the output. Nothing happens until the iterator is consumed. The row is
-        kept, not copied, until its batch starts. Raises EngineError.
+        Nothing happens until the iterator is consumed. The row is kept, not copied, until its batch starts. Raises EngineError.
         """
         self._keys.append(key)
         self._rows.append(row)
         if len(self._rows) == self._batch_size:
             yield from self._run()
 
-    def finish(self) -> Iterator[tuple[Key, Array]]:
-        """Run what is left and yield all results that are missing. Then the batcher is empty and can be used again."""
+    def finish(self) -> Iterator[Batch[Key]]:
+        """Run what is left and yield all batches that are missing. Then the batcher is empty and can be used again."""
         if self._rows:
             yield from self._run()
         while self._running:
-            yield from self._collect()
+            yield self._collect()
 
-    def _run(self) -> Iterator[tuple[Key, Array]]:
+    def _run(self) -> Iterator[Batch[Key]]:
         keys, inputs = self._keys, {self._input: np.stack(self._rows)}
         self._keys, self._rows = [], []
         request = InferRequest(self._model.name, inputs, [self._model.output], self._model.choice.version)
         if self._in_flight == 1:
-            yield from _pair(keys, self._engine.infer(request))
+            yield _batch(keys, self._engine.infer(request))
             return
         self._running.append((keys, self._engine.submit(request)))
         if len(self._running) == self._in_flight:
-            yield from self._collect()
+            yield self._collect()
 
-    def _collect(self) -> Iterator[tuple[Key, Array]]:
+    def _collect(self) -> Batch[Key]:
         keys, future = self._running.popleft()
-        return _pair(keys, future.result())
+        return _batch(keys, future.result())
 
 
-def _pair(keys: list[Key], answer: dict[str, Array]) -> Iterator[tuple[Key, Array]]:
+def _batch(keys: list[Key], answer: dict[str, Array]) -> Batch[Key]:
     (results,) = answer.values()
-    return zip(keys, results, strict=True)
+    return Batch(keys, results)

@@ -21,38 +21,49 @@ TOP_K = 3
 # Column -> value. Columns that are left out are null.
 TableRow = dict[str, Any]
 
+# Column -> a value for each of some rows, which are next to each other. Columns that are left out are null.
+Columns = dict[str, list[Any]]
 
-def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
-    """Return the columns that every row of `windows` has."""
-    rate = model.format.sample_rate
-    return {
-        "uri": entry.uri,
-        "source": entry.source,
-        "channel": span.channel,
-        "start_sample": span.start_sample,
-        "end_sample": span.end_sample,
-        **({"start_s": span.start_sample / rate, "end_s": span.end_sample / rate} if rate else {}),
-        "model": model.name,
-        "model_version": model.choice.version,
+
+def window_columns(model: JobModel, entry: Entry, spans: Sequence[Span]) -> Columns:
+    """Return the columns that every row of `windows` has, for some windows of one item."""
+    rate, count = model.format.sample_rate, len(spans)
+    starts, ends = [span.start_sample for span in spans], [span.end_sample for span in spans]
+    columns: Columns = {
+        "uri": [entry.uri] * count,
+        "source": [entry.source] * count,
+        "channel": [span.channel for span in spans],
+        "start_sample": starts,
+        "end_sample": ends,
+        "model": [model.name] * count,
+        "model_version": [model.choice.version] * count,
     }
+    if rate:
+        columns |= {"start_s": [start / rate for start in starts], "end_s": [end / rate for end in ends]}
+    return columns
 
 
-def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> TableRow:
-    """Return the columns of a classifier's window. probabilities: float32[classes]. thresholds: see `mean_class_columns`."""
-    best = {"top_k": _structs(top_k(probabilities, labels, TOP_K))}
-    return mean_class_columns(labels, probabilities, thresholds) | best
+def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> Columns:
+    """Return the columns of a classifier's windows. probabilities: float32[windows, classes].
 
-
-def score_columns(score: Array, judge: Judge | None, source: str, alpha: float, *, is_short: bool) -> TableRow:
-    """Return the columns of an autoencoder's window; without p-value if the calibration cannot support alpha.
-
-    score: float32[1]. is_short: whether the item is shorter than the model's window.
+    thresholds: see `mean_class_columns`.
     """
-    row: TableRow = {"score": float(score[0])}
+    rows = [
+        mean_class_columns(labels, each, thresholds) | {"top_k": _structs(top_k(each, labels, TOP_K))} for each in probabilities
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def score_columns(scores: Array, judge: Judge | None, source: str, alpha: float, *, is_short: bool) -> Columns:
+    """Return the columns of an autoencoder's windows of one item; without p-values if the calibration cannot support alpha.
+
+    scores: float32[windows >= 1]. is_short: whether the item is shorter than the model's window.
+    """
+    columns: Columns = {"score": scores.tolist()}
     if judge is None or judge.count(is_short=is_short) < recordings_needed(alpha):
-        return row
-    (p_value,), (judged_by,) = judge.window_p_values(source, score, is_short=is_short)
-    return row | {"p_value": float(p_value), "is_anomaly": bool(p_value <= alpha), "judged_by": judged_by}
+        return columns
+    p_values, judged_by = judge.window_p_values(source, scores, is_short=is_short)
+    return columns | {"p_value": p_values.tolist(), "is_anomaly": (p_values <= alpha).tolist(), "judged_by": judged_by}
 
 
 def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> TableRow:

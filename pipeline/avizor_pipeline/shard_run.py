@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
@@ -14,6 +16,8 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
+from avizor_inference.items.kinds.base import Span
+from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.rows import (
@@ -26,7 +30,7 @@ from avizor_pipeline.rows import (
     mean_class_columns,
     score_columns,
     verdict_columns,
-    window_row,
+    window_columns,
 )
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
@@ -65,8 +69,8 @@ class ShardRun:
         for entry in self._shard.entries:
             self._read(entry)
         for model in self._context.models:
-            for key, result in self._context.batchers[model.name].finish():
-                self._take(model, key, result)
+            for batch in self._context.batchers[model.name].finish():
+                self._take(model, batch)
         return self._commit()
 
     def _read(self, entry: Entry) -> None:
@@ -78,27 +82,36 @@ class ShardRun:
             for place, row in stream_rows(content, [model.spec for model in models], level):
                 model, span = models[place], row.span
                 assert span is not None  # every model of a job takes recordings
-                for key, result in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
-                    self._take(model, key, result)
+                for batch in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
+                    self._take(model, batch)
         except MediaError as error:
             self._unread.add(entry.uri)
             self._writer.add("dead_letters", dead_letter(entry, error))
 
-    def _take(self, model: JobModel, key: RowKey, result: Array) -> None:
-        """Add one window's result to its item, and its row to the table."""
-        totals = self._totals[model.name, key.entry.uri]
-        totals.is_short = key.span.length < model.format.window
-        row = window_row(model, key.entry, key.span)
+    def _take(self, model: JobModel, batch: Batch[RowKey]) -> None:
+        """Add the results of windows to their items, and their rows to the table."""
+        start = 0
+        for _, keys in groupby(batch.keys, key=attrgetter("entry.uri")):
+            (entry, *_), spans = zip(*keys, strict=True)
+            self._take_windows(model, entry, spans, batch.results[start : start + len(spans)])
+            start += len(spans)
+
+    def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span], results: Array) -> None:
+        """Do this for windows of one item. results: probabilities[windows, classes], or score[windows, 1]."""
+        totals = self._totals[model.name, entry.uri]
+        totals.is_short = spans[0].length < model.format.window
+        columns = window_columns(model, entry, spans)
         if model.labels:
-            totals.probabilities += MeanProbabilities.of(result[None])
-            row |= class_columns(model.labels, result, model.thresholds)
+            totals.probabilities += MeanProbabilities.of(results)
+            columns |= class_columns(model.labels, results, model.thresholds)
         else:
-            totals.score += ItemScore.of(result)
+            scores = results[:, 0]
+            totals.score += ItemScore.of(scores)
             judge = self._context.judges.get(model.name)
-            row |= score_columns(result, judge, key.entry.source, self._alpha, is_short=totals.is_short)
-            if "p_value" in row:
-                row["calibration_id"] = model.choice.calibration_id
-        self._writer.add("windows", row)
+            columns |= score_columns(scores, judge, entry.source, self._alpha, is_short=totals.is_short)
+            if "p_value" in columns:
+                columns["calibration_id"] = [model.choice.calibration_id] * len(spans)
+        self._writer.add_columns("windows", columns)
 
     def _commit(self) -> Commit:
         labels: dict[str, dict[str, int]] = {}

@@ -6,6 +6,7 @@ Only this is done outside the graph. What the model does to a window (log-mel, s
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import soxr
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.detect import sound_streams
+from avizor_inference.items.containers.plain_wav import PlainWav, plain_wav
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.file_access import open_file, state_of
 from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
@@ -89,12 +91,17 @@ class AudioFile:
             self._source = opened.enter_context(open_file(source)) if isinstance(source, Path) else source
             self._before = state_of(self._source)
             try:
-                self._streams = sound_streams(self._source)
+                self._plain = plain_wav(self._source, self._source.seek(0, os.SEEK_END))
+                self._streams = [] if self._plain else sound_streams(self._source)
             except OSError as error:
                 raise MediaError(f"reading failed ({error.strerror})") from error
-            self._first: _Decoder | None = self._decoder(self._streams[0])
-            first = opened.enter_context(self._first[0])
-            self._rate, self._channels = int(first.samplerate), int(first.channels)
+            self._first: _Decoder | None = None
+            if self._plain:
+                self._rate, self._channels = self._plain.sample_rate, self._plain.channels
+            else:
+                self._first = self._decoder(self._streams[0])
+                first = opened.enter_context(self._first[0])
+                self._rate, self._channels = int(first.samplerate), int(first.channels)
             if self._channels > MAX_CHANNELS:
                 raise MediaError(f"the audio file has {self._channels} channels; at most {MAX_CHANNELS} are read")
             if self._rate < least_rate:
@@ -114,6 +121,10 @@ class AudioFile:
     def blocks(self) -> Iterator[Samples]:
         """Yield the whole file, one block at a time. Raises MediaError if it is damaged, empty, or changed while it is read."""
         read = 0
+        if self._plain:
+            for block in self._plain_blocks(self._plain):
+                read += len(block)
+                yield block
         for stream in self._streams:
             decoder, self._first = self._first or self._decoder(stream), None
             for block in self._blocks_of(stream, decoder, read):
@@ -123,6 +134,17 @@ class AudioFile:
             raise MediaError("the audio file holds no samples")
         if state_of(self._source) != self._before:
             raise MediaError("the file was changed while it was read; run again when it is finished", offset=read)
+
+    def _plain_blocks(self, plain: PlainWav) -> Iterator[Samples]:
+        read = 0
+        try:
+            for block in plain.blocks(self._source, frames_of_block(self._channels)):
+                read += len(block)
+                yield block
+        except OSError as error:
+            raise MediaError(f"reading failed after {read} frames ({_reason(error)})", offset=read) from error
+        if read < plain.frames:
+            raise MediaError(f"the file ends after {read} of {plain.frames} frames", offset=read)
 
     def _blocks_of(self, stream: Stream, opened: _Decoder, before: int) -> Iterator[Samples]:
         decoder, file = opened

@@ -6,7 +6,7 @@ Only a shard with a commit record counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -84,16 +84,24 @@ class PartWriter:
 
     def __init__(self, out: Path, shard: str) -> None:
         self._out, self._shard = out, shard
-        self._rows: dict[str, list[Mapping[str, Any]]] = {table: [] for table in TABLES}
+        self._columns: dict[str, dict[str, list[Any]]] = {
+            table: {name: [] for name in schema.names} for table, schema in TABLES.items()
+        }
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._temporary = {table: temporary_name(part_path(out, table, shard)) for table in TABLES}
         self.counts = dict.fromkeys(TABLES, 0)
 
     def add(self, table: str, row: Mapping[str, Any]) -> None:
         """Add one row; columns that are left out are null."""
-        self._rows[table].append(row)
-        self.counts[table] += 1
-        if len(self._rows[table]) >= ROW_GROUP:
+        self.add_columns(table, {name: [value] for name, value in row.items()})
+
+    def add_columns(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Add rows, given as a value for each of them by column; columns that are left out are null."""
+        count = len(next(iter(columns.values())))
+        for name, values in self._columns[table].items():
+            values.extend(columns.get(name) or [None] * count)
+        self.counts[table] += count
+        while len(self._columns[table]["uri"]) >= ROW_GROUP:
             self._flush(table)
 
     def close(self) -> dict[str, str]:
@@ -117,15 +125,19 @@ class PartWriter:
             write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
 
     def _flush(self, table: str) -> None:
-        rows, self._rows[table] = self._rows[table], []
-        if not rows:
+        """Write at most ROW_GROUP rows as a row group."""
+        columns = self._columns[table]
+        group = {name: values[:ROW_GROUP] for name, values in columns.items()}
+        for values in columns.values():
+            del values[:ROW_GROUP]
+        if not group["uri"]:
             return
         path = part_path(self._out, table, self._shard)
         with self._writing(path):
             if table not in self._writers:
                 make_folder(path.parent)
                 self._writers[table] = pq.ParquetWriter(self._temporary[table], TABLES[table], compression="zstd")
-            self._writers[table].write_table(pa.Table.from_pylist(rows, schema=TABLES[table]))
+            self._writers[table].write_table(pa.Table.from_pydict(group, schema=TABLES[table]))
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:

@@ -22,9 +22,10 @@ from avizor_pipeline.rows import (
     count_by_source,
     counted_labels,
     dead_letter,
+    mean_class_columns,
     score_columns,
     verdict_columns,
-    window_row,
+    window_columns,
 )
 from avizor_pipeline.sinks.part_files import SourceCount
 
@@ -33,40 +34,47 @@ JUDGE = Judge(calibration({"a": tuple((float(score),) for score in range(1, 20))
 
 def test_a_window_has_its_place_in_samples_and_in_seconds(models: Path) -> None:
     (model,) = open_models(JobRequest(("data",), ("kinds",), models).to_settings())
-    row = window_row(model, entry("a/1.wav"), Span(channel=1, start_sample=4000, length=4096))
-    assert row == {
-        "uri": "a/1.wav", "source": "a", "channel": 1, "start_sample": 4000, "end_sample": 8096, "start_s": 0.5,
-        "end_s": 1.012, "model": "kinds", "model_version": 1,
+    columns = window_columns(model, entry("a/1.wav"), [Span(1, 4000, 4096), Span(0, 8000, 4096)])
+    assert columns == {
+        "uri": ["a/1.wav"] * 2, "source": ["a"] * 2, "channel": [1, 0], "start_sample": [4000, 8000],
+        "end_sample": [8096, 12096], "start_s": [0.5, 1.0], "end_s": [1.012, 1.512], "model": ["kinds"] * 2,
+        "model_version": [1] * 2,
     }  # fmt: skip
 
 
 def test_a_classifier_names_its_best_class_and_the_three_best() -> None:
-    columns = class_columns(["w", "x", "y", "z"], np.array([0.25, 0.5, 0.0, 0.25], np.float32))
-    assert (columns["label"], columns["probability"]) == ("x", 0.5)
-    assert [each["label"] for each in columns["top_k"]] == ["x", "w", "z"]
+    columns = class_columns(["w", "x", "y", "z"], np.array([[0.25, 0.5, 0.0, 0.25], [0.0, 0.0, 1.0, 0.0]], np.float32))
+    assert (columns["label"], columns["probability"]) == (["x", "y"], [0.5, 1.0])
+    assert [[each["label"] for each in best] for best in columns["top_k"]] == [["x", "w", "z"], ["y", "w", "x"]]
 
 
 def test_a_multi_label_model_names_all_classes_over_their_thresholds_too() -> None:
-    probabilities, thresholds = np.array([0.25, 0.75, 0.0, 0.5], np.float32), [0.2, 0.8, 0.5, 0.5]
+    probabilities, thresholds = np.array([[0.25, 0.75, 0.0, 0.5]], np.float32), [0.2, 0.8, 0.5, 0.5]
     columns = class_columns(["w", "x", "y", "z"], probabilities, thresholds)
-    assert (columns["label"], columns["probability"]) == ("x", 0.75)
-    assert columns["labels"] == [{"label": "z", "probability": 0.5}, {"label": "w", "probability": 0.25}]
-    assert counted_labels(columns) == ["z", "w"]
+    assert (columns["label"], columns["probability"]) == (["x"], [0.75])
+    assert columns["labels"] == [[{"label": "z", "probability": 0.5}, {"label": "w", "probability": 0.25}]]
     assert "labels" not in class_columns(["w", "x", "y", "z"], probabilities)
-    none = class_columns(["w", "x", "y", "z"], probabilities, [1, 1, 1, 1])
+    item = mean_class_columns(["w", "x", "y", "z"], probabilities[0], thresholds)
+    assert counted_labels(item) == ["z", "w"]
+    none = mean_class_columns(["w", "x", "y", "z"], probabilities[0], [1, 1, 1, 1])
     assert (none["labels"], counted_labels(none)) == ([], [])
 
 
-def test_a_window_has_a_p_value_only_if_the_calibration_supports_alpha() -> None:
-    score = np.array([30.0], np.float32)
-    judged = score_columns(score, JUDGE, "a", 0.05, is_short=False)
-    assert judged == {"score": 30.0, "p_value": pytest.approx(1 / 20), "is_anomaly": True, "judged_by": "a"}
+def test_windows_have_p_values_only_if_the_calibration_supports_alpha() -> None:
+    scores = np.array([30.0, 0.5], np.float32)
+    judged = score_columns(scores, JUDGE, "a", 0.05, is_short=False)
+    assert judged == {
+        "score": [30.0, 0.5],
+        "p_value": [pytest.approx(1 / 20), pytest.approx(1.0)],
+        "is_anomaly": [True, False],
+        "judged_by": ["a", "a"],
+    }
     for columns in (
-        score_columns(score, None, "a", 0.05, is_short=False),
-        score_columns(score, JUDGE, "a", 0.04, is_short=False),  # needs 24 items
-        score_columns(score, JUDGE, "a", 0.05, is_short=True),  # the calibration has no short ones
+        score_columns(scores, None, "a", 0.05, is_short=False),
+        score_columns(scores, JUDGE, "a", 0.04, is_short=False),  # needs 24 items
+        score_columns(scores, JUDGE, "a", 0.05, is_short=True),  # the calibration has no short ones
     ):
-        assert columns == {"score": 30.0}
+        assert columns == {"score": [30.0, 0.5]}
 
 
 def test_an_item_that_cannot_be_judged_says_why() -> None:

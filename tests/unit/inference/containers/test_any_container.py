@@ -42,7 +42,8 @@ class _Failing(io.BytesIO):
         self._place = place
 
     def read(self, size: int | None = -1) -> bytes:
-        if self._place <= self.tell() < self._place + 20000:
+        end = len(self.getbuffer()) if size is None or size < 0 else self.tell() + size
+        if self.tell() < self._place + 20000 and self._place < end:
             raise OSError(5, "Input/output error")
         return super().read(size)
 

@@ -1,0 +1,61 @@
+"""Make the clips and the models of the benchmark."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from avizor_export.architectures.catalogue import build_autoencoder
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
+from avizor_inference.items.input_spec import AudioInput
+from avizor_inference.items.kinds.sound_front_ends import LogMelFrontEnd
+
+# Clips are like those of the Free Spoken Digit Dataset: 8 kHz, mono, 16 bits, and as long as one window of the models (0.99 s).
+RATE = 8000
+SAMPLES = 512 + 95 * 78
+SOUND = AudioInput(
+    sample_rate=RATE,
+    window_samples=SAMPLES,
+    hop_samples=SAMPLES,
+    front_end=LogMelFrontEnd(n_fft=512, hop_length=78, n_mels=64),
+)
+PATCH = (1, 64, 96)
+BANDS, FRAMES = PATCH[1:]
+CLASSIFIER, AUTOENCODER = "r18", "ae"
+
+# Clips that differ. A larger set has them under several names.
+_DIFFERENT = 1000
+
+
+def write_clips(folder: Path, count: int, like: Path | None = None) -> None:
+    """Write `count` clips. like: clips that were written before, to link to."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    time = np.arange(SAMPLES) / RATE
+    for number in range(count):
+        path = folder / f"{number:06d}.wav"
+        first = (like or folder) / f"{number % _DIFFERENT:06d}.wav"
+        if first.exists():
+            os.link(first, path)
+            continue
+        tones = sum(np.sin(2 * np.pi * pitch * time) for pitch in generator.uniform(100, 3000, 5))
+        sound = 0.1 * tones * np.exp(-3 * time) + 0.01 * generator.standard_normal(SAMPLES)
+        soundfile.write(path, sound, RATE, subtype="PCM_16")
+
+
+def export_models(folder: Path) -> None:
+    """Export both models with random weights: speed does not depend on them."""
+    torch.manual_seed(0)
+    network = resnet18(num_classes=10)
+    network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    request = ExportRequest(CLASSIFIER, "classify", SOUND, labels=list("0123456789"))
+    export_model(network.eval(), request, folder)
+    autoencoder = build_autoencoder("conv16s2bn conv32s2bn conv64s2bn latent64", PATCH)
+    export_model(autoencoder, ExportRequest(AUTOENCODER, "reconstruct", SOUND), folder)
