@@ -16,7 +16,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import validation_message
-from avizor_pipeline.models import choose, content_for
+from avizor_pipeline.models import choose, contents_for
 from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 
 
@@ -24,7 +24,7 @@ from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    datasets: folders or files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
     first folder of the path. batch_size: windows in one run; None takes what each model's config says.
@@ -52,14 +52,14 @@ class JobRequest:
             raise SettingsError(f"--{problem[1]}")
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
-        content = content_for(map(repository.version, self.models))
+        contents = contents_for(map(repository.version, self.models))
         try:
             return JobSettings(
                 rows_format=ROWS_FORMAT,
                 roots=tuple(map(name_of, self.datasets)),
                 repository=str(self.repository),
                 models=self._choices(repository, begun),
-                content=content,
+                contents=contents,
                 alpha=self.alpha,
                 confidence=self.confidence,
                 source_pattern=self.source_pattern,

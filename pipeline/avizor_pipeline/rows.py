@@ -9,7 +9,7 @@ from avizor_inference.anomaly.p_values import Judge, recordings_needed
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, present_classes, top_k
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
@@ -22,19 +22,20 @@ TOP_K = 3
 TableRow = dict[str, Any]
 
 
-def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
-    """Return the columns that every row of `windows` has."""
-    rate = model.format.sample_rate
+def window_row(model: JobModel, entry: Entry, span: Span | None) -> TableRow:
+    """Return the columns that every row of `windows` has. span: None for an item that is no recording."""
     return {
         "uri": entry.uri,
         "source": entry.source,
-        "channel": span.channel,
-        "start_sample": span.start_sample,
-        "end_sample": span.end_sample,
-        **({"start_s": span.start_sample / rate, "end_s": span.end_sample / rate} if rate else {}),
+        **(_span_columns(span, model.format.sample_rate if model.format else None) if span else {}),
         "model": model.name,
         "model_version": model.choice.version,
     }
+
+
+def _span_columns(span: Span, rate: float | None) -> TableRow:
+    columns: TableRow = {"channel": span.channel, "start_sample": span.start_sample, "end_sample": span.end_sample}
+    return columns | ({"start_s": span.start_sample / rate, "end_s": span.end_sample / rate} if rate else {})
 
 
 def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> TableRow:
@@ -56,14 +57,13 @@ def score_columns(score: Array, judge: Judge | None, source: str, alpha: float, 
 
 
 def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> TableRow:
-    """Return the columns that every row of `recordings` has. windows: their number, over all channels."""
+    """Return the columns that every row of `recordings` has. windows: their number, over all channels; 1 for other items."""
     return {
         "uri": entry.uri,
         "source": entry.source,
         "model": model.name,
         "windows": windows,
-        "peak": level.peak,
-        "clipped": level.share_beyond,
+        **({"peak": level.peak, "clipped": level.share_beyond} if model.format else {}),
     }
 
 
@@ -101,12 +101,12 @@ def verdict_columns(verdict: Verdict, alpha: float, confidence: float | None = N
     }
 
 
-def dead_letter(entry: Entry, error: MediaError) -> TableRow:
-    """Return the row of a file that could not be read."""
+def dead_letter(entry: Entry, error: MediaError | InvalidInput) -> TableRow:
+    """Return the row of an item that could not be read."""
     return {
         "uri": entry.uri,
         "source": entry.source,
-        "offset": error.offset,
+        "offset": error.offset if isinstance(error, MediaError) else None,
         "stage": "decode",
         "error_class": type(error).__name__,
         "message": str(error),

@@ -105,7 +105,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 def batch(
     out: Path, workers: int, metrics_port: int | None, pushgateway: str | None, push_job: str, dry_run: bool, **request: Any
 ) -> None:
-    """Run models over the recordings of DATASET (folders or files of sound or of signals), in bounded memory.
+    """Run models over DATASET (folders or files of sound, signals or images), in bounded memory.
 
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
     a file is the first folder of its path below DATASET. To resume a job that was stopped, run the same command again.
@@ -130,7 +130,7 @@ def _dry_run(request: JobRequest, out: Path) -> None:
     settings, _ = _prepare(request, out)
     plan = plan_job(settings)
     models = check_models(settings)
-    _print_header(plan, settings)
+    _print_header(plan, settings, models)
     _print_finished(examine(out, settings, plan.shard_ids), settings)
     counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
@@ -144,7 +144,7 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
     """Run the job with its header, progress and summary; return the exit code."""
     settings, models = _prepare(request, out)
     plan = plan_job(settings)
-    _print_header(plan, settings)
+    _print_header(plan, settings, models)
     metrics.set_planned(plan.files)
     started = time.monotonic()
     outcome = Outcome(plan.left_out)
@@ -170,14 +170,18 @@ def _prepare(request: JobRequest, out: Path) -> tuple[JobSettings, Sequence[JobM
     return settings, open_models(settings)
 
 
-def _print_header(plan: Plan, settings: JobSettings) -> None:
+def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) -> None:
     """Print what there is to do, and what a user may not expect."""
     click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards")
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}")
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}")
-    if settings.content == "audio":
+    for model in models:
+        content = model.spec.file_content()
+        if content and not plan.kinds[content.name]:
+            click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do")
+    if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
 
 

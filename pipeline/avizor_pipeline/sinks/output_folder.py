@@ -145,7 +145,7 @@ def _settings_of(out: Path) -> JobSettings | None:
         torn = error.errors()[0]["type"] == "json_invalid"
         if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
             return None
-        if any(detail["loc"] == ("rows_format",) for detail in error.errors()):
+        if any(detail["loc"] == ("rows_format",) or detail["type"] == "extra_forbidden" for detail in error.errors()):
             raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Read folders of files, and single files, of one kind of content."""
+"""Read folders of files, and single files, of the kinds of content that the models of a job take."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from avizor_inference.items.source_rule import SourceRule
 class FolderSource:
     """Lists and opens the files below each root (a folder, or one file), named as `file_access.name_of` writes names.
 
-    content: what each file is.
+    contents: what the files may be. The suffix tells which; a file that is named itself may have any, and is then all of them.
     """
 
-    def __init__(self, roots: Sequence[str], content: type[FileContent], source_pattern: str = "") -> None:
-        self._content = content
+    def __init__(self, roots: Sequence[str], contents: Sequence[type[FileContent]], source_pattern: str = "") -> None:
+        self._contents = contents
         self._roots = [path_of(root) for root in roots]
         self._rule = SourceRule(source_pattern)
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source."""
-        return list_dataset(self._roots, self._content.suffixes, self._rule, left_out)
+        return list_dataset(self._roots, frozenset().union(*(each.suffixes for each in self._contents)), self._rule, left_out)
 
-    def open(self, entry: Entry) -> Content:
+    def kinds(self, entry: Entry) -> tuple[str, ...]:
         """See Source."""
-        return self._content(entry.path)
+        return tuple(content.name for content in self._contents_of(entry))
+
+    def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
+        """See Source."""
+        yield from ((entry, content(entry.path)) for content in self._contents_of(entry))
+
+    def _contents_of(self, entry: Entry) -> Sequence[type[FileContent]]:
+        suffix = entry.path.suffix.lower()
+        return [each for each in self._contents if suffix in each.suffixes] or self._contents
