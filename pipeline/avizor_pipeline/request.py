@@ -24,10 +24,11 @@ from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders or files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    datasets: folders, patterns, lists or files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
-    first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    first folder of the path. path_column, source_column: of CSV and Parquet files that list files. limit: files to read; None:
+    all. batch_size: windows in one run; None takes what each model's config says.
     """
 
     datasets: tuple[str, ...]
@@ -37,6 +38,9 @@ class JobRequest:
     alpha: float = 0.01
     confidence: float | None = None
     source_pattern: str = ""
+    path_column: str = ""
+    source_column: str = ""
+    limit: int | None = None
     batch_size: int | None = None
     device: Device = "config"
 
@@ -63,6 +67,9 @@ class JobRequest:
                 alpha=self.alpha,
                 confidence=self.confidence,
                 source_pattern=self.source_pattern,
+                path_column=self.path_column,
+                source_column=self.source_column,
+                limit=self.limit,
                 engine=self.engine,
                 device=self.device,
             )
