@@ -22,10 +22,10 @@ REMOTE_BATCHES_IN_FLIGHT = 4
 
 
 class RowKey(NamedTuple):
-    """Says which part of which file a row of a model's tensor is."""
+    """Says which part of which item a row of a model's tensor is. span: None for what is no recording."""
 
     entry: Entry
-    span: Span
+    span: Span | None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
+from avizor_inference.items.data.item_files import plurals
 from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.kinds.base import Content, Span
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -26,19 +28,27 @@ DEFAULT_BATCH_SIZE = 32
 class JobModel:
     """Holds one model of the job: which one it is, what it takes, and what its scores are compared with.
 
-    format: how recordings are cut for it.
+    format: how recordings are cut for it; None for a model whose items are one row each.
     """
 
     choice: ChosenModel
     version: ModelVersion
     spec: InputSpec
-    format: WindowFormat
+    format: WindowFormat | None
     calibration: Calibration | None
 
     @property
     def name(self) -> str:
         """Return the model's name."""
         return self.choice.name
+
+    def takes(self, content: Content) -> bool:
+        """Return whether an item of the dataset is of the kind that the model takes."""
+        return self.spec.takes(content)
+
+    def is_short(self, span: Span | None) -> bool:
+        """Return whether a row is a whole recording that is shorter than the model's window. span: None for other items."""
+        return self.format is not None and span is not None and span.length < self.format.window
 
     @property
     def output(self) -> str:
@@ -78,29 +88,18 @@ def choose(version: ModelVersion, found: Comparable | None, batch_size: int | No
     )
 
 
-def content_for(versions: Iterable[ModelVersion]) -> str:
-    """Return what the files of a job are, by its name in CONTENTS: `audio`, `signal`.
+def contents_for(versions: Iterable[ModelVersion]) -> tuple[str, ...]:
+    """Return what the items of a job may be, by their names in CONTENTS: `audio`, `image`, `signal`.
 
-    Raises JobError if a model does not take files of recordings, or if two models take different ones.
+    Raises JobError if a model takes nothing that a dataset holds.
     """
-    models = {version.name: version.manifest.input for version in versions}
-    contents: dict[str, str] = {}  # name of the content -> the first model that takes it
-    for name, spec in models.items():
-        _window_format(name, spec)
-        content = spec.file_content()
-        assert content is not None  # what is cut into windows is a file
-        contents.setdefault(content.name, name)
-    if len(contents) > 1:
-        takes = " and ".join(f"{name!r} takes {content}" for content, name in contents.items())
-        raise JobError(f"a job reads one kind of files, and {takes}; run a job for each kind")
-    return next(iter(contents), "audio")
+    return tuple(sorted({_content_of(version.name, version.manifest.input) for version in versions}))
 
 
 def open_models(settings: JobSettings) -> list[JobModel]:
     """Read the descriptions of the chosen versions.
 
-    Raises JobError if a model does not take recordings or has changed since it was chosen, RepositoryError if it cannot be
-    read.
+    Raises JobError if a model has changed since it was chosen, RepositoryError if it cannot be read.
     """
     repository = ModelRepository(settings.repository)
     return [_open(repository.version(choice.name, choice.version), choice) for choice in settings.models]
@@ -113,7 +112,6 @@ def open_job_engine(settings: JobSettings) -> Engine:
 
 def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
-    format = _window_format(choice.name, spec)
     calibration_id = choice.calibration_id
     is_there = calibration_id is None or calibration_id in version.calibration_ids()
     if version.manifest.model_sha256 != choice.sha256 or not is_there:
@@ -121,11 +119,13 @@ def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
             "again"
         )
-    return JobModel(choice, version, spec, format, version.calibration(calibration_id) if calibration_id else None)
+    return JobModel(
+        choice, version, spec, spec.window_format(), version.calibration(calibration_id) if calibration_id else None
+    )
 
 
-def _window_format(name: str, spec: InputSpec) -> WindowFormat:
-    format = spec.window_format()
-    if format is None:
-        raise JobError(f"model {name!r} takes {spec.modality}, and a job streams recordings (audio, signal); use avizor serve")
-    return format
+def _content_of(name: str, spec: InputSpec) -> str:
+    content = spec.file_content()
+    if content is None:
+        raise JobError(f"model {name!r} takes {spec.modality}, and a job reads files of {plurals()}; use avizor serve")
+    return content.name

@@ -17,7 +17,8 @@ from avizor_pipeline.sources.open_source import open_source
 class Plan:
     """Holds the size of a job, and the ids of the shards, not their entries.
 
-    left_out: what the dataset holds and the job does not read. sources: number of files of each source.
+    left_out: what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files
+    that are taken for each kind, by names in CONTENTS.
     """
 
     files: int
@@ -25,6 +26,7 @@ class Plan:
     shard_ids: frozenset[str]
     left_out: LeftOut = field(default_factory=LeftOut)
     sources: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
 
 
 def plan_job(settings: JobSettings) -> Plan:
@@ -33,18 +35,20 @@ def plan_job(settings: JobSettings) -> Plan:
     Raises DatasetError if the dataset cannot be listed, JobError if it is empty, SettingsError if the source pattern matches
     no file.
     """
-    files, size, ids, left_out, sources = 0, 0, set(), LeftOut(), Counter[str]()
-    for shard in shards(settings, open_source(settings).list(left_out)):
+    files, size, ids, left_out, sources, kinds = 0, 0, set(), LeftOut(), Counter[str](), Counter[str]()
+    source = open_source(settings)
+    for shard in shards(settings, source.list(left_out)):
         files += len(shard.entries)
         size += sum(entry.size for entry in shard.entries)
         sources.update(entry.source for entry in shard.entries)
+        kinds.update(kind for entry in shard.entries for kind in source.kinds(entry))
         ids.add(shard.id)
     if not files:
         others = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no {settings.content} files in {', '.join(settings.roots)}{others}")
+        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(settings.roots)}{others}")
     if settings.source_pattern and set(sources) == {DEFAULT_SOURCE}:
         raise SettingsError(
             f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "
             f"below {', '.join(settings.roots)}"
         )
-    return Plan(files, size, frozenset(ids), left_out, sources)
+    return Plan(files, size, frozenset(ids), left_out, sources, kinds)

@@ -16,7 +16,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository
 from avizor_inference.strict_json import validation_message
-from avizor_pipeline.models import choose, content_for
+from avizor_pipeline.models import choose, contents_for
 from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 
 
@@ -24,10 +24,11 @@ from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    datasets: folders, patterns, lists or files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
-    first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    first folder of the path. path_column, source_column: of CSV and Parquet files that list files. limit: files to read; None:
+    all. batch_size: windows in one run; None takes what each model's config says.
     """
 
     datasets: tuple[str, ...]
@@ -37,6 +38,9 @@ class JobRequest:
     alpha: float = 0.01
     confidence: float | None = None
     source_pattern: str = ""
+    path_column: str = ""
+    source_column: str = ""
+    limit: int | None = None
     batch_size: int | None = None
     device: Device = "config"
 
@@ -52,17 +56,20 @@ class JobRequest:
             raise SettingsError(f"--{problem[1]}")
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
-        content = content_for(map(repository.version, self.models))
+        contents = contents_for(map(repository.version, self.models))
         try:
             return JobSettings(
                 rows_format=ROWS_FORMAT,
                 roots=tuple(map(name_of, self.datasets)),
                 repository=str(self.repository),
                 models=self._choices(repository, begun),
-                content=content,
+                contents=contents,
                 alpha=self.alpha,
                 confidence=self.confidence,
                 source_pattern=self.source_pattern,
+                path_column=self.path_column,
+                source_column=self.source_column,
+                limit=self.limit,
                 engine=self.engine,
                 device=self.device,
             )

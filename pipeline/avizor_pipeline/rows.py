@@ -9,7 +9,7 @@ from avizor_inference.anomaly.p_values import Judge, recordings_needed
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, present_classes, top_k
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
@@ -25,19 +25,25 @@ TableRow = dict[str, Any]
 Columns = dict[str, list[Any]]
 
 
-def window_columns(model: JobModel, entry: Entry, spans: Sequence[Span]) -> Columns:
-    """Return the columns that every row of `windows` has, for some windows of one item."""
-    rate, count = model.format.sample_rate, len(spans)
-    starts, ends = [span.start_sample for span in spans], [span.end_sample for span in spans]
-    columns: Columns = {
+def window_columns(model: JobModel, entry: Entry, spans: Sequence[Span | None]) -> Columns:
+    """Return the columns that every row of `windows` has, for some windows of one item.
+
+    spans: None for an item that is no recording.
+    """
+    count = len(spans)
+    known = [span for span in spans if span]
+    return {
         "uri": [entry.uri] * count,
         "source": [entry.source] * count,
-        "channel": [span.channel for span in spans],
-        "start_sample": starts,
-        "end_sample": ends,
+        **(_span_columns(known, model.format.sample_rate if model.format else None) if known else {}),
         "model": [model.name] * count,
         "model_version": [model.choice.version] * count,
     }
+
+
+def _span_columns(spans: Sequence[Span], rate: float | None) -> Columns:
+    starts, ends = [span.start_sample for span in spans], [span.end_sample for span in spans]
+    columns: Columns = {"channel": [span.channel for span in spans], "start_sample": starts, "end_sample": ends}
     if rate:
         columns |= {"start_s": [start / rate for start in starts], "end_s": [end / rate for end in ends]}
     return columns
@@ -67,14 +73,13 @@ def score_columns(scores: Array, judge: Judge | None, source: str, alpha: float,
 
 
 def item_row(model: JobModel, entry: Entry, windows: int, level: Level) -> TableRow:
-    """Return the columns that every row of `recordings` has. windows: their number, over all channels."""
+    """Return the columns that every row of `recordings` has. windows: their number, over all channels; 1 for other items."""
     return {
         "uri": entry.uri,
         "source": entry.source,
         "model": model.name,
         "windows": windows,
-        "peak": level.peak,
-        "clipped": level.share_beyond,
+        **({"peak": level.peak, "clipped": level.share_beyond} if model.format else {}),
     }
 
 
@@ -112,12 +117,12 @@ def verdict_columns(verdict: Verdict, alpha: float, confidence: float | None = N
     }
 
 
-def dead_letter(entry: Entry, error: MediaError) -> TableRow:
-    """Return the row of a file that could not be read."""
+def dead_letter(entry: Entry, error: MediaError | InvalidInput) -> TableRow:
+    """Return the row of an item that could not be read."""
     return {
         "uri": entry.uri,
         "source": entry.source,
-        "offset": error.offset,
+        "offset": error.offset if isinstance(error, MediaError) else None,
         "stage": "decode",
         "error_class": type(error).__name__,
         "message": str(error),

@@ -24,7 +24,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 3
+ROWS_FORMAT = 4
 
 
 class JobSettings(Strict):
@@ -32,17 +32,21 @@ class JobSettings(Strict):
 
     rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
     noticed.
-    roots: folders or files, as `file_access.name_of` writes names. content: what the files are, by its name in CONTENTS.
+    roots: folders, patterns, lists or files, as `file_access.name_of` writes names. contents: what the items may be, by their
+    names in CONTENTS.
     """
 
     rows_format: int
     roots: tuple[str, ...]
     repository: str
     models: tuple[ChosenModel, ...]
-    content: str = "audio"
+    contents: tuple[str, ...] = ("audio",)
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
     confidence: float | None = Field(default=None, gt=0, lt=1, description="that the calibration keeps alpha; null: on average")
     source_pattern: str = ""
+    path_column: str = ""
+    source_column: str = ""
+    limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
     engine: str = EMBEDDED
     device: Device = "config"
 

@@ -12,11 +12,11 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
-from avizor_inference.items.kinds.base import Span
+from avizor_inference.items.kinds.base import Content, Span
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel
@@ -61,7 +61,7 @@ class ShardRun:
         self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
         self._writer = PartWriter(context.out, shard.id)
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
-        self._levels: dict[str, Level] = {}  # by uri
+        self._levels: dict[tuple[str, str], Level] = {}  # by model and uri; models that share a decoder share it
         self._unread: set[str] = set()  # uris
 
     def run(self) -> Commit:
@@ -75,18 +75,22 @@ class ShardRun:
 
     def _read(self, entry: Entry) -> None:
         """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
-        level = self._levels[entry.uri] = Level()
-        models = self._context.models
         try:
-            content = self._context.source.open(entry)
-            for place, row in stream_rows(content, [model.spec for model in models], level):
-                model, span = models[place], row.span
-                assert span is not None  # every model of a job takes recordings
-                for batch in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
-                    self._take(model, batch)
-        except MediaError as error:
+            for item, content in self._context.source.open(entry):
+                self._stream(item, content)
+        except (MediaError, InvalidInput) as error:
             self._unread.add(entry.uri)
             self._writer.add("dead_letters", dead_letter(entry, error))
+
+    def _stream(self, item: Entry, content: Content) -> None:
+        """Stream one item into the batches of the models that take it."""
+        models = [model for model in self._context.models if model.takes(content)]
+        level = Level()
+        self._levels |= {(model.name, item.uri): level for model in models}
+        for place, row in stream_rows(content, [model.spec for model in models], level):
+            model = models[place]
+            for batch in self._context.batchers[model.name].push(RowKey(item, row.span), row.values):
+                self._take(model, batch)
 
     def _take(self, model: JobModel, batch: Batch[RowKey]) -> None:
         """Add the results of windows to their items, and their rows to the table."""
@@ -96,10 +100,10 @@ class ShardRun:
             self._take_windows(model, entry, spans, batch.results[start : start + len(spans)])
             start += len(spans)
 
-    def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span], results: Array) -> None:
+    def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span | None], results: Array) -> None:
         """Do this for windows of one item. results: probabilities[windows, classes], or score[windows, 1]."""
         totals = self._totals[model.name, entry.uri]
-        totals.is_short = spans[0].length < model.format.window
+        totals.is_short = model.is_short(spans[0])
         columns = window_columns(model, entry, spans)
         if model.labels:
             totals.probabilities += MeanProbabilities.of(results)
@@ -123,7 +127,7 @@ class ShardRun:
             labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
             short = {uri for (name, uri), totals in self._totals.items() if name == model.name and totals.is_short}
             sources[model.name] = count_by_source(rows, short)
-        loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
+        loud = {uri: level for (_, uri), level in self._levels.items() if level.beyond and uri not in self._unread}
         counts = self._writer.counts
         commit = Commit(
             shard=self._shard.id,
@@ -131,7 +135,7 @@ class ShardRun:
             windows=counts["windows"],
             dead_letters=counts["dead_letters"],
             clipped=len(loud),
-            peak=max((level.peak for level in loud), default=0.0),
+            peak=max((level.peak for level in loud.values()), default=0.0),
             rows=counts,
             sha256=self._writer.close(),
             labels=labels,
@@ -141,13 +145,13 @@ class ShardRun:
         return commit
 
     def _item_rows(self, model: JobModel) -> Iterator[TableRow]:
-        """Yield a row for each item that was read to its end."""
+        """Yield a row for each item that the model takes and that was read to its end."""
         judge = self._context.judges.get(model.name)
         for entry in self._shard.entries:
-            if entry.uri in self._unread:
+            totals = self._totals.get((model.name, entry.uri))
+            if totals is None or entry.uri in self._unread:
                 continue
-            totals = self._totals[model.name, entry.uri]
-            row = item_row(model, entry, totals.windows, self._levels[entry.uri])
+            row = item_row(model, entry, totals.windows, self._levels[model.name, entry.uri])
             if model.labels:
                 row |= mean_class_columns(model.labels, totals.probabilities.value, model.thresholds)
             elif judge is None:

@@ -40,8 +40,8 @@ class LeftOut:
         return ", ".join(f"{count} {kind}" for kind, count in by_count)
 
 
-def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None = None) -> Iterator[Path]:
-    """Yield the files below `folder` that have one of these suffixes (in either case), in the same order on every machine.
+def find_files(folder: Path, suffixes: frozenset[str] | None, left_out: LeftOut | None = None) -> Iterator[Path]:
+    """Yield the files below `folder` that have one of these suffixes (in either case; None: any), in one order everywhere.
 
     Hidden files and folders are left out. Links to folders are followed, except into a folder that contains the link. Files
     that are left out are counted in `left_out`. A subfolder that cannot be listed, and a path that cannot be examined, is
@@ -70,7 +70,7 @@ def find_files(folder: Path, suffixes: frozenset[str], left_out: LeftOut | None 
                 open_folders.append((_listing(path), above | {real}))
             except OSError:
                 yield path
-        elif path.suffix.lower() in suffixes:
+        elif suffixes is None or path.suffix.lower() in suffixes:
             yield path
         else:
             _count(left_out, path)

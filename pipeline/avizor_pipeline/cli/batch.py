@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -27,11 +29,24 @@ from avizor_pipeline.runners.local import LocalRunner, available_cores
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings, examine
 from avizor_pipeline.sinks.part_files import SourceCount
+from avizor_pipeline.sinks.write_errors import writing
+from avizor_pipeline.sources.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 
 _path = click.Path(path_type=Path)
 
 _GROUPS = {
-    "Job": ("repository", "models", "out", "alpha", "confidence", "source_pattern", "dry_run"),
+    "Job": (
+        "repository",
+        "models",
+        "out",
+        "alpha",
+        "confidence",
+        "source_pattern",
+        "path_column",
+        "source_column",
+        "limit",
+        "dry_run",
+    ),
     "Engine": ("engine", "device", "batch_size", "workers"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
@@ -77,6 +92,11 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     show_default="first folder of its path",
     help="Regular expression whose first group in a file's path is its source.",
 )
+@click.option(
+    "--path-column", metavar="NAME", default="", help="Column of the paths, in a DATASET of CSV or Parquet that lists files."
+)
+@click.option("--source-column", metavar="NAME", default="", help="Column of the sources there.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files only, to try.")
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
@@ -105,10 +125,14 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 def batch(
     out: Path, workers: int, metrics_port: int | None, pushgateway: str | None, push_job: str, dry_run: bool, **request: Any
 ) -> None:
-    """Run models over the recordings of DATASET (folders or files of sound or of signals), in bounded memory.
+    """Run models over DATASET (sound, signals or images), in bounded memory.
+
+    DATASET is a folder, a file, a quoted pattern ('sounds/**/*.wav'), or a list of files: .txt with a path a line, CSV or
+    Parquet with --path-column, or `-` for a list from standard input.
 
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
-    a file is the first folder of its path below DATASET. To resume a job that was stopped, run the same command again.
+    a file is the first folder of its path below DATASET, in a list the folder that holds it. To resume a job that was stopped,
+    run the same command again; the list from standard input is kept.
     """
     if pushgateway is not None:
         check_gateway(pushgateway)
@@ -127,10 +151,11 @@ def batch(
 
 
 def _dry_run(request: JobRequest, out: Path) -> None:
-    settings, _ = _prepare(request, out)
-    plan = plan_job(settings)
+    with TemporaryDirectory() as folder:
+        settings, _ = _prepare(request, out, Path(folder))
+        plan = plan_job(settings)
     models = check_models(settings)
-    _print_header(plan, settings)
+    _print_header(plan, settings, models)
     _print_finished(examine(out, settings, plan.shard_ids), settings)
     counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
@@ -142,9 +167,9 @@ def _dry_run(request: JobRequest, out: Path) -> None:
 
 def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
-    settings, models = _prepare(request, out)
+    settings, models = _prepare(request, out, out)
     plan = plan_job(settings)
-    _print_header(plan, settings)
+    _print_header(plan, settings, models)
     metrics.set_planned(plan.files)
     started = time.monotonic()
     outcome = Outcome(plan.left_out)
@@ -165,19 +190,32 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
-def _prepare(request: JobRequest, out: Path) -> tuple[JobSettings, Sequence[JobModel]]:
-    settings = request.to_settings(begun_settings(out))
-    return settings, open_models(settings)
+def _prepare(request: JobRequest, out: Path, new: Path) -> tuple[JobSettings, Sequence[JobModel]]:
+    """Return the job's settings and models. new: folder for the list from standard input, unless the job has begun with one."""
+    begun = begun_settings(out)
+    folder = out if begun else new
+    settings = replace(request, datasets=with_kept_list(request.datasets, folder)).to_settings(begun)
+    models = open_models(settings)
+    if STANDARD_INPUT in request.datasets and begun is None:
+        with writing(folder):
+            keep_list(sys.stdin.buffer, folder)
+    return settings, models
 
 
-def _print_header(plan: Plan, settings: JobSettings) -> None:
+def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) -> None:
     """Print what there is to do, and what a user may not expect."""
     click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards")
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}")
+    if settings.limit:
+        click.echo(f"--limit: the first {settings.limit} files only")
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}")
-    if settings.content == "audio":
+    for model in models:
+        content = model.spec.file_content()
+        if content and not plan.kinds[content.name]:
+            click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do")
+    if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
 
 

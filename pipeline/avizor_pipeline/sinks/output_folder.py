@@ -25,6 +25,7 @@ from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.open_source import open_source
+from avizor_pipeline.sources.standard_input import INPUT_FILE
 from avizor_pipeline.sources.stored_listing import LISTING_FILE, changes_since, write_listing
 
 _log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def _listed(out: Path) -> set[str]:
         paths = list(out.iterdir()) if out.exists() else []
     except OSError as error:
         raise SettingsError(f"{out} cannot be read ({reason(error)}); choose another --out") from error
-    return {path.name for path in paths if path.name != LOCK_FILE and not is_temporary(path)}
+    return {path.name for path in paths if path.name not in (LOCK_FILE, INPUT_FILE) and not is_temporary(path)}
 
 
 def _settings_of(out: Path) -> JobSettings | None:
@@ -145,7 +146,7 @@ def _settings_of(out: Path) -> JobSettings | None:
         torn = error.errors()[0]["type"] == "json_invalid"
         if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
             return None
-        if any(detail["loc"] == ("rows_format",) for detail in error.errors()):
+        if any(detail["loc"] == ("rows_format",) or detail["type"] == "extra_forbidden" for detail in error.errors()):
             raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:

@@ -76,7 +76,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "windows": {
         "uri": _URI,
         "source": _SOURCE,
-        "channel": "Channel of the file, from 0; 0 for a model that takes all channels together.",
+        "channel": "Channel of the file, from 0; 0 for a model that takes all channels together. Null, "
+        "as the next four columns, for an item that is no recording.",
         "start_sample": "First sample of the window, at the model's sample rate.",
         "end_sample": "Sample after the last of the window, at the model's sample rate.",
         "start_s": "`start_sample` in seconds; null if the model has no sample rate.",
@@ -98,9 +99,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "uri": _URI,
         "source": _SOURCE,
         "model": _MODEL,
-        "windows": "Number of windows, over all channels.",
-        "peak": "Largest magnitude of the file's samples; full scale of sound is 1.",
-        "clipped": "Share of the file's samples that are beyond full scale, 0 to 1; 0 for a signal.",
+        "windows": "Number of windows, over all channels; 1 for an item that is no recording.",
+        "peak": "Largest magnitude of the file's samples; full scale of sound is 1. Null for an item that is no recording.",
+        "clipped": "Share of the file's samples that are beyond full scale, 0 to 1; 0 for a signal, null as `peak` is.",
         "label": "Classifier: the class with the largest mean probability; of a multi-label one it may be under its threshold.",
         "probability": "Classifier: mean probability of `label` over the windows, 0 to 1.",
         "labels": "Multi-label classifier: all classes whose mean probability is at or over their threshold, most probable "

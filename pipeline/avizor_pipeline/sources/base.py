@@ -16,5 +16,11 @@ class Source(Protocol):
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """Yield the entries, each time in the same order. Count in `left_out` what is not read. Raises DatasetError."""
 
-    def open(self, entry: Entry) -> Content:
-        """Return the content of an entry for `decode.stream_rows`. Raises MediaError."""
+    def kinds(self, entry: Entry) -> tuple[str, ...]:
+        """Return what the items of an entry are taken for, by names in CONTENTS: a .wav file is audio, and a signal too."""
+
+    def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
+        """Yield each item of an entry, once for each of its kinds, with its content for `decode.stream_rows`.
+
+        Raises MediaError if the entry cannot be opened.
+        """

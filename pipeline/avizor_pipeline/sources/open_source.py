@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from avizor_inference.items.dataset import Columns
 from avizor_inference.items.input_spec import CONTENTS
 from avizor_inference.items.kinds.base import FileContent
 from avizor_pipeline.settings import JobSettings
@@ -11,11 +12,6 @@ from avizor_pipeline.sources.folder import FolderSource
 
 def open_source(settings: JobSettings) -> Source:
     """Return what the job reads. Raises SettingsError for a source pattern that is not valid."""
-    return FolderSource(settings.roots, _content_of(settings), settings.source_pattern)
-
-
-def _content_of(settings: JobSettings) -> type[FileContent]:
-    """Return what each file of the job is."""
-    content = CONTENTS[settings.content]
-    assert issubclass(content, FileContent)  # request.py chose it
-    return content
+    contents = [content for name in settings.contents if issubclass(content := CONTENTS[name], FileContent)]
+    columns = Columns(settings.path_column, settings.source_column)
+    return FolderSource(settings.roots, contents, settings.source_pattern, columns, settings.limit)

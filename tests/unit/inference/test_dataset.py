@@ -42,8 +42,9 @@ def test_what_is_left_out_is_counted(folder: Path) -> None:
 
 
 def test_a_file_that_is_named_itself_is_listed_whatever_its_suffix(folder: Path) -> None:
-    (entry,) = list_dataset([folder / "a/notes.txt"], SoundFile.suffixes)
-    assert (entry.path, entry.source) == (folder / "a/notes.txt", "default")
+    (folder / "a/sound.raw").touch()
+    (entry,) = list_dataset([folder / "a/sound.raw"], SoundFile.suffixes)
+    assert (entry.path, entry.source) == (folder / "a/sound.raw", "default")
 
 
 def test_a_rule_tells_the_source(folder: Path) -> None:

@@ -9,11 +9,19 @@ import pytest
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_inference.errors import DatasetError, MediaError, SettingsError
+from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import decode_item
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.audio import SoundFile
+from avizor_inference.items.kinds.base import Content
 from avizor_pipeline.sources.folder import FolderSource
+
+
+def opened(source: FolderSource, entry: Entry) -> Content:
+    """What the only item of an entry holds."""
+    ((_, content),) = source.open(entry)
+    return content
 
 
 def test_audio_files_are_listed_in_order_with_their_sources_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -21,7 +29,7 @@ def test_audio_files_are_listed_in_order_with_their_sources_and_the_rest_is_coun
         write_wav(tmp_path / name, tone(0.1))
     (tmp_path / "a" / "notes.txt").touch()
     left_out = LeftOut()
-    source = FolderSource([str(tmp_path)], SoundFile)
+    source = FolderSource([str(tmp_path)], [SoundFile])
     entries = list(source.list(left_out))
     assert [(Path(entry.uri).relative_to(tmp_path).as_posix(), entry.source) for entry in entries] == [
         ("a/1.wav", "a"),
@@ -36,20 +44,20 @@ def test_audio_files_are_listed_in_order_with_their_sources_and_the_rest_is_coun
 
 def test_a_pattern_names_the_sources(tmp_path: Path) -> None:
     write_wav(tmp_path / "fan_id_06.wav", tone(0.1))
-    (entry,) = FolderSource([str(tmp_path)], SoundFile, r"id_(\d+)").list()
+    (entry,) = FolderSource([str(tmp_path)], [SoundFile], r"id_(\d+)").list()
     assert entry.source == "06"
     with pytest.raises(SettingsError, match="has no group"):
-        FolderSource([str(tmp_path)], SoundFile, r"id_\d+")
+        FolderSource([str(tmp_path)], [SoundFile], r"id_\d+")
 
 
 def test_an_entry_is_opened_as_sound_and_a_broken_one_says_so_when_it_is_read(tmp_path: Path) -> None:
     write_wav(tmp_path / "good.wav", tone(1.0))
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    source = FolderSource([str(tmp_path / "good.wav"), str(tmp_path / "bad.wav")], SoundFile)
+    source = FolderSource([str(tmp_path / "good.wav"), str(tmp_path / "bad.wav")], [SoundFile])
     good, bad = source.list()
-    assert len(decode_item(source.open(good), SOUND, 10).rows) == 2  # 8000 samples in windows of 4096
+    assert len(decode_item(opened(source, good), SOUND, 10).rows) == 2  # 8000 samples in windows of 4096
     with pytest.raises(MediaError):
-        decode_item(source.open(bad), SOUND, 10)
+        decode_item(opened(source, bad), SOUND, 10)
 
 
 def test_a_root_whose_name_is_not_unicode_is_listed_and_opened(tmp_path: Path) -> None:
@@ -57,13 +65,13 @@ def test_a_root_whose_name_is_not_unicode_is_listed_and_opened(tmp_path: Path) -
     write_wav(tmp_path / "1.wav", tone(4096 / SAMPLE_RATE))
     folder.mkdir()
     (tmp_path / "1.wav").rename(folder / "1.wav")
-    source = FolderSource([name_of(str(folder))], SoundFile)
+    source = FolderSource([name_of(str(folder))], [SoundFile])
     (entry,) = source.list()
     assert entry.uri.startswith("bytes:")
     assert entry.uri.endswith("/caf%E9/1.wav")
-    assert len(decode_item(source.open(entry), SOUND, 10).rows) == 1
+    assert len(decode_item(opened(source, entry), SOUND, 10).rows) == 1
 
 
 def test_a_root_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nothing does not exist; give a folder of files, or one file"):
-        list(FolderSource([str(tmp_path / "nothing")], SoundFile).list())
+        list(FolderSource([str(tmp_path / "nothing")], [SoundFile]).list())

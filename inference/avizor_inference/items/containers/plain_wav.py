@@ -1,4 +1,4 @@
-"""Read WAV files of 16-bit PCM with a plain header by themselves: that takes a sixth of the decoder's time for short files.
+"""Read WAV files of 16-bit PCM with a plain header by themselves, which takes less time than the decoder.
 
 The samples are those that libsndfile decodes, bit for bit. Whatever is not as expected in the 44 bytes of the header is left to
 the other readers, which know what to make of it.

@@ -13,13 +13,12 @@ from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.data.arrays import open_array
 from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.recording import NormalRecording
-from avizor_inference.items.dataset import list_dataset
+from avizor_inference.items.dataset import is_listing, list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
+from avizor_inference.items.path_lists import TABLE_SUFFIXES, is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
-
-TABLE_SUFFIXES = (".csv", ".parquet")
 
 
 def is_table(path: Path) -> bool:
@@ -40,7 +39,7 @@ def read_recordings(
     if path.suffix == ".npy":
         for item in _items(path, spec):
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
-    elif spec.suffixes and path.is_dir():
+    elif spec.suffixes and is_listing(path, spec.suffixes):
         own = notes or Notes()
         for entry in list_dataset([path], spec.suffixes, rule, own.left_out):
             own.sources[entry.source] += 1
@@ -58,7 +57,7 @@ def read_recordings(
 def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
     """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises DatasetError."""
     check_exists(path)
-    if spec.suffixes and path.is_dir():
+    if spec.suffixes and is_listing(path, spec.suffixes):
         notes = Notes()
         files = [entry.path for entry in list_dataset([path], spec.suffixes, left_out=notes.left_out)]
         from_each = -(-limit // max(1, len(files)))
@@ -81,7 +80,7 @@ def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
 
 def check_exists(path: Path) -> None:
     """Raise DatasetError if the path does not exist, before anything is said about its kind."""
-    if not path.exists():
+    if not path.exists() and not is_pattern(path):
         raise DatasetError(f"{path} does not exist")
 
 

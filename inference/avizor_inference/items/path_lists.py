@@ -1,0 +1,112 @@
+"""Find files by a pattern such as `sounds/**/*.wav`, and by lists: a text file, or a column of a CSV or Parquet file."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avizor_inference.errors import DatasetError
+from avizor_inference.items.file_access import name_of
+from avizor_inference.items.find_files import find_files
+
+LIST_SUFFIXES = (".txt", ".lst")
+TABLE_SUFFIXES = (".csv", ".parquet")
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def is_pattern(root: Path) -> bool:
+    """Return whether a root is a pattern: it has `*`, `?` or `[`, and no file has that name."""
+    return bool(_WILD.search(str(root))) and not root.exists()
+
+
+def fixed_part(pattern: Path) -> Path:
+    """Return the folders of a pattern before the first that has a wildcard."""
+    fixed: list[str] = []
+    for part in pattern.parts:
+        if _WILD.search(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def matching_files(pattern: Path) -> Iterator[Path]:
+    """Yield the files of a pattern in the order of `find_files`, whatever their suffix. Hidden ones are left out.
+
+    `*` and `?` stay within a part of the path; `**` is any number of folders. Raises DatasetError if nothing matches, OSError.
+    """
+    base = fixed_part(pattern)
+    expression = re.compile(_expression(pattern.relative_to(base).parts), re.DOTALL)
+    found = False
+    for path in find_files(base, None) if base.is_dir() else ():
+        if expression.fullmatch(path.relative_to(base).as_posix()):
+            found = True
+            yield path
+    if not found:
+        raise DatasetError(f"no file matches {name_of(str(pattern))}; see the folder and the pattern")
+
+
+def listed_files(root: Path) -> Iterator[Path]:
+    """Yield the paths of a text file, one a line; empty lines are left out. Raises OSError."""
+    with root.open("rb") as file:
+        for line in file:
+            if path := line.rstrip(b"\r\n"):
+                yield Path(os.fsdecode(path))
+
+
+def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tuple[Path, str]]:
+    """Yield the paths in a column of a CSV or Parquet file, which are below its folder unless absolute, and their sources.
+
+    The source is "" without a source column. Raises DatasetError.
+    """
+    import pyarrow as pa  # not needed for folders
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    names = [column, *([source_column] if source_column else [])]
+    try:
+        schema, batches = _batches(root, pyarrow)
+        if missing := [name for name in names if name not in schema.names]:
+            raise DatasetError(
+                f"{name_of(str(root))} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}"
+            )
+        for batch in batches:
+            texts = [batch.column(name).cast(pa.string()).fill_null("").to_pylist() for name in names]
+            for path, *source in zip(*texts, strict=True):
+                yield root.parent / path, "".join(source)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{name_of(str(root))} cannot be read as {root.suffix[1:].lower()}: {error}") from error
+
+
+def _batches(root: Path, pyarrow: Any) -> tuple[Any, Iterator[Any]]:
+    """Return the schema of a table, and its rows in parts. Columns of a CSV file are text, whatever they look like."""
+    if root.suffix.lower() == ".parquet":
+        file = pyarrow.parquet.ParquetFile(root)
+        return file.schema_arrow, file.iter_batches(batch_size=4096)
+    with pyarrow.csv.open_csv(root) as reader:
+        names = reader.schema.names
+    types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()))
+    reader = pyarrow.csv.open_csv(root, convert_options=types)
+    return reader.schema, reader
+
+
+def _expression(parts: tuple[str, ...]) -> str:
+    """Return a regular expression for a path of these parts, with `/` between them."""
+    *folders, last = parts
+    return "".join("(?:[^/]+/)*" if part == "**" else f"{_part(part)}/" for part in folders) + (
+        "(?:[^/]+/)*[^/]+" if last == "**" else _part(last)
+    )
+
+
+def _part(part: str) -> str:
+    """Return a regular expression for one part: fnmatch's, in which no wildcard matches `/`."""
+    pieces = re.split(r"(\*+|\?|\[[^\]]+\])", part)
+    wild = {"*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        fnmatch.translate(piece)[4:-3] if piece[:1] == "[" and piece[-1:] == "]" else wild.get(piece[:1], re.escape(piece))
+        for piece in pieces
+    )

@@ -1,0 +1,88 @@
+"""path_lists.py and dataset.py: patterns, and lists of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from avizor_inference.errors import DatasetError
+from avizor_inference.items.dataset import Columns, list_dataset
+from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.source_rule import SourceRule
+
+WAV = frozenset([".wav"])
+FILES = ("1.wav", "a/1.wav", "a/2.wav", "a/notes.txt", "b/c/3.wav", "b/.hidden.wav", "b[1]/4.wav")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(10))
+    return tmp_path
+
+
+def listed(root: Path, base: Path, **more: object) -> list[tuple[str, str]]:
+    entries = list_dataset([root], WAV, **more)  # type: ignore[arg-type]
+    return [(entry.path.relative_to(base).as_posix(), entry.source) for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("**/*.wav", ["1.wav", "a/1.wav", "a/2.wav", "b/c/3.wav", "b[1]/4.wav"]),
+        ("*/*.wav", ["a/1.wav", "a/2.wav", "b[1]/4.wav"]),
+        ("?/[!2].wav", ["a/1.wav"]),
+        ("a/*", ["a/1.wav", "a/2.wav"]),
+        ("b/**", ["b/c/3.wav"]),
+        ("b[[]1]/*.wav", ["b[1]/4.wav"]),
+    ],
+)
+def test_a_pattern_finds_the_files_of_the_suffixes(folder: Path, pattern: str, found: list[str]) -> None:
+    assert [name for name, _ in listed(folder / pattern, folder)] == found
+
+
+def test_the_source_is_the_first_folder_below_the_fixed_part_of_a_pattern(folder: Path) -> None:
+    assert [source for _, source in listed(folder / "**" / "*.wav", folder)] == ["default", "a", "a", "b", "b[1]"]
+    assert [source for _, source in listed(folder / "**" / "*.wav", folder, rule=SourceRule(r"(\d)\.wav"))] == list("11234")
+
+
+def test_what_a_pattern_matches_and_is_not_read_is_counted_and_a_pattern_of_nothing_is_refused(folder: Path) -> None:
+    left_out = LeftOut()
+    listed(folder / "a" / "*", folder, left_out=left_out)
+    assert str(left_out) == "1 .txt"
+    with pytest.raises(DatasetError, match=r"no file matches .*\*\.flac"):
+        listed(folder / "**" / "*.flac", folder)
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None:
+    assert listed(folder / "b[1]" / "4.wav", folder) == [("b[1]/4.wav", "default")]
+
+
+def test_a_text_file_lists_files_in_its_order_each_once(folder: Path) -> None:
+    names = ["b/c/3.wav", "", "a/1.wav", "a/notes.txt", "b/c/3.wav", "a/gone.wav"]
+    (folder / "list.txt").write_text("\r\n".join(f"{folder}/{name}" if name else "" for name in names))
+    left_out = LeftOut()
+    found = listed(folder / "list.txt", folder, left_out=left_out)
+    assert found == [("b/c/3.wav", "c"), ("a/1.wav", "a"), ("a/gone.wav", "a")]  # reading says that it is gone
+    assert dict(left_out.counts) == {".txt": 1, "listed again": 1}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_lists_files_below_its_folder_with_their_sources(folder: Path, suffix: str) -> None:
+    table = pa.table({"file": ["a/1.wav", f"{folder}/b/c/3.wav", "a/2.wav"], "machine": ["007", "x", None]})
+    write = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}[suffix]
+    root = (folder / "list").with_suffix(suffix)
+    write(table, root)
+    files = listed(root, folder, columns=Columns("file", "machine"))
+    assert files == [("a/1.wav", "007"), ("b/c/3.wav", "x"), ("a/2.wav", "a")]
+    assert listed(root, folder, columns=Columns("file")) == [("a/1.wav", "a"), ("b/c/3.wav", "c"), ("a/2.wav", "a")]
+    with pytest.raises(DatasetError, match="has no column 'path'; it has file, machine"):
+        listed(root, folder, columns=Columns("path"))
+    root.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError):
+        listed(root, folder, columns=Columns("file"))
