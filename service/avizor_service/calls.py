@@ -48,15 +48,20 @@ class Call:
         return remaining
 
     def answer(self, message: bytes) -> bytes:
-        """Return the answer of a call. It counts until the client has received it. Raises GatewayFull."""
+        """Return the answer of a call. It counts until the client has received it. Raises GatewayFull, DeadlineExceeded."""
+        self.check_deadline()
         self.messages.hold(len(message))
         self.message_bytes += len(message)
         return message
 
+    def is_late(self) -> bool:
+        """Return whether the client's deadline has passed."""
+        remaining = self.time_remaining_s()
+        return remaining is not None and remaining <= 0
+
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded if the client does not wait any more: what is done for it now would be in vain."""
-        remaining = self.time_remaining_s()
-        if remaining is not None and remaining <= 0:
+        if self.is_late():
             raise DeadlineExceeded("the deadline passed before the request was read; allow more time")
 
     def admit(self) -> None:
@@ -197,6 +202,8 @@ class _Guard:
         elif isinstance(error, Exception):
             status = status_of(error)
             self._count(grpc_code(status))
+            if self._call.is_late():  # gRPC has ended it, and a status that it cannot send would stay in memory for ever
+                raise asyncio.CancelledError from None
             end(self._call.context, status)
             return True
         return False
@@ -212,9 +219,7 @@ class _Guard:
 
     def _code_of_cancelled(self) -> grpc.StatusCode:
         """Return why gRPC cancelled a call: its deadline has passed, or the client cancelled it or is gone."""
-        remaining = self._call.time_remaining_s()
-        passed = remaining is not None and remaining <= 0
-        return grpc.StatusCode.DEADLINE_EXCEEDED if passed else grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.DEADLINE_EXCEEDED if self._call.is_late() else grpc.StatusCode.CANCELLED
 
     def _count(self, code: grpc.StatusCode) -> None:
         self._calls.count(self._call, code, time.perf_counter() - self._started)
