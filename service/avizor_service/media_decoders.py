@@ -18,15 +18,12 @@ from avizor_service.decoders.messages import Limits, Request
 from avizor_service.decoders.slot import DecoderSlot
 from avizor_service.metrics import Metrics
 from avizor_service.settings import Settings
-from avizor_service.throughput import Throughput
+from avizor_service.throughput import Throughput, wait_problem
 
 # Seconds that a decoder gets to finish an item that nobody waits for any more: starting another one would cost more.
 _FORSAKEN_S = 1.0
 
 _MOST_BYTES = 2**63  # no limit
-
-# Part of the time until its deadline in which the items of a call have to be expected to be decoded: some is left for the rest.
-_PART_OF_DEADLINE = 0.85
 
 
 class MediaDecoders:
@@ -72,18 +69,9 @@ class MediaDecoders:
             return
         before = len(self._waiting) + len(self._running)
         wait_s, done_s = (count / per_s if per_s else math.inf for count in (before, before + items))
-        if wait_s > self._max_wait_s:
-            limit = f"over the {self._max_wait_s:g} s of --max-wait-s"
-        elif time_remaining_s is not None and done_s > _PART_OF_DEADLINE * time_remaining_s:
-            limit = f"and its items decoded in {done_s:.2f} s, but the deadline is in {time_remaining_s:.2f} s"
-        else:
-            return
-        self._rejected.labels("decoders").inc()
-        raise GatewayFull(
-            f"{before} images and recordings are to be decoded before this request's: a wait of about {wait_s:.2f} s is "
-            f"expected, {limit}; try again later, or allow more time",
-            wait_s,
-        )
+        if problem := wait_problem(wait_s, self._max_wait_s, "its items decoded", done_s, time_remaining_s):
+            self._rejected.labels("decoders").inc()
+            raise GatewayFull(f"{before} images and recordings are to be decoded before this request's: {problem}", wait_s)
 
     async def decode(
         self, content: Content, spec: InputSpec, timeout_s: float | None = None, max_bytes: int = _MOST_BYTES

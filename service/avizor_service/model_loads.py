@@ -8,14 +8,10 @@ from types import TracebackType
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.metrics import Metrics
-from avizor_service.throughput import Throughput
+from avizor_service.throughput import Throughput, wait_problem
 
 # Weight of the newest call in the mean of what calls take beyond their wait.
 _NEWEST = 1 / 64
-
-# Part of the time until its deadline in which a call has to be expected to end. Expected times are off by some percent, and at
-# the edge half of the calls would be late: computed in vain (docs/decisions/0031-admission-by-bytes-and-expected-wait.md).
-_PART_OF_DEADLINE = 0.85
 
 
 class ModelLoad:
@@ -93,15 +89,8 @@ class ModelLoads:
         if expected is None:
             return
         wait_s, done_s = expected
-        if wait_s > self._max_wait_s:
-            limit = f"over the {self._max_wait_s:g} s of --max-wait-s"
-        elif time_remaining_s is not None and done_s > _PART_OF_DEADLINE * time_remaining_s:
-            limit = f"and an answer in {done_s:.2f} s, but the deadline is in {time_remaining_s:.2f} s"
-        else:
-            return
-        self._metrics.rejected.labels("wait").inc()
-        raise GatewayFull(
-            f"model {model!r} has {load.throughput.in_progress} rows to do before this request: a wait of about {wait_s:.2f} s "
-            f"is expected, {limit}; try again later, or allow more time",
-            wait_s,
-        )
+        if problem := wait_problem(wait_s, self._max_wait_s, "an answer", done_s, time_remaining_s):
+            self._metrics.rejected.labels("wait").inc()
+            raise GatewayFull(
+                f"model {model!r} has {load.throughput.in_progress} rows to do before this request: {problem}", wait_s
+            )

@@ -16,6 +16,25 @@ _EVIDENCE_S = 0.25
 # Units that leave within so many seconds are counted as one step. It is short against the memory, and saves most of the cost.
 _STEP_S = 0.01
 
+# Part of the time until its deadline in which a call has to be expected to end. Expected times are off by some percent, and at
+# the edge half of the calls would be late: computed in vain (docs/decisions/0031-admission-by-bytes-and-expected-wait.md).
+_PART_OF_DEADLINE = 0.85
+
+
+def wait_problem(wait_s: float, most_s: float, done: str, done_s: float, time_remaining_s: float | None) -> str:
+    """Return why a call is not let in, and what to do, in words; "" if it is.
+
+    wait_s: expected before its own work; most_s: the longest that is allowed. done, done_s: what there will be at its end, and
+    in how many seconds. time_remaining_s: until its deadline; None without one.
+    """
+    if wait_s > most_s:
+        limit = f"over the {most_s:g} s of --max-wait-s"
+    elif time_remaining_s is not None and done_s > _PART_OF_DEADLINE * time_remaining_s:
+        limit = f"and {done} in {done_s:.2f} s, but the deadline is in {time_remaining_s:.2f} s"
+    else:
+        return ""
+    return f"a wait of about {wait_s:.2f} s is expected, {limit}; try again later, or allow more time"
+
 
 class Throughput:
     """Counts units of work that are in progress, and measures how many a second leave. Idle time does not count.
