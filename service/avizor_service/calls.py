@@ -77,12 +77,11 @@ class Call:
         Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, InvalidInput for one that unpacks to
         too much, and what Receiver.message raises.
         """
-        if not self.messages.has_taken():
-            await self.messages.take(self.time_remaining_s())
+        await self.messages.take(self.time_remaining_s())
         message = size = None
         try:
             message = await self.receiver.message(self.context)
-            size = len(message) if len(message) <= SMALL_BYTES else await self.unpacked_bytes(message, fields)
+            size = await self.unpacked_bytes(message, fields)
         finally:
             if size is None:
                 self.messages.forget(is_received=message is not None)

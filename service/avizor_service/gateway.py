@@ -40,7 +40,7 @@ class Gateway:
         """
         if not request.model:
             raise InvalidInput("name a model", field="model")
-        model = self._open_now(call, request.model, request.version) or await self.opened(call, request.model, request.version)
+        model = await self.opened(call, request.model, request.version)
         if task and model.manifest.task != task:
             rpc = _RPC_OF[model.manifest.task]
             raise InvalidInput(f"model {call.model!r} is made to {model.manifest.task}; call {rpc}", field="model")
@@ -59,17 +59,13 @@ class Gateway:
         """
         if version < 0:
             raise InvalidInput(f"version {version} is below 0; 0 is the newest", field=field)
-        if model := self._open_now(call, name, version):
+        model = self.catalogue.opened(name, version)
+        if model:
+            call.model = name
+            self.engine_watch.require_up()
             return model
         # Only the first call waits for files, and for the engine.
         if await self.threads.wait_for(self.catalogue.knows, name):
             call.model = name
         self.engine_watch.require_up()
         return await self.threads.wait_for(self.catalogue.open, name, version)
-
-    def _open_now(self, call: Call, name: str, version: int) -> OpenVersion | None:
-        """Do the same for a version that is open, without waiting; return None for any other."""
-        if model := self.catalogue.opened(name, version):
-            call.model = name
-            self.engine_watch.require_up()
-        return model

@@ -29,22 +29,15 @@ class MessageMemory:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._receiving = Throughput()
 
-    def has_taken(self) -> bool:
-        """Take room for one message if there is some and nobody waits for it; return whether it was taken. Never waits."""
-        if self._waiting or self._free < self.receiving_bytes:
-            return False
-        self._receiving.enter(1)
-        self._free -= self.receiving_bytes
-        return True
-
     async def take(self, time_remaining_s: float | None) -> None:
         """Take room for one message, in order of arrival. Raises GatewayFull if that takes too long, or would.
 
         Follow with `keep` or `forget`.
         """
-        if self.has_taken():
-            return
         self._receiving.enter(1)
+        if not self._waiting and self._free >= self.receiving_bytes:
+            self._free -= self.receiving_bytes
+            return
         try:
             await self._wait(time_remaining_s)
         except BaseException:
