@@ -55,12 +55,7 @@ def top_k(probabilities: Array, labels: Sequence[str], k: int, thresholds: Seque
     probabilities: float[classes]. labels: one for each class. thresholds: one for each class of a multi-label model; empty for
     any other.
     """
-    # The first of the largest, as a stable sort has it, for half the time. It is NaN if there is one, which the sort puts last.
-    first = int(probabilities.argmax()) if k == 1 else 0
-    if k == 1 and probabilities[first] == probabilities[first]:
-        best = [first]
-    else:
-        best = np.argsort(-probabilities, kind="stable")[:k].tolist()
+    best = np.argsort(-probabilities, kind="stable")[:k].tolist()
     if not thresholds:
         return [ClassProbability(labels[index], float(probabilities[index])) for index in best]
     over = _over(probabilities, thresholds)
