@@ -13,7 +13,7 @@ from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import JobError
 from avizor_inference.items.data.item_files import plurals
 from avizor_inference.items.input_spec import InputSpec
-from avizor_inference.items.kinds.base import Content, Span
+from avizor_inference.items.kinds.base import Content
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -45,10 +45,6 @@ class JobModel:
     def takes(self, content: Content) -> bool:
         """Return whether an item of the dataset is of the kind that the model takes."""
         return self.spec.takes(content)
-
-    def is_short(self, span: Span | None) -> bool:
-        """Return whether a row is a whole recording that is shorter than the model's window. span: None for other items."""
-        return self.format is not None and span is not None and span.length < self.format.window
 
     @property
     def output(self) -> str:

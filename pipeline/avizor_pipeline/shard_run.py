@@ -103,7 +103,7 @@ class ShardRun:
     def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span | None], results: Array) -> None:
         """Do this for windows of one item. results: probabilities[windows, classes], or score[windows, 1]."""
         totals = self._totals[model.name, entry.uri]
-        totals.is_short = model.is_short(spans[0])
+        totals.is_short = model.spec.is_short(spans[0])
         columns = window_columns(model, entry, spans)
         if model.labels:
             totals.probabilities += MeanProbabilities.of(results)

@@ -59,7 +59,7 @@ def decode_item(content: Content, spec: InputSpec, max_windows: int | None = Non
                 "or fewer items in one request"
             )
         rows.append(row)
-    return Item(np.stack([row.values for row in rows]), tuple(row.span for row in rows), spec.is_short(rows[0]), level)
+    return Item(np.stack([row.values for row in rows]), tuple(row.span for row in rows), spec.is_short(rows[0].span), level)
 
 
 def stream_rows(content: Content, specs: Sequence[InputSpec], level: Level | None = None) -> Iterator[tuple[int, Row]]:
