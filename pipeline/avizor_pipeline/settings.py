@@ -24,7 +24,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 3
+ROWS_FORMAT = 4
 
 
 class JobSettings(Strict):

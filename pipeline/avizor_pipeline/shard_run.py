@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import DecoderEnded, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
+from avizor_inference.items.kinds.base import Row
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.rows import (
@@ -30,6 +32,7 @@ from avizor_pipeline.rows import (
 )
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
+from avizor_pipeline.watch import Watch
 
 
 @dataclass
@@ -50,10 +53,17 @@ class ItemTotals:
 
 
 class ShardRun:
-    """Processes one shard. Call `run` once."""
+    """Processes one shard. Call `run` once.
 
-    def __init__(self, context: JobContext, shard: Shard) -> None:
+    lost: files that are not read, because processes that read them have ended; uri -> what happened. watch: takes note of
+    which file is read.
+    """
+
+    def __init__(
+        self, context: JobContext, shard: Shard, lost: Mapping[str, str] | None = None, watch: Watch | None = None
+    ) -> None:
         self._context, self._shard = context, shard
+        self._lost, self._watch = lost or {}, watch or Watch()
         self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
         self._writer = PartWriter(context.out, shard.id)
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
@@ -62,25 +72,26 @@ class ShardRun:
 
     def run(self) -> Commit:
         """Process the shard, write its parts and commit it. Raises JobError, EngineError."""
-        for entry in self._shard.entries:
-            self._read(entry)
+        for place, entry in enumerate(self._shard.entries):
+            self._read(place, entry)
         for model in self._context.models:
             for key, result in self._context.batchers[model.name].finish():
                 self._take(model, key, result)
         return self._commit()
 
-    def _read(self, entry: Entry) -> None:
+    def _read(self, number: int, entry: Entry) -> None:
         """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
         level = self._levels[entry.uri] = Level()
         models = self._context.models
         try:
-            content = self._context.source.open(entry)
-            for place, row in stream_rows(content, [model.spec for model in models], level):
+            if message := self._lost.get(entry.uri):
+                raise DecoderEnded(message)
+            for place, row in self._watch.follow(number, _rows(self._context, entry, level)):
                 model, span = models[place], row.span
                 assert span is not None  # every model of a job takes recordings
                 for key, result in self._context.batchers[model.name].push(RowKey(entry, span), row.values):
                     self._take(model, key, result)
-        except MediaError as error:
+        except (MediaError, DecoderEnded) as error:
             self._unread.add(entry.uri)
             self._writer.add("dead_letters", dead_letter(entry, error))
 
@@ -111,6 +122,8 @@ class ShardRun:
             short = {uri for (name, uri), totals in self._totals.items() if name == model.name and totals.is_short}
             sources[model.name] = count_by_source(rows, short)
         loud = [level for uri, level in self._levels.items() if level.beyond and uri not in self._unread]
+        if partly := {uri for _, uri in self._totals if uri in self._unread}:
+            self._writer.drop("windows", partly)  # a file that is a dead letter has no other rows
         counts = self._writer.counts
         commit = Commit(
             shard=self._shard.id,
@@ -145,3 +158,20 @@ class ShardRun:
                 if "p_value" in row:
                     row["calibration_id"] = model.choice.calibration_id
             yield row
+
+
+def read_only(context: JobContext, entries: Sequence[Entry], watch: Watch) -> None:
+    """Do with these files all that a shard does, but write nothing: it shows whether a worker survives them."""
+    for number, entry in enumerate(entries):
+        with suppress(MediaError):
+            for place, row in watch.follow(number, _rows(context, entry, Level())):
+                span = row.span
+                assert span is not None  # every model of a job takes recordings
+                deque(context.batchers[context.models[place].name].push(RowKey(entry, span), row.values), maxlen=0)
+    for batcher in context.batchers.values():
+        deque(batcher.finish(), maxlen=0)
+
+
+def _rows(context: JobContext, entry: Entry, level: Level) -> Iterator[tuple[int, Row]]:
+    """Open a file and yield its rows for each model."""
+    yield from stream_rows(context.source.open(entry), [model.spec for model in context.models], level)
