@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from avizor_inference.anomaly.p_values import Judge, recordings_needed
 from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, present_classes, top_k
-from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.errors import DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
@@ -117,15 +118,17 @@ def verdict_columns(verdict: Verdict, alpha: float, confidence: float | None = N
     }
 
 
-def dead_letter(entry: Entry, error: MediaError | InvalidInput) -> TableRow:
-    """Return the row of an item that could not be read."""
+def dead_letter(entry: Entry, error: MediaError | InvalidInput | DecoderEnded) -> TableRow:
+    """Return the row of an item that could not be read. Its message begins with the file's name."""
+    name = PurePath(entry.uri).name
+    message = str(error)
     return {
         "uri": entry.uri,
         "source": entry.source,
         "offset": error.offset if isinstance(error, MediaError) else None,
         "stage": "decode",
         "error_class": type(error).__name__,
-        "message": str(error),
+        "message": message if name in message else f"{name}: {message}",
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -12,11 +13,11 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
-from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.errors import DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
-from avizor_inference.items.kinds.base import Content, Span
+from avizor_inference.items.kinds.base import Row, Span
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel
@@ -34,6 +35,7 @@ from avizor_pipeline.rows import (
 )
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
+from avizor_pipeline.watch import Watch
 
 
 @dataclass
@@ -54,10 +56,17 @@ class ItemTotals:
 
 
 class ShardRun:
-    """Processes one shard. Call `run` once."""
+    """Processes one shard. Call `run` once.
 
-    def __init__(self, context: JobContext, shard: Shard) -> None:
+    lost: files that are not read, because processes that read them have ended; uri -> what happened. watch: takes note of
+    which file is read.
+    """
+
+    def __init__(
+        self, context: JobContext, shard: Shard, lost: Mapping[str, str] | None = None, watch: Watch | None = None
+    ) -> None:
         self._context, self._shard = context, shard
+        self._lost, self._watch = lost or {}, watch or Watch()
         self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
         self._writer = PartWriter(context.out, shard.id)
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
@@ -66,31 +75,24 @@ class ShardRun:
 
     def run(self) -> Commit:
         """Process the shard, write its parts and commit it. Raises JobError, EngineError."""
-        for entry in self._shard.entries:
-            self._read(entry)
+        for place, entry in enumerate(self._shard.entries):
+            self._read(place, entry)
         for model in self._context.models:
             for batch in self._context.batchers[model.name].finish():
                 self._take(model, batch)
         return self._commit()
 
-    def _read(self, entry: Entry) -> None:
+    def _read(self, number: int, entry: Entry) -> None:
         """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
         try:
-            for item, content in self._context.source.open(entry):
-                self._stream(item, content)
-        except (MediaError, InvalidInput) as error:
+            if message := self._lost.get(entry.uri):
+                raise DecoderEnded(message)
+            for model, item, row in self._watch.follow(number, _rows(self._context, entry, self._levels)):
+                for batch in self._context.batchers[model.name].push(RowKey(item, row.span), row.values):
+                    self._take(model, batch)
+        except (MediaError, InvalidInput, DecoderEnded) as error:
             self._unread.add(entry.uri)
             self._writer.add("dead_letters", dead_letter(entry, error))
-
-    def _stream(self, item: Entry, content: Content) -> None:
-        """Stream one item into the batches of the models that take it."""
-        models = [model for model in self._context.models if model.takes(content)]
-        level = Level()
-        self._levels |= {(model.name, item.uri): level for model in models}
-        for place, row in stream_rows(content, [model.spec for model in models], level):
-            model = models[place]
-            for batch in self._context.batchers[model.name].push(RowKey(item, row.span), row.values):
-                self._take(model, batch)
 
     def _take(self, model: JobModel, batch: Batch[RowKey]) -> None:
         """Add the results of windows to their items, and their rows to the table."""
@@ -128,6 +130,8 @@ class ShardRun:
             short = {uri for (name, uri), totals in self._totals.items() if name == model.name and totals.is_short}
             sources[model.name] = count_by_source(rows, short)
         loud = {uri: level for (_, uri), level in self._levels.items() if level.beyond and uri not in self._unread}
+        if partly := {uri for _, uri in self._totals if uri in self._unread}:
+            self._writer.drop("windows", partly)  # a file that is a dead letter has no other rows
         counts = self._writer.counts
         commit = Commit(
             shard=self._shard.id,
@@ -162,3 +166,23 @@ class ShardRun:
                 if "p_value" in row:
                     row["calibration_id"] = model.choice.calibration_id
             yield row
+
+
+def read_only(context: JobContext, entries: Sequence[Entry], watch: Watch) -> None:
+    """Do with these files all that a shard does, but write nothing: it shows whether a worker survives them."""
+    for number, entry in enumerate(entries):
+        with suppress(MediaError, InvalidInput):
+            for model, item, row in watch.follow(number, _rows(context, entry, {})):
+                deque(context.batchers[model.name].push(RowKey(item, row.span), row.values), maxlen=0)
+    for batcher in context.batchers.values():
+        deque(batcher.finish(), maxlen=0)
+
+
+def _rows(context: JobContext, entry: Entry, levels: dict[tuple[str, str], Level]) -> Iterator[tuple[JobModel, Entry, Row]]:
+    """Open an entry, and yield its rows: the model that takes it, its item, and the row. Note the level of each item."""
+    for item, content in context.source.open(entry):
+        models = [model for model in context.models if model.takes(content)]
+        level = Level()
+        levels |= {(model.name, item.uri): level for model in models}
+        for place, row in stream_rows(content, [model.spec for model in models], level):
+            yield models[place], item, row

@@ -17,6 +17,7 @@ from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
+from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
 from avizor_pipeline.job import check_models, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
@@ -25,7 +26,8 @@ from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.local import LocalRunner, available_cores
+from avizor_pipeline.runners.base import Runner
+from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings, examine
 from avizor_pipeline.sinks.part_files import SourceCount
@@ -47,7 +49,7 @@ _GROUPS = {
         "limit",
         "dry_run",
     ),
-    "Engine": ("engine", "device", "batch_size", "workers"),
+    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
 
@@ -109,21 +111,22 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
     help="Windows in one run of a model.",
 )
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=available_cores,
-    show_default="one for each core",
-    help="Worker processes.",
-)
+@workers_option
+@file_timeout_option
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
 @click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push the end of the job to.")
 @click.option("--push-job", metavar="NAME", default=DEFAULT_JOB, help="Name of the job at the Pushgateway.")
 def batch(
-    out: Path, workers: int, metrics_port: int | None, pushgateway: str | None, push_job: str, dry_run: bool, **request: Any
+    out: Path,
+    workers: int,
+    file_timeout_s: float,
+    metrics_port: int | None,
+    pushgateway: str | None,
+    push_job: str,
+    dry_run: bool,
+    **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals or images), in bounded memory.
 
@@ -143,7 +146,7 @@ def batch(
         return
     with PushedEnd(metrics, pushgateway, push_job) as end:
         with metrics.http_server(metrics_port):
-            code = _run(JobRequest(**request), out, workers, metrics)
+            code = _run(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), metrics)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
@@ -165,7 +168,7 @@ def _dry_run(request: JobRequest, out: Path) -> None:
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) -> int:
+def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
     settings, models = _prepare(request, out, out)
     plan = plan_job(settings)
@@ -175,7 +178,7 @@ def _run(request: JobRequest, out: Path, workers: int, metrics: BatchMetrics) ->
     outcome = Outcome(plan.left_out)
     with (
         show_progress(plan.files) as advance,
-        closing(run_job(settings, out, plan, LocalRunner(workers))) as commits,
+        closing(run_job(settings, out, plan, runner)) as commits,
     ):
         for commit in commits:
             outcome.add(commit)

@@ -17,5 +17,6 @@ class Runner(Protocol):
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
         """Yield the commit of each shard when it is finished, in any order. Closing the generator ends all workers at once.
 
-        Raises JobError if a worker dies, and what a worker raises. What is committed stays.
+        A worker that dies is replaced. A file that kills each worker that reads it, or gives nothing for too long, becomes a
+        dead letter. Raises JobError if workers die for another reason, and what a worker raises. What is committed stays.
         """

@@ -1,60 +1,53 @@
-"""Run shards in worker processes on this machine, with a limited number of shards in progress.
-
-Workers end when the process that started them ends, however it ends: each waits, in a thread, for the end of a pipe that only
-that process holds open (multiprocessing's own).
-"""
+"""Run shards in worker processes on this machine. A worker that dies or hangs is replaced, and costs only its file."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
+from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.errors import JobError
-from avizor_inference.stop_signals import STOP_SIGNALS
-from avizor_pipeline.job_context import JobContext, open_context
+from avizor_pipeline.runners.attempts import Attempt
+from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerOptions
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shard_run import ShardRun
 from avizor_pipeline.sharding import Shard
-from avizor_pipeline.sinks.lock import hold_as_worker
 from avizor_pipeline.sinks.part_files import Commit
+from avizor_pipeline.watch import NOT_READING
+
+FILE_TIMEOUT_S = 300.0
+
+# Workers in a row that die before they read a file, as they open the models: no file is the cause.
+_DEATHS_AT_START = 3
 
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """Processes shards in `workers` processes of this machine. See Runner."""
+    """Processes shards in `workers` processes of this machine. See Runner.
+
+    file_timeout_s: longest time, in seconds, in which the decoder of a file may give nothing. Time in the engine does not
+    count. A file that takes longer becomes a dead letter.
+    """
 
     workers: int
+    file_timeout_s: float = FILE_TIMEOUT_S
 
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
         """See Runner."""
-        # Spawned, not forked: ONNX Runtime's threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        before = set(multiprocessing.active_children())
-        with _signals_blocked():  # the pool starts a process that keeps count of its locks
-            pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(settings, out))
+        workers = [Worker(WorkerOptions(settings, out)) for _ in range(self.workers)]
         try:
-            yield from _process(pool, shards, limit=2 * self.workers)
-        except BaseException as error:
-            # A shard may take minutes. Whatever stops a job kills it before that, and workers do not see SIGTERM.
-            for worker in set(multiprocessing.active_children()) - before:
+            yield from _Run(workers, shards, self.file_timeout_s).commits()
+        except BaseException:
+            # A shard may take minutes. Whatever stops a job kills its workers before that.
+            for worker in workers:
                 worker.kill()
-            if not isinstance(error, BrokenProcessPool):
-                raise
-            raise JobError(
-                "a worker process died (out of memory, or a fault in a decoder); finished shards are kept: run the same "
-                "command again to go on"
-            ) from error
+            raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for worker in workers:
+                worker.close()
 
 
 def available_cores() -> int:
@@ -62,62 +55,81 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _process(pool: ProcessPoolExecutor, shards: Iterator[Shard], limit: int) -> Iterator[Commit]:
-    first = list(islice(shards, limit))
-    with _signals_blocked():
-        running: set[Future[Commit]] = {pool.submit(_run, shard) for shard in first}
-    while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        running |= {pool.submit(_run, shard) for shard in islice(shards, len(done))}
-        for future in done:
-            yield future.result()
+@dataclass
+class _Run:
+    """Holds what is in progress: at most one task for each worker."""
 
+    idle: list[Worker]
+    shards: Iterator[Shard]
+    file_timeout_s: float
+    again: deque[Attempt] = field(default_factory=deque)
+    busy: dict[Future[Commit | None], tuple[Worker, Attempt]] = field(default_factory=dict)
+    hung: dict[Worker, int] = field(default_factory=dict)  # worker -> place of the entry at which it was ended
+    deaths_at_start: int = 0
 
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a job while processes are started. They inherit this.
+    def commits(self) -> Iterator[Commit]:
+        """Yield the commit of each shard."""
+        while self._begin():
+            done, running = wait(self.busy, LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                worker, attempt = self.busy.pop(future)
+                if commit := self._take(future, worker, attempt):
+                    yield commit
+            for future in running:
+                worker, _ = self.busy[future]
+                if worker.quiet_s() > self.file_timeout_s:
+                    self.hung[worker] = worker.place
+                    worker.kill()
 
-    So a stopped job leaves no process half started. And what a terminal or a service manager sends to all processes of a job
-    reaches the workers only through the job, which then ends them.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def _begin(self) -> bool:
+        """Give idle workers something to do; return whether any has."""
+        while self.idle:
+            attempt = self.again.popleft() if self.again else self._next()
+            if attempt is None:
+                break
+            worker = self.idle.pop()
+            try:
+                self.busy[worker.begin(attempt.task)] = worker, attempt
+            except BrokenProcessPool:  # it died between two tasks
+                worker.close()
+                self.idle.append(worker)
+                self.again.appendleft(attempt)
+        return bool(self.busy)
 
+    def _next(self) -> Attempt | None:
+        shard = next(self.shards, None)
+        return Attempt(shard) if shard else None
 
-# ---- in a worker process
+    def _take(self, future: Future[Commit | None], worker: Worker, attempt: Attempt) -> Commit | None:
+        """Return the commit if there is one. What is not done yet is tried again."""
+        self.idle.append(worker)
+        place = worker.place
+        try:
+            commit = future.result()
+        except BrokenProcessPool:
+            self._bury(worker, attempt, place)
+            commit = None
+        else:
+            self.deaths_at_start = 0
+            if self.hung.pop(worker, None) is not None:  # it was done in the moment in which it was ended
+                worker.close()
+            if commit is not None:
+                return commit
+            attempt.worker_survived()
+        self.again.append(attempt)
+        return None
 
-_settings: JobSettings
-_out: Path
-_context: JobContext | None = None
-
-
-def _start(settings: JobSettings, out: Path) -> None:
-    """Remember the job. What can fail is left to the first shard, whose caller then gets the error."""
-    global _settings, _out
-    _settings, _out = settings, out
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent(timeout: float | None = None) -> None:
-    """End this process when its parent has ended; return if that has not happened after `timeout` seconds."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join(timeout)
-    if not parent.is_alive():
-        os._exit(1)
-
-
-def _open() -> JobContext:
-    hold_as_worker(_out)
-    _end_with_parent(timeout=0)  # the parent may have died before the next job could see this lock
-    return open_context(_settings, _out)
-
-
-def _run(shard: Shard) -> Commit:
-    global _context
-    if _context is None:
-        _context = _open()
-    return ShardRun(_context, shard).run()
+    def _bury(self, worker: Worker, attempt: Attempt, place: int) -> None:
+        how = worker.close()
+        if worker in self.hung:
+            attempt.worker_hung(self.hung.pop(worker), self.file_timeout_s)
+        elif place == NOT_READING:
+            self.deaths_at_start += 1
+            if self.deaths_at_start >= _DEATHS_AT_START:
+                raise JobError(
+                    f"{self.deaths_at_start} worker processes in a row died before they read a file (the last was ended by "
+                    f"{how}): they may lack memory for the models; finished shards are kept: use fewer --workers, and run the "
+                    "same command again to go on"
+                )
+        else:
+            attempt.worker_died(place, how)

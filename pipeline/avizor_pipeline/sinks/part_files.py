@@ -6,12 +6,14 @@ Only a shard with a commit record counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -104,6 +106,14 @@ class PartWriter:
         while len(self._columns[table]["uri"]) >= ROW_GROUP:
             self._flush(table)
 
+    def drop(self, table: str, uris: Collection[str]) -> None:
+        """Remove all rows of these files from a table. No rows of it may be added after this."""
+        self._flush(table)
+        path = part_path(self._out, table, self._shard)
+        with self._writing(path):
+            self._writers[table].close()
+            self.counts[table] = _without(self._temporary[table], uris)
+
     def close(self) -> dict[str, str]:
         """Finish the parts under their final names; return their digests by path. A table without rows has no part."""
         digests = {}
@@ -115,6 +125,9 @@ class PartWriter:
                     self._writers[table].close()
                     digests[str(path.relative_to(self._out))] = sha256_of_file(self._temporary[table])
                     flush_and_rename(self._temporary[table], path)
+            else:  # of a worker that died before its commit; or all rows were dropped
+                for left in (part_path(self._out, table, self._shard), self._temporary[table]):
+                    left.unlink(missing_ok=True)
         return digests
 
     def commit(self, commit: Commit) -> None:
@@ -154,6 +167,19 @@ class PartWriter:
                 with suppress(OSError):
                     temporary.unlink()
             raise
+
+
+def _without(part: Path, uris: Collection[str]) -> int:
+    """Write a closed part again without the rows of these files, in bounded memory; return the number of rows that are left."""
+    remaining = temporary_name(part)
+    with pq.ParquetFile(part) as file, pq.ParquetWriter(remaining, file.schema_arrow, compression="zstd") as writer:
+        dropped = pa.array(uris, pa.string())
+        for group in file.iter_batches(ROW_GROUP):
+            kept = group.filter(pc.invert(pc.is_in(group["uri"], dropped)))
+            if kept.num_rows:
+                writer.write_batch(kept)
+    os.replace(remaining, part)
+    return int(pq.read_metadata(part).num_rows)
 
 
 def part_path(out: Path, table: str, shard: str) -> Path:

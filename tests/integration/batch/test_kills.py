@@ -67,7 +67,7 @@ def test_workers_that_are_still_starting_end_with_their_parent(many_recordings: 
     assert gone(started)
 
 
-def test_a_worker_that_is_killed_ends_the_job_with_a_sentence(
+def test_a_worker_that_is_killed_is_replaced_and_the_job_ends_with_the_same_bytes(
     many_recordings: Path, models: Path, sink: Sink, whole_run: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -76,13 +76,10 @@ def test_a_worker_that_is_killed_ends_the_job_with_a_sentence(
     started = workers(process)
     busy = max(started, key=lambda each: sum(each.cpu_times()[:2]))
     busy.kill()
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert "a worker process died (out of memory, or a fault in a decoder); finished shards are kept" in error
-    assert one_sentence(error)
-    assert sink.codes == [1]
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert sink.codes == [0]
     assert gone(started)
-    assert batch(many_recordings, models, out).returncode == 0
     assert part_digests(out) == whole_run
 
 

@@ -89,7 +89,7 @@ def test_an_item_that_cannot_be_judged_says_why() -> None:
 def test_a_dead_letter_says_where_reading_failed() -> None:
     row = dead_letter(entry("a/1.wav"), MediaError("the file was cut off", offset=7))
     assert (row["uri"], row["offset"], row["stage"]) == ("a/1.wav", 7, "decode")
-    assert (row["error_class"], row["message"]) == ("MediaError", "the file was cut off")
+    assert (row["error_class"], row["message"]) == ("MediaError", "1.wav: the file was cut off")
 
 
 def test_items_are_counted_by_source() -> None:

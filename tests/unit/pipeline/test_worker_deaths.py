@@ -1,0 +1,82 @@
+"""runners/: files that kill the process that reads them, or hang it, in real worker processes. See support/hostile_files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+from support.environment import ROOT
+from support.sounds import tone, write_wav
+
+from avizor_pipeline.job import run_job
+from avizor_pipeline.plan import plan_job
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.local import LocalRunner
+
+GOOD = 5
+
+
+@pytest.fixture(autouse=True)
+def hostile_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers find what makes files hostile."""
+    hostile = str(ROOT / "tests" / "support" / "hostile_files")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [hostile, os.environ.get("PYTHONPATH")])))
+
+
+def job(models: Path, folder: Path, bad: dict[str, bytes], file_timeout_s: float = 60.0) -> dict[str, list[dict[str, Any]]]:
+    """Run a job over five good recordings and the bad files; return its tables, names of files instead of uris."""
+    for number in range(GOOD):
+        write_wav(folder / "data" / f"{number}.wav", tone(1.0, seed=number))
+    for name, content in bad.items():
+        (folder / "data" / name).write_bytes(content)
+    settings = JobRequest((str(folder / "data"),), ("kinds",), models).to_settings()
+    commits = list(run_job(settings, folder / "out", plan_job(settings), LocalRunner(1, file_timeout_s)))
+    assert sum(commit.files for commit in commits) == GOOD + len(bad)
+    assert sum(commit.dead_letters for commit in commits) == len(bad)
+    assert multiprocessing.active_children() == []
+    tables = {name: ds.dataset(folder / "out" / name).to_table().to_pylist() for name in ("windows", "recordings")}
+    tables["dead_letters"] = ds.dataset(folder / "out" / "dead_letters").to_table().to_pylist()
+    for row in (row for rows in tables.values() for row in rows):
+        row["uri"] = Path(row["uri"]).name
+    return tables
+
+
+@pytest.fixture(scope="module")
+def quiet(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Tables of a job in which the bad files are only unreadable."""
+    return job(models, tmp_path_factory.mktemp("quiet"), {"1-bad.wav": b"no sound"})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"KILL", "the process that read it was ended by SIGKILL, also with this file alone"),
+        (b"MEMORY", "the process that read it was ended by its lack of memory, also with this file alone"),
+        (b"HANG", "its decoder gave nothing for 1 s (--file-timeout-s) and was ended"),
+    ],
+)
+def test_a_file_that_ends_or_hangs_its_worker_costs_itself_and_nothing_else(
+    models: Path, quiet: dict[str, list[dict[str, Any]]], tmp_path: Path, content: bytes, says: str
+) -> None:
+    tables = job(models, tmp_path, {"1-bad.wav": content}, file_timeout_s=1.0)
+    assert tables["windows"] == quiet["windows"]
+    assert tables["recordings"] == quiet["recordings"]
+    (letter,) = tables["dead_letters"]
+    assert (letter["uri"], letter["error_class"]) == ("1-bad.wav", "DecoderEnded")
+    assert letter["message"].startswith(f"1-bad.wav: {says}")
+
+
+def test_several_such_files_in_one_shard_are_all_found(
+    models: Path, quiet: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    bad = {"1-bad.wav": b"ABORT", "2-bad.wav": b"FAULT", "9-bad.wav": b"KILL"}
+    tables = job(models, tmp_path, bad)
+    assert tables["windows"] == quiet["windows"]
+    letters = {row["uri"]: row["message"] for row in tables["dead_letters"]}
+    assert letters.keys() == bad.keys()
+    assert "ended by SIGABRT" in letters["1-bad.wav"]
+    assert letters["2-bad.wav"].startswith("2-bad.wav: its decoder failed (ZeroDivisionError")
