@@ -15,6 +15,9 @@ from avizor_pipeline.models import JobModel
 
 Key = TypeVar("Key")
 
+# One row's part of each output.
+Outputs = tuple[Array, ...]
+
 
 class Batcher(Generic[Key]):
     """Collects rows for one model and runs it whenever a batch is full.
@@ -32,28 +35,28 @@ class Batcher(Generic[Key]):
         self._rows: list[Items] = []
         self._running: deque[tuple[list[Key], Future[dict[str, Array]]]] = deque()
 
-    def push(self, key: Key, row: Items) -> Iterator[tuple[Key, Array]]:
+    def push(self, key: Key, row: Items) -> Iterator[tuple[Key, Outputs]]:
         """Take in one row of the model's tensor, [*item_shape], and yield the results that are ready, in the order of the rows.
 
-        A result is the key of a row and its part of the output. Nothing happens until the iterator is consumed. The row is
-        kept, not copied, until its batch starts. Raises EngineError.
+        A result is the key of a row and its part of each output, in the order of the model's `outputs`.
+        Nothing happens until the iterator is consumed. The row is kept, not copied, until its batch starts. Raises EngineError.
         """
         self._keys.append(key)
         self._rows.append(row)
         if len(self._rows) == self._batch_size:
             yield from self._run()
 
-    def finish(self) -> Iterator[tuple[Key, Array]]:
+    def finish(self) -> Iterator[tuple[Key, Outputs]]:
         """Run what is left and yield all results that are missing. Then the batcher is empty and can be used again."""
         if self._rows:
             yield from self._run()
         while self._running:
             yield from self._collect()
 
-    def _run(self) -> Iterator[tuple[Key, Array]]:
+    def _run(self) -> Iterator[tuple[Key, Outputs]]:
         keys, inputs = self._keys, {self._input: np.stack(self._rows)}
         self._keys, self._rows = [], []
-        request = InferRequest(self._model.name, inputs, [self._model.output], self._model.choice.version)
+        request = InferRequest(self._model.name, inputs, self._model.outputs, self._model.choice.version)
         if self._in_flight == 1:
             yield from _pair(keys, self._engine.infer(request))
             return
@@ -61,11 +64,10 @@ class Batcher(Generic[Key]):
         if len(self._running) == self._in_flight:
             yield from self._collect()
 
-    def _collect(self) -> Iterator[tuple[Key, Array]]:
+    def _collect(self) -> Iterator[tuple[Key, Outputs]]:
         keys, future = self._running.popleft()
         return _pair(keys, future.result())
 
 
-def _pair(keys: list[Key], answer: dict[str, Array]) -> Iterator[tuple[Key, Array]]:
-    (results,) = answer.values()
-    return zip(keys, results, strict=True)
+def _pair(keys: list[Key], answer: dict[str, Array]) -> Iterator[tuple[Key, Outputs]]:
+    return zip(keys, zip(*answer.values(), strict=True), strict=True)

@@ -27,7 +27,8 @@ class JobRequest:
     datasets: folders or files of recordings. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
-    first folder of the path. batch_size: windows in one run; None takes what each model's config says.
+    first folder of the path. batch_size: windows in one run; None takes what each model's config says. top_k: classes in the
+    column top_k. embeddings: whether the column embedding is written, of the models that have this output.
     """
 
     datasets: tuple[str, ...]
@@ -38,6 +39,8 @@ class JobRequest:
     confidence: float | None = None
     source_pattern: str = ""
     batch_size: int | None = None
+    top_k: int = 3
+    embeddings: bool = False
     device: Device = "config"
 
     def to_settings(self, begun: JobSettings | None = None) -> JobSettings:
@@ -63,6 +66,8 @@ class JobRequest:
                 alpha=self.alpha,
                 confidence=self.confidence,
                 source_pattern=self.source_pattern,
+                top_k=self.top_k,
+                embeddings=self.embeddings,
                 engine=self.engine,
                 device=self.device,
             )

@@ -16,8 +16,6 @@ from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.part_files import SourceCount
 
-TOP_K = 3
-
 # Column -> value. Columns that are left out are null.
 TableRow = dict[str, Any]
 
@@ -37,9 +35,12 @@ def window_row(model: JobModel, entry: Entry, span: Span) -> TableRow:
     }
 
 
-def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> TableRow:
-    """Return the columns of a classifier's window. probabilities: float32[classes]. thresholds: see `mean_class_columns`."""
-    best = {"top_k": _structs(top_k(probabilities, labels, TOP_K))}
+def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = (), k: int = 3) -> TableRow:
+    """Return the columns of a classifier's window.
+
+    probabilities: float32[classes]. thresholds: see `mean_class_columns`. k: classes in `top_k`.
+    """
+    best = {"top_k": _structs(top_k(probabilities, labels, k))}
     return mean_class_columns(labels, probabilities, thresholds) | best
 
 

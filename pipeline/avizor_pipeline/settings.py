@@ -24,7 +24,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 3
+ROWS_FORMAT = 4
 
 
 class JobSettings(Strict):
@@ -43,6 +43,8 @@ class JobSettings(Strict):
     alpha: float = Field(default=0.01, gt=0, lt=1, description="promised share of false alarms")
     confidence: float | None = Field(default=None, gt=0, lt=1, description="that the calibration keeps alpha; null: on average")
     source_pattern: str = ""
+    top_k: int = Field(default=3, ge=1, description="classes in the column top_k")
+    embeddings: bool = Field(default=False, description="whether the column embedding is written")
     engine: str = EMBEDDED
     device: Device = "config"
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
-from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
+from avizor_pipeline.batching import Outputs
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.rows import (
@@ -84,14 +84,17 @@ class ShardRun:
             self._unread.add(entry.uri)
             self._writer.add("dead_letters", dead_letter(entry, error))
 
-    def _take(self, model: JobModel, key: RowKey, result: Array) -> None:
+    def _take(self, model: JobModel, key: RowKey, outputs: Outputs) -> None:
         """Add one window's result to its item, and its row to the table."""
         totals = self._totals[model.name, key.entry.uri]
         totals.is_short = key.span.length < model.format.window
         row = window_row(model, key.entry, key.span)
+        result = outputs[0]
+        if model.embeds:
+            row["embedding"] = outputs[1].ravel()
         if model.labels:
             totals.probabilities += MeanProbabilities.of(result[None])
-            row |= class_columns(model.labels, result, model.thresholds)
+            row |= class_columns(model.labels, result, model.thresholds, self._context.settings.top_k)
         else:
             totals.score += ItemScore.of(result)
             judge = self._context.judges.get(model.name)

@@ -33,7 +33,7 @@ _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "Job": ("repository", "models", "out", "alpha", "confidence", "source_pattern", "dry_run"),
-    "Output": ("as_json",),
+    "Output": ("top_k", "embeddings", "as_json"),
     "Engine": ("engine", "device", "batch_size", "workers"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
@@ -80,6 +80,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     help="Regular expression whose first group in a file's path is its source.",
 )
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
+@click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
+@click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
