@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +104,15 @@ def test_more_classes_and_embeddings_are_written_on_request(models: Path, tmp_pa
         answer = engine.infer(InferRequest("kinds", {next(iter(spec.inputs)): sound[None]}, ["embedding"]))["embedding"][0]
     # sound in the file has 16 bits
     np.testing.assert_allclose(by_model["kinds"]["embedding"], answer, rtol=0, atol=1e-2 * float(np.abs(answer).max()))
-    assert by_model["normal"]["embedding"] is None  # it has no such output
+    assert by_model["normal"]["embedding"]
 
 
-def test_embeddings_of_models_that_have_none_are_refused(models: Path) -> None:
+def test_embeddings_of_models_that_have_none_are_refused(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    path = tmp_path / "models" / "normal" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["outputs"] = [each for each in manifest["outputs"] if each["name"] != "embedding"]
+    path.write_text(json.dumps(manifest))
     settings = JobRequest(("data",), ("normal",), models, embeddings=True).to_settings()
     with pytest.raises(JobError, match="no output 'embedding' of normal"):
-        open_models(settings)
+        open_models(settings.model_copy(update={"repository": str(tmp_path / "models")}))
