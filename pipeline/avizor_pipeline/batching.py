@@ -19,10 +19,10 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Batch(Generic[Key]):
-    """Holds the keys of some rows, and for each its part of the output: results[rows, ...]."""
+    """Holds the keys of some rows, and the model's outputs for them in the order of `JobModel.outputs`, each [rows, ...]."""
 
     keys: list[Key]
-    results: Array
+    outputs: tuple[Array, ...]
 
 
 class Batcher(Generic[Key]):
@@ -61,7 +61,7 @@ class Batcher(Generic[Key]):
     def _run(self) -> Iterator[Batch[Key]]:
         keys, inputs = self._keys, {self._input: np.stack(self._rows)}
         self._keys, self._rows = [], []
-        request = InferRequest(self._model.name, inputs, [self._model.output], self._model.choice.version)
+        request = InferRequest(self._model.name, inputs, self._model.outputs, self._model.choice.version)
         if self._in_flight == 1:
             yield _batch(keys, self._engine.infer(request))
             return
@@ -75,5 +75,4 @@ class Batcher(Generic[Key]):
 
 
 def _batch(keys: list[Key], answer: dict[str, Array]) -> Batch[Key]:
-    (results,) = answer.values()
-    return Batch(keys, results)
+    return Batch(keys, tuple(answer.values()))

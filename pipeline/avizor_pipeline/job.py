@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -38,14 +38,23 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     return models
 
 
-def run_job(settings: JobSettings, out: Path, plan: Plan, runner: Runner) -> Generator[Commit, None, None]:
+def run_job(
+    settings: JobSettings,
+    out: Path,
+    plan: Plan,
+    runner: Runner,
+    on_resume: Callable[[Sequence[Commit]], None] = lambda _commits: None,
+) -> Generator[Commit, None, None]:
     """Run what is not yet done. Yield the commit of every shard, those of earlier runs first.
+
+    on_resume: is called with the commits of earlier runs before they are yielded.
 
     Raises AvizorError; then run again with the same settings to go on. However it ends, no worker is left. Close the generator
     to stop the job.
     """
     check_models(settings)
     with claimed(out, settings, plan.shard_ids) as finished:
+        on_resume(finished.commits)
         yield from finished.commits
         # A shard that files were added to since the plan is not wanted: those files are for another job.
         wanted = plan.shard_ids - {commit.shard for commit in finished.commits}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from avizor_inference.anomaly.p_values import under_calibrated
@@ -16,18 +16,29 @@ from avizor_pipeline.sinks.part_files import Commit, SourceCount
 class Outcome:
     """Holds the totals of a job, over all shards that were added.
 
-    left_out: what the dataset holds and the job did not read. clipped: files with samples beyond full scale. peak: largest
+    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs of an
+    interrupted job had finished. clipped: files with samples beyond full scale. peak: largest
     magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
     files: int = 0
+    earlier_files: int = 0
     windows: int = 0
     dead_letters: int = 0
     clipped: int = 0
     peak: float = 0.0
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
+
+    @property
+    def anomalies(self) -> int:
+        """Return the number of items flagged, over all models: an item that two models flag counts twice."""
+        return sum(count.anomalies for sources in self.sources.values() for count in sources.values())
+
+    def resume(self, commits: Sequence[Commit]) -> None:
+        """Take in which shards earlier runs have finished, before they are added."""
+        self.earlier_files = sum(commit.files for commit in commits)
 
     def add(self, commit: Commit) -> None:
         """Add one shard."""

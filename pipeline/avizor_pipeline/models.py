@@ -23,12 +23,15 @@ from avizor_pipeline.settings import ChosenModel, JobSettings
 # Windows in one run of a model whose config.pbtxt names no batch size.
 DEFAULT_BATCH_SIZE = 32
 
+EMBEDDING = "embedding"
+
 
 @dataclass(frozen=True)
 class JobModel:
     """Holds one model of the job: which one it is, what it takes, and what its scores are compared with.
 
-    format: how recordings are cut for it; None for a model whose items are one row each.
+    format: how recordings are cut for it; None for a model whose items are one row each. embeds: whether the job wants its
+    embedding.
     """
 
     choice: ChosenModel
@@ -36,6 +39,7 @@ class JobModel:
     spec: InputSpec
     format: WindowFormat | None
     calibration: Calibration | None
+    embeds: bool = False
 
     @property
     def name(self) -> str:
@@ -47,9 +51,9 @@ class JobModel:
         return self.spec.takes(content)
 
     @property
-    def output(self) -> str:
-        """Return the only output that the job needs: `probabilities` of a classifier, `score` of an autoencoder."""
-        return "probabilities" if self.labels else "score"
+    def outputs(self) -> list[str]:
+        """Return the outputs the job needs: a classifier's `probabilities` or an autoencoder's `score`; then embeddings."""
+        return ["probabilities" if self.labels else "score"] + [EMBEDDING] * self.embeds
 
     @property
     def comparable(self) -> Comparable | None:
@@ -95,10 +99,20 @@ def contents_for(versions: Iterable[ModelVersion]) -> tuple[str, ...]:
 def open_models(settings: JobSettings) -> list[JobModel]:
     """Read the descriptions of the chosen versions.
 
-    Raises JobError if a model has changed since it was chosen, RepositoryError if it cannot be read.
+    Raises JobError if a model has changed since it was chosen, or if embeddings are wanted and no model has them;
+    RepositoryError if one cannot be read.
     """
     repository = ModelRepository(settings.repository)
-    return [_open(repository.version(choice.name, choice.version), choice) for choice in settings.models]
+    versions = [repository.version(choice.name, choice.version) for choice in settings.models]
+    embeds = [settings.embeddings and _has_embedding(version) for version in versions]
+    if settings.embeddings and not any(embeds):
+        names = ", ".join(choice.name for choice in settings.models)
+        raise JobError(
+            f"--embeddings: no output 'embedding' of {names}; leave the option out, or export with --embedding LAYER"
+        )
+    return [
+        _open(version, choice, embeds=wanted) for version, choice, wanted in zip(versions, settings.models, embeds, strict=True)
+    ]
 
 
 def open_job_engine(settings: JobSettings) -> Engine:
@@ -106,7 +120,11 @@ def open_job_engine(settings: JobSettings) -> Engine:
     return open_engine(settings.engine, ModelRepository(settings.repository), device=settings.device, intra_op_threads=1)
 
 
-def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
+def _has_embedding(version: ModelVersion) -> bool:
+    return any(output.name == EMBEDDING for output in version.manifest.outputs)
+
+
+def _open(version: ModelVersion, choice: ChosenModel, *, embeds: bool) -> JobModel:
     spec = version.manifest.input
     calibration_id = choice.calibration_id
     is_there = calibration_id is None or calibration_id in version.calibration_ids()
@@ -115,9 +133,8 @@ def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
             f"model {choice.name!r} version {choice.version} was changed since the job began; choose another --out to start "
             "again"
         )
-    return JobModel(
-        choice, version, spec, spec.window_format(), version.calibration(calibration_id) if calibration_id else None
-    )
+    calibration = version.calibration(calibration_id) if calibration_id else None
+    return JobModel(choice, version, spec, spec.window_format(), calibration, embeds)
 
 
 def _content_of(name: str, spec: InputSpec) -> str:

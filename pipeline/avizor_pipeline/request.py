@@ -28,7 +28,8 @@ class JobRequest:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
     first folder of the path. path_column, source_column: of CSV and Parquet files that list files. limit: files to read; None:
-    all. batch_size: windows in one run; None takes what each model's config says.
+    all. batch_size: windows in one run; None takes what each model's config says. top_k: classes in the column top_k.
+    embeddings: whether the column embedding is written, of the models that have this output.
     """
 
     datasets: tuple[str, ...]
@@ -42,6 +43,8 @@ class JobRequest:
     source_column: str = ""
     limit: int | None = None
     batch_size: int | None = None
+    top_k: int = 3
+    embeddings: bool = False
     device: Device = "config"
 
     def to_settings(self, begun: JobSettings | None = None) -> JobSettings:
@@ -70,6 +73,8 @@ class JobRequest:
                 path_column=self.path_column,
                 source_column=self.source_column,
                 limit=self.limit,
+                top_k=self.top_k,
+                embeddings=self.embeddings,
                 engine=self.engine,
                 device=self.device,
             )

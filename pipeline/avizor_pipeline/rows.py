@@ -17,8 +17,6 @@ from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.part_files import SourceCount
 
-TOP_K = 3
-
 # Column -> value. Columns that are left out are null.
 TableRow = dict[str, Any]
 
@@ -50,13 +48,13 @@ def _span_columns(spans: Sequence[Span], rate: float | None) -> Columns:
     return columns
 
 
-def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = ()) -> Columns:
+def class_columns(labels: Sequence[str], probabilities: Array, thresholds: Sequence[float] = (), k: int = 3) -> Columns:
     """Return the columns of a classifier's windows. probabilities: float32[windows, classes].
 
-    thresholds: see `mean_class_columns`.
+    thresholds: see `mean_class_columns`. k: classes in `top_k`.
     """
     rows = [
-        mean_class_columns(labels, each, thresholds) | {"top_k": _structs(top_k(each, labels, TOP_K))} for each in probabilities
+        mean_class_columns(labels, each, thresholds) | {"top_k": _structs(top_k(each, labels, k))} for each in probabilities
     ]
     return {name: [row[name] for row in rows] for name in rows[0]}
 

@@ -24,7 +24,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 4
+ROWS_FORMAT = 5
 
 
 class JobSettings(Strict):
@@ -47,6 +47,8 @@ class JobSettings(Strict):
     path_column: str = ""
     source_column: str = ""
     limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
+    top_k: int = Field(default=3, ge=1, description="classes in the column top_k")
+    embeddings: bool = Field(default=False, description="whether the column embedding is written")
     engine: str = EMBEDDED
     device: Device = "config"
 

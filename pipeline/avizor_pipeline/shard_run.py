@@ -99,17 +99,20 @@ class ShardRun:
         start = 0
         for _, keys in groupby(batch.keys, key=attrgetter("entry.uri")):
             (entry, *_), spans = zip(*keys, strict=True)
-            self._take_windows(model, entry, spans, batch.results[start : start + len(spans)])
+            self._take_windows(model, entry, spans, [output[start : start + len(spans)] for output in batch.outputs])
             start += len(spans)
 
-    def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span | None], results: Array) -> None:
-        """Do this for windows of one item. results: probabilities[windows, classes], or score[windows, 1]."""
+    def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span | None], outputs: Sequence[Array]) -> None:
+        """Do this for windows of one item. outputs: each output of the model for them, [windows, ...]."""
+        results = outputs[0]  # probabilities[windows, classes], or score[windows, 1]
         totals = self._totals[model.name, entry.uri]
         totals.is_short = model.spec.is_short(spans[0])
         columns = window_columns(model, entry, spans)
+        if model.embeds:
+            columns["embedding"] = list(outputs[1].reshape(len(spans), -1))
         if model.labels:
             totals.probabilities += MeanProbabilities.of(results)
-            columns |= class_columns(model.labels, results, model.thresholds)
+            columns |= class_columns(model.labels, results, model.thresholds, self._context.settings.top_k)
         else:
             scores = results[:, 0]
             totals.score += ItemScore.of(scores)

@@ -22,6 +22,7 @@ from avizor_pipeline.job import check_models, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
 from avizor_pipeline.plan import Plan, plan_job
+from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import source_notes, summary_lines
@@ -49,6 +50,7 @@ _GROUPS = {
         "limit",
         "dry_run",
     ),
+    "Output": ("top_k", "embeddings", "as_json"),
     "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
@@ -100,6 +102,9 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--source-column", metavar="NAME", default="", help="Column of the sources there.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files only, to try.")
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
+@click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
+@click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
 )
@@ -126,6 +131,7 @@ def batch(
     pushgateway: str | None,
     push_job: str,
     dry_run: bool,
+    as_json: bool,
     **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals or images), in bounded memory.
@@ -146,7 +152,7 @@ def batch(
         return
     with PushedEnd(metrics, pushgateway, push_job) as end:
         with metrics.http_server(metrics_port):
-            code = _run(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), metrics)
+            code = _run(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), metrics, as_json=as_json)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
@@ -168,26 +174,31 @@ def _dry_run(request: JobRequest, out: Path) -> None:
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics) -> int:
+def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, *, as_json: bool) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
     settings, models = _prepare(request, out, out)
     plan = plan_job(settings)
-    _print_header(plan, settings, models)
+    _print_header(plan, settings, models, to_stderr=as_json)
     metrics.set_planned(plan.files)
     started = time.monotonic()
     outcome = Outcome(plan.left_out)
     with (
-        show_progress(plan.files) as advance,
-        closing(run_job(settings, out, plan, runner)) as commits,
+        show_progress(plan.files) as show,
+        closing(run_job(settings, out, plan, runner, outcome.resume)) as commits,
     ):
         for commit in commits:
             outcome.add(commit)
-            advance(commit.files)
+            show(outcome)
             metrics.count(commit)
     metrics.set_verdicts(outcome, models)
     seconds = time.monotonic() - started
-    for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence):
-        click.echo(line)
+    summary = summarise(outcome, models, settings, out, seconds)
+    write_summary(out, summary)
+    if as_json:
+        click.echo(summary.model_dump_json(indent=2))
+    else:
+        for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence):
+            click.echo(line)
     if sys.stdout is not None:  # it may be closed
         sys.stdout.flush()  # a full disk is noticed here, before success is pushed
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
@@ -205,21 +216,21 @@ def _prepare(request: JobRequest, out: Path, new: Path) -> tuple[JobSettings, Se
     return settings, models
 
 
-def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) -> None:
+def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel], *, to_stderr: bool = False) -> None:
     """Print what there is to do, and what a user may not expect."""
-    click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards")
+    click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards", err=to_stderr)
     if plan.left_out.counts:
-        click.echo(f"left out: {plan.left_out}")
+        click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
-        click.echo(f"--limit: the first {settings.limit} files only")
+        click.echo(f"--limit: the first {settings.limit} files only", err=to_stderr)
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
-        click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}")
+        click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}", err=to_stderr)
     for model in models:
         content = model.spec.file_content()
         if content and not plan.kinds[content.name]:
-            click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do")
+            click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
     if plan.kinds["audio"]:
-        click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files")
+        click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:

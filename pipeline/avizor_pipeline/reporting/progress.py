@@ -1,51 +1,55 @@
-"""Show progress while a job runs: a bar on a terminal, a line every few seconds in a log."""
+"""Show progress while a job runs: a bar on a terminal, lines at a bounded pace in a log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-# Seconds between lines if there is no terminal.
+from avizor_pipeline.job_outcome import Outcome
+
+# Without a terminal: seconds between lines, and the share of the job's time so far that is between them. So a job of
+# 20 minutes writes about a hundred lines, and one of a week seven hundred.
 LINE_EVERY_S = 10.0
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} items/s" if speed else "- items/s")
+LINE_EVERY_SHARE = 0.01
 
 
 @contextmanager
-def show_progress(items: int) -> Iterator[Callable[[int], None]]:
-    """Show progress over this number of items on standard error; the yielded function takes how many more are finished."""
-    console = Console(stderr=True)
+def show_progress(files: int) -> Iterator[Callable[[Outcome], None]]:
+    """Show progress over this number of files on standard error; the yielded function takes what the job came to so far."""
+    console, started = Console(stderr=True, highlight=False), time.monotonic()
     if not console.is_terminal:
-        yield _lines(items)
+        yield _lines(console, files, started)
         return
-    columns = (TextColumn("avizor batch"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (TextColumn("avizor batch"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("batch", total=items)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task("batch", total=files, status="")
+        yield lambda outcome: bar.update(
+            task, completed=outcome.files, status=_status(outcome, files, time.monotonic() - started)
+        )
 
 
-def _lines(items: int) -> Callable[[int], None]:
-    console = Console(stderr=True, highlight=False)
-    started = last = time.monotonic()
-    done = 0
+def _lines(console: Console, files: int, started: float) -> Callable[[Outcome], None]:
+    last = started
 
-    def advance(count: int) -> None:
-        nonlocal done, last
-        done += count
+    def show(outcome: Outcome) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - last < LINE_EVERY_S and done < items:
+        if now - last < max(LINE_EVERY_S, LINE_EVERY_SHARE * (now - started)) and outcome.files < files:
             return
         last = now
-        rate = done / max(now - started, 1e-9)
-        console.print(f"avizor batch: {done}/{items} items, {rate:.0f} items/s, {(items - done) / rate:.0f} s left")
+        status = _status(outcome, files, now - started)
+        console.print(f"avizor batch: {outcome.files}/{files} items, {status}", soft_wrap=True)
 
-    return advance
+    return show
+
+
+def _status(outcome: Outcome, files: int, seconds: float) -> str:
+    """Return the rate of this run, the time left, and what was found so far."""
+    rate = (outcome.files - outcome.earlier_files) / max(seconds, 1e-9)
+    left = f"{timedelta(seconds=round((files - outcome.files) / rate))} left" if rate else "time left not known yet"
+    return f"{rate:.0f} items/s, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"

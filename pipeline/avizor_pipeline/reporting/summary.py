@@ -1,4 +1,4 @@
-"""Write the summary at a job's end, as text."""
+"""Write the summary at a job's end, as text with tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from avizor_inference.anomaly.p_values import level, recordings_needed
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
+from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
 from avizor_pipeline.sinks.part_files import SourceCount
+
+# Rows of a table; there may be thousands of sources or classes.
+ROWS_SHOWN = 20
 
 _FLAT = (
     f"; files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, so that its folders are the "
@@ -26,12 +30,14 @@ def summary_lines(
     confidence: float | None = None,
 ) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
-    rate = f" in {seconds:.1f} s ({outcome.files / seconds:.0f} items/s)" if seconds > 0 else ""
-    yield f"{outcome.files} files, {outcome.windows} window rows{rate}"
+    done = outcome.files - outcome.earlier_files
+    rate = f" in {seconds:.1f} s ({done / seconds:.0f} items/s)" if seconds > 0 else ""
+    earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
+    yield f"{outcome.files} files{earlier}, {outcome.windows} window rows{rate}"
     for model, labels in outcome.labels.items():
         if labels:
-            counts = ", ".join(f"{label} {count}" for label, count in labels.most_common())
-            yield f"{model}: {counts}"
+            yield f"{model}: items by class"
+            yield from _table(("class", "items"), [(label, str(count)) for label, count in labels.most_common()], out)
     for calibrated in models:
         if calibrated.calibration:
             sources = outcome.sources[calibrated.name]
@@ -47,7 +53,7 @@ def summary_lines(
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
         yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
-    yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "")
+    yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
 
 
 def _flagged_lines(
@@ -55,15 +61,37 @@ def _flagged_lines(
 ) -> Iterator[str]:
     kept = "" if confidence is None else f", with confidence {confidence:g} in this calibration"
     yield f"{model}: recordings flagged at a promised false-alarm rate of {alpha:.2%}{kept}"
-    for source, count in sorted(sources.items()):
-        not_judged = f"; {count.not_judged} of them not judged" if count.not_judged else ""
-        yield f"  {source}: {count.anomalies} of {count.recordings}{not_judged}"
+    rows = [_source_row(source, count) for source, count in sorted(sources.items(), key=_most_flagged)]
+    yield from _table(("source", "recordings", "flagged", "share", "not judged"), rows, out)
     if any(count.not_judged for count in sources.values()):
         yield (
             "  Note: recordings shorter than the model's window are compared only with calibration recordings that are, too, "
             f"and longer ones only with longer ones; one of the two kinds is too few: see the column not_judged in "
             f"{out}/recordings"
         )
+
+
+def _source_row(source: str, count: SourceCount) -> tuple[str, ...]:
+    judged = count.recordings - count.not_judged
+    share = f"{count.anomalies / judged:.1%}" if judged else "-"
+    return source, str(count.recordings), str(count.anomalies), share, str(count.not_judged)
+
+
+def _most_flagged(item: tuple[str, SourceCount]) -> tuple[float, str]:
+    """Return what sorts sources by their share flagged, the largest first."""
+    source, count = item
+    return -count.anomalies / max(1, count.recordings - count.not_judged), source
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], out: Path) -> Iterator[str]:
+    """Yield the lines of a table: the first column to the left, numbers to the right, not more than ROWS_SHOWN rows."""
+    shown = [head, *rows[:ROWS_SHOWN]]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(head))]
+    for row in shown:
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        yield "  " + "  ".join([row[0].ljust(widths[0]), *numbers])
+    if len(rows) > ROWS_SHOWN:
+        yield f"  and {len(rows) - ROWS_SHOWN} more: see {out}/{SUMMARY_FILE}"
 
 
 def source_notes(pooled: Mapping[str, int], alpha: float, confidence: float | None = None) -> Iterator[str]:

@@ -32,6 +32,10 @@ _log = logging.getLogger(__name__)
 
 JOB_FILE = "job.json"
 
+# What sums up a finished job. It is made anew at the end of each run, and absent while a job runs.
+SUMMARY_FILE = "summary.json"
+DERIVED_FILES = (SUMMARY_FILE,)
+
 # Threads that read parts, to compare them with their digests.
 _READERS = 4
 
@@ -93,6 +97,8 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
         write_text(path, settings.model_dump_json(indent=2) + "\n")
     for table in TABLES:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
+    for name in DERIVED_FILES:
+        (out / name).unlink(missing_ok=True)
     for shard in finished.damage:
         commit_path(out, shard).unlink()
     if finished.damage:
@@ -144,7 +150,7 @@ def _settings_of(out: Path) -> JobSettings | None:
         return None
     except ValidationError as error:
         torn = error.errors()[0]["type"] == "json_invalid"
-        if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *TABLES}:
+        if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *DERIVED_FILES, *TABLES}:
             return None
         if any(detail["loc"] == ("rows_format",) or detail["type"] == "extra_forbidden" for detail in error.errors()):
             raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error

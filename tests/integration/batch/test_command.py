@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_recordings_shorter_than_a_window_are_not_judged_and_the_summary_says_so
     out = tmp_path / "out"
     result = batch(data, models, out)
     assert result.returncode == 0, result.stderr
-    assert "default: 0 of 1; 1 of them not judged" in result.stdout
+    assert re.search(r"^  default +1 +0 +- +1$", result.stdout, re.MULTILINE)
     assert "the column not_judged" in result.stdout
     rows = query(
         f"select uri, score > 0, p_value, is_anomaly, not_judged from '{out}/recordings/*.parquet' where not_judged <> ''"
@@ -78,6 +79,23 @@ def test_a_source_that_was_never_calibrated_is_judged_by_all_others_and_the_summ
     assert "normal: Note: c never calibrated" in dry.stdout
     (judged_by,) = query(f"select judged_by from '{tmp_path}/out/recordings/*.parquet' where model = 'normal'")
     assert judged_by == ("*",)
+
+
+def test_the_summary_is_a_file_and_can_be_printed_as_json(data: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = batch(data, models, out, "--json")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)  # and nothing else is printed there
+    assert "15 files" in result.stderr
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert (summary["files"], summary["earlier_files"], summary["windows"]) == (15, 0, 84)
+    normal = next(model for model in summary["models"] if model["name"] == "normal")
+    (flagged,) = query(f"select count(*) from '{out}/recordings/*.parquet' where is_anomaly")
+    assert (normal["anomalies"],) == flagged
+    assert normal["sources"]["default"] == {"recordings": 1, "anomalies": 0, "not_judged": 1, "short": 1}
+    again = batch(data, models, out, "--json")
+    assert json.loads(again.stdout)["earlier_files"] == 15
+    assert json.loads(again.stdout)["models"] == summary["models"]
 
 
 def test_a_job_that_another_version_began_is_not_gone_on_with(data: Path, models: Path, tmp_path: Path) -> None:

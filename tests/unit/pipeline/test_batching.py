@@ -22,7 +22,7 @@ ROWS = [tone(4096 / 8000, seed=seed, hz=200 + 100 * seed) for seed in range(7)]
 
 
 def pairs(batches: Iterator[Batch[Key]]) -> list[tuple[Key, Array]]:
-    return [pair for batch in batches for pair in zip(batch.keys, batch.results, strict=True)]
+    return [pair for batch in batches for pair in zip(batch.keys, *batch.outputs, strict=True)]
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_request_pins_the_newest_version_and_its_calibration(models: Path) -> 
     kinds, normal = job.models
     assert (kinds.version, kinds.calibration_id, kinds.batch_size) == (1, None, 5)
     assert normal.calibration_id
-    assert [model.output for model in open_models(job)] == ["probabilities", "score"]
+    assert [model.outputs for model in open_models(job)] == [["probabilities"], ["score"]]
     changed = job.model_copy(update={"models": (normal.model_copy(update={"calibration_id": "another"}),)})
     with pytest.raises(JobError, match="was changed since the job began"):
         open_models(changed)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.sounds import tone, write_wav
 
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.errors import JobError
 from avizor_pipeline.job_context import JobContext, open_context
+from avizor_pipeline.models import open_job_engine, open_models
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.shard_run import ShardRun
 from avizor_pipeline.sharding import Shard, shards
@@ -80,3 +86,33 @@ def test_one_context_serves_one_shard_after_the_other(job: tuple[JobContext, Sha
     context, shard = job
     first = ShardRun(context, shard).run()
     assert ShardRun(context, shard).run() == first  # the same rows, byte for byte: nothing is left of the first run
+
+
+def test_more_classes_and_embeddings_are_written_on_request(models: Path, tmp_path: Path) -> None:
+    sound = tone(4096 / 8000, seed=1)
+    write_wav(tmp_path / "data" / "a" / "1.wav", sound)
+    (tmp_path / "out").mkdir()
+    request = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models, top_k=2, embeddings=True)
+    settings = request.to_settings()
+    context = open_context(settings, tmp_path / "out")
+    (shard,) = shards(settings, context.source.list())
+    ShardRun(context, shard).run()
+    by_model = {row["model"]: row for row in rows(context, shard, "windows")}
+    assert len(by_model["kinds"]["top_k"]) == 2
+    with open_job_engine(settings) as engine:
+        spec = engine.spec("kinds")
+        answer = engine.infer(InferRequest("kinds", {next(iter(spec.inputs)): sound[None]}, ["embedding"]))["embedding"][0]
+    # sound in the file has 16 bits
+    np.testing.assert_allclose(by_model["kinds"]["embedding"], answer, rtol=0, atol=1e-2 * float(np.abs(answer).max()))
+    assert by_model["normal"]["embedding"]
+
+
+def test_embeddings_of_models_that_have_none_are_refused(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    path = tmp_path / "models" / "normal" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["outputs"] = [each for each in manifest["outputs"] if each["name"] != "embedding"]
+    path.write_text(json.dumps(manifest))
+    settings = JobRequest(("data",), ("normal",), models, embeddings=True).to_settings()
+    with pytest.raises(JobError, match="no output 'embedding' of normal"):
+        open_models(settings.model_copy(update={"repository": str(tmp_path / "models")}))

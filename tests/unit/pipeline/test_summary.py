@@ -9,8 +9,8 @@ import pytest
 
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel, open_models
+from avizor_pipeline.reporting.job_summary import summarise
 from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.sinks.part_files import Commit, SourceCount
@@ -44,12 +44,15 @@ def outcome() -> Outcome:
 def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[JobModel], outcome: Outcome) -> None:
     assert list(summary_lines(outcome, opened, 0.05, OUT, seconds=2.0)) == [
         "4 files, 24 window rows in 2.0 s (2 items/s)",
-        "kinds: low 4",
+        "kinds: items by class",
+        "  class  items",
+        "  low        4",
         "normal: recordings flagged at a promised false-alarm rate of 5.00%",
-        "  a: 1 of 3",
-        "  c: 1 of 1",
+        "  source  recordings  flagged   share  not judged",
+        "  c                1        1  100.0%           0",
+        "  a                3        1   33.3%           0",
         "  Note: c never calibrated: judged by all other sources together, and the promise does not hold there",
-        "results in results: windows/, recordings/",
+        "results in results: windows/, recordings/, summary.json",
     ]
 
 
@@ -58,12 +61,13 @@ def test_the_summary_counts_what_was_not_read_not_judged_or_clipped(opened: Sequ
     outcome.left_out.add(Path("notes.txt"))
     outcome.sources = {"normal": {"a": SourceCount(recordings=3, not_judged=1, short=1)}}
     text = "\n".join(summary_lines(outcome, opened[1:], 0.05, OUT, seconds=0.0))
-    assert "  a: 0 of 3; 1 of them not judged" in text
+    assert "  source  recordings  flagged  share  not judged" in text
+    assert "  a                3        0   0.0%           1" in text
     assert "see the column not_judged in results/recordings" in text
     assert "1 file holds samples beyond full scale, up to 8.04: clipped to -1..1" in text
     assert "left out: 1 .txt" in text
     assert "2 files could not be read: see results/dead_letters/*.parquet" in text
-    assert text.endswith("results in results: windows/, recordings/, dead_letters/")
+    assert text.endswith("results in results: windows/, recordings/, dead_letters/, summary.json")
 
 
 def test_verdicts_are_metrics_of_models_with_a_calibration_alone(opened: Sequence[JobModel], outcome: Outcome) -> None:
@@ -75,10 +79,24 @@ def test_verdicts_are_metrics_of_models_with_a_calibration_alone(opened: Sequenc
     assert value("avizor_batch_recordings", {"model": "kinds", "source": "a"}) is None
 
 
-def test_progress_in_a_log_ends_with_all_items(capsys: pytest.CaptureFixture[str]) -> None:
-    with show_progress(3) as advance:
-        advance(1)
-        advance(2)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("avizor batch: 3/3 items, ")
-    assert "items/s" in line
+def test_a_summary_of_many_sources_shows_the_most_flagged_and_names_the_file_with_all(opened: Sequence[JobModel]) -> None:
+    outcome = Outcome(files=30)
+    outcome.sources = {"normal": {f"s{number:02d}": SourceCount(recordings=100, anomalies=number) for number in range(30)}}
+    lines = list(summary_lines(outcome, opened[1:], 0.05, OUT, seconds=1.0))
+    assert [line.split()[0] for line in lines if line.startswith("  s") and "source" not in line] == [
+        f"s{number:02d}" for number in range(29, 9, -1)
+    ]
+    assert "  and 10 more: see results/summary.json" in lines
+
+
+def test_the_rate_is_that_of_this_run_alone(opened: Sequence[JobModel], outcome: Outcome, models: Path) -> None:
+    outcome.earlier_files = 3
+    first = next(iter(summary_lines(outcome, opened, 0.05, OUT, seconds=2.0)))
+    assert first == "4 files, 3 of them by earlier runs, 24 window rows in 2.0 s (0 items/s)"
+    opened_with = JobRequest(("data",), ("kinds", "normal"), models).to_settings()
+    summary = summarise(outcome, opened, opened_with, OUT, seconds=2.0)
+    assert (summary.files, summary.earlier_files, summary.items_per_second) == (4, 3, 0.5)
+    assert [(model.name, model.anomalies, model.labels) for model in summary.models] == [
+        ("kinds", 0, {"low": 4}),
+        ("normal", 2, {}),
+    ]

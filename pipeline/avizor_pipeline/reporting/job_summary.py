@@ -1,0 +1,85 @@
+"""Sum up a finished job as JSON: what `--json` prints and summary.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from avizor_inference.durable_files import write_text
+from avizor_inference.items.file_access import name_of
+from avizor_inference.strict_json import Strict
+from avizor_pipeline.job_outcome import Outcome
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
+from avizor_pipeline.sinks.part_files import SourceCount
+from avizor_pipeline.sinks.write_errors import writing
+
+
+class ModelSummary(Strict):
+    """Holds what one model said. labels: of a classifier, label -> items. sources: source -> counts."""
+
+    name: str
+    version: int
+    calibration_id: str | None
+    anomalies: int
+    labels: dict[str, int]
+    sources: dict[str, SourceCount]
+
+
+class JobSummary(Strict):
+    """Holds what a job came to. seconds: of this run alone, as is the rate."""
+
+    out: str
+    files: int
+    earlier_files: int = Field(description="of `files`, those that earlier runs of an interrupted job had finished")
+    windows: int
+    dead_letters: int
+    left_out: dict[str, int] = Field(description="kind of file -> number that was not read")
+    clipped: int = Field(description="files with samples beyond full scale")
+    peak: float = Field(description="largest magnitude in them; 0 if there are none")
+    seconds: float
+    items_per_second: float
+    alpha: float
+    confidence: float | None
+    models: list[ModelSummary]
+
+
+def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSettings, out: Path, seconds: float) -> JobSummary:
+    """Return the summary of a job that has finished. seconds: how long this run took."""
+    return JobSummary(
+        out=name_of(str(out)),
+        files=outcome.files,
+        earlier_files=outcome.earlier_files,
+        windows=outcome.windows,
+        dead_letters=outcome.dead_letters,
+        left_out=dict(sorted(outcome.left_out.counts.items())),
+        clipped=outcome.clipped,
+        peak=outcome.peak,
+        seconds=round(seconds, 3),
+        items_per_second=round((outcome.files - outcome.earlier_files) / max(seconds, 1e-9), 1),
+        alpha=settings.alpha,
+        confidence=settings.confidence,
+        models=[_of_model(model, outcome) for model in models],
+    )
+
+
+def write_summary(out: Path, summary: JobSummary) -> None:
+    """Write summary.json by one rename. Raises JobError if the disk refuses it."""
+    path = out / SUMMARY_FILE
+    with writing(path):
+        write_text(path, summary.model_dump_json(indent=2) + "\n")
+
+
+def _of_model(model: JobModel, outcome: Outcome) -> ModelSummary:
+    sources = outcome.sources.get(model.name, {})
+    return ModelSummary(
+        name=model.name,
+        version=model.choice.version,
+        calibration_id=model.choice.calibration_id,
+        anomalies=sum(count.anomalies for count in sources.values()),
+        labels=dict(outcome.labels.get(model.name, {})),
+        sources=dict(sorted(sources.items())),
+    )

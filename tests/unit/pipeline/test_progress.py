@@ -1,0 +1,62 @@
+"""reporting/progress.py: what a person sees while a job runs, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from avizor_pipeline.job_outcome import Outcome
+from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.sinks.part_files import SourceCount
+
+
+def so_far(files: int, earlier: int = 0) -> Outcome:
+    """What a job came to after so many files: two flagged, one unreadable."""
+    return Outcome(
+        files=files, earlier_files=earlier, dead_letters=1, sources={"normal": {"a": SourceCount(recordings=3, anomalies=2)}}
+    )
+
+
+def test_a_line_has_rate_time_left_anomalies_and_dead_letters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 120.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with show_progress(400) as show:
+        show(so_far(300, earlier=100))
+    (line,) = capsys.readouterr().err.splitlines()
+    # 200 files of this run in 20 s: 100 more take 10 s
+    assert line == "avizor batch: 300/400 items, 10 items/s, 0:00:10 left, 2 anomalies, 1 dead letters"
+
+
+def test_a_log_gets_lines_at_a_bounded_pace_and_the_last_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with show_progress(100_000) as show:
+        for files in range(1, 100_001):  # one shard a second: a job of 28 hours
+            now += 1.0
+            show(so_far(files))
+    lines = capsys.readouterr().err.splitlines()
+    assert 500 < len(lines) < 600
+    assert lines[-1].startswith("avizor batch: 100000/100000 items, 1 items/s, 0:00:00 left")
+
+
+def test_a_terminal_shows_a_bar_with_the_same_numbers() -> None:
+    master, slave = pty.openpty()
+    code = (
+        "from unit.pipeline.test_progress import so_far; from avizor_pipeline.reporting.progress import show_progress\n"
+        "with show_progress(4) as show: show(so_far(4))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "150"}
+    subprocess.run([sys.executable, "-c", code], stderr=slave, env=environment, timeout=60, check=True)
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "4/4" in shown
+    assert "2 anomalies, 1 dead letters" in shown
