@@ -17,7 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from avizor_cli.main import avizor
 from avizor_inference import errors
-from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.reporting.metrics import batch_metrics
 from avizor_pipeline.sinks.table_schemas import MEANINGS, TABLES
 from avizor_service.metrics import Metrics
 from avizor_service.status import status_of
@@ -127,11 +127,10 @@ def metrics_page() -> Iterator[str]:
     yield METRICS
     of_gateway = "`avizor serve` serves them at `http://HOST:9464/metrics` (`--metrics-port`)."
     of_batch = "`avizor batch` serves them with `--metrics-port`, and pushes them with `--pushgateway`."
-    for title, where, metrics in (("Gateway", of_gateway, Metrics()), ("Batch job", of_batch, BatchMetrics())):
+    of_service = [each for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
+    for title, where, metrics in (("Gateway", of_gateway, of_service), ("Batch job", of_batch, batch_metrics())):
         yield f"\n## {title}\n\n{where}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
-        for metric in vars(metrics).values():
-            if isinstance(metric, MetricWrapperBase):
-                yield _metric_row(metric)
+        yield from map(_metric_row, metrics)
 
 
 def _metric_row(metric: MetricWrapperBase) -> str:

@@ -23,8 +23,9 @@ from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.job_summary import summarise, write_summary
-from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
+from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.reporting.pushgateway import check_gateway
 from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.base import Runner
@@ -52,7 +53,7 @@ _GROUPS = {
     ),
     "Output": ("top_k", "embeddings", "as_json"),
     "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
-    "Monitoring": ("metrics_port", "pushgateway", "push_job"),
+    "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
 
 _EPILOG = """\b
@@ -121,8 +122,14 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
-@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push the end of the job to.")
+@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push to: each minute, and the end of the job.")
 @click.option("--push-job", metavar="NAME", default=DEFAULT_JOB, help="Name of the job at the Pushgateway.")
+@click.option(
+    "--runs-every",
+    metavar="HOURS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Hours between two runs, as your scheduler starts them: an alert tells of one that is missing.",
+)
 def batch(
     out: Path,
     workers: int,
@@ -130,6 +137,7 @@ def batch(
     metrics_port: int | None,
     pushgateway: str | None,
     push_job: str,
+    runs_every: float | None,
     dry_run: bool,
     as_json: bool,
     **request: Any,
@@ -150,7 +158,7 @@ def batch(
         with metrics.http_server(metrics_port):
             _dry_run(JobRequest(**request), out)
         return
-    with PushedEnd(metrics, pushgateway, push_job) as end:
+    with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
             code = _run(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), metrics, as_json=as_json)
         problem = end.push(code)
@@ -179,7 +187,8 @@ def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, 
     settings, models = _prepare(request, out, out)
     plan = plan_job(settings)
     _print_header(plan, settings, models, to_stderr=as_json)
-    metrics.set_planned(plan.files)
+    metrics.plan(plan.files, settings.alpha)
+    calibrated = [model.name for model in models if model.calibration]
     started = time.monotonic()
     outcome = Outcome(plan.left_out)
     with (
@@ -189,8 +198,7 @@ def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, 
         for commit in commits:
             outcome.add(commit)
             show(outcome)
-            metrics.count(commit)
-    metrics.set_verdicts(outcome, models)
+            metrics.count(commit, calibrated)
     seconds = time.monotonic() - started
     summary = summarise(outcome, models, settings, out, seconds)
     write_summary(out, summary)
