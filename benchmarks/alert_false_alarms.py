@@ -27,7 +27,8 @@ def limit(alpha: float) -> float:
 def probability(alpha: float, recordings: int, cluster: int = 1, flagged: int = FLAGGED) -> float:
     """Return the probability of the condition on normal data, at the worst volume.
 
-    recordings: calibration recordings, enough for alpha. cluster: items that are flagged together, at least 1. flagged: minimum volume.
+    recordings: calibration recordings, enough for alpha. cluster: items that are flagged together, at least 1. flagged: least
+    number of flagged items.
     """
     k = int(alpha * (recordings + 1) + 1e-9)
     volumes = np.unique(np.geomspace(flagged, 20_000, 300).astype(int))

@@ -17,7 +17,9 @@ from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
+from avizor_pipeline.cli.tables_option import tables_of
 from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
+from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.job import check_models, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
@@ -51,7 +53,7 @@ _GROUPS = {
         "limit",
         "dry_run",
     ),
-    "Output": ("top_k", "embeddings", "as_json"),
+    "Output": ("top_k", "embeddings", "q_values", "tables", "as_json"),
     "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
@@ -105,6 +107,13 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
 @click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
 @click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
+@click.option("--q-values", is_flag=True, help="Write OUT/q_values.parquet: rates of false discoveries over the job.")
+@click.option(
+    "--tables",
+    metavar="LIST",
+    callback=tables_of,
+    help="Write flagged windows for sound editors: `raven`, `audacity` or `raven,audacity`, below OUT.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
@@ -140,6 +149,8 @@ def batch(
     runs_every: float | None,
     dry_run: bool,
     as_json: bool,
+    q_values: bool,
+    tables: tuple[str, ...],
     **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals or images), in bounded memory.
@@ -160,7 +171,8 @@ def batch(
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
-            code = _run(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), metrics, as_json=as_json)
+            wanted, runner = WantedFiles(q_values, tables), LocalRunner(workers, file_timeout_s)
+            code = _run(JobRequest(**request), out, runner, metrics, wanted, as_json=as_json)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
@@ -182,7 +194,7 @@ def _dry_run(request: JobRequest, out: Path) -> None:
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, *, as_json: bool) -> int:
+def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, wanted: WantedFiles, *, as_json: bool) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
     settings, models = _prepare(request, out, out)
     plan = plan_job(settings)
@@ -200,6 +212,7 @@ def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, 
             show(outcome)
             metrics.count(commit, calibrated)
     seconds = time.monotonic() - started
+    wanted.write(out, models)
     summary = summarise(outcome, models, settings, out, seconds)
     write_summary(out, summary)
     if as_json:

@@ -13,6 +13,7 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_pipeline.sinks.part_files import Commit
 
+
 class BatchMetrics:
     """Holds the counters and gauges of one job, in separate registries.
 

@@ -30,7 +30,7 @@ _SUCCESS = {"outcome": "success"}
 
 @dataclass(frozen=True)
 class Pushgateway:
-    """Names a Pushgateway, HOST:PORT or URL, and the job's name there. Each push returns why it failed and what to do, or ""."""
+    """Names a Pushgateway, HOST:PORT or URL, and the job's name there. A push returns why it failed and what to do, or ""."""
 
     address: str
     job: str
