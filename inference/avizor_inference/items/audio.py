@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
+from math import floor
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol
@@ -117,6 +118,16 @@ class AudioFile:
     def channels(self) -> int:
         """Return the number of channels."""
         return self._channels
+
+    @property
+    def frames(self) -> int | None:
+        """Return the number of frames that the header tells; None if it tells none, or only that of one stream of several."""
+        if self._plain:
+            return self._plain.frames
+        if self._first is None or len(self._streams) > 1:
+            return None
+        told = int(self._first[0].frames)
+        return (told if told < _UNKNOWN_FRAMES else self._streams[0].min_frames) or None
 
     def blocks(self) -> Iterator[Samples]:
         """Yield the whole file, one block at a time. Raises MediaError if it is damaged, empty, or changed while it is read."""
@@ -270,6 +281,26 @@ def windows_of_sound(
             raise MediaError(f"the recording holds {actual}, less than one at the model's {format.sample_rate} Hz")
         for window in windower.finish():
             yield format, window
+
+
+def count_windows(source: BinaryIO, format: WindowFormat, *, mix: bool = False) -> int | None:
+    """Return the number of windows that `windows_of` yields, by the file's header; None if it does not tell its length.
+
+    Raises MediaError for a header with which the file would be refused.
+    """
+    with AudioFile(source) as audio:
+        _check_channels(audio.channels, format.channels)
+        rate = format.sample_rate or audio.sample_rate
+        Resampler(audio.sample_rate, rate, audio.channels)
+        if audio.frames is None:
+            return None
+        windows = format.count(round_half_up(audio.frames * rate / audio.sample_rate))
+        return windows * (1 if mix or format.channels > 1 else audio.channels)
+
+
+def round_half_up(number: float) -> int:
+    """Return the nearest integer, as soxr rounds the length of what it resamples."""
+    return floor(number + 0.5)
 
 
 class _Feed(NamedTuple):

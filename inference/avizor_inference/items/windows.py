@@ -23,6 +23,13 @@ class WindowFormat:
     hop: int  # samples
     channels: int = 1  # of one window; 1: each channel of a recording is cut by itself
 
+    def count(self, samples: int) -> int:
+        """Return the number of windows that `Windower` cuts from so many samples of one channel."""
+        if samples <= self.window:
+            return int(samples > 0)
+        whole = 1 + (samples - self.window) // self.hop
+        return whole + ((whole - 1) * self.hop + self.window < samples)
+
 
 class Window(NamedTuple):
     """Holds one window of one channel, or of all channels together."""

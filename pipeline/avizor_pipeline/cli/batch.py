@@ -20,10 +20,12 @@ from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, Push
 from avizor_pipeline.cli.tables_option import tables_of
 from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
 from avizor_pipeline.derived.wanted import WantedFiles
+from avizor_pipeline.estimate import estimate
 from avizor_pipeline.job import check_models, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
 from avizor_pipeline.plan import Plan, plan_job
+from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.progress import show_progress
@@ -104,7 +106,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 @click.option("--source-column", metavar="NAME", default="", help="Column of the sources there.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files only, to try.")
-@click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
+@click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do and how long it would take.")
 @click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
 @click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
 @click.option("--q-values", is_flag=True, help="Write OUT/q_values.parquet: rates of false discoveries over the job.")
@@ -167,7 +169,7 @@ def batch(
     metrics = BatchMetrics()
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(JobRequest(**request), out)
+            _dry_run(JobRequest(**request), out, workers, file_timeout_s, as_json=as_json)
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
@@ -179,13 +181,24 @@ def batch(
     sys.exit(code)
 
 
-def _dry_run(request: JobRequest, out: Path) -> None:
+def _dry_run(request: JobRequest, out: Path, workers: int, file_timeout_s: float, *, as_json: bool) -> None:
     with TemporaryDirectory() as folder:
         settings, _ = _prepare(request, out, Path(folder))
         plan = plan_job(settings)
-    models = check_models(settings)
-    _print_header(plan, settings, models)
-    _print_finished(examine(out, settings, plan.shard_ids), settings)
+        models = check_models(settings)
+        _print_header(plan, settings, models, to_stderr=as_json)
+        finished = examine(out, settings, plan.shard_ids)
+        if not as_json:
+            _print_finished(finished, settings)
+            _print_notes(plan, settings, models)
+        done = frozenset(commit.shard for commit in finished.commits)
+        found = estimate(settings, models, LocalRunner(workers, file_timeout_s), workers, done)
+    for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found):
+        click.echo(line)
+
+
+def _print_notes(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) -> None:
+    """Print what the promise is worth for each source."""
     counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
         if model.calibration:

@@ -44,6 +44,13 @@ class SoundFile(FileContent):
         with self.open() as file:
             yield from _rows(windows_of(file, list(dict.fromkeys(formats)), level, mix=self.mix), formats)
 
+    def count_rows(self, spec: ItemInput) -> int | None:
+        """See Content."""
+        from avizor_inference.items.audio import count_windows
+
+        with self.open() as file:
+            return count_windows(file, *_formats([spec]), mix=self.mix)
+
     def mixed(self) -> SoundFile:
         """See Content."""
         return replace(self, mix=True)

@@ -73,6 +73,13 @@ class Content(ABC):
         See `decode.stream_rows`.
         """
 
+    def count_rows(self, spec: ItemInput) -> int | None:
+        """Return the number of rows for a model that takes it, as its header tells; None if it does not tell.
+
+        Raises MediaError if the header cannot be read.
+        """
+        return None
+
     def mixed(self) -> Content:
         """Return the same with the mean of its channels, for a model that takes one; what has no channels as it is."""
         return self
@@ -88,6 +95,10 @@ class OneRow(Content):
     def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
         """See Content."""
         yield from ((place, Row(self.row(spec))) for place, spec in enumerate(specs))
+
+    def count_rows(self, spec: ItemInput) -> int | None:
+        """See Content."""
+        return 1
 
 
 @dataclass(frozen=True)

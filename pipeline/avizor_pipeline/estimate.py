@@ -1,0 +1,159 @@
+"""Estimate what a job would come to, for a dry run: rows by the headers of the files, bytes and time by running some shards.
+
+The shards of the sample are run as those of a job, by the same workers, into a temporary folder that is then removed. They are
+spread evenly over what is left of the job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import Field
+
+from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.items.dataset import Entry
+from avizor_inference.strict_json import Strict
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.runners.base import Runner
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sharding import Shard, shards
+from avizor_pipeline.sinks.output_folder import claimed
+from avizor_pipeline.sinks.part_files import Commit
+from avizor_pipeline.sources.base import Source
+from avizor_pipeline.sources.open_source import open_source
+
+# Shards in the sample for each worker: the first ones show how long the start takes, the others how fast it goes on.
+SHARDS_PER_WORKER = 3
+
+# Seconds after which no other shard of the sample is begun.
+SAMPLE_S = 20.0
+
+
+class Estimate(Strict):
+    """Holds what a job would come to. Rows are those of the table `windows`."""
+
+    files: int = 0
+    items: int = Field(default=0, description="items that a model takes; files whose headers cannot be read are left out")
+    windows: int = Field(default=0, description="rows, by the headers of the files")
+    unknown: int = Field(default=0, description="files whose headers do not tell their rows")
+    unreadable: int = Field(default=0, description="files whose headers cannot be read: dead letters")
+    more_windows: int = Field(default=0, description="rows of the `unknown` files, by the sample")
+    shards_left: int = Field(default=0, description="shards that are not finished; bytes and seconds are of these")
+    shards_run: int = Field(default=0, description="shards in the sample")
+    bytes: int = Field(default=0, description="of the output")
+    seconds: float = Field(default=0.0, description="of the whole command")
+
+
+@dataclass
+class _Count:
+    """Counts files of shards. told: rows by headers."""
+
+    files: int = 0
+    items: int = 0
+    told: int = 0
+    unknown: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Holds what a sample came to. ends: for each shard its end, in seconds from the start, and its work, as `_work` counts."""
+
+    shards: int
+    files: int
+    bytes: int
+    ends: Sequence[tuple[float, int]]
+
+    @property
+    def work(self) -> int:
+        return sum(work for _, work in self.ends)
+
+
+def estimate(
+    settings: JobSettings, models: Sequence[JobModel], runner: Runner, workers: int, finished: frozenset[str]
+) -> Estimate:
+    """Count the rows of a job, and estimate what is left of it. finished: ids of its shards that are done.
+
+    Raises what a run does.
+    """
+    source, whole, left, ids = open_source(settings), _Count(), _Count(), []
+    for shard in shards(settings, source.list()):
+        is_left = shard.id not in finished
+        ids += [shard.id] * is_left
+        for entry in shard.entries:
+            for count in [whole, left][: 1 + is_left]:
+                _add(count, entry, source, models)
+    found = Estimate(
+        files=whole.files, items=whole.items, windows=whole.told, unknown=whole.unknown, unreadable=whole.unreadable,
+        shards_left=len(ids),
+    )  # fmt: skip
+    if not ids:
+        return found
+    sample = _run_sample(settings, runner, frozenset(ids[:: max(1, len(ids) // (SHARDS_PER_WORKER * workers))]), workers)
+    per_file = sample.work / max(1, sample.files)
+    work = max(1.0, left.told + left.unreadable + left.unknown * per_file)
+    share = 1.0 if sample.shards == len(ids) else work / max(1, sample.work)
+    return found.model_copy(
+        update={
+            "more_windows": round(whole.unknown * per_file),
+            "shards_run": sample.shards,
+            "bytes": round(sample.bytes * share),
+            "seconds": round(_seconds(sample, work, workers, is_whole=share == 1.0), 1),
+        }
+    )
+
+
+def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]) -> None:
+    count.files += 1
+    try:
+        for _, content in source.open(entry):
+            rows = [content.count_rows(model.spec) for model in models if model.takes(content)]
+            count.items += bool(rows)
+            count.told += sum(row for row in rows if row is not None)
+            count.unknown += None in rows
+    except (MediaError, InvalidInput):
+        count.unreadable += 1
+
+
+def _run_sample(settings: JobSettings, runner: Runner, wanted: frozenset[str], workers: int) -> _Sample:
+    source = open_source(settings)
+    sample = [shard for shard in shards(settings, source.list()) if shard.id in wanted][: SHARDS_PER_WORKER * workers]
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        started = time.monotonic()
+        with claimed(out, settings, wanted), closing(runner.run(_begun_in_time(sample), settings, out)) as commits:
+            done = [(time.monotonic() - started, commit) for commit in commits]
+            written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    files = sum(commit.files for _, commit in done)
+    return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done])
+
+
+def _begun_in_time(sample: Sequence[Shard]) -> Iterator[Shard]:
+    deadline = time.monotonic() + SAMPLE_S
+    for shard in sample:
+        if time.monotonic() > deadline:
+            return
+        yield shard
+
+
+def _work(commit: Commit) -> int:
+    return commit.windows + commit.dead_letters
+
+
+def _seconds(sample: _Sample, work: float, workers: int, *, is_whole: bool) -> float:
+    """Return the time of a job from that of its sample: the start, then the rate after the first shard of each worker."""
+    last, _ = sample.ends[-1]
+    if is_whole:
+        return last
+    first = sample.ends[:workers]
+    begun, begun_work = first[-1][0], sum(work for _, work in first)
+    later = sample.work - begun_work
+    if not later or last <= begun:
+        return last * work / max(1, sample.work)
+    rate = later / (last - begun)
+    return max(0.0, begun - begun_work / rate) + work / rate

@@ -1,0 +1,25 @@
+"""Write what a dry run estimates as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from avizor_pipeline.estimate import Estimate
+
+
+def estimate_lines(found: Estimate) -> Iterator[str]:
+    """Yield the lines that say what a job would come to."""
+    yield f"{found.items} items, {found.windows} window rows, by the headers of the files"
+    if found.unknown:
+        yield f"{found.unknown} files do not tell how long they are: about {found.more_windows} window rows more"
+    if found.unreadable:
+        yield f"{found.unreadable} files have no header that can be read: they would be dead letters"
+    if not found.shards_left:
+        yield "nothing is left to do"
+        return
+    time = timedelta(seconds=max(1, round(found.seconds)))
+    yield (
+        f"about {found.bytes / 1e6:.1f} MB and {time} for {found.shards_left} shards, by {found.shards_run} of them that were "
+        "run to see (their results are removed)"
+    )
