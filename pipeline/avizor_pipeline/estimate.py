@@ -24,6 +24,7 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_folder import claimed
 from avizor_pipeline.sinks.part_files import Commit
+from avizor_pipeline.sinks.reconstruction_files import begin_folder
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
 
@@ -124,11 +125,14 @@ def _run_sample(settings: JobSettings, runner: Runner, wanted: frozenset[str], w
     source = open_source(settings)
     sample = [shard for shard in shards(settings, source.list()) if shard.id in wanted][: SHARDS_PER_WORKER * workers]
     with TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
+        out, reconstructions = Path(folder) / "out", Path(folder) / "reconstructions"
+        if settings.reconstructions:
+            settings = settings.model_copy(update={"reconstructions": str(reconstructions)})
+            begin_folder(reconstructions)
         started = time.monotonic()
         with claimed(out, settings, wanted), closing(runner.run(_begun_in_time(sample), settings, out)) as commits:
             done = [(time.monotonic() - started, commit) for commit in commits]
-            written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+            written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     files = sum(commit.files for _, commit in done)
     return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done])
 

@@ -11,6 +11,7 @@ from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
 from avizor_inference.errors import JobError
+from avizor_inference.items.file_access import path_of
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan
 from avizor_pipeline.runners.base import Runner
@@ -18,6 +19,7 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import shards
 from avizor_pipeline.sinks.output_folder import claimed
 from avizor_pipeline.sinks.part_files import Commit
+from avizor_pipeline.sinks.reconstruction_files import begin_folder, end_folder
 from avizor_pipeline.sources.open_source import open_source
 
 
@@ -54,6 +56,8 @@ def run_job(
     """
     check_models(settings)
     with claimed(out, settings, plan.shard_ids) as finished:
+        if folder := settings.reconstructions:
+            begin_folder(path_of(folder))
         on_resume(finished.commits)
         yield from finished.commits
         # A shard that files were added to since the plan is not wanted: those files are for another job.
@@ -64,6 +68,8 @@ def run_job(
             for commit in commits:
                 missing.discard(commit.shard)
                 yield commit
+        if folder:
+            end_folder(path_of(folder))
     if missing:
         raise JobError(
             f"files were moved, changed or removed while the job ran: {len(missing)} of its {len(plan.shard_ids)} shards are "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from avizor_inference.anomaly.engine_calibration import Comparable
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
-from avizor_inference.errors import JobError
+from avizor_inference.errors import InvalidInput, JobError
 from avizor_inference.items.data.item_files import plurals
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content
@@ -24,6 +25,7 @@ from avizor_pipeline.settings import ChosenModel, JobSettings
 DEFAULT_BATCH_SIZE = 32
 
 EMBEDDING = "embedding"
+RECONSTRUCTION = "reconstruction"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class JobModel:
     """Holds one model of the job: which one it is, what it takes, and what its scores are compared with.
 
     format: how recordings are cut for it; None for a model whose items are one row each. embeds: whether the job wants its
-    embedding.
+    embedding. reconstructs: whether it wants its reconstruction, as a picture or a sound.
     """
 
     choice: ChosenModel
@@ -40,6 +42,7 @@ class JobModel:
     format: WindowFormat | None
     calibration: Calibration | None
     embeds: bool = False
+    reconstructs: bool = False
 
     @property
     def name(self) -> str:
@@ -52,8 +55,9 @@ class JobModel:
 
     @property
     def outputs(self) -> list[str]:
-        """Return the outputs the job needs: a classifier's `probabilities` or an autoencoder's `score`; then embeddings."""
-        return ["probabilities" if self.labels else "score"] + [EMBEDDING] * self.embeds
+        """Return the outputs the job needs: `probabilities` or `score`; then the embedding; the reconstruction last."""
+        result = "probabilities" if self.labels else "score"
+        return [result, *[EMBEDDING] * self.embeds, *[RECONSTRUCTION] * self.reconstructs]
 
     @property
     def comparable(self) -> Comparable | None:
@@ -99,20 +103,26 @@ def contents_for(versions: Iterable[ModelVersion]) -> tuple[str, ...]:
 def open_models(settings: JobSettings) -> list[JobModel]:
     """Read the descriptions of the chosen versions.
 
-    Raises JobError if a model has changed since it was chosen, or if embeddings are wanted and no model has them;
-    RepositoryError if one cannot be read.
+    Raises JobError if a model has changed since it was chosen, or if embeddings or reconstructions are wanted and no model has
+    them; RepositoryError if one cannot be read.
     """
     repository = ModelRepository(settings.repository)
     versions = [repository.version(choice.name, choice.version) for choice in settings.models]
-    embeds = [settings.embeddings and _has_embedding(version) for version in versions]
+    embeds = [settings.embeddings and _has(version, EMBEDDING) for version in versions]
+    reconstructs = [bool(settings.reconstructions) and _is_shown(version) for version in versions]
     if settings.embeddings and not any(embeds):
         names = ", ".join(choice.name for choice in settings.models)
         raise JobError(
             f"--embeddings: no output 'embedding' of {names}; leave the option out, or export with --embedding LAYER"
         )
-    return [
-        _open(version, choice, embeds=wanted) for version, choice, wanted in zip(versions, settings.models, embeds, strict=True)
-    ]
+    if settings.reconstructions and not any(reconstructs):
+        names = ", ".join(choice.name for choice in settings.models)
+        raise JobError(
+            f"--reconstructions: no output of {names} is a picture or a sound; leave the option out, or name an autoencoder of "
+            "images or of waveforms"
+        )
+    wanted = zip(versions, settings.models, embeds, reconstructs, strict=True)
+    return [replace(_open(version, choice), embeds=embed, reconstructs=each) for version, choice, embed, each in wanted]
 
 
 def open_job_engine(settings: JobSettings) -> Engine:
@@ -120,11 +130,21 @@ def open_job_engine(settings: JobSettings) -> Engine:
     return open_engine(settings.engine, ModelRepository(settings.repository), device=settings.device, intra_op_threads=1)
 
 
-def _has_embedding(version: ModelVersion) -> bool:
-    return any(output.name == EMBEDDING for output in version.manifest.outputs)
+def _has(version: ModelVersion, name: str) -> bool:
+    return any(output.name == name for output in version.manifest.outputs)
 
 
-def _open(version: ModelVersion, choice: ChosenModel, *, embeds: bool) -> JobModel:
+def _is_shown(version: ModelVersion) -> bool:
+    """Return whether the model has a reconstruction that is a picture or a sound."""
+    spec = version.manifest.input
+    for show in (spec.to_picture, spec.to_samples):
+        with suppress(InvalidInput):
+            show()
+            return _has(version, RECONSTRUCTION)
+    return False
+
+
+def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
     spec = version.manifest.input
     calibration_id = choice.calibration_id
     is_there = calibration_id is None or calibration_id in version.calibration_ids()
@@ -134,7 +154,7 @@ def _open(version: ModelVersion, choice: ChosenModel, *, embeds: bool) -> JobMod
             "again"
         )
     calibration = version.calibration(calibration_id) if calibration_id else None
-    return JobModel(choice, version, spec, spec.window_format(), calibration, embeds)
+    return JobModel(choice, version, spec, spec.window_format(), calibration)
 
 
 def _content_of(name: str, spec: InputSpec) -> str:

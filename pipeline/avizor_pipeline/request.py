@@ -29,7 +29,8 @@ class JobRequest:
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
     first folder of the path. path_column, source_column: of CSV and Parquet files that list files. limit: files to read; None:
     all. batch_size: windows in one run; None takes what each model's config says. top_k: classes in the column top_k.
-    embeddings: whether the column embedding is written, of the models that have this output.
+    embeddings: whether the column embedding is written, of the models that have this output. reconstructions: folder for what
+    autoencoders make of the items; None: they are not written.
     """
 
     datasets: tuple[str, ...]
@@ -45,6 +46,7 @@ class JobRequest:
     batch_size: int | None = None
     top_k: int = 3
     embeddings: bool = False
+    reconstructions: Path | None = None
     device: Device = "config"
 
     def to_settings(self, begun: JobSettings | None = None) -> JobSettings:
@@ -75,6 +77,7 @@ class JobRequest:
                 limit=self.limit,
                 top_k=self.top_k,
                 embeddings=self.embeddings,
+                reconstructions=name_of(str(self.reconstructions)) if self.reconstructions else "",
                 engine=self.engine,
                 device=self.device,
             )

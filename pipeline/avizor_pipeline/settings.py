@@ -24,7 +24,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 5
+ROWS_FORMAT = 6
 
 
 class JobSettings(Strict):
@@ -49,6 +49,7 @@ class JobSettings(Strict):
     limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
     top_k: int = Field(default=3, ge=1, description="classes in the column top_k")
     embeddings: bool = Field(default=False, description="whether the column embedding is written")
+    reconstructions: str = Field(default="", description="folder for reconstructions, as name_of writes it; empty: none")
     engine: str = EMBEDDED
     device: Device = "config"
 

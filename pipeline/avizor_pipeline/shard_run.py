@@ -17,6 +17,7 @@ from avizor_inference.errors import DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
+from avizor_inference.items.file_access import path_of
 from avizor_inference.items.kinds.base import Row, Span
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
@@ -35,6 +36,7 @@ from avizor_pipeline.rows import (
 )
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
+from avizor_pipeline.sinks.reconstruction_files import ReconstructionFiles
 from avizor_pipeline.watch import Watch
 
 
@@ -69,6 +71,7 @@ class ShardRun:
         self._lost, self._watch = lost or {}, watch or Watch()
         self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
         self._writer = PartWriter(context.out, shard.id)
+        self._files = ReconstructionFiles(path_of(context.settings.reconstructions))
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
         self._levels: dict[tuple[str, str], Level] = {}  # by model and uri; models that share a decoder share it
         self._unread: set[str] = set()  # uris
@@ -110,6 +113,8 @@ class ShardRun:
         columns = window_columns(model, entry, spans)
         if model.embeds:
             columns["embedding"] = list(outputs[1].reshape(len(spans), -1))
+        if model.reconstructs:
+            self._files.add(model.name, model.spec, entry, spans, outputs[-1])
         if model.labels:
             totals.probabilities += MeanProbabilities.of(results)
             columns |= class_columns(model.labels, results, model.thresholds, self._context.settings.top_k)
@@ -123,6 +128,7 @@ class ShardRun:
         self._writer.add_columns("windows", columns)
 
     def _commit(self) -> Commit:
+        self._files.close(self._unread)
         labels: dict[str, dict[str, int]] = {}
         sources = {}
         for model in self._context.models:
@@ -159,6 +165,7 @@ class ShardRun:
             if totals is None or entry.uri in self._unread:
                 continue
             row = item_row(model, entry, totals.windows, self._levels[model.name, entry.uri])
+            row["reconstruction"] = self._files.name(model.name, entry.uri)
             if model.labels:
                 row |= mean_class_columns(model.labels, totals.probabilities.value, model.thresholds)
             elif judge is None:

@@ -37,6 +37,7 @@ from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings, examine
 from avizor_pipeline.sinks.part_files import SourceCount
+from avizor_pipeline.sinks.reconstruction_files import check_folder
 from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 
@@ -55,7 +56,7 @@ _GROUPS = {
         "limit",
         "dry_run",
     ),
-    "Output": ("top_k", "embeddings", "q_values", "tables", "as_json"),
+    "Output": ("top_k", "embeddings", "reconstructions", "q_values", "tables", "as_json"),
     "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
@@ -109,6 +110,9 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do and how long it would take.")
 @click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
 @click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
+@click.option(
+    "--reconstructions", metavar="DIR", type=_path, help="Write what autoencoders make of items there, as PNG or WAV."
+)
 @click.option("--q-values", is_flag=True, help="Write OUT/q_values.parquet: rates of false discoveries over the job.")
 @click.option(
     "--tables",
@@ -244,6 +248,8 @@ def _prepare(request: JobRequest, out: Path, new: Path) -> tuple[JobSettings, Se
     folder = out if begun else new
     settings = replace(request, datasets=with_kept_list(request.datasets, folder)).to_settings(begun)
     models = open_models(settings)
+    if request.reconstructions:
+        check_folder(request.reconstructions, settings.roots, begun=begun is not None)
     if STANDARD_INPUT in request.datasets and begun is None:
         with writing(folder):
             keep_list(sys.stdin.buffer, folder)

@@ -47,6 +47,7 @@ RECORDINGS = pa.schema(
         ("judged_by", pa.string()),
         ("calibration_id", pa.string()),
         ("not_judged", pa.string()),
+        ("reconstruction", pa.string()),
     ]
 )
 
@@ -125,6 +126,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "judged_by": _JUDGED_BY,
         "calibration_id": _CALIBRATION_ID,
         "not_judged": "Why there is no `p_value` although the model has a calibration.",
+        "reconstruction": "With `--reconstructions`: path of the PNG or WAV below that folder; null if there is none.",
     },
     "dead_letters": {
         "uri": _URI,
