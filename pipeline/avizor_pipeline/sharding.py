@@ -10,8 +10,10 @@ from avizor_inference.items.dataset import Entry
 from avizor_pipeline.settings import JobSettings
 
 # A shard is full at the first of these limits: few files, so that progress is visible and little is repeated after a stop; few
-# bytes, so that long recordings are spread over the workers.
-SHARD_FILES = 64
+# bytes, so that long recordings are spread over the workers. Shards after the first SMALL_SHARDS may have more files, since the
+# three files of each shard that are flushed to disk take as long as the decoding of many short recordings.
+SMALL_SHARDS, SMALL_SHARD_FILES = 16, 64
+SHARD_FILES = 256
 SHARD_BYTES = 64 * 2**20
 
 
@@ -26,11 +28,14 @@ class Shard:
 def shards(settings: JobSettings, entries: Iterable[Entry]) -> Iterator[Shard]:
     """Yield the shards in the order of the entries. Only one shard is kept in memory."""
     collected: list[Entry] = []
+    count = size = 0
     for entry in entries:
         collected.append(entry)
-        if len(collected) >= SHARD_FILES or sum(each.size for each in collected) >= SHARD_BYTES:
+        size += entry.size
+        if len(collected) >= (SMALL_SHARD_FILES if count < SMALL_SHARDS else SHARD_FILES) or size >= SHARD_BYTES:
             yield _shard(settings, collected)
             collected = []
+            count, size = count + 1, 0
     if collected:
         yield _shard(settings, collected)
 
