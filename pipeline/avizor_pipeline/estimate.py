@@ -6,6 +6,7 @@ spread evenly over what is left of the job.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,10 +20,11 @@ from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.models import JobModel
+from avizor_pipeline.plan import Plan, shards_to_come
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sharding import Shard, shards
-from avizor_pipeline.sinks.output_folder import claimed
+from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_folder import Planned, claimed
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder
 from avizor_pipeline.sources.base import Source
@@ -76,15 +78,15 @@ class _Sample:
 
 
 def estimate(
-    settings: JobSettings, models: Sequence[JobModel], runner: Runner, workers: int, finished: frozenset[str]
+    settings: JobSettings, models: Sequence[JobModel], plan: Plan, runner: Runner, workers: int, finished: frozenset[str]
 ) -> Estimate:
     """Count the rows of a job, and estimate what is left of it. finished: ids of its shards that are done.
 
     Raises what a run does.
     """
     source, whole, left, ids = open_source(settings), _Count(), _Count(), []
-    for shard in shards(settings, source.list()):
-        is_left = shard.id not in finished
+    for shard in shards_to_come(settings, plan):
+        is_left = bool(shard.entries) and shard.id not in finished
         ids += [shard.id] * is_left
         for entry in shard.entries:
             for count in [whole, left][: 1 + is_left]:
@@ -95,7 +97,8 @@ def estimate(
     )  # fmt: skip
     if not ids:
         return found
-    sample = _run_sample(settings, runner, frozenset(ids[:: max(1, len(ids) // (SHARDS_PER_WORKER * workers))]), workers)
+    most = SHARDS_PER_WORKER * workers
+    sample = _run_sample(settings, plan, runner, ids[:: max(1, len(ids) // most)][:most])
     per_file = sample.work / max(1, sample.files)
     work = max(1.0, left.told + left.unreadable + left.unknown * per_file)
     share = 1.0 if sample.shards == len(ids) else work / max(1, sample.work)
@@ -103,7 +106,7 @@ def estimate(
         update={
             "more_windows": round(whole.unknown * per_file),
             "shards_run": sample.shards,
-            "bytes": round(sample.bytes * share),
+            "bytes": round(sample.bytes * share) + _size(plan),
             "seconds": round(_seconds(sample, work, workers, is_whole=share == 1.0), 1),
         }
     )
@@ -121,20 +124,25 @@ def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]
         count.unreadable += 1
 
 
-def _run_sample(settings: JobSettings, runner: Runner, wanted: frozenset[str], workers: int) -> _Sample:
-    source = open_source(settings)
-    sample = [shard for shard in shards(settings, source.list()) if shard.id in wanted][: SHARDS_PER_WORKER * workers]
+def _run_sample(settings: JobSettings, plan: Plan, runner: Runner, wanted: Sequence[str]) -> _Sample:
+    sample = [shard for shard in shards_to_come(settings, plan) if shard.id in wanted]
+    planned = Planned({shard.id: len(shard.entries) for shard in sample}, rounds=0)
     with TemporaryDirectory() as folder:
         out, reconstructions = Path(folder) / "out", Path(folder) / "reconstructions"
         if settings.reconstructions:
             settings = settings.model_copy(update={"reconstructions": str(reconstructions)})
             begin_folder(reconstructions)
         started = time.monotonic()
-        with claimed(out, settings, wanted), closing(runner.run(_begun_in_time(sample), settings, out)) as commits:
+        with claimed(out, settings, planned), closing(runner.run(_begun_in_time(sample), settings, out)) as commits:
             done = [(time.monotonic() - started, commit) for commit in commits]
             written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     files = sum(commit.files for _, commit in done)
     return _Sample(len(done), files, written, [(end, _work(commit)) for end, commit in done])
+
+
+def _size(plan: Plan) -> int:
+    """Return the size of the round that would be added."""
+    return plan.new.seek(0, os.SEEK_END) if plan.new else 0
 
 
 def _begun_in_time(sample: Sequence[Shard]) -> Iterator[Shard]:

@@ -128,7 +128,7 @@ class ShardRun:
         self._writer.add_columns("windows", columns)
 
     def _commit(self) -> Commit:
-        self._files.close(self._unread)
+        self._files.close([model.name for model in self._context.models if model.reconstructs], self._unread)
         labels: dict[str, dict[str, int]] = {}
         sources = {}
         for model in self._context.models:

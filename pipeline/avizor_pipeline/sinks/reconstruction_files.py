@@ -27,6 +27,8 @@ from avizor_pipeline.sinks.write_errors import writing
 
 _UNFINISHED = ".unfinished"
 
+_SUFFIXES = _PICTURE, _SOUND = ".png", ".wav"
+
 # A file above this size may hold more sound than a WAV can; its reconstruction is written as RF64, which most programs read.
 _LARGE_BYTES = 64 * 2**20
 
@@ -108,10 +110,10 @@ class ReconstructionFiles:
         try:
             with writing(self._folder):
                 if spans[0] is None:
-                    self._paths(key, ".png")[0].write_bytes(encode_png(spec.to_picture()(outputs[0])))
+                    self._paths(key, _PICTURE)[0].write_bytes(encode_png(spec.to_picture()(outputs[0])))
                 else:
                     if key not in self._sounds:
-                        path, _ = self._paths(key, ".wav")
+                        path, _ = self._paths(key, _SOUND)
                         self._sounds[key] = _Sound(path, spec, large=entry.size > _LARGE_BYTES)
                     self._sounds[key].add(spans, outputs)
         except InvalidInput:
@@ -122,8 +124,11 @@ class ReconstructionFiles:
         paths = self._written.get((model, uri))
         return str(paths[1].relative_to(self._folder)) if paths and (model, uri) not in self._failed else None
 
-    def close(self, unread: Iterable[str]) -> None:
-        """Finish the files under their final names. unread: uris of items that could not be read: they have none."""
+    def close(self, models: Sequence[str], unread: Iterable[str]) -> None:
+        """Finish the files under their final names.
+
+        models: those that reconstruct. unread: uris of items that could not be read: they have no file.
+        """
         dropped = set(unread)
         with writing(self._folder):
             for key, sound in self._sounds.items():
@@ -133,8 +138,10 @@ class ReconstructionFiles:
                     sound.finish()
             kept = [key for key in self._written if key not in self._failed and key[1] not in dropped]
             for key in self._written.keys() - set(kept):
-                for path in self._written[key]:
-                    path.unlink(missing_ok=True)  # also of a worker that died before its commit
+                self._written[key][0].unlink(missing_ok=True)
+            for model, uri in {*self._failed, *((model, uri) for model in models for uri in dropped)}:
+                for suffix in _SUFFIXES:  # of a worker that died before its commit, or of the file before it was changed
+                    (self._folder / model / item_file_name(uri, suffix)).unlink(missing_ok=True)
             folders = {self._written[key][1].parent for key in kept}
             for each in folders:
                 make_folder(each)

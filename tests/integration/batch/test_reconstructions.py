@@ -91,6 +91,12 @@ def test_pictures_and_sounds_are_those_of_the_model(repository: Path, tmp_path: 
     large = np.asarray(Image.open(files["picture.png"]))
     np.testing.assert_array_equal(large, pixels.repeat(2, axis=0).repeat(2, axis=1))
 
+    (data / "short.wav").write_bytes(b"RIFF and no sound any more")
+    redone = run(command(data, repository, tmp_path / "out", "--changed", "redo"))
+    assert redone.returncode == 3, redone.stderr
+    assert shown(tmp_path / "out").keys() == {"x.wav", "picture.png"}
+    assert len({path for path in (tmp_path / "shown").rglob("*") if path.is_file()}) == 3
+
     again = run(command(data, repository, tmp_path / "other"))
     assert again.returncode == 1
     assert "shown is not empty; choose another folder, one for each job" in again.stderr
