@@ -49,7 +49,7 @@ class Estimate(Strict):
     shards_left: int = Field(default=0, description="shards that are not finished; bytes and seconds are of these")
     shards_run: int = Field(default=0, description="shards in the sample")
     bytes: int = Field(default=0, description="of the output")
-    seconds: float = Field(default=0.0, description="of the whole command")
+    seconds: float = Field(default=0.0, description="of the run, as in its summary")
 
 
 @dataclass
