@@ -17,8 +17,9 @@ from avizor_pipeline.sources.open_source import open_source
 class Plan:
     """Holds the size of a job, and the ids of the shards, not their entries.
 
-    left_out: what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files
-    that are taken for each kind, by names in CONTENTS.
+    files: of a file that holds many items, each item counts as one. packed: number of such files. left_out: what the dataset
+    holds and the job does not read. sources: number of files of each source. kinds: number of files that are taken for each
+    kind, by names in CONTENTS.
     """
 
     files: int
@@ -27,6 +28,7 @@ class Plan:
     left_out: LeftOut = field(default_factory=LeftOut)
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    packed: int = 0
 
 
 def plan_job(settings: JobSettings) -> Plan:
@@ -35,13 +37,15 @@ def plan_job(settings: JobSettings) -> Plan:
     Raises DatasetError if the dataset cannot be listed, JobError if it is empty, SettingsError if the source pattern matches
     no file.
     """
-    files, size, ids, left_out, sources, kinds = 0, 0, set(), LeftOut(), Counter[str](), Counter[str]()
+    files, size, packed, ids, left_out, sources, kinds = 0, 0, 0, set(), LeftOut(), Counter[str](), Counter[str]()
     source = open_source(settings)
     for shard in shards(settings, source.list(left_out)):
-        files += len(shard.entries)
+        files += shard.items
         size += sum(entry.size for entry in shard.entries)
-        sources.update(entry.source for entry in shard.entries)
-        kinds.update(kind for entry in shard.entries for kind in source.kinds(entry))
+        for entry in shard.entries:
+            sources[entry.source] += entry.items
+            kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
+            packed += entry.part is not None and entry.part.first == 0
         ids.add(shard.id)
     if not files:
         others = f"; left out: {left_out}" if left_out.counts else ""
@@ -51,4 +55,4 @@ def plan_job(settings: JobSettings) -> Plan:
             f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "
             f"below {', '.join(settings.roots)}"
         )
-    return Plan(files, size, frozenset(ids), left_out, sources, kinds)
+    return Plan(files, size, frozenset(ids), left_out, sources, kinds, packed)

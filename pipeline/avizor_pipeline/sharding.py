@@ -13,6 +13,8 @@ from avizor_pipeline.settings import JobSettings
 # bytes, so that long recordings are spread over the workers.
 SHARD_FILES = 64
 SHARD_BYTES = 64 * 2**20
+# Or at so many items: rows of a table, which are small and come some thousand at a time.
+SHARD_ITEMS = 4096
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,22 @@ class Shard:
     id: str
     entries: tuple[Entry, ...]
 
+    @property
+    def items(self) -> int:
+        """Return the number of items, those in files that hold many included."""
+        return sum(entry.items for entry in self.entries)
+
 
 def shards(settings: JobSettings, entries: Iterable[Entry]) -> Iterator[Shard]:
     """Yield the shards in the order of the entries. Only one shard is kept in memory."""
     collected: list[Entry] = []
+    size = items = 0
     for entry in entries:
         collected.append(entry)
-        if len(collected) >= SHARD_FILES or sum(each.size for each in collected) >= SHARD_BYTES:
+        size, items = size + entry.size, items + entry.items
+        if len(collected) >= SHARD_FILES or size >= SHARD_BYTES or items >= SHARD_ITEMS:
             yield _shard(settings, collected)
-            collected = []
+            collected, size, items = [], 0, 0
     if collected:
         yield _shard(settings, collected)
 
