@@ -160,6 +160,10 @@ class _Listing:
         elif is_listing(root, self.suffixes):
             yield from self._listed((path, "") for path in listed_files(root))
         else:
+            if root.suffix.lower() == ".parquet" and ".parquet" not in self.packs:
+                raise DatasetError(
+                    f"{name_of(str(root))}: say which column holds paths (--path-column) or whole files (--bytes-column)"
+                )
             yield from self._file(root, Path(root.name))
 
     def _file(self, path: Path, relative: Path, source: str = "") -> Iterator[Entry]:

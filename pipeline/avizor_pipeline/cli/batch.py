@@ -48,6 +48,7 @@ _GROUPS = {
         "source_pattern",
         "path_column",
         "source_column",
+        "bytes_column",
         "limit",
         "dry_run",
     ),
@@ -102,6 +103,9 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 @click.option(
     "--source-column", metavar="NAME", default="", help="Column of the sources there, or in tables whose rows are the items."
+)
+@click.option(
+    "--bytes-column", metavar="NAME", default="", help="Column of whole files, in a DATASET of Parquet with pictures or sounds."
 )
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
@@ -223,7 +227,9 @@ def _prepare(request: JobRequest, out: Path, new: Path) -> tuple[JobSettings, Se
 
 def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel], *, to_stderr: bool = False) -> None:
     """Print what there is to do, and what a user may not expect."""
-    count = f"{plan.files} items, {plan.packed} files of many among them" if plan.packed else f"{plan.files} files"
+    count = f"{plan.files} files"
+    if plan.packed:
+        count = f"{plan.files} items, many in {plan.packed} file{'s' * (plan.packed > 1)}"
     click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards", err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)

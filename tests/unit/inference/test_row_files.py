@@ -28,9 +28,9 @@ HEADER = "amount,hour,country,bank\n"
 def items(path: Path, spec: TableInput = TRANSFER, source: str = "") -> Iterator[tuple[Entry, Items | str]]:
     """Each row as a job lists and reads it, or why it cannot be read."""
     columns = Columns(source=source)
-    (pack, *_) = (packs := open_packs([TableRow], columns, spec.columns)).values()
+    packs = open_packs([TableRow], columns, spec.columns)
     for part in list_dataset([path], frozenset(packs), columns=columns, packs=packs):
-        for item, content in pack.open(part):
+        for item, content in packs[path.suffix].open(part):
             assert isinstance(content, OneRow)
             try:
                 yield item, content.row(spec)
