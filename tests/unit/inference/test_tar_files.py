@@ -13,8 +13,7 @@ from support.sounds import SOUND, tone, write_wav
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.data import tar_files
-from avizor_inference.items.data.open_packs import TAR_SUFFIXES
-from avizor_inference.items.data.tar_files import TarPack
+from avizor_inference.items.data.tar_files import TAR_SUFFIXES, TarPack
 from avizor_inference.items.dataset import Entry, list_dataset
 from avizor_inference.items.decode import decode_item
 from avizor_inference.items.find_files import LeftOut

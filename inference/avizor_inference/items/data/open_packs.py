@@ -7,12 +7,10 @@ from collections.abc import Collection, Sequence
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.data.array_files import ArrayPack
 from avizor_inference.items.data.packs import PackOfItems
-from avizor_inference.items.data.tar_files import TarPack
+from avizor_inference.items.data.tar_files import TAR_SUFFIXES, TarPack
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.kinds.base import Content, FileContent, TensorBytes
 from avizor_inference.items.kinds.table import TableRow
-
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def open_packs(

@@ -22,6 +22,8 @@ from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.source_rule import SourceRule
 
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
 # Smaller files are read at once. Larger ones are read where they are in a plain tar; in a compressed one they are refused.
 _IN_MEMORY = 16 * 2**20
 _MOST_COMPRESSED = 256 * 2**20
