@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -27,10 +27,11 @@ from avizor_pipeline.sources.root_names import RootNames
 class Plan:
     """Holds the size of a job over all its rounds, and the ids of the shards, not their entries.
 
-    shards: id -> number of its files; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that
-    this run adds, not yet in the output folder; None if there is nothing new. moved: key -> last round of the files that
-    several rounds have. left_out: what the dataset holds and the job does not read. sources: number of files of each source.
-    kinds: number of files that are taken for each kind, by names in CONTENTS.
+    files: of a file that holds many items, each item counts as one. packed: number of such files. shards: id -> number of its
+    items; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that this run adds, not yet in
+    the output folder; None if there is nothing new. moved: key -> last round of the files that several rounds have. left_out:
+    what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files that are
+    taken for each kind, by names in CONTENTS.
     """
 
     files: int
@@ -43,6 +44,7 @@ class Plan:
     changes: Changes = field(default_factory=Changes)
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    packed: int = 0
 
     @property
     def for_folder(self) -> Planned:
@@ -65,6 +67,7 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
     rounds = round_files(out)
     known = KnownFiles([read_states(file) for file in rounds])
     moved = dict(known.moved)
+    changed_packs: set[Path] = set()
 
     def to_do() -> Iterator[Entry]:
         for entry in map(names.name, source.list(left_out)):
@@ -77,8 +80,15 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
                 if redo:
                     moved[key_of(entry)] = len(rounds) + 1
                     yield entry
+                if redo and entry.part:
+                    changed_packs.add(entry.path)
             elif found is Found.AGAIN:
                 left_out.counts["listed again"] += 1
+        if changed_packs:
+            for entry in _vanished(rounds, known, changed_packs):
+                moved[key_of(entry)] = len(rounds) + 1
+                known.look(entry)
+                yield entry
 
     new = written_round(to_do())
     if not settings.limit and not known.all_seen:  # with a limit a file may only have left the first ones
@@ -113,15 +123,17 @@ def counted(
     changes: Changes | None = None,
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
-    files, size, ids, sources, kinds = 0, 0, dict[str, int](), Counter[str](), Counter[str]()
+    files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
     source = open_source(settings)
     for shard in _shards(settings, [*rounds, *([new] if new else [])], moved):
-        ids[shard.id] = len(shard.entries)
-        files += len(shard.entries)
-        size += sum(entry.size for entry in shard.entries)
-        sources.update(entry.source for entry in shard.entries)
-        kinds.update(kind for entry in shard.entries for kind in source.kinds(entry))
-    return Plan(files, size, ids, rounds, new, moved, left_out or LeftOut(), changes or Changes(), sources, kinds)
+        ids[shard.id] = shard.items
+        files += shard.items
+        for entry in shard.entries:
+            size += entry.size
+            sources[entry.source] += entry.items
+            kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
+            packed += entry.part is not None and entry.part.first == 0
+    return Plan(files, size, ids, rounds, new, moved, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
 
 
 def planned_shards(settings: JobSettings, out: Path, plan: Plan) -> Iterator[Shard]:
@@ -137,7 +149,15 @@ def _shards(settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Map
 
 
 def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:
-    return moved.get(key_of(entry), number) == number
+    return entry.items > 0 and moved.get(key_of(entry), number) == number
+
+
+def _vanished(rounds: Sequence[Path], known: KnownFiles, changed: Collection[Path]) -> Iterator[Entry]:
+    """Yield, without items, the parts that earlier rounds have of changed files, and that these files do not have any more."""
+    for number, file in enumerate(rounds, start=1):
+        for entry in read_round(file):
+            if entry.part and entry.path in changed and known.is_unseen(entry, number):
+                yield replace(entry, part=entry.part._replace(items=0))
 
 
 def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:

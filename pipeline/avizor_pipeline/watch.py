@@ -16,6 +16,11 @@ NOT_READING = -1
 _ENTRY, _STEPS = 0, 1
 
 
+def decoder_failed(error: Exception) -> MediaError:
+    """Return the error of an item whose decoder raised what it did not expect itself: it concerns one item, not the job."""
+    return MediaError(f"its decoder failed ({type(error).__name__}: {one_line(error)})")
+
+
 class Watch:
     """Holds two numbers: which entry of its task a worker has begun last, and how often it went into a decoder and came back.
 
@@ -44,7 +49,7 @@ class Watch:
     def follow(self, entry: int, rows: Iterable[T]) -> Iterator[T]:
         """Yield what a decoder gives, and note each step.
 
-        Raises MediaError for an error that the decoder did not expect itself: it concerns one file, not the job.
+        Raises MediaError for an error that the decoder did not expect itself (`decoder_failed`).
         """
         self.numbers[_ENTRY] = entry
         decoder = iter(rows)
@@ -57,7 +62,7 @@ class Watch:
             except (AvizorError, MemoryError):
                 raise
             except Exception as error:
-                raise MediaError(f"its decoder failed ({type(error).__name__}: {one_line(error)})") from error
+                raise decoder_failed(error) from error
             finally:
                 self.numbers[_STEPS] += 1
             yield row

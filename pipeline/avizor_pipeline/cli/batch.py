@@ -17,6 +17,7 @@ import click
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
+from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
 from avizor_pipeline.cli.tables_option import tables_of
@@ -24,7 +25,7 @@ from avizor_pipeline.cli.worker_options import file_timeout_option, workers_opti
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.job import check_models, examine_job, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
-from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
+from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
@@ -53,6 +54,7 @@ _GROUPS = {
         "source_pattern",
         "path_column",
         "source_column",
+        "bytes_column",
         "limit",
         "changed",
         "dry_run",
@@ -106,8 +108,15 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--path-column", metavar="NAME", default="", help="Column of the paths, in a DATASET of CSV or Parquet that lists files."
 )
-@click.option("--source-column", metavar="NAME", default="", help="Column of the sources there.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files only, to try.")
+@click.option(
+    "--source-column", metavar="NAME", default="", help="Column of the sources there, or in tables whose rows are the items."
+)
+@click.option(
+    "--bytes-column", metavar="NAME", default="", help="Column of whole files, in a DATASET of Parquet with pictures or sounds."
+)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
+)
 @click.option(
     "--changed",
     type=click.Choice(["leave", "redo"]),
@@ -164,7 +173,7 @@ def batch(
     tables: tuple[str, ...],
     **request: Any,
 ) -> None:
-    """Run models over DATASET (sound, signals or images), in bounded memory.
+    """Run models over DATASET (sound, signals, images, table rows), in bounded memory.
 
     DATASET is a folder, a file, a quoted pattern ('sounds/**/*.wav'), or a list of files: .txt with a path a line, CSV or
     Parquet with --path-column, or `-` for a list from standard input.
@@ -262,18 +271,21 @@ def _print_header(
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
     shards = sum(1 for files in plan.shards.values() if files)
-    click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
+    count = f"{plan.files} files"
+    if plan.packed:
+        count = f"{plan.files} items, many in {plan.packed} file{'s' * (plan.packed > 1)}"
+    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
-        click.echo(f"--limit: the first {settings.limit} files only", err=to_stderr)
+        click.echo(f"--limit: the first {settings.limit} {'items' if plan.packed else 'files'} only", err=to_stderr)
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}", err=to_stderr)
     for model in models:
-        content = model.spec.file_content()
-        if content and not plan.kinds[content.name]:
+        content = content_of(model.spec)
+        if not plan.kinds[content.name] + plan.kinds[TensorBytes.name]:
             click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
     if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from avizor_inference.durable_files import flush_and_rename, make_folder, temporary_name
 from avizor_inference.errors import JobError
-from avizor_inference.items.dataset import Entry
+from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.file_access import name_of, path_of
 
 ROUNDS = "rounds"
@@ -36,6 +36,10 @@ _SCHEMA = pa.schema(
         ("source", pa.string()),
         ("size", pa.int64()),
         ("modified_ns", pa.int64()),
+        # Of a file that holds many items; null for all others.
+        ("first", pa.int64()),
+        ("items", pa.int64()),
+        ("offset", pa.int64()),
         ("key", pa.uint64()),
     ]
 )
@@ -50,11 +54,14 @@ class States(NamedTuple):
 
 
 def key_of(entry: Entry) -> int:
-    """Return what stands for a file's one path: 64 bits of its BLAKE2 digest.
+    """Return what stands for a file's one path, and for its first item if it is a part of the file: 64 bits of a BLAKE2 digest.
 
     Two of five million files have the same with a probability of 7e-7. The second is then said to be a change of the first.
     """
-    return int.from_bytes(hashlib.blake2b(os.fsencode(entry.path), digest_size=8).digest(), "little")
+    name = os.fsencode(entry.path)
+    if entry.part:
+        name += b"\0%d" % entry.part.first
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
 
 
 def round_files(out: Path | None) -> list[Path]:
@@ -76,6 +83,7 @@ def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
                 [entry.source for entry in group],
                 [entry.size for entry in group],
                 [entry.modified_ns for entry in group],
+                *([entry.part[place] if entry.part else None for entry in group] for place in range(len(Part._fields))),
                 [key_of(entry) for entry in group],
             ]
             writer.write_table(pa.table(columns, schema=_SCHEMA))
@@ -96,10 +104,10 @@ def store_round(out: Path, file: BinaryIO, number: int) -> None:
 
 def read_round(file: Path | BinaryIO) -> Iterator[Entry]:
     """Yield the files of a round in their order, in bounded memory. Raises JobError."""
-    for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns"]):
+    for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns", *Part._fields]):
         columns = [column.to_pylist() for column in batch.columns]
-        for uri, path, source, size, modified_ns in zip(*columns, strict=True):
-            yield Entry(uri, path_of(path), source, size, modified_ns)
+        for uri, path, source, size, modified_ns, *part in zip(*columns, strict=True):
+            yield Entry(uri, path_of(path), source, size, modified_ns, None if part[0] is None else Part(*part))
 
 
 def read_states(file: Path | BinaryIO) -> States:
