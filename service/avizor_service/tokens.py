@@ -47,7 +47,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
 
         async def refuse(_requests: object, context: grpc.aio.ServicerContext) -> None:
-            call_ended_early()  # it may have, and nobody would notice
+            call_ended_early()  # it may have
             context.set_code(grpc.StatusCode.UNAUTHENTICATED)
             context.set_details("send the metadata `authorization: Bearer <token>`")
 

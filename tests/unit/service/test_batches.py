@@ -19,6 +19,7 @@ from avizor_service.health_service import SERVICE as HEALTH
 from avizor_service.health_service import HealthService
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
+from avizor_service.servicer import NoMethod
 from avizor_service.small_messages import SmallMessages
 from avizor_service.tokens import TokenInterceptor
 from avizor_service.unread import Unread
@@ -170,11 +171,15 @@ def test_a_call_that_is_given_up_is_noticed(method: str, late: bool) -> None:
     asyncio.run(asyncio.wait_for(run(), 20))
 
 
-def test_a_call_without_a_token_is_noticed() -> None:
-    async def run() -> None:
-        async with served(echo, token="Bearer right") as channel:
-            with pytest.raises(grpc.RpcError):
-                await asyncio.to_thread(channel.unary_unary("/test/Call"), b"")
+@pytest.mark.parametrize(
+    ("path", "token", "code"), [("/test/Call", "Bearer right", "UNAUTHENTICATED"), ("/a/B", "", "UNIMPLEMENTED")]
+)
+def test_a_call_that_is_refused_by_its_headers_is_noticed(path: str, token: str, code: str) -> None:
+    async def run() -> str:
+        async with served(echo, NoMethod(), token=token) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                await asyncio.to_thread(channel.unary_unary(path), b"")
+            return str(caught.value.code().name)
 
-    asyncio.run(run())
+    assert asyncio.run(run()) == code
     assert cygrpc.execute_batch is not batches._run
