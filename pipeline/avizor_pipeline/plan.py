@@ -18,6 +18,7 @@ from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_folder import Planned
+from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
@@ -29,8 +30,9 @@ class Plan:
 
     shards: id -> number of its files; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that
     this run adds, not yet in the output folder; None if there is nothing new. moved: key -> last round of the files that
-    several rounds have. left_out: what the dataset holds and the job does not read. sources: number of files of each source.
-    kinds: number of files that are taken for each kind, by names in CONTENTS.
+    several rounds have. lost: id of a shard -> uris of its files that later rounds have. left_out: what the dataset holds and
+    the job does not read. sources: number of files of each source. kinds: number of files that are taken for each kind, by
+    names in CONTENTS.
     """
 
     files: int
@@ -39,6 +41,7 @@ class Plan:
     rounds: Sequence[Path] = ()
     new: BinaryIO | None = None
     moved: Mapping[int, int] = field(default_factory=dict)
+    lost: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
     changes: Changes = field(default_factory=Changes)
     sources: Counter[str] = field(default_factory=Counter)
@@ -47,7 +50,7 @@ class Plan:
     @property
     def for_folder(self) -> Planned:
         """Return what the output folder has to know."""
-        return Planned(self.shards, len(self.rounds), self.new)
+        return Planned(self.shards, len(self.rounds), self.new, self.lost)
 
 
 def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str] | None = None, *, redo: bool = False) -> Plan:
@@ -114,30 +117,50 @@ def counted(
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
     files, size, ids, sources, kinds = 0, 0, dict[str, int](), Counter[str](), Counter[str]()
-    source = open_source(settings)
-    for shard in _shards(settings, [*rounds, *([new] if new else [])], moved):
+    source, lost = open_source(settings), dict[str, list[str]]()
+    for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
         ids[shard.id] = len(shard.entries)
+        if gone:
+            lost[shard.id] = [entry.uri for entry in gone]
         files += len(shard.entries)
         size += sum(entry.size for entry in shard.entries)
         sources.update(entry.source for entry in shard.entries)
         kinds.update(kind for entry in shard.entries for kind in source.kinds(entry))
-    return Plan(files, size, ids, rounds, new, moved, left_out or LeftOut(), changes or Changes(), sources, kinds)
+    return Plan(files, size, ids, rounds, new, moved, lost, left_out or LeftOut(), changes or Changes(), sources, kinds)
+
+
+def plan_retry(settings: JobSettings, out: Path) -> Plan:
+    """Plan to do the files of the dead letters again, as they are now. Raises JobError if a round is damaged."""
+    rounds = round_files(out)
+    known = KnownFiles([read_states(file) for file in rounds])
+    moved, changes = dict(known.moved), Changes()
+
+    def to_do() -> Iterator[Entry]:
+        for shard, _ in _shards(settings, rounds, known.moved):
+            dead = dead_uris(out, shard.id)
+            for entry in shard.entries if dead else ():
+                if entry.uri in dead:
+                    moved[key_of(entry)] = len(rounds) + 1
+                    changes.new += 1
+                    yield entry.as_it_is()
+
+    new = written_round(to_do())
+    return counted(settings, rounds, new, moved, changes=changes)
 
 
 def planned_shards(settings: JobSettings, out: Path, plan: Plan) -> Iterator[Shard]:
     """Yield the shards of all rounds, which are in the output folder now."""
-    return _shards(settings, round_files(out), plan.moved)
+    return (shard for shard, _ in _shards(settings, round_files(out), plan.moved))
 
 
-def _shards(settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]) -> Iterator[Shard]:
-    """Yield the shards. A file that several rounds have is in the shard of the last one; the ids are as if it were in all."""
+def _shards(
+    settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]
+) -> Iterator[tuple[Shard, Sequence[Entry]]]:
+    """Yield the shards, and the files that each has lost to later rounds. The ids are as if it had them still."""
     for number, file in enumerate(rounds, start=1):
         for shard in shards(settings, read_round(file), number):
-            yield Shard(shard.id, tuple(entry for entry in shard.entries if _is_of(entry, number, moved))) if moved else shard
-
-
-def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:
-    return moved.get(key_of(entry), number) == number
+            gone = [entry for entry in shard.entries if moved.get(key_of(entry), number) != number] if moved else []
+            yield Shard(shard.id, tuple(entry for entry in shard.entries if entry not in gone)) if gone else shard, gone
 
 
 def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:

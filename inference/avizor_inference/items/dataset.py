@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avizor_inference.errors import DatasetError
@@ -34,6 +34,11 @@ class Entry:
     source: str
     size: int
     modified_ns: int
+
+    def as_it_is(self) -> Entry:
+        """Return the entry with the size and the time of change that its file has now."""
+        size, modified_ns = _size_and_time(self.path)
+        return replace(self, size=size, modified_ns=modified_ns)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,19 +15,17 @@ from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
-from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
-from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
-from avizor_pipeline.job import check_models, examine_job, run_job
-from avizor_pipeline.job_outcome import Outcome, pooled_sources
+from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
+from avizor_pipeline.cli.running import RunOptions, run_to_end
+from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, max_failed_option, workers_option
+from avizor_pipeline.job import check_models, examine_job
+from avizor_pipeline.job_outcome import pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
 from avizor_pipeline.plan import Plan, plan_job
-from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
-from avizor_pipeline.reporting.progress import show_progress
-from avizor_pipeline.reporting.summary import source_notes, summary_lines
+from avizor_pipeline.reporting.summary import source_notes
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
@@ -55,7 +50,7 @@ _GROUPS = {
         "dry_run",
     ),
     "Output": ("top_k", "embeddings", "as_json"),
-    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
+    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s", "engine_wait_s", "max_failed"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job"),
 }
 
@@ -128,6 +123,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 @workers_option
 @file_timeout_option
+@engine_wait_option
+@max_failed_option
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
@@ -143,6 +140,8 @@ def batch(
     dry_run: bool,
     as_json: bool,
     changed: str,
+    engine_wait_s: float,
+    max_failed: float | None,
     **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals or images), in bounded memory.
@@ -157,28 +156,21 @@ def batch(
     if pushgateway is not None:
         check_gateway(pushgateway)
     metrics = BatchMetrics()
+    asked, redo = JobRequest(**request), changed == "redo"
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(JobRequest(**request), out, redo=changed == "redo")
+            _dry_run(asked, out, redo=redo)
         return
     with PushedEnd(metrics, pushgateway, push_job) as end:
         with metrics.http_server(metrics_port):
-            job = _Job(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), redo=changed == "redo")
-            code = _run(job, metrics, as_json=as_json)
+            settings, models, plan = _prepare(asked, out, redo=redo)
+            _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
+            runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
+            code = run_to_end(settings, models, plan, RunOptions(out, runner, max_failed, as_json), metrics)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
     sys.exit(code)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Holds a job as the command asks for it. redo: whether changed files are done again."""
-
-    request: JobRequest
-    out: Path
-    runner: Runner
-    redo: bool
 
 
 def _dry_run(request: JobRequest, out: Path, *, redo: bool) -> None:
@@ -193,35 +185,6 @@ def _dry_run(request: JobRequest, out: Path, *, redo: bool) -> None:
             pooled = pooled_sources(model.calibration, counts, settings.alpha, settings.confidence)
             for note in source_notes(pooled, settings.alpha, settings.confidence):
                 click.echo(f"  {model.name}: {note.strip()}")
-
-
-def _run(job: _Job, metrics: BatchMetrics, *, as_json: bool) -> int:
-    """Run the job with its header, progress and summary; return the exit code."""
-    settings, models, plan = _prepare(job.request, job.out, redo=job.redo)
-    _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
-    metrics.set_planned(plan.files)
-    started = time.monotonic()
-    outcome = Outcome(plan.left_out, plan.changes)
-    with (
-        show_progress(plan.files) as show,
-        closing(run_job(settings, job.out, plan, job.runner, outcome.resume)) as commits,
-    ):
-        for commit in commits:
-            outcome.add(commit)
-            show(outcome)
-            metrics.count(commit)
-    metrics.set_verdicts(outcome, models)
-    seconds = time.monotonic() - started
-    summary = summarise(outcome, models, settings, job.out, seconds)
-    write_summary(job.out, summary)
-    if as_json:
-        click.echo(summary.model_dump_json(indent=2))
-    else:
-        for line in summary_lines(outcome, models, settings.alpha, job.out, seconds, settings.confidence):
-            click.echo(line)
-    if sys.stdout is not None:  # it may be closed
-        sys.stdout.flush()  # a full disk is noticed here, before success is pushed
-    return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
 def _prepare(request: JobRequest, out: Path, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:
