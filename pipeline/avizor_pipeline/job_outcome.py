@@ -18,15 +18,16 @@ from avizor_pipeline.sinks.part_files import Commit, SourceCount
 class Outcome:
     """Holds the totals of a job, over all shards that were added.
 
-    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs
-    had finished. changes: of the dataset since those runs. clipped: files with samples beyond full scale. peak: largest
-    magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
+    left_out: what the dataset holds and the job did not read. changes: of the dataset since earlier runs. earlier_files,
+    earlier_dead_letters: of `files` and `dead_letters`, those of earlier runs. clipped: files with samples beyond full scale.
+    peak: largest magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
     changes: Changes = field(default_factory=Changes)
     files: int = 0
     earlier_files: int = 0
+    earlier_dead_letters: int = 0
     windows: int = 0
     dead_letters: int = 0
     clipped: int = 0
@@ -41,7 +42,7 @@ class Outcome:
 
     def resume(self, finished: Finished) -> None:
         """Take in what earlier runs have finished, before it is added."""
-        self.earlier_files = finished.files
+        self.earlier_files, self.earlier_dead_letters = finished.files, finished.dead_letters
 
     def add(self, commit: Commit) -> None:
         """Add one shard."""

@@ -18,6 +18,7 @@ from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_folder import Planned
+from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
@@ -29,9 +30,9 @@ class Plan:
 
     files: of a file that holds many items, each item counts as one. packed: number of such files. shards: id -> number of its
     items; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that this run adds, not yet in
-    the output folder; None if there is nothing new. moved: key -> last round of the files that several rounds have. left_out:
-    what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files that are
-    taken for each kind, by names in CONTENTS.
+    the output folder; None if there is nothing new. moved: key -> last round of the files that several rounds have. lost: id of
+    a shard -> uris of its items that later rounds have. left_out: what the dataset holds and the job does not read. sources:
+    number of files of each source. kinds: number of files that are taken for each kind, by names in CONTENTS.
     """
 
     files: int
@@ -40,6 +41,7 @@ class Plan:
     rounds: Sequence[Path] = ()
     new: BinaryIO | None = None
     moved: Mapping[int, int] = field(default_factory=dict)
+    lost: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
     changes: Changes = field(default_factory=Changes)
     sources: Counter[str] = field(default_factory=Counter)
@@ -49,7 +51,7 @@ class Plan:
     @property
     def for_folder(self) -> Planned:
         """Return what the output folder has to know."""
-        return Planned(self.shards, len(self.rounds), self.new)
+        return Planned(self.shards, len(self.rounds), self.new, self.lost)
 
 
 def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str] | None = None, *, redo: bool = False) -> Plan:
@@ -124,28 +126,62 @@ def counted(
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
     files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
-    source = open_source(settings)
-    for shard in _shards(settings, [*rounds, *([new] if new else [])], moved):
+    source, lost = open_source(settings), dict[str, list[str]]()
+    for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
         ids[shard.id] = shard.items
+        if gone:
+            lost[shard.id] = [item.uri for entry in gone for item in entry.each()]
         files += shard.items
         for entry in shard.entries:
             size += entry.size
             sources[entry.source] += entry.items
             kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
             packed += entry.part is not None and entry.part.first == 0
-    return Plan(files, size, ids, rounds, new, moved, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
+    return Plan(files, size, ids, rounds, new, moved, lost, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
+
+
+def plan_retry(settings: JobSettings, out: Path) -> Plan:
+    """Plan to do the files of the dead letters again, as they are now. Raises JobError if a round is damaged.
+
+    Of a file that holds many items, the parts with dead letters are done again, and none if the file has changed: the parts may
+    not be what they were.
+    """
+    rounds = round_files(out)
+    known = KnownFiles([read_states(file) for file in rounds])
+    moved, changes = dict(known.moved), Changes()
+
+    def to_do() -> Iterator[Entry]:
+        for shard, _ in _shards(settings, rounds, known.moved):
+            dead = dead_uris(out, shard.id)
+            for entry in shard.entries if dead else ():
+                if not (again := sum(item.uri in dead for item in entry.each())):
+                    continue
+                now = entry.as_it_is()
+                if entry.part and now.modified_ns != entry.modified_ns:
+                    changes.changed.add(entry.uri)
+                else:
+                    moved[key_of(entry)] = len(rounds) + 1
+                    changes.new += again
+                    yield now
+
+    new = written_round(to_do())
+    return counted(settings, rounds, new, moved, changes=changes)
 
 
 def planned_shards(settings: JobSettings, out: Path, plan: Plan) -> Iterator[Shard]:
     """Yield the shards of all rounds, which are in the output folder now."""
-    return _shards(settings, round_files(out), plan.moved)
+    return (shard for shard, _ in _shards(settings, round_files(out), plan.moved))
 
 
-def _shards(settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]) -> Iterator[Shard]:
-    """Yield the shards. A file that several rounds have is in the shard of the last one; the ids are as if it were in all."""
+def _shards(
+    settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]
+) -> Iterator[tuple[Shard, Sequence[Entry]]]:
+    """Yield the shards, and the files that each has lost to later rounds. The ids are as if it had them still."""
     for number, file in enumerate(rounds, start=1):
         for shard in shards(settings, read_round(file), number):
-            yield Shard(shard.id, tuple(entry for entry in shard.entries if _is_of(entry, number, moved))) if moved else shard
+            gone = [entry for entry in shard.entries if not _is_of(entry, number, moved)] if moved else []
+            left = tuple(entry for entry in shard.entries if _is_of(entry, number, moved)) if gone else shard.entries
+            yield Shard(shard.id, left), gone
 
 
 def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:

@@ -84,6 +84,11 @@ class Entry:
         """Return the uri of the file. An entry of one item, whose name may be anything, has no use for it."""
         return self.uri.rpartition("#")[0] if self.part else self.uri
 
+    def as_it_is(self) -> Entry:
+        """Return the entry with the size, unless it is a part of a file, and the time of change that its file has now."""
+        size, modified_ns = _size_and_time(self.path)
+        return replace(self, size=self.size if self.part else size, modified_ns=modified_ns)
+
 
 @dataclass(frozen=True)
 class Columns:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,22 +16,20 @@ from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
-from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
-from avizor_pipeline.cli.tables_option import tables_of
-from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
+from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
+from avizor_pipeline.cli.running import RunOptions, run_to_end
+from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
+from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, max_failed_option, workers_option
 from avizor_pipeline.derived.wanted import WantedFiles
-from avizor_pipeline.job import check_models, examine_job, run_job
-from avizor_pipeline.job_outcome import Outcome, pooled_sources
+from avizor_pipeline.job import check_models, examine_job
+from avizor_pipeline.job_outcome import pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
-from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
-from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.pushgateway import check_gateway
-from avizor_pipeline.reporting.summary import source_notes, summary_lines
+from avizor_pipeline.reporting.summary import source_notes
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
@@ -60,7 +55,7 @@ _GROUPS = {
         "dry_run",
     ),
     "Output": ("top_k", "embeddings", "q_values", "tables", "as_json"),
-    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
+    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s", "engine_wait_s", "max_failed"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
 
@@ -126,13 +121,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
 @click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
 @click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
-@click.option("--q-values", is_flag=True, help="Write OUT/q_values.parquet: rates of false discoveries over the job.")
-@click.option(
-    "--tables",
-    metavar="LIST",
-    callback=tables_of,
-    help="Write flagged windows for sound editors: `raven`, `audacity` or `raven,audacity`, below OUT.",
-)
+@q_values_option
+@tables_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
@@ -147,6 +137,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 @workers_option
 @file_timeout_option
+@engine_wait_option
+@max_failed_option
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
@@ -171,6 +163,8 @@ def batch(
     changed: str,
     q_values: bool,
     tables: tuple[str, ...],
+    engine_wait_s: float,
+    max_failed: float | None,
     **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals, images, table rows), in bounded memory.
@@ -185,28 +179,22 @@ def batch(
     if pushgateway is not None:
         check_gateway(pushgateway)
     metrics = BatchMetrics()
+    asked, redo = JobRequest(**request), changed == "redo"
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(JobRequest(**request), out, redo=changed == "redo")
+            _dry_run(asked, out, redo=redo)
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
-            job = _Job(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), redo=changed == "redo")
-            code = _run(job, metrics, WantedFiles(q_values, tables), as_json=as_json)
+            settings, models, plan = _prepare(asked, out, redo=redo)
+            _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
+            runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
+            options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
+            code = run_to_end(settings, models, plan, options, metrics)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
     sys.exit(code)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Holds a job as the command asks for it. redo: whether changed files are done again."""
-
-    request: JobRequest
-    out: Path
-    runner: Runner
-    redo: bool
 
 
 def _dry_run(request: JobRequest, out: Path, *, redo: bool) -> None:
@@ -221,36 +209,6 @@ def _dry_run(request: JobRequest, out: Path, *, redo: bool) -> None:
             pooled = pooled_sources(model.calibration, counts, settings.alpha, settings.confidence)
             for note in source_notes(pooled, settings.alpha, settings.confidence):
                 click.echo(f"  {model.name}: {note.strip()}")
-
-
-def _run(job: _Job, metrics: BatchMetrics, wanted: WantedFiles, *, as_json: bool) -> int:
-    """Run the job with its header, progress and summary; return the exit code."""
-    settings, models, plan = _prepare(job.request, job.out, redo=job.redo)
-    _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
-    metrics.plan(plan.files, settings.alpha)
-    calibrated = [model.name for model in models if model.calibration]
-    started = time.monotonic()
-    outcome = Outcome(plan.left_out, plan.changes)
-    with (
-        show_progress(plan.files) as show,
-        closing(run_job(settings, job.out, plan, job.runner, outcome.resume)) as commits,
-    ):
-        for commit in commits:
-            outcome.add(commit)
-            show(outcome)
-            metrics.count(commit, calibrated)
-    seconds = time.monotonic() - started
-    wanted.write(job.out, models)
-    summary = summarise(outcome, models, settings, job.out, seconds)
-    write_summary(job.out, summary)
-    if as_json:
-        click.echo(summary.model_dump_json(indent=2))
-    else:
-        for line in summary_lines(outcome, models, settings.alpha, job.out, seconds, settings.confidence):
-            click.echo(line)
-    if sys.stdout is not None:  # it may be closed
-        sys.stdout.flush()  # a full disk is noticed here, before success is pushed
-    return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
 def _prepare(request: JobRequest, out: Path, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:

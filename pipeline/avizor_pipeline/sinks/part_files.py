@@ -132,10 +132,8 @@ class PartWriter:
 
     def commit(self, commit: Commit) -> None:
         """Make the shard count."""
-        path = commit_path(self._out, self._shard)
-        with self._writing(path):
-            make_folder(path.parent)
-            write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
+        with self._writing(commit_path(self._out, self._shard)):
+            write_commit(self._out, commit)
 
     def _flush(self, table: str) -> None:
         """Write at most ROW_GROUP rows as a row group."""
@@ -192,6 +190,13 @@ def commit_path(out: Path, shard: str) -> Path:
     return out / COMMITS / f"{shard}.json"
 
 
+def write_commit(out: Path, commit: Commit) -> None:
+    """Write the record of a finished shard, with its digest, by one rename. Raises OSError."""
+    path = commit_path(out, commit.shard)
+    make_folder(path.parent)
+    write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
+
+
 def read_commit(out: Path, shard: str) -> Commit | str:
     """Return the record of a finished shard, or what is wrong with it. Raises JobError if it cannot be read now."""
     path = commit_path(out, shard)
@@ -210,6 +215,14 @@ def read_commit(out: Path, shard: str) -> Commit | str:
     if commit.digest != commit.own_digest:
         return f"{path} is not what was written"
     return commit
+
+
+def dead_uris(out: Path, shard: str) -> frozenset[str]:
+    """Return the uris of a finished shard's dead letters; none of a shard that is not finished or damaged."""
+    commit = read_commit(out, shard) if commit_path(out, shard).exists() else ""
+    if isinstance(commit, str) or not commit.dead_letters or find_damage(out, commit):
+        return frozenset()
+    return frozenset(pq.read_table(part_path(out, "dead_letters", shard), columns=["uri"])["uri"].to_pylist())
 
 
 def find_damage(out: Path, commit: Commit) -> str:
