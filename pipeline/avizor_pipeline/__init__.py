@@ -3,8 +3,8 @@
 The names in `__init__.pyi` are what users import. Each loads when it is used:
 
     settings = JobRequest(datasets=("sounds",), models=("machine-sound",)).to_settings()
-    outcome = Outcome()
-    for commit in run_job(settings, Path("results"), plan_job(settings), LocalRunner(workers=2)):
+    out, outcome = Path("results"), Outcome()
+    for commit in run_job(settings, out, plan_job(settings, out), LocalRunner(workers=2)):
         outcome.add(commit)
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,13 +12,11 @@ from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
 from avizor_inference.errors import JobError
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
-from avizor_pipeline.plan import Plan
+from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sharding import shards
-from avizor_pipeline.sinks.output_folder import claimed
-from avizor_pipeline.sinks.part_files import Commit
-from avizor_pipeline.sources.open_source import open_source
+from avizor_pipeline.sinks.output_folder import Finished, claimed, examine
+from avizor_pipeline.sinks.part_files import Commit, read_commit
 
 
 def check_models(settings: JobSettings) -> list[JobModel]:
@@ -38,34 +36,38 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     return models
 
 
+def examine_job(settings: JobSettings, out: Path, plan: Plan) -> Finished:
+    """Make the checks of `run_job` in the output folder without changing anything. Raises SettingsError, JobError."""
+    return examine(out, settings, plan.for_folder)
+
+
 def run_job(
     settings: JobSettings,
     out: Path,
     plan: Plan,
     runner: Runner,
-    on_resume: Callable[[Sequence[Commit]], None] = lambda _commits: None,
+    on_resume: Callable[[Finished], None] = lambda _finished: None,
 ) -> Generator[Commit, None, None]:
     """Run what is not yet done. Yield the commit of every shard, those of earlier runs first.
 
-    on_resume: is called with the commits of earlier runs before they are yielded.
+    plan: made with this output folder. on_resume: is called with what earlier runs have finished before that is yielded.
 
     Raises AvizorError; then run again with the same settings to go on. However it ends, no worker is left. Close the generator
     to stop the job.
     """
     check_models(settings)
-    with claimed(out, settings, plan.shard_ids) as finished:
-        on_resume(finished.commits)
-        yield from finished.commits
-        # A shard that files were added to since the plan is not wanted: those files are for another job.
-        wanted = plan.shard_ids - {commit.shard for commit in finished.commits}
-        missing = set(wanted)
-        remaining = (shard for shard in shards(settings, open_source(settings).list()) if shard.id in wanted)
+    with claimed(out, settings, plan.for_folder) as finished:
+        on_resume(finished)
+        for id in finished.shards:
+            yield _commit_of(out, id)
+        done = frozenset(finished.shards)
+        remaining = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
         with closing(runner.run(remaining, settings, out)) as commits:
-            for commit in commits:
-                missing.discard(commit.shard)
-                yield commit
-    if missing:
-        raise JobError(
-            f"files were moved, changed or removed while the job ran: {len(missing)} of its {len(plan.shard_ids)} shards are "
-            "not done; put the files back and run the same command again to go on, or choose another --out"
-        )
+            yield from commits
+
+
+def _commit_of(out: Path, shard: str) -> Commit:
+    commit = read_commit(out, shard)
+    if isinstance(commit, str):
+        raise JobError(f"{commit} any more; run the same command again")
+    return commit

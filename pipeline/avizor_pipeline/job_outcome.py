@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from avizor_inference.anomaly.p_values import under_calibrated
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.repository.calibration import Calibration
+from avizor_pipeline.known_files import Changes
+from avizor_pipeline.sinks.output_folder import Finished
 from avizor_pipeline.sinks.part_files import Commit, SourceCount
 
 
@@ -16,12 +18,13 @@ from avizor_pipeline.sinks.part_files import Commit, SourceCount
 class Outcome:
     """Holds the totals of a job, over all shards that were added.
 
-    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs of an
-    interrupted job had finished. clipped: files with samples beyond full scale. peak: largest
+    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs
+    had finished. changes: of the dataset since those runs. clipped: files with samples beyond full scale. peak: largest
     magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
+    changes: Changes = field(default_factory=Changes)
     files: int = 0
     earlier_files: int = 0
     windows: int = 0
@@ -36,9 +39,9 @@ class Outcome:
         """Return the number of items flagged, over all models: an item that two models flag counts twice."""
         return sum(count.anomalies for sources in self.sources.values() for count in sources.values())
 
-    def resume(self, commits: Sequence[Commit]) -> None:
-        """Take in which shards earlier runs have finished, before they are added."""
-        self.earlier_files = sum(commit.files for commit in commits)
+    def resume(self, finished: Finished) -> None:
+        """Take in what earlier runs have finished, before it is added."""
+        self.earlier_files = finished.files
 
     def add(self, commit: Commit) -> None:
         """Add one shard."""

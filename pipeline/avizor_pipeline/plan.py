@@ -1,58 +1,151 @@
-"""Count what there is to do in a job, before it begins."""
+"""Plan a run before it begins: list the dataset once, and leave out what earlier rounds have planned."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sharding import shards
+from avizor_pipeline.sharding import Shard, shards
+from avizor_pipeline.sinks.output_folder import Planned
+from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
 from avizor_pipeline.sources.open_source import open_source
+from avizor_pipeline.sources.root_names import RootNames
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Holds the size of a job, and the ids of the shards, not their entries.
+    """Holds the size of a job over all its rounds, and the ids of the shards, not their entries.
 
-    files: of a file that holds many items, each item counts as one. packed: number of such files. left_out: what the dataset
-    holds and the job does not read. sources: number of files of each source. kinds: number of files that are taken for each
-    kind, by names in CONTENTS.
+    files: of a file that holds many items, each item counts as one. packed: number of such files.
+    shards: id -> number of its files; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that
+    this run adds, not yet in the output folder; None if there is nothing new. moved: key -> last round of the files that
+    several rounds have. left_out: what the dataset holds and the job does not read. sources: number of files of each source.
+    kinds: number of files that are taken for each kind, by names in CONTENTS.
     """
 
     files: int
     bytes: int
-    shard_ids: frozenset[str]
+    shards: Mapping[str, int]
+    rounds: Sequence[Path] = ()
+    new: BinaryIO | None = None
+    moved: Mapping[int, int] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
+    changes: Changes = field(default_factory=Changes)
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     packed: int = 0
 
+    @property
+    def for_folder(self) -> Planned:
+        """Return what the output folder has to know."""
+        return Planned(self.shards, len(self.rounds), self.new)
 
-def plan_job(settings: JobSettings) -> Plan:
-    """Count the files and shards of a job.
+
+def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str] | None = None, *, redo: bool = False) -> Plan:
+    """Count the files and shards of a job, and write down in a temporary file which files are new.
+
+    out: output folder with the earlier rounds, if there are any. roots: those of the settings as they are spelt now.
+    redo: whether files that have changed since they were planned are done again.
 
     Raises DatasetError if the dataset cannot be listed, JobError if it is empty, SettingsError if the source pattern matches
     no file.
     """
-    files, size, packed, ids, left_out, sources, kinds = 0, 0, 0, set(), LeftOut(), Counter[str](), Counter[str]()
+    listed = roots or settings.roots
+    source = open_source(settings.model_copy(update={"roots": tuple(listed)}))
+    names, left_out, changes = RootNames(listed, settings.roots), LeftOut(), Changes()
+    rounds = round_files(out)
+    known = KnownFiles([read_states(file) for file in rounds])
+    moved = dict(known.moved)
+
+    def to_do() -> Iterator[Entry]:
+        for entry in map(names.name, source.list(left_out)):
+            found = known.look(entry)
+            if found is Found.NEW:
+                changes.new += 1
+                yield entry
+            elif found is Found.CHANGED:
+                changes.changed.add(entry.uri)
+                if redo:
+                    moved[key_of(entry)] = len(rounds) + 1
+                    yield entry
+            elif found is Found.AGAIN:
+                left_out.counts["listed again"] += 1
+
+    new = written_round(to_do())
+    if not settings.limit and not known.all_seen:  # with a limit a file may only have left the first ones
+        _note_missing(rounds, known, changes)
+    plan = counted(settings, rounds, new, moved, left_out, changes)
+    if not plan.files:
+        others = f"; left out: {left_out}" if left_out.counts else ""
+        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(listed)}{others}")
+    if settings.source_pattern and set(plan.sources) == {DEFAULT_SOURCE}:
+        raise SettingsError(
+            f"--source-pattern {settings.source_pattern!r} matches none of the {plan.files} files; it is searched in their "
+            f"paths below {', '.join(listed)}"
+        )
+    return plan
+
+
+def written_round(entries: Iterator[Entry]) -> BinaryIO | None:
+    """Return a temporary file that holds these files as a round; None if there are none."""
+    file = TemporaryFile()  # noqa: SIM115 - it is there as long as the plan
+    if write_round(file, entries):
+        return file
+    file.close()
+    return None
+
+
+def counted(
+    settings: JobSettings,
+    rounds: Sequence[Path],
+    new: BinaryIO | None,
+    moved: Mapping[int, int],
+    left_out: LeftOut | None = None,
+    changes: Changes | None = None,
+) -> Plan:
+    """Return the plan over all rounds. See Plan."""
+    files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
     source = open_source(settings)
-    for shard in shards(settings, source.list(left_out)):
+    for shard in _shards(settings, [*rounds, *([new] if new else [])], moved):
+        ids[shard.id] = shard.items
         files += shard.items
         size += sum(entry.size for entry in shard.entries)
         for entry in shard.entries:
             sources[entry.source] += entry.items
             kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
             packed += entry.part is not None and entry.part.first == 0
-        ids.add(shard.id)
-    if not files:
-        others = f"; left out: {left_out}" if left_out.counts else ""
-        raise JobError(f"no {' or '.join(settings.contents)} files in {', '.join(settings.roots)}{others}")
-    if settings.source_pattern and set(sources) == {DEFAULT_SOURCE}:
-        raise SettingsError(
-            f"--source-pattern {settings.source_pattern!r} matches none of the {files} files; it is searched in their paths "
-            f"below {', '.join(settings.roots)}"
-        )
-    return Plan(files, size, frozenset(ids), left_out, sources, kinds, packed)
+    return Plan(files, size, ids, rounds, new, moved, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
+
+
+def planned_shards(settings: JobSettings, out: Path, plan: Plan) -> Iterator[Shard]:
+    """Yield the shards of all rounds, which are in the output folder now."""
+    return _shards(settings, round_files(out), plan.moved)
+
+
+def _shards(settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]) -> Iterator[Shard]:
+    """Yield the shards. A file that several rounds have is in the shard of the last one; the ids are as if it were in all."""
+    for number, file in enumerate(rounds, start=1):
+        for shard in shards(settings, read_round(file), number):
+            yield Shard(shard.id, tuple(entry for entry in shard.entries if _is_of(entry, number, moved))) if moved else shard
+
+
+def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:
+    return moved.get(key_of(entry), number) == number
+
+
+def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:
+    for number, file in enumerate(rounds, start=1):
+        for entry in read_round(file):
+            if known.is_unseen(entry, number):
+                (changes.unlisted if os.path.lexists(entry.path) else changes.gone).add(entry.uri)

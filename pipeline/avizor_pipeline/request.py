@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
-from avizor_inference.errors import SettingsError
+from avizor_inference.errors import RepositoryError, SettingsError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.models import choose, contents_for, row_columns_for
 from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
+from avizor_pipeline.sources.root_names import place_of
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class JobRequest:
     def to_settings(self, begun: JobSettings | None = None) -> JobSettings:
         """Pin each model to its newest version, and to the calibration for the scores of the engine.
 
-        begun: the settings of a job that is to be resumed: it keeps its calibrations, whatever was activated since. Raises
-        SettingsError, RepositoryError, JobError, CalibrationError, EngineUnavailable.
+        begun: the settings of the job that is in the output folder: it keeps its versions and calibrations, whatever was
+        exported or activated since, and the spelling of its roots. Raises SettingsError, RepositoryError (also if a version of
+        the job is gone), JobError, CalibrationError, EngineUnavailable.
         """
         if len(set(self.models)) != len(self.models):
             raise SettingsError("a model is named twice; name each once")
@@ -61,13 +64,15 @@ class JobRequest:
             raise SettingsError(f"--{problem[1]}")
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
-        versions = [repository.version(name) for name in self.models]
+        versions = [_version(repository, name, begun) for name in self.models]
+        roots, places = tuple(map(name_of, self.datasets)), tuple(map(place_of, map(name_of, self.datasets)))
         try:
             return JobSettings(
                 rows_format=ROWS_FORMAT,
-                roots=tuple(map(name_of, self.datasets)),
+                roots=begun.roots if begun and begun.places == places else roots,
+                places=places,
                 repository=str(self.repository),
-                models=self._choices(repository, begun),
+                models=self._choices(repository, versions, begun),
                 contents=contents_for(versions),
                 alpha=self.alpha,
                 confidence=self.confidence,
@@ -85,16 +90,33 @@ class JobRequest:
         except ValidationError as error:
             raise SettingsError(validation_message(error)) from error
 
-    def _choices(self, repository: ModelRepository, begun: JobSettings | None) -> tuple[ChosenModel, ...]:
+    def _choices(
+        self, repository: ModelRepository, versions: Sequence[ModelVersion], begun: JobSettings | None
+    ) -> tuple[ChosenModel, ...]:
         options = engine_options(self.engine, self.device)
-        pinned = {(model.name, model.version): model for model in begun.models} if begun else {}
         choices = []
         with open_engine(self.engine, repository, device=self.device, intra_op_threads=1) as engine:
-            for version in map(repository.version, self.models):
-                before = pinned.get((version.name, version.version))
-                if before is None:
-                    choices.append(choose(version, find_calibration(engine, version, options), self.batch_size))
+            for version in versions:
+                if before := _pinned(version.name, begun):
+                    choices.append(before.model_copy(update={"batch_size": self.batch_size} if self.batch_size else {}))
                 else:
-                    kept = {"calibration_id": before.calibration_id, "tie": before.tie}
-                    choices.append(choose(version, None, self.batch_size).model_copy(update=kept))
+                    choices.append(choose(version, find_calibration(engine, version, options), self.batch_size))
         return tuple(choices)
+
+
+def _pinned(name: str, begun: JobSettings | None) -> ChosenModel | None:
+    return next((model for model in begun.models if model.name == name), None) if begun else None
+
+
+def _version(repository: ModelRepository, name: str, begun: JobSettings | None) -> ModelVersion:
+    """Return the version that the job began with, or else the newest."""
+    before = _pinned(name, begun)
+    if before is None:
+        return repository.version(name)
+    try:
+        return repository.version(name, before.version)
+    except RepositoryError as error:
+        raise RepositoryError(
+            f"the job began with {name} version {before.version}, which cannot be had ({error}): put it back, or choose "
+            "another --out to use the newest"
+        ) from error

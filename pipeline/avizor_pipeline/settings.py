@@ -24,7 +24,7 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 5
+ROWS_FORMAT = 6
 
 
 class JobSettings(Strict):
@@ -32,12 +32,14 @@ class JobSettings(Strict):
 
     rows_format: ROWS_FORMAT of the version of Avizor that began the job. It has no default, so that a file without it is
     noticed.
-    roots: folders, patterns, lists or files, as `file_access.name_of` writes names. contents: what the items may be, by their
-    names in CONTENTS.
+    roots: folders, patterns, lists or files, as `file_access.name_of` writes names, spelt as the first command did; `-` for
+    standard input. places: where they lead (`root_names.place_of`), which another spelling does not change. contents: what the
+    items may be, by their names in CONTENTS.
     """
 
     rows_format: int
     roots: tuple[str, ...]
+    places: tuple[str, ...] = ()
     repository: str
     models: tuple[ChosenModel, ...]
     contents: tuple[str, ...] = ("audio",)
@@ -57,11 +59,12 @@ class JobSettings(Strict):
     @field_validator("roots")
     @classmethod
     def _no_root_within_another(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
-        paths = [path_of(root).resolve() for root in roots]
+        named = [root for root in roots if root != "-"]
+        paths = [path_of(root).resolve() for root in named]
         for index, path in enumerate(paths):
             for other in paths[:index] + paths[index + 1 :]:
                 if path == other or other in path.parents:
-                    raise ValueError(f"{roots[index]} is within {other}, so its files would be counted twice; leave it out")
+                    raise ValueError(f"{named[index]} is within {other}, so its files would be counted twice; leave it out")
         return roots
 
     @property

@@ -51,10 +51,11 @@ class Level:
 
     def add(self, block: Samples, full_scale: float = 1.0) -> None:
         """Add one block of finite samples, float32[frames, channels]. full_scale: infinite for what is never clipped."""
-        magnitude = np.abs(block)
-        self.samples += magnitude.size
-        self.beyond += int(np.count_nonzero(magnitude > full_scale))
-        self.peak = max(self.peak, float(magnitude.max(initial=0.0)))
+        peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
+        self.samples += block.size
+        self.peak = max(self.peak, peak)
+        if peak > full_scale:
+            self.beyond += int(np.count_nonzero(np.abs(block) > full_scale))
 
     @property
     def share_beyond(self) -> float:

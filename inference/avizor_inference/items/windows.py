@@ -55,7 +55,7 @@ class Windower:
 
     def push(self, block: Samples) -> Iterator[Window]:
         """Yield the windows that this block, float32[frames, channels], completes."""
-        self._kept = np.concatenate([self._kept, block])
+        self._kept = np.concatenate([self._kept, block]) if len(self._kept) else block
         self._end += len(block)
         while self._next + self._window <= self._end:
             yield from self._cut(self._next, self._window)
@@ -73,9 +73,14 @@ class Windower:
 
     def _cut(self, start: int, length: int) -> Iterator[Window]:
         part = self._kept[start - self._kept_from : start - self._kept_from + length]
-        samples = np.zeros((part.shape[1], self._window), dtype=np.float32)
-        samples[:, :length] = part.T
+        samples = np.ascontiguousarray(part.T) if length == self._window else self._padded(part.T)
         if self._together:
             yield Window(0, start, samples, length)
         else:
             yield from (Window(channel, start, one, length) for channel, one in enumerate(samples))
+
+    def _padded(self, samples: Samples) -> Samples:
+        """Return float32[channels, samples] with zeros up to a window."""
+        padded = np.zeros((len(samples), self._window), dtype=np.float32)
+        padded[:, : samples.shape[1]] = samples
+        return padded

@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,23 +16,25 @@ import click
 
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
+from avizor_inference.items.file_access import name_of
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
 from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
-from avizor_pipeline.job import check_models, run_job
+from avizor_pipeline.job import check_models, examine_job, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
+from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output_folder import Finished, begun_settings, examine
+from avizor_pipeline.sinks.output_folder import Finished, begun_settings
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.standard_input import STANDARD_INPUT, keep_list, with_kept_list
@@ -50,6 +53,7 @@ _GROUPS = {
         "source_column",
         "bytes_column",
         "limit",
+        "changed",
         "dry_run",
     ),
     "Output": ("top_k", "embeddings", "as_json"),
@@ -82,7 +86,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
 @click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
 @click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
-@click.option("--out", type=_path, required=True, help="Folder for the results; an interrupted job there is resumed.")
+@click.option("--out", type=_path, required=True, help="Folder for the results; a job there goes on, with new files.")
 @click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
 @click.option(
     "--confidence",
@@ -109,6 +113,12 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
+)
+@click.option(
+    "--changed",
+    type=click.Choice(["leave", "redo"]),
+    default="leave",
+    help="What to do with files whose size or time of change is another than in an earlier run.",
 )
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
 @click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
@@ -141,6 +151,7 @@ def batch(
     push_job: str,
     dry_run: bool,
     as_json: bool,
+    changed: str,
     **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals, images, table rows), in bounded memory.
@@ -149,32 +160,42 @@ def batch(
     Parquet with --path-column, or `-` for a list from standard input.
 
     Writes Parquet tables below OUT: windows/ and recordings/, and dead_letters/ for files that cannot be read. The source of
-    a file is the first folder of its path below DATASET, in a list the folder that holds it. To resume a job that was stopped,
-    run the same command again; the list from standard input is kept.
+    a file is the first folder of its path below DATASET, in a list the folder that holds it. The same command again goes on
+    with a job that was stopped, and does the files that are new since.
     """
     if pushgateway is not None:
         check_gateway(pushgateway)
     metrics = BatchMetrics()
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(JobRequest(**request), out)
+            _dry_run(JobRequest(**request), out, redo=changed == "redo")
         return
     with PushedEnd(metrics, pushgateway, push_job) as end:
         with metrics.http_server(metrics_port):
-            code = _run(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), metrics, as_json=as_json)
+            job = _Job(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), redo=changed == "redo")
+            code = _run(job, metrics, as_json=as_json)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
     sys.exit(code)
 
 
-def _dry_run(request: JobRequest, out: Path) -> None:
-    with TemporaryDirectory() as folder:
-        settings, _ = _prepare(request, out, Path(folder))
-        plan = plan_job(settings)
+@dataclass(frozen=True)
+class _Job:
+    """Holds a job as the command asks for it. redo: whether changed files are done again."""
+
+    request: JobRequest
+    out: Path
+    runner: Runner
+    redo: bool
+
+
+def _dry_run(request: JobRequest, out: Path, *, redo: bool) -> None:
+    settings, _, plan = _prepare(request, out, redo=redo)
     models = check_models(settings)
-    _print_header(plan, settings, models)
-    _print_finished(examine(out, settings, plan.shard_ids), settings)
+    finished = examine_job(settings, out, plan)
+    _print_header(plan, settings, models, redo=redo)
+    _print_finished(finished, settings)
     counts = {source: SourceCount(recordings=count) for source, count in plan.sources.items()}
     for model in models:
         if model.calibration:
@@ -183,17 +204,16 @@ def _dry_run(request: JobRequest, out: Path) -> None:
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, *, as_json: bool) -> int:
+def _run(job: _Job, metrics: BatchMetrics, *, as_json: bool) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
-    settings, models = _prepare(request, out, out)
-    plan = plan_job(settings)
-    _print_header(plan, settings, models, to_stderr=as_json)
+    settings, models, plan = _prepare(job.request, job.out, redo=job.redo)
+    _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
     metrics.set_planned(plan.files)
     started = time.monotonic()
-    outcome = Outcome(plan.left_out)
+    outcome = Outcome(plan.left_out, plan.changes)
     with (
         show_progress(plan.files) as show,
-        closing(run_job(settings, out, plan, runner, outcome.resume)) as commits,
+        closing(run_job(settings, job.out, plan, job.runner, outcome.resume)) as commits,
     ):
         for commit in commits:
             outcome.add(commit)
@@ -201,36 +221,42 @@ def _run(request: JobRequest, out: Path, runner: Runner, metrics: BatchMetrics, 
             metrics.count(commit)
     metrics.set_verdicts(outcome, models)
     seconds = time.monotonic() - started
-    summary = summarise(outcome, models, settings, out, seconds)
-    write_summary(out, summary)
+    summary = summarise(outcome, models, settings, job.out, seconds)
+    write_summary(job.out, summary)
     if as_json:
         click.echo(summary.model_dump_json(indent=2))
     else:
-        for line in summary_lines(outcome, models, settings.alpha, out, seconds, settings.confidence):
+        for line in summary_lines(outcome, models, settings.alpha, job.out, seconds, settings.confidence):
             click.echo(line)
     if sys.stdout is not None:  # it may be closed
         sys.stdout.flush()  # a full disk is noticed here, before success is pushed
     return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
-def _prepare(request: JobRequest, out: Path, new: Path) -> tuple[JobSettings, Sequence[JobModel]]:
-    """Return the job's settings and models. new: folder for the list from standard input, unless the job has begun with one."""
-    begun = begun_settings(out)
-    folder = out if begun else new
-    settings = replace(request, datasets=with_kept_list(request.datasets, folder)).to_settings(begun)
+def _prepare(request: JobRequest, out: Path, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:
+    """Return the job's settings, its models, and the plan of this run."""
+    settings = request.to_settings(begun := begun_settings(out))
     models = open_models(settings)
-    if STANDARD_INPUT in request.datasets and begun is None:
-        with writing(folder):
-            keep_list(sys.stdin.buffer, folder)
-    return settings, models
+    with TemporaryDirectory() as folder:
+        if STANDARD_INPUT in request.datasets:
+            nothing = begun is not None and sys.stdin.isatty()  # who resumes a job by hand has no list
+            with writing(Path(folder)):
+                keep_list(BytesIO() if nothing else sys.stdin.buffer, Path(folder))
+        roots = [name_of(root) for root in with_kept_list(request.datasets, Path(folder))]
+        return settings, models, plan_job(settings, out, roots, redo=redo)
 
 
-def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel], *, to_stderr: bool = False) -> None:
+def _print_header(
+    plan: Plan, settings: JobSettings, models: Sequence[JobModel], *, redo: bool, to_stderr: bool = False
+) -> None:
     """Print what there is to do, and what a user may not expect."""
+    shards = sum(1 for files in plan.shards.values() if files)
     count = f"{plan.files} files"
     if plan.packed:
         count = f"{plan.files} items, many in {plan.packed} file{'s' * (plan.packed > 1)}"
-    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {len(plan.shard_ids)} shards", err=to_stderr)
+    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
+    for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
+        click.echo(line, err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
@@ -246,8 +272,10 @@ def _print_header(plan: Plan, settings: JobSettings, models: Sequence[JobModel],
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:
-    if finished.commits:
-        click.echo(f"  {len(finished.commits)} shards are finished")
+    if finished.shards:
+        click.echo(f"  {len(finished.shards)} shards are finished")
+    if finished.outdated:
+        click.echo(f"  {len(finished.outdated)} shards would be done again, without the files that have moved to a new one")
     for damage in finished.damage.values():
         click.echo(f"  {damage}: its files would be done again")
     for choice in settings.models:

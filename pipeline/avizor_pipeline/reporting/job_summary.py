@@ -34,7 +34,10 @@ class JobSummary(Strict):
 
     out: str
     files: int
-    earlier_files: int = Field(description="of `files`, those that earlier runs of an interrupted job had finished")
+    earlier_files: int = Field(description="of `files`, those that earlier runs had finished")
+    new_files: int = Field(description="of `files`, those that the dataset did not have when the last run planned")
+    changed_files: int = Field(description="files that have changed since they were planned")
+    gone_files: int = Field(description="of `files`, those that are not there any more; their rows stay")
     windows: int
     dead_letters: int
     left_out: dict[str, int] = Field(description="kind of file -> number that was not read")
@@ -53,6 +56,9 @@ def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSetting
         out=name_of(str(out)),
         files=outcome.files,
         earlier_files=outcome.earlier_files,
+        new_files=outcome.changes.new,
+        changed_files=outcome.changes.changed.count,
+        gone_files=outcome.changes.gone.count,
         windows=outcome.windows,
         dead_letters=outcome.dead_letters,
         left_out=dict(sorted(outcome.left_out.counts.items())),

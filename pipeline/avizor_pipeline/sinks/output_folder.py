@@ -6,11 +6,13 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
@@ -22,11 +24,9 @@ from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit
+from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
-from avizor_pipeline.sources.open_source import open_source
-from avizor_pipeline.sources.standard_input import INPUT_FILE
-from avizor_pipeline.sources.stored_listing import LISTING_FILE, changes_since, write_listing
 
 _log = logging.getLogger(__name__)
 
@@ -39,18 +39,31 @@ DERIVED_FILES = (SUMMARY_FILE,)
 # Threads that read parts, to compare them with their digests.
 _READERS = 4
 
+_OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
+
 _SHARD = re.compile(r"[0-9a-f]{16}")
+
+
+class Planned(NamedTuple):
+    """Holds what the output folder has to know of a plan; see plan.Plan. rounds: number of those that were there."""
+
+    shards: Mapping[str, int]
+    rounds: int
+    new: BinaryIO | None = None
 
 
 @dataclass
 class Finished:
     """Holds the shards that earlier runs have finished.
 
-    commits: of the shards that are intact. damage: for each shard that has to be done again, what is wrong with its files.
+    shards: ids of those that are intact. files: their files. damage: for each shard that has to be done again, what is wrong
+    with its files. outdated: intact shards with files that a later round does again.
     """
 
-    commits: list[Commit] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
+    files: int = 0
     damage: dict[str, str] = field(default_factory=dict)
+    outdated: list[str] = field(default_factory=list)
 
 
 def begun_settings(out: Path) -> JobSettings | None:
@@ -60,28 +73,28 @@ def begun_settings(out: Path) -> JobSettings | None:
     return None
 
 
-def examine(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
-    """Make every check of `claimed` without changing anything. planned: ids of the shards. Raises SettingsError, JobError."""
+def examine(out: Path, settings: JobSettings, planned: Planned) -> Finished:
+    """Make every check of `claimed` without changing anything. Raises SettingsError, JobError."""
     _check_folder(out, settings)
     with job_lock(out, make=False):
-        return _finished(out, settings, planned)
+        return _finished(out, planned)
 
 
 @contextmanager
-def claimed(out: Path, settings: JobSettings, planned: frozenset[str]) -> Iterator[Finished]:
-    """Hold `out` for this job: make it if it is missing, lock it, remove what earlier runs left unfinished.
+def claimed(out: Path, settings: JobSettings, planned: Planned) -> Iterator[Finished]:
+    """Hold `out` for this job: make it if it is missing, lock it, add the new round, remove what earlier runs left unfinished.
 
-    planned: ids of the shards. Raises SettingsError if it cannot be used or belongs to something else, JobError if another job
-    is running in it or if its shards are of other files.
+    Raises SettingsError if it cannot be used or belongs to something else, JobError if another job is running in it or if it
+    has shards that are not planned.
     """
     _check_folder(out, settings)
     with writing(out):
         make_folder(out)
     with job_lock(out):
         _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
-        finished = _finished(out, settings, planned)
+        finished = _finished(out, planned)
         with writing(out):
-            _begin(out, settings, finished)
+            _begin(out, settings, planned, finished)
         try:
             yield finished
         finally:
@@ -89,7 +102,7 @@ def claimed(out: Path, settings: JobSettings, planned: frozenset[str]) -> Iterat
                 _clear(out)
 
 
-def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
+def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finished) -> None:
     path = out / JOB_FILE
     if _settings_of(out) is None:
         if path.exists():
@@ -99,14 +112,15 @@ def _begin(out: Path, settings: JobSettings, finished: Finished) -> None:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
     for name in DERIVED_FILES:
         (out / name).unlink(missing_ok=True)
-    for shard in finished.damage:
+    if planned.new is not None:
+        store_round(out, planned.new, planned.rounds + 1)
+    # After the round: a shard that has lost files to it is without rows until it is done again, and none are doubled.
+    for shard in (*finished.damage, *finished.outdated):
         commit_path(out, shard).unlink()
     if finished.damage:
         first = next(iter(finished.damage.values()))
         _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.damage))
     _clear(out)
-    if not finished.commits and not finished.damage:
-        write_listing(out, open_source(settings).list())
 
 
 def _check_folder(out: Path, settings: JobSettings) -> None:
@@ -122,6 +136,8 @@ def _check_folder(out: Path, settings: JobSettings) -> None:
     existing = _settings_of(out)
     if existing is not None and existing != settings:
         names = [name for name in JobSettings.model_fields if getattr(existing, name) != getattr(settings, name)]
+        if "rows_format" in names:
+            raise SettingsError(_OTHER_VERSION.format(out=out))
         raise SettingsError(
             f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start again"
         )
@@ -133,7 +149,7 @@ def _listed(out: Path) -> set[str]:
         paths = list(out.iterdir()) if out.exists() else []
     except OSError as error:
         raise SettingsError(f"{out} cannot be read ({reason(error)}); choose another --out") from error
-    return {path.name for path in paths if path.name not in (LOCK_FILE, INPUT_FILE) and not is_temporary(path)}
+    return {path.name for path in paths if path.name != LOCK_FILE and not is_temporary(path)}
 
 
 def _settings_of(out: Path) -> JobSettings | None:
@@ -150,10 +166,10 @@ def _settings_of(out: Path) -> JobSettings | None:
         return None
     except ValidationError as error:
         torn = error.errors()[0]["type"] == "json_invalid"
-        if torn and _listed(out) <= {JOB_FILE, LISTING_FILE, COMMITS, *DERIVED_FILES, *TABLES}:
+        if torn and _listed(out) <= {JOB_FILE, ROUNDS, COMMITS, *DERIVED_FILES, *TABLES}:
             return None
         if any(detail["loc"] == ("rows_format",) or detail["type"] == "extra_forbidden" for detail in error.errors()):
-            raise SettingsError(f"{out} holds a job that another version of Avizor began; choose another --out") from error
+            raise SettingsError(_OTHER_VERSION.format(out=out)) from error
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({reason(error)}); choose another --out") from error
@@ -178,39 +194,44 @@ def _check_writable(out: Path) -> None:
         raise SettingsError(f"{out} cannot be written ({reason(error)}); choose another --out, or make it writable") from error
 
 
-def _finished(out: Path, settings: JobSettings, planned: frozenset[str]) -> Finished:
+def _finished(out: Path, planned: Planned) -> Finished:
     """Read the commits, and compare every part with its commit. Raises JobError if a shard is not one of the planned."""
-    records = {path.stem: read_commit(out, path.stem) for path in sorted((out / COMMITS).glob("*.json"))}
-    if records.keys() - planned:
-        raise JobError(_other_files(out, settings))
-    commits = [record for record in records.values() if isinstance(record, Commit)]
-    finished = Finished(damage={shard: record for shard, record in records.items() if isinstance(record, str)})
-    for commit, damage in zip(commits, _find_damage(out, commits), strict=True):
-        if damage:
-            finished.damage[commit.shard] = damage
+    if len(round_files(out)) != planned.rounds:
+        raise JobError(f"another job has planned files in {out} since this one did; run the same command again")
+    finished = Finished()
+    for shard, commit in _checked(out):
+        if shard not in planned.shards:
+            raise JobError(f"{commit_path(out, shard)} is of no round of the job in {out}; remove it, or choose another --out")
+        if isinstance(commit, str):
+            finished.damage[shard] = commit
+        elif commit.files != planned.shards[shard]:
+            finished.outdated.append(shard)
         else:
-            finished.commits.append(commit)
+            finished.shards.append(shard)
+            finished.files += commit.files
     return finished
 
 
-def _other_files(out: Path, settings: JobSettings) -> str:
-    """Return the message for finished shards that hold other files than those of the dataset."""
-    changes = changes_since(out, open_source(settings).list()) or "the files are the same, but cut into other shards,"
-    return f"{changes} since the job in {out} began; its rows would be doubled or lost: choose another --out"
-
-
-def _find_damage(out: Path, commits: Sequence[Commit]) -> list[str]:
+def _checked(out: Path) -> Iterator[tuple[str, Commit | str]]:
+    """Yield the id of each finished shard with its commit, or with what is wrong with it. Few are in memory at once."""
+    ids = iter(sorted(path.stem for path in (out / COMMITS).glob("*.json")))
     pool = ThreadPoolExecutor(_READERS)
     try:
-        return list(pool.map(lambda commit: find_damage(out, commit), commits))
+        while group := list(islice(ids, _READERS * 16)):
+            yield from zip(group, pool.map(lambda shard: _commit_or_damage(out, shard), group), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _commit_or_damage(out: Path, shard: str) -> Commit | str:
+    commit = read_commit(out, shard)
+    return commit if isinstance(commit, str) else find_damage(out, commit) or commit
 
 
 def _clear(out: Path) -> None:
     """Remove unfinished files, and parts of shards without a commit: their rows do not count."""
     committed = {path.stem for path in (out / COMMITS).glob("*.json")}
-    for folder in (out, *(out / name for name in (COMMITS, *TABLES))):
+    for folder in (out, *(out / name for name in (COMMITS, ROUNDS, *TABLES))):
         for path in folder.iterdir() if folder.is_dir() else ():
             part = folder.name in TABLES and path.suffix == ".parquet" and _SHARD.fullmatch(path.stem)
             if is_temporary(path) or (part and path.stem not in committed):

@@ -1,4 +1,4 @@
-"""Keep the list of files that comes from standard input, so that a resumed job reads the same one."""
+"""Keep the list of files that comes from standard input while it is read, so that it is listed like a file."""
 
 from __future__ import annotations
 

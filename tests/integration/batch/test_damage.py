@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from integration.jobs import Sink, batch, command, eventually, files_below, part_digests, start
+from integration.jobs import Sink, batch, command, eventually, files_below, part_digests, query, start
 
 
 def truncate(out: Path) -> None:
@@ -112,19 +112,16 @@ def test_what_dead_runs_left_is_cleared(finished: Path, many_recordings: Path, m
     assert (finished / "windows" / "notes.txt").read_text() == "mine"
 
 
-def test_files_that_vanish_while_a_job_runs_are_not_lost_in_silence(
+def test_files_that_vanish_while_a_job_runs_are_dead_letters(
     many_recordings: Path, models: Path, sink: Sink, tmp_path: Path
 ) -> None:
     data, out = Path(shutil.copytree(many_recordings, tmp_path / "data")), tmp_path / "out"
     away = sorted(path for path in data.rglob("*.wav"))[-1]
     process = start(*command(data, models, out, "--pushgateway", sink.address, "--workers", "1"))
-    assert eventually((out / "listing.parquet").exists)
+    assert eventually((out / "rounds" / "000001.parquet").exists)
     away.rename(tmp_path / "away.wav")
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 1, error
-    assert "files were moved, changed or removed while the job ran: 1 of its 7 shards are not done" in error
-    assert sink.codes == [1]
-    (tmp_path / "away.wav").rename(away)
-    again = batch(data, models, out)
-    assert again.returncode == 0, again.stderr
-    assert "400 files" in again.stdout
+    assert process.returncode == 3, error
+    assert sink.codes == [3]
+    ((uri, message),) = query(f"select uri, message from '{out}/dead_letters/*.parquet'")
+    assert (Path(uri), message) == (away, f"{away.name}: cannot be opened (No such file or directory)")

@@ -12,7 +12,7 @@ def read(out: Path) -> list[str]:
     return [Path(uri).name for (uri,) in query(f"select distinct uri from '{out}/recordings/*.parquet' order by uri")]
 
 
-def test_a_list_from_standard_input_is_kept_for_a_resumed_job(few_recordings: Path, models: Path, tmp_path: Path) -> None:
+def test_a_list_from_standard_input_says_what_is_new(few_recordings: Path, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = command(Path("-"), models, out)
 
@@ -25,9 +25,12 @@ def test_a_list_from_standard_input_is_kept_for_a_resumed_job(few_recordings: Pa
     assert not out.exists()
     first = run("02")
     assert first.returncode == 0, first.stderr
-    again = run("1")  # what comes now is not asked for
-    assert again.returncode == 0, again.stderr
-    assert read(out) == ["0.wav", "2.wav"]
+    again = run("")  # as when a job is resumed in a script without a list
+    assert (again.returncode, "2 files" in again.stdout) == (0, True), again.stderr
+    more = run("12")
+    assert more.returncode == 0, more.stderr
+    assert "1 file is new since the last run" in more.stdout
+    assert read(out) == ["0.wav", "1.wav", "2.wav"]
 
 
 def test_the_first_of_a_pattern_are_read(few_recordings: Path, models: Path, tmp_path: Path) -> None:

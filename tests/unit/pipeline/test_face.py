@@ -15,9 +15,9 @@ def test_a_job_runs_from_python_and_is_resumed(models: Path, tmp_path: Path) -> 
         write_wav(tmp_path / "data" / "a" / f"{seed}.wav", tone(3 * 4096 / SAMPLE_RATE, seed=seed))
     (tmp_path / "data" / "a" / "broken.wav").write_text("no sound")
     settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models, alpha=0.05).to_settings()
-    plan = plan_job(settings)
-    assert plan.files == 4
     for _ in range(2):
+        plan = plan_job(settings, tmp_path / "out")
+        assert plan.files == 4
         outcome = Outcome(plan.left_out)
         for commit in run_job(settings, tmp_path / "out", plan, LocalRunner(workers=1)):
             outcome.add(commit)

@@ -11,7 +11,7 @@ from unit.pipeline.jobs import settings, write_shard
 
 from avizor_inference.errors import AvizorError, JobError, SettingsError
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output_folder import claimed, examine
+from avizor_pipeline.sinks.output_folder import Planned, claimed, examine
 from avizor_pipeline.sinks.table_schemas import TABLES
 
 SHARD, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -20,7 +20,7 @@ SHARD, OTHER = "0123456789abcdef", "fedcba9876543210"
 def claim(out: Path, job: JobSettings) -> None:
     """Claim as a run does and examine as a dry run does; both refuse alike."""
     refusals = []
-    for check in (lambda: examine(out, job, frozenset()), lambda: claimed(out, job, frozenset()).__enter__()):
+    for check in (lambda: examine(out, job, Planned({}, 0)), lambda: claimed(out, job, Planned({}, 0)).__enter__()):
         try:
             check()
             refusals.append("")
@@ -66,7 +66,7 @@ def test_what_a_job_leaves_that_was_killed_as_it_began_is_no_other_folder(tmp_pa
     (tmp_path / "out" / "job.lock").touch()
     (tmp_path / "out" / ".job.json.0123abcd.tmp").write_text("{")
     claim(tmp_path / "out", settings(tmp_path / "data"))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"job.json", "job.lock", "listing.parquet", *TABLES}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"job.json", "job.lock", *TABLES}
 
 
 def test_folders_that_cannot_be_written_are_told(tmp_path: Path) -> None:
@@ -92,11 +92,11 @@ def test_shards_that_are_intact_are_finished_and_damaged_ones_are_not(tmp_path: 
     write_shard(out, OTHER)
     part = out / "windows" / f"{OTHER}.parquet"
     os.truncate(part, part.stat().st_size // 2)
-    finished = examine(out, job, frozenset({SHARD, OTHER}))
-    assert [commit.shard for commit in finished.commits] == [SHARD]
-    assert finished.commits[0].sha256 == intact.sha256
+    planned = Planned({SHARD: 1, OTHER: 1}, 0)
+    finished = examine(out, job, planned)
+    assert (finished.shards, finished.files) == ([intact.shard], 1)
     assert finished.damage == {OTHER: f"{part} is not what was written"}
-    with claimed(out, job, frozenset({SHARD, OTHER})):
+    with claimed(out, job, planned):
         assert sorted(path.stem for path in (out / "commits").iterdir()) == [SHARD]
         assert sorted(path.stem for path in (out / "windows").iterdir()) == [SHARD]
 
@@ -112,11 +112,22 @@ def test_rows_without_a_commit_are_removed_and_foreign_files_are_not(tmp_path: P
     assert [path.name for path in (out / "windows").iterdir()] == ["notes.txt"]
 
 
-def test_finished_shards_of_other_files_are_refused_with_what_has_changed(tmp_path: Path) -> None:
+def test_a_finished_shard_of_no_round_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     out = tmp_path / "out"
     claim(out, settings(tmp_path / "data"))
     write_shard(out, SHARD)
-    (tmp_path / "data" / "1.wav").touch()
-    with pytest.raises(JobError, match=r"1 file is new since the job in .* began; its rows would be doubled or lost"):
-        examine(out, settings(tmp_path / "data"), frozenset({OTHER}))
+    with pytest.raises(JobError, match=rf"{SHARD}.json is of no round of the job in .*; remove it, or choose another --out"):
+        examine(out, settings(tmp_path / "data"), Planned({OTHER: 1}, 0))
+
+
+def test_a_shard_that_lost_a_file_to_a_later_round_is_done_again_without_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    job, out = settings(tmp_path / "data"), tmp_path / "out"
+    claim(out, job)
+    write_shard(out, SHARD)
+    for rest in (0, 2):
+        assert examine(out, job, Planned({SHARD: rest}, 0)).outdated == [SHARD]
+    with claimed(out, job, Planned({SHARD: 0}, 0)):
+        assert not list((out / "commits").iterdir())
+        assert not list((out / "windows").iterdir())

@@ -27,7 +27,7 @@ def test_a_plan_counts_files_bytes_sources_and_shards(data: Path) -> None:
     plan = plan_job(job)
     assert (plan.files, plan.bytes, dict(plan.sources)) == (3, 300, {"a": 2, "b": 1})
     assert dict(plan.left_out.counts) == {".txt": 1}
-    assert plan.shard_ids == {shard.id for shard in shards(job, open_source(job).list())}
+    assert plan.shards == {shard.id: 3 for shard in shards(job, open_source(job).list())}
 
 
 def test_a_dataset_without_audio_is_refused_with_what_it_holds(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from unit.pipeline.jobs import entry, settings
 
-from avizor_pipeline.sharding import SHARD_BYTES, SHARD_FILES, shards
+from avizor_pipeline.sharding import SHARD_BYTES, SHARD_FILES, SMALL_SHARD_FILES, SMALL_SHARDS, shards
 
 
 def test_shards_are_the_same_each_time_and_hold_every_entry_once_in_order() -> None:
-    entries = [entry(f"{number}.wav") for number in range(2 * SHARD_FILES + 3)]
+    entries = [entry(f"{number}.wav") for number in range(2 * SMALL_SHARD_FILES + 3)]
     first, second = list(shards(settings(), entries)), list(shards(settings(), iter(entries)))
     assert first == second
-    assert [len(shard.entries) for shard in first] == [SHARD_FILES, SHARD_FILES, 3]
+    assert [len(shard.entries) for shard in first] == [SMALL_SHARD_FILES, SMALL_SHARD_FILES, 3]
     assert [each for shard in first for each in shard.entries] == entries
     assert len({shard.id for shard in first}) == 3
 
@@ -24,7 +24,7 @@ def test_large_files_fill_a_shard_early() -> None:
 
 
 def test_a_file_that_changes_changes_the_id_of_its_shard_alone() -> None:
-    entries = [entry(f"{number}.wav") for number in range(2 * SHARD_FILES)]
+    entries = [entry(f"{number}.wav") for number in range(2 * SMALL_SHARD_FILES)]
     before = [shard.id for shard in shards(settings(), entries)]
     for change in ({"size": 1001}, {"modified_ns": 2}):
         after = [shard.id for shard in shards(settings(), [entry("0.wav", **change), *entries[1:]])]  # type: ignore[arg-type]
@@ -41,3 +41,9 @@ def test_other_settings_give_other_ids() -> None:
 
 def test_no_entries_are_no_shards() -> None:
     assert list(shards(settings(), [])) == []
+
+
+def test_shards_after_the_first_ones_have_more_files() -> None:
+    small = SMALL_SHARDS * SMALL_SHARD_FILES
+    sizes = [len(shard.entries) for shard in shards(settings(), [entry(f"{n}.wav") for n in range(small + SHARD_FILES + 1)])]
+    assert sizes == [SMALL_SHARD_FILES] * SMALL_SHARDS + [SHARD_FILES, 1]

@@ -34,7 +34,7 @@ def job(models: Path, folder: Path, bad: dict[str, bytes], file_timeout_s: float
     for name, content in bad.items():
         (folder / "data" / name).write_bytes(content)
     settings = JobRequest((str(folder / "data"),), ("kinds",), models).to_settings()
-    commits = list(run_job(settings, folder / "out", plan_job(settings), LocalRunner(1, file_timeout_s)))
+    commits = list(run_job(settings, folder / "out", plan_job(settings, folder / "out"), LocalRunner(1, file_timeout_s)))
     assert sum(commit.files for commit in commits) == GOOD + len(bad)
     assert sum(commit.dead_letters for commit in commits) == len(bad)
     assert multiprocessing.active_children() == []

@@ -18,7 +18,7 @@ from avizor_inference.items.containers.stream import read_at
 # RIFF, size of the rest, WAVE; fmt, its size, tag, channels, Hz, bytes a second, bytes a frame, bits a sample; data, its size.
 _HEADER = struct.Struct("<4sI4s 4sIHHIIHH 4sI")
 _PCM = 1
-_FULL_SCALE = np.float32(32768)
+_UNIT = np.float32(2**-15)  # of a full scale of 1
 
 
 class PlainWav(NamedTuple):
@@ -39,7 +39,7 @@ class PlainWav(NamedTuple):
         while left and (data := file.read(min(frames, left) * frame_bytes)):
             whole = len(data) // frame_bytes
             levels = np.frombuffer(data, "<i2", whole * self.channels).reshape(whole, self.channels)
-            yield levels.astype(np.float32) / _FULL_SCALE
+            yield np.multiply(levels, _UNIT, dtype=np.float32)
             left -= whole
 
 

@@ -59,9 +59,8 @@ class TarPack(PackOfItems):
                     continue
                 source = rule.source_of(relative / path if rule.pattern else path)
                 own = bool(rule.pattern) or len(path.parts) > 1
-                uri = name_of(f"{file.path}#{path}")
-                part = Part(len(seen), offset=member.offset)
-                yield Entry(uri, file.path, source if own else file.source, member.size, file.modified_ns, part)
+                part = Part(name_of(str(path)), len(seen), offset=member.offset)
+                yield file.of_part(part, member.size, source if own else "")
                 seen.add(hash(path))
 
     def items(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
@@ -70,7 +69,7 @@ class TarPack(PackOfItems):
         with _reading():
             file = self._file(entry)
             tar, member = _member_at(file, entry.part.offset)
-            if name_of(f"{entry.path}#{PurePosixPath(member.name)}") != entry.uri:
+            if name_of(str(PurePosixPath(member.name))) != entry.part.item:
                 raise MediaError("the tar was changed since it was listed; run again when it is finished")
             whole = None if _is_read_in_place(file, member) else cast(BinaryIO, tar.extractfile(member)).read()
         for content in contents_by_suffix(entry, self.files):

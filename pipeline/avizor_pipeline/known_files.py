@@ -1,0 +1,128 @@
+"""Know the files of earlier rounds again, in 26 bytes for each: millions of names would not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avizor_inference.items.dataset import Entry
+from avizor_pipeline.sinks.rounds import States, key_of
+
+# Names that a message holds.
+_NAMES_SHOWN = 10
+
+# So many keys are collected before they are sorted in.
+_COLLECTED = 65536
+
+
+class Found(Enum):
+    """Says what is known of a file that is listed. AGAIN: this listing had it already, maybe spelt otherwise."""
+
+    NEW = auto()
+    SAME = auto()
+    CHANGED = auto()
+    AGAIN = auto()
+
+
+@dataclass
+class Names:
+    """Counts files, and keeps the first names for a message."""
+
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Count a file."""
+        self.count += 1
+        if len(self.shown) < _NAMES_SHOWN:
+            self.shown.append(name)
+
+    def __str__(self) -> str:
+        more = self.count - len(self.shown)
+        return ", ".join(self.shown) + (f", and {more} more" if more else "")
+
+
+@dataclass
+class Changes:
+    """Holds how the dataset differs from what earlier rounds have planned.
+
+    gone: files that are not there any more. unlisted: files that are there, and that the dataset does not list any more.
+    """
+
+    new: int = 0
+    changed: Names = field(default_factory=Names)
+    gone: Names = field(default_factory=Names)
+    unlisted: Names = field(default_factory=Names)
+
+
+class KnownFiles:
+    """Remembers the files of earlier rounds, and those that a listing has had. rounds: the first round first."""
+
+    def __init__(self, rounds: Sequence[States]) -> None:
+        keys = np.concatenate([states.keys for states in rounds] or [np.empty(0, np.uint64)])
+        numbers = np.repeat(np.arange(1, len(rounds) + 1, dtype=np.uint16), [len(states.keys) for states in rounds])
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        # Of files that several rounds have, the last round counts.
+        last = np.append(keys[1:] != keys[:-1], True)[: len(keys)]
+        kept = order[last]
+        self._keys, self._rounds = keys[last], numbers[kept]
+        self._sizes = np.concatenate([states.sizes for states in rounds] or [np.empty(0, np.int64)])[kept]
+        self._times = np.concatenate([states.times for states in rounds] or [np.empty(0, np.int64)])[kept]
+        self._seen = np.zeros(len(self._keys), np.bool_)
+        self._new = _Keys()
+        repeated = np.unique(keys[~last])
+        self.moved: dict[int, int] = {
+            int(key): int(number)
+            for key, number in zip(repeated, self._rounds[np.searchsorted(self._keys, repeated)], strict=True)
+        }
+
+    def look(self, entry: Entry) -> Found:
+        """Say whether a listed file is known, by its path, size and time of change."""
+        key = key_of(entry)
+        place = _place(self._keys, key)
+        if place is None:
+            return Found.NEW if self._new.add(key) else Found.AGAIN
+        if self._seen[place]:
+            return Found.AGAIN
+        self._seen[place] = True
+        same = (self._sizes[place], self._times[place]) == (entry.size, entry.modified_ns)
+        return Found.SAME if same else Found.CHANGED
+
+    @property
+    def all_seen(self) -> bool:
+        """Return whether the listing had all files of earlier rounds."""
+        return bool(self._seen.all())
+
+    def is_unseen(self, entry: Entry, number: int) -> bool:
+        """Return whether this is the last round with the file, and the listing did not have it."""
+        place = _place(self._keys, key_of(entry))
+        return place is not None and not self._seen[place] and self._rounds[place] == number
+
+
+class _Keys:
+    """Collects keys: 8 bytes each, and 8 more while they are sorted in."""
+
+    def __init__(self) -> None:
+        self._sorted: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._collected: set[int] = set()
+
+    def add(self, key: int) -> bool:
+        """Take in a key; return whether it was not there yet."""
+        if key in self._collected or _place(self._sorted, key) is not None:
+            return False
+        self._collected.add(key)
+        if len(self._collected) >= max(_COLLECTED, len(self._sorted) // 16):
+            self._sorted = np.concatenate([self._sorted, np.fromiter(self._collected, np.uint64)])
+            self._sorted.sort()
+            self._collected.clear()
+        return True
+
+
+def _place(keys: NDArray[np.uint64], key: int) -> int | None:
+    place = int(np.searchsorted(keys, np.uint64(key)))
+    return place if place < len(keys) and keys[place] == key else None

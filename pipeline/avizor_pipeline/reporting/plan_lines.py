@@ -1,0 +1,42 @@
+"""Say before a run begins how the dataset and the models have changed since the runs before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from avizor_inference.repository.models import ModelRepository
+from avizor_pipeline.known_files import Names
+from avizor_pipeline.plan import Plan
+from avizor_pipeline.settings import JobSettings
+
+
+def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
+    """Yield a line for each kind of change since the earlier runs; nothing before the first. redo: changed files are done."""
+    if not plan.rounds:
+        return
+    changes = plan.changes
+    yield f"{_files(changes.new)} new since the last run" if changes.new else "no file is new since the last run"
+    if changes.changed.count:
+        what = "done again" if redo else "left as they are in the tables; --changed redo does them again"
+        yield _line(changes.changed, f"changed since, {what}")
+    if changes.gone.count:
+        yield _line(changes.gone, "gone, with rows that stay")
+    if changes.unlisted.count:
+        yield _line(changes.unlisted, "not listed any more, with rows that stay")
+
+
+def version_lines(settings: JobSettings) -> Iterator[str]:
+    """Yield a line for each model whose newest version is another than the one that the job began with."""
+    repository = ModelRepository(settings.repository)
+    for model in settings.models:
+        newest = repository.version(model.name).version
+        if newest != model.version:
+            yield f"{model.name}: version {model.version} goes on, with which this job began; the newest is {newest}"
+
+
+def _line(names: Names, what: str) -> str:
+    return f"{_files(names.count)} {what}: {names}"
+
+
+def _files(count: int) -> str:
+    return f"{count} {'file is' if count == 1 else 'files are'}"

@@ -1,0 +1,128 @@
+"""Keep what each run has planned: rounds/000001.parquet holds the files of the first, and never changes.
+
+A round is written before its first shard begins. So a job that was interrupted goes on with the files it had planned, and the
+next run plans only files that no round has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from avizor_inference.durable_files import flush_and_rename, make_folder, temporary_name
+from avizor_inference.errors import JobError
+from avizor_inference.items.dataset import Entry, Part
+from avizor_inference.items.file_access import name_of, path_of
+
+ROUNDS = "rounds"
+
+# Entries in memory at once, and in one row group.
+_ROW_GROUP = 4096
+
+_SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("path", pa.string()),
+        ("source", pa.string()),
+        ("size", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("key", pa.uint64()),
+        # Of items in a file that holds many; else null.
+        ("item", pa.string()),
+        ("first", pa.int64()),
+        ("items", pa.int64()),
+        ("offset", pa.int64()),
+    ]
+)
+
+
+class States(NamedTuple):
+    """Holds the files of one round, without their names: keys uint64[n], sizes int64[n], times of change int64[n]."""
+
+    keys: NDArray[np.uint64]
+    sizes: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+
+def key_of(entry: Entry) -> int:
+    """Return what stands for a file's one path, and for the item in it: 64 bits of their BLAKE2 digest.
+
+    Two of five million files have the same with a probability of 7e-7. The second is then said to be a change of the first.
+    """
+    text = os.fsencode(entry.path) + (f"\0{entry.part.key}".encode() if entry.part else b"")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def round_files(out: Path | None) -> list[Path]:
+    """Return the files of the rounds of an output folder, the first round first. Raises JobError if one is missing."""
+    files = sorted((out / ROUNDS).glob("*.parquet")) if out else []
+    if out and files != [_path(out, number) for number in range(1, len(files) + 1)]:
+        raise JobError(f"{out / ROUNDS} lacks rounds, or holds other files; restore them, or choose another --out")
+    return files
+
+
+def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
+    """Write the files of a round, in bounded memory, and return their number."""
+    count, remaining = 0, iter(entries)
+    with pq.ParquetWriter(file, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+        while group := list(islice(remaining, _ROW_GROUP)):
+            columns = [
+                [entry.uri for entry in group],
+                [name_of(str(entry.path)) for entry in group],
+                [entry.source for entry in group],
+                [entry.size for entry in group],
+                [entry.modified_ns for entry in group],
+                [key_of(entry) for entry in group],
+                *([entry.part and getattr(entry.part, name) for entry in group] for name in Part._fields),
+            ]
+            writer.write_table(pa.table(columns, schema=_SCHEMA))
+            count += len(group)
+    return count
+
+
+def store_round(out: Path, file: BinaryIO, number: int) -> None:
+    """Copy a written round into the output folder by one rename. From then on its files are planned."""
+    path = _path(out, number)
+    make_folder(path.parent)
+    temporary = temporary_name(path)
+    file.seek(0)
+    with temporary.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+    flush_and_rename(temporary, path)
+
+
+def read_round(file: Path | BinaryIO) -> Iterator[Entry]:
+    """Yield the files of a round in their order, in bounded memory. Raises JobError."""
+    for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns", *Part._fields]):
+        columns = [column.to_pylist() for column in batch.columns]
+        for uri, path, source, size, modified_ns, item, *place in zip(*columns, strict=True):
+            yield Entry(uri, path_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
+
+
+def read_states(file: Path | BinaryIO) -> States:
+    """Return the files of a round without their names. Raises JobError."""
+    batches = list(_batches(file, ["key", "size", "modified_ns"]))
+    columns = [np.concatenate([batch.column(place).to_numpy() for batch in batches] or [np.empty(0)]) for place in range(3)]
+    return States(columns[0].astype(np.uint64), columns[1].astype(np.int64), columns[2].astype(np.int64))
+
+
+def _batches(file: Path | BinaryIO, names: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            yield from opened.iter_batches(_ROW_GROUP, columns=names)
+    except (OSError, pa.ArrowException) as error:
+        raise JobError(f"{file} is damaged ({error}); restore it, or choose another --out") from error
+
+
+def _path(out: Path, number: int) -> Path:
+    return out / ROUNDS / f"{number:06d}.parquet"

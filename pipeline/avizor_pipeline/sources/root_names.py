@@ -1,0 +1,73 @@
+"""Give each file one path, however the command spells it, so that a file of an earlier round is known again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.file_access import name_of, path_of
+from avizor_inference.items.path_lists import fixed_part, is_pattern
+from avizor_pipeline.sources.standard_input import STANDARD_INPUT
+
+
+def place_of(root: str) -> str:
+    """Return where a root leads, which is the same for every spelling: an absolute path without links.
+
+    Of a pattern it is the fixed part that is followed. Standard input is itself.
+    """
+    if root == STANDARD_INPUT:
+        return root
+    path = path_of(root)
+    if not is_pattern(path):
+        return name_of(os.path.realpath(path))
+    base = fixed_part(path)
+    return name_of(str(Path(os.path.realpath(base)) / path.relative_to(base)))
+
+
+class RootNames:
+    """Names the files of some roots: by their one path, and by the spelling of the roots that the tables have.
+
+    given: the roots as they are spelt now. first: the same roots as the job's first command spelt them.
+    """
+
+    def __init__(self, given: Sequence[str], first: Sequence[str]) -> None:
+        bases = [
+            (_prefix(base), _prefix(Path(os.path.realpath(base))), _prefix(_base(path_of(spelt))))
+            for root, spelt in zip(given, first, strict=True)
+            for base in [_base(path_of(root))]
+        ]
+        self._bases = sorted(bases, key=lambda base: -len(base[0]))  # the current folder, "", would take others' files
+
+    def name(self, entry: Entry) -> Entry:
+        """Return an entry with its one path, and with the uri that it has in the tables.
+
+        The path is where the root leads, and the path below the root as it is: a file that two links in a folder lead to is
+        two. Of a file that a list names it is where its folder leads. Its uri is then as the list spells it.
+        """
+        text = str(entry.path)
+        for given, real, first in self._bases:
+            if f"{text}/" == given:
+                return entry.renamed(Path(real), name_of(first.rstrip("/")))
+            if text.startswith(given) and (given or not entry.path.is_absolute()):
+                below = text[len(given) :]
+                return entry.renamed(Path(real + below), name_of(first + below))
+        return replace(entry, path=Path(_real_folder(entry.path.parent), entry.path.name))
+
+
+def _base(path: Path) -> Path:
+    return fixed_part(path) if is_pattern(path) else path
+
+
+def _prefix(base: Path) -> str:
+    """Return what the paths of a folder's files begin with."""
+    text = str(base)
+    return "" if text == "." else text.rstrip("/") + "/"
+
+
+@lru_cache(maxsize=1024)
+def _real_folder(folder: Path) -> str:
+    return os.path.realpath(folder)
