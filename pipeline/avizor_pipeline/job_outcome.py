@@ -18,9 +18,10 @@ from avizor_pipeline.sinks.part_files import Commit, SourceCount
 class Outcome:
     """Holds the totals of a job, over all shards that were added.
 
-    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs
-    had finished. changes: of the dataset since those runs. clipped: files with samples beyond full scale. peak: largest
-    magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
+    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs had
+    finished. changes: of the dataset since those runs. clipped: files with samples beyond full scale. peak: largest magnitude
+    in them. low_rate, several_channels, padded: see Commit. labels: model -> label -> items. sources: model -> source ->
+    counts.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -31,6 +32,9 @@ class Outcome:
     dead_letters: int = 0
     clipped: int = 0
     peak: float = 0.0
+    low_rate: int = 0
+    several_channels: int = 0
+    padded: int = 0
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
 
@@ -50,6 +54,9 @@ class Outcome:
         self.dead_letters += commit.dead_letters
         self.clipped += commit.clipped
         self.peak = max(self.peak, commit.peak)
+        self.low_rate += commit.low_rate
+        self.several_channels += commit.several_channels
+        self.padded += commit.padded
         for model, labels in commit.labels.items():
             self.labels.setdefault(model, Counter()).update(labels)
         for model, sources in commit.sources.items():

@@ -269,6 +269,11 @@ def _print_header(
             click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
     if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
+        click.echo(
+            "it also counts files of a lower sample rate than a model's, files of several channels, each of which is taken by "
+            "itself, and files shorter than a window, which are filled up with zeros",
+            err=to_stderr,
+        )
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:
