@@ -20,12 +20,13 @@ class Outcome:
 
     left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs had
     finished. changes: of the dataset since those runs. clipped: files with samples beyond full scale. peak: largest magnitude
-    in them. low_rate, several_channels, padded: see Commit. labels: model -> label -> items. sources: model -> source ->
-    counts.
+    in them. noun: what `files` counts, in the plural. low_rate, several_channels, padded: see Commit. labels: model -> label
+    -> items. sources: model -> source -> counts.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
     changes: Changes = field(default_factory=Changes)
+    noun: str = "files"
     files: int = 0
     earlier_files: int = 0
     windows: int = 0

@@ -47,6 +47,11 @@ class Plan:
     packed: int = 0
 
     @property
+    def noun(self) -> str:
+        """Return what `files` counts, in the plural."""
+        return "items" if self.packed else "files"
+
+    @property
     def for_folder(self) -> Planned:
         """Return what the output folder has to know."""
         return Planned(self.shards, len(self.rounds), self.new)

@@ -210,7 +210,7 @@ def _run(job: _Job, metrics: BatchMetrics, *, as_json: bool) -> int:
     _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
     metrics.set_planned(plan.files)
     started = time.monotonic()
-    outcome = Outcome(plan.left_out, plan.changes)
+    outcome = Outcome(plan.left_out, plan.changes, plan.noun)
     with (
         show_progress(plan.files) as show,
         closing(run_job(settings, job.out, plan, job.runner, outcome.resume)) as commits,
@@ -251,16 +251,14 @@ def _print_header(
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
     shards = sum(1 for files in plan.shards.values() if files)
-    count = f"{plan.files} files"
-    if plan.packed:
-        count = f"{plan.files} items, many in {plan.packed} file{'s' * (plan.packed > 1)}"
+    count = f"{plan.files} {plan.noun}" + (f", many in {plan.packed} file{'s' * (plan.packed > 1)}" if plan.packed else "")
     click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
-        click.echo(f"--limit: the first {settings.limit} {'items' if plan.packed else 'files'} only", err=to_stderr)
+        click.echo(f"--limit: the first {settings.limit} {plan.noun} only", err=to_stderr)
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}", err=to_stderr)
     for model in models:
