@@ -121,6 +121,7 @@ class _Gzip(gzip.GzipFile):
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Yield what is in a tar, also in tars that were joined. Raises MediaError, once everything before was yielded."""
     position, has_ended = 0, False
+    tar = tarfile.TarFile(fileobj=file)
     while True:
         file.seek(position)
         block = file.read(_BLOCK)
@@ -132,7 +133,11 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             has_ended, position = True, position + _BLOCK
             continue
         has_ended = False
-        tar, member = _member_at(file, position)
+        file.seek(position)
+        try:
+            member = tarfile.TarInfo.fromtarfile(tar)  # which stands where the file does
+        except tarfile.HeaderError as error:
+            raise MediaError(f"the tar is damaged at byte {position}") from error
         if member.size and not _has_byte(file, member.offset_data + member.size - 1):
             raise MediaError(f"the tar was cut off: it ends within {name_of(member.name)}")
         position = tar.offset
