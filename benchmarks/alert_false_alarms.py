@@ -15,9 +15,8 @@ import numpy as np
 from scipy.stats import beta, betabinom
 
 FLAGGED = 50  # minimum volume of the rule
+FLAGGED_IN_A_JOB = 30  # of AvizorBatchAnomalyBudget, which looks once at each job
 TWELVE = 12  # exponent of the rule's limit
-
-VOLUMES = np.unique(np.geomspace(FLAGGED, 20_000, 300).astype(int))
 
 
 def limit(alpha: float) -> float:
@@ -25,14 +24,16 @@ def limit(alpha: float) -> float:
     return float(1 - (1 - alpha) ** TWELVE)
 
 
-def probability(alpha: float, recordings: int, cluster: int = 1) -> float:
+def probability(alpha: float, recordings: int, cluster: int = 1, flagged: int = FLAGGED) -> float:
     """Return the probability of the condition on normal data, at the worst volume.
 
-    recordings: calibration recordings, enough for alpha. cluster: items that are flagged together, at least 1.
+    recordings: calibration recordings, enough for alpha. cluster: items that are flagged together, at least 1. flagged: least
+    number of flagged items.
     """
     k = int(alpha * (recordings + 1) + 1e-9)
-    units = np.unique(np.maximum(1, VOLUMES // cluster))
-    needed = np.maximum(np.ceil(FLAGGED / cluster), np.floor(limit(alpha) * units) + 1)
+    volumes = np.unique(np.geomspace(flagged, 20_000, 300).astype(int))
+    units = np.unique(np.maximum(1, volumes // cluster))
+    needed = np.maximum(np.ceil(flagged / cluster), np.floor(limit(alpha) * units) + 1)
     return float(np.max(betabinom.sf(needed - 1, units, k, recordings + 1 - k)))
 
 

@@ -17,8 +17,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from avizor_cli.main import avizor
 from avizor_inference import errors
-from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.sinks.table_schemas import MEANINGS, TABLES
+from avizor_pipeline.reporting.metrics import batch_metrics
+from avizor_pipeline.sinks.table_schemas import MEANINGS, Q_VALUES, TABLES
 from avizor_service.metrics import Metrics
 from avizor_service.status import status_of
 
@@ -42,6 +42,7 @@ ROWS = {
     "windows": "One row for each window of each recording and each model.",
     "recordings": "One row for each recording and each model.",
     "dead_letters": "One row for each file that could not be read.",
+    "q_values": "With `--q-values`. One row for each recording that has a p-value; join it on `uri` and `model`.",
 }
 
 METRICS = """\
@@ -110,8 +111,9 @@ def _commands(
 def parquet_page() -> Iterator[str]:
     """The columns of every table that a batch job writes."""
     yield TABLES_OF_A_JOB
-    for table, schema in TABLES.items():
-        yield f"\n## `{table}/`\n\n{ROWS[table]}\n\n| column | type | meaning |\n|---|---|---|"
+    for table, schema in {**TABLES, "q_values": Q_VALUES}.items():
+        place = f"{table}/" if table in TABLES else f"{table}.parquet"
+        yield f"\n## `{place}`\n\n{ROWS[table]}\n\n| column | type | meaning |\n|---|---|---|"
         for column in schema:
             yield f"| `{column.name}` | `{_readable(str(column.type))}` | {MEANINGS[table][column.name]} |"
 
@@ -127,11 +129,10 @@ def metrics_page() -> Iterator[str]:
     yield METRICS
     of_gateway = "`avizor serve` serves them at `http://HOST:9464/metrics` (`--metrics-port`)."
     of_batch = "`avizor batch` serves them with `--metrics-port`, and pushes them with `--pushgateway`."
-    for title, where, metrics in (("Gateway", of_gateway, Metrics()), ("Batch job", of_batch, BatchMetrics())):
+    of_service = [each for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
+    for title, where, metrics in (("Gateway", of_gateway, of_service), ("Batch job", of_batch, batch_metrics())):
         yield f"\n## {title}\n\n{where}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
-        for metric in vars(metrics).values():
-            if isinstance(metric, MetricWrapperBase):
-                yield _metric_row(metric)
+        yield from map(_metric_row, metrics)
 
 
 def _metric_row(metric: MetricWrapperBase) -> str:

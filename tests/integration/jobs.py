@@ -89,12 +89,16 @@ def query(sql: str) -> list[tuple[Any, ...]]:
 
 @dataclass
 class Sink:
-    """What was pushed, in order: the exit code, and all series."""
+    """What was pushed at the ends of jobs, in order: the exit code, and all series.
+
+    added: path and series of what was added to a group (POST): by running jobs, and the last success.
+    """
 
     address: str = ""
     codes: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    added: list[tuple[str, str]] = field(default_factory=list)
     on_push: Callable[[int], None] = lambda code: None
 
     def take(self, path: str, text: str) -> None:
@@ -114,7 +118,17 @@ def pushgateway() -> Iterator[Sink]:
 
     class Receiver(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            sink.take(self.path, self.rfile.read(int(self.headers["Content-Length"])).decode())
+            sink.take(self.path, self._text())
+            self._done()
+
+        def do_POST(self) -> None:
+            sink.added.append((self.path, self._text()))
+            self._done()
+
+        def _text(self) -> str:
+            return self.rfile.read(int(self.headers["Content-Length"])).decode()
+
+        def _done(self) -> None:
             self.send_response(200)
             self.end_headers()
 

@@ -20,15 +20,18 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
+from avizor_pipeline.cli.tables_option import tables_of
 from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
+from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.job import check_models, examine_job, run_job
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.job_summary import summarise, write_summary
-from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
+from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.reporting.pushgateway import check_gateway
 from avizor_pipeline.reporting.summary import source_notes, summary_lines
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.base import Runner
@@ -56,9 +59,9 @@ _GROUPS = {
         "changed",
         "dry_run",
     ),
-    "Output": ("top_k", "embeddings", "as_json"),
+    "Output": ("top_k", "embeddings", "q_values", "tables", "as_json"),
     "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
-    "Monitoring": ("metrics_port", "pushgateway", "push_job"),
+    "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
 
 _EPILOG = """\b
@@ -123,6 +126,13 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do, and stop.")
 @click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
 @click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
+@click.option("--q-values", is_flag=True, help="Write OUT/q_values.parquet: rates of false discoveries over the job.")
+@click.option(
+    "--tables",
+    metavar="LIST",
+    callback=tables_of,
+    help="Write flagged windows for sound editors: `raven`, `audacity` or `raven,audacity`, below OUT.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
@@ -140,8 +150,14 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
-@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push the end of the job to.")
+@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push to: each minute, and the end of the job.")
 @click.option("--push-job", metavar="NAME", default=DEFAULT_JOB, help="Name of the job at the Pushgateway.")
+@click.option(
+    "--runs-every",
+    metavar="HOURS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Hours between two runs, as your scheduler starts them: an alert tells of one that is missing.",
+)
 def batch(
     out: Path,
     workers: int,
@@ -149,9 +165,12 @@ def batch(
     metrics_port: int | None,
     pushgateway: str | None,
     push_job: str,
+    runs_every: float | None,
     dry_run: bool,
     as_json: bool,
     changed: str,
+    q_values: bool,
+    tables: tuple[str, ...],
     **request: Any,
 ) -> None:
     """Run models over DATASET (sound, signals, images, table rows), in bounded memory.
@@ -170,10 +189,10 @@ def batch(
         with metrics.http_server(metrics_port):
             _dry_run(JobRequest(**request), out, redo=changed == "redo")
         return
-    with PushedEnd(metrics, pushgateway, push_job) as end:
+    with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
             job = _Job(JobRequest(**request), out, LocalRunner(workers, file_timeout_s), redo=changed == "redo")
-            code = _run(job, metrics, as_json=as_json)
+            code = _run(job, metrics, WantedFiles(q_values, tables), as_json=as_json)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
@@ -204,11 +223,12 @@ def _dry_run(request: JobRequest, out: Path, *, redo: bool) -> None:
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _run(job: _Job, metrics: BatchMetrics, *, as_json: bool) -> int:
+def _run(job: _Job, metrics: BatchMetrics, wanted: WantedFiles, *, as_json: bool) -> int:
     """Run the job with its header, progress and summary; return the exit code."""
     settings, models, plan = _prepare(job.request, job.out, redo=job.redo)
     _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
-    metrics.set_planned(plan.files)
+    metrics.plan(plan.files, settings.alpha)
+    calibrated = [model.name for model in models if model.calibration]
     started = time.monotonic()
     outcome = Outcome(plan.left_out, plan.changes, plan.noun)
     with (
@@ -218,9 +238,9 @@ def _run(job: _Job, metrics: BatchMetrics, *, as_json: bool) -> int:
         for commit in commits:
             outcome.add(commit)
             show(outcome)
-            metrics.count(commit)
-    metrics.set_verdicts(outcome, models)
+            metrics.count(commit, calibrated)
     seconds = time.monotonic() - started
+    wanted.write(job.out, models)
     summary = summarise(outcome, models, settings, job.out, seconds)
     write_summary(job.out, summary)
     if as_json:

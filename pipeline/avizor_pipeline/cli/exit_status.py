@@ -1,4 +1,4 @@
-"""Set the exit code of a job, and push every end of a job to the Pushgateway, whatever it is."""
+"""Set the exit code of a job, and push to the Pushgateway that it runs, and every end, whatever it is."""
 
 from __future__ import annotations
 
@@ -11,33 +11,48 @@ import click
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import SettingsError
 from avizor_inference.stop_signals import STOP_SIGNALS
-from avizor_pipeline.reporting.metrics import BatchMetrics, check_gateway
+from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.reporting.pushgateway import Heartbeat, Pushgateway, check_gateway
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_DEAD_LETTERS = 3
 _EXIT_SIGNAL = 128
+_SUCCESSES = (0, EXIT_DEAD_LETTERS)
 
 _GATEWAY, _JOB = "--pushgateway", "--push-job"
 DEFAULT_JOB = "avizor-batch"
 
 
 class PushedEnd:
-    """Pushes how a job ends, if there is a Pushgateway.
+    """Pushes that a job runs, and how it ends, if there is a Pushgateway.
 
     Used as a context around the whole job. Whatever is raised inside is pushed and raised again: an error with exit code 1, a
-    signal (SystemExit, see avizor_cli) with its own. A push that fails never hides why the job failed.
+    signal (SystemExit, see avizor_cli) with its own. A push that fails never hides why the job failed. runs_every_s: time
+    between two runs in seconds, for the alert on a job that does not run; None: not known.
     """
 
-    def __init__(self, metrics: BatchMetrics, gateway: str | None, job: str) -> None:
-        self._metrics, self._gateway, self._job = metrics, gateway, job
+    def __init__(self, metrics: BatchMetrics, gateway: str | None, job: str, runs_every_s: float | None = None) -> None:
+        self._metrics, self._runs_every_s = metrics, runs_every_s
+        self._gateway = Pushgateway(gateway, job) if gateway else None
+        self._heartbeat: Heartbeat | None = None
 
     def push(self, code: int) -> str:
         """Push that the job ends now with this exit code; return why that failed, or ""."""
         self._metrics.finish(code)
-        return self._metrics.push(self._gateway, self._job) if self._gateway else ""
+        if self._gateway is None:
+            return ""
+        if self._heartbeat:
+            self._heartbeat.stop()
+        problem = self._gateway.push_end(self._metrics)
+        if problem or code not in _SUCCESSES:
+            return problem
+        self._metrics.succeed(self._runs_every_s)
+        return self._gateway.push_success(self._metrics)
 
     def __enter__(self) -> PushedEnd:
+        if self._gateway:
+            self._heartbeat = Heartbeat(self._gateway, self._metrics)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -54,7 +69,7 @@ class PushedEnd:
                 click.echo(f"\nstopped by {name}; finished shards are kept: run the same command again to go on", err=True)
         problem = self.push(code)
         with suppress(OSError):
-            _warn(self._gateway, code, problem)
+            _warn(self._gateway.address if self._gateway else None, code, problem)
         if was_stopped:  # also if the missing terminal has raised another error since
             raise SystemExit(code) from None
 

@@ -1,103 +1,100 @@
-"""Serve a batch job's metrics while it runs if it has a port, and push them to a Pushgateway when it ends."""
+"""Count what a batch job does, as Prometheus metrics, and serve them while it runs if it has a port."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from http.client import HTTPException
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from collections.abc import Collection, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.metrics import MetricWrapperBase
 
-from avizor_inference.error_text import one_line, reason
+from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
-from avizor_pipeline.job_outcome import Outcome
-from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.part_files import Commit
-
-PUSH_TIMEOUT_S = 10.0
 
 
 class BatchMetrics:
-    """Holds the counters and gauges of one job, in a separate registry."""
+    """Holds the counters and gauges of one job, in separate registries.
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._files = Counter("avizor_batch_files", "Files done, unreadable ones included.", registry=self.registry)
-        self._windows = Counter("avizor_batch_windows", "Window rows written.", registry=self.registry)
-        self._dead = Counter("avizor_batch_dead_letters", "Files that could not be read.", registry=self.registry)
-        self._planned = Gauge("avizor_batch_planned_files", "Files of the job.", registry=self.registry)
-        self._exit_code = Gauge(
-            "avizor_batch_last_exit_code",
-            "0 all rows, 3 finished with dead letters, 1 failed, 2 wrong usage, 128 + the signal that stopped it.",
-            registry=self.registry,
+    started_at: when the job began, in seconds since 1970; None: now. running: what is known while it runs; it is served, and
+    pushed again and again. ended: that, and how it ended. succeeded: what is kept of the last run that finished.
+    """
+
+    def __init__(self, started_at: float | None = None) -> None:
+        self.running, self.ended, self.succeeded = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
+        by_source = ("model", "source")
+        self._runs = Gauge("avizor_batch_running", "1 while the job runs, 0 when it has ended.", registry=None)
+        self._started = Gauge(
+            "avizor_batch_last_start_timestamp_seconds", "When the job began, in seconds since 1970.", registry=None
         )
-        self._finished = Gauge(
-            "avizor_batch_last_finish_timestamp_seconds", "When the job ended, in seconds since 1970.", registry=self.registry
-        )
-        self._judged = Gauge(
-            "avizor_batch_recordings", "Recordings judged by an autoencoder.", ["model", "source"], registry=self.registry
-        )
+        self._planned = Gauge("avizor_batch_planned_files", "Files of the job.", registry=None)
+        self._files = Counter("avizor_batch_files", "Files done, unreadable ones included.", registry=None)
+        self._windows = Counter("avizor_batch_windows", "Window rows written.", registry=None)
+        self._dead = Counter("avizor_batch_dead_letters", "Files that could not be read.", registry=None)
+        self._alpha = Gauge("avizor_batch_alpha", "The job's alpha: promised share of false alarms.", registry=None)
+        self._judged = Gauge("avizor_batch_recordings", "Recordings judged by an autoencoder.", by_source, registry=None)
         self._not_judged = Gauge(
             "avizor_batch_recordings_not_judged",
             "Recordings that the calibration has nothing to compare with, such as those shorter than the model's window.",
-            ["model", "source"],
-            registry=self.registry,
+            by_source,
+            registry=None,
         )
-        self._flagged = Gauge(
-            "avizor_batch_anomalies", "Recordings flagged at the job's alpha.", ["model", "source"], registry=self.registry
+        self._flagged = Gauge("avizor_batch_anomalies", "Recordings flagged at the job's alpha.", by_source, registry=None)
+        self._exit_code = Gauge(
+            "avizor_batch_last_exit_code",
+            "0 all rows, 3 finished with dead letters, 1 failed, 2 wrong usage, 128 + the signal that stopped it.",
+            registry=None,
         )
+        self._finished = Gauge(
+            "avizor_batch_last_finish_timestamp_seconds", "When the job ended, in seconds since 1970.", registry=None
+        )
+        self._success = Gauge(
+            "avizor_batch_last_success_timestamp_seconds",
+            "When the job last ended with exit code 0 or 3, in seconds since 1970. Pushed only.",
+            registry=None,
+        )
+        self._runs_every = Gauge(
+            "avizor_batch_runs_every_seconds", "Time between two runs, as --runs-every says. Pushed only.", registry=None
+        )
+        counted = (self._planned, self._files, self._windows, self._dead, self._judged, self._not_judged, self._flagged)
+        for metric in (self._runs, self._started, self._alpha, *counted):
+            self.running.register(metric)
+            self.ended.register(metric)
+        for metric in (self._exit_code, self._finished):
+            self.ended.register(metric)
+        self.succeeded.register(self._success)
+        self._started.set(time.time() if started_at is None else started_at)
+        self._runs.set(1)
 
-    def set_planned(self, files: int) -> None:
-        """Set the number of files of the job."""
+    def plan(self, files: int, alpha: float) -> None:
+        """Set the number of files of the job, and its promised share of false alarms."""
         self._planned.set(files)
+        self._alpha.set(alpha)
 
-    def count(self, commit: Commit) -> None:
-        """Add one shard."""
+    def count(self, commit: Commit, calibrated: Collection[str]) -> None:
+        """Add one shard. calibrated: names of the models that judge."""
         self._files.inc(commit.files)
         self._windows.inc(commit.windows)
         self._dead.inc(commit.dead_letters)
+        for model in calibrated:
+            for source, count in commit.sources.get(model, {}).items():
+                self._judged.labels(model, source).inc(count.recordings - count.not_judged)
+                self._not_judged.labels(model, source).inc(count.not_judged)
+                self._flagged.labels(model, source).inc(count.anomalies)
 
     def finish(self, exit_code: int) -> None:
         """Set how the job ended, and that it ended now."""
+        self._runs.set(0)
         self._exit_code.set(exit_code)
-        self._finished.set(time.time())
+        self._finished.set_to_current_time()
 
-    def set_verdicts(self, outcome: Outcome, models: Sequence[JobModel]) -> None:
-        """Set what each model with a calibration judged and flagged."""
-        for model in models:
-            for source, count in outcome.sources[model.name].items() if model.calibration else ():
-                self._judged.labels(model.name, source).set(count.recordings - count.not_judged)
-                self._not_judged.labels(model.name, source).set(count.not_judged)
-                self._flagged.labels(model.name, source).set(count.anomalies)
-
-    def push(self, gateway: str, job: str) -> str:
-        """Push to the Pushgateway at `gateway` as `job`; return why that failed and what to do, or ""."""
-        problem = [f"no answer within {PUSH_TIMEOUT_S:g} s; check that a Pushgateway is running there"]
-
-        def push() -> None:
-            problem[:] = [self._push(gateway, job)]
-
-        # A thread, because the timeout of a connection is that of each read: a slow answer could take for ever.
-        pushing = threading.Thread(target=push, daemon=True)
-        pushing.start()
-        pushing.join(PUSH_TIMEOUT_S)
-        return problem[0]
-
-    def _push(self, gateway: str, job: str) -> str:
-        try:
-            push_to_gateway(gateway, job=job, registry=self.registry, timeout=PUSH_TIMEOUT_S)
-        except HTTPError as error:
-            return f"it answered {error.code} {error.reason}; see its log"
-        except OSError as error:
-            cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
-            return f"{reason(cause)}; check that a Pushgateway is running there"
-        except (ValueError, HTTPException) as error:
-            return f"what answers there is not a Pushgateway ({one_line(error)}); give its HOST:PORT"
-        return ""
+    def succeed(self, runs_every_s: float | None) -> None:
+        """Set that the job succeeded now. runs_every_s: time in seconds after which its next run begins; None: not known."""
+        self._success.set_to_current_time()
+        if runs_every_s is not None:
+            self._runs_every.set(runs_every_s)
+            self.succeeded.register(self._runs_every)
 
     @contextlib.contextmanager
     def http_server(self, port: int | None) -> Iterator[None]:
@@ -106,7 +103,7 @@ class BatchMetrics:
             yield
             return
         try:
-            server, thread = start_http_server(port, "127.0.0.1", self.registry)
+            server, thread = start_http_server(port, "127.0.0.1", self.running)
         except OSError as error:
             raise SettingsError(
                 f"cannot serve metrics on 127.0.0.1:{port}: {reason(error)}; stop the other process or choose another "
@@ -120,19 +117,12 @@ class BatchMetrics:
             thread.join()
 
 
-def check_gateway(address: str) -> None:
-    """Raise SettingsError unless `address` is a well-formed HOST:PORT or URL. Does not connect to it."""
-    try:
-        url = urlsplit(address if "://" in address else f"http://{address}")
-        well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.netloc.endswith(":")
-    except ValueError:  # a port that is not a number, or a bracket that is not closed
-        well_formed = False
-    if not well_formed:
-        raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
-
-
 def metric_names() -> frozenset[str]:
     """Return the names as they are exposed: those that rules and dashboards may use."""
-    return frozenset(
-        metric.name + ("_total" if metric.type == "counter" else "") for metric in BatchMetrics().registry.collect()
-    )
+    families = [family for metric in batch_metrics() for family in metric.describe()]
+    return frozenset(family.name + ("_total" if family.type == "counter" else "") for family in families)
+
+
+def batch_metrics() -> list[MetricWrapperBase]:
+    """Return all metrics of a job, for the documentation."""
+    return [each for each in vars(BatchMetrics()).values() if isinstance(each, MetricWrapperBase)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 JOB_FILE = "job.json"
 
-# What sums up a finished job. It is made anew at the end of each run, and absent while a job runs.
+# What sums up a finished job, files and folders. It is made anew at the end of each run, and absent while a job runs.
 SUMMARY_FILE = "summary.json"
-DERIVED_FILES = (SUMMARY_FILE,)
+DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity")
 
 # Threads that read parts, to compare them with their digests.
 _READERS = 4
@@ -111,7 +112,7 @@ def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finishe
     for table in TABLES:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
     for name in DERIVED_FILES:
-        (out / name).unlink(missing_ok=True)
+        _remove(out / name)
     if planned.new is not None:
         store_round(out, planned.new, planned.rounds + 1)
     # After the round: a shard that has lost files to it is without rows until it is done again, and none are doubled.
@@ -235,4 +236,12 @@ def _clear(out: Path) -> None:
         for path in folder.iterdir() if folder.is_dir() else ():
             part = folder.name in TABLES and path.suffix == ".parquet" and _SHARD.fullmatch(path.stem)
             if is_temporary(path) or (part and path.stem not in committed):
-                path.unlink(missing_ok=True)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; nothing if it is absent. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

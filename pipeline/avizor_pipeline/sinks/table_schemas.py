@@ -63,6 +63,17 @@ DEAD_LETTERS = pa.schema(
 
 TABLES = {"windows": WINDOWS, "recordings": RECORDINGS, "dead_letters": DEAD_LETTERS}
 
+# Of derived/q_values.py: a single file that is made when a job has finished.
+Q_VALUES = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("source", pa.string()),
+        ("model", pa.string()),
+        ("p_value", pa.float64()),
+        ("q_value", pa.float64()),
+    ]
+)
+
 # Meaning of a column by table and name, units included. Kept apart from the schemas, whose metadata would go into every file.
 # docs/reference/parquet-tables.md shows it.
 _URI = (
@@ -125,5 +136,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "stage": "What failed: `decode`.",
         "error_class": "Class of the error; see [errors.md](errors.md).",
         "message": "What is wrong with the file.",
+    },
+    "q_values": {
+        "uri": _URI,
+        "source": _SOURCE,
+        "model": _MODEL,
+        "p_value": "As in `recordings/`.",
+        "q_value": "Least rate of false discoveries at which the recording is flagged (Benjamini and Hochberg, over all "
+        "p-values of the model in the job), above 0 and at most 1.",
     },
 }

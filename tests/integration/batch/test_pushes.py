@@ -86,6 +86,8 @@ def test_a_success_is_pushed_with_its_figures(few_recordings: Path, models: Path
     assert 'avizor_batch_anomalies{model="normal",source="a"} ' in sink.texts[0]
     assert 'avizor_batch_recordings{model="normal",source="a"} 3.0' in sink.texts[0]
     assert 'avizor_batch_recordings_not_judged{model="normal",source="a"} 1.0' in sink.texts[0]
+    assert "avizor_batch_alpha 0.05" in sink.texts[0]
+    assert [path for path, _ in sink.added] == ["/metrics/job/night", "/metrics/job/night/outcome/success"]
     away = batch(few_recordings, models, tmp_path / "other", "--pushgateway", "127.0.0.1:1")
     assert away.returncode == 1
     assert "the job is done, but its outcome could not be pushed" in away.stderr

@@ -24,6 +24,9 @@ def test_the_figures_are_those_of_the_rules(figures: ModuleType) -> None:
     assert f"(1 - (1 - avizor:alert_alpha) ^ {figures.TWELVE}) / avizor:alert_alpha" in rules
     volumes = re.findall(r"increase\(avizor_anomalies_total\[\w+\]\)\) >= (\d+)", rules)
     assert set(volumes) == {str(figures.FLAGGED)}
+    of_jobs = (ROOT / "monitoring" / "prometheus" / "rules" / "batch.yml").read_text()
+    assert f"(1 - (1 - avizor_batch_alpha) ^ {figures.TWELVE})" in of_jobs
+    assert f"and avizor_batch_anomalies >= {figures.FLAGGED_IN_A_JOB}" in of_jobs
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,7 @@ def test_the_figures_are_those_of_the_rules(figures: ModuleType) -> None:
 def test_healthy_data_stays_silent(figures: ModuleType, alpha: float, recordings: tuple[int, ...]) -> None:
     for number in recordings:
         assert figures.probability(alpha, number) < 1e-4
+        assert figures.probability(alpha, number, flagged=figures.FLAGGED_IN_A_JOB) < 1e-4
 
 
 def test_faulty_data_does_not(figures: ModuleType) -> None:

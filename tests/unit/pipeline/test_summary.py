@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,20 +25,23 @@ def opened(models: Path) -> Sequence[JobModel]:
 
 @pytest.fixture
 def outcome() -> Outcome:
-    """Two shards, with three files of the calibrated source `a` and one of `c`."""
     outcome = Outcome()
-    for shard, source, flagged in (("1", "a", 1), ("2", "a", 0), ("3", "a", 0), ("4", "c", 1)):
-        outcome.add(
-            Commit(
-                shard=shard, files=1, windows=6, dead_letters=0, rows={}, sha256={},
-                labels={"kinds": {"low": 1}, "normal": {}},
-                sources={
-                    "kinds": {source: SourceCount(recordings=1)},
-                    "normal": {source: SourceCount(recordings=1, anomalies=flagged)},
-                },
-            )
-        )  # fmt: skip
+    for commit in commits():
+        outcome.add(commit)
     return outcome
+
+
+def commits() -> Iterator[Commit]:
+    """Four shards, with three files of the calibrated source `a` and one of `c`."""
+    for shard, source, flagged in (("1", "a", 1), ("2", "a", 0), ("3", "a", 0), ("4", "c", 1)):
+        yield Commit(
+            shard=shard, files=1, windows=6, dead_letters=0, rows={}, sha256={},
+            labels={"kinds": {"low": 1}, "normal": {}},
+            sources={
+                "kinds": {source: SourceCount(recordings=1)},
+                "normal": {source: SourceCount(recordings=1, anomalies=flagged)},
+            },
+        )  # fmt: skip
 
 
 def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[JobModel], outcome: Outcome) -> None:
@@ -79,10 +82,12 @@ def test_the_summary_counts_what_is_not_as_the_models_take_it(opened: Sequence[J
     assert "3 files shorter than a model's window: filled up with zeros" in text
 
 
-def test_verdicts_are_metrics_of_models_with_a_calibration_alone(opened: Sequence[JobModel], outcome: Outcome) -> None:
+def test_verdicts_are_metrics_of_models_with_a_calibration_alone_and_while_the_job_runs() -> None:
     metrics = BatchMetrics()
-    metrics.set_verdicts(outcome, opened)
-    value = metrics.registry.get_sample_value
+    for commit in commits():
+        metrics.count(commit, ["normal"])
+    value = metrics.running.get_sample_value
+    assert value("avizor_batch_files_total") == 4
     assert value("avizor_batch_recordings", {"model": "normal", "source": "a"}) == 3
     assert value("avizor_batch_anomalies", {"model": "normal", "source": "c"}) == 1
     assert value("avizor_batch_recordings", {"model": "kinds", "source": "a"}) is None

@@ -1,0 +1,15 @@
+"""Read the option `--tables`."""
+
+from __future__ import annotations
+
+import click
+
+from avizor_pipeline.derived.label_tables import FORMATS
+
+
+def tables_of(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Return the names in a list that is separated by commas, each once. Raises BadParameter."""
+    names = tuple(dict.fromkeys(name.strip() for name in (value or "").split(",") if name.strip()))
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise click.BadParameter(f"{unknown[0]!r} is not known; choose of {', '.join(FORMATS)}", context, option)
+    return names

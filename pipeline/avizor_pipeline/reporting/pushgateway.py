@@ -1,0 +1,107 @@
+"""Push the metrics of a batch job to a Pushgateway: as it begins, once a minute while it runs, and as it ends.
+
+The group of the job is /metrics/job/NAME. What a running job pushes is added to it (POST), so that how the last run ended is
+still there; the end replaces the group (PUT). The last success has a group to itself, which a run that fails does not touch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from prometheus_client import push_to_gateway, pushadd_to_gateway
+
+from avizor_inference.error_text import one_line, reason
+from avizor_inference.errors import SettingsError
+from avizor_pipeline.reporting.metrics import BatchMetrics
+
+PUSH_TIMEOUT_S = 10.0
+
+# Seconds between two pushes of a running job. monitoring/prometheus/rules/batch.yml takes a job for killed after ten of them.
+PUSH_EVERY_S = 60.0
+
+# Label of the group that holds the last success.
+_SUCCESS = {"outcome": "success"}
+
+
+@dataclass(frozen=True)
+class Pushgateway:
+    """Names a Pushgateway, HOST:PORT or URL, and the job's name there. A push returns why it failed and what to do, or ""."""
+
+    address: str
+    job: str
+
+    def push_running(self, metrics: BatchMetrics) -> str:
+        """Push what is known while the job runs."""
+        return _in_time(lambda: pushadd_to_gateway(self.address, self.job, metrics.running, timeout=PUSH_TIMEOUT_S))
+
+    def push_end(self, metrics: BatchMetrics) -> str:
+        """Push how the job ended."""
+        return _in_time(lambda: push_to_gateway(self.address, self.job, metrics.ended, timeout=PUSH_TIMEOUT_S))
+
+    def push_success(self, metrics: BatchMetrics) -> str:
+        """Push when the job succeeded last."""
+        return _in_time(lambda: pushadd_to_gateway(self.address, self.job, metrics.succeeded, _SUCCESS, PUSH_TIMEOUT_S))
+
+
+class Heartbeat:
+    """Pushes that a job runs, now and once a minute, from a thread. What fails is left to the push of the end to report."""
+
+    def __init__(self, gateway: Pushgateway, metrics: BatchMetrics, every_s: float = PUSH_EVERY_S) -> None:
+        self._gateway, self._metrics, self._every_s = gateway, metrics, every_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._push, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it. A push in progress is waited for, so that none arrives after the end of the job."""
+        self._over.set()
+        self._thread.join(PUSH_TIMEOUT_S)
+
+    def _push(self) -> None:
+        while True:
+            self._gateway.push_running(self._metrics)
+            if self._over.wait(self._every_s):
+                return
+
+
+def check_gateway(address: str) -> None:
+    """Raise SettingsError unless `address` is a well-formed HOST:PORT or URL. Does not connect to it."""
+    try:
+        url = urlsplit(address if "://" in address else f"http://{address}")
+        well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.netloc.endswith(":")
+    except ValueError:  # a port that is not a number, or a bracket that is not closed
+        well_formed = False
+    if not well_formed:
+        raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
+
+
+def _in_time(push: Callable[[], None]) -> str:
+    """Push, for at most PUSH_TIMEOUT_S; return why that failed and what to do, or ""."""
+    problem = [f"no answer within {PUSH_TIMEOUT_S:g} s; check that a Pushgateway is running there"]
+
+    def run() -> None:
+        problem[:] = [_problem_of(push)]
+
+    # A thread, because the timeout of a connection is that of each read: a slow answer could take for ever.
+    pushing = threading.Thread(target=run, daemon=True)
+    pushing.start()
+    pushing.join(PUSH_TIMEOUT_S)
+    return problem[0]
+
+
+def _problem_of(push: Callable[[], None]) -> str:
+    try:
+        push()
+    except HTTPError as error:
+        return f"it answered {error.code} {error.reason}; see its log"
+    except OSError as error:
+        cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
+        return f"{reason(cause)}; check that a Pushgateway is running there"
+    except (ValueError, HTTPException) as error:
+        return f"what answers there is not a Pushgateway ({one_line(error)}); give its HOST:PORT"
+    return ""
