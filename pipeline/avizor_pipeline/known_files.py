@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.items.dataset import Entry, Part
+from avizor_inference.items.dataset import Entry
 from avizor_pipeline.sinks.rounds import States, key_of
 
 # Names that a message holds.
@@ -86,21 +86,12 @@ class KnownFiles:
         key = key_of(entry)
         place = _place(self._keys, key)
         if place is None:
-            if not self._new.add(key):
-                return Found.AGAIN
-            return Found.CHANGED if self._is_of_a_changed_file(entry) else Found.NEW
+            return Found.NEW if self._new.add(key) else Found.AGAIN
         if self._seen[place]:
             return Found.AGAIN
         self._seen[place] = True
         same = (self._sizes[place], self._times[place]) == (entry.size, entry.modified_ns)
         return Found.SAME if same else Found.CHANGED
-
-    def _is_of_a_changed_file(self, entry: Entry) -> bool:
-        """Return whether the file of a part that is not known was known, with other items."""
-        if entry.part is None or entry.part.first == 0:
-            return False
-        place = _place(self._keys, key_of(replace(entry, part=Part(0))))
-        return place is not None and self._times[place] != entry.modified_ns
 
     @property
     def all_seen(self) -> bool:

@@ -49,6 +49,11 @@ class Plan:
     packed: int = 0
 
     @property
+    def noun(self) -> str:
+        """Return what `files` counts, in the plural."""
+        return "items" if self.packed else "files"
+
+    @property
     def for_folder(self) -> Planned:
         """Return what the output folder has to know."""
         return Planned(self.shards, len(self.rounds), self.new, self.lost)
@@ -74,6 +79,8 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
     def to_do() -> Iterator[Entry]:
         for entry in map(names.name, source.list(left_out)):
             found = known.look(entry)
+            if found is Found.NEW and entry.part and entry.part.is_by_number and entry.path in changed_packs:
+                found = Found.CHANGED  # it holds items that were in other parts
             if found is Found.NEW:
                 changes.new += 1
                 yield entry
@@ -82,11 +89,11 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
                 if redo:
                     moved[key_of(entry)] = len(rounds) + 1
                     yield entry
-                if redo and entry.part:
+                if entry.part:
                     changed_packs.add(entry.path)
             elif found is Found.AGAIN:
                 left_out.counts["listed again"] += 1
-        if changed_packs:
+        if redo and changed_packs:
             for entry in _vanished(rounds, known, changed_packs):
                 moved[key_of(entry)] = len(rounds) + 1
                 known.look(entry)
@@ -193,7 +200,7 @@ def _vanished(rounds: Sequence[Path], known: KnownFiles, changed: Collection[Pat
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
             if entry.part and entry.path in changed and known.is_unseen(entry, number):
-                yield replace(entry, part=entry.part._replace(items=0))
+                yield replace(entry, part=entry.part.emptied())
 
 
 def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:

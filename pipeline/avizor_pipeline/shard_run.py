@@ -156,6 +156,7 @@ class ShardRun:
         if partly := {uri for _, uri in self._totals if uri in self._unread}:
             self._writer.drop("windows", partly)  # a file that is a dead letter has no other rows
         counts = self._writer.counts
+        low_rate, several_channels, padded = self._surprises()
         commit = Commit(
             shard=self._shard.id,
             files=self._shard.items,
@@ -163,6 +164,9 @@ class ShardRun:
             dead_letters=counts["dead_letters"],
             clipped=len(loud),
             peak=max((level.peak for level in loud.values()), default=0.0),
+            low_rate=low_rate,
+            several_channels=several_channels,
+            padded=padded,
             rows=counts,
             sha256=self._writer.close(),
             labels=labels,
@@ -170,6 +174,20 @@ class ShardRun:
         )
         self._writer.commit(commit)
         return commit
+
+    def _surprises(self) -> tuple[int, int, int]:
+        """Count the files of a low rate, of several channels, and the padded ones. See Commit."""
+        formats = {model.name: model.format for model in self._context.models}
+        low, several, padded = set(), set(), set()
+        for (name, uri), level in self._levels.items():
+            if (format := formats[name]) and uri not in self._unread:
+                if level.sample_rate < (format.sample_rate or 0) and level.sample_rate:
+                    low.add(uri)
+                if level.channels > format.channels:
+                    several.add(uri)
+                if self._totals[name, uri].is_short:
+                    padded.add(uri)
+        return len(low), len(several), len(padded)
 
     def _item_rows(self, model: JobModel) -> Iterator[TableRow]:
         """Yield a row for each item that the model takes and that was read to its end."""

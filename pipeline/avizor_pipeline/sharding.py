@@ -39,8 +39,8 @@ def shards(settings: JobSettings, entries: Iterable[Entry], number: int = 1) -> 
     for entry in entries:
         collected.append(entry)
         size, items = size + entry.size, items + entry.items
-        most_files = SMALL_SHARD_FILES if count < SMALL_SHARDS else SHARD_FILES
-        if len(collected) >= most_files or size >= SHARD_BYTES or items >= SHARD_ITEMS:
+        most = SMALL_SHARD_FILES if count < SMALL_SHARDS else SHARD_FILES
+        if len(collected) >= most or size >= SHARD_BYTES or items >= SHARD_ITEMS:
             yield _shard(settings, number, collected)
             collected = []
             count, size, items = count + 1, 0, 0

@@ -25,12 +25,28 @@ from avizor_inference.items.source_rule import SourceRule
 class Part(NamedTuple):
     """Says which items of a file that holds many (a table, a tar) an entry is: `items` of them, from number `first` on.
 
-    offset: where the first begins in the file, in bytes, or 0 for files that are read by numbers alone.
+    item: the item's name in the file, or its number; of several items the first and the last number. offset: where the first
+    begins in the file, in bytes, or 0 for files that are read by numbers alone.
     """
 
+    item: str
     first: int
     items: int = 1
     offset: int = 0
+
+    @property
+    def key(self) -> str:
+        """Return what stays when the file grows: of several items the number of the first."""
+        return str(self.first) if self.items > 1 else self.item
+
+    @property
+    def is_by_number(self) -> bool:
+        """Return whether what the part holds depends on what is before it in the file."""
+        return self.key == str(self.first)
+
+    def emptied(self) -> Part:
+        """Return the part without items, under the same key: it stands for what the file does not have any more."""
+        return Part(self.key, self.first, 0)
 
 
 @dataclass(frozen=True)
@@ -57,32 +73,39 @@ class Entry:
 
     def of_items(self, first: int, count: int, size: int, offset: int = 0) -> Entry:
         """Return the entry for some items of this file, by their numbers. size: theirs in bytes, about."""
-        numbers = f"{first}" if count == 1 else f"{first}-{first + count - 1}"
-        return replace(self, uri=f"{self._file_uri}#{numbers}", size=size, part=Part(first, count, offset))
+        return self.of_part(Part(str(first) if count == 1 else f"{first}-{first + count - 1}", first, count, offset), size)
+
+    def of_part(self, part: Part, size: int, source: str = "") -> Entry:
+        """Return the entry for a part of this file. source: its own, if it has one."""
+        return Entry(f"{self.file_uri}#{part.item}", self.path, source or self.source, size, self.modified_ns, part)
 
     def each(self) -> Iterator[Entry]:
         """Yield an entry for each item; an entry of one item is yielded itself."""
-        if self.part is None or self.part.items == 1:
+        if self.items == 1:
             yield self
         else:
-            yield from (self.item(number) for number in range(self.part.items))
+            yield from (self.item(number) for number in range(self.items))
 
     def item(self, number: int, source: str = "") -> Entry:
         """Return the entry of one of the items, by its number from 0 in this part. source: its own, if it has one."""
         assert self.part
-        uri = self.uri if self.part.items == 1 else f"{self._file_uri}#{self.part.first + number}"
-        return Entry(uri, self.path, source or self.source, 0, self.modified_ns, Part(self.part.first + number))
+        part = self.part if self.items == 1 else Part(str(self.part.first + number), self.part.first + number)
+        return self.of_part(part, 0, source)
 
     def first_items(self, count: int) -> Entry:
         """Return the entry without the items after the first `count`, at least 1."""
-        if self.part is None or self.part.items <= count:
+        if self.part is None or self.items <= count:
             return self
-        return self.of_items(self.part.first, count, self.size * count // self.part.items, self.part.offset)
+        return self.of_items(self.part.first, count, self.size * count // self.items, self.part.offset)
+
+    def renamed(self, path: Path, file_uri: str) -> Entry:
+        """Return the same with another path and uri of its file."""
+        return replace(self, path=path, uri=f"{file_uri}#{self.part.item}" if self.part else file_uri)
 
     @property
-    def _file_uri(self) -> str:
-        """Return the uri of the file. An entry of one item, whose name may be anything, has no use for it."""
-        return self.uri.rpartition("#")[0] if self.part else self.uri
+    def file_uri(self) -> str:
+        """Return the uri of the file that holds the item."""
+        return self.uri.removesuffix(f"#{self.part.item}") if self.part else self.uri
 
     def as_it_is(self) -> Entry:
         """Return the entry with the size, unless it is a part of a file, and the time of change that its file has now."""

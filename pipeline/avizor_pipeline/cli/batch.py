@@ -229,16 +229,14 @@ def _print_header(
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
     shards = sum(1 for files in plan.shards.values() if files)
-    count = f"{plan.files} files"
-    if plan.packed:
-        count = f"{plan.files} items, many in {plan.packed} file{'s' * (plan.packed > 1)}"
+    count = f"{plan.files} {plan.noun}" + (f", many in {plan.packed} file{'s' * (plan.packed > 1)}" if plan.packed else "")
     click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
-        click.echo(f"--limit: the first {settings.limit} {'items' if plan.packed else 'files'} only", err=to_stderr)
+        click.echo(f"--limit: the first {settings.limit} {plan.noun} only", err=to_stderr)
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}", err=to_stderr)
     for model in models:
@@ -247,6 +245,11 @@ def _print_header(
             click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
     if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
+        click.echo(
+            "it also counts files of a lower sample rate than a model's, files of several channels, each of which is taken by "
+            "itself, and files shorter than a window, which are filled up with zeros",
+            err=to_stderr,
+        )
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:

@@ -48,7 +48,7 @@ def run_to_end(
     metrics.plan(plan.files, settings.alpha)
     calibrated = [model.name for model in models if model.calibration]
     started = time.monotonic()
-    outcome = Outcome(plan.left_out, plan.changes)
+    outcome = Outcome(plan.left_out, plan.changes, plan.noun)
     with (
         show_progress(plan.files) as show,
         closing(run_job(settings, out, plan, options.runner, outcome.resume)) as commits,

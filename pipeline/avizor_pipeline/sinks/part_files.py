@@ -55,7 +55,9 @@ class SourceCount(Strict):
 class Commit(Strict):
     """Records a finished shard: its parts with their digests, and the numbers of the job's summary.
 
-    clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. rows: by table.
+    clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. low_rate: files of
+    a lower sample rate than a model's. several_channels: files whose channels were taken each by itself. padded: files shorter
+    than a model's window, which were filled up with zeros. rows: by table.
     sha256: by path below the output folder. labels: model -> label -> items. sources: model -> source -> counts.
     digest: of all of the above, in the file; a record that was altered is not used.
     """
@@ -66,6 +68,9 @@ class Commit(Strict):
     dead_letters: int
     clipped: int = 0
     peak: float = 0.0
+    low_rate: int = 0
+    several_channels: int = 0
+    padded: int = 0
     rows: dict[str, int]
     sha256: dict[str, str]
     labels: dict[str, dict[str, int]]

@@ -36,11 +36,12 @@ _SCHEMA = pa.schema(
         ("source", pa.string()),
         ("size", pa.int64()),
         ("modified_ns", pa.int64()),
-        # Of a file that holds many items; null for all others.
+        ("key", pa.uint64()),
+        # Of items in a file that holds many; else null.
+        ("item", pa.string()),
         ("first", pa.int64()),
         ("items", pa.int64()),
         ("offset", pa.int64()),
-        ("key", pa.uint64()),
     ]
 )
 
@@ -54,14 +55,12 @@ class States(NamedTuple):
 
 
 def key_of(entry: Entry) -> int:
-    """Return what stands for a file's one path, and for its first item if it is a part of the file: 64 bits of a BLAKE2 digest.
+    """Return what stands for a file's one path, and for the item in it: 64 bits of their BLAKE2 digest.
 
     Two of five million files have the same with a probability of 7e-7. The second is then said to be a change of the first.
     """
-    name = os.fsencode(entry.path)
-    if entry.part:
-        name += b"\0%d" % entry.part.first
-    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+    text = os.fsencode(entry.path) + (f"\0{entry.part.key}".encode() if entry.part else b"")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def round_files(out: Path | None) -> list[Path]:
@@ -83,8 +82,8 @@ def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
                 [entry.source for entry in group],
                 [entry.size for entry in group],
                 [entry.modified_ns for entry in group],
-                *([entry.part[place] if entry.part else None for entry in group] for place in range(len(Part._fields))),
                 [key_of(entry) for entry in group],
+                *([entry.part and getattr(entry.part, name) for entry in group] for name in Part._fields),
             ]
             writer.write_table(pa.table(columns, schema=_SCHEMA))
             count += len(group)
@@ -106,8 +105,8 @@ def read_round(file: Path | BinaryIO) -> Iterator[Entry]:
     """Yield the files of a round in their order, in bounded memory. Raises JobError."""
     for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns", *Part._fields]):
         columns = [column.to_pylist() for column in batch.columns]
-        for uri, path, source, size, modified_ns, *part in zip(*columns, strict=True):
-            yield Entry(uri, path_of(path), source, size, modified_ns, None if part[0] is None else Part(*part))
+        for uri, path, source, size, modified_ns, item, *place in zip(*columns, strict=True):
+            yield Entry(uri, path_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
 
 
 def read_states(file: Path | BinaryIO) -> States:

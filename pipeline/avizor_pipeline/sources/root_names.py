@@ -49,14 +49,12 @@ class RootNames:
         two. Of a file that a list names it is where its folder leads. Its uri is then as the list spells it.
         """
         text = str(entry.path)
-        # The item's place in the file, if that holds many.
-        item = str(path_of(entry.uri)).removeprefix(text) if entry.part else ""
         for given, real, first in self._bases:
             if f"{text}/" == given:
-                return replace(entry, path=Path(real), uri=name_of(first.rstrip("/") + item))
+                return entry.renamed(Path(real), name_of(first.rstrip("/")))
             if text.startswith(given) and (given or not entry.path.is_absolute()):
                 below = text[len(given) :]
-                return replace(entry, path=Path(real + below), uri=name_of(first + below + item))
+                return entry.renamed(Path(real + below), name_of(first + below))
         return replace(entry, path=Path(_real_folder(entry.path.parent), entry.path.name))
 
 

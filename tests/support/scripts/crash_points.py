@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from avizor_inference.digests import sha256_of_file
 from avizor_pipeline.cli.running import RunOptions, run_to_end
+from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.job_context import open_context
 from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_job, plan_retry

@@ -13,7 +13,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.data.packs import PackOfItems
 from avizor_inference.items.data.row_files import parquet_file
 from avizor_inference.items.data.table_data import no_columns, texts_of
-from avizor_inference.items.dataset import Entry
+from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.source_rule import SourceRule
@@ -55,8 +55,7 @@ class BytesPack(PackOfItems):
                 rows = opened.metadata.row_group(group).num_rows
                 size = _bytes_of(opened, group, column) // max(1, rows)
                 for source in _sources(opened, group, self.source_column) if wanted else [""] * rows:
-                    entry = file.of_items(number, 1, size)
-                    yield Entry(entry.uri, file.path, source, size, file.modified_ns, entry.part) if source else entry
+                    yield file.of_part(Part(str(number), number), size, source)
                     number += 1
             if not number:
                 raise MediaError("the file has no rows")

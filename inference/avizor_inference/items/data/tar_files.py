@@ -17,7 +17,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.data.packs import PackOfItems, contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Entry, Part
-from avizor_inference.items.file_access import name_of, path_of
+from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.source_rule import SourceRule
@@ -59,9 +59,8 @@ class TarPack(PackOfItems):
                     continue
                 source = rule.source_of(relative / path if rule.pattern else path)
                 own = bool(rule.pattern) or len(path.parts) > 1
-                uri = name_of(f"{file.path}#{path}")
-                part = Part(len(seen), offset=member.offset)
-                yield Entry(uri, file.path, source if own else file.source, member.size, file.modified_ns, part)
+                part = Part(name_of(str(path)), len(seen), offset=member.offset)
+                yield file.of_part(part, member.size, source if own else "")
                 seen.add(hash(path))
 
     def items(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
@@ -70,7 +69,7 @@ class TarPack(PackOfItems):
         with _reading():
             file = self._file(entry)
             tar, member = _member_at(file, entry.part.offset)
-            if not str(path_of(entry.uri)).endswith(f"#{PurePosixPath(member.name)}"):
+            if name_of(str(PurePosixPath(member.name))) != entry.part.item:
                 raise MediaError("the tar was changed since it was listed; run again when it is finished")
             whole = None if _is_read_in_place(file, member) else cast(BinaryIO, tar.extractfile(member)).read()
         for content in contents_by_suffix(entry, self.files):
@@ -122,6 +121,7 @@ class _Gzip(gzip.GzipFile):
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Yield what is in a tar, also in tars that were joined. Raises MediaError, once everything before was yielded."""
     position, has_ended = 0, False
+    tar = tarfile.TarFile(fileobj=file)
     while True:
         file.seek(position)
         block = file.read(_BLOCK)
@@ -133,7 +133,11 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             has_ended, position = True, position + _BLOCK
             continue
         has_ended = False
-        tar, member = _member_at(file, position)
+        file.seek(position)
+        try:
+            member = tarfile.TarInfo.fromtarfile(tar)  # which stands where the file does
+        except tarfile.HeaderError as error:
+            raise MediaError(f"the tar is damaged at byte {position}") from error
         if member.size and not _has_byte(file, member.offset_data + member.size - 1):
             raise MediaError(f"the tar was cut off: it ends within {name_of(member.name)}")
         position = tar.offset
