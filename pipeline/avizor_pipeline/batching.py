@@ -12,6 +12,8 @@ import numpy as np
 
 from avizor_inference.arrays import Array, Items
 from avizor_inference.engines.base import Engine, InferRequest
+from avizor_inference.errors import EngineUnavailable
+from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.models import JobModel
 
 Key = TypeVar("Key")
@@ -29,17 +31,18 @@ class Batcher(Generic[Key]):
     """Collects rows for one model and runs it whenever a batch is full.
 
     in_flight: batches that may run at once. With 1, each batch runs in the caller's thread, which suits an engine in this
-    process: a second thread would only compete for the core.
+    process: a second thread would only compete for the core. wait: for an engine that is away.
     """
 
-    def __init__(self, engine: Engine, model: JobModel, in_flight: int) -> None:
-        spec = engine.spec(model.name, model.choice.version)
+    def __init__(self, engine: Engine, model: JobModel, in_flight: int, wait: EngineWait | None = None) -> None:
+        self._wait = wait or EngineWait()
+        spec = self._wait.answer(lambda: engine.spec(model.name, model.choice.version))
         (self._input,) = spec.inputs
         self._engine, self._model, self._in_flight = engine, model, in_flight
         self._batch_size = min(model.choice.batch_size, spec.max_batch_size)
         self._keys: list[Key] = []
         self._rows: list[Items] = []
-        self._running: deque[tuple[list[Key], Future[dict[str, Array]]]] = deque()
+        self._running: deque[tuple[list[Key], InferRequest, Future[dict[str, Array]]]] = deque()
 
     def push(self, key: Key, row: Items) -> Iterator[Batch[Key]]:
         """Take in one row of the model's tensor, [*item_shape], and yield the batches that are ready, in the order of the rows.
@@ -63,15 +66,19 @@ class Batcher(Generic[Key]):
         self._keys, self._rows = [], []
         request = InferRequest(self._model.name, inputs, self._model.outputs, self._model.choice.version)
         if self._in_flight == 1:
-            yield _batch(keys, self._engine.infer(request))
+            yield _batch(keys, self._wait.answer(lambda: self._engine.infer(request)))
             return
-        self._running.append((keys, self._engine.submit(request)))
+        self._running.append((keys, request, self._engine.submit(request)))
         if len(self._running) == self._in_flight:
             yield self._collect()
 
     def _collect(self) -> Batch[Key]:
-        keys, future = self._running.popleft()
-        return _batch(keys, future.result())
+        keys, request, future = self._running.popleft()
+        try:
+            answer = future.result()
+        except EngineUnavailable as error:
+            answer = self._wait.answer_later(lambda: self._engine.infer(request), error)
+        return _batch(keys, answer)
 
 
 def _batch(keys: list[Key], answer: dict[str, Array]) -> Batch[Key]:

@@ -113,20 +113,28 @@ def estimate(
 
 
 def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]) -> None:
-    count.files += 1
+    taken, dead = set(), set()
     try:
-        for _, content in source.open(entry):
-            rows = [content.count_rows(model.spec) for model in models if model.takes(content)]
-            count.items += bool(rows)
+        for item, content in source.open(entry):
+            try:
+                rows = [content.count_rows(model.spec) for model in models if model.takes(content)]
+            except (MediaError, InvalidInput):
+                dead.add(item.uri)
+                continue
+            if rows:
+                taken.add(item.uri)
             count.told += sum(row for row in rows if row is not None)
             count.unknown += None in rows
-    except (MediaError, InvalidInput):
-        count.unreadable += 1
+    except (MediaError, InvalidInput):  # the file, or the rest of it
+        count.unreadable += entry.items - len(taken | dead)
+    count.files += entry.items
+    count.items += len(taken - dead)
+    count.unreadable += len(dead)
 
 
 def _run_sample(settings: JobSettings, plan: Plan, runner: Runner, wanted: Sequence[str]) -> _Sample:
     sample = [shard for shard in shards_to_come(settings, plan) if shard.id in wanted]
-    planned = Planned({shard.id: len(shard.entries) for shard in sample}, rounds=0)
+    planned = Planned({shard.id: shard.items for shard in sample}, rounds=0)
     with TemporaryDirectory() as folder:
         out, reconstructions = Path(folder) / "out", Path(folder) / "reconstructions"
         if settings.reconstructions:

@@ -12,6 +12,7 @@ from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.batching import Batcher
+from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sources.base import Source
@@ -43,15 +44,19 @@ class JobContext:
     judges: Mapping[str, Judge]
 
 
-def open_context(settings: JobSettings, out: Path) -> JobContext:
-    """Open the engine and the models of a job in this process. Raises AvizorError if one cannot be used."""
+def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = None) -> JobContext:
+    """Open the engine and the models of a job in this process. wait: for an engine that is away.
+
+    Raises AvizorError if one cannot be used.
+    """
     engine, models = open_job_engine(settings), open_models(settings)
     in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
+    wait = None if settings.engine == EMBEDDED else wait
     return JobContext(
         settings,
         out,
         open_source(settings),
         models,
-        batchers={model.name: Batcher(engine, model, in_flight) for model in models},
+        batchers={model.name: Batcher(engine, model, in_flight, wait) for model in models},
         judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
     )

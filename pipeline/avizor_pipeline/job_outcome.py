@@ -18,19 +18,25 @@ from avizor_pipeline.sinks.part_files import Commit, SourceCount
 class Outcome:
     """Holds the totals of a job, over all shards that were added.
 
-    left_out: what the dataset holds and the job did not read. earlier_files: of `files`, those that earlier runs
-    had finished. changes: of the dataset since those runs. clipped: files with samples beyond full scale. peak: largest
-    magnitude in them. labels: model -> label -> items. sources: model -> source -> counts.
+    left_out: what the dataset holds and the job did not read. changes: of the dataset since earlier runs. earlier_files,
+    earlier_dead_letters: of `files` and `dead_letters`, those of earlier runs. clipped: files with samples beyond full scale.
+    peak: largest magnitude in them. noun: what `files` counts, in the plural. low_rate, several_channels, padded: see Commit.
+    labels: model -> label -> items. sources: model -> source -> counts.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
     changes: Changes = field(default_factory=Changes)
+    noun: str = "files"
     files: int = 0
     earlier_files: int = 0
+    earlier_dead_letters: int = 0
     windows: int = 0
     dead_letters: int = 0
     clipped: int = 0
     peak: float = 0.0
+    low_rate: int = 0
+    several_channels: int = 0
+    padded: int = 0
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
 
@@ -41,7 +47,7 @@ class Outcome:
 
     def resume(self, finished: Finished) -> None:
         """Take in what earlier runs have finished, before it is added."""
-        self.earlier_files = finished.files
+        self.earlier_files, self.earlier_dead_letters = finished.files, finished.dead_letters
 
     def add(self, commit: Commit) -> None:
         """Add one shard."""
@@ -50,6 +56,9 @@ class Outcome:
         self.dead_letters += commit.dead_letters
         self.clipped += commit.clipped
         self.peak = max(self.peak, commit.peak)
+        self.low_rate += commit.low_rate
+        self.several_channels += commit.several_channels
+        self.padded += commit.padded
         for model, labels in commit.labels.items():
             self.labels.setdefault(model, Counter()).update(labels)
         for model, sources in commit.sources.items():

@@ -12,9 +12,8 @@ from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import InvalidInput, JobError
-from avizor_inference.items.data.item_files import plurals
 from avizor_inference.items.input_spec import InputSpec
-from avizor_inference.items.kinds.base import Content
+from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -26,6 +25,9 @@ DEFAULT_BATCH_SIZE = 32
 
 EMBEDDING = "embedding"
 RECONSTRUCTION = "reconstruction"
+
+# Names in CONTENTS.
+ROW, SIGNAL = "row", "signal"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,10 @@ class JobModel:
         return self.choice.name
 
     def takes(self, content: Content) -> bool:
-        """Return whether an item of the dataset is of the kind that the model takes."""
+        """Return whether an item of the dataset is of the kind that the model takes. Of arrays it is that of its tensor."""
+        if isinstance(content, TensorBytes):
+            wanted = self.spec.tensor_spec
+            return (content.dtype, content.shape) == (wanted.dtype, wanted.item_shape)
         return self.spec.takes(content)
 
     @property
@@ -93,11 +98,25 @@ def choose(version: ModelVersion, found: Comparable | None, batch_size: int | No
 
 
 def contents_for(versions: Iterable[ModelVersion]) -> tuple[str, ...]:
-    """Return what the items of a job may be, by their names in CONTENTS: `audio`, `image`, `signal`.
+    """Return what the items of a job may be, by their names in CONTENTS: `audio`, `image`, `row`, `signal`, `tensor`.
 
-    Raises JobError if a model takes nothing that a dataset holds.
+    Raises JobError if the models take the same files for different things.
     """
-    return tuple(sorted({_content_of(version.name, version.manifest.input) for version in versions}))
+    contents = {content_of(version.manifest.input).name for version in versions}
+    if contents >= {SIGNAL, ROW}:
+        raise JobError("a .csv file is a signal for one of the models and rows for another one; run a job for each")
+    return tuple(sorted(contents))
+
+
+def row_columns_for(versions: Iterable[ModelVersion]) -> tuple[str, ...]:
+    """Return the columns of a table that the models take, each once."""
+    tables = [version.manifest.input for version in versions if content_of(version.manifest.input).name == ROW]
+    return tuple(dict.fromkeys(name for spec in tables for name in getattr(spec, "columns", ())))
+
+
+def content_of(spec: InputSpec) -> type[Content]:
+    """Return what an item of a dataset is for a model: a file, a row, or its own tensor."""
+    return spec.content or TensorBytes
 
 
 def open_models(settings: JobSettings) -> list[JobModel]:
@@ -123,6 +142,13 @@ def open_models(settings: JobSettings) -> list[JobModel]:
         )
     wanted = zip(versions, settings.models, embeds, reconstructs, strict=True)
     return [replace(_open(version, choice), embeds=embed, reconstructs=each) for version, choice, embed, each in wanted]
+
+
+def nothing_takes(content: Content, models: Iterable[JobModel]) -> str:
+    """Return the message for an item that none of the models takes: an array of another type or shape than their tensors."""
+    what = f"{content.dtype}{list(content.shape)}" if isinstance(content, TensorBytes) else content.noun
+    wanted = (f"{model.name} takes {model.spec.tensor_spec.dtype}{list(model.spec.tensor_spec.item_shape)}" for model in models)
+    return f"the item is {what}; {', '.join(wanted)}"
 
 
 def open_job_engine(settings: JobSettings) -> Engine:
@@ -155,10 +181,3 @@ def _open(version: ModelVersion, choice: ChosenModel) -> JobModel:
         )
     calibration = version.calibration(calibration_id) if calibration_id else None
     return JobModel(choice, version, spec, spec.window_format(), calibration)
-
-
-def _content_of(name: str, spec: InputSpec) -> str:
-    content = spec.file_content()
-    if content is None:
-        raise JobError(f"model {name!r} takes {spec.modality}, and a job reads files of {plurals()}; use avizor serve")
-    return content.name

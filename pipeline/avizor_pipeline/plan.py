@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -18,6 +18,7 @@ from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_folder import Planned
+from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
@@ -27,10 +28,11 @@ from avizor_pipeline.sources.root_names import RootNames
 class Plan:
     """Holds the size of a job over all its rounds, and the ids of the shards, not their entries.
 
-    shards: id -> number of its files; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that
-    this run adds, not yet in the output folder; None if there is nothing new. moved: key -> last round of the files that
-    several rounds have. left_out: what the dataset holds and the job does not read. sources: number of files of each source.
-    kinds: number of files that are taken for each kind, by names in CONTENTS.
+    files: of a file that holds many items, each item counts as one. packed: number of such files. shards: id -> number of its
+    items; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that this run adds, not yet in
+    the output folder; None if there is nothing new. moved: key -> last round of the files that several rounds have. lost: id of
+    a shard -> uris of its items that later rounds have. left_out: what the dataset holds and the job does not read. sources:
+    number of files of each source. kinds: number of files that are taken for each kind, by names in CONTENTS.
     """
 
     files: int
@@ -39,15 +41,22 @@ class Plan:
     rounds: Sequence[Path] = ()
     new: BinaryIO | None = None
     moved: Mapping[int, int] = field(default_factory=dict)
+    lost: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
     changes: Changes = field(default_factory=Changes)
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    packed: int = 0
+
+    @property
+    def noun(self) -> str:
+        """Return what `files` counts, in the plural."""
+        return "items" if self.packed else "files"
 
     @property
     def for_folder(self) -> Planned:
         """Return what the output folder has to know."""
-        return Planned(self.shards, len(self.rounds), self.new)
+        return Planned(self.shards, len(self.rounds), self.new, self.lost)
 
 
 def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str] | None = None, *, redo: bool = False) -> Plan:
@@ -65,10 +74,13 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
     rounds = round_files(out)
     known = KnownFiles([read_states(file) for file in rounds])
     moved = dict(known.moved)
+    changed_packs: set[Path] = set()
 
     def to_do() -> Iterator[Entry]:
         for entry in map(names.name, source.list(left_out)):
             found = known.look(entry)
+            if found is Found.NEW and entry.part and entry.part.is_by_number and entry.path in changed_packs:
+                found = Found.CHANGED  # it holds items that were in other parts
             if found is Found.NEW:
                 changes.new += 1
                 yield entry
@@ -77,8 +89,15 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
                 if redo:
                     moved[key_of(entry)] = len(rounds) + 1
                     yield entry
+                if entry.part:
+                    changed_packs.add(entry.path)
             elif found is Found.AGAIN:
                 left_out.counts["listed again"] += 1
+        if redo and changed_packs:
+            for entry in _vanished(rounds, known, changed_packs):
+                moved[key_of(entry)] = len(rounds) + 1
+                known.look(entry)
+                yield entry
 
     new = written_round(to_do())
     if not settings.limit and not known.all_seen:  # with a limit a file may only have left the first ones
@@ -113,36 +132,80 @@ def counted(
     changes: Changes | None = None,
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
-    files, size, ids, sources, kinds = 0, 0, dict[str, int](), Counter[str](), Counter[str]()
-    source = open_source(settings)
-    for shard in _shards(settings, [*rounds, *([new] if new else [])], moved):
-        ids[shard.id] = len(shard.entries)
-        files += len(shard.entries)
-        size += sum(entry.size for entry in shard.entries)
-        sources.update(entry.source for entry in shard.entries)
-        kinds.update(kind for entry in shard.entries for kind in source.kinds(entry))
-    return Plan(files, size, ids, rounds, new, moved, left_out or LeftOut(), changes or Changes(), sources, kinds)
+    files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
+    source, lost = open_source(settings), dict[str, list[str]]()
+    for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
+        ids[shard.id] = shard.items
+        if gone:
+            lost[shard.id] = [item.uri for entry in gone for item in entry.each()]
+        files += shard.items
+        for entry in shard.entries:
+            size += entry.size
+            sources[entry.source] += entry.items
+            kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
+            packed += entry.part is not None and entry.part.first == 0
+    return Plan(files, size, ids, rounds, new, moved, lost, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
+
+
+def plan_retry(settings: JobSettings, out: Path) -> Plan:
+    """Plan to do the files of the dead letters again, as they are now. Raises JobError if a round is damaged.
+
+    Of a file that holds many items, the parts with dead letters are done again, and none if the file has changed: the parts may
+    not be what they were.
+    """
+    rounds = round_files(out)
+    known = KnownFiles([read_states(file) for file in rounds])
+    moved, changes = dict(known.moved), Changes()
+
+    def to_do() -> Iterator[Entry]:
+        for shard, _ in _shards(settings, rounds, known.moved):
+            dead = dead_uris(out, shard.id)
+            for entry in shard.entries if dead else ():
+                if not (again := sum(item.uri in dead for item in entry.each())):
+                    continue
+                now = entry.as_it_is()
+                if entry.part and now.modified_ns != entry.modified_ns:
+                    changes.changed.add(entry.uri)
+                else:
+                    moved[key_of(entry)] = len(rounds) + 1
+                    changes.new += again
+                    yield now
+
+    new = written_round(to_do())
+    return counted(settings, rounds, new, moved, changes=changes)
 
 
 def shards_to_come(settings: JobSettings, plan: Plan) -> Iterator[Shard]:
     """Yield the shards of all rounds before the new one is in the output folder."""
-    return _shards(settings, [*plan.rounds, *([plan.new] if plan.new else [])], plan.moved)
+    return (shard for shard, _ in _shards(settings, [*plan.rounds, *([plan.new] if plan.new else [])], plan.moved))
 
 
 def planned_shards(settings: JobSettings, out: Path, plan: Plan) -> Iterator[Shard]:
     """Yield the shards of all rounds, which are in the output folder now."""
-    return _shards(settings, round_files(out), plan.moved)
+    return (shard for shard, _ in _shards(settings, round_files(out), plan.moved))
 
 
-def _shards(settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]) -> Iterator[Shard]:
-    """Yield the shards. A file that several rounds have is in the shard of the last one; the ids are as if it were in all."""
+def _shards(
+    settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]
+) -> Iterator[tuple[Shard, Sequence[Entry]]]:
+    """Yield the shards, and the files that each has lost to later rounds. The ids are as if it had them still."""
     for number, file in enumerate(rounds, start=1):
         for shard in shards(settings, read_round(file), number):
-            yield Shard(shard.id, tuple(entry for entry in shard.entries if _is_of(entry, number, moved))) if moved else shard
+            gone = [entry for entry in shard.entries if not _is_of(entry, number, moved)] if moved else []
+            left = tuple(entry for entry in shard.entries if _is_of(entry, number, moved)) if gone else shard.entries
+            yield Shard(shard.id, left), gone
 
 
 def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:
-    return moved.get(key_of(entry), number) == number
+    return entry.items > 0 and moved.get(key_of(entry), number) == number
+
+
+def _vanished(rounds: Sequence[Path], known: KnownFiles, changed: Collection[Path]) -> Iterator[Entry]:
+    """Yield, without items, the parts that earlier rounds have of changed files, and that these files do not have any more."""
+    for number, file in enumerate(rounds, start=1):
+        for entry in read_round(file):
+            if entry.part and entry.path in changed and known.is_unseen(entry, number):
+                yield replace(entry, part=entry.part.emptied())
 
 
 def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:

@@ -17,7 +17,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.strict_json import validation_message
-from avizor_pipeline.models import choose, contents_for
+from avizor_pipeline.models import choose, contents_for, row_columns_for
 from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
 from avizor_pipeline.sources.root_names import place_of
 
@@ -29,10 +29,11 @@ class JobRequest:
     datasets: folders, patterns, lists or files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
-    first folder of the path. path_column, source_column: of CSV and Parquet files that list files. limit: files to read; None:
-    all. batch_size: windows in one run; None takes what each model's config says. top_k: classes in the column top_k.
-    embeddings: whether the column embedding is written, of the models that have this output. reconstructions: folder for what
-    autoencoders make of the items; None: they are not written.
+    first folder of the path. path_column: of CSV and Parquet files that list files. source_column: of these, of tables whose
+    rows are the items, or of Parquet files whose column bytes_column holds whole files. limit: items to read; None: all.
+    batch_size: windows in one run; None takes what each model's config says. top_k: classes in the column top_k. embeddings:
+    whether the column embedding is written, of the models that have this output. reconstructions: folder for what autoencoders
+    make of the items; None: they are not written.
     """
 
     datasets: tuple[str, ...]
@@ -44,6 +45,7 @@ class JobRequest:
     source_pattern: str = ""
     path_column: str = ""
     source_column: str = ""
+    bytes_column: str = ""
     limit: int | None = None
     batch_size: int | None = None
     top_k: int = 3
@@ -79,6 +81,8 @@ class JobRequest:
                 source_pattern=self.source_pattern,
                 path_column=self.path_column,
                 source_column=self.source_column,
+                bytes_column=self.bytes_column,
+                row_columns=row_columns_for(versions),
                 limit=self.limit,
                 top_k=self.top_k,
                 embeddings=self.embeddings,

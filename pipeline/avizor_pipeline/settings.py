@@ -48,6 +48,8 @@ class JobSettings(Strict):
     source_pattern: str = ""
     path_column: str = ""
     source_column: str = ""
+    bytes_column: str = ""
+    row_columns: tuple[str, ...] = Field(default=(), description="columns of a table that the models take")
     limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
     top_k: int = Field(default=3, ge=1, description="classes in the column top_k")
     embeddings: bool = Field(default=False, description="whether the column embedding is written")

@@ -13,15 +13,15 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
-from avizor_inference.errors import DecoderEnded, InvalidInput, MediaError
+from avizor_inference.errors import AvizorError, DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
 from avizor_inference.items.file_access import path_of
-from avizor_inference.items.kinds.base import Row, Span
+from avizor_inference.items.kinds.base import Content, Row, Span
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
-from avizor_pipeline.models import JobModel
+from avizor_pipeline.models import JobModel, nothing_takes
 from avizor_pipeline.rows import (
     TableRow,
     class_columns,
@@ -37,7 +37,7 @@ from avizor_pipeline.rows import (
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
 from avizor_pipeline.sinks.reconstruction_files import ReconstructionFiles
-from avizor_pipeline.watch import Watch
+from avizor_pipeline.watch import Watch, decoder_failed
 
 
 @dataclass
@@ -74,6 +74,7 @@ class ShardRun:
         self._files = ReconstructionFiles(path_of(context.settings.reconstructions))
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
         self._levels: dict[tuple[str, str], Level] = {}  # by model and uri; models that share a decoder share it
+        self._items: dict[str, Entry] = {}  # by uri, in the order in which they were read
         self._unread: set[str] = set()  # uris
 
     def run(self) -> Commit:
@@ -90,12 +91,31 @@ class ShardRun:
         try:
             if message := self._lost.get(entry.uri):
                 raise DecoderEnded(message)
-            for model, item, row in self._watch.follow(number, _rows(self._context, entry, self._levels)):
+            for model, item, row in self._watch.follow(number, self._rows(entry)):
                 for batch in self._context.batchers[model.name].push(RowKey(item, row.span), row.values):
                     self._take(model, batch)
-        except (MediaError, InvalidInput, DecoderEnded) as error:
-            self._unread.add(entry.uri)
-            self._writer.add("dead_letters", dead_letter(entry, error))
+        except (MediaError, InvalidInput, DecoderEnded) as error:  # of the entry: the items before are good
+            for item in entry.each():
+                if item.uri not in self._items:
+                    self._lose(item, error)
+
+    def _rows(self, entry: Entry) -> Iterator[tuple[JobModel, Entry, Row]]:
+        """Yield the rows of the items of an entry; an item that cannot be read becomes a dead letter."""
+        for item, content in self._context.source.open(entry):
+            self._items[item.uri] = item
+            if item.uri not in self._unread:
+                try:
+                    yield from _rows(self._context, item, content, self._levels)
+                except (MediaError, InvalidInput) as error:
+                    self._lose(item, error)
+                except (AvizorError, MemoryError):
+                    raise
+                except Exception as error:
+                    self._lose(item, decoder_failed(error))
+
+    def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded) -> None:
+        self._unread.add(item.uri)
+        self._writer.add("dead_letters", dead_letter(item, error))
 
     def _take(self, model: JobModel, batch: Batch[RowKey]) -> None:
         """Add the results of windows to their items, and their rows to the table."""
@@ -142,13 +162,17 @@ class ShardRun:
         if partly := {uri for _, uri in self._totals if uri in self._unread}:
             self._writer.drop("windows", partly)  # a file that is a dead letter has no other rows
         counts = self._writer.counts
+        low_rate, several_channels, padded = self._surprises()
         commit = Commit(
             shard=self._shard.id,
-            files=len(self._shard.entries),
+            files=self._shard.items,
             windows=counts["windows"],
             dead_letters=counts["dead_letters"],
             clipped=len(loud),
             peak=max((level.peak for level in loud.values()), default=0.0),
+            low_rate=low_rate,
+            several_channels=several_channels,
+            padded=padded,
             rows=counts,
             sha256=self._writer.close(),
             labels=labels,
@@ -157,10 +181,24 @@ class ShardRun:
         self._writer.commit(commit)
         return commit
 
+    def _surprises(self) -> tuple[int, int, int]:
+        """Count the files of a low rate, of several channels, and the padded ones. See Commit."""
+        formats = {model.name: model.format for model in self._context.models}
+        low, several, padded = set(), set(), set()
+        for (name, uri), level in self._levels.items():
+            if (format := formats[name]) and uri not in self._unread:
+                if level.sample_rate < (format.sample_rate or 0) and level.sample_rate:
+                    low.add(uri)
+                if level.channels > format.channels:
+                    several.add(uri)
+                if self._totals[name, uri].is_short:
+                    padded.add(uri)
+        return len(low), len(several), len(padded)
+
     def _item_rows(self, model: JobModel) -> Iterator[TableRow]:
         """Yield a row for each item that the model takes and that was read to its end."""
         judge = self._context.judges.get(model.name)
-        for entry in self._shard.entries:
+        for entry in self._items.values():
             totals = self._totals.get((model.name, entry.uri))
             if totals is None or entry.uri in self._unread:
                 continue
@@ -182,17 +220,30 @@ def read_only(context: JobContext, entries: Sequence[Entry], watch: Watch) -> No
     """Do with these files all that a shard does, but write nothing: it shows whether a worker survives them."""
     for number, entry in enumerate(entries):
         with suppress(MediaError, InvalidInput):
-            for model, item, row in watch.follow(number, _rows(context, entry, {})):
+            for model, item, row in watch.follow(number, _readable_rows(context, entry)):
                 deque(context.batchers[model.name].push(RowKey(item, row.span), row.values), maxlen=0)
     for batcher in context.batchers.values():
         deque(batcher.finish(), maxlen=0)
 
 
-def _rows(context: JobContext, entry: Entry, levels: dict[tuple[str, str], Level]) -> Iterator[tuple[JobModel, Entry, Row]]:
-    """Open an entry, and yield its rows: the model that takes it, its item, and the row. Note the level of each item."""
+def _readable_rows(context: JobContext, entry: Entry) -> Iterator[tuple[JobModel, Entry, Row]]:
     for item, content in context.source.open(entry):
-        models = [model for model in context.models if model.takes(content)]
-        level = Level()
-        levels |= {(model.name, item.uri): level for model in models}
-        for place, row in stream_rows(content, [model.spec for model in models], level):
-            yield models[place], item, row
+        with suppress(MediaError, InvalidInput):
+            yield from _rows(context, item, content, {})
+
+
+def _rows(
+    context: JobContext, item: Entry, content: Content, levels: dict[tuple[str, str], Level]
+) -> Iterator[tuple[JobModel, Entry, Row]]:
+    """Yield the rows of an item: the model that takes it, the item, and the row. Note its level.
+
+    Raises MediaError, InvalidInput.
+    """
+    models = [model for model in context.models if model.takes(content)]
+    if not models:
+        raise InvalidInput(nothing_takes(content, context.models))
+    level = Level()
+    for model in models:
+        levels[model.name, item.uri] = level
+    for place, row in stream_rows(content, [model.spec for model in models], level):
+        yield models[place], item, row

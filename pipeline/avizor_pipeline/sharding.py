@@ -15,6 +15,8 @@ from avizor_pipeline.settings import JobSettings
 SMALL_SHARDS, SMALL_SHARD_FILES = 16, 64
 SHARD_FILES = 256
 SHARD_BYTES = 64 * 2**20
+# Or at so many items: rows of a table, which are small and come some thousand at a time.
+SHARD_ITEMS = 4096
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,24 @@ class Shard:
     id: str
     entries: tuple[Entry, ...]
 
+    @property
+    def items(self) -> int:
+        """Return the number of items, those in files that hold many included."""
+        return sum(entry.items for entry in self.entries)
+
 
 def shards(settings: JobSettings, entries: Iterable[Entry], number: int = 1) -> Iterator[Shard]:
     """Yield the shards of a round in the order of its entries. Only one shard is kept in memory. number: of the round."""
     collected: list[Entry] = []
-    count = size = 0
+    count = size = items = 0
     for entry in entries:
         collected.append(entry)
-        size += entry.size
-        if len(collected) >= (SMALL_SHARD_FILES if count < SMALL_SHARDS else SHARD_FILES) or size >= SHARD_BYTES:
+        size, items = size + entry.size, items + entry.items
+        most = SMALL_SHARD_FILES if count < SMALL_SHARDS else SHARD_FILES
+        if len(collected) >= most or size >= SHARD_BYTES or items >= SHARD_ITEMS:
             yield _shard(settings, number, collected)
             collected = []
-            count, size = count + 1, 0
+            count, size, items = count + 1, 0, 0
     if collected:
         yield _shard(settings, number, collected)
 

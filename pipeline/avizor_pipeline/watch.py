@@ -12,19 +12,25 @@ T = TypeVar("T")
 
 NOT_READING = -1
 
-# Places of the two numbers.
-_ENTRY, _STEPS = 0, 1
+# Places of the numbers.
+_ENTRY, _STEPS, _WAITS = 0, 1, 2
+NUMBERS = 3
+
+
+def decoder_failed(error: Exception) -> MediaError:
+    """Return the error of an item whose decoder raised what it did not expect itself: it concerns one item, not the job."""
+    return MediaError(f"its decoder failed ({type(error).__name__}: {one_line(error)})")
 
 
 class Watch:
-    """Holds two numbers: which entry of its task a worker has begun last, and how often it went into a decoder and came back.
+    """Holds which entry a worker has begun last, how often it went into a decoder and came back, and whether it waits.
 
     numbers: in shared memory if two processes use it. One process writes, another reads; each number is written in one step,
     so no lock is needed that a worker could die with.
     """
 
     def __init__(self, numbers: MutableSequence[int] | None = None) -> None:
-        self.numbers = [0, 0] if numbers is None else numbers
+        self.numbers = [0] * NUMBERS if numbers is None else numbers
         self.reset()
 
     @property
@@ -37,14 +43,23 @@ class Watch:
         """Return the number of times that a decoder was entered and left: it is odd while one works."""
         return self.numbers[_STEPS]
 
+    @property
+    def waits(self) -> bool:
+        """Return whether the worker waits for an engine that is away."""
+        return bool(self.numbers[_WAITS])
+
+    @waits.setter
+    def waits(self, waits: bool) -> None:
+        self.numbers[_WAITS] = int(waits)
+
     def reset(self) -> None:
         """Forget the last task."""
-        self.numbers[_ENTRY], self.numbers[_STEPS] = NOT_READING, 0
+        self.numbers[_ENTRY], self.numbers[_STEPS], self.numbers[_WAITS] = NOT_READING, 0, 0
 
     def follow(self, entry: int, rows: Iterable[T]) -> Iterator[T]:
         """Yield what a decoder gives, and note each step.
 
-        Raises MediaError for an error that the decoder did not expect itself: it concerns one file, not the job.
+        Raises MediaError for an error that the decoder did not expect itself (`decoder_failed`).
         """
         self.numbers[_ENTRY] = entry
         decoder = iter(rows)
@@ -57,7 +72,7 @@ class Watch:
             except (AvizorError, MemoryError):
                 raise
             except Exception as error:
-                raise MediaError(f"its decoder failed ({type(error).__name__}: {one_line(error)})") from error
+                raise decoder_failed(error) from error
             finally:
                 self.numbers[_STEPS] += 1
             yield row

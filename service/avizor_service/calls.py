@@ -13,6 +13,7 @@ import grpc
 from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
+from avizor_service.batches import call_ended_early
 from avizor_service.door import Door
 from avizor_service.message_fields import PART_BYTES, SMALL_BYTES, Fields, count_parts
 from avizor_service.message_memory import MessageMemory
@@ -197,11 +198,13 @@ class _Guard:
         if error is None:
             self._count(grpc.StatusCode.OK)
         elif isinstance(error, asyncio.CancelledError | ExecuteBatchError):  # the latter: it left while it was written to
+            call_ended_early()
             self._count(self._code_of_cancelled())
         elif isinstance(error, Exception):
             status = status_of(error)
             self._count(grpc_code(status))
-            if self._call.is_late():  # gRPC has ended it, and a status that it cannot send would stay in memory for ever
+            if self._call.is_late():  # gRPC has ended it, and can send no status
+                call_ended_early()
                 raise asyncio.CancelledError from None
             end(self._call.context, status)
             return True

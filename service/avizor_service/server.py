@@ -37,7 +37,7 @@ from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
 from avizor_service.reflection import serve_reflection
-from avizor_service.servicer import SERVICE, handlers
+from avizor_service.servicer import SERVICE, NoMethod, handlers
 from avizor_service.settings import Settings
 from avizor_service.small_messages import SmallMessages
 from avizor_service.stopping import stop
@@ -90,6 +90,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         health = HealthService(("", SERVICE), small)
         server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], metrics)
         serve_reflection([SERVICE, HEALTH], server, small)
+        server.add_generic_rpc_handlers([NoMethod()])
         address = listen(server, settings.host, settings.port)
         metrics_address = _serve_metrics(settings, metrics, stack)
         await decoders.ready()

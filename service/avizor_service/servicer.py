@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_service.batches import call_ended_early
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.message_fields import Fields, not_a_message
@@ -45,6 +46,19 @@ def handlers(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.GenericRp
     methods = {rpc: _unary(rpc, kind, answer, gateway, calls) for rpc, (kind, answer) in _UNARY.items()}
     methods["Monitor"] = _monitor(gateway, calls, streams)
     return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+class NoMethod(grpc.GenericRpcHandler):
+    """Refuses the calls that no handler before it knows. gRPC does so too, but then nobody notices those that are given up."""
+
+    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """Return what refuses a call."""
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
+        call_ended_early()  # it may have
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details("there is no such RPC here; ask reflection for those there are")
 
 
 def _unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, calls: Calls) -> grpc.RpcMethodHandler:

@@ -10,8 +10,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import grpc
+from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import AvizorError, GatewayFull, MessageTooLarge
+from avizor_service.batches import call_ended_early
 from avizor_service.message_fields import SMALL_BYTES
 from avizor_service.message_memory import MessageMemory
 from avizor_service.receiving import Receiver
@@ -60,7 +62,13 @@ class SmallMessages:
         try:
             yield admit
             self.unread.add(context)
+        except (asyncio.CancelledError, ExecuteBatchError):
+            call_ended_early()
+            raise
         except AvizorError as error:
+            if context.time_remaining() == 0:  # gRPC has ended it, and can send no status
+                call_ended_early()
+                raise asyncio.CancelledError from None
             end(context, status_of(error))
 
     async def message(self, context: grpc.aio.ServicerContext) -> bytes:

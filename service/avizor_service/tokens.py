@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from avizor_inference.errors import TokenFileError
+from avizor_service.batches import call_ended_early
 from avizor_service.metrics import Metrics
 
 # A line of nginx's map: "Bearer <token>" "<name>";
@@ -46,6 +47,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
 
         async def refuse(_requests: object, context: grpc.aio.ServicerContext) -> None:
+            call_ended_early()  # it may have
             context.set_code(grpc.StatusCode.UNAUTHENTICATED)
             context.set_details("send the metadata `authorization: Bearer <token>`")
 

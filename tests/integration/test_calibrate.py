@@ -276,3 +276,13 @@ calibrate()
     )
     assert "OSError" in result.stderr
     assert sorted(own.rglob("*")) == before
+
+
+def test_a_pattern_and_a_list_hold_the_normal_items_of_their_folder(own: Path, sounds: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in sorted(sounds.rglob("*.wav"))))
+    found = [
+        version(own).calibration(new_id(run("normal", "--data", data, "--models", own)))
+        for data in (sounds, sounds / "**" / "*.wav", tmp_path / "list.txt")
+    ]
+    assert [len(scores) for scores in found[0].sources.values()] == [20, 20]
+    assert found[0].sources == found[1].sources == found[2].sources

@@ -45,11 +45,16 @@ _UNKNOWN_FRAMES = 2**62
 
 @dataclass
 class Level:
-    """Measures how loud the samples of a file are before they are clipped. Full scale is 1."""
+    """Measures how loud the samples of a file are before they are clipped. Full scale is 1.
+
+    sample_rate, in Hz, and channels are those of a sound; 0 for anything else.
+    """
 
     samples: int = 0  # of all channels
     beyond: int = 0  # samples whose magnitude exceeds full scale
     peak: float = 0.0  # largest magnitude
+    sample_rate: int = 0
+    channels: int = 0
 
     def add(self, block: Samples, full_scale: float = 1.0) -> None:
         """Add one block of finite samples, float32[frames, channels]. full_scale: infinite for what is never clipped."""
@@ -263,6 +268,7 @@ def windows_of_sound(
     for format in formats:
         _check_channels(sound.channels, format.channels)
     level = level or Level()
+    level.sample_rate, level.channels = sound.sample_rate, sound.channels
     feeds = {format: _Feed(format.sample_rate, mix and format.channels == 1) for format in formats}
     resamplers = {feed: feed.resampler(sound) for feed in feeds.values()}
     windowers = {

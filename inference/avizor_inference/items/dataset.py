@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import NamedTuple, Protocol
 
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.file_access import name_of
-from avizor_inference.items.find_files import LeftOut, find_files
+from avizor_inference.items.find_files import LeftOut, find_files, suffix_of
 from avizor_inference.items.path_lists import (
     LIST_SUFFIXES,
     TABLE_SUFFIXES,
@@ -21,12 +22,41 @@ from avizor_inference.items.path_lists import (
 from avizor_inference.items.source_rule import SourceRule
 
 
+class Part(NamedTuple):
+    """Says which items of a file that holds many (a table, a tar) an entry is: `items` of them, from number `first` on.
+
+    item: the item's name in the file, or its number; of several items the first and the last number. offset: where the first
+    begins in the file, in bytes, or 0 for files that are read by numbers alone.
+    """
+
+    item: str
+    first: int
+    items: int = 1
+    offset: int = 0
+
+    @property
+    def key(self) -> str:
+        """Return what stays when the file grows: of several items the number of the first."""
+        return str(self.first) if self.items > 1 else self.item
+
+    @property
+    def is_by_number(self) -> bool:
+        """Return whether what the part holds depends on what is before it in the file."""
+        return self.key == str(self.first)
+
+    def emptied(self) -> Part:
+        """Return the part without items, under the same key: it stands for what the file does not have any more."""
+        return Part(self.key, self.first, 0)
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Describes one file of a dataset.
+    """Describes one file of a dataset, or some of the items of a file that holds many.
 
-    uri: its path, below the root as the root was given, as `file_access.name_of` writes it. size, in bytes, and modified_ns, in
-    nanoseconds since 1970, are 0 for what cannot be looked at; reading it says why.
+    uri: its path, below the root as the root was given, as `file_access.name_of` writes it. For an item of a file that holds
+    many, `#` and the item's number, from 0, or its name in the file follow; for several items `#` and the first and the last
+    number. size, in bytes, and modified_ns, in nanoseconds since 1970, are 0 for what cannot be looked at; reading it says why.
+    part: None for a file that is one item.
     """
 
     uri: str
@@ -34,14 +64,75 @@ class Entry:
     source: str
     size: int
     modified_ns: int
+    part: Part | None = None
+
+    @property
+    def items(self) -> int:
+        """Return the number of items."""
+        return self.part.items if self.part else 1
+
+    def of_items(self, first: int, count: int, size: int, offset: int = 0) -> Entry:
+        """Return the entry for some items of this file, by their numbers. size: theirs in bytes, about."""
+        return self.of_part(Part(str(first) if count == 1 else f"{first}-{first + count - 1}", first, count, offset), size)
+
+    def of_part(self, part: Part, size: int, source: str = "") -> Entry:
+        """Return the entry for a part of this file. source: its own, if it has one."""
+        return Entry(f"{self.file_uri}#{part.item}", self.path, source or self.source, size, self.modified_ns, part)
+
+    def each(self) -> Iterator[Entry]:
+        """Yield an entry for each item; an entry of one item is yielded itself."""
+        if self.items == 1:
+            yield self
+        else:
+            yield from (self.item(number) for number in range(self.items))
+
+    def item(self, number: int, source: str = "") -> Entry:
+        """Return the entry of one of the items, by its number from 0 in this part. source: its own, if it has one."""
+        assert self.part
+        part = self.part if self.items == 1 else Part(str(self.part.first + number), self.part.first + number)
+        return self.of_part(part, 0, source)
+
+    def first_items(self, count: int) -> Entry:
+        """Return the entry without the items after the first `count`, at least 1."""
+        if self.part is None or self.items <= count:
+            return self
+        return self.of_items(self.part.first, count, self.size * count // self.items, self.part.offset)
+
+    def renamed(self, path: Path, file_uri: str) -> Entry:
+        """Return the same with another path and uri of its file."""
+        return replace(self, path=path, uri=f"{file_uri}#{self.part.item}" if self.part else file_uri)
+
+    @property
+    def file_uri(self) -> str:
+        """Return the uri of the file that holds the item."""
+        return self.uri.removesuffix(f"#{self.part.item}") if self.part else self.uri
+
+    def as_it_is(self) -> Entry:
+        """Return the entry with the size, unless it is a part of a file, and the time of change that its file has now."""
+        size, modified_ns = _size_and_time(self.path)
+        return replace(self, size=self.size if self.part else size, modified_ns=modified_ns)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names the columns of a table of files (CSV, Parquet): the files' paths, and their sources; empty where there is none."""
+    """Names columns of tables (CSV, Parquet); empty where there is none.
+
+    path: of the paths of files. bytes: of whole files. source: of the sources of either, or of rows.
+    """
 
     path: str = ""
     source: str = ""
+    bytes: str = ""
+
+
+class Pack(Protocol):
+    """Lists the items of files that hold many, such as tables and tars."""
+
+    def entries(self, file: Entry, relative: PurePath, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
+        """Yield the items of a file, each or some of them together; the file itself if reading it is to say what is wrong.
+
+        relative: its path as `SourceRule.source_of` takes it.
+        """
 
 
 def list_dataset(
@@ -50,15 +141,17 @@ def list_dataset(
     rule: SourceRule | None = None,
     left_out: LeftOut | None = None,
     columns: Columns | None = None,
+    packs: Mapping[str, Pack] | None = None,
 ) -> Iterator[Entry]:
     """Yield the files of each root: a folder, a pattern, a list of files, or one file of any suffix.
 
     Folders and patterns are listed by the rule of `find_files.find_files`, lists in their order; a file that is listed twice
     is one entry. rule: tells a file's source from its path below the root, or below the fixed part of a pattern; of a file of
     a list it is the folder that holds the file. left_out: counts what is not listed. columns: with them a CSV or Parquet file
-    is a list. Raises DatasetError if a root does not exist or cannot be listed.
+    is a list. packs: suffix of files that hold many items -> what lists these. Raises DatasetError if a root does not exist or
+    cannot be listed.
     """
-    listing = _Listing(suffixes, rule or SourceRule(), left_out, columns or Columns())
+    listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {})
     for root in roots:
         try:
             yield from listing.entries(root)
@@ -77,38 +170,46 @@ class _Listing:
 
     suffixes: frozenset[str]
     rule: SourceRule
-    left_out: LeftOut | None
+    left_out: LeftOut
     columns: Columns
+    packs: Mapping[str, Pack]
 
     def entries(self, root: Path) -> Iterator[Entry]:
         if is_pattern(root):
             base = fixed_part(root)
-            yield from (_entry(path, self._source(path.relative_to(base))) for path in self._wanted(matching_files(root)))
+            for path in self._wanted(matching_files(root)):
+                yield from self._file(path, path.relative_to(base))
         elif not root.exists():
             raise DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
         elif root.is_dir():
             for path in find_files(root, self.suffixes, self.left_out):
-                yield _entry(path, self._source(path.relative_to(root)))
+                yield from self._file(path, path.relative_to(root))
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:
-            sources = table_files(root, self.columns.path, self.columns.source)
-            yield from self._listed((path, source or self._source_in_list(path)) for path, source in sources)
+            yield from self._listed(table_files(root, self.columns.path, self.columns.source))
         elif is_listing(root, self.suffixes):
-            yield from self._listed((path, self._source_in_list(path)) for path in listed_files(root))
+            yield from self._listed((path, "") for path in listed_files(root))
         else:
-            yield _entry(root, self._source(Path(root.name)))
+            if root.suffix.lower() == ".parquet" and ".parquet" not in self.packs:
+                raise DatasetError(
+                    f"{name_of(str(root))}: say which column holds paths (--path-column) or whole files (--bytes-column)"
+                )
+            yield from self._file(root, Path(root.name))
 
-    def _source(self, relative: Path) -> str:
-        return self.rule.source_of(relative)
-
-    def _source_in_list(self, path: Path) -> str:
-        return self._source(path if self.rule.pattern else Path(*path.parts[-2:]))
+    def _file(self, path: Path, relative: Path, source: str = "") -> Iterator[Entry]:
+        """Yield a file, or the items in it. source: its own, if it has one."""
+        file = Entry(name_of(str(path)), path, source or self.rule.source_of(relative), *_size_and_time(path))
+        pack = self.packs.get(suffix_of(path))
+        if pack is None:
+            yield file
+        else:
+            yield from pack.entries(file, relative, self.rule, self.left_out)
 
     def _wanted(self, paths: Iterable[Path]) -> Iterator[Path]:
         """Leave out, and count, the files of other suffixes."""
         for path in paths:
-            if path.suffix.lower() in self.suffixes:
+            if suffix_of(path) in self.suffixes:
                 yield path
-            elif self.left_out is not None:
+            else:
                 self.left_out.add(path)
 
     def _listed(self, files: Iterable[tuple[Path, str]]) -> Iterator[Entry]:
@@ -116,15 +217,11 @@ class _Listing:
         seen: set[int] = set()
         for path, source in files:
             if hash(path) in seen:
-                if self.left_out is not None:
-                    self.left_out.counts["listed again"] += 1
+                self.left_out.counts["listed again"] += 1
                 continue
             seen.add(hash(path))
-            yield from (_entry(wanted, source) for wanted in self._wanted([path]))
-
-
-def _entry(path: Path, source: str) -> Entry:
-    return Entry(name_of(str(path)), path, source, *_size_and_time(path))
+            for wanted in self._wanted([path]):
+                yield from self._file(wanted, path if self.rule.pattern else Path(*path.parts[-2:]), source)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

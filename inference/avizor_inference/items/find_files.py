@@ -7,7 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 # Longer "suffixes" are parts of names, as in `recording.2024-05-01`.
 _LONGEST_SUFFIX = 6
@@ -16,13 +16,19 @@ _LONGEST_SUFFIX = 6
 _MOST_VISITS = 1000
 
 
+def suffix_of(path: PurePath) -> str:
+    """Return the suffix of a file in small letters, with what is before `.gz`: `.tar.gz`."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() + suffix if suffix == ".gz" else suffix
+
+
 class LeftOut:
     """Counts the files that a listing leaves out, by suffix, and the hidden files and folders."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def add(self, path: Path) -> None:
+    def add(self, path: PurePath) -> None:
         """Count a file, or a hidden folder."""
         suffix = path.suffix.lower()
         if path.name.startswith("."):
@@ -70,7 +76,7 @@ def find_files(folder: Path, suffixes: frozenset[str] | None, left_out: LeftOut 
                 open_folders.append((_listing(path), above | {real}))
             except OSError:
                 yield path
-        elif suffixes is None or path.suffix.lower() in suffixes:
+        elif suffixes is None or suffix_of(path) in suffixes:
             yield path
         else:
             _count(left_out, path)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,25 +14,24 @@ import click
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
+from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
-from avizor_pipeline.cli.exit_status import DEFAULT_JOB, EXIT_DEAD_LETTERS, PushedCommand, PushedEnd
-from avizor_pipeline.cli.tables_option import tables_of
-from avizor_pipeline.cli.worker_options import file_timeout_option, workers_option
+from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
+from avizor_pipeline.cli.running import RunOptions, run_to_end
+from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
+from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, max_failed_option, workers_option
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.estimate import estimate
-from avizor_pipeline.job import check_models, examine_job, run_job
-from avizor_pipeline.job_outcome import Outcome, pooled_sources
-from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, open_models
+from avizor_pipeline.job import check_models, examine_job
+from avizor_pipeline.job_outcome import pooled_sources
+from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
-from avizor_pipeline.reporting.job_summary import summarise, write_summary
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
-from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.pushgateway import check_gateway
-from avizor_pipeline.reporting.summary import source_notes, summary_lines
+from avizor_pipeline.reporting.summary import source_notes
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
@@ -56,12 +52,13 @@ _GROUPS = {
         "source_pattern",
         "path_column",
         "source_column",
+        "bytes_column",
         "limit",
         "changed",
         "dry_run",
     ),
     "Output": ("top_k", "embeddings", "reconstructions", "q_values", "tables", "as_json"),
-    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s"),
+    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s", "engine_wait_s", "max_failed"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
 
@@ -109,8 +106,15 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--path-column", metavar="NAME", default="", help="Column of the paths, in a DATASET of CSV or Parquet that lists files."
 )
-@click.option("--source-column", metavar="NAME", default="", help="Column of the sources there.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files only, to try.")
+@click.option(
+    "--source-column", metavar="NAME", default="", help="Column of the sources there, or in tables whose rows are the items."
+)
+@click.option(
+    "--bytes-column", metavar="NAME", default="", help="Column of whole files, in a DATASET of Parquet with pictures or sounds."
+)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
+)
 @click.option(
     "--changed",
     type=click.Choice(["leave", "redo"]),
@@ -123,13 +127,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--reconstructions", metavar="DIR", type=_path, help="Write what autoencoders make of items there, as PNG or WAV."
 )
-@click.option("--q-values", is_flag=True, help="Write OUT/q_values.parquet: rates of false discoveries over the job.")
-@click.option(
-    "--tables",
-    metavar="LIST",
-    callback=tables_of,
-    help="Write flagged windows for sound editors: `raven`, `audacity` or `raven,audacity`, below OUT.",
-)
+@q_values_option
+@tables_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
     "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
@@ -144,6 +143,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 @workers_option
 @file_timeout_option
+@engine_wait_option
+@max_failed_option
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
@@ -168,9 +169,11 @@ def batch(
     changed: str,
     q_values: bool,
     tables: tuple[str, ...],
+    engine_wait_s: float,
+    max_failed: float | None,
     **request: Any,
 ) -> None:
-    """Run models over DATASET (sound, signals or images), in bounded memory.
+    """Run models over DATASET (sound, signals, images, table rows), in bounded memory.
 
     DATASET is a folder, a file, a quoted pattern ('sounds/**/*.wav'), or a list of files: .txt with a path a line, CSV or
     Parquet with --path-column, or `-` for a list from standard input.
@@ -181,40 +184,33 @@ def batch(
     """
     if pushgateway is not None:
         check_gateway(pushgateway)
-    metrics, runner = BatchMetrics(), LocalRunner(workers, file_timeout_s)
+    metrics, runner = BatchMetrics(), LocalRunner(workers, file_timeout_s, engine_wait_s)
+    asked, redo = JobRequest(**request), changed == "redo"
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(_Job(JobRequest(**request), out, runner, redo=changed == "redo"), workers, as_json=as_json)
+            _dry_run(asked, out, runner, redo=redo, as_json=as_json)
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
-            job = _Job(JobRequest(**request), out, runner, redo=changed == "redo")
-            code = _run(job, metrics, WantedFiles(q_values, tables), as_json=as_json)
+            settings, models, plan = _prepare(asked, out, redo=redo)
+            _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
+            options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
+            code = run_to_end(settings, models, plan, options, metrics)
         problem = end.push(code)
     if problem:
         raise JobError(f"the job is done, but its outcome could not be pushed to {pushgateway}: {problem}")
     sys.exit(code)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Holds a job as the command asks for it. redo: whether changed files are done again."""
-
-    request: JobRequest
-    out: Path
-    runner: Runner
-    redo: bool
-
-
-def _dry_run(job: _Job, workers: int, *, as_json: bool) -> None:
-    settings, _, plan = _prepare(job.request, job.out, redo=job.redo)
+def _dry_run(request: JobRequest, out: Path, runner: LocalRunner, *, redo: bool, as_json: bool) -> None:
+    settings, _, plan = _prepare(request, out, redo=redo)
     models = check_models(settings)
-    finished = examine_job(settings, job.out, plan)
-    _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
+    finished = examine_job(settings, out, plan)
+    _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
     if not as_json:
         _print_finished(finished, settings)
         _print_notes(plan, settings, models)
-    found = estimate(settings, models, plan, job.runner, workers, frozenset(finished.shards))
+    found = estimate(settings, models, plan, runner, runner.workers, frozenset(finished.shards))
     for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found):
         click.echo(line)
 
@@ -227,36 +223,6 @@ def _print_notes(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) 
             pooled = pooled_sources(model.calibration, counts, settings.alpha, settings.confidence)
             for note in source_notes(pooled, settings.alpha, settings.confidence):
                 click.echo(f"  {model.name}: {note.strip()}")
-
-
-def _run(job: _Job, metrics: BatchMetrics, wanted: WantedFiles, *, as_json: bool) -> int:
-    """Run the job with its header, progress and summary; return the exit code."""
-    settings, models, plan = _prepare(job.request, job.out, redo=job.redo)
-    _print_header(plan, settings, models, redo=job.redo, to_stderr=as_json)
-    metrics.plan(plan.files, settings.alpha)
-    calibrated = [model.name for model in models if model.calibration]
-    started = time.monotonic()
-    outcome = Outcome(plan.left_out, plan.changes)
-    with (
-        show_progress(plan.files) as show,
-        closing(run_job(settings, job.out, plan, job.runner, outcome.resume)) as commits,
-    ):
-        for commit in commits:
-            outcome.add(commit)
-            show(outcome)
-            metrics.count(commit, calibrated)
-    seconds = time.monotonic() - started
-    wanted.write(job.out, models)
-    summary = summarise(outcome, models, settings, job.out, seconds)
-    write_summary(job.out, summary)
-    if as_json:
-        click.echo(summary.model_dump_json(indent=2))
-    else:
-        for line in summary_lines(outcome, models, settings.alpha, job.out, seconds, settings.confidence):
-            click.echo(line)
-    if sys.stdout is not None:  # it may be closed
-        sys.stdout.flush()  # a full disk is noticed here, before success is pushed
-    return EXIT_DEAD_LETTERS if outcome.dead_letters else 0
 
 
 def _prepare(request: JobRequest, out: Path, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:
@@ -279,21 +245,27 @@ def _print_header(
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
     shards = sum(1 for files in plan.shards.values() if files)
-    click.echo(f"{plan.files} files, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
+    count = f"{plan.files} {plan.noun}" + (f", many in {plan.packed} file{'s' * (plan.packed > 1)}" if plan.packed else "")
+    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
         click.echo(f"left out: {plan.left_out}", err=to_stderr)
     if settings.limit:
-        click.echo(f"--limit: the first {settings.limit} files only", err=to_stderr)
+        click.echo(f"--limit: the first {settings.limit} {plan.noun} only", err=to_stderr)
     if settings.source_pattern and (unmatched := plan.sources[DEFAULT_SOURCE]):
         click.echo(f"{unmatched} files do not match --source-pattern; their source is {DEFAULT_SOURCE!r}", err=to_stderr)
     for model in models:
-        content = model.spec.file_content()
-        if content and not plan.kinds[content.name]:
+        content = content_of(model.spec)
+        if not plan.kinds[content.name] + plan.kinds[TensorBytes.name]:
             click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
     if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
+        click.echo(
+            "it also counts files of a lower sample rate than a model's, files of several channels, each of which is taken by "
+            "itself, and files shorter than a window, which are filled up with zeros",
+            err=to_stderr,
+        )
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:

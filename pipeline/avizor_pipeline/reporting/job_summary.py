@@ -43,6 +43,9 @@ class JobSummary(Strict):
     left_out: dict[str, int] = Field(description="kind of file -> number that was not read")
     clipped: int = Field(description="files with samples beyond full scale")
     peak: float = Field(description="largest magnitude in them; 0 if there are none")
+    low_rate: int = Field(description="files of a lower sample rate than a model's")
+    several_channels: int = Field(description="files whose channels were taken each by itself")
+    padded: int = Field(description="files shorter than a model's window, filled up with zeros")
     seconds: float
     items_per_second: float
     alpha: float
@@ -64,6 +67,9 @@ def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSetting
         left_out=dict(sorted(outcome.left_out.counts.items())),
         clipped=outcome.clipped,
         peak=outcome.peak,
+        low_rate=outcome.low_rate,
+        several_channels=outcome.several_channels,
+        padded=outcome.padded,
         seconds=round(seconds, 3),
         items_per_second=round((outcome.files - outcome.earlier_files) / max(seconds, 1e-9), 1),
         alpha=settings.alpha,

@@ -33,7 +33,7 @@ def summary_lines(
     done = outcome.files - outcome.earlier_files
     rate = f" in {seconds:.1f} s ({done / seconds:.0f} items/s)" if seconds > 0 else ""
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
-    yield f"{outcome.files} files{earlier}, {outcome.windows} window rows{rate}"
+    yield f"{outcome.files} {outcome.noun}{earlier}, {outcome.windows} window rows{rate}"
     for model, labels in outcome.labels.items():
         if labels:
             yield f"{model}: items by class"
@@ -49,11 +49,23 @@ def summary_lines(
             f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
             "(recordings/, columns peak and clipped)"
         )
+    yield from _surprises(outcome)
     if outcome.left_out.counts:
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
-        yield f"{outcome.dead_letters} files could not be read: see {out}/dead_letters/*.parquet"
+        yield f"{outcome.dead_letters} {outcome.noun} could not be read: see {out}/dead_letters/*.parquet"
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
+
+
+def _surprises(outcome: Outcome) -> Iterator[str]:
+    """Yield what was done to files that are not as the models take them."""
+    for count, what in (
+        (outcome.low_rate, "of a lower sample rate than a model's: nothing above half of it reaches the model"),
+        (outcome.several_channels, "with several channels: each was taken by itself (windows/, column channel)"),
+        (outcome.padded, "shorter than a model's window: filled up with zeros"),
+    ):
+        if count:
+            yield f"{count} file{'s' * (count > 1)} {what}"
 
 
 def _flagged_lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -11,12 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avizor_inference.errors import JobError
+from avizor_pipeline.engine_wait import ENGINE_WAIT_S
 from avizor_pipeline.runners.attempts import Attempt
 from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.watch import NOT_READING
+
+_log = logging.getLogger(__name__)
 
 FILE_TIMEOUT_S = 300.0
 
@@ -29,15 +33,16 @@ class LocalRunner:
     """Processes shards in `workers` processes of this machine. See Runner.
 
     file_timeout_s: longest time, in seconds, in which the decoder of a file may give nothing. Time in the engine does not
-    count. A file that takes longer becomes a dead letter.
+    count. A file that takes longer becomes a dead letter. engine_wait_s: longest time in which a remote engine may be away.
     """
 
     workers: int
     file_timeout_s: float = FILE_TIMEOUT_S
+    engine_wait_s: float = ENGINE_WAIT_S
 
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
         """See Runner."""
-        workers = [Worker(WorkerOptions(settings, out)) for _ in range(self.workers)]
+        workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s)) for _ in range(self.workers)]
         try:
             yield from _Run(workers, shards, self.file_timeout_s).commits()
         except BaseException:
@@ -66,6 +71,7 @@ class _Run:
     busy: dict[Future[Commit | None], tuple[Worker, Attempt]] = field(default_factory=dict)
     hung: dict[Worker, int] = field(default_factory=dict)  # worker -> place of the entry at which it was ended
     deaths_at_start: int = 0
+    waits: bool = False
 
     def commits(self) -> Iterator[Commit]:
         """Yield the commit of each shard."""
@@ -75,6 +81,7 @@ class _Run:
                 worker, attempt = self.busy.pop(future)
                 if commit := self._take(future, worker, attempt):
                     yield commit
+            self._note_wait()
             for future in running:
                 worker, _ = self.busy[future]
                 if worker.quiet_s() > self.file_timeout_s:
@@ -95,6 +102,13 @@ class _Run:
                 self.idle.append(worker)
                 self.again.appendleft(attempt)
         return bool(self.busy)
+
+    def _note_wait(self) -> None:
+        """Say once when workers begin to wait for the engine, and when they go on."""
+        waits = any(worker.waits for worker, _ in self.busy.values())
+        if waits != self.waits:
+            self.waits = waits
+            _log.warning("the engine is away, and is waited for (--engine-wait-s)" if waits else "the engine is back")
 
     def _next(self) -> Attempt | None:
         shard = next(self.shards, None)

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from avizor_inference.stop_signals import STOP_SIGNALS
+from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import JobContext, open_context
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shard_run import ShardRun, read_only
 from avizor_pipeline.sinks.lock import hold_as_worker
 from avizor_pipeline.sinks.part_files import Commit
-from avizor_pipeline.watch import Watch
+from avizor_pipeline.watch import NUMBERS, Watch
 
 # Seconds between two looks at a worker, and the most that is counted between them: a job that was stopped (Ctrl-Z) finds its
 # decoders as it left them.
@@ -44,6 +45,7 @@ class WorkerOptions:
 
     settings: JobSettings
     out: Path
+    engine_wait_s: float
 
 
 class Worker:
@@ -53,7 +55,7 @@ class Worker:
         # Spawned, not forked: ONNX Runtime's threads do not survive a fork.
         self._spawn = multiprocessing.get_context("spawn")
         self._options = options
-        self._numbers: Any = self._spawn.RawArray("q", 2)
+        self._numbers: Any = self._spawn.RawArray("q", NUMBERS)
         self._watch = Watch(self._numbers)
         self._pool: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
@@ -77,6 +79,11 @@ class Worker:
     def place(self) -> int:
         """Return the place of the entry that the worker has begun last; NOT_READING before the first."""
         return self._watch.entry
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the worker waits for an engine that is away."""
+        return self._watch.waits
 
     def quiet_s(self) -> float:
         """Return for how many seconds the decoder of the current file has given nothing; 0 while none works."""
@@ -151,7 +158,7 @@ def _end_with_parent(timeout: float | None = None) -> None:
 def _open() -> JobContext:
     hold_as_worker(_options.out)
     _end_with_parent(timeout=0)  # the parent may have died before the next job could see this lock
-    return open_context(_options.settings, _options.out)
+    return open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch))
 
 
 def _run(task: Task) -> Commit | None:

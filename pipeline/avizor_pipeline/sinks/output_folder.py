@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
+from avizor_pipeline.sinks.moved_files import take_out
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit
 from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
 from avizor_pipeline.sinks.table_schemas import TABLES
@@ -51,20 +52,28 @@ class Planned(NamedTuple):
     shards: Mapping[str, int]
     rounds: int
     new: BinaryIO | None = None
+    lost: Mapping[str, Sequence[str]] = {}
 
 
 @dataclass
 class Finished:
     """Holds the shards that earlier runs have finished.
 
-    shards: ids of those that are intact. files: their files. damage: for each shard that has to be done again, what is wrong
-    with its files. outdated: intact shards with files that a later round does again.
+    shards: ids of those that are intact. files, dead_letters: of these shards. damage: for each shard that has to be done
+    again, what is wrong with its files. outdated: intact shards with files that a later round does again.
     """
 
     shards: list[str] = field(default_factory=list)
     files: int = 0
+    dead_letters: int = 0
     damage: dict[str, str] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
+
+    def add(self, commit: Commit) -> None:
+        """Count an intact shard."""
+        self.shards.append(commit.shard)
+        self.files += commit.files
+        self.dead_letters += commit.dead_letters
 
 
 def begun_settings(out: Path) -> JobSettings | None:
@@ -116,12 +125,25 @@ def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finishe
     if planned.new is not None:
         store_round(out, planned.new, planned.rounds + 1)
     # After the round: a shard that has lost files to it is without rows until it is done again, and none are doubled.
+    for shard in tuple(finished.outdated):
+        if commit := _without_lost(out, shard, planned):
+            finished.outdated.remove(shard)
+            finished.add(commit)
     for shard in (*finished.damage, *finished.outdated):
         commit_path(out, shard).unlink()
     if finished.damage:
         first = next(iter(finished.damage.values()))
         _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.damage))
     _clear(out)
+
+
+def _without_lost(out: Path, shard: str, planned: Planned) -> Commit | None:
+    """Take the files that a shard has lost to a later round out of it; return the commit if it need not be done again."""
+    commit, remaining = read_commit(out, shard), planned.shards[shard]
+    if isinstance(commit, str) or not take_out(out, commit, planned.lost.get(shard, ()), remaining):
+        return None
+    taken = read_commit(out, shard)
+    return None if isinstance(taken, str) else taken
 
 
 def _check_folder(out: Path, settings: JobSettings) -> None:
@@ -208,8 +230,7 @@ def _finished(out: Path, planned: Planned) -> Finished:
         elif commit.files != planned.shards[shard]:
             finished.outdated.append(shard)
         else:
-            finished.shards.append(shard)
-            finished.files += commit.files
+            finished.add(commit)
     return finished
 
 

@@ -55,7 +55,9 @@ class SourceCount(Strict):
 class Commit(Strict):
     """Records a finished shard: its parts with their digests, and the numbers of the job's summary.
 
-    clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. rows: by table.
+    clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. low_rate: files of
+    a lower sample rate than a model's. several_channels: files whose channels were taken each by itself. padded: files shorter
+    than a model's window, which were filled up with zeros. rows: by table.
     sha256: by path below the output folder. labels: model -> label -> items. sources: model -> source -> counts.
     digest: of all of the above, in the file; a record that was altered is not used.
     """
@@ -66,6 +68,9 @@ class Commit(Strict):
     dead_letters: int
     clipped: int = 0
     peak: float = 0.0
+    low_rate: int = 0
+    several_channels: int = 0
+    padded: int = 0
     rows: dict[str, int]
     sha256: dict[str, str]
     labels: dict[str, dict[str, int]]
@@ -132,10 +137,8 @@ class PartWriter:
 
     def commit(self, commit: Commit) -> None:
         """Make the shard count."""
-        path = commit_path(self._out, self._shard)
-        with self._writing(path):
-            make_folder(path.parent)
-            write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
+        with self._writing(commit_path(self._out, self._shard)):
+            write_commit(self._out, commit)
 
     def _flush(self, table: str) -> None:
         """Write at most ROW_GROUP rows as a row group."""
@@ -192,6 +195,13 @@ def commit_path(out: Path, shard: str) -> Path:
     return out / COMMITS / f"{shard}.json"
 
 
+def write_commit(out: Path, commit: Commit) -> None:
+    """Write the record of a finished shard, with its digest, by one rename. Raises OSError."""
+    path = commit_path(out, commit.shard)
+    make_folder(path.parent)
+    write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
+
+
 def read_commit(out: Path, shard: str) -> Commit | str:
     """Return the record of a finished shard, or what is wrong with it. Raises JobError if it cannot be read now."""
     path = commit_path(out, shard)
@@ -210,6 +220,14 @@ def read_commit(out: Path, shard: str) -> Commit | str:
     if commit.digest != commit.own_digest:
         return f"{path} is not what was written"
     return commit
+
+
+def dead_uris(out: Path, shard: str) -> frozenset[str]:
+    """Return the uris of a finished shard's dead letters; none of a shard that is not finished or damaged."""
+    commit = read_commit(out, shard) if commit_path(out, shard).exists() else ""
+    if isinstance(commit, str) or not commit.dead_letters or find_damage(out, commit):
+        return frozenset()
+    return frozenset(pq.read_table(part_path(out, "dead_letters", shard), columns=["uri"])["uri"].to_pylist())
 
 
 def find_damage(out: Path, commit: Commit) -> str:

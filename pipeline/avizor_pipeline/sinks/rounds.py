@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from avizor_inference.durable_files import flush_and_rename, make_folder, temporary_name
 from avizor_inference.errors import JobError
-from avizor_inference.items.dataset import Entry
+from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.file_access import name_of, path_of
 
 ROUNDS = "rounds"
@@ -37,6 +37,11 @@ _SCHEMA = pa.schema(
         ("size", pa.int64()),
         ("modified_ns", pa.int64()),
         ("key", pa.uint64()),
+        # Of items in a file that holds many; else null.
+        ("item", pa.string()),
+        ("first", pa.int64()),
+        ("items", pa.int64()),
+        ("offset", pa.int64()),
     ]
 )
 
@@ -50,11 +55,12 @@ class States(NamedTuple):
 
 
 def key_of(entry: Entry) -> int:
-    """Return what stands for a file's one path: 64 bits of its BLAKE2 digest.
+    """Return what stands for a file's one path, and for the item in it: 64 bits of their BLAKE2 digest.
 
     Two of five million files have the same with a probability of 7e-7. The second is then said to be a change of the first.
     """
-    return int.from_bytes(hashlib.blake2b(os.fsencode(entry.path), digest_size=8).digest(), "little")
+    text = os.fsencode(entry.path) + (f"\0{entry.part.key}".encode() if entry.part else b"")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def round_files(out: Path | None) -> list[Path]:
@@ -77,6 +83,7 @@ def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
                 [entry.size for entry in group],
                 [entry.modified_ns for entry in group],
                 [key_of(entry) for entry in group],
+                *([entry.part and getattr(entry.part, name) for entry in group] for name in Part._fields),
             ]
             writer.write_table(pa.table(columns, schema=_SCHEMA))
             count += len(group)
@@ -96,10 +103,10 @@ def store_round(out: Path, file: BinaryIO, number: int) -> None:
 
 def read_round(file: Path | BinaryIO) -> Iterator[Entry]:
     """Yield the files of a round in their order, in bounded memory. Raises JobError."""
-    for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns"]):
+    for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns", *Part._fields]):
         columns = [column.to_pylist() for column in batch.columns]
-        for uri, path, source, size, modified_ns in zip(*columns, strict=True):
-            yield Entry(uri, path_of(path), source, size, modified_ns)
+        for uri, path, source, size, modified_ns, item, *place in zip(*columns, strict=True):
+            yield Entry(uri, path_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
 
 
 def read_states(file: Path | BinaryIO) -> States:

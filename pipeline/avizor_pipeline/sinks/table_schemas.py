@@ -77,7 +77,10 @@ Q_VALUES = pa.schema(
 
 # Meaning of a column by table and name, units included. Kept apart from the schemas, whose metadata would go into every file.
 # docs/reference/parquet-tables.md shows it.
-_URI = "Path of the file as it was given; not UTF-8: `bytes:` and its percent-encoded bytes."
+_URI = (
+    "Path of the file as it was given; for an item in a file of many, `#` and its name or number follow. Not UTF-8: `bytes:` "
+    "and its percent-encoded bytes."
+)
 _SOURCE = "Where the recording comes from: the key of calibration and metrics."
 _MODEL = "Name of the model."
 _IS_ANOMALY = "Whether `p_value` is at most the job's alpha; null where `p_value` is."

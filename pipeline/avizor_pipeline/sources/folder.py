@@ -1,13 +1,15 @@
-"""Read folders, patterns and lists of files, and single files, of the kinds of content that the models of a job take."""
+"""Read folders, patterns and lists of files, single files, and files that hold many items, of the kinds that a job takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 
+from avizor_inference.errors import MediaError
+from avizor_inference.items.data.open_packs import open_packs
+from avizor_inference.items.data.packs import contents_by_suffix
 from avizor_inference.items.dataset import Columns, Entry, list_dataset
 from avizor_inference.items.file_access import path_of
-from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.source_rule import SourceRule
 
@@ -15,35 +17,52 @@ from avizor_inference.items.source_rule import SourceRule
 class FolderSource:
     """Lists and opens the files of each root (see `list_dataset`), named as `file_access.name_of` writes names.
 
-    contents: what the files may be. The suffix tells which; a file that is named itself may have any, and is then all of them.
+    contents: what the items may be. The suffix tells which; a file that is named itself may have any, and is then all of them.
+    limit: items to list. row_columns: see `open_packs`.
     """
 
     def __init__(
         self,
         roots: Sequence[str],
-        contents: Sequence[type[FileContent]],
+        contents: Sequence[type[Content]],
         source_pattern: str = "",
         columns: Columns | None = None,
         limit: int | None = None,
+        row_columns: Sequence[str] = (),
     ) -> None:
-        self._contents = contents
+        self._files = [content for content in contents if issubclass(content, FileContent)]
         self._roots = [path_of(root) for root in roots]
         self._rule = SourceRule(source_pattern)
         self._columns, self._limit = columns, limit
+        self._packs = open_packs(contents, columns, row_columns)
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source."""
-        suffixes = frozenset(suffix for content in self._contents for suffix in content.suffixes)
-        return islice(list_dataset(self._roots, suffixes, self._rule, left_out, self._columns), self._limit)
+        suffixes = frozenset(suffix for content in self._files for suffix in content.suffixes)
+        suffixes |= {suffix for suffix, pack in self._packs.items() if pack.in_folders}
+        entries = list_dataset(self._roots, suffixes, self._rule, left_out, self._columns, self._packs)
+        return entries if self._limit is None else _first_items(entries, self._limit)
 
     def kinds(self, entry: Entry) -> tuple[str, ...]:
         """See Source."""
-        return tuple(content.name for content in self._contents_of(entry))
+        pack = self._packs.get(suffix_of(entry.path))
+        return tuple(content.name for content in (pack.contents(entry) if pack else contents_by_suffix(entry, self._files)))
 
     def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """See Source."""
-        yield from ((entry, content(entry.path)) for content in self._contents_of(entry))
+        if pack := self._packs.get(suffix_of(entry.path)):
+            yield from pack.open(entry)
+        elif contents := contents_by_suffix(entry, self._files):
+            yield from ((entry, content(entry.path)) for content in contents)
+        else:
+            raise MediaError(f"not a file of items that the models take ({', '.join(sorted(self._packs))})")
 
-    def _contents_of(self, entry: Entry) -> Sequence[type[FileContent]]:
-        suffix = entry.path.suffix.lower()
-        return [each for each in self._contents if suffix in each.suffixes] or self._contents
+
+def _first_items(entries: Iterable[Entry], count: int) -> Iterator[Entry]:
+    """Yield the entries of the first `count` items."""
+    for entry in entries:
+        first = entry.first_items(count)
+        yield first
+        count -= first.items
+        if not count:
+            return

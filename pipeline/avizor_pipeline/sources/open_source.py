@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.input_spec import CONTENTS
-from avizor_inference.items.kinds.base import FileContent
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.folder import FolderSource
@@ -12,6 +11,6 @@ from avizor_pipeline.sources.folder import FolderSource
 
 def open_source(settings: JobSettings) -> Source:
     """Return what the job reads. Raises SettingsError for a source pattern that is not valid."""
-    contents = [content for name in settings.contents if issubclass(content := CONTENTS[name], FileContent)]
-    columns = Columns(settings.path_column, settings.source_column)
-    return FolderSource(settings.roots, contents, settings.source_pattern, columns, settings.limit)
+    contents = [CONTENTS[name] for name in settings.contents]
+    columns = Columns(settings.path_column, settings.source_column, settings.bytes_column)
+    return FolderSource(settings.roots, contents, settings.source_pattern, columns, settings.limit, settings.row_columns)

@@ -51,10 +51,10 @@ class RootNames:
         text = str(entry.path)
         for given, real, first in self._bases:
             if f"{text}/" == given:
-                return replace(entry, path=Path(real), uri=name_of(first.rstrip("/")))
+                return entry.renamed(Path(real), name_of(first.rstrip("/")))
             if text.startswith(given) and (given or not entry.path.is_absolute()):
                 below = text[len(given) :]
-                return replace(entry, path=Path(real + below), uri=name_of(first + below))
+                return entry.renamed(Path(real + below), name_of(first + below))
         return replace(entry, path=Path(_real_folder(entry.path.parent), entry.path.name))
 
 

@@ -178,7 +178,6 @@ def test_unreadable_files_become_dead_letters_and_the_job_goes_on(data: Path, mo
     [
         (["--alpha", "0.001"], "needs at least 999 normal items and the calibration of 'normal' has 60"),
         (["--alpha", "2"], "--alpha 2 is not between 0 and 1"),
-        (["--model", "transfers"], "model 'transfers' takes table, and a job reads files of "),
         (["--model", "nothing"], "no model named 'nothing'"),
         (["--model", "kinds"], "a model is named twice"),
         (["--device", "cuda"], "asks for a GPU"),

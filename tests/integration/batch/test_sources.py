@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from integration.jobs import batch, command, query
+from integration.jobs import AVIZOR, batch, command, query
 
 
 def read(out: Path) -> list[str]:
@@ -38,3 +38,31 @@ def test_the_first_of_a_pattern_are_read(few_recordings: Path, models: Path, tmp
     assert result.returncode == 0, result.stderr
     assert "--limit: the first 2 files only" in result.stdout
     assert read(tmp_path / "out") == ["0.wav", "1.wav"]
+
+
+def test_a_table_is_done_row_by_row_and_the_next_day_only_what_is_new(models: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "data", tmp_path / "out"
+    (folder / "a").mkdir(parents=True)
+    rows = "amount,hour,country\n12,3,ES\nmany,4,FR\n,5,IT\n"
+    (folder / "a" / "monday.csv").write_text(rows)
+    arguments = [
+        *map(str, (AVIZOR, "batch", folder, "--models", models, "--model", "transfers", "--out", out)),
+        "--alpha",
+        "0.05",
+    ]
+
+    def run(code: int) -> str:
+        result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+        assert result.returncode == code, result.stderr
+        return result.stdout
+
+    first = run(3)
+    assert "3 items, many in 1 file" in first
+    assert "1 items could not be read" in first
+    (folder / "a" / "tuesday.csv").write_text(rows.replace("many", "7"))
+    run(3)
+    assert read(out) == [f"{day}.csv#{row}" for day in ("monday", "tuesday") for row in range(3) if (day, row) != ("monday", 1)]
+    assert query(f"select count(*), count(distinct uri) from '{out}/windows/*.parquet'") == [(5, 5)]
+    (letter,) = query(f"select uri, message from '{out}/dead_letters/*.parquet'")
+    assert letter[0] == f"{folder}/a/monday.csv#1"
+    assert letter[1].startswith("monday.csv#1: column 'amount' holds 'many'")

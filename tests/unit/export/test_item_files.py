@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from support.packed import write_tar
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
@@ -114,3 +115,25 @@ def test_pictures_of_every_size_are_resized_alike_for_parity_calibration_and_hel
     calibration = [recording.windows for recording in read_recordings(tmp_path / "data", spec, SourceRule())]
     np.testing.assert_array_equal(np.concatenate(calibration), expected)
     np.testing.assert_array_equal(read_held_out(tmp_path / "data", spec, None).items, expected)
+
+
+def test_a_pattern_a_list_and_a_tar_hold_the_items_of_the_folder(tmp_path: Path) -> None:
+    for source in ("a", "b"):
+        pictures(tmp_path / "cal" / source, 2)
+    folder = tmp_path / "cal"
+    files = sorted(folder.rglob("*.png"))
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in files))
+    (tmp_path / "tars").mkdir()
+    write_tar(tmp_path / "tars" / "1.tar", {str(path.relative_to(folder)): path.read_bytes() for path in files[:3]})
+    write_tar(tmp_path / "tars" / "2.tar.gz", {str(path.relative_to(folder)): path.read_bytes() for path in files[3:]})
+    wanted = list(read_recordings(folder, PIXELS, SourceRule()))
+    assert [recording.source for recording in wanted] == ["a", "a", "b", "b"]
+    for place in (folder / "*" / "*.png", tmp_path / "list.txt", tmp_path / "tars", tmp_path / "tars" / "*.tar*"):
+        found = list(read_recordings(place, PIXELS, SourceRule()))
+        assert [recording.source for recording in found] == ["a", "a", "b", "b"], place
+        for recording, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(recording.windows, other.windows)
+        assert len(sample_items(place, PIXELS, 3)) == 3
+    (tmp_path / "tars" / "1.tar").write_bytes((tmp_path / "tars" / "1.tar").read_bytes()[:1200])
+    with pytest.raises(DatasetError, match=r"1\.tar: the tar was cut off"):
+        list(read_recordings(tmp_path / "tars" / "1.tar", PIXELS, SourceRule()))

@@ -35,6 +35,27 @@ def test_parts_have_their_names_when_they_are_closed_and_the_commit_comes_last(t
     assert names(tmp_path) == [f"commits/{SHARD}.json", f"windows/{SHARD}.parquet"]
 
 
+def test_rows_of_some_files_are_dropped_from_what_is_in_memory_and_what_is_written(tmp_path: Path) -> None:
+    writer = PartWriter(tmp_path, SHARD)
+    for number in range(2 * ROW_GROUP + 2):  # the last two are not written yet
+        writer.add("windows", {"uri": f"{number % 2}.wav", "start_sample": number})
+        writer.add("recordings", {"uri": f"{number % 2}.wav"})
+    writer.drop("windows", {"1.wav", "none.wav"})
+    assert writer.counts["windows"] == ROW_GROUP + 1
+    digests = writer.close()
+    rows = pq.read_table(tmp_path / "windows" / f"{SHARD}.parquet")
+    assert rows["start_sample"].to_pylist() == list(range(0, 2 * ROW_GROUP + 2, 2))
+    assert pq.read_metadata(tmp_path / "recordings" / f"{SHARD}.parquet").num_rows == 2 * ROW_GROUP + 2
+    assert names(tmp_path) == sorted(digests)
+
+
+def test_a_table_all_of_whose_rows_are_dropped_has_no_part(tmp_path: Path) -> None:
+    writer = PartWriter(tmp_path, SHARD)
+    writer.add("windows", {"uri": "1.wav"})
+    writer.drop("windows", ["1.wav"])
+    assert (writer.counts["windows"], writer.close(), names(tmp_path)) == (0, {}, [])
+
+
 def test_a_commit_is_read_as_it_was_written(tmp_path: Path) -> None:
     written = write_shard(tmp_path, SHARD)
     read = read_commit(tmp_path, SHARD)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.sounds import tone, write_wav
+from support.sounds import SAMPLE_RATE, tone, write_wav
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.errors import JobError
@@ -116,3 +116,16 @@ def test_embeddings_of_models_that_have_none_are_refused(models: Path, tmp_path:
     settings = JobRequest(("data",), ("normal",), models, embeddings=True).to_settings()
     with pytest.raises(JobError, match="no output 'embedding' of normal"):
         open_models(settings.model_copy(update={"repository": str(tmp_path / "models")}))
+
+
+def test_a_shard_counts_what_is_not_as_the_models_take_it(models: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "data" / "usual.wav", tone(1.0))
+    write_wav(tmp_path / "data" / "low.wav", tone(2.0), rate=SAMPLE_RATE // 2)
+    write_wav(tmp_path / "data" / "stereo.wav", tone(1.0)[:, None].repeat(2, axis=1))
+    write_wav(tmp_path / "data" / "short.wav", tone(0.1))
+    (tmp_path / "out").mkdir()
+    settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models, alpha=0.05).to_settings()
+    context = open_context(settings, tmp_path / "out")
+    (shard,) = shards(settings, context.source.list())
+    commit = ShardRun(context, shard).run()
+    assert (commit.low_rate, commit.several_channels, commit.padded) == (1, 1, 1)

@@ -29,13 +29,13 @@ class Notes:
     _loud_files: int = 0
     _peak: float = 0.0
 
-    def level(self, path: Path, level: Level) -> None:
+    def level(self, uri: str, level: Level) -> None:
         """Note the level of a file."""
         if level.beyond:
             self._loud_files += 1
             self._peak = max(self._peak, level.peak)
             if self._loud_files <= _NAMED:
-                self._loud.append(f"{name_of(str(path))} ({level.share_beyond:.2%} of its samples)")
+                self._loud.append(f"{uri} ({level.share_beyond:.2%} of its samples)")
 
     def warn(self, folder: Path, pattern: str = "") -> None:
         """Log what was noted. pattern: --source-pattern. Raises DatasetError if it matched no path."""

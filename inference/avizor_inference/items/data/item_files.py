@@ -13,10 +13,12 @@ from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.data.arrays import open_array
 from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.recording import NormalRecording
-from avizor_inference.items.dataset import is_listing, list_dataset
+from avizor_inference.items.data.tar_files import TAR_SUFFIXES, TarPack
+from avizor_inference.items.dataset import Entry, is_listing, list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
-from avizor_inference.items.file_access import name_of
+from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
+from avizor_inference.items.kinds.base import Content
 from avizor_inference.items.path_lists import TABLE_SUFFIXES, is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 
@@ -39,11 +41,12 @@ def read_recordings(
     if path.suffix == ".npy":
         for item in _items(path, spec):
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
-    elif spec.suffixes and is_listing(path, spec.suffixes):
+    elif _holds_files(path, spec):
         own = notes or Notes()
-        for entry in list_dataset([path], spec.suffixes, rule, own.left_out):
+        files = _Files(spec)
+        for entry in files.list(path, rule, own.left_out):
             own.sources[entry.source] += 1
-            yield _recording_of(entry.path, spec, entry.source, own)
+            yield _recording_of(files, entry, own)
         if notes is None:
             own.warn(path, rule.pattern)
     elif isinstance(spec, TableInput) and is_table(path):
@@ -57,14 +60,14 @@ def read_recordings(
 def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
     """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises DatasetError."""
     check_exists(path)
-    if spec.suffixes and is_listing(path, spec.suffixes):
-        notes = Notes()
-        files = [entry.path for entry in list_dataset([path], spec.suffixes, left_out=notes.left_out)]
-        from_each = -(-limit // max(1, len(files)))
+    if _holds_files(path, spec):
+        notes, files = Notes(), _Files(spec)
+        entries = list(files.list(path, SourceRule(), notes.left_out))
+        from_each = -(-limit // max(1, len(entries)))
         parts = [
             windows[evenly_spaced(len(windows), from_each)]
-            for place in evenly_spaced(len(files), limit)
-            for windows in [_recording_of(files[place], spec, DEFAULT_SOURCE, notes).windows]
+            for place in evenly_spaced(len(entries), limit)
+            for windows in [_recording_of(files, entries[place], notes).windows]
         ]
         notes.warn(path)
     elif path.suffix == ".npy":
@@ -117,11 +120,36 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
         yield NormalRecording(source or DEFAULT_SOURCE, row[None])
 
 
-def _recording_of(path: Path, spec: InputSpec, source: str, notes: Notes) -> NormalRecording:
+class _Files:
+    """Lists and opens the files that are items of a model, also those in tars."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self.spec = spec
+        content = spec.file_content()
+        self._packs = dict.fromkeys(TAR_SUFFIXES, TarPack([content])) if content else {}
+
+    def list(self, path: Path, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
+        """See `list_dataset`."""
+        return list_dataset([path], self.spec.suffixes | self._packs.keys(), rule, left_out, packs=self._packs)
+
+    def open(self, entry: Entry) -> Content:
+        """Return the content of one of them. Raises MediaError."""
+        if pack := self._packs.get(suffix_of(entry.path)):
+            ((_, content),) = pack.open(entry)
+            return content
+        return content_of_file(entry.path, self.spec)
+
+
+def _holds_files(path: Path, spec: InputSpec) -> bool:
+    """Return whether a path stands for many files that are items of the model."""
+    return bool(spec.suffixes) and (is_listing(path, spec.suffixes) or suffix_of(path) in TAR_SUFFIXES)
+
+
+def _recording_of(files: _Files, entry: Entry, notes: Notes) -> NormalRecording:
     """Read a file that is one item: of a recording the windows of all its channels."""
     try:
-        item = decode_item(content_of_file(path, spec), spec)
+        item = decode_item(files.open(entry), files.spec)
     except (MediaError, OSError) as error:
-        raise DatasetError(f"{name_of(str(path))}: {error}; fix or remove the file") from error
-    notes.level(path, item.level)
-    return NormalRecording(source, item.rows, is_short=item.is_short)
+        raise DatasetError(f"{entry.uri}: {error}; fix or remove the file") from error
+    notes.level(entry.uri, item.level)
+    return NormalRecording(entry.source, item.rows, is_short=item.is_short)

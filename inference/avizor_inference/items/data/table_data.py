@@ -66,9 +66,7 @@ class Table:
         """
         if name not in self.data.column_names:
             raise self._missing_columns([name])
-        texts = self.data[name].cast(pa.string()).fill_null("")
-        missing = pa.array([word for word in MISSING if word not in known], pa.string())
-        return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
+        return texts_of(self.data[name], known)
 
     def _places(self, column: CategoryColumn) -> NDArray[np.float32]:
         """Return the indices of a column's names among its categories."""
@@ -88,13 +86,7 @@ class Table:
         return places
 
     def _missing_columns(self, missing: list[str]) -> DatasetError:
-        existing = ", ".join(self.data.column_names)
-        separator = next((mark for mark in _OTHER_SEPARATORS if mark in existing), None)
-        if len(self.data.column_names) == 1 and separator:
-            reason = f"its columns look separated by {separator!r}; separate them by commas"
-        else:
-            reason = f"it has {existing}" + _similar_names(missing, self.data.column_names)
-        return DatasetError(f"{self.path} has no column {', '.join(map(repr, missing))}; {reason}")
+        return DatasetError(f"{self.path} has {no_columns(missing, self.data.column_names)}")
 
 
 def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table:
@@ -117,6 +109,24 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
             raise DatasetError(f"{path} is not in UTF-8; save it as UTF-8") from error
         raise DatasetError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
+
+
+def texts_of(column: Any, known: Sequence[str] = ()) -> list[str]:
+    """Return a column of pyarrow as text; empty where missing. known: see `Table.texts`."""
+    texts = column.cast(pa.string()).fill_null("")
+    missing = pa.array([word for word in MISSING if word not in known], pa.string())
+    return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
+
+
+def no_columns(missing: Sequence[str], existing: Sequence[str]) -> str:
+    """Return, for a message, which columns a table lacks, and why that may be."""
+    names = ", ".join(existing)
+    separator = next((mark for mark in _OTHER_SEPARATORS if mark in names), None)
+    if len(existing) == 1 and separator:
+        reason = f"its columns look separated by {separator!r}; separate them by commas"
+    else:
+        reason = f"it has {names}" + _similar_names(missing, existing)
+    return f"no column {', '.join(map(repr, missing))}; {reason}"
 
 
 def _similar_names(missing: Sequence[str], existing: Sequence[str]) -> str:

@@ -1,0 +1,71 @@
+"""Define `avizor retry`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from avizor_inference.errors import JobError
+from avizor_pipeline.cli.exit_status import PushedEnd
+from avizor_pipeline.cli.running import RunOptions, run_to_end
+from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
+from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, max_failed_option, workers_option
+from avizor_pipeline.derived.wanted import WantedFiles
+from avizor_pipeline.models import open_models
+from avizor_pipeline.plan import plan_retry
+from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.sinks.output_folder import begun_settings
+
+_EPILOG = """\b
+Examples:
+  avizor retry results
+  avizor retry results --file-timeout-s 3600
+
+\b
+Exit codes are those of avizor batch: 0 all rows are there, 3 some files still cannot be read.
+"""
+
+
+@click.command(short_help="Do the files again that a batch job could not read.", epilog=_EPILOG)
+@click.argument("out", type=click.Path(path_type=Path))
+@workers_option
+@file_timeout_option
+@engine_wait_option
+@max_failed_option
+@q_values_option
+@tables_option
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
+def retry(
+    out: Path,
+    workers: int,
+    file_timeout_s: float,
+    engine_wait_s: float,
+    max_failed: float | None,
+    q_values: bool,
+    tables: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Do the files of the dead letters in OUT again, after they or what reads them were corrected.
+
+    OUT is the output folder of a batch job. Run this where the job was run: its path of the models may be relative. The rows of
+    files that can be read now replace their dead letters, and no other row changes.
+    """
+    metrics = BatchMetrics()
+    with PushedEnd(metrics, None, ""):
+        settings = begun_settings(out)
+        if settings is None:
+            raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
+        models = open_models(settings)
+        plan = plan_retry(settings, out)
+        again = plan.changes.new
+        click.echo(f"{again} {'file is' if again == 1 else 'files are'} done again, of {plan.files}", err=as_json)
+        if plan.changes.changed.count:
+            click.echo(f"left as they are, since their files have changed: {plan.changes.changed}", err=as_json)
+            click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)
+        runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
+        options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
+        code = run_to_end(settings, models, plan, options, metrics)
+    sys.exit(code)

@@ -1,0 +1,53 @@
+"""Define `avizor verify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from avizor_pipeline.cli.exit_status import EXIT_FAILED
+from avizor_pipeline.verify import Proof, verify_job
+
+_EPILOG = """\b
+Examples:
+  avizor verify results
+  avizor verify results --json
+
+\b
+Exit codes:
+  0    each planned row is there, once
+  1    something is wrong, or the job is not finished
+"""
+
+
+@click.command(short_help="Prove that a batch job's tables are complete.", epilog=_EPILOG)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def verify(out: Path, as_json: bool) -> None:
+    """Check the tables in OUT, the output folder of a batch job.
+
+    Each part is what was written, by its digest. Each file that was planned has one row in recordings/ for each model that
+    takes it, or a dead letter, and as many rows in windows/ as recordings/ says; no row is there twice. Changes nothing.
+    """
+    proof = verify_job(out)
+    if as_json:
+        click.echo(proof.model_dump_json(indent=2))
+    else:
+        _print(proof)
+    sys.exit(EXIT_FAILED if proof.problem_count else 0)
+
+
+def _print(proof: Proof) -> None:
+    click.echo(f"{proof.files} files, {proof.windows} rows in windows/, {proof.parts} parts that are what was written")
+    click.echo(
+        f"{proof.planned} results planned (files x models), {proof.recordings} in recordings/, {proof.unread} of "
+        f"{proof.dead_letters} dead letters"
+    )
+    for problem in proof.problems:
+        click.echo(f"wrong: {problem}", err=True)
+    if proof.problem_count > len(proof.problems):
+        click.echo(f"wrong: {proof.problem_count - len(proof.problems)} more", err=True)
+    if not proof.problem_count:
+        click.echo("complete: planned = recordings + dead letters, and no row is there twice")

@@ -1,0 +1,57 @@
+"""Wait for an engine that is away for a while: a server that is started again, a machine that reboots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from avizor_inference.errors import EngineUnavailable, ModelNotFound
+from avizor_pipeline.watch import Watch
+
+T = TypeVar("T")
+
+# Seconds in which an engine may be away. A server that loads large models takes minutes.
+ENGINE_WAIT_S = 300.0
+
+_ASK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class EngineWait:
+    """Asks an engine again while it is away. limit_s: for how many seconds, each time. watch: shows that a worker waits."""
+
+    limit_s: float = 0.0
+    watch: Watch = field(default_factory=Watch)
+
+    def answer(self, ask: Callable[[], T]) -> T:
+        """Return what `ask` returns. Raises EngineUnavailable if the engine stays away for too long, and what `ask` raises."""
+        try:
+            return ask()
+        except EngineUnavailable as error:
+            if not self.limit_s:
+                raise
+            return self.answer_later(ask, error)
+
+    def answer_later(self, ask: Callable[[], T], error: EngineUnavailable) -> T:
+        """Do this for an engine that has just been away. error: what it said."""
+        if not self.limit_s:
+            raise error
+        deadline = time.monotonic() + self.limit_s
+        self.watch.waits = True
+        try:
+            while time.monotonic() < deadline:
+                time.sleep(_ASK_EVERY_S)
+                try:
+                    return ask()
+                except EngineUnavailable as again:
+                    error = again
+                except ModelNotFound as loading:  # a server that has just come back has not loaded its models
+                    error = EngineUnavailable(str(loading))
+        finally:
+            self.watch.waits = False
+        raise EngineUnavailable(
+            f"{error}; it was away for {self.limit_s:g} s (--engine-wait-s), and finished shards are kept: start it, and run "
+            "the same command again to go on"
+        ) from error

@@ -1,0 +1,175 @@
+"""Prove that a finished job has each row once: what was planned is what is in the tables and the dead letters.
+
+The proof is by shard, because all rows of a file are in the parts of one shard: keys that are unique within the shards, of
+files that no two shards have, are unique. So memory is bounded by the largest shard.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from avizor_inference.errors import JobError
+from avizor_inference.items.dataset import Entry
+from avizor_inference.items.file_access import name_of
+from avizor_inference.strict_json import Strict
+from avizor_pipeline.known_files import KnownFiles
+from avizor_pipeline.models import content_of, open_models
+from avizor_pipeline.plan import counted, planned_shards
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.lock import job_lock
+from avizor_pipeline.sinks.output_folder import begun_settings
+from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, part_path, read_commit
+from avizor_pipeline.sinks.rounds import read_states, round_files
+from avizor_pipeline.sinks.table_schemas import TABLES
+from avizor_pipeline.sources.base import Source
+from avizor_pipeline.sources.open_source import open_source
+
+# Problems that are kept in words; all are counted.
+_PROBLEMS_KEPT = 100
+
+# What makes a row of `windows` and of `recordings` unique.
+_WINDOW_KEY = ["uri", "channel", "start_sample", "model"]
+_ITEM_KEY = ["uri", "model"]
+
+
+class Proof(Strict, frozen=False):
+    """Holds what was found. planned, recordings, unread: pairs of a file and a model that takes it."""
+
+    out: str
+    files: int = 0
+    planned: int = 0
+    recordings: int = 0
+    unread: int = Field(default=0, description="pairs whose file is a dead letter")
+    windows: int = 0
+    dead_letters: int = 0
+    parts: int = Field(default=0, description="parts that are, byte for byte, what was written")
+    problem_count: int = 0
+    problems: list[str] = Field(default_factory=list, description="the first hundred")
+
+    def note(self, problem: str) -> None:
+        """Take in a problem."""
+        self.problem_count += 1
+        if len(self.problems) < _PROBLEMS_KEPT:
+            self.problems.append(problem)
+
+
+def verify_job(out: Path) -> Proof:
+    """Compare the tables of a job with its rounds, and its parts with their digests.
+
+    Raises JobError if there is no job, if it is running, or if a round is damaged; RepositoryError if models of several kinds
+    are gone.
+    """
+    settings = begun_settings(out)
+    if settings is None:
+        raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
+    with job_lock(out, make=False):
+        rounds = round_files(out)
+        moved = KnownFiles([read_states(file) for file in rounds]).moved
+        plan = counted(settings, rounds, None, moved)
+        proof = Proof(out=name_of(str(out)), files=plan.files)
+        takers, source = _takers(settings), open_source(settings)
+        for shard in planned_shards(settings, out, plan):
+            if shard.entries:
+                _verify_shard(out, shard, _expected(shard.entries, source, takers), proof)
+        for stray in _strays(out, {shard for shard, files in plan.shards.items() if files}):
+            proof.note(stray)
+    return proof
+
+
+def _takers(settings: JobSettings) -> Mapping[str, str]:
+    """Return model -> the kind that it takes, by its name in CONTENTS."""
+    if len(settings.contents) == 1:  # then the models need not be there any more
+        return {model.name: settings.contents[0] for model in settings.models}
+    return {model.name: content_of(model.spec).name for model in open_models(settings)}
+
+
+def _expected(entries: Sequence[Entry], source: Source, takers: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return uri -> the models that take the file."""
+    kinds = {item.uri: source.kinds(entry) for entry in entries for item in entry.each()}
+    return {uri: {model for model, kind in takers.items() if kind in kinds[uri]} for uri in kinds}
+
+
+def _verify_shard(out: Path, shard: Shard, expected: Mapping[str, set[str]], proof: Proof) -> None:
+    proof.planned += sum(map(len, expected.values()))
+    if not commit_path(out, shard.id).exists():
+        files = f"{shard.items} files, the first is {shard.entries[0].uri}"
+        proof.note(f"shard {shard.id} is not done ({files}); run the same command again")
+        return
+    commit = read_commit(out, shard.id)
+    damage = commit if isinstance(commit, str) else find_damage(out, commit)
+    if damage or isinstance(commit, str):
+        proof.note(f"{damage}; run the same command again")
+        return
+    proof.parts += len(commit.sha256)
+    for problem in _problems(out, commit, expected, proof):
+        proof.note(f"shard {shard.id}: {problem}")
+
+
+def _problems(out: Path, commit: Commit, expected: Mapping[str, set[str]], proof: Proof) -> Iterator[str]:
+    """Yield what is wrong with the rows of a shard whose parts are intact, and add its rows to the proof."""
+    dead = {row["uri"] for row in _rows(out, commit, "dead_letters", ["uri"])}
+    windows = {(row["uri"], row["model"]): row["windows"] for row in _rows(out, commit, "recordings", [*_ITEM_KEY, "windows"])}
+    unread = {(uri, model) for uri in dead for model in expected.get(uri, ())}
+    planned = {(uri, model) for uri, models in expected.items() for model in models}
+    proof.recordings += commit.rows["recordings"]
+    proof.windows += commit.rows["windows"]
+    proof.dead_letters += commit.rows["dead_letters"]
+    proof.unread += len(unread)
+    if commit.files != len(expected):
+        yield f"its record is of {commit.files} files, and {len(expected)} are planned; run the same command again"
+    if commit.rows["recordings"] != len(windows):
+        yield "recordings/ has a row twice"
+    for uri in sorted(dead - expected.keys()):
+        yield f"{uri} is a dead letter, and not planned"
+    for uri, model in sorted(planned - windows.keys() - unread):
+        yield f"{uri} has neither a row of {model} in recordings/ nor a dead letter"
+    for uri, model in sorted(windows.keys() - planned):
+        yield f"{uri} has a row of {model} in recordings/, and is not planned"
+    for uri, model in sorted(windows.keys() & unread):
+        yield f"{uri} has a row of {model} in recordings/, and is a dead letter"
+    counts = _window_counts(out, commit)
+    if counts is None:
+        yield "windows/ has a row twice"
+    elif wrong := sorted(key for key in counts.keys() | windows.keys() if counts[key] != windows.get(key, 0)):
+        uri, model = wrong[0]
+        yield f"{uri} has {counts[uri, model]} rows of {model} in windows/, and {windows.get((uri, model), 0)} by recordings/"
+
+
+def _rows(out: Path, commit: Commit, table: str, columns: list[str]) -> list[Mapping[str, Any]]:
+    if not commit.rows[table]:
+        return []
+    rows: list[Mapping[str, Any]] = pq.read_table(part_path(out, table, commit.shard), columns=columns).to_pylist()
+    return rows
+
+
+def _window_counts(out: Path, commit: Commit) -> Counter[tuple[str, str]] | None:
+    """Return the number of rows by uri and model; None if a row is there twice."""
+    if not commit.rows["windows"]:
+        return Counter()
+    path = part_path(out, "windows", commit.shard)
+    rows = pq.read_table(path, columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
+    if len(rows.group_by(_WINDOW_KEY).aggregate([])) != len(rows):
+        return None
+    counts = rows.group_by(_ITEM_KEY).aggregate([([], "count_all")])
+    texts = [pc.cast(counts[name], pa.string()).to_pylist() for name in _ITEM_KEY]
+    return Counter(dict(zip(zip(*texts, strict=True), counts["count_all"].to_pylist(), strict=True)))
+
+
+def _strays(out: Path, planned: set[str]) -> Iterator[str]:
+    """Yield the files that a reader of whole folders would take for rows of the job, and that are of no shard."""
+    for table in TABLES:
+        for path in sorted((out / table).glob("*.parquet")):
+            if path.stem not in planned or not commit_path(out, path.stem).exists():
+                yield f"{path} is of no finished shard; run the same command again, or remove it"
+    for path in sorted((out / COMMITS).glob("*.json")):
+        if path.stem not in planned:
+            yield f"{path} is of no planned shard; remove it, and its parts"

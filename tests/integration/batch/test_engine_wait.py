@@ -1,0 +1,92 @@
+"""A Triton that goes away while a job runs is waited for, as long as --engine-wait-s says."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.jobs import command, committed, eventually, query, start, wait_for_first_shard
+from triton_server.install import TritonInstall
+from triton_server.server import TritonServer
+
+pytestmark = pytest.mark.slow  # a server is started twice
+
+
+@pytest.fixture
+def triton(models: Path, triton_install: TritonInstall) -> Iterator[TritonServer]:
+    with TritonServer(triton_install, models) as server:
+        yield server
+
+
+class Job:
+    """A job on a Triton; `said` is what it has written to standard error so far."""
+
+    def __init__(self, data: Path, models: Path, out: Path, triton: TritonServer, *more: str) -> None:
+        self.said = ""
+        self.process = start(*command(data, models, out, "--engine", f"triton://{triton.grpc_url}", *more))
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said += line
+
+    def end(self) -> int:
+        code = self.process.wait(timeout=240)
+        self._reader.join()
+        return code
+
+
+def test_an_engine_that_comes_back_costs_time_and_nothing_else(
+    many_recordings: Path, models: Path, triton: TritonServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    job = Job(many_recordings, models, out, triton, "--workers", "1", "--batch-size", "1")
+    wait_for_first_shard(out, job.process)
+    triton.kill()
+    done = committed(out)
+    assert eventually(lambda: "the engine is away, and is waited for (--engine-wait-s)" in job.said)
+    triton.start()
+    assert job.end() == 0, job.said
+    assert done < 7
+    assert "the engine is back" in job.said
+    assert job.said.count("is away") == 1
+    rows = f"select count(*), count(distinct (uri, model)) from '{out}/recordings/*.parquet'"
+    assert query(rows) == [(800, 800)]
+    assert not list((out / "dead_letters").iterdir())
+
+
+def test_an_engine_that_stays_away_ends_the_job_which_goes_on_later(
+    many_recordings: Path, models: Path, triton: TritonServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    limits = ("--workers", "1", "--batch-size", "1", "--engine-wait-s", "2")
+    job = Job(many_recordings, models, out, triton, *limits)
+    wait_for_first_shard(out, job.process)
+    triton.kill()
+    assert job.end() == 1
+    assert "it was away for 2 s (--engine-wait-s), and finished shards are kept: start it, and run the same" in job.said
+    again = subprocess.run(
+        command(many_recordings, models, out, "--engine", f"triton://{triton.grpc_url}", *limits),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert again.returncode == 1  # an engine that is away at the start is not waited for: the address may be wrong
+    triton.start()
+    job = Job(many_recordings, models, out, triton, *limits)
+    assert job.end() == 0, job.said
+
+
+def test_a_job_that_waits_can_be_stopped(many_recordings: Path, models: Path, triton: TritonServer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = Job(many_recordings, models, out, triton, "--workers", "1", "--batch-size", "1")
+    wait_for_first_shard(out, job.process)
+    triton.kill()
+    assert eventually(lambda: "the engine is away" in job.said)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 143
+    assert "stopped by SIGTERM; finished shards are kept: run the same command again to go on" in job.said

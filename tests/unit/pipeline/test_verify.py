@@ -1,0 +1,155 @@
+"""verify.py: what is planned is in the tables or a dead letter, once, and anything else is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from unit.pipeline.jobs import settings
+
+from avizor_inference.errors import JobError
+from avizor_pipeline.cli.verify import verify
+from avizor_pipeline.plan import plan_job, planned_shards
+from avizor_pipeline.settings import ChosenModel, JobSettings
+from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_folder import claimed
+from avizor_pipeline.sinks.part_files import Commit, PartWriter
+from avizor_pipeline.verify import verify_job
+
+MODELS = ("kinds", "normal")
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def rows_of(shard: Shard) -> Rows:
+    """What a job writes: two windows a file and model; the last file is a dead letter."""
+    *good, dead = [entry.uri for entry in shard.entries]
+    return {
+        "windows": [
+            {"uri": uri, "model": model, "channel": 0, "start_sample": start}
+            for uri in good
+            for model in MODELS
+            for start in (0, 4096)
+        ],
+        "recordings": [{"uri": uri, "model": model, "windows": 2} for uri in good for model in MODELS],
+        "dead_letters": [{"uri": dead}],
+    }
+
+
+def commit(out: Path, shard: Shard, rows: Rows, files: int) -> None:
+    writer = PartWriter(out, shard.id)
+    for table, each in rows.items():
+        for row in each:
+            writer.add(table, row)
+    counts = writer.counts
+    writer.commit(
+        Commit(
+            shard=shard.id, files=files, windows=counts["windows"], dead_letters=counts["dead_letters"], rows=counts,
+            sha256=writer.close(), labels={}, sources={},
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> tuple[JobSettings, Path, Shard]:
+    """A job of three files and two models, whose round is planned."""
+    for number in range(3):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{number}.wav").touch()
+    models = tuple(ChosenModel(name=name, version=1, sha256="") for name in MODELS)
+    job, out = settings(tmp_path / "data").model_copy(update={"models": models}), tmp_path / "out"
+    plan = plan_job(job, out)
+    with claimed(out, job, plan.for_folder):
+        (shard,) = planned_shards(job, out, plan)
+    return job, out, shard
+
+
+def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard]) -> None:
+    _, out, shard = job
+    commit(out, shard, rows_of(shard), 3)
+    result = CliRunner().invoke(verify, [str(out)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "6 results planned (files x models), 4 in recordings/, 2 of 1 dead letters" in result.stdout
+    proof = json.loads(CliRunner().invoke(verify, [str(out), "--json"]).stdout)
+    assert proof == {
+        "out": str(out), "files": 3, "planned": 6, "recordings": 4, "unread": 2, "windows": 8, "dead_letters": 1, "parts": 3,
+        "problem_count": 0, "problems": [],
+    }  # fmt: skip
+
+
+def lose_a_recording(rows: Rows) -> None:
+    rows["recordings"].pop()
+
+
+def double_a_recording(rows: Rows) -> None:
+    rows["recordings"].append(rows["recordings"][0])
+
+
+def lose_a_window(rows: Rows) -> None:
+    rows["windows"].pop()
+
+
+def double_a_window(rows: Rows) -> None:
+    rows["windows"][1] = rows["windows"][0]
+
+
+def lose_the_dead_letter(rows: Rows) -> None:
+    rows["dead_letters"].clear()
+
+
+def dead_and_alive(rows: Rows) -> None:
+    rows["dead_letters"].append({"uri": rows["recordings"][0]["uri"]})
+
+
+def of_another_file(rows: Rows) -> None:
+    rows["recordings"].append({"uri": "made-up.wav", "model": "kinds", "windows": 2})
+
+
+@pytest.mark.parametrize(
+    ("break_rows", "says"),
+    [
+        (
+            lose_a_recording,
+            ["1.wav has neither a row of normal in recordings/ nor a", "2 rows of normal in windows"],
+        ),
+        (double_a_recording, ["recordings/ has a row twice"]),
+        (lose_a_window, ["1.wav has 1 rows of normal in windows/, and 2 by recordings/"]),
+        (double_a_window, ["windows/ has a row twice"]),
+        (lose_the_dead_letter, ["2.wav has neither a row of kinds", "2.wav has neither a row of normal"]),
+        (dead_and_alive, ["0.wav has a row of kinds in recordings/, and is a dead letter", "0.wav has a row of normal"]),
+        (of_another_file, ["made-up.wav has a row of kinds in recordings/, and is not planned", "made-up.wav has 0 rows"]),
+    ],
+)
+def test_rows_that_are_lost_doubled_or_strange_are_said(
+    job: tuple[JobSettings, Path, Shard], break_rows: Callable[[Rows], None], says: Sequence[str]
+) -> None:
+    _, out, shard = job
+    rows = rows_of(shard)
+    break_rows(rows)
+    commit(out, shard, rows, 3)
+    proof = verify_job(out)
+    assert len(proof.problems) == proof.problem_count == len(says), proof.problems
+    for expected, problem in zip(says, proof.problems, strict=True):
+        assert expected in problem
+    assert CliRunner().invoke(verify, [str(out)]).exit_code == 1
+
+
+def test_shards_that_are_not_done_damaged_or_strange_are_said(job: tuple[JobSettings, Path, Shard]) -> None:
+    _, out, shard = job
+    assert [problem.split(" (")[0] for problem in verify_job(out).problems] == [f"shard {shard.id} is not done"]
+    commit(out, shard, rows_of(shard), 2)
+    assert ["its record is of 2 files, and 3 are planned" in each for each in verify_job(out).problems] == [True]
+    part = out / "windows" / f"{shard.id}.parquet"
+    (out / "windows" / "copy.parquet").write_bytes(part.read_bytes())
+    part.write_bytes(part.read_bytes()[:-1])
+    damaged, stray = verify_job(out).problems
+    assert f"{part} is not what was written" in damaged
+    assert "copy.parquet is of no finished shard" in stray
+
+
+def test_a_folder_without_a_job_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="holds no batch job of this version of Avizor; give the --out of avizor batch"):
+        verify_job(tmp_path)
