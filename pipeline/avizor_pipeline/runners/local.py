@@ -44,7 +44,7 @@ class LocalRunner:
         """See Runner."""
         workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s)) for _ in range(self.workers)]
         try:
-            yield from _Run(workers, shards, self.file_timeout_s).commits()
+            yield from _Run(list(workers), shards, self.file_timeout_s).commits()
         except BaseException:
             # A shard may take minutes. Whatever stops a job kills its workers before that.
             for worker in workers:

@@ -64,6 +64,27 @@ def test_a_signal_to_all_of_its_processes_ends_a_job_that_can_be_resumed(
     assert part_digests(out) == whole_run
 
 
+def test_a_signal_ends_a_job_whose_decoder_hangs(few_recordings: Path, models: Path, tmp_path: Path) -> None:
+    """A worker that is busy is ended, and not waited for until its shard is done."""
+    data, out = Path(shutil.copytree(few_recordings, tmp_path / "data")), tmp_path / "out"
+    hanging = data / "a" / "0.wav"
+    hanging.write_bytes(b"HANG")
+    hostile = os.pathsep.join((str(Path(__file__).parents[2] / "support" / "hostile_files"), os.environ.get("PYTHONPATH", "")))
+    process = subprocess.Popen(
+        command(data, models, out, "--workers", "1"),
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ | {"PYTHONPATH": hostile},
+    )  # fmt: skip
+    assert eventually(lambda: len(workers(process)) >= 2)
+    started = workers(process)
+    assert eventually(lambda: any(each.cpu_times().user > 0.1 and each.status() == "sleeping" for each in started))
+    time.sleep(1)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "stopped by SIGTERM" in error
+    assert gone(started)
+
+
 def test_a_terminal_that_goes_away_ends_a_job_and_that_is_pushed(
     many_recordings: Path, models: Path, sink: Sink, tmp_path: Path
 ) -> None:
