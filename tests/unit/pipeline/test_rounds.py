@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from unit.pipeline.jobs import entry, settings
 
 from avizor_inference.errors import JobError
+from avizor_inference.items.dataset import Entry, Part
 from avizor_pipeline.known_files import Found, KnownFiles
 from avizor_pipeline.plan import Plan, plan_job, planned_shards
 from avizor_pipeline.reporting.plan_lines import change_lines
@@ -182,3 +184,14 @@ def test_a_round_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert write_round(file, entries) == len(entries)
     assert [each.uri for each in read_round(tmp_path / "round")] == [each.uri for each in entries]
     assert list(read_round(tmp_path / "round"))[:-1] == entries[:-1]
+
+
+def test_the_items_of_a_file_come_back_from_a_round_and_a_part_that_grew_has_changed() -> None:
+    file = Entry("data/a.tar", Path("/real/a.tar"), "a", 100, 1)
+    entries = [file.of_part(Part("b/1.png", 0, offset=512), 10, "b"), file.of_items(4096, 10, 50), file]
+    buffer = BytesIO()
+    assert write_round(buffer, entries) == 3
+    assert list(read_round(buffer)) == entries
+    assert len({key_of(entry) for entry in entries}) == 3
+    assert key_of(file.of_items(4096, 500, 90)) == key_of(entries[1])
+    assert entries[1].renamed(Path("/b"), "data/b").uri == "data/b#4096-4105"
