@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import BinaryIO
 
 from avizor_inference.errors import JobError, SettingsError
@@ -20,6 +20,7 @@ from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_folder import Planned
 from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
+from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
 
@@ -115,10 +116,11 @@ def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str
 
 
 def written_round(entries: Iterator[Entry]) -> BinaryIO | None:
-    """Return a temporary file that holds these files as a round; None if there are none."""
-    file = TemporaryFile()  # noqa: SIM115 - it is there as long as the plan
-    if write_round(file, entries):
-        return file
+    """Return a temporary file that holds these files as a round; None if there are none. Raises JobError."""
+    with writing(Path(gettempdir())):
+        file = TemporaryFile()  # noqa: SIM115 - it is there as long as the plan
+        if write_round(file, entries):
+            return file
     file.close()
     return None
 

@@ -46,7 +46,7 @@ def scores_of_batch(folder: Path) -> dict[str, float]:
         result = CliRunner().invoke(avizor, command)
         assert result.exit_code == 3, result.output
         ((uri, message),) = query("select uri, message from 'results/dead_letters/*.parquet'")
-        assert (uri, message.partition(";")[0]) == ("data/pump/torn.csv", "line 3 has no value in column 2")
+        assert (uri, message.partition(";")[0]) == ("data/pump/torn.csv", "torn.csv: line 3 has no value in column 2")
         assert "sound" not in result.output
         return dict(query("select uri, score from 'results/recordings/*.parquet'"))
 

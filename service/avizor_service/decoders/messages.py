@@ -81,7 +81,7 @@ def pack_item(item: Item) -> Parts:
     """Return an answer with a decoded item."""
     spans = np.array([span for span in item.spans if span is not None], dtype=_SPAN)
     rows = np.ascontiguousarray(item.rows)
-    level = [item.level.samples, item.level.beyond, item.level.peak]
+    level = dataclasses.astuple(item.level)
     head = json.dumps({"rows": len(rows), "spans": bool(spans.size), "is_short": item.is_short, "level": level}).encode()
     prefix = PREFIX.pack(len(head), spans.nbytes + rows.nbytes) + head
     return prefix + spans.tobytes(), rows.data.cast("B")
@@ -129,8 +129,9 @@ class Answer:
                 error = self._error()
             elif len(self._rows):
                 spans = tuple(Span(*span) for span in self._spans.tolist()) or (None,) * len(self._rows)
-                samples, beyond, peak = self._fields["level"]
-                return Item(self._rows, spans, bool(self._fields["is_short"]), Level(int(samples), int(beyond), float(peak)))
+                samples, beyond, peak, sample_rate, channels = self._fields["level"]
+                level = Level(int(samples), int(beyond), float(peak), int(sample_rate), int(channels))
+                return Item(self._rows, spans, bool(self._fields["is_short"]), level)
             else:
                 error = DecoderEnded(_INVALID)
         except (KeyError, ValueError, TypeError) as wrong:

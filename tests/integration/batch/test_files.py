@@ -145,23 +145,3 @@ def test_a_resumed_job_counts_what_was_clipped_before(data: Path, models: Path, 
     again = batch(data, models, tmp_path / "out", "--workers", "1")
     (line,) = (each for each in first.stdout.splitlines() if "full scale" in each)
     assert line in again.stdout
-
-
-def test_a_finished_job_tells_which_files_are_new_changed_and_gone(data: Path, models: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    for number in range(2, 6):
-        write_wav(data / "a" / f"{number}.wav", tone(SECONDS, seed=number))
-    assert batch(data, models, out, "--workers", "1").returncode == 0
-
-    write_wav(data / "a" / "new.wav", tone(1.0))
-    result = batch(data, models, out, "--workers", "1")
-    assert result.returncode == 1
-    assert (
-        f"1 file is new since the job in {out} began; its rows would be doubled or lost: choose another --out" in result.stderr
-    )
-
-    (data / "a" / "0.wav").unlink()
-    (data / "a" / "1.wav").unlink()
-    write_wav(data / "a" / "3.wav", tone(1.0))
-    result = batch(data, models, out, "--workers", "1")
-    assert f"1 file is new, 1 file is changed, 2 files are gone since the job in {out} began" in result.stderr
