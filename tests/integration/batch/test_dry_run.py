@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from integration.jobs import batch, files_below
 from support.sounds import tone, write_wav
@@ -37,6 +38,7 @@ def test_a_dry_run_tells_the_rows_and_bytes_of_the_run(models: Path, tmp_path: P
     assert "nothing is left to do" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_larger_job_runs_some_shards_only(models: Path, many_recordings: Path, tmp_path: Path) -> None:
     """Seven shards, of which one worker runs three."""
     dry = batch(many_recordings, models, tmp_path / "out", "--dry-run", "--json", "--workers", "1")

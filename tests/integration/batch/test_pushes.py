@@ -97,6 +97,7 @@ def test_a_success_is_pushed_with_its_figures(few_recordings: Path, models: Path
     assert part_digests(other).keys() == {str(path.relative_to(other)) for path in parts}
 
 
+@pytest.mark.slow
 def test_a_pushgateway_that_drips_its_answer_is_not_waited_for(few_recordings: Path, models: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 

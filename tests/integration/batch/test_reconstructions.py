@@ -108,6 +108,7 @@ def test_pictures_and_sounds_are_those_of_the_model(repository: Path, tmp_path: 
     assert not (tmp_path / "dry").exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_was_killed_and_resumed_has_each_file_once(repository: Path, many_recordings: Path, tmp_path: Path) -> None:
     arguments = command(many_recordings, repository, tmp_path / "out")
     process = start(*arguments)
@@ -125,6 +126,7 @@ def test_a_job_that_was_killed_and_resumed_has_each_file_once(repository: Path, 
         np.testing.assert_allclose(half, original / 2, atol=1.1 / 32768)
 
 
+@pytest.mark.slow
 def test_a_job_without_pictures_and_sounds_says_so(models: Path, few_recordings: Path, tmp_path: Path) -> None:
     options = ("--models", models, "--model", "normal", "--out", tmp_path / "out", "--reconstructions", tmp_path / "shown")
     done = run([*map(str, (AVIZOR, "batch", few_recordings, *options))])

@@ -34,6 +34,7 @@ def test_folders_may_be_nested_deeper_than_calls_may(tmp_path: Path) -> None:
     assert [Path(each).name for each in found(tmp_path)] == ["2.wav", "1.wav"]
 
 
+@pytest.mark.slow
 def test_folders_that_link_to_each_other_are_told_and_not_walked_for_ever(tmp_path: Path) -> None:
     for number in range(11):
         touch(tmp_path / f"f{number}" / "1.wav")
