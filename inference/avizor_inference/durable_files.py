@@ -28,10 +28,15 @@ def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
 
 def flush_and_rename(temporary: Path, path: Path) -> None:
     """Flush a finished file to disk and rename it to `path`, replacing a file there. Raises OSError."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
+    flush(temporary)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Flush a finished file to disk. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def temporary_name(path: Path) -> Path:

@@ -24,7 +24,7 @@ class FailureLimit:
 
     def check(self, outcome: Outcome, commit: Commit, *, is_last: bool) -> None:
         """Raise JobError if too many files of this run have failed. commit: of its last shard. is_last: all are done."""
-        files = outcome.files - outcome.earlier_files
+        files = outcome.files_of_this_run
         failed = outcome.dead_letters - outcome.earlier_dead_letters
         if self.share is None or (files < FILES_BEFORE_STOP and not is_last) or failed <= self.share * files:
             return

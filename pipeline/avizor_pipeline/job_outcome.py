@@ -45,6 +45,11 @@ class Outcome:
         """Return the number of items flagged, over all models: an item that two models flag counts twice."""
         return sum(count.anomalies for sources in self.sources.values() for count in sources.values())
 
+    @property
+    def files_of_this_run(self) -> int:
+        """Return the number of files that this run has done."""
+        return self.files - self.earlier_files
+
     def resume(self, finished: Finished) -> None:
         """Take in what earlier runs have finished, before it is added."""
         self.earlier_files, self.earlier_dead_letters = finished.files, finished.dead_letters

@@ -193,9 +193,10 @@ def _shards(
     """Yield the shards, and the files that each has lost to later rounds. The ids are as if it had them still."""
     for number, file in enumerate(rounds, start=1):
         for shard in shards(settings, read_round(file), number):
-            gone = [entry for entry in shard.entries if not _is_of(entry, number, moved)] if moved else []
-            left = tuple(entry for entry in shard.entries if _is_of(entry, number, moved)) if gone else shard.entries
-            yield Shard(shard.id, left), gone
+            left, gone = list[Entry](), list[Entry]()
+            for entry in shard.entries:
+                (left if not moved or _is_of(entry, number, moved) else gone).append(entry)
+            yield Shard(shard.id, tuple(left)), gone
 
 
 def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:

@@ -16,6 +16,7 @@ from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_retry
 from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.reporting.plan_lines import files_are
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.sinks.output_folder import begun_settings
 
@@ -60,8 +61,7 @@ def retry(
             raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
         models = open_models(settings)
         plan = plan_retry(settings, out)
-        again = plan.changes.new
-        click.echo(f"{again} {'file is' if again == 1 else 'files are'} done again, of {plan.files}", err=as_json)
+        click.echo(f"{files_are(plan.changes.new)} done again, of {plan.files}", err=as_json)
         if plan.changes.changed.count:
             click.echo(f"left as they are, since their files have changed: {plan.changes.changed}", err=as_json)
             click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)

@@ -57,7 +57,7 @@ def run_to_end(
             outcome.add(commit)
             show(outcome)
             metrics.count(commit, calibrated)
-            if outcome.files > outcome.earlier_files:
+            if outcome.files_of_this_run:
                 limit.check(outcome, commit, is_last=outcome.files == plan.files)
     seconds = time.monotonic() - started
     options.wanted.write(out, models)

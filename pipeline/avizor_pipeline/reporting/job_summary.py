@@ -71,7 +71,7 @@ def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSetting
         several_channels=outcome.several_channels,
         padded=outcome.padded,
         seconds=round(seconds, 3),
-        items_per_second=round((outcome.files - outcome.earlier_files) / max(seconds, 1e-9), 1),
+        items_per_second=round(outcome.files_of_this_run / max(seconds, 1e-9), 1),
         alpha=settings.alpha,
         confidence=settings.confidence,
         models=[_of_model(model, outcome) for model in models],

@@ -15,7 +15,7 @@ def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
     if not plan.rounds:
         return
     changes = plan.changes
-    yield f"{_files(changes.new)} new since the last run" if changes.new else "no file is new since the last run"
+    yield f"{files_are(changes.new)} new since the last run" if changes.new else "no file is new since the last run"
     if changes.changed.count:
         what = "done again" if redo else "left as they are in the tables; --changed redo does them again"
         yield _line(changes.changed, f"changed since, {what}")
@@ -35,8 +35,9 @@ def version_lines(settings: JobSettings) -> Iterator[str]:
 
 
 def _line(names: Names, what: str) -> str:
-    return f"{_files(names.count)} {what}: {names}"
+    return f"{files_are(names.count)} {what}: {names}"
 
 
-def _files(count: int) -> str:
+def files_are(count: int) -> str:
+    """Return a number of files as the beginning of a sentence."""
     return f"{count} {'file is' if count == 1 else 'files are'}"

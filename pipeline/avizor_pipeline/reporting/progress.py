@@ -50,6 +50,6 @@ def _lines(console: Console, files: int, started: float) -> Callable[[Outcome], 
 
 def _status(outcome: Outcome, files: int, seconds: float) -> str:
     """Return the rate of this run, the time left, and what was found so far."""
-    rate = (outcome.files - outcome.earlier_files) / max(seconds, 1e-9)
+    rate = outcome.files_of_this_run / max(seconds, 1e-9)
     left = f"{timedelta(seconds=round((files - outcome.files) / rate))} left" if rate else "time left not known yet"
     return f"{rate:.0f} items/s, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"

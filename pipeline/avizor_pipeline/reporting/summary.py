@@ -30,8 +30,7 @@ def summary_lines(
     confidence: float | None = None,
 ) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
-    done = outcome.files - outcome.earlier_files
-    rate = f" in {seconds:.1f} s ({done / seconds:.0f} items/s)" if seconds > 0 else ""
+    rate = f" in {seconds:.1f} s ({outcome.files_of_this_run / seconds:.0f} items/s)" if seconds > 0 else ""
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
     yield f"{outcome.files} {outcome.noun}{earlier}, {outcome.windows} window rows{rate}"
     for model, labels in outcome.labels.items():

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from avizor_inference.arrays import Array
-from avizor_inference.durable_files import make_folder, sync_folder
+from avizor_inference.durable_files import flush, make_folder, sync_folder
 from avizor_inference.errors import InvalidInput, SettingsError
 from avizor_inference.items.audio import WavWriter
 from avizor_inference.items.dataset import Entry
@@ -146,7 +146,7 @@ class ReconstructionFiles:
             for each in folders:
                 make_folder(each)
             with ThreadPoolExecutor(_FLUSHED_AT_ONCE) as pool:
-                list(pool.map(_flush, [self._written[key][0] for key in kept]))
+                list(pool.map(flush, [self._written[key][0] for key in kept]))
             for key in kept:
                 os.replace(*self._written[key])
             for each in folders:
@@ -156,8 +156,3 @@ class ReconstructionFiles:
         model, uri = key
         name = item_file_name(uri, suffix)
         return self._written.setdefault(key, (self._folder / _UNFINISHED / f"{model}-{name}", self._folder / model / name))
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

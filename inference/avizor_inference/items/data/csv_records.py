@@ -69,7 +69,7 @@ def _closed(file: BinaryIO, first: bytes, end: int) -> tuple[bytes, int]:
         lines.append(line)
         size += len(line)
         if b'"' in line and not _is_open(record := b"".join(lines)):
-            if _is_wrong(record):
+            if _problem(record):
                 break
             return record, end - len(first) + size
     file.seek(end)
@@ -81,11 +81,8 @@ def _is_open(text: bytes) -> bool:
     return "unexpected end" in _problem(text)
 
 
-def _is_wrong(text: bytes) -> bool:
-    return bool(_problem(text))
-
-
 def _problem(text: bytes) -> str:
+    """Return what is wrong with the text as CSV; "" if nothing is."""
     try:
         list(csv.reader([text.decode("latin-1")], strict=True))
     except csv.Error as error:

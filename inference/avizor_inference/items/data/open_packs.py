@@ -11,6 +11,7 @@ from avizor_inference.items.data.tar_files import TAR_SUFFIXES, TarPack
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.kinds.base import Content, FileContent, TensorBytes
 from avizor_inference.items.kinds.table import TableRow
+from avizor_inference.items.path_lists import TABLE_SUFFIXES
 
 
 def open_packs(
@@ -33,7 +34,7 @@ def open_packs(
     if TableRow in contents:
         from avizor_inference.items.data.row_files import RowsPack  # pyarrow is only needed here
 
-        packs |= dict.fromkeys((".csv", ".parquet"), RowsPack(tuple(row_columns), columns.source))
+        packs |= dict.fromkeys(TABLE_SUFFIXES, RowsPack(tuple(row_columns), columns.source))
     return packs
 
 

@@ -103,7 +103,7 @@ class RowsPack(PackOfItems):
         return RowBatch({name: pa.array(by_name[name], pa.string()) for name in self._wanted}, wrong)
 
     def _parquet_parts(self, file: Entry) -> Iterator[Entry]:
-        with self._parquet(file) as opened:
+        with parquet_file(file) as opened:
             self._check(opened.schema_arrow.names)
             first = 0
             for place in range(opened.num_row_groups):
@@ -117,7 +117,7 @@ class RowsPack(PackOfItems):
             raise MediaError("the table has no rows")
 
     def _parquet_batches(self, entry: Entry) -> Iterator[RowBatch]:
-        with self._parquet(entry) as opened:
+        with parquet_file(entry) as opened:
             for batch in part_batches(opened, entry, self._wanted, _BATCH_ROWS):
                 yield RowBatch({name: batch.column(name) for name in self._wanted})
 
@@ -131,11 +131,6 @@ class RowsPack(PackOfItems):
             raise MediaError(f"the table has {no_columns(missing, names)}")
         if twice := [name for name in self._wanted if names.count(name) > 1]:
             raise MediaError(f"the table has more than one column {twice[0]!r}; leave one of them out")
-
-    @contextmanager
-    def _parquet(self, entry: Entry) -> Iterator[Any]:
-        with parquet_file(entry) as opened:
-            yield opened
 
 
 @contextmanager
