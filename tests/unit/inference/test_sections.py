@@ -22,24 +22,24 @@ RATE = 8000
 
 
 def of_sections(
-    data: bytes, formats: Sequence[WindowFormat], of: int, **how: bool
+    data: bytes, formats: Sequence[WindowFormat], of: int, mix: bool = False
 ) -> tuple[dict[WindowFormat, list[Window]], Level]:
     """Return the windows of all sections, and the level of all together."""
     windows: dict[WindowFormat, list[Window]] = {format: [] for format in formats}
     whole = Level()
     for number in range(of):
         level = Level()
-        for format, window in windows_of(io.BytesIO(data), formats, level, section=Section(number, of), **how):
+        for format, window in windows_of(io.BytesIO(data), formats, level, section=Section(number, of), mix=mix):
             windows[format].append(window)
         whole.samples, whole.beyond = whole.samples + level.samples, whole.beyond + level.beyond
         whole.peak = max(whole.peak, level.peak)
     return windows, whole
 
 
-def straight(data: bytes, formats: Sequence[WindowFormat], **how: bool) -> tuple[dict[WindowFormat, list[Window]], Level]:
+def straight(data: bytes, formats: Sequence[WindowFormat], mix: bool = False) -> tuple[dict[WindowFormat, list[Window]], Level]:
     windows: dict[WindowFormat, list[Window]] = {format: [] for format in formats}
     level = Level()
-    for format, window in windows_of(io.BytesIO(data), formats, level, **how):
+    for format, window in windows_of(io.BytesIO(data), formats, level, mix=mix):
         windows[format].append(window)
     return windows, level
 
