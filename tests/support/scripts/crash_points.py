@@ -39,7 +39,7 @@ from avizor_pipeline.verify import verify_job
 
 # What changes the disk: where it is looked up, and its name.
 CHANGES: tuple[tuple[Any, str], ...] = (
-    *((os, name) for name in ("write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir")),
+    *((os, name) for name in ("write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir")),
     (Path, "write_text"),
     (shutil, "copyfileobj"),
     *((pq.ParquetWriter, name) for name in ("__init__", "write_table", "write_batch", "close")),
@@ -61,7 +61,9 @@ def run(data: Path, models: Path, out: Path, act: str) -> None:
         assert begun is not None
         settings, plan = begun, plan_retry(begun, out)
     else:
-        settings = JobRequest((str(data),), ("kinds", "normal"), models, alpha=0.05, batch_size=8).to_settings(begun)
+        settings = JobRequest((str(data),), ("kinds", "normal"), models, alpha=0.05, batch_size=8, shard_mib=1).to_settings(
+            begun
+        )
         plan = plan_job(settings, out, redo=act == "redo")
     options = RunOptions(out, HereRunner(), WantedFiles(), None, as_json=True)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

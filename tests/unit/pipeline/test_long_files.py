@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from integration.jobs import part_digests
-from support.sounds import tone, write_wav
+from support.sounds import tone, write_long_wav, write_wav
 
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.derived.wanted import WantedFiles
@@ -69,14 +69,10 @@ class HereRunner:
             yield run_task(context, shard, lost)
 
 
-def long_sound(path: Path, seconds: float = 200.0, rate: int = 8000, hz: float = 440.0) -> Path:
-    """3.05 MiB at 8 kHz: four sections of a job with shards of 1 MiB."""
-    return write_wav(path, np.tile(tone(seconds / 4, hz=hz), 4), rate)
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    long_sound(tmp_path / "data" / "a" / "long.wav")
+    """A file of four sections, if shards have 1 MiB, and a short one."""
+    write_long_wav(tmp_path / "data" / "a" / "long.wav", seconds=50)
     write_wav(tmp_path / "data" / "a" / "short.wav", tone(1.0))
     return tmp_path / "data"
 
@@ -183,16 +179,16 @@ def test_the_dead_letter_is_of_the_first_section_that_cannot_be_read_whatever_th
 ) -> None:
     path = data / "a" / "long.wav"
     samples, rate = soundfile.read(path, dtype="float32")
-    for broken in (250_000, 900_000, 1_500_000):
+    for broken in (150_000, 250_000, 350_000):
         samples[broken] = np.nan
-    soundfile.write(path, samples, rate, subtype="FLOAT")
-    settings = job(data, models, shard_mib=2)
+    soundfile.write(path, samples, rate, subtype="DOUBLE")
+    settings = job(data, models)
     digests = []
     for at_once in (1, 2, 3):
         out = tmp_path / f"out{at_once}"
         run(settings, out, HereRunner(at_once))
         (letter,) = rows(out, "dead_letters")
-        assert letter["offset"] < 250_000
+        assert letter["offset"] < 150_000
         digests.append(part_digests(out))
     with pytest.raises(Stopped):
         run(settings, tmp_path / "stopped", HereRunner(3, stop_after=2))
@@ -204,7 +200,7 @@ def test_a_long_file_that_changes_while_it_is_read_is_a_dead_letter(data: Path, 
     settings, out = job(data, models), tmp_path / "out"
     with pytest.raises(Stopped):
         run(settings, out, HereRunner(stop_after=2))
-    long_sound(data / "a" / "long.wav", hz=600.0)
+    write_long_wav(data / "a" / "long.wav", seconds=50, seed=1)
     run(settings, out)
     (letter,) = rows(out, "dead_letters")
     assert "long.wav: the file was changed since it was listed" in letter["message"]
@@ -255,7 +251,7 @@ def test_a_dry_run_counts_a_long_file_once_and_its_sections_as_shards(data: Path
 
 def test_a_job_of_a_long_file_is_summed_up_once(data: Path, models: Path, tmp_path: Path, capsys: Any) -> None:
     samples, rate = soundfile.read(data / "a" / "long.wav", dtype="float32")
-    soundfile.write(data / "a" / "long.wav", np.stack([3 * samples, samples], axis=1)[::2], rate // 2, subtype="FLOAT")
+    soundfile.write(data / "a" / "long.wav", np.stack([3 * samples, samples], axis=1)[::2], rate // 2, subtype="DOUBLE")
     settings, out = job(data, models), tmp_path / "out"
     metrics = BatchMetrics()
     options = RunOptions(out, HereRunner(2), WantedFiles(q_values=True, tables=("raven",)), 0.0, as_json=True)
