@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +21,10 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.plan import Plan, shards_to_come
-from avizor_pipeline.runners.base import Runner
+from avizor_pipeline.runners.base import Done, Runner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_folder import Planned, claimed
-from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
@@ -62,13 +61,18 @@ class _Count:
     unknown: int = 0
     unreadable: int = 0
 
+    def add(self, other: _Count, share: float = 1.0) -> None:
+        """Add other files. share: of each that counts, as a long file may be done in part."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + round(share * getattr(other, each.name)))
+
 
 @dataclass(frozen=True)
 class _Sample:
     """Holds what a sample came to. ends: for each shard its end, in seconds from the start, and its work, as `_work` counts."""
 
     shards: int
-    files: int
+    files: float
     bytes: int
     ends: Sequence[tuple[float, int]]
 
@@ -86,11 +90,13 @@ def estimate(
     """
     source, whole, left, ids = open_source(settings), _Count(), _Count(), []
     for shard in shards_to_come(settings, plan):
-        is_left = bool(shard.entries) and shard.id not in finished
-        ids += [shard.id] * is_left
+        tasks = [task.id for task in shard.tasks() if shard.entries]
+        to_do = [id for id in tasks if id not in finished and shard.id not in finished]
+        ids += to_do
         for entry in shard.entries:
-            for count in [whole, left][: 1 + is_left]:
-                _add(count, entry, source, models)
+            added = _count(entry, source, models)
+            whole.add(added)
+            left.add(added, len(to_do) / len(tasks))
     found = Estimate(
         files=whole.files, items=whole.items, windows=whole.told, unknown=whole.unknown, unreadable=whole.unreadable,
         shards_left=len(ids),
@@ -99,7 +105,7 @@ def estimate(
         return found
     most = SHARDS_PER_WORKER * workers
     sample = _run_sample(settings, plan, runner, ids[:: max(1, len(ids) // most)][:most])
-    per_file = sample.work / max(1, sample.files)
+    per_file = sample.work / (sample.files or 1)
     work = max(1.0, left.told + left.unreadable + left.unknown * per_file)
     share = 1.0 if sample.shards == len(ids) else work / max(1, sample.work)
     return found.model_copy(
@@ -112,8 +118,8 @@ def estimate(
     )
 
 
-def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]) -> None:
-    taken, dead = set(), set()
+def _count(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count:
+    count, taken, dead = _Count(), set(), set()
     try:
         for item, content in source.open(entry):
             try:
@@ -130,10 +136,11 @@ def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]
     count.files += entry.items
     count.items += len(taken - dead)
     count.unreadable += len(dead)
+    return count
 
 
 def _run_sample(settings: JobSettings, plan: Plan, runner: Runner, wanted: Sequence[str]) -> _Sample:
-    sample = [shard for shard in shards_to_come(settings, plan) if shard.id in wanted]
+    sample = [task for shard in shards_to_come(settings, plan) for task in shard.tasks() if task.id in wanted]
     planned = Planned({shard.id: shard.items for shard in sample}, rounds=0)
     with TemporaryDirectory() as folder:
         out, reconstructions = Path(folder) / "out", Path(folder) / "reconstructions"
@@ -161,7 +168,7 @@ def _begun_in_time(sample: Sequence[Shard]) -> Iterator[Shard]:
         yield shard
 
 
-def _work(commit: Commit) -> int:
+def _work(commit: Done) -> int:
     return commit.windows + commit.dead_letters
 
 

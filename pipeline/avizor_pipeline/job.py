@@ -15,10 +15,12 @@ from avizor_inference.items.file_access import path_of
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
+from avizor_pipeline.section_join import SectionJoin
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, claimed, examine
 from avizor_pipeline.sinks.part_files import Commit, read_commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder, end_folder
+from avizor_pipeline.sinks.section_files import SectionRecord
 
 
 def check_models(settings: JobSettings) -> list[JobModel]:
@@ -49,25 +51,32 @@ def run_job(
     plan: Plan,
     runner: Runner,
     on_resume: Callable[[Finished], None] = lambda _finished: None,
+    on_section: Callable[[SectionRecord], None] = lambda _section: None,
 ) -> Generator[Commit, None, None]:
     """Run what is not yet done. Yield the commit of every shard, those of earlier runs first.
 
     plan: made with this output folder. on_resume: is called with what earlier runs have finished before that is yielded.
+    on_section: is called with each section of a long file that is done; the file's commit comes after its last.
 
     Raises AvizorError; then run again with the same settings to go on. However it ends, no worker is left. Close the generator
     to stop the job.
     """
-    check_models(settings)
+    models = check_models(settings)
     with claimed(out, settings, plan.for_folder) as finished:
         if folder := settings.reconstructions:
             begin_folder(path_of(folder))
         on_resume(finished)
         for id in finished.shards:
             yield _commit_of(out, id)
-        done = frozenset(finished.shards)
+        join, done = SectionJoin(out, settings, models, finished.sections, on_section), set(finished.shards)
+        for commit in join.complete(planned_shards(settings, out, plan)):
+            done.add(commit.shard)
+            yield commit
         remaining = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
-        with closing(runner.run(remaining, settings, out)) as commits:
-            yield from commits
+        tasks = (task for shard in remaining for task in join.tasks(shard))
+        with closing(runner.run(tasks, settings, out)) as results:
+            for result in results:
+                yield from join.take(result)
         if folder:
             end_folder(path_of(folder))
 

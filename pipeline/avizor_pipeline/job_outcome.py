@@ -12,6 +12,7 @@ from avizor_inference.repository.calibration import Calibration
 from avizor_pipeline.known_files import Changes
 from avizor_pipeline.sinks.output_folder import Finished
 from avizor_pipeline.sinks.part_files import Commit, SourceCount
+from avizor_pipeline.sinks.section_files import SectionRecord
 
 
 @dataclass
@@ -21,7 +22,8 @@ class Outcome:
     left_out: what the dataset holds and the job did not read. changes: of the dataset since earlier runs. earlier_files,
     earlier_dead_letters: of `files` and `dead_letters`, those of earlier runs. clipped: files with samples beyond full scale.
     peak: largest magnitude in them. noun: what `files` counts, in the plural. low_rate, several_channels, padded: see Commit.
-    labels: model -> label -> items. sources: model -> source -> counts.
+    labels: model -> label -> items. sources: model -> source -> counts. earlier_in_part: what earlier runs have done of long
+    files that they did not finish, in files.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -39,6 +41,14 @@ class Outcome:
     padded: int = 0
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
+    earlier_in_part: float = 0.0
+    _in_part: Counter[str] = field(default_factory=Counter)  # sections that are done, by shard
+    _sections: dict[str, int] = field(default_factory=dict)  # and how many there are
+
+    @property
+    def files_so_far(self) -> float:
+        """Return the number of files that are done, with what is done of long files."""
+        return self.files + sum(done / self._sections[shard] for shard, done in self._in_part.items())
 
     @property
     def anomalies(self) -> int:
@@ -53,9 +63,18 @@ class Outcome:
     def resume(self, finished: Finished) -> None:
         """Take in what earlier runs have finished, before it is added."""
         self.earlier_files, self.earlier_dead_letters = finished.files, finished.dead_letters
+        self.earlier_in_part = finished.files_in_part
+        for shard, sections in finished.sections.items():
+            self._in_part[shard], self._sections[shard] = len(sections.done), sections.of
+
+    def add_section(self, section: SectionRecord) -> None:
+        """Take in a section of a long file, whose numbers are added with the file's."""
+        self._in_part[section.shard] += 1
+        self._sections[section.shard] = section.of
 
     def add(self, commit: Commit) -> None:
         """Add one shard."""
+        self._in_part.pop(commit.shard, None)
         self.files += commit.files
         self.windows += commit.windows
         self.dead_letters += commit.dead_letters

@@ -30,10 +30,11 @@ class Plan:
     """Holds the size of a job over all its rounds, and the ids of the shards, not their entries.
 
     files: of a file that holds many items, each item counts as one. packed: number of such files. shards: id -> number of its
-    items; 0 if a later round has them all. rounds: files of the earlier rounds. new: the round that this run adds, not yet in
-    the output folder; None if there is nothing new. moved: key -> last round of the files that several rounds have. lost: id of
-    a shard -> uris of its items that later rounds have. left_out: what the dataset holds and the job does not read. sources:
-    number of files of each source. kinds: number of files that are taken for each kind, by names in CONTENTS.
+    items; 0 if a later round has them all. sections: id -> number of sections, of the shards that are long files. rounds: files
+    of the earlier rounds. new: the round that this run adds, not yet in the output folder; None if there is nothing new. moved:
+    key -> last round of the files that several rounds have. lost: id of a shard -> uris of its items that later rounds have.
+    left_out: what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files
+    that are taken for each kind, by names in CONTENTS.
     """
 
     files: int
@@ -48,6 +49,12 @@ class Plan:
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     packed: int = 0
+    sections: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> int:
+        """Return the number of shards with files, those that are long files counted by their sections."""
+        return sum(self.sections.get(id, 1) for id, files in self.shards.items() if files)
 
     @property
     def noun(self) -> str:
@@ -135,9 +142,11 @@ def counted(
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
     files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
-    source, lost = open_source(settings), dict[str, list[str]]()
+    source, lost, sections = open_source(settings), dict[str, list[str]](), dict[str, int]()
     for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
         ids[shard.id] = shard.items
+        if shard.sections > 1:
+            sections[shard.id] = shard.sections
         if gone:
             lost[shard.id] = [item.uri for entry in gone for item in entry.each()]
         files += shard.items
@@ -146,7 +155,21 @@ def counted(
             sources[entry.source] += entry.items
             kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
             packed += entry.part is not None and entry.part.first == 0
-    return Plan(files, size, ids, rounds, new, moved, lost, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
+    return Plan(
+        files,
+        size,
+        ids,
+        rounds,
+        new,
+        moved,
+        lost,
+        left_out or LeftOut(),
+        changes or Changes(),
+        sources,
+        kinds,
+        packed,
+        sections,
+    )
 
 
 def plan_retry(settings: JobSettings, out: Path) -> Plan:
@@ -196,7 +219,7 @@ def _shards(
             left, gone = list[Entry](), list[Entry]()
             for entry in shard.entries:
                 (left if not moved or _is_of(entry, number, moved) else gone).append(entry)
-            yield Shard(shard.id, tuple(left)), gone
+            yield replace(shard, entries=tuple(left)), gone
 
 
 def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:

@@ -18,7 +18,7 @@ from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.models import choose, contents_for, row_columns_for
-from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
+from avizor_pipeline.settings import ROWS_FORMAT, SHARD_MIB, ChosenModel, JobSettings
 from avizor_pipeline.sources.root_names import place_of
 
 
@@ -31,9 +31,9 @@ class JobRequest:
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
     first folder of the path. path_column: of CSV and Parquet files that list files. source_column: of these, of tables whose
     rows are the items, or of Parquet files whose column bytes_column holds whole files. limit: items to read; None: all.
-    batch_size: windows in one run; None takes what each model's config says. top_k: classes in the column top_k. embeddings:
-    whether the column embedding is written, of the models that have this output. reconstructions: folder for what autoencoders
-    make of the items; None: they are not written.
+    batch_size: windows in one run; None takes what each model's config says. shard_mib: size of a shard in MiB. top_k:
+    classes in the column top_k. embeddings: whether the column embedding is written, of the models that have this output.
+    reconstructions: folder for what autoencoders make of the items; None: they are not written.
     """
 
     datasets: tuple[str, ...]
@@ -48,6 +48,7 @@ class JobRequest:
     bytes_column: str = ""
     limit: int | None = None
     batch_size: int | None = None
+    shard_mib: int = SHARD_MIB
     top_k: int = 3
     embeddings: bool = False
     reconstructions: Path | None = None
@@ -84,6 +85,7 @@ class JobRequest:
                 bytes_column=self.bytes_column,
                 row_columns=row_columns_for(versions),
                 limit=self.limit,
+                shard_mib=self.shard_mib,
                 top_k=self.top_k,
                 embeddings=self.embeddings,
                 reconstructions=name_of(str(self.reconstructions)) if self.reconstructions else "",

@@ -24,7 +24,11 @@ class ChosenModel(Strict):
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 6
+ROWS_FORMAT = 7
+
+
+# Size of a shard in MiB. A file of audio that is longer is cut into sections.
+SHARD_MIB = 64
 
 
 class JobSettings(Strict):
@@ -51,6 +55,7 @@ class JobSettings(Strict):
     bytes_column: str = ""
     row_columns: tuple[str, ...] = Field(default=(), description="columns of a table that the models take")
     limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
+    shard_mib: int = Field(default=SHARD_MIB, ge=1, description="size of a shard in MiB")
     top_k: int = Field(default=3, ge=1, description="classes in the column top_k")
     embeddings: bool = Field(default=False, description="whether the column embedding is written")
     reconstructions: str = Field(default="", description="folder for reconstructions, as name_of writes it; empty: none")

@@ -7,7 +7,7 @@ files that no two shards have, are unique. So memory is bounded by the largest s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_folder import begun_settings
-from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, part_path, read_commit
+from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sources.base import Source
@@ -152,24 +152,41 @@ def _rows(out: Path, commit: Commit, table: str, columns: list[str]) -> list[Map
 
 
 def _window_counts(out: Path, commit: Commit) -> Counter[tuple[str, str]] | None:
-    """Return the number of rows by uri and model; None if a row is there twice."""
-    if not commit.rows["windows"]:
-        return Counter()
-    path = part_path(out, "windows", commit.shard)
-    rows = pq.read_table(path, columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
-    if len(rows.group_by(_WINDOW_KEY).aggregate([])) != len(rows):
-        return None
-    counts = rows.group_by(_ITEM_KEY).aggregate([([], "count_all")])
-    texts = [pc.cast(counts[name], pa.string()).to_pylist() for name in _ITEM_KEY]
-    return Counter(dict(zip(zip(*texts, strict=True), counts["count_all"].to_pylist(), strict=True)))
+    """Return the number of rows by uri and model; None if a row is there twice.
+
+    A long file has several parts, each with later windows than the one before: only one is in memory.
+    """
+    found, ends = Counter[tuple[str, str]](), dict[tuple[Any, ...], int]()
+    for name in sorted(name for name in commit.sha256 if name.startswith("windows/")):
+        rows = pq.read_table(out / name, columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
+        if len(rows.group_by(_WINDOW_KEY).aggregate([])) != len(rows):
+            return None
+        wanted = [([], "count_all"), ("start_sample", "min"), ("start_sample", "max")]
+        groups = rows.group_by([*_ITEM_KEY, "channel"]).aggregate(wanted)
+        columns = [pc.cast(groups[name], pa.string()).to_pylist() for name in _ITEM_KEY]
+        columns += [groups[name].to_pylist() for name in ("channel", "count_all", "start_sample_min", "start_sample_max")]
+        for uri, model, channel, count, first, last in zip(*columns, strict=True):
+            if first is not None and first <= ends.get((uri, model, channel), -1):
+                return None
+            ends[uri, model, channel] = last
+            found[uri, model] += count
+    return found
 
 
 def _strays(out: Path, planned: set[str]) -> Iterator[str]:
     """Yield the files that a reader of whole folders would take for rows of the job, and that are of no shard."""
     for table in TABLES:
         for path in sorted((out / table).glob("*.parquet")):
-            if path.stem not in planned or not commit_path(out, path.stem).exists():
+            if shard_of(path.stem) not in planned or not commit_path(out, shard_of(path.stem)).exists():
                 yield f"{path} is of no finished shard; run the same command again, or remove it"
+            elif (parts := _section_parts(out, path)) is not None and f"{table}/{path.name}" not in parts:
+                yield f"{path} is not of its shard; remove it"
     for path in sorted((out / COMMITS).glob("*.json")):
         if path.stem not in planned:
             yield f"{path} is of no planned shard; remove it, and its parts"
+
+
+def _section_parts(out: Path, path: Path) -> Collection[str] | None:
+    """Return the parts of the shard that a section's part belongs to; None for any other part, or if the record is damaged."""
+    commit = read_commit(out, shard_of(path.stem)) if "-" in path.stem else ""
+    return None if isinstance(commit, str) else commit.sha256

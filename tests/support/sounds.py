@@ -28,6 +28,13 @@ def tone(seconds: float, seed: int = 0, hz: float = 440.0) -> NDArray[np.float32
     return (0.3 * np.sin(2 * np.pi * hz * time) + 0.02 * rng.standard_normal(len(time))).astype(np.float32)
 
 
+def write_long_wav(path: Path, seconds: float, seed: int = 0) -> Path:
+    """Write a tone as a WAV file of 64 bits a sample, a MiB for 16.4 s: it is large, and has few windows. Folders included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(seconds, seed=seed), SAMPLE_RATE, subtype="DOUBLE")
+    return path
+
+
 def write_wav(path: Path, samples: NDArray[np.float32], rate: int = SAMPLE_RATE) -> Path:
     """Write a 16-bit WAV file, folders included."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,29 +5,28 @@ Only this is done outside the graph. What the model does to a window (log-mel, s
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from math import floor, inf
+from math import floor
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import soundfile
-import soxr
 
 from avizor_inference.arrays import Samples
-from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.plain_wav import PlainWav, plain_wav
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.file_access import open_file, state_of
-from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
+from avizor_inference.items.resampler import MAX_RATIO, Resampler
+from avizor_inference.items.sections import WHOLE, Cut, Section
+from avizor_inference.items.windows import MAX_CHANNELS, Range, Window, Windower, WindowFormat
 
 __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of", "windows_of_sound"]
 
@@ -37,7 +36,11 @@ BLOCK_SAMPLES = 131072
 
 # Limits for the values in a header. A damaged file may claim 1 Hz, at which a second of sound would become an hour.
 MIN_SAMPLE_RATE = 1000  # Hz
-MAX_RATIO = 64  # between the file's sample rate and the model's, in either direction
+
+# Encodings in which the samples after a seek are those of a straight reading, as each sample has its place. In FLAC files it is
+# found by the numbers of the frames.
+_SEEKABLE = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"})
+_SEEKABLE_IN = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC"})
 
 # libsndfile's number of frames if the container does not hold it.
 _UNKNOWN_FRAMES = 2**62
@@ -136,16 +139,29 @@ class AudioFile:
         told = int(self._first[0].frames)
         return (told if told < _UNKNOWN_FRAMES else self._streams[0].min_frames) or None
 
-    def blocks(self) -> Iterator[Samples]:
-        """Yield the whole file, one block at a time. Raises MediaError if it is damaged, empty, or changed while it is read."""
-        read = 0
+    @property
+    def is_seekable(self) -> bool:
+        """Return whether the samples from any frame on can be read, and are those of a straight reading."""
         if self._plain:
-            for block in self._plain_blocks(self._plain):
+            return True
+        decoder = self._first[0] if self._first and self.frames else None
+        return decoder is not None and decoder.format in _SEEKABLE_IN and decoder.subtype in _SEEKABLE
+
+    def blocks(self, first: int = 0) -> Iterator[Samples]:
+        """Yield the whole file, one block at a time. Raises MediaError if it is damaged, empty, or changed while it is read.
+
+        first: the frame from which to read, of a file that is seekable.
+        """
+        read = first
+        if self._plain:
+            for block in self._plain_blocks(self._plain, first):
                 read += len(block)
                 yield block
         for stream in self._streams:
             decoder, self._first = self._first or self._decoder(stream), None
-            for block in self._blocks_of(stream, decoder, read):
+            if first:
+                _seek(decoder, first)
+            for block in self._blocks_of(stream, decoder, read - first, first):
                 read += len(block)
                 yield block
         if read == 0:
@@ -153,10 +169,10 @@ class AudioFile:
         if state_of(self._source) != self._before:
             raise MediaError("the file was changed while it was read; run again when it is finished", offset=read)
 
-    def _plain_blocks(self, plain: PlainWav) -> Iterator[Samples]:
-        read = 0
+    def _plain_blocks(self, plain: PlainWav, first: int) -> Iterator[Samples]:
+        read = first
         try:
-            for block in plain.blocks(self._source, frames_of_block(self._channels)):
+            for block in plain.blocks(self._source, frames_of_block(self._channels), first):
                 read += len(block)
                 yield block
         except OSError as error:
@@ -164,10 +180,10 @@ class AudioFile:
         if read < plain.frames:
             raise MediaError(f"the file ends after {read} of {plain.frames} frames", offset=read)
 
-    def _blocks_of(self, stream: Stream, opened: _Decoder, before: int) -> Iterator[Samples]:
+    def _blocks_of(self, stream: Stream, opened: _Decoder, before: int, first: int = 0) -> Iterator[Samples]:
         decoder, file = opened
         frames = frames_of_block(self._channels)
-        read = 0
+        read = first
         with decoder:
             if (decoder.samplerate, decoder.channels) != (self._rate, self._channels):
                 raise MediaError("the file's streams have different sample rates or channels; split it", offset=before)
@@ -192,6 +208,17 @@ class AudioFile:
         self._closing.close()
 
 
+def _seek(opened: _Decoder, frame: int) -> None:
+    """Go to a frame. Raises MediaError if the file does not have it, or is damaged."""
+    decoder, file = opened
+    try:
+        reached = decoder.seek(frame)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise MediaError(f"frame {frame} cannot be found ({_reason(file.error or error)})", offset=frame) from error
+    if reached != frame or file.error is not None:
+        raise MediaError(f"frame {frame} cannot be found ({_reason(file.error or OSError('the file ends'))})", offset=frame)
+
+
 def _block(decoder: soundfile.SoundFile, file: StreamFile, frames: int, offset: int) -> Samples:
     """Return the next block, which is empty at the end. offset: number of frames that were read before."""
     try:
@@ -211,28 +238,6 @@ def _reason(error: Exception) -> str:
     return text.strip().rstrip(".:").replace("\n", " ") or "the decoder gives no reason"
 
 
-class Resampler:
-    """Converts the sample rate of a stream of float32[frames, channels] (soxr, high quality); equal rates change nothing.
-
-    Raises MediaError if the rates differ by more than a factor of MAX_RATIO.
-    """
-
-    def __init__(self, source_rate: float, target_rate: float, channels: int) -> None:
-        if max(source_rate, target_rate) > MAX_RATIO * min(source_rate, target_rate):
-            raise MediaError(
-                f"the file's {source_rate:g} Hz cannot be resampled to the model's {target_rate:g} Hz: the rates differ by "
-                f"more than a factor of {MAX_RATIO}"
-            )
-        self._stream = None
-        if source_rate != target_rate:
-            self._stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="HQ")
-
-    def push(self, block: Samples, last: bool = False) -> Samples:
-        """Convert one block. With `last`, also return the samples still in the filter."""
-        converted: Samples = block if self._stream is None else self._stream.resample_chunk(block, last=last)
-        return converted
-
-
 class Sound(Protocol):
     """Describes what windows are cut from: samples in blocks of float32[frames, channels]."""
 
@@ -244,26 +249,41 @@ class Sound(Protocol):
     def channels(self) -> int:
         """Return the number of channels."""
 
-    def blocks(self) -> Iterator[Samples]:
-        """Yield the whole sound, one block at a time. Raises MediaError."""
+    def blocks(self, first: int = 0) -> Iterator[Samples]:
+        """Yield the sound from frame `first` on, one block at a time. Raises MediaError."""
 
 
 def windows_of(
-    source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
+    source: Path | BinaryIO,
+    formats: Sequence[WindowFormat],
+    level: Level | None = None,
+    *,
+    mix: bool = False,
+    section: Section = WHOLE,
 ) -> Iterator[tuple[WindowFormat, Window]]:
-    """Decode an audio file once, and yield its windows in each of the formats, with their format. See `windows_of_sound`."""
+    """Decode an audio file once, and yield its windows in each of the formats, with their format. See `windows_of_sound`.
+
+    section: yield only its windows, and count only its samples. Of a file that is not seekable the first section has all.
+    """
     with AudioFile(source) as audio:
-        yield from windows_of_sound(audio, formats, level, mix=mix)
+        cut = Cut(section, audio.frames or 0, audio.sample_rate) if section != WHOLE and audio.is_seekable else None
+        if cut or not section.number:
+            yield from windows_of_sound(audio, formats, level, mix=mix, cut=cut)
 
 
 def windows_of_sound(
-    sound: Sound, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
+    sound: Sound,
+    formats: Sequence[WindowFormat],
+    level: Level | None = None,
+    *,
+    mix: bool = False,
+    cut: Cut | None = None,
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Read a sound once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
     The windows of one format are in order of position, and channel by channel at each position, unless the format takes all
     channels together. mix: for formats that take one channel at a time, take the mean of the channels. Samples beyond full
-    scale are clipped to [-1, 1]; `level` counts them.
+    scale are clipped to [-1, 1]; `level` counts them. cut: take only a section of the sound.
     """
     for format in formats:
         _check_channels(sound.channels, format.channels)
@@ -271,18 +291,27 @@ def windows_of_sound(
     level.sample_rate, level.channels = sound.sample_rate, sound.channels
     feeds = {format: _Feed(format.sample_rate, mix and format.channels == 1) for format in formats}
     resamplers = {feed: feed.resampler(sound) for feed in feeds.values()}
+    position = cut.first_frame(list(feeds)) if cut else 0
     windowers = {
-        format: Windower(format, 1 if feed.is_mixed else sound.channels, together=format.channels > 1)
+        format: Windower(
+            format,
+            1 if feed.is_mixed else sound.channels,
+            together=format.channels > 1,
+            range=cut.reach(format, position) if cut else Range(),
+        )
         for format, feed in feeds.items()
     }
     silence = np.zeros((0, sound.channels), dtype=np.float32)
-    for block, last in chain(((block, False) for block in sound.blocks()), [(silence, True)]):
-        level.add(block)
+    for block, last in chain(((block, False) for block in sound.blocks(position)), [(silence, True)]):
+        level.add(cut.own(block, position) if cut else block)
+        position += len(block)
         # Level has counted the file's samples beyond full scale; the overshoot of the filter does not count.
         converted = {feed: np.clip(resampler.push(feed.of(block), last), -1, 1) for feed, resampler in resamplers.items()}
         for format, windower in windowers.items():
             for window in windower.push(converted[feeds[format]]):
                 yield format, window
+        if cut and cut.is_read(position) and all(windower.is_done for windower in windowers.values()):
+            return
     for format, windower in windowers.items():
         if windower.is_empty:
             actual = f"{level.samples // sound.channels} samples at {sound.sample_rate} Hz"
@@ -324,45 +353,6 @@ class _Feed(NamedTuple):
     def of(self, block: Samples) -> Samples:
         """Return the block, or with `is_mixed` the mean of its channels: float32[frames, 1]."""
         return block.mean(axis=1, keepdims=True) if self.is_mixed else block
-
-
-# Bytes of samples that a WAV can hold: its sizes are numbers of 32 bits.
-_WAV_BYTES = 2**32 - 2**16
-
-
-class WavWriter:
-    """Writes a WAV of 16 bits block by block. What is beyond -1..1 is clipped.
-
-    large: as RF64, which has no limit of size, under the same name.
-    """
-
-    def __init__(self, target: Path | BinaryIO, sample_rate: int, channels: int, *, large: bool = False) -> None:
-        self._left = inf if large else _WAV_BYTES // (2 * channels)
-        format = "RF64" if large else "WAV"
-        self._file = soundfile.SoundFile(target, "w", sample_rate, channels, "PCM_16", format=format)
-
-    def write(self, samples: Samples) -> None:
-        """Write float32[channels, frames]. Raises InvalidInput for more than a WAV can hold, OSError for a full disk."""
-        self._left -= samples.shape[1]
-        if self._left < 0:
-            raise InvalidInput("a WAV holds at most 4 GiB of samples")
-        before = self._file.tell()
-        self._file.write(np.clip(np.rint(samples.T * 32768), -32768, 32767).astype(np.int16))
-        if self._file.tell() - before != samples.shape[1]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-
-
-def encode_wav(samples: Samples, sample_rate: int) -> bytes:
-    """Return a WAV file of float32[channels, frames] at 16 bits. What is beyond -1..1 is clipped."""
-    buffer = io.BytesIO()
-    writer = WavWriter(buffer, sample_rate, len(samples))
-    writer.write(samples)
-    writer.close()
-    return buffer.getvalue()
 
 
 def _check_channels(actual: int, wanted: int) -> None:

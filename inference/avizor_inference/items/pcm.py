@@ -59,13 +59,16 @@ class PcmSamples:
                 field="pcm.data",
             )
 
-    def blocks(self) -> Iterator[Samples]:
-        """Yield all samples, one block at a time. Raises MediaError if there are none, or one is not a finite number."""
+    def blocks(self, first: int = 0) -> Iterator[Samples]:
+        """Yield the samples from frame `first` on, one block at a time.
+
+        Raises MediaError if there are none, or one is not a finite number.
+        """
         if not self.data:
             raise MediaError("the sound holds no samples")
         frame = sample_bytes(self.format) * self.channels
         frames = frames_of_block(self.channels)
-        for start in range(0, len(self.data), frames * frame):
+        for start in range(first * frame, len(self.data), frames * frame):
             block = read_pcm(memoryview(self.data)[start : start + frames * frame], self.format, self.channels)
             if not np.isfinite(block).all():
                 raise MediaError(f"a sample after frame {start // frame} is not a finite number", offset=start // frame)

@@ -40,31 +40,49 @@ class Window(NamedTuple):
     length: int  # samples of the recording; the rest is zeros, if it is shorter than a window
 
 
+class Range(NamedTuple):
+    """Says which windows are cut, by their numbers from 0, and at which sample the stream begins.
+
+    first_sample: at or before the start of the window before `first`. end: number after the last; None: all to the end.
+    """
+
+    first_sample: int = 0
+    first: int = 0
+    end: int | None = None
+
+
 class Windower:
     """Cuts a stream of float32[frames, channels] into the windows of a format.
 
     The last window is moved back to end with the recording, so that every sample is in a window and none is invented. Only a
     recording shorter than one window is padded with zeros at its end. together: a window holds all channels; else there is one
-    for each channel, one after the other.
+    for each channel, one after the other. range: which windows are cut; by default all.
     """
 
-    def __init__(self, format: WindowFormat, channels: int, *, together: bool = False) -> None:
+    def __init__(self, format: WindowFormat, channels: int, *, together: bool = False, range: Range = Range()) -> None:  # noqa: B008 - it is immutable
         self._window, self._hop, self._together = format.window, format.hop, together
         self._kept = np.zeros((0, channels), dtype=np.float32)
-        self._kept_from = 0  # position of the first kept sample in the stream
-        self._next = 0  # start of the next window
-        self._end = 0  # samples seen so far
+        self._first_sample = range.first_sample
+        self._kept_from = range.first_sample  # position of the first kept sample in the stream
+        self._next = range.first * format.hop  # start of the next window
+        self._stop = None if range.end is None else range.end * format.hop  # start of the first that is not wanted
+        self._end = range.first_sample  # position after the samples seen so far
 
     @property
     def is_empty(self) -> bool:
         """Return whether no sample has been pushed yet."""
-        return self._end == 0
+        return self._end == self._first_sample
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether all windows of a range with an end have been cut."""
+        return self._stop is not None and self._next >= self._stop
 
     def push(self, block: Samples) -> Iterator[Window]:
         """Yield the windows that this block, float32[frames, channels], completes."""
         self._kept = np.concatenate([self._kept, block]) if len(self._kept) else block
         self._end += len(block)
-        while self._next + self._window <= self._end:
+        while self._next + self._window <= self._end and not self.is_done:
             yield from self._cut(self._next, self._window)
             self._next += self._hop
         # Keep the samples of one whole window, because the last window may be moved back into them.
@@ -75,7 +93,7 @@ class Windower:
     def finish(self) -> Iterator[Window]:
         """Yield what covers the remaining samples, if there are any: one window, or one for each channel."""
         covered = self._next - self._hop + self._window if self._next else 0
-        if self._end > covered:
+        if self._end > covered and self._stop is None:
             yield from self._cut(max(0, self._end - self._window), min(self._end, self._window))
 
     def _cut(self, start: int, length: int) -> Iterator[Window]:

@@ -33,7 +33,7 @@ from avizor_pipeline.reporting.pushgateway import check_gateway
 from avizor_pipeline.reporting.summary import source_notes
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner
-from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.settings import SHARD_MIB, JobSettings
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
@@ -141,6 +141,14 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
     help="Windows in one run of a model.",
 )
+@click.option(
+    "--shard-mib",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=SHARD_MIB,
+    show_default=True,
+    help="MiB of files that a worker does at once. A longer file of sound is cut into parts of about this size.",
+)
 @workers_option
 @file_timeout_option
 @engine_wait_option
@@ -210,7 +218,7 @@ def _dry_run(request: JobRequest, out: Path, runner: LocalRunner, *, redo: bool,
     if not as_json:
         _print_finished(finished, settings)
         _print_notes(plan, settings, models)
-    found = estimate(settings, models, plan, runner, runner.workers, frozenset(finished.shards))
+    found = estimate(settings, models, plan, runner, runner.workers, finished.tasks)
     for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found):
         click.echo(line)
 
@@ -244,9 +252,8 @@ def _print_header(
     plan: Plan, settings: JobSettings, models: Sequence[JobModel], *, redo: bool, to_stderr: bool = False
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
-    shards = sum(1 for files in plan.shards.values() if files)
     count = f"{plan.files} {plan.noun}" + (f", many in {plan.packed} file{'s' * (plan.packed > 1)}" if plan.packed else "")
-    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {shards} shards", err=to_stderr)
+    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {plan.tasks} shards", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
@@ -269,8 +276,8 @@ def _print_header(
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:
-    if finished.shards:
-        click.echo(f"  {len(finished.shards)} shards are finished")
+    if finished.tasks:
+        click.echo(f"  {len(finished.tasks)} shards are finished")
     if finished.outdated:
         click.echo(f"  {len(finished.outdated)} shards would be done again, without the files that have moved to a new one")
     for damage in finished.damage.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import summary_lines
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.section_files import SectionRecord
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ def run_to_end(
     calibrated = [model.name for model in models if model.calibration]
     started = time.monotonic()
     outcome = Outcome(plan.left_out, plan.changes, plan.noun)
-    with (
-        show_progress(plan.files) as show,
-        closing(run_job(settings, out, plan, options.runner, outcome.resume)) as commits,
-    ):
+    with ExitStack() as stack:
+        show = stack.enter_context(show_progress(plan.files))
+
+        def on_section(section: SectionRecord) -> None:
+            outcome.add_section(section)
+            show(outcome)
+
+        commits = stack.enter_context(closing(run_job(settings, out, plan, options.runner, outcome.resume, on_section)))
         for commit in commits:
             outcome.add(commit)
             show(outcome)

@@ -29,7 +29,7 @@ def show_progress(files: int) -> Iterator[Callable[[Outcome], None]]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("batch", total=files, status="")
         yield lambda outcome: bar.update(
-            task, completed=outcome.files, status=_status(outcome, files, time.monotonic() - started)
+            task, completed=outcome.files_so_far, status=_status(outcome, files, time.monotonic() - started)
         )
 
 
@@ -43,13 +43,20 @@ def _lines(console: Console, files: int, started: float) -> Callable[[Outcome], 
             return
         last = now
         status = _status(outcome, files, now - started)
-        console.print(f"avizor batch: {outcome.files}/{files} items, {status}", soft_wrap=True)
+        console.print(f"avizor batch: {_number(outcome.files_so_far)}/{files} items, {status}", soft_wrap=True)
 
     return show
 
 
 def _status(outcome: Outcome, files: int, seconds: float) -> str:
     """Return the rate of this run, the time left, and what was found so far."""
-    rate = outcome.files_of_this_run / max(seconds, 1e-9)
-    left = f"{timedelta(seconds=round((files - outcome.files) / rate))} left" if rate else "time left not known yet"
-    return f"{rate:.0f} items/s, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+    done = outcome.files_so_far
+    rate = (done - outcome.earlier_files - outcome.earlier_in_part) / max(seconds, 1e-9)
+    left = f"{timedelta(seconds=round((files - done) / rate))} left" if rate > 0 else "time left not known yet"
+    speed = f"{rate:{'.0f' if rate >= 1 else '.2g'}} items/s"
+    return f"{speed}, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+
+
+def _number(files: float) -> str:
+    """Return a number of files, of which a long one may be done in part."""
+    return f"{files:.2f}" if files % 1 else f"{files:.0f}"

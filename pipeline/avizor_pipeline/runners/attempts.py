@@ -7,7 +7,7 @@ shard is done without it. So what is committed depends on which files kill a wor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry
@@ -50,7 +50,7 @@ class Attempt:
     def task(self) -> Task:
         """Return what is to be done next."""
         if self._groups:
-            return Task(Shard(self.shard.id, self._groups[0]), {}, trial=True)
+            return Task(replace(self.shard, entries=self._groups[0]), {}, trial=True)
         return Task(self.shard, dict(self.lost))
 
     def worker_died(self, place: int, how: str) -> None:

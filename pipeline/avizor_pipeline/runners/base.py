@@ -9,13 +9,22 @@ from typing import Protocol
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit
+from avizor_pipeline.sinks.section_files import SectionRecord
+
+# What comes of a shard, or of a section of a long file.
+Done = Commit | SectionRecord
 
 
 class Runner(Protocol):
-    """Processes shards, each with `shard_run.ShardRun` in a context that a worker opens with `job_context.open_context`."""
+    """Processes shards and sections, each with `section_run.run_task`.
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
-        """Yield the commit of each shard when it is finished, in any order. Closing the generator ends all workers at once.
+    A worker opens the context for it with `job_context.open_context`.
+    """
+
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
+        """Yield the commit of each shard, or the record of each section, when it is finished, in any order.
+
+        Closing the generator ends all workers at once.
 
         A worker that dies is replaced. A file that kills each worker that reads it, or gives nothing for too long, becomes a
         dead letter. Raises JobError if workers die for another reason, and what a worker raises. What is committed stays.

@@ -14,10 +14,10 @@ from pathlib import Path
 from avizor_inference.errors import JobError
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
 from avizor_pipeline.runners.attempts import Attempt
+from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
-from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.watch import NOT_READING
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class LocalRunner:
     file_timeout_s: float = FILE_TIMEOUT_S
     engine_wait_s: float = ENGINE_WAIT_S
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
         """See Runner."""
         workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s)) for _ in range(self.workers)]
         try:
@@ -68,13 +68,13 @@ class _Run:
     shards: Iterator[Shard]
     file_timeout_s: float
     again: deque[Attempt] = field(default_factory=deque)
-    busy: dict[Future[Commit | None], tuple[Worker, Attempt]] = field(default_factory=dict)
+    busy: dict[Future[Done | None], tuple[Worker, Attempt]] = field(default_factory=dict)
     hung: dict[Worker, int] = field(default_factory=dict)  # worker -> place of the entry at which it was ended
     deaths_at_start: int = 0
     waits: bool = False
 
-    def commits(self) -> Iterator[Commit]:
-        """Yield the commit of each shard."""
+    def commits(self) -> Iterator[Done]:
+        """Yield what comes of each task."""
         while self._begin():
             done, running = wait(self.busy, LOOK_EVERY_S, return_when=FIRST_COMPLETED)
             for future in done:
@@ -114,7 +114,7 @@ class _Run:
         shard = next(self.shards, None)
         return Attempt(shard) if shard else None
 
-    def _take(self, future: Future[Commit | None], worker: Worker, attempt: Attempt) -> Commit | None:
+    def _take(self, future: Future[Done | None], worker: Worker, attempt: Attempt) -> Done | None:
         """Return the commit if there is one. What is not done yet is tried again."""
         self.idle.append(worker)
         place = worker.place

@@ -24,10 +24,11 @@ from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import JobContext, open_context
 from avizor_pipeline.runners.attempts import Task
+from avizor_pipeline.runners.base import Done
+from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shard_run import ShardRun, read_only
+from avizor_pipeline.shard_run import read_only
 from avizor_pipeline.sinks.lock import hold_as_worker
-from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.watch import NUMBERS, Watch
 
 # Seconds between two looks at a worker, and the most that is counted between them: a job that was stopped (Ctrl-Z) finds its
@@ -61,8 +62,8 @@ class Worker:
         self._process: BaseProcess | None = None
         self._seen, self._looked, self._quiet = 0, 0.0, 0.0
 
-    def begin(self, task: Task) -> Future[Commit | None]:
-        """Start a task; the result is the commit, or None for a trial. Raises BrokenProcessPool if the process has died."""
+    def begin(self, task: Task) -> Future[Done | None]:
+        """Start a task; the result is what was done, or None for a trial. Raises BrokenProcessPool if the process has died."""
         self._watch.reset()
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
         if self._pool is not None:
@@ -161,14 +162,14 @@ def _open() -> JobContext:
     return open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch))
 
 
-def _run(task: Task) -> Commit | None:
+def _run(task: Task) -> Done | None:
     global _context
     try:
         if _context is None:
             _context = _open()
         if task.trial:
-            read_only(_context, task.shard.entries, _watch)
+            read_only(_context, task.shard, _watch)
             return None
-        return ShardRun(_context, task.shard, task.lost, _watch).run()
+        return run_task(_context, task.shard, task.lost, _watch)
     except MemoryError:
         os._exit(_NO_MEMORY)  # as if the kernel had ended it: the same road, and the memory is free again

@@ -25,8 +25,9 @@ from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.moved_files import take_out
-from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit
+from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
+from avizor_pipeline.sinks.section_files import SECTIONS, FinishedSections, finished_sections, remove_records, section_id
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -43,7 +44,8 @@ _READERS = 4
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
-_SHARD = re.compile(r"[0-9a-f]{16}")
+# Name of a part.
+_PART = re.compile(r"[0-9a-f]{16}(-\d+)?")
 
 
 class Planned(NamedTuple):
@@ -60,7 +62,8 @@ class Finished:
     """Holds the shards that earlier runs have finished.
 
     shards: ids of those that are intact. files, dead_letters: of these shards. damage: for each shard that has to be done
-    again, what is wrong with its files. outdated: intact shards with files that a later round does again.
+    again, what is wrong with its files. outdated: intact shards with files that a later round does again. sections: what is
+    done of long files, by their shards.
     """
 
     shards: list[str] = field(default_factory=list)
@@ -68,6 +71,18 @@ class Finished:
     dead_letters: int = 0
     damage: dict[str, str] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
+    sections: dict[str, FinishedSections] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Return the ids of finished shards and of finished sections."""
+        sections = (section_id(shard, number) for shard, each in self.sections.items() for number in each.done)
+        return frozenset((*self.shards, *sections))
+
+    @property
+    def files_in_part(self) -> float:
+        """Return what is done of long files that are not finished, in files."""
+        return sum(len(each.done) / each.of for each in self.sections.values())
 
     def add(self, commit: Commit) -> None:
         """Count an intact shard."""
@@ -134,6 +149,7 @@ def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finishe
     if finished.damage:
         first = next(iter(finished.damage.values()))
         _log.warning("%s; the files of damaged shards are done again (%d shards)", first, len(finished.damage))
+    remove_records(out, finished.sections)
     _clear(out)
 
 
@@ -189,7 +205,7 @@ def _settings_of(out: Path) -> JobSettings | None:
         return None
     except ValidationError as error:
         torn = error.errors()[0]["type"] == "json_invalid"
-        if torn and _listed(out) <= {JOB_FILE, ROUNDS, COMMITS, *DERIVED_FILES, *TABLES}:
+        if torn and _listed(out) <= {JOB_FILE, ROUNDS, COMMITS, SECTIONS, *DERIVED_FILES, *TABLES}:
             return None
         if any(detail["loc"] == ("rows_format",) or detail["type"] == "extra_forbidden" for detail in error.errors()):
             raise SettingsError(_OTHER_VERSION.format(out=out)) from error
@@ -231,6 +247,8 @@ def _finished(out: Path, planned: Planned) -> Finished:
             finished.outdated.append(shard)
         else:
             finished.add(commit)
+    unfinished = {shard for shard, files in planned.shards.items() if files} - {*finished.shards}
+    finished.sections = finished_sections(out, unfinished)
     return finished
 
 
@@ -251,12 +269,12 @@ def _commit_or_damage(out: Path, shard: str) -> Commit | str:
 
 
 def _clear(out: Path) -> None:
-    """Remove unfinished files, and parts of shards without a commit: their rows do not count."""
-    committed = {path.stem for path in (out / COMMITS).glob("*.json")}
-    for folder in (out, *(out / name for name in (COMMITS, ROUNDS, *TABLES))):
+    """Remove unfinished files, and parts of shards and sections that are not finished: their rows do not count."""
+    finished = {path.stem for folder in (COMMITS, SECTIONS) for path in (out / folder).glob("*.json")}
+    for folder in (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *TABLES))):
         for path in folder.iterdir() if folder.is_dir() else ():
-            part = folder.name in TABLES and path.suffix == ".parquet" and _SHARD.fullmatch(path.stem)
-            if is_temporary(path) or (part and path.stem not in committed):
+            part = folder.name in TABLES and path.suffix == ".parquet" and _PART.fullmatch(path.stem)
+            if is_temporary(path) or (part and not {path.stem, shard_of(path.stem)} & finished):
                 _remove(path)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -96,6 +96,7 @@ class PartWriter:
         }
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._temporary = {table: temporary_name(part_path(out, table, shard)) for table in TABLES}
+        self._taken: dict[str, dict[str, str]] = {}  # digests by table
         self.counts = dict.fromkeys(TABLES, 0)
 
     def add(self, table: str, row: Mapping[str, Any]) -> None:
@@ -111,6 +112,11 @@ class PartWriter:
         while len(self._columns[table]["uri"]) >= ROW_GROUP:
             self._flush(table)
 
+    def take_part(self, table: str, rows: int, sha256: Mapping[str, str]) -> None:
+        """Take over a part that is there already, of a table without other rows. rows: their number in it."""
+        self.counts[table] += rows
+        self._taken.setdefault(table, {}).update(sha256)
+
     def drop(self, table: str, uris: Collection[str]) -> None:
         """Remove all rows of these files from a table. No rows of it may be added after this."""
         self._flush(table)
@@ -123,7 +129,9 @@ class PartWriter:
         """Finish the parts under their final names; return their digests by path. A table without rows has no part."""
         digests = {}
         for table in TABLES:
-            if self.counts[table]:
+            if table in self._taken:
+                digests.update(self._taken[table])
+            elif self.counts[table]:
                 self._flush(table)
                 path = part_path(self._out, table, self._shard)
                 with self._writing(path):
@@ -190,6 +198,11 @@ def part_path(out: Path, table: str, shard: str) -> Path:
     return out / table / f"{shard}.parquet"
 
 
+def shard_of(stem: str) -> str:
+    """Return the shard of a part by the part's name without its suffix: a part of a section has its number behind."""
+    return stem.partition("-")[0]
+
+
 def commit_path(out: Path, shard: str) -> Path:
     """Return the file of a shard's commit record."""
     return out / COMMITS / f"{shard}.json"
@@ -213,9 +226,8 @@ def read_commit(out: Path, shard: str) -> Commit | str:
         return f"{path} cannot be read: {validation_message(error)}"
     except OSError as error:
         raise JobError(f"{path} cannot be read ({reason(error)}); make it readable, or choose another --out") from error
-    if commit.shard != shard or commit.sha256.keys() != {
-        f"{table}/{shard}.parquet" for table in TABLES if commit.rows.get(table)
-    }:
+    names = {(path.parent.name, shard_of(path.stem)) for path in map(PurePath, commit.sha256)}
+    if commit.shard != shard or names != {(table, shard) for table in TABLES if commit.rows.get(table)}:
         return f"{path} is not the record of its shard"
     if commit.digest != commit.own_digest:
         return f"{path} is not what was written"

@@ -15,13 +15,13 @@ from pathlib import Path
 from avizor_inference.arrays import Array
 from avizor_inference.durable_files import flush, make_folder, sync_folder
 from avizor_inference.errors import InvalidInput, SettingsError
-from avizor_inference.items.audio import WavWriter
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.images import encode_png
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.join_windows import WindowJoiner
 from avizor_inference.items.kinds.base import Span
+from avizor_inference.items.wav_writer import WavWriter
 from avizor_pipeline.sinks.item_names import item_file_name
 from avizor_pipeline.sinks.write_errors import writing
 

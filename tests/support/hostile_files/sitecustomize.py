@@ -1,6 +1,7 @@
 """Makes some sound files hostile to the process that reads them, in every Python process that has this folder in PYTHONPATH.
 
-A file that begins with one of these words does this; all others are read as they are.
+A file that begins with one of these words does this, and so does the section of a long file that is in its name: `KILL-2.wav`.
+All others are read as they are.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def rows(self: SoundFile, specs: Sequence[ItemInput], level: Level | None) -> It
     with self.source.open("rb") as file:
         begins = file.read(8)
     for word, act in ACTS.items():
-        if begins.startswith(word):
+        if begins.startswith(word) or self.source.stem == f"{word.decode()}-{self.section.number}":
             act()
     if begins.startswith(b"ONCE"):  # it kills its reader the first time, and is a file without sound after that
         mark = self.source.with_suffix(".read")

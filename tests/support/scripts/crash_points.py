@@ -30,16 +30,16 @@ from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_job, plan_retry
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.base import Done
+from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shard_run import ShardRun
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_folder import begun_settings
-from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.verify import verify_job
 
 # What changes the disk: where it is looked up, and its name.
 CHANGES: tuple[tuple[Any, str], ...] = (
-    *((os, name) for name in ("write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir")),
+    *((os, name) for name in ("write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir")),
     (Path, "write_text"),
     (shutil, "copyfileobj"),
     *((pq.ParquetWriter, name) for name in ("__init__", "write_table", "write_batch", "close")),
@@ -49,10 +49,10 @@ CHANGES: tuple[tuple[Any, str], ...] = (
 class HereRunner:
     """Processes shards in this process, with the code of a worker."""
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Commit, None, None]:
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
         context = open_context(settings, out)
         for shard in shards:
-            yield ShardRun(context, shard).run()
+            yield run_task(context, shard)
 
 
 def run(data: Path, models: Path, out: Path, act: str) -> None:
@@ -61,7 +61,9 @@ def run(data: Path, models: Path, out: Path, act: str) -> None:
         assert begun is not None
         settings, plan = begun, plan_retry(begun, out)
     else:
-        settings = JobRequest((str(data),), ("kinds", "normal"), models, alpha=0.05, batch_size=8).to_settings(begun)
+        settings = JobRequest((str(data),), ("kinds", "normal"), models, alpha=0.05, batch_size=8, shard_mib=1).to_settings(
+            begun
+        )
         plan = plan_job(settings, out, redo=act == "redo")
     options = RunOptions(out, HereRunner(), WantedFiles(), None, as_json=True)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

@@ -16,12 +16,12 @@ from support.tables import TRANSFER
 
 from avizor_export.front_ends.build import front_end_of
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.audio import encode_wav
 from avizor_inference.items.decode import decode_item
 from avizor_inference.items.images import encode_png
 from avizor_inference.items.input_spec import AudioInput, ImageFrontEnd, ImageInput, InputSpec, WaveformFrontEnd
 from avizor_inference.items.join_windows import join_windows
 from avizor_inference.items.kinds.audio import PcmSound
+from avizor_inference.items.wav_writer import encode_wav
 
 CONSTANTS: dict[str, tuple[Any, Any]] = {
     "0..1": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from unit.pipeline.jobs import entry, settings
 
-from avizor_pipeline.sharding import SHARD_BYTES, SHARD_FILES, SMALL_SHARD_FILES, SMALL_SHARDS, shards
+from avizor_pipeline.settings import SHARD_MIB
+from avizor_pipeline.sharding import SHARD_FILES, SMALL_SHARD_FILES, SMALL_SHARDS, shards
 
 
 def test_shards_are_the_same_each_time_and_hold_every_entry_once_in_order() -> None:
@@ -19,7 +20,7 @@ def test_shards_are_the_same_each_time_and_hold_every_entry_once_in_order() -> N
 
 
 def test_large_files_fill_a_shard_early() -> None:
-    entries = [entry(f"{number}.wav", size=SHARD_BYTES // 2) for number in range(4)]
+    entries = [entry(f"{number}.wav", size=SHARD_MIB * 2**19) for number in range(4)]
     assert [len(shard.entries) for shard in shards(settings(), entries)] == [2, 2]
 
 
@@ -47,3 +48,31 @@ def test_shards_after_the_first_ones_have_more_files() -> None:
     small = SMALL_SHARDS * SMALL_SHARD_FILES
     sizes = [len(shard.entries) for shard in shards(settings(), [entry(f"{n}.wav") for n in range(small + SHARD_FILES + 1)])]
     assert sizes == [SMALL_SHARD_FILES] * SMALL_SHARDS + [SHARD_FILES, 1]
+
+
+def test_a_long_file_of_sound_is_a_shard_by_itself_of_sections_that_follow_from_its_size() -> None:
+    size = SHARD_MIB * 2**20
+    entries = [entry("a.wav"), entry("long.WAV", size=3 * size + 1), entry("b.wav"), entry("just.flac", size=size)]
+    long, rest = shards(settings(), entries)
+    assert ([each.uri for each in long.entries], long.sections) == (["long.WAV"], 4)
+    assert ([each.uri for each in rest.entries], rest.sections) == (["a.wav", "b.wav", "just.flac"], 1)
+    tasks = list(long.tasks())
+    assert [task.id for task in tasks] == [f"{long.id}-{number:06d}" for number in range(4)]
+    assert [task.section for task in tasks] == [(number, 4) for number in range(4)]
+    assert {task.whole_id for task in tasks} == {long.id}
+    assert all(task.is_section for task in tasks)
+    assert list(rest.tasks()) == [rest]
+
+
+def test_what_cannot_be_cut_stays_in_one_shard() -> None:
+    size = 3 * SHARD_MIB * 2**20
+    cases: list[tuple[dict[str, object], list[str]]] = [
+        ({}, ["a.mp3", "a.ogg", "a.png", "a"]),
+        ({"contents": ("audio", "signal")}, ["a.wav"]),
+        ({"contents": ("signal",)}, ["a.wav", "a.csv"]),
+        ({"reconstructions": "there"}, ["a.wav"]),
+        ({"shard_mib": 3 * SHARD_MIB}, ["a.wav"]),
+    ]
+    for changes, names in cases:
+        found = [shard for name in names for shard in shards(settings(**changes), [entry(name, size=size)])]
+        assert [shard.sections for shard in found] == [1] * len(names)

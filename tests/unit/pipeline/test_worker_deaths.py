@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 from support.environment import ROOT
-from support.sounds import tone, write_wav
+from support.sounds import tone, write_long_wav, write_wav
 
 from avizor_pipeline.job import run_job
 from avizor_pipeline.plan import plan_job
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.verify import verify_job
 
 GOOD = 5
 
@@ -80,3 +81,22 @@ def test_several_such_files_in_one_shard_are_all_found(
     assert letters.keys() == bad.keys()
     assert "ended by SIGABRT" in letters["1-bad.wav"]
     assert letters["2-bad.wav"].startswith("2-bad.wav: its decoder failed (ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("KILL-1", "ended by SIGKILL, also with this file alone"), ("HANG-0", "gave nothing for 1 s")]
+)
+def test_a_section_of_a_long_file_that_ends_or_hangs_its_worker_costs_the_file_alone(
+    models: Path, tmp_path: Path, name: str, says: str
+) -> None:
+    write_long_wav(tmp_path / "data" / f"{name}.wav", seconds=50)
+    long = write_long_wav(tmp_path / "data" / "long.wav", seconds=50)
+    settings = JobRequest((str(tmp_path / "data"),), ("kinds",), models, shard_mib=1).to_settings()
+    out = tmp_path / "out"
+    commits = list(run_job(settings, out, plan_job(settings, out), LocalRunner(2, 1.0)))
+    assert sorted((commit.files, commit.dead_letters) for commit in commits) == [(1, 0), (1, 1)]
+    (letter,) = ds.dataset(out / "dead_letters").to_table().to_pylist()
+    assert letter["message"].startswith(f"{name}.wav: ")
+    assert says in letter["message"]
+    assert set(ds.dataset(out / "windows").to_table()["uri"].to_pylist()) == {str(long)}
+    assert verify_job(out).problem_count == 0

@@ -22,6 +22,8 @@ AUDIO_SUFFIXES = frozenset({
     ".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".nist", ".sph", ".flac", ".ogg", ".oga",
     ".opus", ".mp3",
 })  # fmt: skip
+# Of these, the usual ones of containers whose samples can be read from any place on, unless their encoding prevents it.
+SEEKABLE_SUFFIXES = AUDIO_SUFFIXES - {".nist", ".sph", ".ogg", ".oga", ".opus", ".mp3"}
 KINDS = "WAV, RF64, W64, AIFF, AU, CAF, NIST SPHERE, FLAC, OGG (Vorbis, Opus, FLAC) and MP3"
 
 

@@ -28,14 +28,14 @@ class PlainWav(NamedTuple):
     channels: int
     frames: int
 
-    def blocks(self, file: BinaryIO, frames: int) -> Iterator[Samples]:
+    def blocks(self, file: BinaryIO, frames: int, first: int = 0) -> Iterator[Samples]:
         """Yield float32[frames, channels], at most `frames` at a time; less in all if the file has become shorter.
 
-        Raises OSError.
+        first: the frame from which to read. Raises OSError.
         """
         frame_bytes = 2 * self.channels
-        file.seek(_HEADER.size)
-        left = self.frames
+        file.seek(_HEADER.size + first * frame_bytes)
+        left = self.frames - first
         while left and (data := file.read(min(frames, left) * frame_bytes)):
             whole = len(data) // frame_bytes
             levels = np.frombuffer(data, "<i2", whole * self.channels).reshape(whole, self.channels)

@@ -11,10 +11,11 @@ from pydantic import Field, model_validator
 
 from avizor_inference.arrays import Array, Samples
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
+from avizor_inference.items.containers.detect import AUDIO_SUFFIXES, SEEKABLE_SUFFIXES
 from avizor_inference.items.kinds.base import Content, FileContent, ItemInput, Row, Span
 from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SoundFrontEnd, WaveformFrontEnd
 from avizor_inference.items.kinds.sound_presets import with_preset
+from avizor_inference.items.sections import WHOLE, Section
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import MAX_CHANNELS, Window, WindowFormat
 
@@ -26,15 +27,17 @@ if TYPE_CHECKING:
 class SoundFile(FileContent):
     """Holds an encoded sound: the bytes of a file, an open file, or a path.
 
-    mix: a model that takes one channel at a time gets the mean of all.
+    mix: a model that takes one channel at a time gets the mean of all. section: of the sound, if not all of it is wanted.
     """
 
     mix: bool = False
+    section: Section = WHOLE
 
     name: ClassVar[str] = "audio"
     noun: ClassVar[str] = "audio"
     plural: ClassVar[str] = "sound"
     suffixes: ClassVar[frozenset[str]] = AUDIO_SUFFIXES
+    suffixes_of_sections: ClassVar[frozenset[str]] = SEEKABLE_SUFFIXES
 
     def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
         """See Content. The sound is decoded once."""
@@ -42,7 +45,8 @@ class SoundFile(FileContent):
 
         formats = _formats(specs)
         with self.open() as file:
-            yield from _rows(windows_of(file, list(dict.fromkeys(formats)), level, mix=self.mix), formats)
+            windows = windows_of(file, list(dict.fromkeys(formats)), level, mix=self.mix, section=self.section)
+            yield from _rows(windows, formats)
 
     def count_rows(self, spec: ItemInput) -> int | None:
         """See Content."""
@@ -50,6 +54,10 @@ class SoundFile(FileContent):
 
         with self.open() as file:
             return count_windows(file, *_formats([spec]), mix=self.mix)
+
+    def of_section(self, section: Section) -> SoundFile:
+        """See FileContent."""
+        return replace(self, section=section)
 
     def mixed(self) -> SoundFile:
         """See Content."""

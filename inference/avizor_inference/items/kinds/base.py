@@ -21,6 +21,7 @@ from avizor_inference.arrays import Array, Floats, Items, Pixels, Samples
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.file_access import open_file
 from avizor_inference.items.kinds.short_form import fields_of
+from avizor_inference.items.sections import Section
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.strict_json import Strict
@@ -106,17 +107,23 @@ class FileContent(Content):
     """Holds an encoded file: its bytes, an open file, or a path.
 
     suffixes: of the files that folders are searched for, in small letters. plural: what a folder holds, for messages.
+    suffixes_of_sections: of the files that may be read section by section.
     """
 
     source: bytes | BinaryIO | Path
 
     suffixes: ClassVar[frozenset[str]]
+    suffixes_of_sections: ClassVar[frozenset[str]] = frozenset()
     plural: ClassVar[str]
 
     @property
     def is_media(self) -> bool:
         """See Content."""
         return True
+
+    def of_section(self, section: Section) -> FileContent:
+        """Return one section of it, for a kind with `suffixes_of_sections`: all sections together have each row once."""
+        raise NotImplementedError
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Open the source to be read. What was open before stays so. Raises MediaError."""

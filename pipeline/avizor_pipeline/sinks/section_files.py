@@ -1,0 +1,180 @@
+"""Keep what is done of a long file that is not done as a whole: sections/SHARD-000003.json for its fourth section.
+
+The windows of a section are a part of `windows` under the same name. When all sections of a file are done, the commit record of
+its shard takes over their parts, and the records of the sections are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError
+
+from avizor_inference.digests import digest_of, sha256_of_file
+from avizor_inference.durable_files import make_folder, sync_folder, write_text
+from avizor_inference.items.audio import Level
+from avizor_inference.strict_json import Strict
+from avizor_pipeline.sinks.part_files import part_path
+from avizor_pipeline.sinks.write_errors import writing
+
+SECTIONS = "sections"
+
+
+class SectionTotals(Strict):
+    """Holds what one model says of a section: the fields of ItemScore and MeanProbabilities. level: of the sound in it."""
+
+    # A score may be infinite, and so may what is made of it.
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
+
+    level: Level
+    windows: int = 0
+    largest: float = 0.0
+    powers: float = 0.0
+    total: tuple[float, ...] = ()
+
+
+class SectionRecord(Strict):
+    """Records a finished section of a long file.
+
+    id: of the section. shard: of the file. number: from 0. of: sections of the file. sha256: of the parts, by path below the
+    output folder. models: model -> totals. dead_letter: the row of the file, if the section could not be read; it has no parts
+    then. digest: of all of the above, in the file.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
+
+    id: str
+    shard: str
+    number: int
+    of: int
+    windows: int
+    sha256: dict[str, str]
+    models: dict[str, SectionTotals]
+    dead_letter: dict[str, Any] | None = None
+    digest: str = ""
+
+    @property
+    def files(self) -> float:
+        """Return the share of the file that this is."""
+        return 1 / self.of
+
+    @property
+    def dead_letters(self) -> int:
+        """Return 1 if the section could not be read."""
+        return int(self.dead_letter is not None)
+
+    @property
+    def own_digest(self) -> str:
+        """Return the value that `digest` must have."""
+        return digest_of(self.model_copy(update={"digest": ""}))
+
+
+@dataclass
+class FinishedSections:
+    """Holds which sections of a long file are done, and the first of these that could not be read. of: sections of the file."""
+
+    of: int
+    done: set[int] = field(default_factory=set)
+    dead: int | None = None
+
+    def add(self, record: SectionRecord) -> None:
+        """Take in a finished section."""
+        self.done.add(record.number)
+        if record.dead_letter:
+            self.dead = record.number if self.dead is None else min(self.dead, record.number)
+
+    @property
+    def left(self) -> Iterator[int]:
+        """Yield the sections to do: those before the first that could not be read, which makes a dead letter of the file.
+
+        What is added meanwhile is taken into account.
+        """
+        for number in range(self.of):
+            if self.dead is not None and number > self.dead:
+                return
+            if number not in self.done:
+                yield number
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the file can be committed."""
+        return next(self.left, None) is None
+
+
+def section_id(shard: str, number: int) -> str:
+    """Return the name of a section's files, without their suffix."""
+    return f"{shard}-{number:06d}"
+
+
+def record_path(out: Path, id: str) -> Path:
+    """Return the file of a section's record."""
+    return out / SECTIONS / f"{id}.json"
+
+
+def write_record(out: Path, record: SectionRecord) -> None:
+    """Make a section count, by one rename. Raises JobError."""
+    path = record_path(out, record.id)
+    with writing(path):
+        make_folder(path.parent)
+        write_text(path, record.model_copy(update={"digest": record.own_digest}).model_dump_json() + "\n")
+
+
+def read_record(out: Path, id: str) -> SectionRecord | None:
+    """Return the record of a section; None if there is none, or if it is not what was written."""
+    try:
+        record = SectionRecord.model_validate_json(record_path(out, id).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    is_right = record.id == id == section_id(record.shard, record.number) and record.digest == record.own_digest
+    return record if is_right else None
+
+
+def finished_sections(out: Path, unfinished: Collection[str]) -> dict[str, FinishedSections]:
+    """Return what is done of the shards that are not finished as a whole, by their ids. Damaged sections are not done."""
+    found: dict[str, FinishedSections] = {}
+    for path in sorted((out / SECTIONS).glob("*.json")):
+        record = read_record(out, path.stem)
+        if record and record.shard in unfinished and _is_intact(out, record):
+            found.setdefault(record.shard, FinishedSections(record.of)).add(record)
+    return found
+
+
+def _is_intact(out: Path, record: SectionRecord) -> bool:
+    try:
+        return all((out / name).is_file() and sha256_of_file(out / name) == digest for name, digest in record.sha256.items())
+    except OSError:
+        return False
+
+
+def remove_records(out: Path, kept: Mapping[str, FinishedSections]) -> None:
+    """Remove the records of all other sections: damaged ones, and those of shards that are committed or of no round."""
+    folder = out / SECTIONS
+    if not folder.is_dir():
+        return
+    wanted = {section_id(shard, number) for shard, sections in kept.items() for number in sections.done}
+    for path in folder.iterdir():
+        if path.stem not in wanted or path.suffix != ".json":
+            path.unlink()
+    if not wanted:
+        folder.rmdir()
+        sync_folder(out)
+
+
+def remove_sections(out: Path, shard: str, of: int) -> None:
+    """Remove the records of a shard's sections, and the folder if it is empty then. Raises OSError."""
+    for number in range(of):
+        record_path(out, section_id(shard, number)).unlink(missing_ok=True)
+    if not any((out / SECTIONS).iterdir()):
+        (out / SECTIONS).rmdir()
+    sync_folder(out)
+
+
+def remove_parts(out: Path, shard: str, of: int) -> None:
+    """Remove the windows of a file that is a dead letter. Raises OSError."""
+    for number in range(of):
+        part_path(out, "windows", section_id(shard, number)).unlink(missing_ok=True)
+    if (out / "windows").is_dir():
+        sync_folder(out / "windows")

@@ -1,0 +1,122 @@
+"""Add up what the models say of the items of a shard, and sum it up: rows of `recordings`, and the counts of a commit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from avizor_inference.anomaly.item_score import ItemScore
+from avizor_inference.anomaly.p_values import Judge
+from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.classify import MeanProbabilities
+from avizor_inference.items.audio import Level
+from avizor_inference.items.dataset import Entry
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.rows import TableRow, count_by_source, counted_labels, item_row, mean_class_columns, verdict_columns
+from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.part_files import Commit, PartWriter, SourceCount
+
+
+@dataclass
+class ItemTotals:
+    """Holds what one model says about one item so far, over all windows and channels. It does not grow with the item.
+
+    score: of an autoencoder. probabilities: of a classifier. is_short: whether the item is shorter than the model's window.
+    """
+
+    score: ItemScore = field(default_factory=ItemScore)
+    probabilities: MeanProbabilities = field(default_factory=MeanProbabilities)
+    is_short: bool = False
+
+    @property
+    def windows(self) -> int:
+        """Return the number of windows."""
+        return self.score.windows or self.probabilities.windows
+
+
+class ShardTotals:
+    """Holds what a shard came to so far, by model and item.
+
+    of: by model and uri. levels: the same; models that share a decoder share it. items: by uri, in the order in which they were
+    read. unread: uris of the items that could not be read; they have no row.
+    """
+
+    def __init__(self, settings: JobSettings, models: Sequence[JobModel], judges: Mapping[str, Judge]) -> None:
+        self._settings, self._models, self._judges = settings, models, judges
+        self.of: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)
+        self.levels: dict[tuple[str, str], Level] = {}
+        self.items: dict[str, Entry] = {}
+        self.unread: set[str] = set()
+
+    def commit(
+        self, writer: PartWriter, shard: str, files: int, reconstruction: Callable[[str, str], str | None] = lambda *_: None
+    ) -> Commit:
+        """Write the rows of the items, finish the parts, and make the shard count. Raises JobError.
+
+        files: items of the shard. reconstruction: from a model and a uri to the file of the item's reconstruction.
+        """
+        labels: dict[str, dict[str, int]] = {}
+        sources: dict[str, dict[str, SourceCount]] = {}
+        for model in self._models:
+            rows = list(self._item_rows(model, reconstruction))
+            for row in rows:
+                writer.add("recordings", row)
+            labels[model.name] = dict(sorted(Counter(label for row in rows for label in counted_labels(row)).items()))
+            short = {uri for (name, uri), totals in self.of.items() if name == model.name and totals.is_short}
+            sources[model.name] = count_by_source(rows, short)
+        loud = {uri: level for (_, uri), level in self.levels.items() if level.beyond and uri not in self.unread}
+        if partly := {uri for _, uri in self.of if uri in self.unread}:
+            writer.drop("windows", partly)  # a file that is a dead letter has no other rows
+        low_rate, several_channels, padded = self._surprises()
+        commit = Commit(
+            shard=shard,
+            files=files,
+            windows=writer.counts["windows"],
+            dead_letters=writer.counts["dead_letters"],
+            clipped=len(loud),
+            peak=max((level.peak for level in loud.values()), default=0.0),
+            low_rate=low_rate,
+            several_channels=several_channels,
+            padded=padded,
+            rows=writer.counts,
+            sha256=writer.close(),
+            labels=labels,
+            sources=sources,
+        )
+        writer.commit(commit)
+        return commit
+
+    def _surprises(self) -> tuple[int, int, int]:
+        """Count the files of a low rate, of several channels, and the padded ones. See Commit."""
+        formats = {model.name: model.format for model in self._models}
+        low, several, padded = set(), set(), set()
+        for (name, uri), level in self.levels.items():
+            if (format := formats[name]) and uri not in self.unread:
+                if level.sample_rate < (format.sample_rate or 0) and level.sample_rate:
+                    low.add(uri)
+                if level.channels > format.channels:
+                    several.add(uri)
+                if self.of[name, uri].is_short:
+                    padded.add(uri)
+        return len(low), len(several), len(padded)
+
+    def _item_rows(self, model: JobModel, reconstruction: Callable[[str, str], str | None]) -> Iterator[TableRow]:
+        """Yield a row for each item that the model takes and that was read to its end."""
+        judge, settings = self._judges.get(model.name), self._settings
+        for entry in self.items.values():
+            totals = self.of.get((model.name, entry.uri))
+            if totals is None or entry.uri in self.unread:
+                continue
+            row = item_row(model, entry, totals.windows, self.levels[model.name, entry.uri])
+            row["reconstruction"] = reconstruction(model.name, entry.uri)
+            if model.labels:
+                row |= mean_class_columns(model.labels, totals.probabilities.value, model.thresholds)
+            elif judge is None:
+                row |= {"score": totals.score.value}
+            else:
+                judged = verdict(judge, entry.source, totals.score, is_short=totals.is_short)
+                row |= verdict_columns(judged, settings.alpha, settings.confidence)
+                if "p_value" in row:
+                    row["calibration_id"] = model.choice.calibration_id
+            yield row
