@@ -9,7 +9,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from math import floor, inf
@@ -23,6 +23,8 @@ import soxr
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.items.av_sound import AvSound
+from avizor_inference.items.containers.av_containers import av_container, has_av
 from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.plain_wav import PlainWav, plain_wav
 from avizor_inference.items.containers.stream import Stream, StreamFile
@@ -110,10 +112,7 @@ class AudioFile:
                 self._first = self._decoder(self._streams[0])
                 first = opened.enter_context(self._first[0])
                 self._rate, self._channels = int(first.samplerate), int(first.channels)
-            if self._channels > MAX_CHANNELS:
-                raise MediaError(f"the audio file has {self._channels} channels; at most {MAX_CHANNELS} are read")
-            if self._rate < least_rate:
-                raise MediaError(f"the header says {self._rate} Hz; sound is read from {least_rate} Hz on")
+            _check_header(self, least_rate)
             self._closing = opened.pop_all()
 
     @property
@@ -192,6 +191,30 @@ class AudioFile:
         self._closing.close()
 
 
+@contextmanager
+def opened_sound(source: Path | BinaryIO) -> Iterator[AudioFile | AvSound]:
+    """Open a file of sound; what libsndfile does not know is read with PyAV, if that is installed. Raises MediaError."""
+    with ExitStack() as opened:
+        file = opened.enter_context(open_file(source)) if isinstance(source, Path) else source
+        sound: AudioFile | AvSound
+        try:
+            sound = opened.enter_context(AudioFile(file))
+        except MediaError:
+            container = av_container(file) if has_av() else None
+            if container is None:
+                raise
+            sound = opened.enter_context(AvSound(file, container))
+            _check_header(sound)
+        yield sound
+
+
+def _check_header(sound: Sound, least_rate: int = MIN_SAMPLE_RATE) -> None:
+    if sound.channels > MAX_CHANNELS:
+        raise MediaError(f"the audio file has {sound.channels} channels; at most {MAX_CHANNELS} are read")
+    if sound.sample_rate < least_rate:
+        raise MediaError(f"the header says {sound.sample_rate} Hz; sound is read from {least_rate} Hz on")
+
+
 def _block(decoder: soundfile.SoundFile, file: StreamFile, frames: int, offset: int) -> Samples:
     """Return the next block, which is empty at the end. offset: number of frames that were read before."""
     try:
@@ -252,7 +275,7 @@ def windows_of(
     source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Decode an audio file once, and yield its windows in each of the formats, with their format. See `windows_of_sound`."""
-    with AudioFile(source) as audio:
+    with opened_sound(source) as audio:
         yield from windows_of_sound(audio, formats, level, mix=mix)
 
 
@@ -296,7 +319,7 @@ def count_windows(source: BinaryIO, format: WindowFormat, *, mix: bool = False) 
 
     Raises MediaError for a header with which the file would be refused.
     """
-    with AudioFile(source) as audio:
+    with opened_sound(source) as audio:
         _check_channels(audio.channels, format.channels)
         rate = format.sample_rate or audio.sample_rate
         Resampler(audio.sample_rate, rate, audio.channels)
