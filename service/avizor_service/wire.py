@@ -55,7 +55,7 @@ def content(item: pb.Item) -> Content:
     if isinstance(value, Struct):
         return kind(_values(value))
     made = kind(**_fields(value)) if isinstance(value, Message) else kind(value)
-    return made.mixed() if item.channel_mode == pb.CHANNEL_MODE_MIX else made
+    return made.taking("mix") if item.channel_mode == pb.CHANNEL_MODE_MIX else made
 
 
 def tensor_message(values: Array) -> pb.Tensor:

@@ -29,7 +29,7 @@ from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.plain_wav import PlainWav, plain_wav
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.file_access import open_file, state_of
-from avizor_inference.items.windows import MAX_CHANNELS, Window, Windower, WindowFormat
+from avizor_inference.items.windows import MAX_CHANNELS, ChannelMode, Window, Windower, WindowFormat
 
 __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of", "windows_of_sound"]
 
@@ -272,30 +272,30 @@ class Sound(Protocol):
 
 
 def windows_of(
-    source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
+    source: Path | BinaryIO, formats: Sequence[WindowFormat], level: Level | None = None, *, channels: ChannelMode = "each"
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Decode an audio file once, and yield its windows in each of the formats, with their format. See `windows_of_sound`."""
     with opened_sound(source) as audio:
-        yield from windows_of_sound(audio, formats, level, mix=mix)
+        yield from windows_of_sound(audio, formats, level, channels=channels)
 
 
 def windows_of_sound(
-    sound: Sound, formats: Sequence[WindowFormat], level: Level | None = None, *, mix: bool = False
+    sound: Sound, formats: Sequence[WindowFormat], level: Level | None = None, *, channels: ChannelMode = "each"
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Read a sound once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
     The windows of one format are in order of position, and channel by channel at each position, unless the format takes all
-    channels together. mix: for formats that take one channel at a time, take the mean of the channels. Samples beyond full
-    scale are clipped to [-1, 1]; `level` counts them.
+    channels together. channels: what formats of one channel take. Samples beyond full scale are clipped to [-1, 1]; `level`
+    counts them, in all channels.
     """
     for format in formats:
-        _check_channels(sound.channels, format.channels)
+        _check_channels(sound.channels, format.channels, channels)
     level = level or Level()
     level.sample_rate, level.channels = sound.sample_rate, sound.channels
-    feeds = {format: _Feed(format.sample_rate, mix and format.channels == 1) for format in formats}
+    feeds = {format: _Feed(format.sample_rate, channels if format.channels == 1 else "each") for format in formats}
     resamplers = {feed: feed.resampler(sound) for feed in feeds.values()}
     windowers = {
-        format: Windower(format, 1 if feed.is_mixed else sound.channels, together=format.channels > 1)
+        format: Windower(format, feed.count(sound), together=format.channels > 1, first_channel=feed.first_channel)
         for format, feed in feeds.items()
     }
     silence = np.zeros((0, sound.channels), dtype=np.float32)
@@ -314,19 +314,19 @@ def windows_of_sound(
             yield format, window
 
 
-def count_windows(source: BinaryIO, format: WindowFormat, *, mix: bool = False) -> int | None:
+def count_windows(source: BinaryIO, format: WindowFormat, *, channels: ChannelMode = "each") -> int | None:
     """Return the number of windows that `windows_of` yields, by the file's header; None if it does not tell its length.
 
     Raises MediaError for a header with which the file would be refused.
     """
     with opened_sound(source) as audio:
-        _check_channels(audio.channels, format.channels)
+        _check_channels(audio.channels, format.channels, channels)
         rate = format.sample_rate or audio.sample_rate
         Resampler(audio.sample_rate, rate, audio.channels)
         if audio.frames is None:
             return None
         windows = format.count(round_half_up(audio.frames * rate / audio.sample_rate))
-        return windows * (1 if mix or format.channels > 1 else audio.channels)
+        return windows * (audio.channels if channels == "each" and format.channels == 1 else 1)
 
 
 def round_half_up(number: float) -> int:
@@ -335,18 +335,28 @@ def round_half_up(number: float) -> int:
 
 
 class _Feed(NamedTuple):
-    """Describes the samples that some formats share: their rate in Hz (None: that of the sound), and whether they are mixed."""
+    """Describes the samples that some formats share: their rate in Hz (None: that of the sound), and which channels."""
 
     sample_rate: float | None
-    is_mixed: bool
+    channels: ChannelMode
+
+    @property
+    def first_channel(self) -> int:
+        return self.channels if isinstance(self.channels, int) else 0
+
+    def count(self, sound: Sound) -> int:
+        return sound.channels if self.channels == "each" else 1
 
     def resampler(self, sound: Sound) -> Resampler:
-        channels = 1 if self.is_mixed else sound.channels
-        return Resampler(sound.sample_rate, self.sample_rate or sound.sample_rate, channels)
+        return Resampler(sound.sample_rate, self.sample_rate or sound.sample_rate, self.count(sound))
 
     def of(self, block: Samples) -> Samples:
-        """Return the block, or with `is_mixed` the mean of its channels: float32[frames, 1]."""
-        return block.mean(axis=1, keepdims=True) if self.is_mixed else block
+        """Return the block, the mean of its channels, or one of them: float32[frames, channels]."""
+        if self.channels == "each":
+            return block
+        if self.channels == "mix":
+            return np.asarray(block.mean(axis=1, keepdims=True), np.float32)
+        return np.ascontiguousarray(block[:, self.channels : self.channels + 1])
 
 
 # Bytes of samples that a WAV can hold: its sizes are numbers of 32 bits.
@@ -388,11 +398,13 @@ def encode_wav(samples: Samples, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def _check_channels(actual: int, wanted: int) -> None:
-    """Raise MediaError for a recording that a model of several channels cannot take."""
+def _check_channels(actual: int, wanted: int, chosen: ChannelMode) -> None:
+    """Raise MediaError for a recording that a model of several channels cannot take, or that lacks the chosen channel."""
+    channels = "1 channel" if actual == 1 else f"{actual} channels"
     if wanted not in (1, actual):
-        channels = "1 channel" if actual == 1 else f"{actual} channels"
         raise MediaError(
             f"the recording has {channels}, and the model takes {wanted} together; convert it to {wanted} channels, or use a "
             "model with channels=1, which takes each channel by itself"
         )
+    if wanted == 1 and isinstance(chosen, int) and chosen >= actual:
+        raise MediaError(f"the recording has {channels}, and channel {chosen}, counted from 0, is to be taken")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -123,7 +123,7 @@ class AvSound:
         """Return the number of frames that the index of an MP4 file tells; None without one, as in a file of fragments."""
         if not (self._stream.frames and self._stream.duration and self._container.format.name.startswith("mov")):
             return None
-        return round(self._stream.duration * cast(Any, self._stream.time_base) * self.sample_rate)
+        return round(float(self._stream.duration * cast(Any, self._stream.time_base)) * self.sample_rate)
 
     def _samples(self) -> Iterator[Samples]:
         """Yield the samples of each frame. Raises MediaError where the sample rate or the channels change, or time jumps."""
@@ -132,8 +132,8 @@ class AvSound:
         while frame is not None:
             if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.channels):
                 raise MediaError(
-                    f"after {read / self.sample_rate:.1f} s the sound has {frame.sample_rate} Hz and {frame.layout.nb_channels} "
-                    f"channels instead of {self.sample_rate} Hz and {self.channels}; split the file there",
+                    f"after {read / self.sample_rate:.1f} s the sound goes on at {frame.sample_rate} Hz with "
+                    f"{frame.layout.nb_channels} channels, not at {self.sample_rate} Hz with {self.channels}; split the file",
                     offset=read,
                 )
             begin = frame.time
@@ -148,7 +148,7 @@ class AvSound:
             read += frame.samples
             frame = next(self._frames, None)
 
-    def _decoded(self) -> Iterator[AudioFrame]:
+    def _decoded(self) -> Generator[AudioFrame, None, None]:
         """Yield what the decoder makes of each packet."""
         read = 0
         packets = self._container.demux(self._stream)
@@ -161,11 +161,11 @@ class AvSound:
                 frames = packet.decode()
             for frame in frames:
                 read += frame.samples
-                yield cast("AudioFrame", frame)
+                yield frame
         if self._aac is not None:
             self._aac.check_end(read)
 
-    def _check(self, packet: Packet, read: int) -> None:
+    def _check(self, packet: Packet[AudioStream], read: int) -> None:
         if packet.is_corrupt or packet.size > _MOST_PACKET:
             raise MediaError(f"the file is damaged after {read} frames of sound", offset=read)
         if self._aac is not None and packet.size:
@@ -201,7 +201,7 @@ class _AacFrames:
         self._next = after_id3v2(file, 0)
         self._end = before_tags(file, self._next, file.seek(0, os.SEEK_END))
 
-    def check(self, packet: Packet, read: int) -> None:
+    def check(self, packet: Packet[AudioStream], read: int) -> None:
         """Raise MediaError unless a packet is the next frame. Tags may be between two. read: frames of sound so far."""
         if packet.pos != self._next and packet.pos != after_id3v2(self._file, self._next):
             raise MediaError(f"the bytes from {self._next} on belong to no AAC frame", offset=read)
@@ -228,7 +228,8 @@ def _opened(file: StreamFile, container: AvContainer) -> InputContainer:
     import av  # half a second; not needed for other files
     import av.logging
 
-    return av.open(cast(Any, file), format=container.demuxer, options=_OPTIONS, buffer_size=_READ_BYTES)
+    opened: InputContainer = av.open(cast(Any, file), format=container.demuxer, options=_OPTIONS, buffer_size=_READ_BYTES)
+    return opened
 
 
 def _chosen(container: InputContainer) -> AudioStream:

@@ -89,7 +89,7 @@ _Part = tuple[bytes, int | None]
 
 
 def _walk(file: BinaryIO, size: int, part_at: Callable[[BinaryIO, int], _Part | None], wanted: bytes = b"") -> bool:
-    """Return whether a part with a mark is there, after a look at the head of each. Raises MediaError for a part that is cut."""
+    """Return whether a part with a mark is there. Raises MediaError for a part that is cut off."""
     position, found = 0, False
     for _ in range(_MOST_CHUNKS):
         part = part_at(file, position)

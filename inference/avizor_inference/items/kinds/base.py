@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from avizor_inference.errors import InvalidInput
 from avizor_inference.items.file_access import open_file
 from avizor_inference.items.kinds.short_form import fields_of
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.items.windows import WindowFormat
+from avizor_inference.items.windows import ChannelMode, WindowFormat
 from avizor_inference.strict_json import Strict
 
 if TYPE_CHECKING:  # or reading a manifest would load the decoders of sound
@@ -80,8 +80,8 @@ class Content(ABC):
         """
         return None
 
-    def mixed(self) -> Content:
-        """Return the same with the mean of its channels, for a model that takes one; what has no channels as it is."""
+    def taking(self, channels: ChannelMode) -> Content:
+        """Return the same with other channels for a model that takes one at a time; what is no sound as it is."""
         return self
 
 
@@ -106,12 +106,14 @@ class FileContent(Content):
     """Holds an encoded file: its bytes, an open file, or a path.
 
     suffixes: of the files that folders are searched for, in small letters. plural: what a folder holds, for messages.
+    more_suffixes: of files that could be read if more was installed -> how to install it.
     """
 
     source: bytes | BinaryIO | Path
 
     suffixes: ClassVar[frozenset[str]]
     plural: ClassVar[str]
+    more_suffixes: ClassVar[Mapping[str, str]] = {}
 
     @property
     def is_media(self) -> bool:
