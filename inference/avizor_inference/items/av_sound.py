@@ -228,7 +228,9 @@ def _opened(file: StreamFile, container: AvContainer) -> InputContainer:
     import av  # half a second; not needed for other files
     import av.logging
 
-    opened: InputContainer = av.open(cast(Any, file), format=container.demuxer, options=_OPTIONS, buffer_size=_READ_BYTES)
+    opened: InputContainer = av.open(
+        cast(Any, file), format=container.demuxer, options=_OPTIONS, metadata_errors="ignore", buffer_size=_READ_BYTES
+    )
     return opened
 
 

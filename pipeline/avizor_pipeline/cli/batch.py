@@ -246,7 +246,7 @@ def _print_header(
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
         click.echo(
             f"it also counts files of a lower sample rate than a model's, files of several channels, of which "
-            f"{taken_channels(settings.channels)}, and files shorter than a window, which are filled up with zeros",
+            f"{taken_channels(settings.channels, 'is')}, and files shorter than a window, which are filled up with zeros",
             err=to_stderr,
         )
 

@@ -58,18 +58,18 @@ def summary_lines(
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
 
 
-def taken_channels(channels: ChannelMode) -> str:
-    """Return what is taken of a sound of several channels, for a model that takes one at a time."""
+def taken_channels(channels: ChannelMode, verb: str) -> str:
+    """Return what is taken of a sound of several channels, for a model that takes one at a time. verb: is or was."""
     if channels == "each":
-        return "each is taken by itself"
-    return "the mean is taken" if channels == "mix" else f"channel {channels} alone is taken"
+        return f"each {verb} taken by itself"
+    return f"their mean {verb} taken" if channels == "mix" else f"channel {channels} alone {verb} taken"
 
 
 def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:
     """Yield what was done to files that are not as the models take them."""
     for count, what in (
         (outcome.low_rate, "of a lower sample rate than a model's: nothing above half of it reaches the model"),
-        (outcome.several_channels, f"with several channels: {taken_channels(channels)} (windows/, column channel)"),
+        (outcome.several_channels, f"with several channels: {taken_channels(channels, 'was')} (windows/, column channel)"),
         (outcome.padded, "shorter than a model's window: filled up with zeros"),
     ):
         if count:
