@@ -70,7 +70,7 @@ def _packets(stream: Any, samples: NDArray[np.float32], codec: str, rate: int, s
             continue
         part = samples[start : start + 1024]
         values = np.rint(part * 32768).astype(np.int16) if format.startswith("s16") else part
-        array = np.ascontiguousarray(values.T) if format.endswith("p") else values.reshape(1, -1)
+        array: Any = np.ascontiguousarray(values.T) if format.endswith("p") else values.reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(array, format=format, layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         packets += stream.encode(frame)

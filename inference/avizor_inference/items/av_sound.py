@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -49,6 +49,12 @@ _GAP_S = 0.1
 
 # The element type -> value of full scale, of samples that are integers.
 _FULL_SCALE = {"u1": 2**7, "i2": 2**15, "i4": 2**31}
+
+
+def load_av() -> None:
+    """Load PyAV, if it is installed: for a process that is to have it in memory before its first file."""
+    with suppress(ModuleNotFoundError):
+        import av  # noqa: F401
 
 
 class AvSound:

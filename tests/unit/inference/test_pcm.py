@@ -94,6 +94,16 @@ def test_mixing_takes_the_mean_of_the_channels() -> None:
     assert mixed.level == each.level  # the loudness of the file
 
 
+def test_one_channel_is_chosen_by_its_number() -> None:
+    samples = np.random.default_rng(1).uniform(-1, 1, (9000, 2)).astype(np.float32)
+    chosen = decode_item(SoundFile(wav(samples, 8000)).taking(1), SOUND)
+    alone = decode_item(SoundFile(wav(samples[:, 1:], 8000)), SOUND)
+    assert [span.channel for span in chosen.spans if span] == [1, 1, 1]
+    np.testing.assert_array_equal(chosen.rows, alone.rows)
+    with pytest.raises(MediaError, match="has 2 channels, and channel 2, counted from 0, is to be taken"):
+        decode_item(SoundFile(wav(samples, 8000)).taking(2), SOUND)
+
+
 def test_a_model_that_takes_channels_together_ignores_mixing() -> None:
     samples = noise(9000, 2)
     content = PcmSound("s16le", 8000, 2, samples.tobytes())

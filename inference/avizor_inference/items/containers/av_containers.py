@@ -27,6 +27,9 @@ _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Boxes, objects or chunks that are looked at; a recording of a day in fragments of a second has fewer.
 _MOST_CHUNKS = 1_000_000
 
+# Samples of a fragment that lists none by itself: uncompressed sound of one size.
+_MOST_SAMPLES = 2**22
+
 
 class AvContainer(NamedTuple):
     """Names a container: FFmpeg's demuxer for it, and what people call it."""
@@ -97,6 +100,8 @@ def _walk(file: BinaryIO, size: int, part_at: Callable[[BinaryIO, int], _Part | 
             return found
         mark, length = part
         found = found or mark == wanted
+        if mark == b"moof" and length:
+            _check_fragment(file, position + 8, min(size, position + length))
         if length is None:
             return found
         if position + length > size:
@@ -117,6 +122,23 @@ def _box(file: BinaryIO, position: int) -> _Part | None:
     if size == 1:
         size = int.from_bytes(head[8:], "big")
     return head[4:8], size or None
+
+
+def _check_fragment(file: BinaryIO, position: int, end: int) -> None:
+    """Raise MediaError for a fragment that claims more samples than it can list: FFmpeg would make room for all of them."""
+    while position + 8 <= end:
+        head = read_at(file, position, 16)
+        length = int.from_bytes(head[:4], "big")
+        if head[4:8] == b"traf":
+            _check_fragment(file, position + 8, min(end, position + length))
+        elif head[4:8] == b"trun":
+            listed = 4 * (head[10] & 0xF).bit_count()  # bytes for each sample
+            most = length // listed if listed else _MOST_SAMPLES
+            if int.from_bytes(head[12:], "big") > most:
+                raise MediaError(f"the file is damaged at byte {position}")
+        if length < 8:
+            return
+        position += length
 
 
 def _asf_object(file: BinaryIO, position: int) -> _Part | None:
