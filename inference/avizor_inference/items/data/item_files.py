@@ -59,7 +59,8 @@ def read_recordings(
             own.warn(path, rule.pattern)
     else:
         raise DatasetError(
-            f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, for rows a .csv or .parquet file"
+            f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, or a table with --path-column or "
+            "--bytes-column; for rows a .csv or .parquet file"
         )
 
 
