@@ -39,6 +39,7 @@ from avizor_export import (
 )
 from avizor_inference import (
     CategoryColumn,
+    Columns,
     EmbeddedEngine,
     InferRequest,
     Judge,
@@ -94,7 +95,7 @@ def train_and_export(data: Path, models: Path, seed: int = 0) -> tuple[ModelVers
         training=history,
         input=spec,
         real_items=read_table(data / "test.csv", spec).rows()[-64:],
-        normal=read_recordings(data / "calibration.csv", spec, SourceRule(), "account"),
+        normal=read_recordings(data / "calibration.csv", spec, SourceRule(), Columns(source="account")),
     )
     return publish_measured(network, request, models, lambda run: measure(run, spec, rows, data))
 

@@ -40,14 +40,17 @@ from avizor_export.stages import stage
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
-from avizor_inference.calibration_options import check_sources, warn_of_one_window_recordings
+from avizor_inference.calibration_options import check_channels, check_columns, check_sources, warn_of_one_window_recordings
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.dataset import Columns
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.manifest import Activation, Precision, Task
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
+from avizor_inference.source_options import source_options
 
 _path = click.Path(path_type=Path)
 
@@ -57,6 +60,7 @@ _GROUPS = {
     "What the network returns": ("output", "activation", "thresholds", "embedding"),
     "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
     "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
+    "Data (of all options that name some)": ("path_column", "bytes_column", "channels"),
     "Precision": ("int8", "fp16", "max_drop"),
     "Serving (kept from the version before, unless given)": tuple(ServingOptions.__annotations__),
 }
@@ -129,15 +133,7 @@ Examples:
 @click.option("--evaluation", type=_path, help="JSON file of metrics measured on held-out data, for the manifest.")
 @click.option("--training", type=_path, help="JSON file of lists of numbers by epoch, to plot in the model card.")
 @click.option("--calibrate", type=_path, help="Normal data not trained on: a folder, .csv, .parquet or .npy.")
-@click.option(
-    "--source-pattern",
-    default="",
-    show_default=False,
-    help="Regular expression whose first group in a file's path is its source.",
-)
-@click.option(
-    "--source-column", default="", show_default=False, help="Column of --calibrate's table that names each row's source."
-)
+@source_options("the data")
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
 @click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
 @click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, help="Largest loss of the metric that is accepted.")
@@ -217,7 +213,10 @@ class ExportArguments:
     training: Path | None
     calibrate: Path | None
     source_pattern: str
+    path_column: str
     source_column: str
+    bytes_column: str
+    channels: ChannelMode
     int8: bool
     fp16: bool
     max_drop: float
@@ -237,6 +236,16 @@ class ExportArguments:
         return "int8" if self.int8 else "fp16" if self.fp16 else "fp32"
 
     @property
+    def columns(self) -> Columns:
+        """Return the columns that are asked for."""
+        return Columns(self.path_column, self.source_column, self.bytes_column)
+
+    def _data(self) -> dict[str, Path]:
+        """Return the data that is given, by its option."""
+        options = ("calibrate", "items", "fit_on", "evaluate_on")
+        return {f"--{name.replace('_', '-')}": path for name in options if (path := getattr(self, name)) is not None}
+
+    @property
     def is_onnx(self) -> bool:
         """Tell whether the network is an ONNX file, which is adopted."""
         return self.network.endswith(".onnx")
@@ -250,7 +259,9 @@ class ExportArguments:
         """Raise click.UsageError for options that contradict each other or would have no effect."""
         if self.int8 and self.fp16:
             raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
-        check_sources(self.calibrate, "--calibrate", self.source_pattern, self.source_column)
+        check_sources(self.calibrate, "--calibrate", self.source_pattern, self.columns)
+        for option, data in self._data().items():
+            check_columns(data, option, self.columns)
         if self.calibrate is not None and self.evaluate_on is not None:
             _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
@@ -273,7 +284,8 @@ class ExportArguments:
         if self.input is None:
             return None
         spec = parse_input(self.input)
-        return fit_on(self.fit_on, spec) if self.fit_on else spec
+        check_channels(self.channels, spec)
+        return fit_on(self.fit_on, spec, self.columns, self.channels) if self.fit_on else spec
 
     def read_labels(self) -> Sequence[str] | None:
         """Read --labels; None if it is not given. Raises ExportError if they are not valid."""
@@ -300,14 +312,17 @@ class ExportArguments:
             labels=labels,
             real_items=self._real_items(spec),
             normal=(
-                read_recordings(self.calibrate, spec, SourceRule(self.source_pattern), self.source_column)
+                read_recordings(self.calibrate, spec, SourceRule(self.source_pattern), self.columns, channels=self.channels)
                 if self.calibrate
                 else None
             ),
+            channels=self.channels,
             evaluation=read_evaluation(self.evaluation) if self.evaluation else {},
             training=read_training(self.training) if self.training else {},
             held_out=(
-                read_held_out(self.evaluate_on, spec, labels if self.task == "classify" else None) if self.evaluate_on else None
+                read_held_out(self.evaluate_on, spec, labels if self.task == "classify" else None, self.columns, self.channels)
+                if self.evaluate_on
+                else None
             ),
             precision=self.precision,
             max_drop=self.max_drop,
@@ -331,7 +346,7 @@ class ExportArguments:
         if path is None:
             return None
         with stage("read real items"):
-            return sample_items(path, spec, count)
+            return sample_items(path, spec, count, self.columns, self.channels)
 
 
 def _refuse(value: object, option: str, reason: str) -> None:

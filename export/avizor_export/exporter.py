@@ -299,7 +299,7 @@ def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> Mode
             refuse_other_tensors(models, manifest)
         if request.task == "reconstruct" and request.normal is not None:
             with stage("calibrate"):
-                calibrate_version(staged, request.normal)
+                calibrate_version(staged, request.normal, request.channels)
         with stage("check and publish the version"):
             _check_staged(staged, request.name, models)
             write_card(ModelVersion(request.name, manifest.version, staged.version_folder), graph.fp32, request.training)

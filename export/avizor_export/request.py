@@ -27,6 +27,7 @@ from avizor_inference.errors import ExportError
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Activation, Precision, Task
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class ExportRequest:
     labels: one for each class (classifiers).
     real_items: raw items [n, *item_shape] for parity, from real data.
     normal: normal recordings that were not trained on (autoencoders); without them there are scores but no p-values.
+    channels: those that they were read with.
     evaluation: metrics measured on held-out data, for the manifest.
     training: numbers by epoch, such as the loss, for the plot in the model card.
     verify_with: `triton://HOST:PORT` of a live server to prove the graph on as well.
@@ -60,6 +62,7 @@ class ExportRequest:
     labels: Sequence[str] | None = None
     real_items: Items | None = None
     normal: Iterable[NormalRecording] | None = None
+    channels: ChannelMode = "each"
     evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
     training: Mapping[str, Sequence[float]] = field(default_factory=dict)
     verify_with: str | None = None

@@ -40,6 +40,7 @@ from .items.audio import windows_of as windows_of
 from .items.data.item_files import read_recordings as read_recordings
 from .items.data.recording import NormalRecording as NormalRecording
 from .items.data.table_data import read_table as read_table
+from .items.dataset import Columns as Columns
 from .items.dataset import list_dataset as list_dataset
 from .items.decode import decode_item as decode_item
 from .items.file_access import path_of as path_of

@@ -9,24 +9,27 @@ import click
 
 from avizor_inference.anomaly.calibrate import calibrate as score_items
 from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
-from avizor_inference.calibration_options import check_sources, warn_of_one_window_recordings
+from avizor_inference.calibration_options import check_channels, check_columns, check_sources, warn_of_one_window_recordings
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import engine_kind
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
+from avizor_inference.items.dataset import Columns
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
 from avizor_inference.repository.calibration_store import roll_back, store
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.source_options import SOURCE_OPTIONS, source_options
 
 _path = click.Path(path_type=Path)
 
 _GROUPS = {
     "What to do (one of these)": ("data", "activate_id", "rollback"),
-    "With --data": ("activate", "source_pattern", "source_column"),
+    "With --data": ("activate", *SOURCE_OPTIONS),
     "Model and engine": ("models", "version", "engine", "device"),
 }
 
@@ -48,20 +51,15 @@ _KEPT = "a gateway that has judged with this model uses it after a restart, and 
     context_settings={"show_default": True},
 )
 @click.argument("model")
-@click.option("--data", type=_path, help="Normal items that the model was not trained on: a folder, .csv, .parquet or .npy.")
+@click.option(
+    "--data",
+    type=_path,
+    help="Normal items that were not trained on: a folder, a pattern, a list, a tar, .csv, .parquet or .npy.",
+)
 @click.option("--activate-id", metavar="ID", help="Make this stored calibration the active one again.")
 @click.option("--rollback", is_flag=True, help="Make the calibration that was active before this one active again.")
 @click.option("--activate", is_flag=True, help="Use the new calibration from now on; without it, it is only stored.")
-@click.option(
-    "--source-pattern",
-    metavar="REGEX",
-    default="",
-    show_default="first folder of its path",
-    help="Regular expression whose first group in a file's path is its source.",
-)
-@click.option(
-    "--source-column", metavar="NAME", default="", show_default=False, help="Column of a table that names the sources."
-)
+@source_options("--data")
 @click.option("--models", type=_path, default=Path("models"), help="Folder of the model repository.")
 @click.option("--version", metavar="N", type=click.IntRange(min=1), show_default="the newest", help="Version of the model.")
 @click.option(
@@ -75,7 +73,10 @@ def calibrate(
     rollback: bool,
     activate: bool,
     source_pattern: str,
+    path_column: str,
     source_column: str,
+    bytes_column: str,
+    channels: ChannelMode,
     models: Path,
     version: int | None,
     engine: str,
@@ -90,7 +91,9 @@ def calibrate(
         raise click.UsageError("give one of --data, --activate-id and --rollback")
     if data is None and activate:
         raise click.UsageError("--activate goes with --data; --activate-id makes a stored calibration the active one")
-    check_sources(data, "--data", source_pattern, source_column)
+    columns = Columns(path_column, source_column, bytes_column)
+    check_sources(data, "--data", source_pattern, columns)
+    check_columns(data, "--data", columns)
     repository = ModelRepository(models)
     chosen = repository.version(model, version)
     if activate_id is not None:
@@ -101,9 +104,11 @@ def calibrate(
             kind = engine_kind(opened.spec(chosen.name, chosen.version), chosen)
             click.echo(f"active for {kind}: {roll_back(chosen.folder, kind)} again; {_KEPT}")
             return
-        warn_of_one_window_recordings(data, chosen.manifest.input)
-        recordings = read_recordings(data, chosen.manifest.input, SourceRule(source_pattern), source_column)
-        calibration = score_items(opened, chosen, recordings)
+        spec = chosen.manifest.input
+        check_channels(channels, spec)
+        warn_of_one_window_recordings(data, spec)
+        recordings = read_recordings(data, spec, SourceRule(source_pattern), columns, channels=channels)
+        calibration = score_items(opened, chosen, recordings, channels)
     _describe(chosen, calibration)
     path = store(chosen.folder, calibration)
     click.echo(f"stored as {path}")

@@ -7,19 +7,39 @@ from pathlib import Path
 import click
 
 from avizor_inference.items.data.item_files import is_table
-from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.data.tar_files import TAR_SUFFIXES
+from avizor_inference.items.dataset import Columns, is_listing
+from avizor_inference.items.find_files import suffix_of
+from avizor_inference.items.input_spec import InputSpec, has_channels
+from avizor_inference.items.windows import ChannelMode
 
 
-def check_sources(data: Path | None, option: str, pattern: str, column: str) -> None:
-    """Raise click.BadParameter if --source-pattern or --source-column would have no effect. option: that of the data."""
+def check_sources(data: Path | None, option: str, pattern: str, columns: Columns) -> None:
+    """Raise click.BadParameter for an option of `source_options` that would have no effect. option: that of the data."""
     if data is None:
         _refuse(pattern, "--source-pattern", f"finds the sources of {option}'s files: give {option} too")
-        _refuse(column, "--source-column", f"finds the sources of {option}'s rows: give {option} too")
+        _refuse(columns.source, "--source-column", f"finds the sources of {option}'s rows: give {option} too")
         return
-    if not is_table(data):
-        _refuse(column, "--source-column", f"names a column of a table; give a .csv or .parquet file to {option}")
-    if data.is_file():
+    if not (is_table(data) or columns.bytes):
+        _refuse(columns.source, "--source-column", f"names a column of a table; give a .csv or .parquet file to {option}")
+    if data.is_file() and not (is_listing(data) or suffix_of(data) in TAR_SUFFIXES or columns.path):
         _refuse(pattern, "--source-pattern", f"is searched in the paths of a folder's files, and {option} is one file")
+
+
+def check_columns(data: Path | None, option: str, columns: Columns) -> None:
+    """Raise click.BadParameter for a column of paths or bytes that the data cannot have. option: that of the data."""
+    if not (data and is_table(data)):
+        _refuse(columns.path, "--path-column", f"names a column of a table that lists files; give such a file to {option}")
+    if not (data and (data.suffix.lower() == ".parquet" or is_listing(data))):
+        _refuse(columns.bytes, "--bytes-column", f"names a column of Parquet files; give one, or a folder of them, to {option}")
+    if columns.path:
+        _refuse(columns.bytes, "--bytes-column", "holds the files, and --path-column their paths; give one of them")
+
+
+def check_channels(channels: ChannelMode, spec: InputSpec) -> None:
+    """Raise click.BadParameter if there are no channels of which some could be taken."""
+    if not has_channels(spec) and channels != "each":
+        raise click.BadParameter("is about sound, for models that take one channel at a time", param_hint="--channels")
 
 
 def warn_of_one_window_recordings(data: Path, spec: InputSpec) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from avizor_inference.anomaly.confidence import level_problem
-from avizor_inference.anomaly.engine_calibration import find_calibration
+from avizor_inference.anomaly.engine_calibration import check_same_channels, find_calibration
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
 from avizor_inference.errors import RepositoryError, SettingsError
 from avizor_inference.items.file_access import name_of
+from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.models import choose, contents_for, row_columns_for
@@ -30,10 +32,11 @@ class JobRequest:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
     first folder of the path. path_column: of CSV and Parquet files that list files. source_column: of these, of tables whose
-    rows are the items, or of Parquet files whose column bytes_column holds whole files. limit: items to read; None: all.
-    batch_size: windows in one run; None takes what each model's config says. shard_mib: size of a shard in MiB. top_k:
-    classes in the column top_k. embeddings: whether the column embedding is written, of the models that have this output.
-    reconstructions: folder for what autoencoders make of the items; None: they are not written.
+    rows are the items, or of Parquet files whose column bytes_column holds whole files. channels: of a sound, for models that
+    take one at a time. limit: items to read; None: all. batch_size: windows in one run; None takes what each model's config
+    says. shard_mib: size of a shard in MiB. top_k: classes in the column top_k. embeddings: whether the column embedding is
+    written, of the models that have this output. reconstructions: folder for what autoencoders make of the items; None: they
+    are not written.
     """
 
     datasets: tuple[str, ...]
@@ -46,6 +49,7 @@ class JobRequest:
     path_column: str = ""
     source_column: str = ""
     bytes_column: str = ""
+    channels: ChannelMode = "each"
     limit: int | None = None
     batch_size: int | None = None
     shard_mib: int = SHARD_MIB
@@ -68,6 +72,8 @@ class JobRequest:
         SourceRule(self.source_pattern)
         repository = ModelRepository(self.repository)
         versions = [_version(repository, name, begun) for name in self.models]
+        if self.channels != "each" and not any(has_channels(version.manifest.input) for version in versions):
+            raise SettingsError("--channels is about sound, for models that take one channel at a time; leave it out")
         roots, places = tuple(map(name_of, self.datasets)), tuple(map(place_of, map(name_of, self.datasets)))
         try:
             return JobSettings(
@@ -83,6 +89,7 @@ class JobRequest:
                 path_column=self.path_column,
                 source_column=self.source_column,
                 bytes_column=self.bytes_column,
+                channels=self.channels,
                 row_columns=row_columns_for(versions),
                 limit=self.limit,
                 shard_mib=self.shard_mib,
@@ -105,7 +112,10 @@ class JobRequest:
                 if before := _pinned(version.name, begun):
                     choices.append(before.model_copy(update={"batch_size": self.batch_size} if self.batch_size else {}))
                 else:
-                    choices.append(choose(version, find_calibration(engine, version, options), self.batch_size))
+                    found = find_calibration(engine, version, options)
+                    if found:
+                        check_same_channels(version, found.calibration, self.channels)
+                    choices.append(choose(version, found, self.batch_size))
         return tuple(choices)
 
 

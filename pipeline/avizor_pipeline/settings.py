@@ -9,6 +9,7 @@ from avizor_inference.digests import digest_of
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.file_access import path_of
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.strict_json import Strict
 
 
@@ -54,6 +55,7 @@ class JobSettings(Strict):
     source_column: str = ""
     bytes_column: str = ""
     row_columns: tuple[str, ...] = Field(default=(), description="columns of a table that the models take")
+    channels: ChannelMode = Field(default="each", description="of sound, for models that take one at a time")
     limit: int | None = Field(default=None, ge=1, description="files of the dataset; null: all")
     shard_mib: int = Field(default=SHARD_MIB, ge=1, description="size of a shard in MiB")
     top_k: int = Field(default=3, ge=1, description="classes in the column top_k")

@@ -15,6 +15,7 @@ from avizor_inference.anomaly.stretches import Stretches, StretchPlan, plan_stre
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.windows import WindowFormat
+from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
 
@@ -105,6 +106,8 @@ async def open_judge(
             f"false_alarms_per_hour {most_per_hour:g} is not a finite number over 0", field="start.false_alarms_per_hour"
         )
     calibration, judge = await gateway.threads.wait_for(detector.judging)
+    if problem := wire.channel_problem(start.channel_mode, start.channels, calibration, detector.manifest.input):
+        raise InvalidInput(problem, field="start.channel_mode")
     confidence = gateway.settings.confidence
     plan = plan_stretches(calibration, start.source, format, channels)
     rule = stretch_rule(

@@ -16,7 +16,7 @@ from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, MeanProbabilities, present_classes, top_k
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.input_spec import CONTENTS, InputSpec
+from avizor_inference.items.input_spec import CONTENTS, InputSpec, has_channels
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Span, TensorBytes
 from avizor_inference.items.kinds.table import Value
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -55,7 +55,20 @@ def content(item: pb.Item) -> Content:
     if isinstance(value, Struct):
         return kind(_values(value))
     made = kind(**_fields(value)) if isinstance(value, Message) else kind(value)
-    return made.mixed() if item.channel_mode == pb.CHANNEL_MODE_MIX else made
+    return made.taking("mix") if item.channel_mode == pb.CHANNEL_MODE_MIX else made
+
+
+def channel_problem(mode: int, channels: int, calibration: Calibration, spec: InputSpec) -> str:
+    """Return why the scores of a sound are not those of a calibration that was made of chosen channels; "" if they are.
+
+    mode: of the sound. channels: that it has. Any mode is compared with a calibration of each channel, as before there was a
+    choice: most of those were made of one channel.
+    """
+    wanted = calibration.channels
+    if channels <= 1 or wanted == "each" or not has_channels(spec) or (wanted == "mix" and mode == pb.CHANNEL_MODE_MIX):
+        return ""
+    remedy = "send CHANNEL_MODE_MIX" if wanted == "mix" else "send that channel alone"
+    return f"calibration {calibration.id} was made with --channels {wanted}, and the sound has {channels} channels: {remedy}"
 
 
 def tensor_message(values: Array) -> pb.Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
@@ -64,6 +65,32 @@ def new_id(result: Result) -> str:
 
 def active(models: Path) -> dict[str, str]:
     return {calibration.kind.key: calibration.id for calibration in version(models).calibrations()}
+
+
+def test_sounds_in_a_column_or_a_list_give_the_scores_of_their_folder(own: Path, sounds: Path, tmp_path: Path) -> None:
+    files = sorted(sounds.rglob("*.wav"))
+    table = pa.table({"sound": [path.read_bytes() for path in files], "from": [path.parent.name for path in files]})
+    pyarrow.parquet.write_table(table, tmp_path / "sounds.parquet")
+    (tmp_path / "list.csv").write_text("file\n" + "".join(f"{path}\n" for path in files))
+    ids = [
+        new_id(run("normal", "--models", own, "--data", *data))
+        for data in (
+            [sounds],
+            [sounds / "*" / "*.wav"],
+            [tmp_path / "sounds.parquet", "--bytes-column", "sound", "--source-column", "from"],
+            [tmp_path / "list.csv", "--path-column", "file"],
+        )
+    ]
+    first, *others = [version(own).calibration(each).sources for each in ids]
+    assert others == [first] * 3
+    for wrong, message in (
+        ((sounds, "--path-column", "file"), "names a column of a table that lists files"),
+        ((tmp_path / "list.csv", "--bytes-column", "sound"), "names a column of Parquet files"),
+        ((sounds, "--channels", "left"), "give each, mix, or the number of a channel"),
+    ):
+        refused = run("normal", "--models", own, "--data", *wrong)
+        assert refused.exit_code == 2
+        assert message in " ".join(refused.output.split())
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +17,39 @@ from avizor_inference.items.data.arrays import read_arrays
 from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.item_files import check_exists, is_table, plurals, read_recordings
 from avizor_inference.items.data.table_data import read_table
+from avizor_inference.items.dataset import Columns
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import InputSpec, TableInput
-from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
+from avizor_inference.items.windows import ChannelMode
 
 LABEL_COLUMN = "label"
 
 
 @stage("read held-out items")
-def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) -> LabelledItems:
+def read_held_out(
+    path: Path,
+    spec: InputSpec,
+    classes: Sequence[str] | None,
+    columns: Columns | None = None,
+    channels: ChannelMode = "each",
+) -> LabelledItems:
     """Read every item below `path` with its class. classes: a classifier's labels in order; None for an autoencoder.
 
     A folder of files has a sub-folder for each class; a table a column `label`; a .npz file the arrays `items`, raw
     items [n, *item_shape], and `labels` [n], or for a multi-label model [n, classes] of 0 and 1. Labels are names of classes,
     or their indices where no class is named by a number. For an autoencoder those of NORMAL_LABELS are normal and all others
     anomalies; or numbers 0 and 1, 1 being an anomaly.
-    Raises ExportError naming what cannot be read or is not known.
+    columns: with that of paths or of bytes, the files of a table are read, whose column `label` names their classes. channels:
+    see `read_recordings`. Raises ExportError naming what cannot be read or is not known.
     """
     check_exists(path)
     if path.suffix == ".npz":
         items, labels = read_arrays(path, "items", "labels")
     elif spec.suffixes and path.is_dir():
-        items, labels = _folders(path, spec)
+        items, labels = _folders(path, spec, channels)
+    elif spec.suffixes and is_table(path) and columns and (columns.path or columns.bytes):
+        items, labels = _listed(path, spec, columns, channels)
     elif isinstance(spec, TableInput) and is_table(path):
         table = read_table(path, spec, [LABEL_COLUMN])
         items, labels = table.rows(), np.array(table.texts(LABEL_COLUMN, classes or ()))
@@ -49,7 +61,7 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     return LabelledItems(items, _indices(labels, classes, path))
 
 
-def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
+def _folders(path: Path, spec: InputSpec, channels: ChannelMode) -> tuple[Items, Items]:
     parts: list[Items] = []
     labels: list[str] = []
     notes = Notes()
@@ -57,13 +69,22 @@ def _folders(path: Path, spec: InputSpec) -> tuple[Items, Items]:
         if folder.name.startswith(".") or not folder.is_dir():
             notes.left_out.add(folder)
             continue
-        for recording in read_recordings(folder, spec, SourceRule(""), notes=notes):
+        for recording in read_recordings(folder, spec, SourceRule(""), notes=notes, channels=channels):
             parts.append(recording.windows)
             labels += [name_of(folder.name)] * len(recording.windows)
     notes.warn(path)
     if not parts:
         raise ExportError(f"{path} has no sub-folders with files; put each class into a folder of its name")
     return np.concatenate(parts), np.array(labels)
+
+
+def _listed(path: Path, spec: InputSpec, columns: Columns, channels: ChannelMode) -> tuple[Items, Items]:
+    """Read the files that a table holds or lists; what is the source elsewhere is the class here."""
+    recordings = list(read_recordings(path, spec, SourceRule(""), replace(columns, source=LABEL_COLUMN), channels=channels))
+    labels = [recording.source for recording in recordings for _ in recording.windows]
+    if not labels or DEFAULT_SOURCE in labels:
+        raise ExportError(f"{path}: {labels.count(DEFAULT_SOURCE)} items have no label; label them or leave them out")
+    return np.concatenate([recording.windows for recording in recordings]), np.array(labels)
 
 
 def _indices(labels: Items, classes: Sequence[str] | None, path: Path) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.calibration_store import activate, store
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, Precision, Provenance
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -183,12 +184,15 @@ def _manifest_before(models: Path, manifest: Manifest) -> Manifest | None:
         return None
 
 
-def calibrate_version(stage: Staging, normal: Iterable[NormalRecording]) -> None:
-    """Score normal recordings with the staged version, and make that its calibration. Raises ExportError if that fails."""
+def calibrate_version(stage: Staging, normal: Iterable[NormalRecording], channels: ChannelMode = "each") -> None:
+    """Score normal recordings with the staged version, and make that its calibration. Raises ExportError if that fails.
+
+    channels: those that the recordings were read with.
+    """
     version = ModelVersion(stage.name, stage.version, stage.version_folder)
     with EmbeddedEngine(stage.root, device="cpu") as engine:
         try:
-            calibration = calibrate(engine, version, normal)
+            calibration = calibrate(engine, version, normal, channels)
         except CalibrationError as error:
             raise ExportError(str(error)) from error
     store(stage.version_folder, calibration)

@@ -12,15 +12,19 @@ from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import CalibrationError
 from avizor_inference.items.data.recording import NormalRecording
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
 from avizor_inference.repository.models import ModelVersion
 
 
-def calibrate(engine: Engine, version: ModelVersion, recordings: Iterable[NormalRecording]) -> Calibration:
+def calibrate(
+    engine: Engine, version: ModelVersion, recordings: Iterable[NormalRecording], channels: ChannelMode = "each"
+) -> Calibration:
     """Score every window of every item through the engine, and return the scores by source.
 
-    recordings: normal items that the model was not trained on. Raises CalibrationError if the model is not an autoencoder, if
-    there are no items, or if a score is not finite; VersionRefused if the engine serves another model.onnx than the version's.
+    recordings: normal items that the model was not trained on. channels: those that they were read with. Raises
+    CalibrationError if the model is not an autoencoder, if there are no items, or if a score is not finite; VersionRefused if
+    the engine serves another model.onnx than the version's.
     """
     if version.manifest.task != "reconstruct":
         raise CalibrationError(f"model {version.name!r} is a classifier, which has no scores; calibrate an autoencoder")
@@ -46,6 +50,7 @@ def calibrate(engine: Engine, version: ModelVersion, recordings: Iterable[Normal
         engine_class=kind.engine_class,
         precision=kind.precision,
         created=datetime.now(UTC),
+        channels=channels,
         sources=_sorted(long),
         short=_sorted(short),
         probe_scores=_probe_scores(engine, spec, version),

@@ -18,9 +18,10 @@ def describe_calibration(calibration: Calibration) -> Iterator[str]:
     sources = ", ".join(f"{source} {calibration.recordings(source)}" for source in calibration.source_names)
     short = sum(map(len, calibration.short.values()))
     shorter = f", {short} of them shorter than a window" if short else ""
+    channels = {"each": "", "mix": ", channels mixed"}.get(str(calibration.channels), f", channel {calibration.channels}")
     yield (
         f"calibration {calibration.id} for {calibration.kind}: {calibration.recordings()} normal recordings "
-        f"({sources}){shorter}"
+        f"({sources}){shorter}{channels}"
     )
     yield _lowest_alphas(calibration)
 

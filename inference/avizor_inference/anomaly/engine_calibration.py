@@ -9,6 +9,8 @@ from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.anomaly.score_agreement import agreement
 from avizor_inference.engines.base import Engine, ModelSpec, engine_kind
 from avizor_inference.errors import CalibrationError
+from avizor_inference.items.input_spec import has_channels
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelVersion
 
@@ -43,6 +45,16 @@ def find_calibration(engine: Engine, version: ModelVersion, engine_options: str)
             return Comparable(calibration, tie)
         reasons.append(tie)
     raise _refusal(version, str(kind), reasons, engine_options)
+
+
+def check_same_channels(version: ModelVersion, calibration: Calibration, channels: ChannelMode) -> None:
+    """Raise CalibrationError unless the calibration has scores of those channels of a sound whose scores it is for."""
+    if has_channels(version.manifest.input) and calibration.channels != channels:
+        raise CalibrationError(
+            f"calibration {calibration.id} of {version.name!r} was made with --channels {calibration.channels}, and its scores "
+            f"are not those of --channels {channels}; use --channels {calibration.channels}, or calibrate so: "
+            f"{version.calibrate_command()} --channels {channels}"
+        )
 
 
 def check_calibration(engine: Engine, version: ModelVersion, chosen: Comparable, engine_options: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from math import floor
@@ -20,13 +20,15 @@ import soundfile
 
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import MediaError
+from avizor_inference.items.av_sound import AvSound
+from avizor_inference.items.containers.av_containers import av_container, has_av
 from avizor_inference.items.containers.detect import sound_streams
 from avizor_inference.items.containers.plain_wav import PlainWav, plain_wav
 from avizor_inference.items.containers.stream import Stream, StreamFile
 from avizor_inference.items.file_access import open_file, state_of
 from avizor_inference.items.resampler import MAX_RATIO, Resampler
 from avizor_inference.items.sections import WHOLE, Cut, Section
-from avizor_inference.items.windows import MAX_CHANNELS, Range, Window, Windower, WindowFormat
+from avizor_inference.items.windows import MAX_CHANNELS, ChannelMode, Range, Window, Windower, WindowFormat
 
 __all__ = ["MAX_CHANNELS", "MAX_RATIO", "MIN_SAMPLE_RATE", "AudioFile", "Level", "Resampler", "windows_of", "windows_of_sound"]
 
@@ -113,10 +115,7 @@ class AudioFile:
                 self._first = self._decoder(self._streams[0])
                 first = opened.enter_context(self._first[0])
                 self._rate, self._channels = int(first.samplerate), int(first.channels)
-            if self._channels > MAX_CHANNELS:
-                raise MediaError(f"the audio file has {self._channels} channels; at most {MAX_CHANNELS} are read")
-            if self._rate < least_rate:
-                raise MediaError(f"the header says {self._rate} Hz; sound is read from {least_rate} Hz on")
+            _check_header(self, least_rate)
             self._closing = opened.pop_all()
 
     @property
@@ -219,6 +218,30 @@ def _seek(opened: _Decoder, frame: int) -> None:
         raise MediaError(f"frame {frame} cannot be found ({_reason(file.error or OSError('the file ends'))})", offset=frame)
 
 
+@contextmanager
+def opened_sound(source: Path | BinaryIO) -> Iterator[AudioFile | AvSound]:
+    """Open a file of sound; what libsndfile does not know is read with PyAV, if that is installed. Raises MediaError."""
+    with ExitStack() as opened:
+        file = opened.enter_context(open_file(source)) if isinstance(source, Path) else source
+        sound: AudioFile | AvSound
+        try:
+            sound = opened.enter_context(AudioFile(file))
+        except MediaError:
+            container = av_container(file) if has_av() else None
+            if container is None:
+                raise
+            sound = opened.enter_context(AvSound(file, container))
+            _check_header(sound)
+        yield sound
+
+
+def _check_header(sound: Sound, least_rate: int = MIN_SAMPLE_RATE) -> None:
+    if sound.channels > MAX_CHANNELS:
+        raise MediaError(f"the audio file has {sound.channels} channels; at most {MAX_CHANNELS} are read")
+    if sound.sample_rate < least_rate:
+        raise MediaError(f"the header says {sound.sample_rate} Hz; sound is read from {least_rate} Hz on")
+
+
 def _block(decoder: soundfile.SoundFile, file: StreamFile, frames: int, offset: int) -> Samples:
     """Return the next block, which is empty at the end. offset: number of frames that were read before."""
     try:
@@ -258,17 +281,17 @@ def windows_of(
     formats: Sequence[WindowFormat],
     level: Level | None = None,
     *,
-    mix: bool = False,
+    channels: ChannelMode = "each",
     section: Section = WHOLE,
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Decode an audio file once, and yield its windows in each of the formats, with their format. See `windows_of_sound`.
 
     section: yield only its windows, and count only its samples. Of a file that is not seekable the first section has all.
     """
-    with AudioFile(source) as audio:
+    with opened_sound(source) as audio:
         cut = Cut(section, audio.frames or 0, audio.sample_rate) if section != WHOLE and audio.is_seekable else None
         if cut or not section.number:
-            yield from windows_of_sound(audio, formats, level, mix=mix, cut=cut)
+            yield from windows_of_sound(audio, formats, level, channels=channels, cut=cut)
 
 
 def windows_of_sound(
@@ -276,27 +299,28 @@ def windows_of_sound(
     formats: Sequence[WindowFormat],
     level: Level | None = None,
     *,
-    mix: bool = False,
+    channels: ChannelMode = "each",
     cut: Cut | None = None,
 ) -> Iterator[tuple[WindowFormat, Window]]:
     """Read a sound once, and yield its windows in each of the formats, with their format. Raises MediaError.
 
     The windows of one format are in order of position, and channel by channel at each position, unless the format takes all
-    channels together. mix: for formats that take one channel at a time, take the mean of the channels. Samples beyond full
-    scale are clipped to [-1, 1]; `level` counts them. cut: take only a section of the sound.
+    channels together. channels: what formats of one channel take. Samples beyond full scale are clipped to [-1, 1]; `level`
+    counts them, in all channels. cut: take only a section of the sound.
     """
     for format in formats:
-        _check_channels(sound.channels, format.channels)
+        _check_channels(sound.channels, format.channels, channels)
     level = level or Level()
     level.sample_rate, level.channels = sound.sample_rate, sound.channels
-    feeds = {format: _Feed(format.sample_rate, mix and format.channels == 1) for format in formats}
+    feeds = {format: _Feed(format.sample_rate, channels if format.channels == 1 else "each") for format in formats}
     resamplers = {feed: feed.resampler(sound) for feed in feeds.values()}
     position = cut.first_frame(list(feeds)) if cut else 0
     windowers = {
         format: Windower(
             format,
-            1 if feed.is_mixed else sound.channels,
+            feed.count(sound),
             together=format.channels > 1,
+            first_channel=feed.first_channel,
             range=cut.reach(format, position) if cut else Range(),
         )
         for format, feed in feeds.items()
@@ -320,19 +344,19 @@ def windows_of_sound(
             yield format, window
 
 
-def count_windows(source: BinaryIO, format: WindowFormat, *, mix: bool = False) -> int | None:
+def count_windows(source: BinaryIO, format: WindowFormat, *, channels: ChannelMode = "each") -> int | None:
     """Return the number of windows that `windows_of` yields, by the file's header; None if it does not tell its length.
 
     Raises MediaError for a header with which the file would be refused.
     """
-    with AudioFile(source) as audio:
-        _check_channels(audio.channels, format.channels)
+    with opened_sound(source) as audio:
+        _check_channels(audio.channels, format.channels, channels)
         rate = format.sample_rate or audio.sample_rate
         Resampler(audio.sample_rate, rate, audio.channels)
         if audio.frames is None:
             return None
         windows = format.count(round_half_up(audio.frames * rate / audio.sample_rate))
-        return windows * (1 if mix or format.channels > 1 else audio.channels)
+        return windows * (audio.channels if channels == "each" and format.channels == 1 else 1)
 
 
 def round_half_up(number: float) -> int:
@@ -341,25 +365,37 @@ def round_half_up(number: float) -> int:
 
 
 class _Feed(NamedTuple):
-    """Describes the samples that some formats share: their rate in Hz (None: that of the sound), and whether they are mixed."""
+    """Describes the samples that some formats share: their rate in Hz (None: that of the sound), and which channels."""
 
     sample_rate: float | None
-    is_mixed: bool
+    channels: ChannelMode
+
+    @property
+    def first_channel(self) -> int:
+        return self.channels if isinstance(self.channels, int) else 0
+
+    def count(self, sound: Sound) -> int:
+        return sound.channels if self.channels == "each" else 1
 
     def resampler(self, sound: Sound) -> Resampler:
-        channels = 1 if self.is_mixed else sound.channels
-        return Resampler(sound.sample_rate, self.sample_rate or sound.sample_rate, channels)
+        return Resampler(sound.sample_rate, self.sample_rate or sound.sample_rate, self.count(sound))
 
     def of(self, block: Samples) -> Samples:
-        """Return the block, or with `is_mixed` the mean of its channels: float32[frames, 1]."""
-        return block.mean(axis=1, keepdims=True) if self.is_mixed else block
+        """Return the block, the mean of its channels, or one of them: float32[frames, channels]."""
+        if self.channels == "each":
+            return block
+        if self.channels == "mix":
+            return np.asarray(block.mean(axis=1, keepdims=True), np.float32)
+        return np.ascontiguousarray(block[:, self.channels : self.channels + 1])
 
 
-def _check_channels(actual: int, wanted: int) -> None:
-    """Raise MediaError for a recording that a model of several channels cannot take."""
+def _check_channels(actual: int, wanted: int, chosen: ChannelMode) -> None:
+    """Raise MediaError for a recording that a model of several channels cannot take, or that lacks the chosen channel."""
+    channels = "1 channel" if actual == 1 else f"{actual} channels"
     if wanted not in (1, actual):
-        channels = "1 channel" if actual == 1 else f"{actual} channels"
         raise MediaError(
             f"the recording has {channels}, and the model takes {wanted} together; convert it to {wanted} channels, or use a "
             "model with channels=1, which takes each channel by itself"
         )
+    if wanted == 1 and isinstance(chosen, int) and chosen >= actual:
+        raise MediaError(f"the recording has {channels}, and channel {chosen}, counted from 0, is to be taken")

@@ -23,10 +23,14 @@ def suffix_of(path: PurePath) -> str:
 
 
 class LeftOut:
-    """Counts the files that a listing leaves out, by suffix, and the hidden files and folders."""
+    """Counts the files that a listing leaves out, by suffix, and the hidden files and folders.
+
+    remedies: suffix -> how to install what reads such files.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.remedies: dict[str, str] = {}
 
     def add(self, path: PurePath) -> None:
         """Count a file, or a hidden folder."""
@@ -43,7 +47,12 @@ class LeftOut:
 
     def __str__(self) -> str:
         by_count = sorted(self.counts.items(), key=lambda kind_and_count: (-kind_and_count[1], kind_and_count[0]))
-        return ", ".join(f"{count} {kind}" for kind, count in by_count)
+        listed = ", ".join(f"{count} {kind}" for kind, count in by_count)
+        remedies = dict.fromkeys(self.remedies[kind] for kind in self.counts if kind in self.remedies)
+        return "; ".join([listed, *(f"to read {self._kinds_of(remedy)}: {remedy}" for remedy in remedies)])
+
+    def _kinds_of(self, remedy: str) -> str:
+        return ", ".join(sorted(kind for kind in self.counts if self.remedies.get(kind) == remedy))
 
 
 def find_files(folder: Path, suffixes: frozenset[str] | None, left_out: LeftOut | None = None) -> Iterator[Path]:

@@ -37,12 +37,19 @@ __all__ = [
     "TableInput",
     "TensorInput",
     "WaveformFrontEnd",
+    "has_channels",
 ]
 
 InputSpec = Annotated[ImageInput | AudioInput | SignalInput | TableInput | TensorInput, Field(discriminator="modality")]
 
 # Every kind, by its modality.
 KINDS: dict[str, type[ItemInput]] = {kind.model_fields["modality"].default: kind for kind in get_args(get_args(InputSpec)[0])}
+
+
+def has_channels(spec: InputSpec) -> bool:
+    """Return whether a model takes one channel at a time of a sound that may have several."""
+    return isinstance(spec, AudioInput) and spec.channels == 1
+
 
 # What an item may be, by the name of the field of avizor.v1.Item.
 CONTENTS: dict[str, type[Content]] = {content.name: content for kind in KINDS.values() for content in kind.contents()} | {

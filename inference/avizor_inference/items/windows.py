@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from avizor_inference.arrays import Samples
 
 # Channels that a recording, and so a window, may have. A damaged file of a few bytes may claim 1,024.
 MAX_CHANNELS = 64
+
+# What of a sound a model of one channel takes: each channel by itself, the mean of all, or one channel by its number from 0.
+ChannelMode = Literal["each", "mix"] | int
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,20 @@ class Windower:
 
     The last window is moved back to end with the recording, so that every sample is in a window and none is invented. Only a
     recording shorter than one window is padded with zeros at its end. together: a window holds all channels; else there is one
-    for each channel, one after the other. range: which windows are cut; by default all.
+    for each channel, one after the other. first_channel: the number of the first channel in the recording. range: which
+    windows are cut; by default all.
     """
 
-    def __init__(self, format: WindowFormat, channels: int, *, together: bool = False, range: Range = Range()) -> None:  # noqa: B008 - it is immutable
+    def __init__(
+        self,
+        format: WindowFormat,
+        channels: int,
+        *,
+        together: bool = False,
+        first_channel: int = 0,
+        range: Range = Range(),  # noqa: B008 - it is immutable
+    ) -> None:
+        self._first_channel = first_channel
         self._window, self._hop, self._together = format.window, format.hop, together
         self._kept = np.zeros((0, channels), dtype=np.float32)
         self._first_sample = range.first_sample
@@ -102,7 +115,7 @@ class Windower:
         if self._together:
             yield Window(0, start, samples, length)
         else:
-            yield from (Window(channel, start, one, length) for channel, one in enumerate(samples))
+            yield from (Window(channel, start, one, length) for channel, one in enumerate(samples, self._first_channel))
 
     def _padded(self, samples: Samples) -> Samples:
         """Return float32[channels, samples] with zeros up to a window."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from avizor_inference.digests import digest_of
 from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.strict_json import Strict, validation_message
 
@@ -75,7 +76,14 @@ class Calibration(Strict):
     created: datetime
     sources: BySource
     short: BySource = Field(default_factory=dict)
+    channels: ChannelMode = Field(default="each", description="of the recordings, for a model that takes one at a time")
     probe_scores: Scores = Field(default=(), description="of the version's probe items, from the same engine; empty without")
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `channels` where it is the default, so that calibrations from before there was a choice keep their ids."""
+        fields: dict[str, Any] = dump(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("channels", "each")}
 
     @field_validator("schema_version")
     @classmethod

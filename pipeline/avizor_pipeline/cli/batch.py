@@ -16,6 +16,7 @@ from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.source_options import SOURCE_OPTIONS, source_options
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
@@ -30,7 +31,7 @@ from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.pushgateway import check_gateway
-from avizor_pipeline.reporting.summary import source_notes
+from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import SHARD_MIB, JobSettings
@@ -49,10 +50,7 @@ _GROUPS = {
         "out",
         "alpha",
         "confidence",
-        "source_pattern",
-        "path_column",
-        "source_column",
-        "bytes_column",
+        *SOURCE_OPTIONS,
         "limit",
         "changed",
         "dry_run",
@@ -96,22 +94,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     show_default="alpha is kept on average over calibrations",
     help="Probability with which this calibration keeps alpha, e.g. 0.95.",
 )
-@click.option(
-    "--source-pattern",
-    metavar="REGEX",
-    default="",
-    show_default="first folder of its path",
-    help="Regular expression whose first group in a file's path is its source.",
-)
-@click.option(
-    "--path-column", metavar="NAME", default="", help="Column of the paths, in a DATASET of CSV or Parquet that lists files."
-)
-@click.option(
-    "--source-column", metavar="NAME", default="", help="Column of the sources there, or in tables whose rows are the items."
-)
-@click.option(
-    "--bytes-column", metavar="NAME", default="", help="Column of whole files, in a DATASET of Parquet with pictures or sounds."
-)
+@source_options("a DATASET")
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
 )
@@ -269,8 +252,8 @@ def _print_header(
     if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
         click.echo(
-            "it also counts files of a lower sample rate than a model's, files of several channels, each of which is taken by "
-            "itself, and files shorter than a window, which are filled up with zeros",
+            f"it also counts files of a lower sample rate than a model's, files of several channels, of which "
+            f"{taken_channels(settings.channels, 'is')}, and files shorter than a window, which are filled up with zeros",
             err=to_stderr,
         )
 

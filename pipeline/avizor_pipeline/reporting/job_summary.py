@@ -9,6 +9,7 @@ from pydantic import Field
 
 from avizor_inference.durable_files import write_text
 from avizor_inference.items.file_access import name_of
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel
@@ -44,7 +45,8 @@ class JobSummary(Strict):
     clipped: int = Field(description="files with samples beyond full scale")
     peak: float = Field(description="largest magnitude in them; 0 if there are none")
     low_rate: int = Field(description="files of a lower sample rate than a model's")
-    several_channels: int = Field(description="files whose channels were taken each by itself")
+    several_channels: int = Field(description="files of several channels, for models that take one at a time")
+    channels: ChannelMode = Field(description="what was taken of those: each channel, their mix, or one by its number")
     padded: int = Field(description="files shorter than a model's window, filled up with zeros")
     seconds: float
     items_per_second: float
@@ -69,6 +71,7 @@ def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSetting
         peak=outcome.peak,
         low_rate=outcome.low_rate,
         several_channels=outcome.several_channels,
+        channels=settings.channels,
         padded=outcome.padded,
         seconds=round(seconds, 3),
         items_per_second=round(outcome.files_of_this_run / max(seconds, 1e-9), 1),

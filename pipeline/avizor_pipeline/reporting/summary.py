@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avizor_inference.anomaly.p_values import level, recordings_needed
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.items.windows import ChannelMode
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
@@ -28,6 +29,7 @@ def summary_lines(
     out: Path,
     seconds: float,
     confidence: float | None = None,
+    channels: ChannelMode = "each",
 ) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
     rate = f" in {seconds:.1f} s ({outcome.files_of_this_run / seconds:.0f} items/s)" if seconds > 0 else ""
@@ -48,7 +50,7 @@ def summary_lines(
             f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
             "(recordings/, columns peak and clipped)"
         )
-    yield from _surprises(outcome)
+    yield from _surprises(outcome, channels)
     if outcome.left_out.counts:
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
@@ -56,11 +58,18 @@ def summary_lines(
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
 
 
-def _surprises(outcome: Outcome) -> Iterator[str]:
+def taken_channels(channels: ChannelMode, verb: str) -> str:
+    """Return what is taken of a sound of several channels, for a model that takes one at a time. verb: is or was."""
+    if channels == "each":
+        return f"each {verb} taken by itself"
+    return f"their mean {verb} taken" if channels == "mix" else f"channel {channels} alone {verb} taken"
+
+
+def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:
     """Yield what was done to files that are not as the models take them."""
     for count, what in (
         (outcome.low_rate, "of a lower sample rate than a model's: nothing above half of it reaches the model"),
-        (outcome.several_channels, "with several channels: each was taken by itself (windows/, column channel)"),
+        (outcome.several_channels, f"with several channels: {taken_channels(channels, 'was')} (windows/, column channel)"),
         (outcome.padded, "shorter than a model's window: filled up with zeros"),
     ):
         if count:

@@ -69,12 +69,14 @@ class _Sound:
         assert format  # sound is cut into windows
         self._rate = int(format.sample_rate or 0)
         self._joiner = WindowJoiner()
+        self._first_channel: int | None = None
         self._writer: WavWriter | None = None
 
     def add(self, spans: Sequence[Span | None], outputs: Array) -> None:
         for window, span in zip(self._to_samples(outputs), spans, strict=True):
             assert span  # of a sound
-            self._write(self._joiner.push(window, span))
+            self._first_channel = span.channel if self._first_channel is None else self._first_channel  # one may be chosen
+            self._write(self._joiner.push(window, span._replace(channel=span.channel - self._first_channel)))
 
     def finish(self) -> None:
         self._write(self._joiner.finish())

@@ -12,13 +12,14 @@ from avizor_inference.items.file_access import path_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.items.windows import ChannelMode
 
 
 class FolderSource:
     """Lists and opens the files of each root (see `list_dataset`), named as `file_access.name_of` writes names.
 
     contents: what the items may be. The suffix tells which; a file that is named itself may have any, and is then all of them.
-    limit: items to list. row_columns: see `open_packs`.
+    limit: items to list. row_columns: see `open_packs`. channels: see `Content.taking`.
     """
 
     def __init__(
@@ -29,17 +30,20 @@ class FolderSource:
         columns: Columns | None = None,
         limit: int | None = None,
         row_columns: Sequence[str] = (),
+        channels: ChannelMode = "each",
     ) -> None:
         self._files = [content for content in contents if issubclass(content, FileContent)]
         self._roots = [path_of(root) for root in roots]
         self._rule = SourceRule(source_pattern)
-        self._columns, self._limit = columns, limit
+        self._columns, self._limit, self._channels = columns, limit, channels
         self._packs = open_packs(contents, columns, row_columns)
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source."""
         suffixes = frozenset(suffix for content in self._files for suffix in content.suffixes)
         suffixes |= {suffix for suffix, pack in self._packs.items() if pack.in_folders}
+        if left_out:
+            left_out.remedies = {suffix: how for content in self._files for suffix, how in content.more_suffixes.items()}
         entries = list_dataset(self._roots, suffixes, self._rule, left_out, self._columns, self._packs)
         return entries if self._limit is None else _first_items(entries, self._limit)
 
@@ -50,6 +54,10 @@ class FolderSource:
 
     def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """See Source."""
+        for item, content in self._opened(entry):
+            yield item, content.taking(self._channels)
+
+    def _opened(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         if pack := self._packs.get(suffix_of(entry.path)):
             yield from pack.open(entry)
         elif contents := contents_by_suffix(entry, self._files):

@@ -13,4 +13,12 @@ def open_source(settings: JobSettings) -> Source:
     """Return what the job reads. Raises SettingsError for a source pattern that is not valid."""
     contents = [CONTENTS[name] for name in settings.contents]
     columns = Columns(settings.path_column, settings.source_column, settings.bytes_column)
-    return FolderSource(settings.roots, contents, settings.source_pattern, columns, settings.limit, settings.row_columns)
+    return FolderSource(
+        settings.roots,
+        contents,
+        settings.source_pattern,
+        columns,
+        settings.limit,
+        settings.row_columns,
+        settings.channels,
+    )

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items import audio, images, input_spec  # noqa: F401 - loaded before the first item, and the limit
+from avizor_inference.items.av_sound import load_av
 from avizor_inference.items.decode import decode_item
 from avizor_inference.items.signals import windows_of_signal  # noqa: F401
 from avizor_service.decoders import messages
@@ -28,6 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def _main(parent: int, memory_mib: int) -> None:
     _end_with(parent)
+    load_av()  # its memory is not that of an item
     _set_limits(memory_mib)
     with socket.socket(fileno=os.dup(0)) as connection, connection.makefile("rb") as requests:
         _be_silent()

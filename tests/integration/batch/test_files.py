@@ -96,10 +96,10 @@ def test_everything_that_can_be_decoded_is_read_and_the_rest_counted_by_suffix(
     for suffix, kind in kinds.items():
         assert suffix in AUDIO_SUFFIXES
         soundfile.write(data / "a" / f"x{suffix}", tone(SECONDS), SAMPLE_RATE, format=kind)
-    for name in ("y.m4a", "z.M4A", "notes", ".hidden.wav", "w.wma"):
+    for name in ("y.voc", "z.VOC", "notes", ".hidden.wav", "w.mid"):
         (data / "a" / name).write_bytes(b"\0\0\0 ftypM4A ")
     (data / ".Trash-0").mkdir()
-    left_out = "left out: 2 .m4a, 2 hidden, 1 .wma, 1 without suffix"
+    left_out = "left out: 2 .voc, 2 hidden, 1 .mid, 1 without suffix"
     dry = batch(data, models, tmp_path / "out", "--dry-run")
     assert left_out in dry.stdout
     result = batch(data, models, tmp_path / "out", "--workers", "1")
@@ -110,11 +110,11 @@ def test_everything_that_can_be_decoded_is_read_and_the_rest_counted_by_suffix(
 
 def test_a_folder_of_nothing_that_is_read_says_what_there_is(models: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.m4a").touch()
+    (tmp_path / "data" / "a.voc").touch()
     result = batch(tmp_path / "data", models, tmp_path / "out")
     assert result.returncode == 1
     assert "no audio files in" in result.stderr
-    assert "left out: 1 .m4a" in result.stderr
+    assert "left out: 1 .voc" in result.stderr
 
 
 def test_a_file_that_is_named_is_read_whatever_its_suffix(data: Path, models: Path, tmp_path: Path) -> None:

@@ -10,15 +10,18 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
-from support.packed import write_tar
+from support.packed import png, write_column, write_tar
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.data.held_out import read_held_out
 from avizor_inference.errors import DatasetError, ExportError
 from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.dataset import Columns
 from avizor_inference.items.images import decode_image
 from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.items.source_rule import SourceRule
@@ -137,3 +140,50 @@ def test_a_pattern_a_list_and_a_tar_hold_the_items_of_the_folder(tmp_path: Path)
     (tmp_path / "tars" / "1.tar").write_bytes((tmp_path / "tars" / "1.tar").read_bytes()[:1200])
     with pytest.raises(DatasetError, match=r"1\.tar: the tar was cut off"):
         list(read_recordings(tmp_path / "tars" / "1.tar", PIXELS, SourceRule()))
+
+
+def test_a_column_of_bytes_and_one_of_paths_hold_the_items_of_the_folder(tmp_path: Path) -> None:
+    for source in ("a", "b"):
+        pictures(tmp_path / "cal" / source, 3)
+    folder = tmp_path / "cal"
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+    write_column(tmp_path / "files.parquet", files, rows=4)
+    (folder / "list.csv").write_text("path,machine\n" + "".join(f"{name},{name[0]}\n" for name in files))
+    wanted = list(read_recordings(folder, PIXELS, SourceRule()))
+    for place, columns in (
+        (tmp_path / "files.parquet", Columns(bytes="image", source="machine")),
+        (folder / "list.csv", Columns(path="path", source="machine")),
+    ):
+        found = list(read_recordings(place, PIXELS, SourceRule(), columns))
+        assert [recording.source for recording in found] == ["a", "a", "a", "b", "b", "b"]
+        for recording, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(recording.windows, other.windows)
+        np.testing.assert_array_equal(sample_items(place, PIXELS, 4, columns), sample_items(folder, PIXELS, 4))
+    write_column(tmp_path / "broken.parquet", files | {"b/x.png": b"no picture"})
+    with pytest.raises(DatasetError, match=r"broken\.parquet#6: .*; fix or remove the file"):
+        list(read_recordings(tmp_path / "broken.parquet", PIXELS, SourceRule(), Columns(bytes="image")))
+    with pytest.raises(DatasetError, match="or a table with --path-column or --bytes-column"):
+        list(read_recordings(tmp_path / "files.parquet", PIXELS, SourceRule()))
+
+
+def test_held_out_files_of_a_table_have_their_classes_in_the_column_label(tmp_path: Path) -> None:
+    files = {name: png(number) for number, name in enumerate(("a", "b", "c"))}
+    table = pa.table({"image": list(files.values()), "label": [1, 0, 1]})
+    pq.write_table(table, tmp_path / "held-out.parquet")
+    found = read_held_out(tmp_path / "held-out.parquet", PIXELS, ["good", "bad"], Columns(bytes="image"))
+    assert found.labels.tolist() == [1, 0, 1]
+    pq.write_table(table.set_column(1, "label", pa.array(["bad", None, "good"])), tmp_path / "held-out.parquet")
+    with pytest.raises(ExportError, match="1 items have no label"):
+        read_held_out(tmp_path / "held-out.parquet", PIXELS, ["good", "bad"], Columns(bytes="image"))
+
+
+def test_arrays_in_a_compressed_file_are_the_items_of_the_one_that_is_not(tmp_path: Path) -> None:
+    items = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    np.save(tmp_path / "items.npy", items)
+    np.savez(tmp_path / "items.npz", items)
+    for read in (lambda path: sample_items(path, PIXELS, 3), lambda path: _all(path)):
+        np.testing.assert_array_equal(read(tmp_path / "items.npz"), read(tmp_path / "items.npy"))
+
+
+def _all(path: Path) -> np.ndarray:
+    return np.concatenate([recording.windows for recording in read_recordings(path, PIXELS, SourceRule())])

@@ -26,6 +26,7 @@ from avizor_export.networks.input_description import parse_input
 from avizor_inference.errors import DatasetError, ExportError
 from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.data.table_data import read_table
+from avizor_inference.items.dataset import Columns
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.source_rule import SourceRule
 
@@ -120,14 +121,15 @@ def test_rows_of_a_file_by_their_names(tmp_path: Path) -> None:
     table = pa.table({"amount": [99, None, 12.5], "country": ["ES", "XX", "IT"], "hour": pa.array([18, None, 7], pa.int64())})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     np.testing.assert_array_equal(read_table(tmp_path / "rows.parquet", SPEC).rows(), ROWS)
-    found = list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch"))
+    found = list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), Columns(source="branch")))
     assert [recording.source for recording in found] == ["north", "south", "default"]
     np.testing.assert_array_equal(np.concatenate([recording.windows for recording in found]), ROWS)
 
 
 def test_a_source_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("amount,country,hour,branch\n99,ES,18,007\n")
-    assert [recording.source for recording in read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "branch")] == ["007"]
+    (recording,) = read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), Columns(source="branch"))
+    assert recording.source == "007"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path, name: str) -> None:
 def test_a_column_of_sources_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(CSV)
     with pytest.raises(DatasetError, match="no column 'office'; it has hour, country, branch, amount"):
-        list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), "office"))
+        list(read_recordings(tmp_path / "rows.csv", SPEC, SourceRule(), Columns(source="office")))
 
 
 def test_the_description_on_the_command_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from avizor_inference.items.containers.av_containers import AV_SUFFIXES
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
 from avizor_inference.items.kinds.audio import AudioInput, SoundFile
 from avizor_inference.items.kinds.base import Content, FileContent
@@ -14,7 +15,7 @@ IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 
 
 @pytest.mark.parametrize(
-    ("kind", "suffixes", "plural"), [(ImageFile, IMAGE_SUFFIXES, "images"), (SoundFile, AUDIO_SUFFIXES, "sound")]
+    ("kind", "suffixes", "plural"), [(ImageFile, IMAGE_SUFFIXES, "images"), (SoundFile, AUDIO_SUFFIXES | AV_SUFFIXES, "sound")]
 )
 def test_folders_are_searched_for_the_files_of_a_kind(kind: type[FileContent], suffixes: frozenset[str], plural: str) -> None:
     assert (kind.suffixes, kind.plural) == (suffixes, plural)

@@ -41,9 +41,11 @@ def assert_same(one: Item, other: Item) -> None:
 def test_pcm_has_the_windows_of_the_wav_file_with_the_same_samples(rate: int, channels: int) -> None:
     samples = noise(70000, channels)  # more than one block is read at a time
     for pcm, kind in ((samples, "s16le"), (1.5 * samples.astype("<f4") / 32768, "f32le")):
-        for mix in (False, True):
-            file = SoundFile(wav(pcm, rate), mix=mix)
-            assert_same(decode_item(PcmSound(kind, rate, channels, pcm.tobytes(), mix=mix), SOUND), decode_item(file, SOUND))
+        for mode in ("each", "mix"):
+            file = SoundFile(wav(pcm, rate), channel_mode=mode)
+            assert_same(
+                decode_item(PcmSound(kind, rate, channels, pcm.tobytes(), channel_mode=mode), SOUND), decode_item(file, SOUND)
+            )
 
 
 def test_without_format_and_channels_it_is_16_bits_and_one_channel() -> None:
@@ -83,7 +85,7 @@ def test_pcm_without_sound_in_it_is_refused(data: bytes, message: str) -> None:
 
 def test_mixing_takes_the_mean_of_the_channels() -> None:
     samples = noise(9000, 3)
-    mixed = decode_item(SoundFile(wav(samples, 8000)).mixed(), SOUND)
+    mixed = decode_item(SoundFile(wav(samples, 8000)).taking("mix"), SOUND)
     mean = (samples / np.float32(32768)).mean(axis=1)
     assert [span.channel for span in mixed.spans if span] == [0, 0, 0]
     np.testing.assert_allclose(np.concatenate(mixed.rows[:2]), mean[:8192], atol=1e-6)
@@ -92,19 +94,29 @@ def test_mixing_takes_the_mean_of_the_channels() -> None:
     assert mixed.level == each.level  # the loudness of the file
 
 
+def test_one_channel_is_chosen_by_its_number() -> None:
+    samples = np.random.default_rng(1).uniform(-1, 1, (9000, 2)).astype(np.float32)
+    chosen = decode_item(SoundFile(wav(samples, 8000)).taking(1), SOUND)
+    alone = decode_item(SoundFile(wav(samples[:, 1:], 8000)), SOUND)
+    assert [span.channel for span in chosen.spans if span] == [1, 1, 1]
+    np.testing.assert_array_equal(chosen.rows, alone.rows)
+    with pytest.raises(MediaError, match="has 2 channels, and channel 2, counted from 0, is to be taken"):
+        decode_item(SoundFile(wav(samples, 8000)).taking(2), SOUND)
+
+
 def test_a_model_that_takes_channels_together_ignores_mixing() -> None:
     samples = noise(9000, 2)
     content = PcmSound("s16le", 8000, 2, samples.tobytes())
-    assert_same(decode_item(content.mixed(), STEREO), decode_item(content, STEREO))
+    assert_same(decode_item(content.taking("mix"), STEREO), decode_item(content, STEREO))
 
 
 def test_one_reading_serves_models_that_mix_and_models_that_do_not(tmp_path: Path) -> None:
     (tmp_path / "sound.wav").write_bytes(wav(noise(20000, 2), 16000))
     formats = [SOUND.window_format(), STEREO.window_format(), WindowFormat(16000, 4096, 4096)]
     level = Level()
-    together = list(windows_of(tmp_path / "sound.wav", formats, level, mix=True))
+    together = list(windows_of(tmp_path / "sound.wav", formats, level, channels="mix"))
     assert level.samples == 40000
     for format in formats:
-        alone = windows_of(tmp_path / "sound.wav", [format], mix=True)
+        alone = windows_of(tmp_path / "sound.wav", [format], channels="mix")
         for (_, one), (_, other) in zip((each for each in together if each[0] == format), alone, strict=True):
             np.testing.assert_array_equal(one.samples, other.samples)

@@ -16,30 +16,32 @@ from support.encoded_sounds import encoded, patched, sound
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import Level, windows_of
 from avizor_inference.items.sections import Section
-from avizor_inference.items.windows import Window, WindowFormat
+from avizor_inference.items.windows import ChannelMode, Window, WindowFormat
 
 RATE = 8000
 
 
 def of_sections(
-    data: bytes, formats: Sequence[WindowFormat], of: int, mix: bool = False
+    data: bytes, formats: Sequence[WindowFormat], of: int, channels: ChannelMode = "each"
 ) -> tuple[dict[WindowFormat, list[Window]], Level]:
     """Return the windows of all sections, and the level of all together."""
     windows: dict[WindowFormat, list[Window]] = {format: [] for format in formats}
     whole = Level()
     for number in range(of):
         level = Level()
-        for format, window in windows_of(io.BytesIO(data), formats, level, section=Section(number, of), mix=mix):
+        for format, window in windows_of(io.BytesIO(data), formats, level, section=Section(number, of), channels=channels):
             windows[format].append(window)
         whole.samples, whole.beyond = whole.samples + level.samples, whole.beyond + level.beyond
         whole.peak = max(whole.peak, level.peak)
     return windows, whole
 
 
-def straight(data: bytes, formats: Sequence[WindowFormat], mix: bool = False) -> tuple[dict[WindowFormat, list[Window]], Level]:
+def straight(
+    data: bytes, formats: Sequence[WindowFormat], channels: ChannelMode = "each"
+) -> tuple[dict[WindowFormat, list[Window]], Level]:
     windows: dict[WindowFormat, list[Window]] = {format: [] for format in formats}
     level = Level()
-    for format, window in windows_of(io.BytesIO(data), formats, level, mix=mix):
+    for format, window in windows_of(io.BytesIO(data), formats, level, channels=channels):
         windows[format].append(window)
     return windows, level
 
@@ -88,8 +90,8 @@ def test_resampled_windows_are_those_that_soundfile_and_soxr_give_to_a_straight_
     expected, _ = straight(data, formats)
     same(windows[formats[0]], expected[formats[0]], within=2e-6)
     same(windows[formats[1]], expected[formats[1]])
-    mixed, _ = of_sections(data, formats[:1], 5, mix=True)
-    same(mixed[formats[0]], straight(data, formats[:1], mix=True)[0][formats[0]], within=2e-6)
+    mixed, _ = of_sections(data, formats[:1], 5, channels="mix")
+    same(mixed[formats[0]], straight(data, formats[:1], channels="mix")[0][formats[0]], within=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_a_header_tells_how_many_windows_a_sound_has(rate: int, frames: int) -> 
     soundfile.write(file, np.zeros((frames, 2), np.int16), rate, format="WAV")
     format = WindowFormat(8000, 512, 200)
     assert count_windows(file, format) == len(list(windows_of(file, [format])))
-    assert count_windows(file, format, mix=True) == len(list(windows_of(file, [format], mix=True)))
+    assert count_windows(file, format, channels="mix") == len(list(windows_of(file, [format], channels="mix")))
 
 
 def test_a_header_that_would_be_refused_is() -> None:

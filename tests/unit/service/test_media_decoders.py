@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from integration.gateway import png, wav
+from support.av_files import encoded, sound
 from support.media import claimed_png, decoders_of, silence
 from support.sounds import SOUND, tone
 
@@ -201,6 +202,17 @@ def test_an_item_that_needs_more_memory_than_allowed_is_refused() -> None:
         assert_same(run(decoders.decode(PICTURE, IMAGE)), decode_item(PICTURE, IMAGE))
     with opened() as (decoders, _):
         assert run(decoders.decode(BIG, IMAGE)).rows.shape == (1, 32, 32, 3)
+
+
+def test_sound_that_pyav_reads_is_decoded_within_the_same_limits(decoders: MediaDecoders) -> None:
+    file = SoundFile(encoded("ipod", "aac", sound(1.5, channels=2)))
+    assert_same(run(decoders.decode(file, SOUND)), decode_item(file, SOUND))
+    long = SoundFile(encoded("mp4", "aac", np.zeros((60 * 48000, 1), np.float32)))
+    with pytest.raises(MediaError, match=r"decodes to more than the 1\.0 MiB that are left for it"):
+        run(decoders.decode(long, SOUND, max_bytes=2**20))
+    cut = SoundFile(encoded("matroska", "flac", sound())[:-1000])
+    with pytest.raises(MediaError, match="the file was cut off"):
+        run(decoders.decode(cut, SOUND))
 
 
 def test_no_process_is_left_after_the_end() -> None:

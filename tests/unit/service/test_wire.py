@@ -44,8 +44,8 @@ def row(**values: Any) -> pb.Item:
         ),
         (pb.Item(pcm=pb.Pcm(sample_rate=8000)), PcmSound("", 8000, 0, b"")),
         (pb.Item(pcm=pb.Pcm(format=9)), PcmSound("9", 0, 0, b"")),  # type: ignore[arg-type]
-        (pb.Item(pcm=pb.Pcm(), channel_mode=pb.CHANNEL_MODE_MIX), PcmSound("", 0, 0, b"", mix=True)),
-        (pb.Item(audio=b"sound", channel_mode=pb.CHANNEL_MODE_MIX), SoundFile(b"sound", mix=True)),
+        (pb.Item(pcm=pb.Pcm(), channel_mode=pb.CHANNEL_MODE_MIX), PcmSound("", 0, 0, b"", channel_mode="mix")),
+        (pb.Item(audio=b"sound", channel_mode=pb.CHANNEL_MODE_MIX), SoundFile(b"sound", channel_mode="mix")),
         (pb.Item(audio=b"sound", channel_mode=pb.CHANNEL_MODE_EACH), SoundFile(b"sound")),
         (pb.Item(image=b"picture", channel_mode=pb.CHANNEL_MODE_MIX), ImageFile(b"picture")),
         (row(), TableRow({})),

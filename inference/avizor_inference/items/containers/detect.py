@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.au_nist import au_stream, nist_stream
+from avizor_inference.items.containers.av_containers import INSTALL, av_container
 from avizor_inference.items.containers.flac import flac_stream
 from avizor_inference.items.containers.mpeg import mpeg_stream
 from avizor_inference.items.containers.ogg import ogg_streams
@@ -33,6 +34,8 @@ def sound_streams(file: BinaryIO) -> list[Stream]:
     if size == 0:
         raise MediaError("not an audio file that can be read (it is empty)")
     mark = read_at(file, 0, _MARK)
+    if container := av_container(file):
+        raise MediaError(f"not an audio file that can be read without PyAV (it is {container.name}): {INSTALL}")
     if dialect := dialect_of(mark):
         return [chunk_stream(file, size, dialect)]
     if mark.startswith(b"OggS"):

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.arrays import Items
-from avizor_inference.errors import DatasetError, MediaError
+from avizor_inference.errors import DatasetError, InvalidInput, MediaError
 from avizor_inference.items.data.arrays import open_array
 from avizor_inference.items.data.folder_notes import Notes
+from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.recording import NormalRecording
-from avizor_inference.items.data.tar_files import TAR_SUFFIXES, TarPack
-from avizor_inference.items.dataset import Entry, is_listing, list_dataset
+from avizor_inference.items.dataset import Columns, Entry, is_listing, list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
-from avizor_inference.items.kinds.base import Content
+from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.path_lists import TABLE_SUFFIXES, is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
+from avizor_inference.items.windows import ChannelMode
 
 
 def is_table(path: Path) -> bool:
@@ -29,50 +30,61 @@ def is_table(path: Path) -> bool:
 
 
 def read_recordings(
-    path: Path, spec: InputSpec, rule: SourceRule, source_column: str = "", notes: Notes | None = None
+    path: Path,
+    spec: InputSpec,
+    rule: SourceRule,
+    columns: Columns | None = None,
+    notes: Notes | None = None,
+    channels: ChannelMode = "each",
 ) -> Iterator[NormalRecording]:
     """Yield the recordings at `path`, with their sources: recordings cut into windows, images, or rows or items of a file.
 
-    source_column: the column of a table that names each row's source; without it all are of the default source.
-    notes: collects what was left out or clipped; without it, that is logged at the end.
-    Raises DatasetError: calibration data that cannot be read is not left out silently.
+    columns: of tables, see `dataset.Columns`; without that of the sources all rows of a table are of the default source.
+    notes: collects what was left out or clipped; without it, that is logged at the end. channels: of a sound, for a model that
+    takes one at a time. Raises DatasetError: calibration data that cannot be read is not left out silently.
     """
     check_exists(path)
+    columns = columns or Columns()
     if path.suffix == ".npy":
         for item in _items(path, spec):
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
-    elif _holds_files(path, spec):
+    elif isinstance(spec, TableInput) and _is_rows(path, spec, columns):
+        yield from _rows(path, spec, columns.source)
+    elif (files := _Files(spec, columns, channels)).holds(path):
         own = notes or Notes()
-        files = _Files(spec)
         for entry in files.list(path, rule, own.left_out):
-            own.sources[entry.source] += 1
-            yield _recording_of(files, entry, own)
+            own.sources[entry.source] += entry.items
+            yield from files.recordings(entry, own)
         if notes is None:
             own.warn(path, rule.pattern)
-    elif isinstance(spec, TableInput) and is_table(path):
-        yield from _rows(path, spec, source_column)
     else:
         raise DatasetError(
-            f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, for rows a .csv or .parquet file"
+            f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, or a table with --path-column or "
+            "--bytes-column; for rows a .csv or .parquet file"
         )
 
 
-def sample_items(path: Path, spec: InputSpec, limit: int) -> Items:
-    """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises DatasetError."""
+def sample_items(
+    path: Path, spec: InputSpec, limit: int, columns: Columns | None = None, channels: ChannelMode = "each"
+) -> Items:
+    """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises DatasetError.
+
+    columns, channels: see `read_recordings`.
+    """
     check_exists(path)
-    if _holds_files(path, spec):
-        notes, files = Notes(), _Files(spec)
-        entries = list(files.list(path, SourceRule(), notes.left_out))
-        from_each = -(-limit // max(1, len(entries)))
-        parts = [
-            windows[evenly_spaced(len(windows), from_each)]
-            for place in evenly_spaced(len(entries), limit)
-            for windows in [_recording_of(files, entries[place], notes).windows]
-        ]
-        notes.warn(path)
-    elif path.suffix == ".npy":
+    columns = columns or Columns()
+    if path.suffix == ".npy":
         items = _items(path, spec)
         parts = [np.array(items[evenly_spaced(len(items), limit)])] if len(items) else []
+    elif not _is_rows(path, spec, columns) and (files := _Files(spec, columns, channels)).holds(path):
+        notes = Notes()
+        entries = list(files.list(path, SourceRule(), notes.left_out))
+        from_each = -(-limit // max(1, len(entries)))
+        parts = []
+        for place in evenly_spaced(len(entries), limit):
+            windows = np.concatenate([recording.windows for recording in files.recordings(entries[place], notes)])
+            parts.append(windows[evenly_spaced(len(windows), from_each)])
+        notes.warn(path)
     else:
         parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""))]
     if not parts:
@@ -106,6 +118,11 @@ def _items(path: Path, spec: InputSpec) -> Items:
     return items
 
 
+def _is_rows(path: Path, spec: InputSpec, columns: Columns) -> bool:
+    """Return whether a file is a table whose rows are the items."""
+    return isinstance(spec, TableInput) and is_table(path) and not columns.path
+
+
 def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRecording]:
     try:
         from avizor_inference.items.data.table_data import read_table  # pyarrow is only needed here
@@ -121,35 +138,37 @@ def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRe
 
 
 class _Files:
-    """Lists and opens the files that are items of a model, also those in tars."""
+    """Lists and opens the files that are items of a model, and those that hold many of them."""
 
-    def __init__(self, spec: InputSpec) -> None:
-        self.spec = spec
-        content = spec.file_content()
-        self._packs = dict.fromkeys(TAR_SUFFIXES, TarPack([content])) if content else {}
+    def __init__(self, spec: InputSpec, columns: Columns, channels: ChannelMode) -> None:
+        self._spec, self._columns, self._channels = spec, columns, channels
+        self._file = spec.file_content()
+        self._packs = open_packs([spec.content or TensorBytes], columns, getattr(spec, "columns", ()))
+        in_folders = {suffix for suffix, pack in self._packs.items() if pack.in_folders}
+        self._suffixes = spec.suffixes | in_folders
+
+    def holds(self, path: Path) -> bool:
+        """Return whether a path stands for many items that can be listed."""
+        is_list = bool(self._columns.path) and is_table(path)
+        return is_list or is_listing(path, self._suffixes) or suffix_of(path) in self._packs
 
     def list(self, path: Path, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
         """See `list_dataset`."""
-        return list_dataset([path], self.spec.suffixes | self._packs.keys(), rule, left_out, packs=self._packs)
+        left_out.remedies = dict(self._file.more_suffixes) if self._file else {}
+        return list_dataset([path], self._suffixes, rule, left_out, self._columns, self._packs)
 
-    def open(self, entry: Entry) -> Content:
-        """Return the content of one of them. Raises MediaError."""
+    def recordings(self, entry: Entry, notes: Notes) -> Iterator[NormalRecording]:
+        """Yield the items of an entry: of a recording the windows of all its channels, or of those that are taken."""
+        try:
+            for each, content in self._opened(entry):
+                item = decode_item(content.taking(self._channels), self._spec)
+                notes.level(each.uri, item.level)
+                yield NormalRecording(each.source, item.rows, is_short=item.is_short)
+        except (InvalidInput, MediaError, OSError) as error:
+            raise DatasetError(f"{entry.uri}: {error}; fix or remove the file") from error
+
+    def _opened(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         if pack := self._packs.get(suffix_of(entry.path)):
-            ((_, content),) = pack.open(entry)
-            return content
-        return content_of_file(entry.path, self.spec)
-
-
-def _holds_files(path: Path, spec: InputSpec) -> bool:
-    """Return whether a path stands for many files that are items of the model."""
-    return bool(spec.suffixes) and (is_listing(path, spec.suffixes) or suffix_of(path) in TAR_SUFFIXES)
-
-
-def _recording_of(files: _Files, entry: Entry, notes: Notes) -> NormalRecording:
-    """Read a file that is one item: of a recording the windows of all its channels."""
-    try:
-        item = decode_item(files.open(entry), files.spec)
-    except (MediaError, OSError) as error:
-        raise DatasetError(f"{entry.uri}: {error}; fix or remove the file") from error
-    notes.level(entry.uri, item.level)
-    return NormalRecording(entry.source, item.rows, is_short=item.is_short)
+            yield from pack.open(entry)
+        else:
+            yield entry, content_of_file(entry.path, self._spec)

@@ -11,13 +11,14 @@ from pydantic import Field, model_validator
 
 from avizor_inference.arrays import Array, Samples
 from avizor_inference.errors import InvalidInput
+from avizor_inference.items.containers.av_containers import AV_SUFFIXES, INSTALL, has_av
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES, SEEKABLE_SUFFIXES
 from avizor_inference.items.kinds.base import Content, FileContent, ItemInput, Row, Span
 from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SoundFrontEnd, WaveformFrontEnd
 from avizor_inference.items.kinds.sound_presets import with_preset
 from avizor_inference.items.sections import WHOLE, Section
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.items.windows import MAX_CHANNELS, Window, WindowFormat
+from avizor_inference.items.windows import MAX_CHANNELS, ChannelMode, Window, WindowFormat
 
 if TYPE_CHECKING:
     from avizor_inference.items.audio import Level
@@ -27,16 +28,17 @@ if TYPE_CHECKING:
 class SoundFile(FileContent):
     """Holds an encoded sound: the bytes of a file, an open file, or a path.
 
-    mix: a model that takes one channel at a time gets the mean of all. section: of the sound, if not all of it is wanted.
+    channel_mode: what a model that takes one channel at a time gets. section: of the sound, if not all of it is wanted.
     """
 
-    mix: bool = False
+    channel_mode: ChannelMode = "each"
     section: Section = WHOLE
 
     name: ClassVar[str] = "audio"
     noun: ClassVar[str] = "audio"
     plural: ClassVar[str] = "sound"
-    suffixes: ClassVar[frozenset[str]] = AUDIO_SUFFIXES
+    suffixes: ClassVar[frozenset[str]] = AUDIO_SUFFIXES | AV_SUFFIXES if has_av() else AUDIO_SUFFIXES
+    more_suffixes: ClassVar[Mapping[str, str]] = {} if has_av() else dict.fromkeys(AV_SUFFIXES, INSTALL)
     suffixes_of_sections: ClassVar[frozenset[str]] = SEEKABLE_SUFFIXES
 
     def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
@@ -45,7 +47,7 @@ class SoundFile(FileContent):
 
         formats = _formats(specs)
         with self.open() as file:
-            windows = windows_of(file, list(dict.fromkeys(formats)), level, mix=self.mix, section=self.section)
+            windows = windows_of(file, list(dict.fromkeys(formats)), level, channels=self.channel_mode, section=self.section)
             yield from _rows(windows, formats)
 
     def count_rows(self, spec: ItemInput) -> int | None:
@@ -53,15 +55,15 @@ class SoundFile(FileContent):
         from avizor_inference.items.audio import count_windows
 
         with self.open() as file:
-            return count_windows(file, *_formats([spec]), mix=self.mix)
+            return count_windows(file, *_formats([spec]), channels=self.channel_mode)
 
     def of_section(self, section: Section) -> SoundFile:
         """See FileContent."""
         return replace(self, section=section)
 
-    def mixed(self) -> SoundFile:
+    def taking(self, channels: ChannelMode) -> SoundFile:
         """See Content."""
-        return replace(self, mix=True)
+        return replace(self, channel_mode=channels)
 
 
 # Bytes of PCM up to which resampling and cutting is light work.
@@ -79,7 +81,7 @@ class PcmSound(Content):
     sample_rate: int  # Hz
     channels: int
     data: bytes
-    mix: bool = False
+    channel_mode: ChannelMode = "each"
 
     name: ClassVar[str] = "pcm"
     noun: ClassVar[str] = "PCM"
@@ -97,11 +99,11 @@ class PcmSound(Content):
         formats = _formats(specs)
         sound = PcmSamples(self.data, self.format or "s16le", self.sample_rate, self.channels or 1)
         sound.check([format.sample_rate for format in formats])
-        yield from _rows(windows_of_sound(sound, list(dict.fromkeys(formats)), level, mix=self.mix), formats)
+        yield from _rows(windows_of_sound(sound, list(dict.fromkeys(formats)), level, channels=self.channel_mode), formats)
 
-    def mixed(self) -> PcmSound:
+    def taking(self, channels: ChannelMode) -> PcmSound:
         """See Content."""
-        return replace(self, mix=True)
+        return replace(self, channel_mode=channels)
 
 
 def _formats(specs: Sequence[ItemInput]) -> list[WindowFormat]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +23,7 @@ from avizor_inference.items.file_access import open_file
 from avizor_inference.items.kinds.short_form import fields_of
 from avizor_inference.items.sections import Section
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.items.windows import WindowFormat
+from avizor_inference.items.windows import ChannelMode, WindowFormat
 from avizor_inference.strict_json import Strict
 
 if TYPE_CHECKING:  # or reading a manifest would load the decoders of sound
@@ -81,8 +81,8 @@ class Content(ABC):
         """
         return None
 
-    def mixed(self) -> Content:
-        """Return the same with the mean of its channels, for a model that takes one; what has no channels as it is."""
+    def taking(self, channels: ChannelMode) -> Content:
+        """Return the same with other channels for a model that takes one at a time; what is no sound as it is."""
         return self
 
 
@@ -107,7 +107,8 @@ class FileContent(Content):
     """Holds an encoded file: its bytes, an open file, or a path.
 
     suffixes: of the files that folders are searched for, in small letters. plural: what a folder holds, for messages.
-    suffixes_of_sections: of the files that may be read section by section.
+    suffixes_of_sections: of the files that may be read section by section. more_suffixes: of files that could be read if more
+    was installed -> how to install it.
     """
 
     source: bytes | BinaryIO | Path
@@ -115,6 +116,7 @@ class FileContent(Content):
     suffixes: ClassVar[frozenset[str]]
     suffixes_of_sections: ClassVar[frozenset[str]] = frozenset()
     plural: ClassVar[str]
+    more_suffixes: ClassVar[Mapping[str, str]] = {}
 
     @property
     def is_media(self) -> bool:

@@ -1,0 +1,74 @@
+"""Define the options that say what of a user's data is read, for `avizor batch`, `avizor calibrate` and `avizor export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+
+from avizor_inference.items.windows import MAX_CHANNELS, ChannelMode
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SOURCE_OPTIONS = ("source_pattern", "path_column", "source_column", "bytes_column", "channels")
+
+
+class _Channels(click.ParamType):  # type: ignore[type-arg]
+    """Takes `each`, `mix` or the number of a channel."""
+
+    name = "channels"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> ChannelMode:
+        """Return what the option says. Raises BadParameter."""
+        text = str(value)
+        if text in ("each", "mix"):
+            return cast(ChannelMode, text)
+        if text.isascii() and text.isdecimal() and int(text) < MAX_CHANNELS:
+            return int(text)
+        raise self.fail(f"{text!r} is not known; give each, mix, or the number of a channel, from 0", param, context)
+
+
+def source_options(data: str) -> Callable[[Command], Command]:
+    """Return what adds the options SOURCE_OPTIONS to a command. data: what they are about, for their help."""
+    options = (
+        click.option(
+            "--source-pattern",
+            metavar="REGEX",
+            default="",
+            show_default="first folder of its path",
+            help="Regular expression whose first group in a file's path is its source.",
+        ),
+        click.option(
+            "--path-column",
+            metavar="NAME",
+            default="",
+            help=f"Column of the paths, if {data} is CSV or Parquet that lists files.",
+        ),
+        click.option(
+            "--source-column",
+            metavar="NAME",
+            default="",
+            help="Column of the sources there, or in tables whose rows are the items.",
+        ),
+        click.option(
+            "--bytes-column",
+            metavar="NAME",
+            default="",
+            help=f"Column of whole files, if {data} is Parquet with pictures or sounds.",
+        ),
+        click.option(
+            "--channels",
+            metavar="each|mix|N",
+            type=_Channels(),
+            default="each",
+            help="What a model of one channel takes of a sound of several: each, their mean, or channel N, from 0.",
+        ),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
