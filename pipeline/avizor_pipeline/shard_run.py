@@ -19,6 +19,7 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.kinds.base import Content, Row, Span
+from avizor_inference.items.object_files import check_store
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.models import JobModel, nothing_takes
@@ -78,8 +79,10 @@ class ShardRun:
         self._unread: set[str] = set()  # uris
 
     def run(self) -> Commit:
-        """Process the shard, write its parts and commit it. Raises JobError, EngineError."""
+        """Process the shard, write its parts and commit it. Raises JobError, EngineError, StoreUnavailable."""
+        self._context.source.expect([entry for entry in self._shard.entries if entry.uri not in self._lost])
         for place, entry in enumerate(self._shard.entries):
+            self._context.source.wait(entry)  # what a store takes is not counted as its decoder's time
             self._read(place, entry)
         for model in self._context.models:
             for batch in self._context.batchers[model.name].finish():
@@ -114,6 +117,7 @@ class ShardRun:
                     self._lose(item, decoder_failed(error))
 
     def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded) -> None:
+        check_store()
         self._unread.add(item.uri)
         self._writer.add("dead_letters", dead_letter(item, error))
 

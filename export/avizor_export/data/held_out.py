@@ -19,6 +19,7 @@ from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import InputSpec, TableInput
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.object_store import is_url, url_of
 
 LABEL_COLUMN = "label"
 
@@ -33,6 +34,8 @@ def read_held_out(path: Path, spec: InputSpec, classes: Sequence[str] | None) ->
     anomalies; or numbers 0 and 1, 1 being an anomaly.
     Raises ExportError naming what cannot be read or is not known.
     """
+    if is_url(path):
+        raise ExportError(f"{url_of(path)}: held-out items are read from the disk; copy them there")
     check_exists(path)
     if path.suffix == ".npz":
         items, labels = read_arrays(path, "items", "labels")
