@@ -13,9 +13,9 @@ from typing import Any
 
 import boto3
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 # What a request is answered with instead: a status and a body; None: by the store.
 Fault = Callable[[dict[str, Any]], tuple[str, bytes] | None]
@@ -54,9 +54,9 @@ class S3:
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
         return self.url(prefix)
 
-    def gets(self, key: str) -> list[str]:
-        """The ranges of the requests for an object; "" for all of it."""
-        return [range for method, path, range in self.requests if method == "GET" and path.endswith(f"/{key}")]
+    def about(self, key: str) -> list[tuple[str, str]]:
+        """Method and range of the requests for an object; the range is "" for all of it."""
+        return [(method, range) for method, path, range in self.requests if path == f"/{self.bucket}/{key}"]
 
 
 @contextmanager
@@ -65,13 +65,13 @@ def s3_server() -> Iterator[S3]:
     store: S3
 
     def answer(environ: dict[str, Any], start: Any) -> Any:
-        store.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE", "")))
+        store.requests.append((environ["REQUEST_METHOD"], _text(environ["PATH_INFO"]), environ.get("HTTP_RANGE", "")))
         if store.fault and environ.get("HTTP_USER_AGENT", "").startswith("object_store") and (wrong := store.fault(environ)):
             start(wrong[0], [("Content-Type", "application/xml"), ("Content-Length", str(len(wrong[1])))])
             return [wrong[1]]
         return application(environ, start)
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Silent)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
@@ -88,6 +88,16 @@ def s3_server() -> Iterator[S3]:
         thread.join()
         server.server_close()
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
+
+
+def _text(path: str) -> str:
+    """A path as WSGI gives it, whose bytes are UTF-8."""
+    return path.encode("latin-1").decode()
+
+
+class _Silent(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:
+        pass
 
 
 class _Files(SimpleHTTPRequestHandler):

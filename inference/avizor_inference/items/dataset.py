@@ -5,6 +5,7 @@ All of them may be in an object store: its objects are files, and what their nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -27,6 +28,10 @@ from avizor_inference.items.path_lists import (
 )
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import is_url
+
+
+# What a path of a URL begins with, also of one that is not known.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 class Part(NamedTuple):
@@ -166,6 +171,12 @@ def list_dataset(
             raise DatasetError(f"{name_of(str(error.filename))}: cannot be listed ({error.strerror})") from error
 
 
+def _missing(root: Path) -> DatasetError:
+    if root.parts and _SCHEME.fullmatch(root.parts[0]):
+        return DatasetError(f"{root}: there is no such file; an object store's URL begins with s3, gs, az, http or https")
+    return DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
+
+
 def is_listing(root: Path, suffixes: frozenset[str] = frozenset()) -> bool:
     """Return whether a root stands for many files: a folder, a pattern or a text file of paths."""
     return is_folder(root) or is_pattern(root) or (root.suffix.lower() in LIST_SUFFIXES and root.suffix.lower() not in suffixes)
@@ -185,7 +196,7 @@ class _Listing:
         if is_pattern(root):
             yield from self._matching(root)
         elif not exists(root):
-            raise DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
+            raise _missing(root)
         elif is_folder(root):
             yield from self._folder(root)
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:
