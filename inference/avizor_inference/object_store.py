@@ -26,12 +26,16 @@ from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
-_URL = re.compile(r"(s3|gs|az|https?):/(?=.)")
+_URL = re.compile(r"(s3|gs|az|https?):(/|$)")
 
 # A request is sent again after errors of the connection and of the server (5xx, 429). Hasty: so that a wrong address is told of
 # at once. Patient: a store may be away for two minutes; that is within the time limit for a file.
 _HASTY = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
-_PATIENT = {"max_retries": 40, "retry_timeout": timedelta(seconds=120), "backoff": {"max_backoff": timedelta(seconds=5)}}
+_PATIENT = {
+    "max_retries": 1000,
+    "retry_timeout": timedelta(seconds=120),
+    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5)},
+}
 _REQUEST_TIMEOUT = timedelta(seconds=90)
 
 # What a cloud asks for when it has found no credentials: the addresses of the machine's own role.
@@ -175,7 +179,10 @@ def _code(error: Exception) -> str:
 def _told(error: Exception) -> str:
     """Return what obstore says, as one line without the queries of URLs: these can hold a signature."""
     text = str(error).partition("Debug source:")[0]
-    message = re.search(r"<Code>(\w+)</Code>.*?<Message>([^<]*)", text, re.DOTALL)
-    if message:
-        return shortened(f"{message[1]}: {message[2]}")
+    if answer := re.search(r"<Code>(\w+)</Code>.*?<Message>([^<]*)", text, re.DOTALL):
+        return shortened(f"{answer[1]}: {answer[2]}")
+    if answer := re.search(r"status code: (\d+ [A-Za-z ]+)", text):
+        return f"the store answers {answer[1].strip()}"
+    if answer := re.search(r"performing \w+ (https?://[^/\s]+).*HTTP error: ([^\n]*)", text, re.DOTALL):
+        return shortened(f"{answer[1]} cannot be reached ({answer[2]}); see the address and the network")
     return shortened(re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text))

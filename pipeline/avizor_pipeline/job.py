@@ -10,7 +10,7 @@ from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
-from avizor_inference.errors import JobError
+from avizor_inference.errors import JobError, StoreUnavailable
 from avizor_inference.items.file_access import path_of
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
@@ -66,8 +66,11 @@ def run_job(
             yield _commit_of(out, id)
         done = frozenset(finished.shards)
         remaining = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
-        with closing(runner.run(remaining, settings, out)) as commits:
-            yield from commits
+        try:
+            with closing(runner.run(remaining, settings, out)) as commits:
+                yield from commits
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error}; finished shards are kept: run the same command again to go on") from error
         if folder:
             end_folder(path_of(folder))
 

@@ -172,7 +172,7 @@ def list_dataset(
 
 
 def _missing(root: Path) -> DatasetError:
-    if root.parts and _SCHEME.fullmatch(root.parts[0]):
+    if root.parts and _SCHEME.fullmatch(root.parts[0]) and not is_url(root):
         return DatasetError(f"{root}: there is no such file; an object store's URL begins with s3, gs, az, http or https")
     return DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
 

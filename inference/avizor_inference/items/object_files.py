@@ -45,7 +45,7 @@ def is_object(path: Path) -> bool:
 
     For http the name has a suffix: servers answer for a folder, too.
     """
-    if not (path.suffix if _is_http(path) else path.parts[2:]):
+    if not path.parts[2:] or (_is_http(path) and not path.suffix):
         return False
     try:
         _asked(path, lambda store, key: store.head(key), patient=False)
