@@ -10,7 +10,7 @@ from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
-from avizor_inference.errors import JobError
+from avizor_inference.errors import JobError, StoreUnavailable
 from avizor_inference.items.file_access import path_of
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
@@ -74,9 +74,12 @@ def run_job(
             yield commit
         remaining = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
         tasks = (task for shard in remaining for task in join.tasks(shard))
-        with closing(runner.run(tasks, settings, out)) as results:
-            for result in results:
-                yield from join.take(result)
+        try:
+            with closing(runner.run(tasks, settings, out)) as results:
+                for result in results:
+                    yield from join.take(result)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error}; finished shards are kept: run the same command again to go on") from error
         if folder:
             end_folder(path_of(folder))
 

@@ -13,7 +13,9 @@ from typing import BinaryIO
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.object_files import is_object
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.object_store import is_url
 from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
@@ -234,8 +236,12 @@ def _vanished(rounds: Sequence[Path], known: KnownFiles, changed: Collection[Pat
                 yield replace(entry, part=entry.part.emptied())
 
 
+def _is_there(path: Path) -> bool:
+    return is_object(path) if is_url(path) else os.path.lexists(path)
+
+
 def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
             if known.is_unseen(entry, number):
-                (changes.unlisted if os.path.lexists(entry.path) else changes.gone).add(entry.uri)
+                (changes.unlisted if _is_there(entry.path) else changes.gone).add(entry.uri)

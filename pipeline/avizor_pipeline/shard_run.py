@@ -17,6 +17,7 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
+from avizor_inference.items.object_files import check_store
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.model_groups import ModelGroup
@@ -53,14 +54,16 @@ class ShardRun:
         self.totals = ShardTotals(context.settings, context.models, context.judges)
 
     def run(self) -> Commit:
-        """Process the shard, write its parts and commit it. Raises JobError, EngineError."""
+        """Process the shard, write its parts and commit it. Raises JobError, EngineError, StoreUnavailable."""
         self.process()
         self._files.close([model.name for model in self._context.models if model.reconstructs], self.totals.unread)
         return self.totals.commit(self._writer, self._shard.id, self._shard.items, self._files.name)
 
     def process(self) -> None:
         """Read the items and add up what the models say of them."""
+        self._context.source.expect([entry for entry in self._shard.entries if entry.uri not in self._lost])
         for place, entry in enumerate(self._shard.entries):
+            self._context.source.wait(entry)  # what a store takes is not counted as its decoder's time
             self._read(place, entry)
         for group in self._context.groups:
             for batch in self._context.batchers[group.name].finish():
@@ -95,6 +98,7 @@ class ShardRun:
                     self._lose(item, decoder_failed(error))
 
     def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded) -> None:
+        check_store()
         self.totals.unread.add(item.uri)
         self._keep(dead_letter(item, error))
 

@@ -22,6 +22,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import InputSpec, TableInput
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.object_store import is_url, url_of
 
 LABEL_COLUMN = "label"
 
@@ -43,6 +44,8 @@ def read_held_out(
     columns: with that of paths or of bytes, the files of a table are read, whose column `label` names their classes. channels:
     see `read_recordings`. Raises ExportError naming what cannot be read or is not known.
     """
+    if is_url(path):
+        raise ExportError(f"{url_of(path)}: held-out items are read from the disk; copy them there")
     check_exists(path)
     if path.suffix == ".npz":
         items, labels = read_arrays(path, "items", "labels")

@@ -1,25 +1,36 @@
-"""List a dataset: the files of folders, patterns and lists, in one order, with source, size and time of change of each."""
+"""List a dataset: the files of folders, patterns and lists, in one order, with source, size and time of change of each.
+
+All of them may be in an object store: its objects are files, and what their names begin with are folders.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
 from avizor_inference.errors import DatasetError
-from avizor_inference.items.file_access import name_of
+from avizor_inference.items.file_access import exists, is_folder, name_of, state_at
 from avizor_inference.items.find_files import LeftOut, find_files, suffix_of
+from avizor_inference.items.object_files import objects_below, with_states
 from avizor_inference.items.path_lists import (
     LIST_SUFFIXES,
     TABLE_SUFFIXES,
     fixed_part,
     is_pattern,
     listed_files,
+    matcher,
     matching_files,
+    nothing_matches,
     table_files,
 )
 from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.object_store import is_url
+
+# What a path of a URL begins with, also of one that is not known.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 class Part(NamedTuple):
@@ -109,7 +120,7 @@ class Entry:
 
     def as_it_is(self) -> Entry:
         """Return the entry with the size, unless it is a part of a file, and the time of change that its file has now."""
-        size, modified_ns = _size_and_time(self.path)
+        size, modified_ns = state_at(self.path)
         return replace(self, size=self.size if self.part else size, modified_ns=modified_ns)
 
 
@@ -146,10 +157,10 @@ def list_dataset(
     """Yield the files of each root: a folder, a pattern, a list of files, or one file of any suffix.
 
     Folders and patterns are listed by the rule of `find_files.find_files`, lists in their order; a file that is listed twice
-    is one entry. rule: tells a file's source from its path below the root, or below the fixed part of a pattern; of a file of
-    a list it is the folder that holds the file. left_out: counts what is not listed. columns: with them a CSV or Parquet file
-    is a list. packs: suffix of files that hold many items -> what lists these. Raises DatasetError if a root does not exist or
-    cannot be listed.
+    is one entry. Of an object store the order is the store's. rule: tells a file's source from its path below the root, or
+    below the fixed part of a pattern; of a file of a list it is the folder that holds the file. left_out: counts what is not
+    listed. columns: with them a CSV or Parquet file is a list. packs: suffix of files that hold many items -> what lists these.
+    Raises DatasetError if a root does not exist or cannot be listed, StoreUnavailable if an object store cannot be reached.
     """
     listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {})
     for root in roots:
@@ -159,9 +170,15 @@ def list_dataset(
             raise DatasetError(f"{name_of(str(error.filename))}: cannot be listed ({error.strerror})") from error
 
 
+def _missing(root: Path) -> DatasetError:
+    if root.parts and _SCHEME.fullmatch(root.parts[0]) and not is_url(root):
+        return DatasetError(f"{root}: there is no such file; an object store's URL begins with s3, gs, az, http or https")
+    return DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
+
+
 def is_listing(root: Path, suffixes: frozenset[str] = frozenset()) -> bool:
     """Return whether a root stands for many files: a folder, a pattern or a text file of paths."""
-    return root.is_dir() or is_pattern(root) or (root.suffix.lower() in LIST_SUFFIXES and root.suffix.lower() not in suffixes)
+    return is_folder(root) or is_pattern(root) or (root.suffix.lower() in LIST_SUFFIXES and root.suffix.lower() not in suffixes)
 
 
 @dataclass(frozen=True)
@@ -176,14 +193,11 @@ class _Listing:
 
     def entries(self, root: Path) -> Iterator[Entry]:
         if is_pattern(root):
-            base = fixed_part(root)
-            for path in self._wanted(matching_files(root)):
-                yield from self._file(path, path.relative_to(base))
-        elif not root.exists():
-            raise DatasetError(f"{name_of(str(root))} does not exist; give a folder of files, or one file")
-        elif root.is_dir():
-            for path in find_files(root, self.suffixes, self.left_out):
-                yield from self._file(path, path.relative_to(root))
+            yield from self._matching(root)
+        elif not exists(root):
+            raise _missing(root)
+        elif is_folder(root):
+            yield from self._folder(root)
         elif self.columns.path and root.suffix.lower() in TABLE_SUFFIXES:
             yield from self._listed(table_files(root, self.columns.path, self.columns.source))
         elif is_listing(root, self.suffixes):
@@ -195,9 +209,42 @@ class _Listing:
                 )
             yield from self._file(root, Path(root.name))
 
-    def _file(self, path: Path, relative: Path, source: str = "") -> Iterator[Entry]:
-        """Yield a file, or the items in it. source: its own, if it has one."""
-        file = Entry(name_of(str(path)), path, source or self.rule.source_of(relative), *_size_and_time(path))
+    def _folder(self, root: Path) -> Iterator[Entry]:
+        if is_url(root):
+            yield from self._objects(root, lambda _: True)
+        else:
+            for path in find_files(root, self.suffixes, self.left_out):
+                yield from self._file(path, path.relative_to(root))
+
+    def _matching(self, pattern: Path) -> Iterator[Entry]:
+        base = fixed_part(pattern)
+        if is_url(pattern):
+            yield from self._objects(base, matcher(pattern), nothing_matches(pattern))
+        else:
+            for path in self._wanted(matching_files(pattern)):
+                yield from self._file(path, path.relative_to(base))
+
+    def _objects(
+        self, base: Path, is_asked: Callable[[PurePath], bool], nothing: DatasetError | None = None
+    ) -> Iterator[Entry]:
+        """Yield the objects below a URL, as `find_files` does files. nothing: is raised if none is asked for."""
+        for path, state in objects_below(base):
+            relative = path.relative_to(base)
+            if not is_asked(relative):
+                continue
+            if any(part.startswith(".") for part in relative.parts):
+                self.left_out.counts["hidden"] += 1
+                continue
+            nothing = None
+            for wanted in self._wanted([path]):
+                yield from self._file(wanted, relative, state=state)
+        if nothing:
+            raise nothing
+
+    def _file(self, path: Path, relative: Path, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
+        """Yield a file, or the items in it. source: its own, if it has one. state: its size and time, if they are known."""
+        state = state_at(path) if state is None else state
+        file = Entry(name_of(str(path)), path, source or self.rule.source_of(relative), *state)
         pack = self.packs.get(suffix_of(path))
         if pack is None:
             yield file
@@ -213,7 +260,12 @@ class _Listing:
                 self.left_out.add(path)
 
     def _listed(self, files: Iterable[tuple[Path, str]]) -> Iterator[Entry]:
-        """Yield the files of a list, each once. Hashes of the paths are kept: they take less memory than the paths."""
+        """Yield the files of a list, each once."""
+        for path, source, state in with_states(self._wanted_once(files)):
+            yield from self._file(path, path if self.rule.pattern else Path(*path.parts[-2:]), source, state)
+
+    def _wanted_once(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
+        """Leave out what comes again. Hashes of the paths are kept: they take less memory than the paths."""
         seen: set[int] = set()
         for path, source in files:
             if hash(path) in seen:
@@ -221,12 +273,4 @@ class _Listing:
                 continue
             seen.add(hash(path))
             for wanted in self._wanted([path]):
-                yield from self._file(wanted, path if self.rule.pattern else Path(*path.parts[-2:]), source)
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+                yield wanted, source

@@ -1,4 +1,4 @@
-"""Open the files of a dataset only if they are regular files, and write their paths as valid Unicode text."""
+"""Open the files of a dataset, on the disk or in an object store, and write their paths as valid Unicode text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from avizor_inference.errors import MediaError
+from avizor_inference.items.object_files import ObjectFile, is_object, is_prefix, object_state, open_object
+from avizor_inference.object_store import is_url, url_of
 
 # A name that is not UTF-8 is written as this prefix and its bytes, percent-encoded.
 _BYTES = "bytes:"
@@ -27,8 +29,10 @@ _KINDS = (
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading; the caller closes it. Never waits for a pipe.
 
-    Raises MediaError if the path is not a regular file, or cannot be opened.
+    Raises MediaError if the path is not a regular file or an object, or cannot be opened, StoreUnavailable.
     """
+    if is_url(path):
+        return open_object(path)
     try:
         if reason := _other_kind(path.stat().st_mode):
             raise MediaError(f"not a file but {reason}")
@@ -43,12 +47,38 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def state_of(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the size in bytes and the modification time in ns of a file on disk; None for bytes in memory."""
+    """Return the size in bytes and the modification time in ns of an open file; None for bytes in memory."""
+    if isinstance(file, ObjectFile):
+        return file.state
     try:
         status = os.fstat(file.fileno())
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def state_at(path: Path) -> tuple[int, int]:
+    """Return the same of a file that is not open; 0, 0 if it cannot be looked at: reading it says why.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        if is_url(path):
+            return object_state(path)
+        status = path.stat()
+    except (OSError, MediaError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file, a folder, or objects below a URL. Raises StoreUnavailable, and DatasetError for http."""
+    return is_object(path) or is_prefix(path) if is_url(path) else path.exists()
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether it is a folder, or a URL below which there are objects. Raises StoreUnavailable, DatasetError for http."""
+    return not is_object(path) and is_prefix(path) if is_url(path) else path.is_dir()
 
 
 def _other_kind(mode: int) -> str:
@@ -68,8 +98,10 @@ def name_of(path: str) -> str:
     """Return a path, or a part of one, as valid Unicode: unchanged, or `bytes:` followed by its percent-encoded bytes.
 
     File names on disk are bytes. Python reads a name that is not UTF-8 (from an old memory card) as a text with lone
-    surrogates, which Parquet, JSON and gRPC do not accept. `path_of` returns the original path.
+    surrogates, which Parquet, JSON and gRPC do not accept. `path_of` returns the original path. The URL of an object has both
+    slashes again, of which a `Path` keeps one.
     """
+    path = url_of(path)
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
-from avizor_inference.errors import DatasetError
-from avizor_inference.items.file_access import name_of
+from avizor_inference.errors import DatasetError, MediaError
+from avizor_inference.items.file_access import name_of, open_file
 from avizor_inference.items.find_files import find_files
+from avizor_inference.items.object_files import check_store, is_object
+from avizor_inference.object_store import is_url
 
 LIST_SUFFIXES = (".txt", ".lst")
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -21,7 +24,7 @@ _WILD = re.compile(r"[*?\[]")
 
 def is_pattern(root: Path) -> bool:
     """Return whether a root is a pattern: it has `*`, `?` or `[`, and no file has that name."""
-    return bool(_WILD.search(str(root))) and not root.exists()
+    return bool(_WILD.search(str(root))) and not (is_object(root) if is_url(root) else root.exists())
 
 
 def fixed_part(pattern: Path) -> Path:
@@ -39,23 +42,57 @@ def matching_files(pattern: Path) -> Iterator[Path]:
 
     `*` and `?` stay within a part of the path; `**` is any number of folders. Raises DatasetError if nothing matches, OSError.
     """
-    base = fixed_part(pattern)
-    expression = re.compile(_expression(pattern.relative_to(base).parts), re.DOTALL)
+    base, matches = fixed_part(pattern), matcher(pattern)
     found = False
     for path in find_files(base, None) if base.is_dir() else ():
-        if expression.fullmatch(path.relative_to(base).as_posix()):
+        if matches(path.relative_to(base)):
             found = True
             yield path
     if not found:
-        raise DatasetError(f"no file matches {name_of(str(pattern))}; see the folder and the pattern")
+        raise nothing_matches(pattern)
+
+
+def matcher(pattern: Path) -> Callable[[PurePath], bool]:
+    """Return what tells whether a path below the fixed part matches a pattern."""
+    expression = re.compile(_expression(pattern.relative_to(fixed_part(pattern)).parts), re.DOTALL)
+    return lambda relative: expression.fullmatch(relative.as_posix()) is not None
+
+
+def nothing_matches(pattern: Path) -> DatasetError:
+    """Return the error for a pattern without files."""
+    return DatasetError(f"no file matches {name_of(str(pattern))}; see the folder and the pattern")
 
 
 def listed_files(root: Path) -> Iterator[Path]:
-    """Yield the paths of a text file, one a line; empty lines are left out. Raises OSError."""
-    with root.open("rb") as file:
+    """Yield the paths of a text file, one a line; empty lines are left out. Raises OSError, DatasetError.
+
+    In a list that is in an object store, they are below its folder, unless absolute or URLs.
+    """
+    with _opened(root) as file:
         for line in file:
             if path := line.rstrip(b"\r\n"):
-                yield Path(os.fsdecode(path))
+                yield _below(root.parent if is_url(root) else Path(), os.fsdecode(path))
+
+
+def _below(folder: Path, name: str) -> Path:
+    return Path(name) if is_url(name) else folder / name
+
+
+@contextmanager
+def _opened(root: Path) -> Iterator[BinaryIO]:
+    """Open a list. Raises OSError for one on the disk, DatasetError for one in an object store, StoreUnavailable."""
+    if not is_url(root):
+        with root.open("rb") as file:
+            yield file
+        return
+    try:
+        with open_file(root) as file:
+            yield file
+    except MediaError as error:
+        raise DatasetError(f"{name_of(str(root))}: {error}") from error
+    except OSError:
+        check_store()
+        raise
 
 
 def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tuple[Path, str]]:
@@ -69,28 +106,29 @@ def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tu
 
     names = [column, *([source_column] if source_column else [])]
     try:
-        schema, batches = _batches(root, pyarrow)
-        if missing := [name for name in names if name not in schema.names]:
-            raise DatasetError(
-                f"{name_of(str(root))} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}"
-            )
-        for batch in batches:
-            texts = [batch.column(name).cast(pa.string()).fill_null("").to_pylist() for name in names]
-            for path, *source in zip(*texts, strict=True):
-                yield root.parent / path, "".join(source)
+        with _opened(root) as file:
+            schema, batches = _batches(file, root.suffix.lower(), pyarrow)
+            if missing := [name for name in names if name not in schema.names]:
+                raise DatasetError(
+                    f"{name_of(str(root))} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}"
+                )
+            for batch in batches:
+                texts = [batch.column(name).cast(pa.string()).fill_null("").to_pylist() for name in names]
+                for path, *source in zip(*texts, strict=True):
+                    yield _below(root.parent, path), "".join(source)
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{name_of(str(root))} cannot be read as {root.suffix[1:].lower()}: {error}") from error
 
 
-def _batches(root: Path, pyarrow: Any) -> tuple[Any, Iterator[Any]]:
+def _batches(file: BinaryIO, suffix: str, pyarrow: Any) -> tuple[Any, Iterator[Any]]:
     """Return the schema of a table, and its rows in parts. Columns of a CSV file are text, whatever they look like."""
-    if root.suffix.lower() == ".parquet":
-        file = pyarrow.parquet.ParquetFile(root)
-        return file.schema_arrow, file.iter_batches(batch_size=4096)
-    with pyarrow.csv.open_csv(root) as reader:
-        names = reader.schema.names
+    if suffix == ".parquet":
+        opened = pyarrow.parquet.ParquetFile(file)
+        return opened.schema_arrow, opened.iter_batches(batch_size=4096)
+    names = pyarrow.csv.open_csv(file).schema.names
+    file.seek(0)
     types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()))
-    reader = pyarrow.csv.open_csv(root, convert_options=types)
+    reader = pyarrow.csv.open_csv(file, convert_options=types)
     return reader.schema, reader
 
 

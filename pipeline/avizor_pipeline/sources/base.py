@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from avizor_inference.items.dataset import Entry
@@ -19,8 +19,14 @@ class Source(Protocol):
     def kinds(self, entry: Entry) -> tuple[str, ...]:
         """Return what the items of an entry are taken for, by names in CONTENTS: a .wav file is audio, and a signal too."""
 
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Begin to read these, if reading ahead pays: they are opened in this order."""
+
+    def wait(self, entry: Entry) -> None:
+        """Wait for what is read ahead of an entry. Errors are left to `open`."""
+
     def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """Yield each item of an entry, once for each of its kinds, with its content for `decode.stream_rows`.
 
-        Raises MediaError if the entry cannot be opened.
+        Raises MediaError if the entry cannot be opened, StoreUnavailable if an object store cannot be reached.
         """

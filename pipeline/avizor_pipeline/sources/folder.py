@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.data.open_packs import open_packs
-from avizor_inference.items.data.packs import contents_by_suffix
+from avizor_inference.items.data.packs import contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Columns, Entry, list_dataset
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent
+from avizor_inference.items.object_files import WHOLE_BYTES, ReadAhead
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.object_store import StoreState, is_url
 
 
 class FolderSource:
@@ -37,6 +39,7 @@ class FolderSource:
         self._rule = SourceRule(source_pattern)
         self._columns, self._limit, self._channels = columns, limit, channels
         self._packs = open_packs(contents, columns, row_columns)
+        self._ahead = ReadAhead()
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source."""
@@ -52,6 +55,17 @@ class FolderSource:
         pack = self._packs.get(suffix_of(entry.path))
         return tuple(content.name for content in (pack.contents(entry) if pack else contents_by_suffix(entry, self._files)))
 
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """See Source."""
+        self._ahead.expect(
+            (entry.path, StoreState(entry.size, entry.modified_ns)) for entry in entries if self._is_whole(entry)
+        )
+
+    def wait(self, entry: Entry) -> None:
+        """See Source."""
+        if self._is_whole(entry):
+            self._ahead.wait(entry.path)
+
     def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """See Source."""
         for item, content in self._opened(entry):
@@ -61,9 +75,26 @@ class FolderSource:
         if pack := self._packs.get(suffix_of(entry.path)):
             yield from pack.open(entry)
         elif contents := contents_by_suffix(entry, self._files):
-            yield from ((entry, content(entry.path)) for content in contents)
+            if is_url(entry.path):
+                yield from self._object(entry, contents)
+            else:
+                yield from ((entry, content(entry.path)) for content in contents)
         else:
             raise MediaError(f"not a file of items that the models take ({', '.join(sorted(self._packs))})")
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Return whether the entry is an object that is read at once."""
+        is_small = is_url(entry.path) and entry.size <= WHOLE_BYTES
+        return is_small and entry.part is None and suffix_of(entry.path) not in self._packs
+
+    def _object(self, entry: Entry, contents: Sequence[type[FileContent]]) -> Iterator[tuple[Entry, Content]]:
+        if self._is_whole(entry):
+            data = self._ahead.take(entry.path, StoreState(entry.size, entry.modified_ns))
+            yield from ((entry, content(data)) for content in contents)
+        else:
+            for content in contents:
+                with open_listed(entry) as file:
+                    yield entry, content(file)
 
 
 def _first_items(entries: Iterable[Entry], count: int) -> Iterator[Entry]:

@@ -11,17 +11,20 @@ from pathlib import Path
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.path_lists import fixed_part, is_pattern
+from avizor_inference.object_store import is_url
 from avizor_pipeline.sources.standard_input import STANDARD_INPUT
 
 
 def place_of(root: str) -> str:
-    """Return where a root leads, which is the same for every spelling: an absolute path without links.
+    """Return where a root leads, which is the same for every spelling: an absolute path without links, or a URL.
 
     Of a pattern it is the fixed part that is followed. Standard input is itself.
     """
     if root == STANDARD_INPUT:
         return root
     path = path_of(root)
+    if is_url(path):
+        return name_of(str(path))
     if not is_pattern(path):
         return name_of(os.path.realpath(path))
     base = fixed_part(path)
@@ -36,7 +39,7 @@ class RootNames:
 
     def __init__(self, given: Sequence[str], first: Sequence[str]) -> None:
         bases = [
-            (_prefix(base), _prefix(Path(os.path.realpath(base))), _prefix(_base(path_of(spelt))))
+            (_prefix(base), _prefix(_real(base)), _prefix(_base(path_of(spelt))))
             for root, spelt in zip(given, first, strict=True)
             for base in [_base(path_of(root))]
         ]
@@ -52,10 +55,10 @@ class RootNames:
         for given, real, first in self._bases:
             if f"{text}/" == given:
                 return entry.renamed(Path(real), name_of(first.rstrip("/")))
-            if text.startswith(given) and (given or not entry.path.is_absolute()):
+            if text.startswith(given) and (given or not (entry.path.is_absolute() or is_url(entry.path))):
                 below = text[len(given) :]
                 return entry.renamed(Path(real + below), name_of(first + below))
-        return replace(entry, path=Path(_real_folder(entry.path.parent), entry.path.name))
+        return replace(entry, path=_real_folder(entry.path.parent) / entry.path.name)
 
 
 def _base(path: Path) -> Path:
@@ -69,5 +72,10 @@ def _prefix(base: Path) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _real_folder(folder: Path) -> str:
-    return os.path.realpath(folder)
+def _real_folder(folder: Path) -> Path:
+    return _real(folder)
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links. A URL has none."""
+    return path if is_url(path) else Path(os.path.realpath(path))

@@ -8,11 +8,17 @@ import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import DatasetError
+from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
+from avizor_inference.items.file_access import name_of, open_file
+from avizor_inference.items.object_files import check_store
+from avizor_inference.object_store import is_url
 
 
 def open_array(path: Path) -> Array:
-    """Open the array of a .npy file; parts are read from the disk when they are used. Raises DatasetError."""
+    """Open the array of a .npy file; parts are read from the disk when they are used. An object is read whole.
+
+    Raises DatasetError, StoreUnavailable.
+    """
     array = _load(path)
     if isinstance(array, np.lib.npyio.NpzFile):
         array.close()
@@ -36,8 +42,16 @@ def read_arrays(path: Path, *names: str) -> list[Array]:
 
 def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
     try:
+        if is_url(path):
+            with open_file(path) as file:
+                return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except StoreUnavailable:
+        raise
+    except MediaError as error:
+        raise DatasetError(f"{name_of(str(path))}: {error}") from error
     except OSError as error:
+        check_store()
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:
         raise _damaged(path, error) from error

@@ -16,9 +16,11 @@ from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.dataset import Columns, Entry, is_listing, list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
+from avizor_inference.items.file_access import exists, name_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.input_spec import KINDS, InputSpec, TableInput
 from avizor_inference.items.kinds.base import Content, TensorBytes
+from avizor_inference.items.object_files import check_store
 from avizor_inference.items.path_lists import TABLE_SUFFIXES, is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 from avizor_inference.items.windows import ChannelMode
@@ -59,8 +61,8 @@ def read_recordings(
             own.warn(path, rule.pattern)
     else:
         raise DatasetError(
-            f"{path}: give a .npy file of raw items; for {plurals()} a folder of files, or a table with --path-column or "
-            "--bytes-column; for rows a .csv or .parquet file"
+            f"{name_of(str(path))}: give a .npy file of raw items; for {plurals()} a folder of files, or a table with "
+            "--path-column or --bytes-column; for rows a .csv or .parquet file"
         )
 
 
@@ -88,15 +90,15 @@ def sample_items(
     else:
         parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""))]
     if not parts:
-        raise DatasetError(f"{path} holds no items")
+        raise DatasetError(f"{name_of(str(path))} holds no items")
     items = np.concatenate(parts)
     return items[evenly_spaced(len(items), limit)]
 
 
 def check_exists(path: Path) -> None:
     """Raise DatasetError if the path does not exist, before anything is said about its kind."""
-    if not path.exists() and not is_pattern(path):
-        raise DatasetError(f"{path} does not exist")
+    if not is_pattern(path) and not exists(path):
+        raise DatasetError(f"{name_of(str(path))} does not exist")
 
 
 def plurals() -> str:
@@ -165,6 +167,7 @@ class _Files:
                 notes.level(each.uri, item.level)
                 yield NormalRecording(each.source, item.rows, is_short=item.is_short)
         except (InvalidInput, MediaError, OSError) as error:
+            check_store()
             raise DatasetError(f"{entry.uri}: {error}; fix or remove the file") from error
 
     def _opened(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:

@@ -12,6 +12,7 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import open_file, state_of
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content, FileContent
+from avizor_inference.items.object_files import check_store
 from avizor_inference.items.source_rule import SourceRule
 
 
@@ -28,6 +29,7 @@ class PackOfItems(ABC):
         try:
             yield from self.parts(file, relative, rule, left_out)
         except MediaError:
+            check_store()
             yield file  # reading it says why
 
     def open(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.data.table_numbers import MISSING, numbers_of
+from avizor_inference.items.file_access import open_file
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
+from avizor_inference.object_store import is_url
 
 _OTHER_SEPARATORS = (";", "\t", "|")
 
@@ -95,14 +97,15 @@ def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table
     texts: columns besides the model's categories that are text whatever they look like, so that an account 007 stays one.
     """
     try:
+        file = open_file(path) if is_url(path) else path
         if path.suffix.lower() == ".parquet":
-            data = pyarrow.parquet.read_table(path)
+            data = pyarrow.parquet.read_table(file)
             data.validate(full=True)  # or else texts that are not UTF-8 are found where they are used
             return Table(path, spec, data)
         # As text, numbers too: else their type would be guessed from the first rows.
         types = {name: pa.string() for name in (*texts, *spec.columns)}
         options = pyarrow.csv.ConvertOptions(column_types=types)
-        data = pyarrow.csv.read_csv(path, convert_options=options)
+        data = pyarrow.csv.read_csv(file, convert_options=options)
         list(data.column_names)  # decodes the header, which may be in another encoding
         return Table(path, spec, data)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:

@@ -1,0 +1,321 @@
+"""List the objects below a URL, look at one, and read it: whole if it is small, else as a file that is fetched in parts.
+
+An object is read as one version: if it is replaced in between, what is left cannot be read.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+from avizor_inference.error_text import one_line
+from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
+from avizor_inference.object_store import StoreState, in_words, is_url, place_of_url, state_of_object, url_of
+
+T = TypeVar("T")
+
+# Objects up to this size are read by one request. It bounds what a worker holds, because some are read ahead.
+WHOLE_BYTES = 8 * 2**20
+
+# Of a larger one so much is fetched at once. It doubles while the file is read on, and then the next part is fetched ahead.
+_FIRST_BYTES, _MOST_BYTES = 256 * 2**10, 4 * 2**20
+
+# Requests of a process at once. A store answers one in 10 to 100 ms, and any number side by side.
+_AT_ONCE = 16
+
+# Objects in one page of a listing: what S3 sends at most.
+_PAGE = 1000
+
+_CHANGED = "the object was changed since it was listed, or while it was read; run again when it is finished"
+
+
+def object_state(path: Path) -> StoreState:
+    """Ask for size and time of change of an object. Raises MediaError if it is not there, StoreUnavailable."""
+    return _asked(path, lambda store, key: state_of_object(store.head(key)))
+
+
+def is_object(path: Path) -> bool:
+    """Return whether there is an object of this name. A store that is away is told of soon. Raises StoreUnavailable.
+
+    For http the name has a suffix: servers answer for a folder, too.
+    """
+    if not path.parts[2:] or (_is_http(path) and not path.suffix):
+        return False
+    try:
+        _asked(path, lambda store, key: store.head(key), patient=False)
+    except MediaError:
+        return False
+    return True
+
+
+def is_prefix(path: Path) -> bool:
+    """Return whether there are objects below this URL. A store that is away is told of soon.
+
+    Raises StoreUnavailable, and DatasetError for http, which has no listing.
+    """
+    _check_listing(path)
+    return bool(_asked(path, lambda store, key: list(next(iter(store.list(key or None, chunk_size=1)), [])), patient=False))
+
+
+def objects_below(path: Path) -> Iterator[tuple[Path, StoreState]]:
+    """Yield the objects below a URL with their states, page by page, in the order of the store.
+
+    S3's is that of the keys' bytes. What consoles make for an empty folder is left out. Raises DatasetError, StoreUnavailable.
+    """
+    _check_listing(path)
+    store, key = place_of_url(path)
+    root = Path(*path.parts[:2])
+    try:
+        pages = iter(store.list(key or None, chunk_size=_PAGE))
+        while True:
+            with in_words(path):
+                page = next(pages, None)
+            if page is None:
+                return
+            for meta in page:
+                below = root / meta["path"]
+                if meta["size"] or below.suffix:
+                    yield below, state_of_object(meta)
+    except MediaError as error:
+        raise DatasetError(f"{url_of(path)} cannot be listed: {error}") from error
+
+
+def _check_listing(path: Path) -> None:
+    if _is_http(path):
+        raise DatasetError(
+            f"{url_of(path)}: there is no such file, and http has no listing of folders; give the URL of one file, or a list "
+            "of files, with a URL a line"
+        )
+
+
+def _is_http(path: Path) -> bool:
+    return path.parts[0].startswith("http")
+
+
+def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, StoreState | None]]:
+    """Yield what is given with the state of each object, in order; some are asked for ahead. None: a file on the disk.
+
+    An object that cannot be looked at has the state 0, 0. Raises StoreUnavailable.
+    """
+    asked: deque[tuple[Path, T, Future[StoreState] | None]] = deque()
+    for path, more in files:
+        asked.append((path, more, _threads().submit(_state_or_none, path) if is_url(path) else None))
+        if len(asked) > 2 * _AT_ONCE:
+            first, its, answer = asked.popleft()
+            yield first, its, answer.result() if answer else None
+    for first, its, answer in asked:
+        yield first, its, answer.result() if answer else None
+
+
+def _state_or_none(path: Path) -> StoreState:
+    try:
+        return object_state(path)
+    except MediaError:
+        return StoreState(0, 0)
+
+
+def read_object(path: Path, expected: StoreState | None = None) -> bytes:
+    """Read a whole object by one request. Raises MediaError, also if it is not as expected, and StoreUnavailable."""
+
+    def read(store: Any, key: str) -> bytes:
+        answer = store.get(key)
+        if expected and state_of_object(answer.meta) != expected:
+            raise MediaError(_CHANGED)
+        return bytes(answer.bytes())
+
+    return _asked(path, read)
+
+
+class ObjectFile(io.BufferedReader):
+    """Reads an object like a file.
+
+    Errors are OSErrors, as of a disk. What a store says that is away is kept for `check_store`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Fetch the beginning. Raises MediaError, StoreUnavailable."""
+        self._parts = _Parts(path)
+        super().__init__(self._parts, 64 * 2**10)
+
+    @property
+    def state(self) -> StoreState:
+        """Return the state of the version that is read."""
+        return self._parts.state
+
+
+def open_object(path: Path) -> BinaryIO:
+    """Open an object; the caller closes it. Raises MediaError, StoreUnavailable."""
+    return cast(BinaryIO, ObjectFile(path))
+
+
+def check_store() -> None:
+    """Raise StoreUnavailable if a read of an ObjectFile has failed for this reason. Decoders tell only of a file that ends."""
+    if _away:
+        raise _away.pop()
+
+
+_away: list[StoreUnavailable] = []
+
+
+class _Parts(io.RawIOBase):
+    """Fetches parts of one version of an object."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._position = path, 0
+        self._start, self._next_bytes = 0, _FIRST_BYTES
+        self._ahead: tuple[int, Future[tuple[bytes, StoreState]]] | None = None
+        self._part, self.state = _first_part(path, _FIRST_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.state.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._position >= self.state.size:
+            return 0
+        if not self._start <= self._position < self._start + len(self._part):
+            self._fetch()
+        first = self._position - self._start
+        data = memoryview(self._part)[first : first + len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _fetch(self) -> None:
+        """Fetch the part at the position, and the one behind it ahead if the file is read on."""
+        reads_on = self._position == self._start + len(self._part)
+        self._next_bytes = min(2 * self._next_bytes, _MOST_BYTES) if reads_on else _FIRST_BYTES
+        try:
+            if self._ahead and self._ahead[0] == self._position:
+                part, state = self._ahead[1].result()
+            else:
+                part, state = _part_of(self._path, self._position, self._next_bytes)
+        except StoreUnavailable as error:
+            _away.append(error)
+            raise OSError(0, one_line(error)) from error
+        except MediaError as error:
+            raise OSError(0, str(error)) from error
+        if state != self.state or not part:
+            raise OSError(0, _CHANGED)
+        self._part, self._start, self._ahead = part, self._position, None
+        end = self._start + len(part)
+        if reads_on and end < self.state.size:
+            self._ahead = end, _threads().submit(_part_of, self._path, end, min(2 * self._next_bytes, _MOST_BYTES))
+
+
+def _part_of(path: Path, start: int, size: int) -> tuple[bytes, StoreState]:
+    def read(store: Any, key: str) -> tuple[bytes, StoreState]:
+        answer = store.get(key, options={"range": (start, start + size)})
+        return bytes(answer.bytes()), state_of_object(answer.meta)
+
+    return _asked(path, read)
+
+
+def _first_part(path: Path, size: int) -> tuple[bytes, StoreState]:
+    """Fetch the beginning, or all of an object that has no parts: an empty one, or one of a server that gives no parts."""
+    from obstore.exceptions import BaseError, NotSupportedError
+
+    def read(store: Any, key: str) -> tuple[bytes, StoreState]:
+        try:
+            answer = store.get(key, options={"range": (0, size)})
+        except BaseError as error:
+            if not (isinstance(error, NotSupportedError) or "416 Range Not Satisfiable" in str(error)):
+                raise
+            answer = store.get(key)
+            if answer.meta["size"] > WHOLE_BYTES:
+                raise MediaError(
+                    f"the server gives no parts of files (ranges), so only files up to {WHOLE_BYTES // 2**20} MiB can be read"
+                ) from error
+        return bytes(answer.bytes()), state_of_object(answer.meta)
+
+    return _asked(path, read)
+
+
+def _asked(path: Path, ask: Callable[[Any, str], T], *, patient: bool = True) -> T:
+    """Return what a store answers. Raises MediaError for what concerns this object alone, else StoreUnavailable."""
+    store, key = place_of_url(path, patient=patient)
+    try:
+        with in_words(path):
+            return ask(store, key)
+    except StoreUnavailable as error:
+        if patient and _answers(path):
+            raise MediaError(f"the store does not give it ({error})") from error
+        raise
+
+
+def _answers(path: Path) -> bool:
+    """Return whether the store answers other requests: then what was asked before is alone in its trouble."""
+    store, _ = place_of_url(path, patient=False)
+    try:
+        with in_words(path):
+            _ = store.head("") if _is_http(path) else next(iter(store.list(chunk_size=1)), None)
+    except MediaError:  # there is a store, which refuses it
+        return True
+    except StoreUnavailable:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="object-store")
+
+
+class ReadAhead:
+    """Reads small objects while others are decoded, the next ones of those that are expected. most_bytes: of what waits."""
+
+    def __init__(self, most_bytes: int = 2 * WHOLE_BYTES) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._to_come: deque[tuple[Path, StoreState]] = deque()
+        self._begun: deque[tuple[Path, StoreState, Future[bytes]]] = deque()
+
+    def expect(self, objects: Iterable[tuple[Path, StoreState]]) -> None:
+        """Forget what was expected before, and begin to read these, in the order in which they will be taken."""
+        for _, _, answer in self._begun:
+            answer.cancel()
+        self._begun.clear()
+        self._to_come, self._bytes = deque(objects), 0
+        self._begin()
+
+    def wait(self, path: Path) -> None:
+        """Wait until an object was read, if it is expected. Those before it are not needed any more."""
+        if self._begun and self._begun[0][0] != path and any(path == begun for begun, _, _ in self._begun):
+            while self._begun[0][0] != path:
+                self._bytes -= self._begun.popleft()[1].size
+        self._begin()
+        if self._begun and self._begun[0][0] == path:
+            self._begun[0][2].exception()
+
+    def take(self, path: Path, state: StoreState) -> bytes:
+        """Return the bytes of an object. Raises MediaError, StoreUnavailable."""
+        self.wait(path)
+        if not (self._begun and self._begun[0][0] == path):
+            return read_object(path, state)
+        _, _, answer = self._begun.popleft()
+        self._bytes -= state.size
+        self._begin()
+        return answer.result()
+
+    def _begin(self) -> None:
+        while self._to_come and (not self._begun or self._bytes + self._to_come[0][1].size <= self._most_bytes):
+            path, state = self._to_come.popleft()
+            self._bytes += state.size
+            self._begun.append((path, state, _threads().submit(read_object, path, state)))

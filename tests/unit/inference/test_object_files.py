@@ -1,0 +1,183 @@
+"""object_files.py: what is below a URL, and objects as files, from a real server of S3."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.object_stores import S3, http_files, s3_server
+from support.sounds import SOUND, tone, write_wav
+
+from avizor_inference import object_store
+from avizor_inference.errors import DatasetError, MediaError, SettingsError, StoreUnavailable
+from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.dataset import list_dataset
+from avizor_inference.items.file_access import name_of, path_of
+from avizor_inference.items.find_files import LeftOut
+from avizor_inference.items.input_spec import ImageInput
+from avizor_inference.items.object_files import ReadAhead, object_state, objects_below, open_object, read_object
+from avizor_inference.items.source_rule import SourceRule
+from avizor_inference.object_store import StoreState, place_of_url, url_of
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    object_store._store.cache_clear()
+    server.requests.clear()
+    yield server
+    object_store._store.cache_clear()
+
+
+def test_a_url_stays_itself_as_a_path() -> None:
+    for url in ("s3://bucket/a/b c.wav", "gs://bucket/é#1.wav", "az://container/x", "https://host:80/a%20b.wav"):
+        assert url_of(Path(url)) == name_of(str(Path(url))) == url
+        assert path_of(name_of(str(Path(url)))) == Path(url)
+    assert url_of("sounds/s3/a.wav") == "sounds/s3/a.wav"
+
+
+def test_a_listing_is_in_the_stores_order_and_leaves_out_what_a_folders_does(s3: S3) -> None:
+    for key in ("tree/b/2.wav", "tree/b/1.wav", "tree/a-b/x.WAV", "tree/a/x.wav", "treetop.wav"):
+        s3.put(key, b"1")
+    for key in ("tree/.git/x.wav", "tree/notes.md", "tree/empty folder/"):
+        s3.put(key, b"")
+    left_out = LeftOut()
+    entries = list(list_dataset([Path(s3.url("tree/"))], frozenset({".wav"}), left_out=left_out))
+    assert [(entry.uri, entry.source) for entry in entries] == [
+        (s3.url(f"tree/{name}"), name.split("/")[0]) for name in ("a-b/x.WAV", "a/x.wav", "b/1.wav", "b/2.wav")
+    ]
+    assert left_out.counts == {".md": 1, "hidden": 1}
+    for entry in entries:
+        assert (entry.size, entry.modified_ns) == object_state(entry.path)
+    assert [entry.uri for entry in list_dataset([Path(s3.url("tree/?/*.wav"))], frozenset({".wav"}))] == [
+        s3.url(f"tree/{name}.wav") for name in ("a/x", "b/1", "b/2")
+    ]
+    with pytest.raises(DatasetError, match=r"no file matches s3://recordings/tree/\*\.flac"):
+        list(list_dataset([Path(s3.url("tree/*.flac"))], frozenset({".flac"})))
+
+
+def test_a_listing_takes_several_pages(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
+    keys = [f"many/{number:04d}.wav" for number in range(25)]
+    for key in keys:
+        s3.put(key, b"")
+    s3.requests.clear()
+    assert [path for path, _ in objects_below(Path(s3.url("many")))] == [Path(s3.url(key)) for key in keys]
+    assert len(s3.requests) == 3
+
+
+def test_an_object_is_read_as_a_file_is(s3: S3, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).bytes(9 * 2**20)
+    (tmp_path / "x").write_bytes(data)
+    path = Path(s3.put("large.bin", data))
+    s3.requests.clear()
+    with open_object(path) as there, (tmp_path / "x").open("rb") as here:
+        for step in (there, here):
+            step.seek(-100, 2)
+        assert there.read() == here.read() == data[-100:]
+        for place, size in ((5_000_000, 10), (5_000_010, 3_000_000), (0, 7), (len(data) - 3, 10), (len(data) + 5, 1)):
+            assert there.seek(place) == here.seek(place)
+            assert there.read(size) == here.read(size)
+            assert there.tell() == here.tell()
+        there.seek(0)
+        assert hashlib.sha256(there.read()).digest() == hashlib.sha256(data).digest()
+    asked = [range for _, range in s3.about("large.bin")]
+    assert all(int(end) - int(start) < 4 * 2**20 for start, end in (each.removeprefix("bytes=").split("-") for each in asked))
+    assert len(asked) < 20
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_a_small_object_that_is_opened_is_one_request(size: int, s3: S3) -> None:
+    path = Path(s3.put("small.bin", bytes(size)))
+    s3.requests.clear()
+    with open_object(path) as file:
+        assert file.read() == bytes(size)
+    assert len(s3.requests) == (2 if not size else 1)  # nothing has no parts
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_read_on(s3: S3) -> None:
+    path = Path(s3.put("moving.bin", bytes(2**20)))
+    with open_object(path) as file:
+        file.read(10)
+        s3.put("moving.bin", b"1" * 2**20)
+        file.seek(2**19)
+        with pytest.raises(OSError, match="the object was changed"):
+            file.read(10)
+
+
+def test_objects_are_read_ahead_as_far_as_memory_is_granted(s3: S3) -> None:
+    paths = [Path(s3.put(f"ahead/{number}.bin", bytes([number]) * 1000)) for number in range(6)]
+    expected = [(path, object_state(path)) for path in paths]
+    ahead = ReadAhead(most_bytes=3000)
+    s3.requests.clear()
+    ahead.expect(expected)
+    ahead.wait(paths[0])
+    assert len(s3.requests) <= 3
+    assert [ahead.take(path, state)[:1] for path, state in (expected[0], *expected[3:])] == [b"\0", b"\3", b"\4", b"\5"]
+    assert ahead.take(*expected[1])[:1] == b"\1"  # it was left out before
+    with pytest.raises(MediaError, match="changed"):
+        read_object(paths[0], StoreState(1000, 0))
+
+
+def test_data_for_export_and_calibrate_is_that_of_the_disk(s3: S3, tmp_path: Path) -> None:
+    for number in range(6):
+        write_wav(tmp_path / "normal" / "ab"[number % 2] / f"{number}.wav", tone(1.5, seed=number))
+    np.save(tmp_path / "items.npy", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), np.uint8))
+    url = Path(s3.put_folder(tmp_path, "data"))
+    there, here = (list(read_recordings(root / "normal", SOUND, SourceRule())) for root in (url, tmp_path))
+    assert [(one.source, one.windows.tobytes()) for one in there] == [(one.source, one.windows.tobytes()) for one in here]
+    assert len(there) == 6
+    spec = ImageInput(height=8, width=8, channels=1)
+    np.testing.assert_array_equal(sample_items(url / "items.npy", spec, 5), sample_items(tmp_path / "items.npy", spec, 5))
+    with pytest.raises(DatasetError, match="s3://recordings/data/none does not exist"):
+        list(read_recordings(url / "none", SOUND, SourceRule()))
+
+
+def test_a_server_of_files_gives_what_its_urls_name(tmp_path: Path) -> None:
+    (tmp_path / "a b.wav").write_bytes(b"1" * 1000)
+    with http_files(tmp_path) as address:
+        with open_object(Path(f"{address}/a%20b.wav")) as file:
+            assert file.read() == b"1" * 1000
+        for folder in (address, f"{address}/", f"{address}/folder"):
+            with pytest.raises(DatasetError, match="http has no listing of folders; give the URL of one file, or a list"):
+                list(list_dataset([Path(folder)], frozenset({".wav"})))
+        with (tmp_path / "large.wav").open("wb") as large:
+            large.truncate(20 * 2**20)
+        with pytest.raises(MediaError, match="the server gives no parts of files"):
+            open_object(Path(f"{address}/large.wav"))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("s3://", "s3:// names no bucket; write s3://BUCKET/KEY"),
+        ("http://user:word@host/a.wav", "http://host/a.wav: a URL with a password or a signature"),
+        ("https://host/a.wav?X-Amz-Signature=word", "https://host/a.wav: a URL with a password or a signature"),
+        ("az://container/a.wav", "az://container cannot be opened: .*Account must be specified; see docs/object-stores.md"),
+    ],
+)
+def test_a_url_that_cannot_be_opened_is_refused_without_its_secrets(url: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told) as refused:
+        place_of_url(Path(url))
+    assert "word" not in str(refused.value).replace("password", "")
+
+
+def test_a_store_that_cannot_be_reached_is_told_of_soon(monkeypatch: pytest.MonkeyPatch, s3: S3) -> None:
+    with pytest.raises(StoreUnavailable, match="s3://none/x: the bucket does not exist"):
+        list(list_dataset([Path("s3://none/x")], frozenset()))
+    with pytest.raises(DatasetError, match="an object store's URL begins with s3, gs, az, http or https"):
+        list(list_dataset([Path("gcs://bucket/x")], frozenset()))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    object_store._store.cache_clear()
+    with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+        list(list_dataset([Path(s3.url("x"))], frozenset()))
