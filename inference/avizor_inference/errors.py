@@ -24,6 +24,7 @@
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DecoderEnded               a process that decodes media ended before it answered
     ├── DatasetError               a dataset that cannot be listed or read
+    ├── StoreUnavailable           an object store that cannot be reached, or does not know the credentials
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as requested
         ├── FrozenBatch            a graph whose batch cannot be freed
@@ -146,6 +147,10 @@ class DecoderEnded(AvizorError):
 
 class DatasetError(AvizorError):
     """A dataset cannot be listed or read."""
+
+
+class StoreUnavailable(AvizorError):
+    """An object store cannot be reached, or does not know the credentials: this concerns all that is in it."""
 
 
 class JobError(AvizorError):

@@ -1,0 +1,181 @@
+"""Open an object store by the URL of what is in it, and say in words what goes wrong there.
+
+The stores are those of obstore: s3://BUCKET/KEY, gs://BUCKET/KEY, az://CONTAINER/KEY and http(s)://HOST/PATH. Credentials and
+endpoints are what the environment says, by the names that each cloud's own tools use (docs/object-stores.md); none is ever
+part of a URL, because URLs are written into tables.
+
+An object travels as a `pathlib.Path`, which writes `s3://` with one slash; `url_of` writes both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from avizor_inference.error_text import shortened
+from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+_URL = re.compile(r"(s3|gs|az|https?):/(?=.)")
+
+# A request is sent again after errors of the connection and of the server (5xx, 429). Hasty: so that a wrong address is told of
+# at once. Patient: a store may be away for two minutes; that is within the time limit for a file.
+_HASTY = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+_PATIENT = {"max_retries": 40, "retry_timeout": timedelta(seconds=120), "backoff": {"max_backoff": timedelta(seconds=5)}}
+_REQUEST_TIMEOUT = timedelta(seconds=90)
+
+# What a cloud asks for when it has found no credentials: the addresses of the machine's own role.
+_ROLE_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+
+# Codes of S3 that concern the whole job, though a request for one object was answered with them.
+_WHOLE_JOB = {
+    "ExpiredToken": "the credentials have expired",
+    "InvalidAccessKeyId": "the access key is not known",
+    "InvalidToken": "the session token is not valid",
+    "NoSuchBucket": "the bucket does not exist",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+}
+
+
+class Place(NamedTuple):
+    """Says where an object or a prefix is: in an obstore store, which is of one bucket, under a key."""
+
+    store: Any
+    key: str
+
+
+def is_url(path: str | PurePath) -> bool:
+    """Return whether a text or a path is the URL of something in an object store."""
+    return bool(_URL.match(str(path)))
+
+
+def url_of(path: str | PurePath) -> str:
+    """Return a path's text, in which the URL of an object has both slashes: `s3://bucket/key`. Any other text is unchanged."""
+    text = str(path)
+    match = _URL.match(text)
+    return f"{match[1]}://{text[match.end() :].lstrip('/')}" if match else text
+
+
+def place_of_url(url: str | PurePath, *, patient: bool = True) -> Place:
+    """Open the store of a URL, or find it open. Nothing is sent. patient: whether a store that is away is waited for.
+
+    Raises SettingsError if obstore is not installed, or if no store can be opened by this URL.
+    """
+    text = url_of(url)
+    scheme, _, rest = text.partition("://")
+    bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise SettingsError(f"{text} names no bucket; write {scheme}://BUCKET/KEY")
+    if scheme.startswith("http"):
+        if "@" in bucket or "?" in key:
+            raise SettingsError(
+                f"{scheme}://{bucket.rpartition('@')[2]}/{key.partition('?')[0]}: a URL with a password or a signature would "
+                "be written into the tables; give one without"
+            )
+        key = unquote(key)
+    return Place(_store(scheme, bucket, patient), key.strip("/"))
+
+
+@lru_cache(maxsize=64)
+def _store(scheme: str, bucket: str, patient: bool) -> Any:
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{scheme}://{bucket}: object stores are read by {error.name}, which is not installed; "
+            "pip install 'avizor[object-stores]'"
+        ) from error
+    plain = scheme == "http" or os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    client: Any = {"timeout": _REQUEST_TIMEOUT} | ({"allow_http": True} if plain else {})
+    retry: Any = _PATIENT if patient else _HASTY
+    try:
+        return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=retry)
+    except (BaseError, ValueError) as error:
+        raise SettingsError(f"{scheme}://{bucket} cannot be opened: {_told(error)}; see docs/object-stores.md") from error
+
+
+class StoreState(NamedTuple):
+    """Tells one version of an object from another: size in bytes, and a time in ns since 1970.
+
+    Stores tell the time of change in whole seconds. The digits below are a digest of the ETag, which differs in each version.
+    """
+
+    size: int
+    modified_ns: int
+
+
+def state_of_object(meta: ObjectMeta) -> StoreState:
+    """Return the state of an object, which is the same from a listing and from a request for the object itself."""
+    tag = (meta["e_tag"] or "").removeprefix("W/").strip('"')
+    digits = int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "little") % 10**9 if tag else 0
+    return StoreState(meta["size"], int(meta["last_modified"].timestamp()) * 10**9 + digits)
+
+
+@contextmanager
+def in_words(url: str | PurePath) -> Iterator[None]:
+    """Turn what obstore raises into errors of ours.
+
+    MediaError: the object is not there, or this object alone is refused. StoreUnavailable: what goes for all objects; the store
+    cannot be reached, or does not know the credentials.
+    """
+    from obstore.exceptions import BaseError, InvalidPathError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        if problem := _WHOLE_JOB.get(_code(error)):
+            raise _unavailable(url, problem) from error
+        raise MediaError("there is no such object in the store") from error
+    except (InvalidPathError, ValueError) as error:
+        raise MediaError(f"its name cannot be read ({_told(error)}); give it another one") from error
+    except BaseError as error:
+        raise _of_base_error(url, error) from error
+
+
+def _of_base_error(url: str | PurePath, error: Exception) -> MediaError | StoreUnavailable:
+    from obstore.exceptions import PermissionDeniedError, PreconditionError
+
+    code = _code(error)
+    if isinstance(error, PreconditionError):
+        return MediaError("the object was changed while it was read; run again when it is finished")
+    if any(server in str(error) for server in _ROLE_SERVERS):
+        return _unavailable(url, "there are no credentials; set them in the environment, for S3 AWS_ACCESS_KEY_ID and "
+                            "AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket")  # fmt: skip
+    if code in _WHOLE_JOB:
+        return _unavailable(url, _WHOLE_JOB[code])
+    if code == "InvalidObjectState":
+        return MediaError("the object is in an archive; restore it first")
+    if isinstance(error, PermissionDeniedError):
+        return MediaError(f"the store refuses it ({code or 'permission denied'}); see its permissions")
+    return _unavailable(url, _told(error))
+
+
+def _unavailable(url: str | PurePath, problem: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{url_of(url)}: {problem}")
+
+
+def _code(error: Exception) -> str:
+    """Return the code in an answer of S3, such as AccessDenied; "" if there is none."""
+    match = re.search(r"<Code>(\w+)</Code>", str(error))
+    return match[1] if match else ""
+
+
+def _told(error: Exception) -> str:
+    """Return what obstore says, as one line without the queries of URLs: these can hold a signature."""
+    text = str(error).partition("Debug source:")[0]
+    message = re.search(r"<Code>(\w+)</Code>.*?<Message>([^<]*)", text, re.DOTALL)
+    if message:
+        return shortened(f"{message[1]}: {message[2]}")
+    return shortened(re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text))
