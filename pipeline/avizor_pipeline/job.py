@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from pathlib import Path
 
 from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
@@ -16,6 +15,7 @@ from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.output_folder import Finished, claimed, examine
 from avizor_pipeline.sinks.part_files import Commit, read_commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder, end_folder
@@ -38,14 +38,14 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     return models
 
 
-def examine_job(settings: JobSettings, out: Path, plan: Plan) -> Finished:
+def examine_job(settings: JobSettings, out: OutputPath, plan: Plan) -> Finished:
     """Make the checks of `run_job` in the output folder without changing anything. Raises SettingsError, JobError."""
     return examine(out, settings, plan.for_folder)
 
 
 def run_job(
     settings: JobSettings,
-    out: Path,
+    out: OutputPath,
     plan: Plan,
     runner: Runner,
     on_resume: Callable[[Finished], None] = lambda _finished: None,
@@ -67,12 +67,14 @@ def run_job(
         done = frozenset(finished.shards)
         remaining = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
         with closing(runner.run(remaining, settings, out)) as commits:
-            yield from commits
+            for commit in commits:
+                finished.still_held()
+                yield commit
         if folder:
             end_folder(path_of(folder))
 
 
-def _commit_of(out: Path, shard: str) -> Commit:
+def _commit_of(out: OutputPath, shard: str) -> Commit:
     commit = read_commit(out, shard)
     if isinstance(commit, str):
         raise JobError(f"{commit} any more; run the same command again")

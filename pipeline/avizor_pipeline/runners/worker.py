@@ -17,7 +17,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from avizor_inference.stop_signals import STOP_SIGNALS
@@ -27,6 +26,7 @@ from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shard_run import ShardRun, read_only
 from avizor_pipeline.sinks.lock import hold_as_worker
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.watch import NUMBERS, Watch
 
@@ -44,7 +44,7 @@ class WorkerOptions:
     """Holds what every worker of a job is told when it starts."""
 
     settings: JobSettings
-    out: Path
+    out: OutputPath
     engine_wait_s: float
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from avizor_inference.durable_files import is_temporary, make_folder, write_text
+from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of
@@ -25,6 +24,8 @@ from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.moved_files import take_out
+from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, problem_of, remove, write_whole
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit
 from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
 from avizor_pipeline.sinks.table_schemas import TABLES
@@ -38,8 +39,8 @@ JOB_FILE = "job.json"
 SUMMARY_FILE = "summary.json"
 DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity")
 
-# Threads that read parts, to compare them with their digests.
-_READERS = 4
+# Threads that read parts, to compare them with their digests. From a store most of the time is waited.
+_READERS, _STORE_READERS = 4, 32
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
@@ -60,7 +61,8 @@ class Finished:
     """Holds the shards that earlier runs have finished.
 
     shards: ids of those that are intact. files, dead_letters: of these shards. damage: for each shard that has to be done
-    again, what is wrong with its files. outdated: intact shards with files that a later round does again.
+    again, what is wrong with its files. outdated: intact shards with files that a later round does again. still_held: raises
+    JobError if another job has taken the folder over.
     """
 
     shards: list[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Finished:
     dead_letters: int = 0
     damage: dict[str, str] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
+    still_held: Callable[[], None] = lambda: None
 
     def add(self, commit: Commit) -> None:
         """Count an intact shard."""
@@ -76,14 +79,14 @@ class Finished:
         self.dead_letters += commit.dead_letters
 
 
-def begun_settings(out: Path) -> JobSettings | None:
+def begun_settings(out: OutputPath) -> JobSettings | None:
     """Return the settings of the job that began in this folder; None if there is none that can be read."""
     with suppress(SettingsError):  # `examine` and `claimed` report it
         return _settings_of(out)
     return None
 
 
-def examine(out: Path, settings: JobSettings, planned: Planned) -> Finished:
+def examine(out: OutputPath, settings: JobSettings, planned: Planned) -> Finished:
     """Make every check of `claimed` without changing anything. Raises SettingsError, JobError."""
     _check_folder(out, settings)
     with job_lock(out, make=False):
@@ -91,7 +94,7 @@ def examine(out: Path, settings: JobSettings, planned: Planned) -> Finished:
 
 
 @contextmanager
-def claimed(out: Path, settings: JobSettings, planned: Planned) -> Iterator[Finished]:
+def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterator[Finished]:
     """Hold `out` for this job: make it if it is missing, lock it, add the new round, remove what earlier runs left unfinished.
 
     Raises SettingsError if it cannot be used or belongs to something else, JobError if another job is running in it or if it
@@ -100,28 +103,30 @@ def claimed(out: Path, settings: JobSettings, planned: Planned) -> Iterator[Fini
     _check_folder(out, settings)
     with writing(out):
         make_folder(out)
-    with job_lock(out):
+    with job_lock(out) as still_held:
         _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
         finished = _finished(out, planned)
+        finished.still_held = still_held
         with writing(out):
             _begin(out, settings, planned, finished)
         try:
             yield finished
         finally:
-            with suppress(OSError):  # the next run does it, too
+            with suppress(OSError, JobError):  # the next run does it, too
+                still_held()
                 _clear(out)
 
 
-def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finished) -> None:
+def _begin(out: OutputPath, settings: JobSettings, planned: Planned, finished: Finished) -> None:
     path = out / JOB_FILE
     if _settings_of(out) is None:
         if path.exists():
             _log.warning("%s was damaged, and is written again; the finished shards are of this job", path)
-        write_text(path, settings.model_dump_json(indent=2) + "\n")
+        write_whole(path, settings.model_dump_json(indent=2) + "\n")
     for table in TABLES:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
     for name in DERIVED_FILES:
-        _remove(out / name)
+        remove(out / name)
     if planned.new is not None:
         store_round(out, planned.new, planned.rounds + 1)
     # After the round: a shard that has lost files to it is without rows until it is done again, and none are doubled.
@@ -137,7 +142,7 @@ def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finishe
     _clear(out)
 
 
-def _without_lost(out: Path, shard: str, planned: Planned) -> Commit | None:
+def _without_lost(out: OutputPath, shard: str, planned: Planned) -> Commit | None:
     """Take the files that a shard has lost to a later round out of it; return the commit if it need not be done again."""
     commit, remaining = read_commit(out, shard), planned.shards[shard]
     if isinstance(commit, str) or not take_out(out, commit, planned.lost.get(shard, ()), remaining):
@@ -146,12 +151,13 @@ def _without_lost(out: Path, shard: str, planned: Planned) -> Commit | None:
     return None if isinstance(taken, str) else taken
 
 
-def _check_folder(out: Path, settings: JobSettings) -> None:
+def _check_folder(out: OutputPath, settings: JobSettings) -> None:
     try:
         str(out).encode()
     except UnicodeEncodeError as error:
         raise SettingsError(f"the name of --out, {name_of(str(out))}, is not UTF-8; choose another one") from error
-    _check_writable(out)
+    if isinstance(out, Path):
+        _check_writable(out)
     if not _listed(out):
         return
     if not (out / JOB_FILE).exists():
@@ -166,23 +172,23 @@ def _check_folder(out: Path, settings: JobSettings) -> None:
         )
 
 
-def _listed(out: Path) -> set[str]:
+def _listed(out: OutputPath) -> set[str]:
     """Return the names in the folder, without those that a job leaves that was killed as it began."""
     try:
-        paths = list(out.iterdir()) if out.exists() else []
+        names = out.names() if isinstance(out, ObjectPath) else [path.name for path in (out.iterdir() if out.exists() else ())]
     except OSError as error:
         raise SettingsError(f"{out} cannot be read ({reason(error)}); choose another --out") from error
-    return {path.name for path in paths if path.name != LOCK_FILE and not is_temporary(path)}
+    return {name for name in names if name != LOCK_FILE and not is_temporary(Path(name))}
 
 
-def _settings_of(out: Path) -> JobSettings | None:
+def _settings_of(out: OutputPath) -> JobSettings | None:
     """Return the settings of the job in the folder; None if the file is absent or was lost by the disk.
 
     Raises SettingsError for a file of another version or of another program.
     """
     path = out / JOB_FILE
-    if path.exists() and not path.is_file():
-        raise SettingsError(f"{path} is not a file; choose another --out")
+    if problem := problem_of(path):
+        raise SettingsError(f"{problem}; choose another --out")
     try:
         return JobSettings.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -217,7 +223,7 @@ def _check_writable(out: Path) -> None:
         raise SettingsError(f"{out} cannot be written ({reason(error)}); choose another --out, or make it writable") from error
 
 
-def _finished(out: Path, planned: Planned) -> Finished:
+def _finished(out: OutputPath, planned: Planned) -> Finished:
     """Read the commits, and compare every part with its commit. Raises JobError if a shard is not one of the planned."""
     if len(round_files(out)) != planned.rounds:
         raise JobError(f"another job has planned files in {out} since this one did; run the same command again")
@@ -234,35 +240,30 @@ def _finished(out: Path, planned: Planned) -> Finished:
     return finished
 
 
-def _checked(out: Path) -> Iterator[tuple[str, Commit | str]]:
+def _checked(out: OutputPath) -> Iterator[tuple[str, Commit | str]]:
     """Yield the id of each finished shard with its commit, or with what is wrong with it. Few are in memory at once."""
-    ids = iter(sorted(path.stem for path in (out / COMMITS).glob("*.json")))
-    pool = ThreadPoolExecutor(_READERS)
+    ids = iter([path.stem for path in files_of(out / COMMITS, ".json")])
+    readers = _READERS if isinstance(out, Path) else _STORE_READERS
+    pool = ThreadPoolExecutor(readers)
     try:
-        while group := list(islice(ids, _READERS * 16)):
+        while group := list(islice(ids, readers * 16)):
             yield from zip(group, pool.map(lambda shard: _commit_or_damage(out, shard), group), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _commit_or_damage(out: Path, shard: str) -> Commit | str:
+def _commit_or_damage(out: OutputPath, shard: str) -> Commit | str:
     commit = read_commit(out, shard)
     return commit if isinstance(commit, str) else find_damage(out, commit) or commit
 
 
-def _clear(out: Path) -> None:
+def _clear(out: OutputPath) -> None:
     """Remove unfinished files, and parts of shards without a commit: their rows do not count."""
-    committed = {path.stem for path in (out / COMMITS).glob("*.json")}
-    for folder in (out, *(out / name for name in (COMMITS, ROUNDS, *TABLES))):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            part = folder.name in TABLES and path.suffix == ".parquet" and _SHARD.fullmatch(path.stem)
-            if is_temporary(path) or (part and path.stem not in committed):
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; nothing if it is absent. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    committed = {path.stem for path in files_of(out / COMMITS, ".json")}
+    for table in TABLES:
+        for part in files_of(out / table, ".parquet"):
+            if _SHARD.fullmatch(part.stem) and part.stem not in committed:
+                remove(part)
+    for folder in (out, *(out / name for name in (COMMITS, ROUNDS, *TABLES))) if isinstance(out, Path) else ():
+        for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
+            remove(path)
