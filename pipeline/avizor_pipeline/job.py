@@ -9,15 +9,14 @@ from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
-from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import path_of
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath
-from avizor_pipeline.sinks.output_folder import Finished, claimed, examine
-from avizor_pipeline.sinks.part_files import Commit, read_commit
+from avizor_pipeline.sinks.output_folder import Finished, claimed, commits_of, examine
+from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder, end_folder
 
 
@@ -62,8 +61,7 @@ def run_job(
         if folder := settings.reconstructions:
             begin_folder(path_of(folder))
         on_resume(finished)
-        for id in finished.shards:
-            yield _commit_of(out, id)
+        yield from commits_of(out, finished.shards)
         done = frozenset(finished.shards)
         remaining = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
         with closing(runner.run(remaining, settings, out)) as commits:
@@ -72,10 +70,3 @@ def run_job(
                 yield commit
         if folder:
             end_folder(path_of(folder))
-
-
-def _commit_of(out: OutputPath, shard: str) -> Commit:
-    commit = read_commit(out, shard)
-    if isinstance(commit, str):
-        raise JobError(f"{commit} any more; run the same command again")
-    return commit

@@ -37,12 +37,12 @@ Version = tuple[str | None, str | None]
 
 
 @contextmanager
-def _reached(path: ObjectPath) -> Iterator[Place]:
+def _reached(path: ObjectPath, *, patient: bool = True) -> Iterator[Place]:
     """Yield the store, and the name in its bucket; turn what it says into OSErrors with the texts of `object_store.in_words`.
 
     Raises SettingsError if there is no library for it.
     """
-    place = place_of_url(str(path))
+    place = place_of_url(str(path), patient=patient)
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
     try:
@@ -118,8 +118,9 @@ class ObjectPath:
         """Return the names directly below, of objects and of what has objects below it. Raises OSError."""
         with _reached(self) as (store, key):
             found = store.list_with_delimiter(key or None)
-        paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
-        return sorted(PurePosixPath(path).name for path in paths)
+            paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+            # Some tools make an object `PREFIX/`, so that their users see a folder.
+            return sorted(PurePosixPath(path).name for path in paths if path != key)
 
     def files(self, suffix: str) -> list[ObjectPath]:
         """Return the objects directly below with this suffix, by name. Raises OSError."""
@@ -129,9 +130,16 @@ class ObjectPath:
         """Return the content of a small object. Raises OSError."""
         return self.read_version()[0]
 
-    def read_version(self) -> tuple[bytes, Version]:
-        """Return the content of a small object, and which version of it this is. Raises OSError."""
-        with _reached(self) as (store, key):
+    def read_at_once(self) -> bytes:
+        """Return the content of a small object; a store that is away is not waited for. Raises OSError."""
+        return self.read_version(patient=False)[0]
+
+    def read_version(self, *, patient: bool = True) -> tuple[bytes, Version]:
+        """Return the content of a small object, and which version of it this is.
+
+        patient: whether a store that is away is waited for. Raises OSError.
+        """
+        with _reached(self, patient=patient) as (store, key):
             found = store.get(key)
             return bytes(found.bytes()), (found.meta["e_tag"], found.meta["version"])
 
@@ -155,9 +163,9 @@ class ObjectPath:
         new: only if there is none of its name. version: only if it is this version that is replaced. Raises OSError,
         FileExistsError if that is not so; not if the object is equal, as it is when an answer was lost and the PUT sent again.
         """
-        mode: Any = (
-            "create" if new else "overwrite" if version is None else dict(zip(("e_tag", "version"), version, strict=True))
-        )
+        mode: Any = "create" if new else "overwrite"
+        if version is not None:
+            mode = {name: value for name, value in zip(("e_tag", "version"), version, strict=True) if value is not None}
         try:
             with _reached(self) as (store, key):
                 written = store.put(key, content, mode=mode, use_multipart=False)
@@ -166,7 +174,21 @@ class ObjectPath:
             if there != content:
                 raise
             return found
+        except NotImplementedError:  # AWS_CONDITIONAL_PUT=disabled, for stores without conditions
+            self._compare(new=new, version=version)
+            return self.put(content)
         return written["e_tag"], written["version"]
+
+    def _compare(self, *, new: bool, version: Version | None) -> None:
+        """Raise FileExistsError if the object is not as a PUT expects it. Another job may change it in between."""
+        try:
+            there = self.read_version()[1]
+        except FileNotFoundError:
+            if new:
+                return
+            raise
+        if there != version:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
 
     def put_file(self, file: Path, *, new: bool = False) -> None:
         """Write the content of a local file as an object, visible in one step. new: see `put`. Raises OSError."""

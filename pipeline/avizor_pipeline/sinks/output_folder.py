@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -80,7 +81,10 @@ class Finished:
 
 
 def begun_settings(out: OutputPath) -> JobSettings | None:
-    """Return the settings of the job that began in this folder; None if there is none that can be read."""
+    """Return the settings of the job that began in this folder; None if there is none that can be read.
+
+    Raises JobError if a store cannot be reached.
+    """
     with suppress(SettingsError):  # `examine` and `claimed` report it
         return _settings_of(out)
     return None
@@ -184,13 +188,13 @@ def _listed(out: OutputPath) -> set[str]:
 def _settings_of(out: OutputPath) -> JobSettings | None:
     """Return the settings of the job in the folder; None if the file is absent or was lost by the disk.
 
-    Raises SettingsError for a file of another version or of another program.
+    Raises SettingsError for a file of another version or of another program, JobError if a store cannot be reached.
     """
     path = out / JOB_FILE
     if problem := problem_of(path):
         raise SettingsError(f"{problem}; choose another --out")
     try:
-        return JobSettings.model_validate_json(path.read_bytes())
+        return JobSettings.model_validate_json(path.read_bytes() if isinstance(path, Path) else path.read_at_once())
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -201,7 +205,8 @@ def _settings_of(out: OutputPath) -> JobSettings | None:
             raise SettingsError(_OTHER_VERSION.format(out=out)) from error
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({reason(error)}); choose another --out") from error
+        kind = SettingsError if isinstance(out, Path) else JobError  # whether there is a job is not known of a store
+        raise kind(f"{path} cannot be read ({reason(error)}); correct that, or choose another --out") from error
 
 
 def _check_writable(out: Path) -> None:
@@ -240,14 +245,29 @@ def _finished(out: OutputPath, planned: Planned) -> Finished:
     return finished
 
 
+def commits_of(out: OutputPath, shards: Iterable[str]) -> Iterator[Commit]:
+    """Yield the commits of shards that are finished. Raises JobError if one is not there any more."""
+    for _, commit in _read_at_once(out, shards, read_commit):
+        if isinstance(commit, str):
+            raise JobError(f"{commit} any more; run the same command again")
+        yield commit
+
+
 def _checked(out: OutputPath) -> Iterator[tuple[str, Commit | str]]:
-    """Yield the id of each finished shard with its commit, or with what is wrong with it. Few are in memory at once."""
-    ids = iter([path.stem for path in files_of(out / COMMITS, ".json")])
+    """Yield the id of each finished shard with its commit, or with what is wrong with it."""
+    return _read_at_once(out, [path.stem for path in files_of(out / COMMITS, ".json")], _commit_or_damage)
+
+
+def _read_at_once(
+    out: OutputPath, shards: Iterable[str], read: Callable[[OutputPath, str], Commit | str]
+) -> Iterator[tuple[str, Commit | str]]:
+    """Yield the id of each shard with what is read of it. Few are in memory at once."""
+    ids = iter(shards)
     readers = _READERS if isinstance(out, Path) else _STORE_READERS
     pool = ThreadPoolExecutor(readers)
     try:
         while group := list(islice(ids, readers * 16)):
-            yield from zip(group, pool.map(lambda shard: _commit_or_damage(out, shard), group), strict=True)
+            yield from zip(group, pool.map(partial(read, out), group), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
