@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.job_outcome import Outcome
+from avizor_pipeline.sinks.output_files import OutputPath, opened
 from avizor_pipeline.sinks.part_files import Commit, part_path
 
 # Files of a run before its share of failures says anything: two shards of small files.
@@ -20,7 +20,7 @@ class FailureLimit:
     """Compares the share of files that could not be read with what is allowed. share: 0 to 1; None: any. out: of the job."""
 
     share: float | None
-    out: Path
+    out: OutputPath
 
     def check(self, outcome: Outcome, commit: Commit, *, is_last: bool) -> None:
         """Raise JobError if too many files of this run have failed. commit: of its last shard. is_last: all are done."""
@@ -36,8 +36,8 @@ class FailureLimit:
         )
 
     def _example(self, commit: Commit) -> str:
-        path = part_path(self.out, "dead_letters", commit.shard)
-        if not commit.dead_letters or not path.exists():
+        if not commit.dead_letters:
             return ""
-        message = pq.read_table(path, columns=["message"]).column("message")[0].as_py()
+        part = opened(part_path(self.out, "dead_letters", commit.shard))
+        message = pq.read_table(part, columns=["message"]).column("message")[0].as_py()
         return f" ({message})"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from pathlib import Path
 
 from avizor_inference.anomaly.engine_calibration import check_calibration
 from avizor_inference.anomaly.p_values import require_alpha
 from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
-from avizor_inference.errors import JobError, StoreUnavailable
+from avizor_inference.errors import StoreUnavailable
 from avizor_inference.items.file_access import path_of
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.section_join import SectionJoin
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.sinks.output_folder import Finished, claimed, examine
-from avizor_pipeline.sinks.part_files import Commit, read_commit
+from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.output_folder import Finished, claimed, commits_of, examine
+from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.reconstruction_files import begin_folder, end_folder
 from avizor_pipeline.sinks.section_files import SectionRecord
 
@@ -40,14 +40,14 @@ def check_models(settings: JobSettings) -> list[JobModel]:
     return models
 
 
-def examine_job(settings: JobSettings, out: Path, plan: Plan) -> Finished:
+def examine_job(settings: JobSettings, out: OutputPath, plan: Plan) -> Finished:
     """Make the checks of `run_job` in the output folder without changing anything. Raises SettingsError, JobError."""
     return examine(out, settings, plan.for_folder)
 
 
 def run_job(
     settings: JobSettings,
-    out: Path,
+    out: OutputPath,
     plan: Plan,
     runner: Runner,
     on_resume: Callable[[Finished], None] = lambda _finished: None,
@@ -66,8 +66,7 @@ def run_job(
         if folder := settings.reconstructions:
             begin_folder(path_of(folder))
         on_resume(finished)
-        for id in finished.shards:
-            yield _commit_of(out, id)
+        yield from commits_of(out, finished.shards)
         join, done = SectionJoin(out, settings, models, finished.sections, on_section), set(finished.shards)
         for commit in join.complete(planned_shards(settings, out, plan)):
             done.add(commit.shard)
@@ -77,15 +76,9 @@ def run_job(
         try:
             with closing(runner.run(tasks, settings, out)) as results:
                 for result in results:
+                    finished.still_held()
                     yield from join.take(result)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"{error}; finished shards are kept: run the same command again to go on") from error
         if folder:
             end_folder(path_of(folder))
-
-
-def _commit_of(out: Path, shard: str) -> Commit:
-    commit = read_commit(out, shard)
-    if isinstance(commit, str):
-        raise JobError(f"{commit} any more; run the same command again")
-    return commit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from avizor_inference.anomaly.p_values import Judge
@@ -16,6 +15,7 @@ from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.model_groups import ModelGroup, group_models
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
 
@@ -39,7 +39,7 @@ class JobContext:
     """
 
     settings: JobSettings
-    out: Path
+    out: OutputPath
     source: Source
     models: Sequence[JobModel]
     groups: Sequence[ModelGroup]
@@ -47,7 +47,7 @@ class JobContext:
     judges: Mapping[str, Judge]
 
 
-def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = None) -> JobContext:
+def open_context(settings: JobSettings, out: OutputPath, wait: EngineWait | None = None) -> JobContext:
     """Open the engine and the models of a job in this process. wait: for an engine that is away.
 
     Raises AvizorError if one cannot be used.

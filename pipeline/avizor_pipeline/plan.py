@@ -19,6 +19,7 @@ from avizor_inference.object_store import is_url
 from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.output_folder import Planned
 from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
@@ -42,7 +43,7 @@ class Plan:
     files: int
     bytes: int
     shards: Mapping[str, int]
-    rounds: Sequence[Path] = ()
+    rounds: Sequence[OutputPath] = ()
     new: BinaryIO | None = None
     moved: Mapping[int, int] = field(default_factory=dict)
     lost: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -69,7 +70,9 @@ class Plan:
         return Planned(self.shards, len(self.rounds), self.new, self.lost)
 
 
-def plan_job(settings: JobSettings, out: Path | None = None, roots: Sequence[str] | None = None, *, redo: bool = False) -> Plan:
+def plan_job(
+    settings: JobSettings, out: OutputPath | None = None, roots: Sequence[str] | None = None, *, redo: bool = False
+) -> Plan:
     """Count the files and shards of a job, and write down in a temporary file which files are new.
 
     out: output folder with the earlier rounds, if there are any. roots: those of the settings as they are spelt now.
@@ -136,7 +139,7 @@ def written_round(entries: Iterator[Entry]) -> BinaryIO | None:
 
 def counted(
     settings: JobSettings,
-    rounds: Sequence[Path],
+    rounds: Sequence[OutputPath],
     new: BinaryIO | None,
     moved: Mapping[int, int],
     left_out: LeftOut | None = None,
@@ -174,7 +177,7 @@ def counted(
     )
 
 
-def plan_retry(settings: JobSettings, out: Path) -> Plan:
+def plan_retry(settings: JobSettings, out: OutputPath) -> Plan:
     """Plan to do the files of the dead letters again, as they are now. Raises JobError if a round is damaged.
 
     Of a file that holds many items, the parts with dead letters are done again, and none if the file has changed: the parts may
@@ -207,13 +210,13 @@ def shards_to_come(settings: JobSettings, plan: Plan) -> Iterator[Shard]:
     return (shard for shard, _ in _shards(settings, [*plan.rounds, *([plan.new] if plan.new else [])], plan.moved))
 
 
-def planned_shards(settings: JobSettings, out: Path, plan: Plan) -> Iterator[Shard]:
+def planned_shards(settings: JobSettings, out: OutputPath, plan: Plan) -> Iterator[Shard]:
     """Yield the shards of all rounds, which are in the output folder now."""
     return (shard for shard, _ in _shards(settings, round_files(out), plan.moved))
 
 
 def _shards(
-    settings: JobSettings, rounds: Sequence[Path | BinaryIO], moved: Mapping[int, int]
+    settings: JobSettings, rounds: Sequence[OutputPath | BinaryIO], moved: Mapping[int, int]
 ) -> Iterator[tuple[Shard, Sequence[Entry]]]:
     """Yield the shards, and the files that each has lost to later rounds. The ids are as if it had them still."""
     for number, file in enumerate(rounds, start=1):
@@ -228,7 +231,7 @@ def _is_of(entry: Entry, number: int, moved: Mapping[int, int]) -> bool:
     return entry.items > 0 and moved.get(key_of(entry), number) == number
 
 
-def _vanished(rounds: Sequence[Path], known: KnownFiles, changed: Collection[Path]) -> Iterator[Entry]:
+def _vanished(rounds: Sequence[OutputPath], known: KnownFiles, changed: Collection[Path]) -> Iterator[Entry]:
     """Yield, without items, the parts that earlier rounds have of changed files, and that these files do not have any more."""
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
@@ -240,7 +243,7 @@ def _is_there(path: Path) -> bool:
     return is_object(path) if is_url(path) else os.path.lexists(path)
 
 
-def _note_missing(rounds: Sequence[Path], known: KnownFiles, changes: Changes) -> None:
+def _note_missing(rounds: Sequence[OutputPath], known: KnownFiles, changes: Changes) -> None:
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
             if known.is_unseen(entry, number):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from avizor_inference.items.audio import Level
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
 from avizor_pipeline.sinks.section_files import (
     FinishedSections,
@@ -46,7 +46,7 @@ class SectionJoin:
     finished: what earlier runs have done of long files, by shard. on_section: is called with each section that is done.
     """
 
-    out: Path
+    out: OutputPath
     settings: JobSettings
     models: Sequence[JobModel]
     finished: Mapping[str, FinishedSections]

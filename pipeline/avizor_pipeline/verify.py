@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from avizor_pipeline.plan import counted, planned_shards
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
 from avizor_pipeline.sinks.output_folder import begun_settings
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
@@ -62,7 +62,7 @@ class Proof(Strict, frozen=False):
             self.problems.append(problem)
 
 
-def verify_job(out: Path) -> Proof:
+def verify_job(out: OutputPath) -> Proof:
     """Compare the tables of a job with its rounds, and its parts with their digests.
 
     Raises JobError if there is no job, if it is running, or if a round is damaged; RepositoryError if models of several kinds
@@ -98,7 +98,7 @@ def _expected(entries: Sequence[Entry], source: Source, takers: Mapping[str, str
     return {uri: {model for model, kind in takers.items() if kind in kinds[uri]} for uri in kinds}
 
 
-def _verify_shard(out: Path, shard: Shard, expected: Mapping[str, set[str]], proof: Proof) -> None:
+def _verify_shard(out: OutputPath, shard: Shard, expected: Mapping[str, set[str]], proof: Proof) -> None:
     proof.planned += sum(map(len, expected.values()))
     if not commit_path(out, shard.id).exists():
         files = f"{shard.items} files, the first is {shard.entries[0].uri}"
@@ -114,7 +114,7 @@ def _verify_shard(out: Path, shard: Shard, expected: Mapping[str, set[str]], pro
         proof.note(f"shard {shard.id}: {problem}")
 
 
-def _problems(out: Path, commit: Commit, expected: Mapping[str, set[str]], proof: Proof) -> Iterator[str]:
+def _problems(out: OutputPath, commit: Commit, expected: Mapping[str, set[str]], proof: Proof) -> Iterator[str]:
     """Yield what is wrong with the rows of a shard whose parts are intact, and add its rows to the proof."""
     dead = {row["uri"] for row in _rows(out, commit, "dead_letters", ["uri"])}
     windows = {(row["uri"], row["model"]): row["windows"] for row in _rows(out, commit, "recordings", [*_ITEM_KEY, "windows"])}
@@ -144,21 +144,21 @@ def _problems(out: Path, commit: Commit, expected: Mapping[str, set[str]], proof
         yield f"{uri} has {counts[uri, model]} rows of {model} in windows/, and {windows.get((uri, model), 0)} by recordings/"
 
 
-def _rows(out: Path, commit: Commit, table: str, columns: list[str]) -> list[Mapping[str, Any]]:
+def _rows(out: OutputPath, commit: Commit, table: str, columns: list[str]) -> list[Mapping[str, Any]]:
     if not commit.rows[table]:
         return []
-    rows: list[Mapping[str, Any]] = pq.read_table(part_path(out, table, commit.shard), columns=columns).to_pylist()
+    rows: list[Mapping[str, Any]] = pq.read_table(opened(part_path(out, table, commit.shard)), columns=columns).to_pylist()
     return rows
 
 
-def _window_counts(out: Path, commit: Commit) -> Counter[tuple[str, str]] | None:
+def _window_counts(out: OutputPath, commit: Commit) -> Counter[tuple[str, str]] | None:
     """Return the number of rows by uri and model; None if a row is there twice.
 
     A long file has several parts, each with later windows than the one before: only one is in memory.
     """
     found, ends = Counter[tuple[str, str]](), dict[tuple[Any, ...], int]()
     for name in sorted(name for name in commit.sha256 if name.startswith("windows/")):
-        rows = pq.read_table(out / name, columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
+        rows = pq.read_table(opened(out / name), columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
         if len(rows.group_by(_WINDOW_KEY).aggregate([])) != len(rows):
             return None
         wanted = [([], "count_all"), ("start_sample", "min"), ("start_sample", "max")]
@@ -173,20 +173,22 @@ def _window_counts(out: Path, commit: Commit) -> Counter[tuple[str, str]] | None
     return found
 
 
-def _strays(out: Path, planned: set[str]) -> Iterator[str]:
+def _strays(out: OutputPath, planned: set[str]) -> Iterator[str]:
     """Yield the files that a reader of whole folders would take for rows of the job, and that are of no shard."""
+    commits = files_of(out / COMMITS, ".json")
+    finished = planned & {path.stem for path in commits}
     for table in TABLES:
-        for path in sorted((out / table).glob("*.parquet")):
-            if shard_of(path.stem) not in planned or not commit_path(out, shard_of(path.stem)).exists():
+        for path in files_of(out / table, ".parquet"):
+            if shard_of(path.stem) not in finished:
                 yield f"{path} is of no finished shard; run the same command again, or remove it"
             elif (parts := _section_parts(out, path)) is not None and f"{table}/{path.name}" not in parts:
                 yield f"{path} is not of its shard; remove it"
-    for path in sorted((out / COMMITS).glob("*.json")):
+    for path in commits:
         if path.stem not in planned:
             yield f"{path} is of no planned shard; remove it, and its parts"
 
 
-def _section_parts(out: Path, path: Path) -> Collection[str] | None:
+def _section_parts(out: OutputPath, path: OutputPath) -> Collection[str] | None:
     """Return the parts of the shard that a section's part belongs to; None for any other part, or if the record is damaged."""
     commit = read_commit(out, shard_of(path.stem)) if "-" in path.stem else ""
     return None if isinstance(commit, str) else commit.sha256

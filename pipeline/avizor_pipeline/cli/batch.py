@@ -35,6 +35,7 @@ from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import SHARD_MIB, JobSettings
+from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
@@ -85,7 +86,13 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
 @click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
 @click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
-@click.option("--out", type=_path, required=True, help="Folder for the results; a job there goes on, with new files.")
+@click.option(
+    "--out",
+    metavar="PATH",
+    type=output_path,
+    required=True,
+    help="Folder for the results, or s3://BUCKET/PREFIX (also gs://, az://); a job there goes on, with new files.",
+)
 @click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
 @click.option(
     "--confidence",
@@ -148,7 +155,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     help="Hours between two runs, as your scheduler starts them: an alert tells of one that is missing.",
 )
 def batch(
-    out: Path,
+    out: OutputPath,
     workers: int,
     file_timeout_s: float,
     metrics_port: int | None,
@@ -193,7 +200,7 @@ def batch(
     sys.exit(code)
 
 
-def _dry_run(request: JobRequest, out: Path, runner: LocalRunner, *, redo: bool, as_json: bool) -> None:
+def _dry_run(request: JobRequest, out: OutputPath, runner: LocalRunner, *, redo: bool, as_json: bool) -> None:
     settings, _, plan = _prepare(request, out, redo=redo)
     models = check_models(settings)
     finished = examine_job(settings, out, plan)
@@ -216,7 +223,7 @@ def _print_notes(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) 
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _prepare(request: JobRequest, out: Path, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:
+def _prepare(request: JobRequest, out: OutputPath, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:
     """Return the job's settings, its models, and the plan of this run."""
     settings = request.to_settings(begun := begun_settings(out))
     models = open_models(settings)

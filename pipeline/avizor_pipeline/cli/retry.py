@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -18,6 +17,7 @@ from avizor_pipeline.plan import plan_retry
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import files_are
 from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import begun_settings
 
 _EPILOG = """\b
@@ -31,7 +31,7 @@ Exit codes are those of avizor batch: 0 all rows are there, 3 some files still c
 
 
 @click.command(short_help="Do the files again that a batch job could not read.", epilog=_EPILOG)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=output_path)
 @workers_option
 @file_timeout_option
 @engine_wait_option
@@ -40,7 +40,7 @@ Exit codes are those of avizor batch: 0 all rows are there, 3 some files still c
 @tables_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 def retry(
-    out: Path,
+    out: OutputPath,
     workers: int,
     file_timeout_s: float,
     engine_wait_s: float,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
@@ -24,6 +23,7 @@ from avizor_pipeline.reporting.progress import show_progress
 from avizor_pipeline.reporting.summary import summary_lines
 from avizor_pipeline.runners.base import Runner
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.section_files import SectionRecord
 
 
@@ -34,7 +34,7 @@ class RunOptions:
     max_failed: share of files that may fail; None: any.
     """
 
-    out: Path
+    out: OutputPath
     runner: Runner
     wanted: WantedFiles
     max_failed: float | None

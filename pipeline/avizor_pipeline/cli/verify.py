@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from avizor_pipeline.cli.exit_status import EXIT_FAILED
+from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.verify import Proof, verify_job
 
 _EPILOG = """\b
 Examples:
   avizor verify results
   avizor verify results --json
+  avizor verify s3://bucket/results
 
 \b
 Exit codes:
@@ -23,9 +24,9 @@ Exit codes:
 
 
 @click.command(short_help="Prove that a batch job's tables are complete.", epilog=_EPILOG)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=output_path)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def verify(out: Path, as_json: bool) -> None:
+def verify(out: OutputPath, as_json: bool) -> None:
     """Check the tables in OUT, the output folder of a batch job.
 
     Each part is what was written, by its digest. Each file that was planned has one row in recordings/ for each model that

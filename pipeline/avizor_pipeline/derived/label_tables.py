@@ -1,7 +1,7 @@
 """Write the flagged windows as tables that sound editors open: Raven's selection tables and Audacity's label tracks.
 
 There is one file for each recording with a flagged window, below OUT/raven or OUT/audacity; `item_file_name` names it. The
-folder is written under a temporary name and renamed.
+folder is written under a temporary name and published: by one rename on a disk, file by file on a store.
 
 * Raven: tab-separated with a header; channels count from 1; the frequencies are all that the model hears.
 * Audacity: start, end and text of a label in each line, tab-separated; there is no header.
@@ -9,8 +9,6 @@ folder is written under a temporary name and renamed.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,9 +18,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from avizor_inference.durable_files import sync_folder, temporary_name
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.sinks.item_names import item_file_name
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish_folder, temporary_for
 from avizor_pipeline.sinks.write_errors import writing
 
 _READ = ["uri", "channel", "start_s", "end_s", "model", "score", "p_value"]
@@ -58,29 +56,26 @@ AUDACITY = TableFormat("audacity", ".labels.txt", "")
 FORMATS = {each.name: each for each in (RAVEN, AUDACITY)}
 
 
-def write_label_tables(out: Path, format: TableFormat, models: Sequence[JobModel]) -> None:
+def write_label_tables(out: OutputPath, format: TableFormat, models: Sequence[JobModel]) -> None:
     """Write the folder of the job in `out`, whose parts are all there. Raises JobError if the disk refuses it.
 
     Models without a sample rate have no times, and so no labels. Memory: the flagged windows of one part.
     """
     highest = {model.name: model.format.sample_rate / 2 for model in models if model.format and model.format.sample_rate}
     folder = out / format.name
-    temporary = temporary_name(folder)
+    temporary = temporary_for(folder)
     with writing(folder):
         temporary.mkdir()
         for uri, windows in _flagged(out, list(highest)):
             _append(temporary / item_file_name(uri, format.suffix), format, windows, highest)
-        os.sync()  # one flush for all files: there may be many small ones
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-        sync_folder(out)
+        publish_folder(temporary, folder)
 
 
-def _flagged(out: Path, models: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _flagged(out: OutputPath, models: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the flagged windows of each recording, by their start. A recording in several parts is yielded for each."""
     wanted = [("is_anomaly", "=", True), ("model", "in", models)]
-    for part in sorted((out / "windows").glob("*.parquet")) if models else ():
-        rows = pq.read_table(part, columns=_READ, filters=wanted).sort_by(_ORDER).to_pylist()
+    for part in files_of(out / "windows", ".parquet") if models else ():
+        rows = pq.read_table(opened(part), columns=_READ, filters=wanted).sort_by(_ORDER).to_pylist()
         for uri, windows in groupby(rows, key=itemgetter("uri")):
             yield uri, list(windows)
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from avizor_inference.durable_files import flush_and_rename, temporary_name
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish, temporary_for
 from avizor_pipeline.sinks.table_schemas import Q_VALUES
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -36,7 +35,7 @@ _READ = ["uri", "source", "model", "p_value"]
 _Lookup = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def write_q_values(out: Path) -> None:
+def write_q_values(out: OutputPath) -> None:
     """Write the file of the job in `out`, whose parts are all there. Raises JobError if the disk refuses it."""
     counts: dict[str, Counter[float]] = defaultdict(Counter)
     for batch in _judged(out):
@@ -45,12 +44,12 @@ def write_q_values(out: Path) -> None:
             counts[model].update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
     lookups = {model: _lookup(of_model) for model, of_model in counts.items()}
     path = out / Q_VALUES_FILE
-    temporary = temporary_name(path)
+    temporary = temporary_for(path)
     with writing(path):
         with pq.ParquetWriter(temporary, Q_VALUES, compression="zstd") as writer:
             for batch in _judged(out):
                 writer.write_batch(_with_q_values(batch, lookups))
-        flush_and_rename(temporary, path)
+        publish(temporary, path)
 
 
 def q_values(p_values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -63,10 +62,10 @@ def q_values(p_values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArra
     return np.minimum(least, 1.0)
 
 
-def _judged(out: Path) -> Iterator[pa.RecordBatch]:
+def _judged(out: OutputPath) -> Iterator[pa.RecordBatch]:
     """Yield the recordings that have a p-value, in the order of the names of the parts."""
-    for part in sorted((out / "recordings").glob("*.parquet")):
-        with pq.ParquetFile(part) as file:
+    for part in files_of(out / "recordings", ".parquet"):
+        with pq.ParquetFile(opened(part)) as file:
             for batch in file.iter_batches(columns=_READ):
                 judged = batch.filter(pc.is_valid(batch["p_value"]))
                 if judged.num_rows:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from avizor_pipeline.derived.label_tables import FORMATS, write_label_tables
 from avizor_pipeline.derived.q_values import write_q_values
 from avizor_pipeline.models import JobModel
+from avizor_pipeline.sinks.output_files import OutputPath
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class WantedFiles:
     q_values: bool = False
     tables: tuple[str, ...] = ()
 
-    def write(self, out: Path, models: Sequence[JobModel]) -> None:
+    def write(self, out: OutputPath, models: Sequence[JobModel]) -> None:
         """Write the files of the job in `out`, whose parts are all there. Raises JobError if the disk refuses one."""
         if self.q_values:
             write_q_values(out)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pydantic import Field
 
-from avizor_inference.durable_files import write_text
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output_files import OutputPath, write_whole
 from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.write_errors import writing
@@ -55,7 +54,9 @@ class JobSummary(Strict):
     models: list[ModelSummary]
 
 
-def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSettings, out: Path, seconds: float) -> JobSummary:
+def summarise(
+    outcome: Outcome, models: Sequence[JobModel], settings: JobSettings, out: OutputPath, seconds: float
+) -> JobSummary:
     """Return the summary of a job that has finished. seconds: how long this run took."""
     return JobSummary(
         out=name_of(str(out)),
@@ -81,11 +82,11 @@ def summarise(outcome: Outcome, models: Sequence[JobModel], settings: JobSetting
     )
 
 
-def write_summary(out: Path, summary: JobSummary) -> None:
-    """Write summary.json by one rename. Raises JobError if the disk refuses it."""
+def write_summary(out: OutputPath, summary: JobSummary) -> None:
+    """Write summary.json in one step. Raises JobError if the disk refuses it."""
     path = out / SUMMARY_FILE
     with writing(path):
-        write_text(path, summary.model_dump_json(indent=2) + "\n")
+        write_whole(path, summary.model_dump_json(indent=2) + "\n")
 
 
 def _of_model(model: JobModel, outcome: Outcome) -> ModelSummary:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from avizor_inference.anomaly.p_values import level, recordings_needed
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
 from avizor_pipeline.sinks.part_files import SourceCount
 
@@ -26,7 +26,7 @@ def summary_lines(
     outcome: Outcome,
     models: Sequence[JobModel],
     alpha: float,
-    out: Path,
+    out: OutputPath,
     seconds: float,
     confidence: float | None = None,
     channels: ChannelMode = "each",
@@ -77,7 +77,7 @@ def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:
 
 
 def _flagged_lines(
-    model: str, sources: Mapping[str, SourceCount], alpha: float, confidence: float | None, out: Path
+    model: str, sources: Mapping[str, SourceCount], alpha: float, confidence: float | None, out: OutputPath
 ) -> Iterator[str]:
     kept = "" if confidence is None else f", with confidence {confidence:g} in this calibration"
     yield f"{model}: recordings flagged at a promised false-alarm rate of {alpha:.2%}{kept}"
@@ -103,7 +103,7 @@ def _most_flagged(item: tuple[str, SourceCount]) -> tuple[float, str]:
     return -count.anomalies / max(1, count.recordings - count.not_judged), source
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], out: Path) -> Iterator[str]:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], out: OutputPath) -> Iterator[str]:
     """Yield the lines of a table: the first column to the left, numbers to the right, not more than ROWS_SHOWN rows."""
     shown = [head, *rows[:ROWS_SHOWN]]
     widths = [max(len(row[column]) for row in shown) for column in range(len(head))]

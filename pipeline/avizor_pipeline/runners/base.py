@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Protocol
 
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.section_files import SectionRecord
 
@@ -21,7 +21,7 @@ class Runner(Protocol):
     A worker opens the context for it with `job_context.open_context`.
     """
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         """Yield the commit of each shard, or the record of each section, when it is finished, in any order.
 
         Closing the generator ends all workers at once.

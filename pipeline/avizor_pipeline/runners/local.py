@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
@@ -18,6 +17,7 @@ from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerOptions
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.watch import NOT_READING
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class LocalRunner:
     file_timeout_s: float = FILE_TIMEOUT_S
     engine_wait_s: float = ENGINE_WAIT_S
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         """See Runner."""
         workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s)) for _ in range(self.workers)]
         try:

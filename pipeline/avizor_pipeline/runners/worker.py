@@ -17,7 +17,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from avizor_inference.stop_signals import STOP_SIGNALS
@@ -29,6 +28,7 @@ from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shard_run import read_only
 from avizor_pipeline.sinks.lock import hold_as_worker
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.watch import NUMBERS, Watch
 
 # Seconds between two looks at a worker, and the most that is counted between them: a job that was stopped (Ctrl-Z) finds its
@@ -45,7 +45,7 @@ class WorkerOptions:
     """Holds what every worker of a job is told when it starts."""
 
     settings: JobSettings
-    out: Path
+    out: OutputPath
     engine_wait_s: float
 
 

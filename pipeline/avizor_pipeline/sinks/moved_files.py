@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avizor_inference.digests import sha256_of_file
-from avizor_inference.durable_files import flush_and_rename, sync_folder, temporary_name
+from avizor_pipeline.sinks.output_files import OutputPath, opened, publish, remove_file, temporary_for
 from avizor_pipeline.sinks.part_files import Commit, part_path, write_commit
 
 
-def take_out(out: Path, commit: Commit, uris: Collection[str], remaining: int) -> bool:
+def take_out(out: OutputPath, commit: Commit, uris: Collection[str], remaining: int) -> bool:
     """Take the dead letters of these files out of a shard; return False, with nothing done, if they have other rows there.
 
     remaining: files that the shard has then. The part is replaced first and the record last: after a crash between them the
@@ -23,22 +22,21 @@ def take_out(out: Path, commit: Commit, uris: Collection[str], remaining: int) -
     if not remaining or not commit.dead_letters:
         return False
     path = part_path(out, "dead_letters", commit.shard)
-    letters = pq.read_table(path)
+    letters = pq.read_table(opened(path))
     is_moved = pc.is_in(letters["uri"], pa.array(uris, pa.string()))
     moved, kept = letters.filter(is_moved), letters.filter(pc.invert(is_moved))
     if len(pc.unique(moved["uri"])) != commit.files - remaining:
         return False
     sha256 = dict(commit.sha256)
-    name = str(path.relative_to(out))
+    name = f"dead_letters/{path.name}"
     if kept.num_rows:
-        temporary = temporary_name(path)
+        temporary = temporary_for(path)
         pq.write_table(kept, temporary, compression="zstd")
         sha256[name] = sha256_of_file(temporary)
-        flush_and_rename(temporary, path)
+        publish(temporary, path)
     else:
         del sha256[name]
-        path.unlink()
-        sync_folder(path.parent)
+        remove_file(path)
     changes = {
         "files": remaining,
         "dead_letters": kept.num_rows,

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from avizor_inference.durable_files import is_temporary, make_folder, write_text
+from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of
@@ -25,6 +25,8 @@ from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.moved_files import take_out
+from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, problem_of, remove, write_whole
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
 from avizor_pipeline.sinks.section_files import SECTIONS, FinishedSections, finished_sections, remove_records, section_id
@@ -39,8 +41,8 @@ JOB_FILE = "job.json"
 SUMMARY_FILE = "summary.json"
 DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity")
 
-# Threads that read parts, to compare them with their digests.
-_READERS = 4
+# Threads that read parts, to compare them with their digests. From a store most of the time is waited.
+_READERS, _STORE_READERS = 4, 32
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
@@ -63,7 +65,7 @@ class Finished:
 
     shards: ids of those that are intact. files, dead_letters: of these shards. damage: for each shard that has to be done
     again, what is wrong with its files. outdated: intact shards with files that a later round does again. sections: what is
-    done of long files, by their shards.
+    done of long files, by their shards. still_held: raises JobError if another job has taken the folder over.
     """
 
     shards: list[str] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Finished:
     damage: dict[str, str] = field(default_factory=dict)
     outdated: list[str] = field(default_factory=list)
     sections: dict[str, FinishedSections] = field(default_factory=dict)
+    still_held: Callable[[], None] = lambda: None
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -91,14 +94,17 @@ class Finished:
         self.dead_letters += commit.dead_letters
 
 
-def begun_settings(out: Path) -> JobSettings | None:
-    """Return the settings of the job that began in this folder; None if there is none that can be read."""
+def begun_settings(out: OutputPath) -> JobSettings | None:
+    """Return the settings of the job that began in this folder; None if there is none that can be read.
+
+    Raises JobError if a store cannot be reached.
+    """
     with suppress(SettingsError):  # `examine` and `claimed` report it
         return _settings_of(out)
     return None
 
 
-def examine(out: Path, settings: JobSettings, planned: Planned) -> Finished:
+def examine(out: OutputPath, settings: JobSettings, planned: Planned) -> Finished:
     """Make every check of `claimed` without changing anything. Raises SettingsError, JobError."""
     _check_folder(out, settings)
     with job_lock(out, make=False):
@@ -106,7 +112,7 @@ def examine(out: Path, settings: JobSettings, planned: Planned) -> Finished:
 
 
 @contextmanager
-def claimed(out: Path, settings: JobSettings, planned: Planned) -> Iterator[Finished]:
+def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterator[Finished]:
     """Hold `out` for this job: make it if it is missing, lock it, add the new round, remove what earlier runs left unfinished.
 
     Raises SettingsError if it cannot be used or belongs to something else, JobError if another job is running in it or if it
@@ -115,28 +121,30 @@ def claimed(out: Path, settings: JobSettings, planned: Planned) -> Iterator[Fini
     _check_folder(out, settings)
     with writing(out):
         make_folder(out)
-    with job_lock(out):
+    with job_lock(out) as still_held:
         _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
         finished = _finished(out, planned)
+        finished.still_held = still_held
         with writing(out):
             _begin(out, settings, planned, finished)
         try:
             yield finished
         finally:
-            with suppress(OSError):  # the next run does it, too
+            with suppress(OSError, JobError):  # the next run does it, too
+                still_held()
                 _clear(out)
 
 
-def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finished) -> None:
+def _begin(out: OutputPath, settings: JobSettings, planned: Planned, finished: Finished) -> None:
     path = out / JOB_FILE
     if _settings_of(out) is None:
         if path.exists():
             _log.warning("%s was damaged, and is written again; the finished shards are of this job", path)
-        write_text(path, settings.model_dump_json(indent=2) + "\n")
+        write_whole(path, settings.model_dump_json(indent=2) + "\n")
     for table in TABLES:
         make_folder(out / table)  # readers find every folder, empty if there are no rows
     for name in DERIVED_FILES:
-        _remove(out / name)
+        remove(out / name)
     if planned.new is not None:
         store_round(out, planned.new, planned.rounds + 1)
     # After the round: a shard that has lost files to it is without rows until it is done again, and none are doubled.
@@ -153,7 +161,7 @@ def _begin(out: Path, settings: JobSettings, planned: Planned, finished: Finishe
     _clear(out)
 
 
-def _without_lost(out: Path, shard: str, planned: Planned) -> Commit | None:
+def _without_lost(out: OutputPath, shard: str, planned: Planned) -> Commit | None:
     """Take the files that a shard has lost to a later round out of it; return the commit if it need not be done again."""
     commit, remaining = read_commit(out, shard), planned.shards[shard]
     if isinstance(commit, str) or not take_out(out, commit, planned.lost.get(shard, ()), remaining):
@@ -162,12 +170,13 @@ def _without_lost(out: Path, shard: str, planned: Planned) -> Commit | None:
     return None if isinstance(taken, str) else taken
 
 
-def _check_folder(out: Path, settings: JobSettings) -> None:
+def _check_folder(out: OutputPath, settings: JobSettings) -> None:
     try:
         str(out).encode()
     except UnicodeEncodeError as error:
         raise SettingsError(f"the name of --out, {name_of(str(out))}, is not UTF-8; choose another one") from error
-    _check_writable(out)
+    if isinstance(out, Path):
+        _check_writable(out)
     if not _listed(out):
         return
     if not (out / JOB_FILE).exists():
@@ -182,25 +191,25 @@ def _check_folder(out: Path, settings: JobSettings) -> None:
         )
 
 
-def _listed(out: Path) -> set[str]:
+def _listed(out: OutputPath) -> set[str]:
     """Return the names in the folder, without those that a job leaves that was killed as it began."""
     try:
-        paths = list(out.iterdir()) if out.exists() else []
+        names = out.names() if isinstance(out, ObjectPath) else [path.name for path in (out.iterdir() if out.exists() else ())]
     except OSError as error:
         raise SettingsError(f"{out} cannot be read ({reason(error)}); choose another --out") from error
-    return {path.name for path in paths if path.name != LOCK_FILE and not is_temporary(path)}
+    return {name for name in names if name != LOCK_FILE and not is_temporary(Path(name))}
 
 
-def _settings_of(out: Path) -> JobSettings | None:
+def _settings_of(out: OutputPath) -> JobSettings | None:
     """Return the settings of the job in the folder; None if the file is absent or was lost by the disk.
 
-    Raises SettingsError for a file of another version or of another program.
+    Raises SettingsError for a file of another version or of another program, JobError if a store cannot be reached.
     """
     path = out / JOB_FILE
-    if path.exists() and not path.is_file():
-        raise SettingsError(f"{path} is not a file; choose another --out")
+    if problem := problem_of(path):
+        raise SettingsError(f"{problem}; choose another --out")
     try:
-        return JobSettings.model_validate_json(path.read_bytes())
+        return JobSettings.model_validate_json(path.read_bytes() if isinstance(path, Path) else path.read_at_once())
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -211,7 +220,8 @@ def _settings_of(out: Path) -> JobSettings | None:
             raise SettingsError(_OTHER_VERSION.format(out=out)) from error
         raise SettingsError(f"{path} cannot be read: {validation_message(error)}; choose another --out") from error
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({reason(error)}); choose another --out") from error
+        kind = SettingsError if isinstance(out, Path) else JobError  # whether there is a job is not known of a store
+        raise kind(f"{path} cannot be read ({reason(error)}); correct that, or choose another --out") from error
 
 
 def _check_writable(out: Path) -> None:
@@ -233,7 +243,7 @@ def _check_writable(out: Path) -> None:
         raise SettingsError(f"{out} cannot be written ({reason(error)}); choose another --out, or make it writable") from error
 
 
-def _finished(out: Path, planned: Planned) -> Finished:
+def _finished(out: OutputPath, planned: Planned) -> Finished:
     """Read the commits, and compare every part with its commit. Raises JobError if a shard is not one of the planned."""
     if len(round_files(out)) != planned.rounds:
         raise JobError(f"another job has planned files in {out} since this one did; run the same command again")
@@ -252,35 +262,46 @@ def _finished(out: Path, planned: Planned) -> Finished:
     return finished
 
 
-def _checked(out: Path) -> Iterator[tuple[str, Commit | str]]:
-    """Yield the id of each finished shard with its commit, or with what is wrong with it. Few are in memory at once."""
-    ids = iter(sorted(path.stem for path in (out / COMMITS).glob("*.json")))
-    pool = ThreadPoolExecutor(_READERS)
+def commits_of(out: OutputPath, shards: Iterable[str]) -> Iterator[Commit]:
+    """Yield the commits of shards that are finished. Raises JobError if one is not there any more."""
+    for _, commit in _read_at_once(out, shards, read_commit):
+        if isinstance(commit, str):
+            raise JobError(f"{commit} any more; run the same command again")
+        yield commit
+
+
+def _checked(out: OutputPath) -> Iterator[tuple[str, Commit | str]]:
+    """Yield the id of each finished shard with its commit, or with what is wrong with it."""
+    return _read_at_once(out, [path.stem for path in files_of(out / COMMITS, ".json")], _commit_or_damage)
+
+
+def _read_at_once(
+    out: OutputPath, shards: Iterable[str], read: Callable[[OutputPath, str], Commit | str]
+) -> Iterator[tuple[str, Commit | str]]:
+    """Yield the id of each shard with what is read of it. Few are in memory at once."""
+    ids = iter(shards)
+    readers = _READERS if isinstance(out, Path) else _STORE_READERS
+    pool = ThreadPoolExecutor(readers)
     try:
-        while group := list(islice(ids, _READERS * 16)):
-            yield from zip(group, pool.map(lambda shard: _commit_or_damage(out, shard), group), strict=True)
+        while group := list(islice(ids, readers * 16)):
+            yield from zip(group, pool.map(partial(read, out), group), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _commit_or_damage(out: Path, shard: str) -> Commit | str:
+def _commit_or_damage(out: OutputPath, shard: str) -> Commit | str:
     commit = read_commit(out, shard)
     return commit if isinstance(commit, str) else find_damage(out, commit) or commit
 
 
-def _clear(out: Path) -> None:
+def _clear(out: OutputPath) -> None:
     """Remove unfinished files, and parts of shards and sections that are not finished: their rows do not count."""
-    finished = {path.stem for folder in (COMMITS, SECTIONS) for path in (out / folder).glob("*.json")}
-    for folder in (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *TABLES))):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            part = folder.name in TABLES and path.suffix == ".parquet" and _PART.fullmatch(path.stem)
-            if is_temporary(path) or (part and not {path.stem, shard_of(path.stem)} & finished):
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; nothing if it is absent. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    finished = {path.stem for folder in (COMMITS, SECTIONS) for path in files_of(out / folder, ".json")}
+    for table in TABLES:
+        for part in files_of(out / table, ".parquet"):
+            if _PART.fullmatch(part.stem) and not {part.stem, shard_of(part.stem)} & finished:
+                remove(part)
+    folders = (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *TABLES))) if isinstance(out, Path) else ()
+    for folder in folders:
+        for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
+            remove(path)

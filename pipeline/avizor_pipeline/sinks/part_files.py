@@ -1,6 +1,6 @@
 """Write and check a shard's files.
 
-Parquet parts are written under temporary names, flushed and renamed; last comes the commit record.
+Parquet parts are written under temporary names and published, each in one step; last comes the commit record.
 Only a shard with a commit record counts.
 """
 
@@ -18,10 +18,21 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from avizor_inference.digests import digest_of, sha256_of_file
-from avizor_inference.durable_files import flush_and_rename, make_folder, temporary_name, write_text
+from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
+from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import (
+    OutputPath,
+    make_folder,
+    opened,
+    problem_of,
+    publish,
+    sha256_of,
+    temporary_for,
+    write_whole,
+)
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -89,13 +100,13 @@ class PartWriter:
     Every method raises JobError if the disk refuses what is written.
     """
 
-    def __init__(self, out: Path, shard: str) -> None:
+    def __init__(self, out: OutputPath, shard: str) -> None:
         self._out, self._shard = out, shard
         self._columns: dict[str, dict[str, list[Any]]] = {
             table: {name: [] for name in schema.names} for table, schema in TABLES.items()
         }
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._temporary = {table: temporary_name(part_path(out, table, shard)) for table in TABLES}
+        self._temporary = {table: temporary_for(part_path(out, table, shard)) for table in TABLES}
         self._taken: dict[str, dict[str, str]] = {}  # digests by table
         self.counts = dict.fromkeys(TABLES, 0)
 
@@ -136,8 +147,8 @@ class PartWriter:
                 path = part_path(self._out, table, self._shard)
                 with self._writing(path):
                     self._writers[table].close()
-                    digests[str(path.relative_to(self._out))] = sha256_of_file(self._temporary[table])
-                    flush_and_rename(self._temporary[table], path)
+                    digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
+                    publish(self._temporary[table], path)
             else:  # of a worker that died before its commit; or all rows were dropped
                 for left in (part_path(self._out, table, self._shard), self._temporary[table]):
                     left.unlink(missing_ok=True)
@@ -146,7 +157,7 @@ class PartWriter:
     def commit(self, commit: Commit) -> None:
         """Make the shard count."""
         with self._writing(commit_path(self._out, self._shard)):
-            write_commit(self._out, commit)
+            write_commit(self._out, commit, new=True)
 
     def _flush(self, table: str) -> None:
         """Write at most ROW_GROUP rows as a row group."""
@@ -164,7 +175,7 @@ class PartWriter:
             self._writers[table].write_table(pa.Table.from_pydict(group, schema=TABLES[table]))
 
     @contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
+    def _writing(self, path: OutputPath) -> Iterator[None]:
         """Remove all unfinished parts if one cannot be written, which frees space on a full disk."""
         try:
             with writing(path):
@@ -193,7 +204,7 @@ def _without(part: Path, uris: Collection[str]) -> int:
     return int(pq.read_metadata(part).num_rows)
 
 
-def part_path(out: Path, table: str, shard: str) -> Path:
+def part_path(out: OutputPath, table: str, shard: str) -> OutputPath:
     """Return the file of a shard's rows of one table."""
     return out / table / f"{shard}.parquet"
 
@@ -203,25 +214,27 @@ def shard_of(stem: str) -> str:
     return stem.partition("-")[0]
 
 
-def commit_path(out: Path, shard: str) -> Path:
+def commit_path(out: OutputPath, shard: str) -> OutputPath:
     """Return the file of a shard's commit record."""
     return out / COMMITS / f"{shard}.json"
 
 
-def write_commit(out: Path, commit: Commit) -> None:
-    """Write the record of a finished shard, with its digest, by one rename. Raises OSError."""
+def write_commit(out: OutputPath, commit: Commit, *, new: bool = False) -> None:
+    """Write the record of a finished shard, with its digest, in one step. new: see `publish`. Raises OSError."""
     path = commit_path(out, commit.shard)
     make_folder(path.parent)
-    write_text(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n")
+    write_whole(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n", new=new)
 
 
-def read_commit(out: Path, shard: str) -> Commit | str:
+def read_commit(out: OutputPath, shard: str) -> Commit | str:
     """Return the record of a finished shard, or what is wrong with it. Raises JobError if it cannot be read now."""
     path = commit_path(out, shard)
-    if not path.is_file():
-        return f"{path} is not a file"
+    if problem := problem_of(path):
+        return problem
     try:
         commit = Commit.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return f"{path} is not a file"
     except ValidationError as error:
         return f"{path} cannot be read: {validation_message(error)}"
     except OSError as error:
@@ -234,22 +247,27 @@ def read_commit(out: Path, shard: str) -> Commit | str:
     return commit
 
 
-def dead_uris(out: Path, shard: str) -> frozenset[str]:
+def dead_uris(out: OutputPath, shard: str) -> frozenset[str]:
     """Return the uris of a finished shard's dead letters; none of a shard that is not finished or damaged."""
-    commit = read_commit(out, shard) if commit_path(out, shard).exists() else ""
+    commit = read_commit(out, shard)
     if isinstance(commit, str) or not commit.dead_letters or find_damage(out, commit):
         return frozenset()
-    return frozenset(pq.read_table(part_path(out, "dead_letters", shard), columns=["uri"])["uri"].to_pylist())
+    return frozenset(pq.read_table(opened(part_path(out, "dead_letters", shard)), columns=["uri"])["uri"].to_pylist())
 
 
-def find_damage(out: Path, commit: Commit) -> str:
-    """Return what is wrong with a finished shard's parts; "" if each is, byte for byte, what was committed."""
+def find_damage(out: OutputPath, commit: Commit) -> str:
+    """Return what is wrong with a finished shard's parts; "" if each is, byte for byte, what was committed.
+
+    Raises OSError if a store cannot be reached.
+    """
     for name, digest in commit.sha256.items():
         try:
-            if (out / name).exists() and not (out / name).is_file():  # reading a pipe would wait for ever
-                return f"{out / name} is not a file"
-            if sha256_of_file(out / name) != digest:
+            if problem := problem_of(out / name):
+                return problem
+            if sha256_of(out / name) != digest:
                 return f"{out / name} is not what was written"
         except OSError as error:
+            if isinstance(out, ObjectPath) and not isinstance(error, FileNotFoundError):
+                raise  # a store that is away: nothing is known of the part
             return f"{out / name} cannot be read ({reason(error)})"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from avizor_inference.durable_files import flush_and_rename, make_folder, temporary_name
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.file_access import name_of, path_of
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, opened, publish, temporary_for
 
 ROUNDS = "rounds"
 
@@ -63,9 +63,9 @@ def key_of(entry: Entry) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def round_files(out: Path | None) -> list[Path]:
+def round_files(out: OutputPath | None) -> Sequence[OutputPath]:
     """Return the files of the rounds of an output folder, the first round first. Raises JobError if one is missing."""
-    files = sorted((out / ROUNDS).glob("*.parquet")) if out else []
+    files = list(files_of(out / ROUNDS, ".parquet")) if out else []
     if out and files != [_path(out, number) for number in range(1, len(files) + 1)]:
         raise JobError(f"{out / ROUNDS} lacks rounds, or holds other files; restore them, or choose another --out")
     return files
@@ -90,18 +90,18 @@ def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
     return count
 
 
-def store_round(out: Path, file: BinaryIO, number: int) -> None:
-    """Copy a written round into the output folder by one rename. From then on its files are planned."""
+def store_round(out: OutputPath, file: BinaryIO, number: int) -> None:
+    """Copy a written round into the output folder in one step. From then on its files are planned. Raises OSError."""
     path = _path(out, number)
     make_folder(path.parent)
-    temporary = temporary_name(path)
+    temporary = temporary_for(path)
     file.seek(0)
     with temporary.open("wb") as copy:
         shutil.copyfileobj(file, copy)
-    flush_and_rename(temporary, path)
+    publish(temporary, path, new=True)
 
 
-def read_round(file: Path | BinaryIO) -> Iterator[Entry]:
+def read_round(file: OutputPath | BinaryIO) -> Iterator[Entry]:
     """Yield the files of a round in their order, in bounded memory. Raises JobError."""
     for batch in _batches(file, ["uri", "path", "source", "size", "modified_ns", *Part._fields]):
         columns = [column.to_pylist() for column in batch.columns]
@@ -109,20 +109,24 @@ def read_round(file: Path | BinaryIO) -> Iterator[Entry]:
             yield Entry(uri, path_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
 
 
-def read_states(file: Path | BinaryIO) -> States:
+def read_states(file: OutputPath | BinaryIO) -> States:
     """Return the files of a round without their names. Raises JobError."""
     batches = list(_batches(file, ["key", "size", "modified_ns"]))
     columns = [np.concatenate([batch.column(place).to_numpy() for batch in batches] or [np.empty(0)]) for place in range(3)]
     return States(columns[0].astype(np.uint64), columns[1].astype(np.int64), columns[2].astype(np.int64))
 
 
-def _batches(file: Path | BinaryIO, names: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: OutputPath | BinaryIO, names: list[str]) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        with pq.ParquetFile(_source(file), page_checksum_verification=True) as opened:
             yield from opened.iter_batches(_ROW_GROUP, columns=names)
     except (OSError, pa.ArrowException) as error:
         raise JobError(f"{file} is damaged ({error}); restore it, or choose another --out") from error
 
 
-def _path(out: Path, number: int) -> Path:
+def _source(file: OutputPath | BinaryIO) -> Path | BinaryIO:
+    return opened(file) if isinstance(file, OutputPath) else file
+
+
+def _path(out: OutputPath, number: int) -> OutputPath:
     return out / ROUNDS / f"{number:06d}.parquet"

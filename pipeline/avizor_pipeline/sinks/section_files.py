@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
-from avizor_inference.digests import digest_of, sha256_of_file
-from avizor_inference.durable_files import make_folder, sync_folder, write_text
+from avizor_inference.digests import digest_of
 from avizor_inference.items.audio import Level
 from avizor_inference.strict_json import Strict
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, remove, sha256_of, sync, write_whole
 from avizor_pipeline.sinks.part_files import part_path
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -109,20 +108,20 @@ def section_id(shard: str, number: int) -> str:
     return f"{shard}-{number:06d}"
 
 
-def record_path(out: Path, id: str) -> Path:
+def record_path(out: OutputPath, id: str) -> OutputPath:
     """Return the file of a section's record."""
     return out / SECTIONS / f"{id}.json"
 
 
-def write_record(out: Path, record: SectionRecord) -> None:
+def write_record(out: OutputPath, record: SectionRecord) -> None:
     """Make a section count, by one rename. Raises JobError."""
     path = record_path(out, record.id)
     with writing(path):
         make_folder(path.parent)
-        write_text(path, record.model_copy(update={"digest": record.own_digest}).model_dump_json() + "\n")
+        write_whole(path, record.model_copy(update={"digest": record.own_digest}).model_dump_json() + "\n")
 
 
-def read_record(out: Path, id: str) -> SectionRecord | None:
+def read_record(out: OutputPath, id: str) -> SectionRecord | None:
     """Return the record of a section; None if there is none, or if it is not what was written."""
     try:
         record = SectionRecord.model_validate_json(record_path(out, id).read_bytes())
@@ -132,49 +131,46 @@ def read_record(out: Path, id: str) -> SectionRecord | None:
     return record if is_right else None
 
 
-def finished_sections(out: Path, unfinished: Collection[str]) -> dict[str, FinishedSections]:
+def finished_sections(out: OutputPath, unfinished: Collection[str]) -> dict[str, FinishedSections]:
     """Return what is done of the shards that are not finished as a whole, by their ids. Damaged sections are not done."""
     found: dict[str, FinishedSections] = {}
-    for path in sorted((out / SECTIONS).glob("*.json")):
+    for path in files_of(out / SECTIONS, ".json"):
         record = read_record(out, path.stem)
         if record and record.shard in unfinished and _is_intact(out, record):
             found.setdefault(record.shard, FinishedSections(record.of)).add(record)
     return found
 
 
-def _is_intact(out: Path, record: SectionRecord) -> bool:
+def _is_intact(out: OutputPath, record: SectionRecord) -> bool:
     try:
-        return all((out / name).is_file() and sha256_of_file(out / name) == digest for name, digest in record.sha256.items())
+        return all(sha256_of(out / name) == digest for name, digest in record.sha256.items())
     except OSError:
         return False
 
 
-def remove_records(out: Path, kept: Mapping[str, FinishedSections]) -> None:
+def remove_records(out: OutputPath, kept: Mapping[str, FinishedSections]) -> None:
     """Remove the records of all other sections: damaged ones, and those of shards that are committed or of no round."""
-    folder = out / SECTIONS
-    if not folder.is_dir():
-        return
     wanted = {section_id(shard, number) for shard, sections in kept.items() for number in sections.done}
-    for path in folder.iterdir():
-        if path.stem not in wanted or path.suffix != ".json":
-            path.unlink()
     if not wanted:
-        folder.rmdir()
-        sync_folder(out)
+        remove(out / SECTIONS)
+        sync(out)
+        return
+    for path in files_of(out / SECTIONS, ".json"):
+        if path.stem not in wanted:
+            remove(path)
 
 
-def remove_sections(out: Path, shard: str, of: int) -> None:
+def remove_sections(out: OutputPath, shard: str, of: int) -> None:
     """Remove the records of a shard's sections, and the folder if it is empty then. Raises OSError."""
     for number in range(of):
-        record_path(out, section_id(shard, number)).unlink(missing_ok=True)
-    if not any((out / SECTIONS).iterdir()):
-        (out / SECTIONS).rmdir()
-    sync_folder(out)
+        remove(record_path(out, section_id(shard, number)))
+    if not files_of(out / SECTIONS, ""):
+        remove(out / SECTIONS)
+    sync(out)
 
 
-def remove_parts(out: Path, shard: str, of: int) -> None:
+def remove_parts(out: OutputPath, shard: str, of: int) -> None:
     """Remove the windows of a file that is a dead letter. Raises OSError."""
     for number in range(of):
-        part_path(out, "windows", section_id(shard, number)).unlink(missing_ok=True)
-    if (out / "windows").is_dir():
-        sync_folder(out / "windows")
+        remove(part_path(out, "windows", section_id(shard, number)))
+    sync(out / "windows")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
@@ -22,7 +21,7 @@ _REMEDIES = {
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: object) -> Iterator[None]:
     """Turn an OSError inside into a JobError that says why `path` cannot be written and what to do."""
     try:
         yield

@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from avizor_pipeline.runners.base import Done
 from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.output_folder import begun_settings
 from avizor_pipeline.verify import verify_job
 
@@ -49,13 +50,13 @@ CHANGES: tuple[tuple[Any, str], ...] = (
 class HereRunner:
     """Processes shards in this process, with the code of a worker."""
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         context = open_context(settings, out)
         for shard in shards:
             yield run_task(context, shard)
 
 
-def run(data: Path, models: Path, out: Path, act: str) -> None:
+def run(data: Path, models: Path, out: OutputPath, act: str) -> None:
     begun = begun_settings(out)
     if act == "retry":
         assert begun is not None
@@ -70,7 +71,7 @@ def run(data: Path, models: Path, out: Path, act: str) -> None:
         run_to_end(settings, open_models(settings), plan, options, BatchMetrics())
 
 
-def kill_after(point: int, log: Path) -> None:
+def kill_after(point: int, log: Path, changes: Sequence[tuple[Any, str]] = CHANGES) -> None:
     """Make this process end after so many changes of the disk, and write the name of each into the log before."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     write, made = os.write, 0
@@ -87,7 +88,7 @@ def kill_after(point: int, log: Path) -> None:
 
         return change
 
-    for owner, name in CHANGES:
+    for owner, name in changes:
         setattr(owner, name, wrapped(name, getattr(owner, name)))
 
 

@@ -64,7 +64,7 @@ def test_a_job_that_ends_leaves_the_folder_to_the_next(tmp_path: Path) -> None:
 def test_workers_share_the_folder_and_hold_it_against_the_next_job_until_the_last_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avizor_pipeline.sinks.lock._WAIT_S", 0.0)
+    monkeypatch.setattr("avizor_pipeline.sinks.file_lock._WAIT_S", 0.0)
     (tmp_path / LOCK_FILE).touch()
     with holder(WORKER, tmp_path) as one, holder(WORKER, tmp_path) as other:
         for worker in (one, other):

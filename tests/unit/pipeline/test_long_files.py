@@ -27,6 +27,7 @@ from avizor_pipeline.runners.base import Done
 from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.verify import verify_job
@@ -53,7 +54,7 @@ class HereRunner:
         self.at_once, self.stop_after, self.lost, self.workers = at_once, stop_after, lost, workers
         self.ran: list[str] = []
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: Path) -> Generator[Done, None, None]:
+    def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         context = open_context(settings, out)
         waiting: list[Shard] = []
         while True:

@@ -1,0 +1,176 @@
+"""Let one job at a time write below a place on an object store: by an object that the job renews while it runs.
+
+Stores have no locks that end with a process. So job.lock is created if it is absent, and changed every few seconds, each time
+only if it is still what this job has written. A job that finds it watches it: if it changes, the other job is alive; if it does
+not for a minute, that job has ended. The clocks of the machines are not compared.
+
+A job that was killed on this machine is not waited for: the kernel's lock on a file of this machine says whether it is alive.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from avizor_inference.error_text import reason
+from avizor_inference.errors import JobError
+from avizor_pipeline.sinks.file_lock import LOCK_FILE, Holder, file_lock, refusal
+from avizor_pipeline.sinks.object_path import ObjectPath, Version
+from avizor_pipeline.sinks.write_errors import writing
+
+_log = logging.getLogger(__name__)
+
+# Seconds between two renewals; and how long the object is watched before its job counts as dead. A job whose renewals fail for
+# so long has lost the store, or was stopped.
+RENEW_S = 10.0
+WATCH_S = 60.0
+_POLL_S = 2.0
+
+# Raises JobError if the place is not held any more.
+StillHeld = Callable[[], None]
+
+
+class _Lease(Holder):
+    """Is what the object holds. renewals: number of them, so that each makes another object."""
+
+    renewals: int = 0
+
+    @property
+    def content(self) -> bytes:
+        return f"{self.model_dump_json()}\n".encode()
+
+
+@contextmanager
+def lease(out: ObjectPath) -> Iterator[StillHeld]:
+    """Hold `out` for one job. Raises JobError while another job holds it, or if the store refuses."""
+    with writing(out):
+        folder = out.working_folder()
+    with file_lock(folder, out, place=True) as holder:
+        _remove_unsent(folder)
+        held = _Held(out / LOCK_FILE, _Lease(**holder.model_dump()))
+        with writing(held.path):
+            held.acquire(out)
+        try:
+            with held.renewed():
+                yield lambda: held.check(out)
+        finally:
+            held.release()
+            _remove_unsent(folder)
+
+
+def nobody_holds(out: ObjectPath) -> None:
+    """Raise JobError if a job that is alive holds `out`. Nothing is written to the store."""
+    with writing(out):
+        path, folder = out / LOCK_FILE, out.working_folder()
+        with file_lock(folder, out, place=True) as here:
+            found = _read(path)
+        if found and not (found[0] and found[0].place == here.place):
+            _watch(path, out, *found)
+
+
+class _Held:
+    """Holds the object, and renews it from a thread."""
+
+    def __init__(self, path: ObjectPath, content: _Lease) -> None:
+        self.path, self._content = path, content
+        self._version: Version = None, None
+        self._lost = False
+        self._stop = threading.Event()
+
+    def acquire(self, out: ObjectPath) -> None:
+        """Create the object, or take it over from a job that is dead. Raises OSError, JobError."""
+        while True:
+            try:
+                self._version = self.path.put(self._content.content, new=True)
+                return
+            except FileExistsError:
+                found = _read(self.path)
+            if not found:
+                continue  # it has just been removed
+            holder, version = found
+            if not holder or holder.place != self._content.place:
+                _watch(self.path, out, holder, version)
+            with suppress(FileExistsError):  # else another job was faster
+                self._version = self.path.put(self._content.content, version=version)
+                return
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renew the object while the context is open."""
+        thread = threading.Thread(target=self._renew, name="avizor-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def check(self, out: ObjectPath) -> None:
+        """Raise JobError if another job has taken the place over."""
+        if self._lost:
+            raise JobError(
+                f"{self.path} is not of this job any more (it was removed, or not renewed for {WATCH_S:g} s), and another may "
+                "run there; what this job has finished is kept: run the same command again to go on"
+            )
+
+    def release(self) -> None:
+        """Remove the object if it is still of this job."""
+        with suppress(OSError):
+            found = _read(self.path)
+            if found and found[1] == self._version:
+                self.path.unlink()
+
+    def _renew(self) -> None:
+        while not self._lost and not self._stop.wait(RENEW_S):
+            self._content = self._content.model_copy(update={"renewals": self._content.renewals + 1})
+            try:
+                self._version = self.path.put(self._content.content, version=self._version)
+            except (FileExistsError, FileNotFoundError):
+                self._lost = True
+            except OSError as error:  # it may be back at the next time
+                _log.warning("%s could not be renewed (%s)", self.path, reason(error))
+
+
+def _watch(path: ObjectPath, out: ObjectPath, holder: _Lease | None, version: Version) -> None:
+    """Return when an object has not changed for WATCH_S seconds, or is removed. Raises JobError if its job renews it."""
+    _log.warning(
+        "%s says that a job is running%s; watching for %g s whether it is alive: if you know that it has ended, remove it",
+        path,
+        f" ({holder})" if holder else "",
+        WATCH_S,
+    )
+    deadline = time.monotonic() + WATCH_S
+    while time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        found = _read(path)
+        if not found:
+            return
+        if found[1] != version:
+            raise refusal(out, found[0])
+
+
+def _read(path: ObjectPath) -> tuple[_Lease | None, Version] | None:
+    """Return what an object says, if it can be understood, and its version; None if there is none."""
+    try:
+        content, version = path.read_version()
+    except FileNotFoundError:
+        return None
+    try:
+        return _Lease.model_validate_json(content), version
+    except ValueError:
+        return None, version
+
+
+def _remove_unsent(folder: Path) -> None:
+    """Remove what a job has left that was killed before it had sent it."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK_FILE:
+                path.unlink()

@@ -1,0 +1,256 @@
+"""A place on an object store, with those methods of pathlib.Path that an output folder needs. Errors are OSErrors.
+
+A store has objects with names, and no folders: an object is visible when its PUT is complete, and it replaces one of its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
+from avizor_inference.items.file_access import name_of
+from avizor_inference.object_store import Place, in_words, place_of_url
+
+# Where results can be written.
+SCHEMES = ("s3", "gs", "az")
+
+# Larger files are sent in pieces, a few at a time. They too become visible in one step, and memory is bounded by the pieces.
+_PUT_BYTES = 16 * 2**20
+_PIECE_BYTES = 8 * 2**20
+_PIECES_AT_ONCE = 2
+
+# Read at once from a part.
+_BLOCK_BYTES = 2**20
+
+
+# What tells an object from an earlier one of its name: its ETag, and its version on stores that number them.
+Version = tuple[str | None, str | None]
+
+
+@contextmanager
+def _reached(path: ObjectPath, *, patient: bool = True) -> Iterator[Place]:
+    """Yield the store, and the name in its bucket; turn what it says into OSErrors with the texts of `object_store.in_words`.
+
+    Raises SettingsError if there is no library for it.
+    """
+    place = place_of_url(str(path), patient=patient)
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    try:
+        with in_words(str(path)):
+            try:
+                yield place
+            except (AlreadyExistsError, PreconditionError) as error:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+    except MediaError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+        raise OSError(None, str(error), str(path)) from error
+    except StoreUnavailable as error:
+        raise OSError(None, str(error).removeprefix(f"{path}: "), str(path)) from error
+
+
+@dataclass(frozen=True, order=True)
+class ObjectPath:
+    """Names an object, or all objects below a name. root: URL of --out, without a slash at its end. key: below it."""
+
+    root: str
+    key: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> ObjectPath:
+        """Return the place of a URL. Raises SettingsError if no results can be written there."""
+        scheme, _, rest = url.partition("://")
+        bucket, *names = rest.rstrip("/").split("/")
+        if scheme not in SCHEMES:
+            raise SettingsError(
+                f"results cannot be written to {scheme}://; give a folder, or {', '.join(SCHEMES)}://BUCKET/PREFIX"
+            )
+        if set("@?#") & set(rest):
+            raise SettingsError(
+                f"a URL of {scheme}:// with @, ? or # may hold a password, and results name it; credentials are taken from the "
+                "environment: give BUCKET/PREFIX alone"
+            )
+        if not bucket or any(name in ("", ".", "..") for name in names) or not url.isprintable():
+            raise SettingsError(f"{name_of(url)} names no place in a bucket; write {scheme}://BUCKET/PREFIX")
+        return cls("/".join([f"{scheme}://{bucket}", *names]))
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.key}" if self.key else self.root
+
+    def __truediv__(self, name: str) -> ObjectPath:
+        return ObjectPath(self.root, f"{self.key}/{name}" if self.key else name)
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the name."""
+        return PurePosixPath(self.key).name
+
+    @property
+    def stem(self) -> str:
+        """Return the last part of the name without its suffix."""
+        return PurePosixPath(self.key).stem
+
+    @property
+    def parent(self) -> ObjectPath:
+        """Return what it is directly below."""
+        return ObjectPath(self.root, self.key.rpartition("/")[0])
+
+    def exists(self) -> bool:
+        """Return whether there is such an object. Raises OSError."""
+        try:
+            with _reached(self) as (store, key):
+                store.head(key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self) -> list[str]:
+        """Return the names directly below, of objects and of what has objects below it. Raises OSError."""
+        with _reached(self) as (store, key):
+            found = store.list_with_delimiter(key or None)
+            paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+            # Some tools make an object `PREFIX/`, so that their users see a folder.
+            return sorted(PurePosixPath(path).name for path in paths if path != key)
+
+    def files(self, suffix: str) -> list[ObjectPath]:
+        """Return the objects directly below with this suffix, by name. Raises OSError."""
+        return [self / name for name in self.names() if name.endswith(suffix)]
+
+    def read_bytes(self) -> bytes:
+        """Return the content of a small object. Raises OSError."""
+        return self.read_version()[0]
+
+    def read_at_once(self) -> bytes:
+        """Return the content of a small object; a store that is away is not waited for. Raises OSError."""
+        return self.read_version(patient=False)[0]
+
+    def read_version(self, *, patient: bool = True) -> tuple[bytes, Version]:
+        """Return the content of a small object, and which version of it this is.
+
+        patient: whether a store that is away is waited for. Raises OSError.
+        """
+        with _reached(self, patient=patient) as (store, key):
+            found = store.get(key)
+            return bytes(found.bytes()), (found.meta["e_tag"], found.meta["version"])
+
+    def open(self) -> BinaryIO:
+        """Open an object, of which only what is read is fetched. Raises OSError."""
+        with _reached(self) as (store, key):
+            size = store.head(key)["size"]
+        return io.BufferedReader(_Reader(self, size), _BLOCK_BYTES)
+
+    def sha256(self) -> str:
+        """Return the sha256, in hexadecimal, of the content. Raises OSError."""
+        digest = hashlib.sha256()
+        with _reached(self) as (store, key):
+            for block in store.get(key).stream(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def put(self, content: bytes, *, new: bool = False, version: Version | None = None) -> Version:
+        """Write an object by one PUT; return its version.
+
+        new: only if there is none of its name. version: only if it is this version that is replaced. Raises OSError,
+        FileExistsError if that is not so; not if the object is equal, as it is when an answer was lost and the PUT sent again.
+        """
+        mode: Any = "create" if new else "overwrite"
+        if version is not None:
+            mode = {name: value for name, value in zip(("e_tag", "version"), version, strict=True) if value is not None}
+        try:
+            with _reached(self) as (store, key):
+                written = store.put(key, content, mode=mode, use_multipart=False)
+        except FileExistsError:
+            there, found = self.read_version()
+            if there != content:
+                raise
+            return found
+        except NotImplementedError:  # AWS_CONDITIONAL_PUT=disabled, for stores without conditions
+            self._compare(new=new, version=version)
+            return self.put(content)
+        return written["e_tag"], written["version"]
+
+    def _compare(self, *, new: bool, version: Version | None) -> None:
+        """Raise FileExistsError if the object is not as a PUT expects it. Another job may change it in between."""
+        try:
+            there = self.read_version()[1]
+        except FileNotFoundError:
+            if new:
+                return
+            raise
+        if there != version:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
+
+    def put_file(self, file: Path, *, new: bool = False) -> None:
+        """Write the content of a local file as an object, visible in one step. new: see `put`. Raises OSError."""
+        if file.stat().st_size <= _PUT_BYTES:
+            self.put(file.read_bytes(), new=new)
+            return
+        if new and self.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
+        with _reached(self) as (store, key):
+            store.put(key, file, chunk_size=_PIECE_BYTES, max_concurrency=_PIECES_AT_ONCE)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Remove an object. Most stores do not say whether it was there. Raises OSError."""
+        with suppress(FileNotFoundError), _reached(self) as (store, key):
+            store.delete(key)
+
+    def remove_with_contents(self) -> None:
+        """Remove an object, and all objects below its name. Raises OSError."""
+        with _reached(self) as (store, key):
+            for found in store.list(key):
+                store.delete([each["path"] for each in found])
+        self.unlink()
+
+    def working_folder(self) -> Path:
+        """Return a folder of this machine for what a job into this root has not yet sent; it is made if it is missing.
+
+        Raises OSError, also if the folder is not of this user.
+        """
+        user = Path(tempfile.gettempdir()) / f"avizor-{os.getuid()}"
+        user.mkdir(mode=0o700, exist_ok=True)
+        if user.lstat().st_uid != os.getuid() or user.is_symlink():
+            raise PermissionError(errno.EACCES, "a folder of another user", str(user))
+        folder = user / hashlib.sha256(self.root.encode()).hexdigest()[:16]
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+class _Reader(io.RawIOBase):
+    """Reads an object by ranges."""
+
+    def __init__(self, path: ObjectPath, size: int) -> None:
+        self._path, self._size, self._place = path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = max(0, offset + (0, self._place, self._size)[whence])
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), self._size - self._place)
+        if length <= 0:
+            return 0
+        with _reached(self._path) as (store, key):
+            read = store.get_range(key, start=self._place, length=length)
+        buffer[:length] = memoryview(read)
+        self._place += length
+        return length

@@ -1,0 +1,122 @@
+"""Write, read and remove files of an output folder, which is on a disk or on an object store.
+
+On a disk a file becomes visible by one rename, after it was flushed; on a store by one PUT. On both it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from avizor_inference import durable_files
+from avizor_inference.digests import sha256_of_file
+from avizor_pipeline.sinks.object_path import ObjectPath
+
+OutputPath = Path | ObjectPath
+
+# Small files that are sent to a store at once.
+_SENT_AT_ONCE = 8
+
+
+def output_path(text: str) -> OutputPath:
+    """Return what --out names: a folder, or a place on an object store (s3://BUCKET/PREFIX). Raises SettingsError."""
+    return ObjectPath.parse(text) if "://" in text else Path(text)
+
+
+def make_folder(path: OutputPath) -> None:
+    """Create a folder and its missing parents. A store has no folders. Raises OSError."""
+    if isinstance(path, Path):
+        durable_files.make_folder(path)
+
+
+def temporary_for(path: OutputPath) -> Path:
+    """Return a name on a local disk for a file that `publish` then makes visible as `path`."""
+    return durable_files.temporary_name(path if isinstance(path, Path) else path.working_folder() / path.name)
+
+
+def publish(temporary: Path, path: OutputPath, *, new: bool = False) -> None:
+    """Make a finished local file visible as `path` in one step; `temporary` is gone then.
+
+    new: whether no file may be there; only a store checks that. Raises OSError, FileExistsError.
+    """
+    if isinstance(path, Path):
+        durable_files.flush_and_rename(temporary, path)
+    else:
+        path.put_file(temporary, new=new)
+        temporary.unlink()
+
+
+def publish_folder(temporary: Path, folder: OutputPath) -> None:
+    """Make a local folder of finished files visible as `folder`: by one rename on a disk, file by file on a store.
+
+    Raises OSError.
+    """
+    if isinstance(folder, Path):
+        os.sync()  # one flush for all files: there may be many small ones
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        durable_files.sync_folder(folder.parent)
+    else:
+        folder.remove_with_contents()
+        with ThreadPoolExecutor(_SENT_AT_ONCE) as pool:
+            list(pool.map(lambda path: (folder / path.name).put_file(path), sorted(temporary.iterdir())))
+        shutil.rmtree(temporary)
+
+
+def write_whole(path: OutputPath, text: str, *, new: bool = False) -> None:
+    """Write a small file in one step. new: see `publish`. Raises OSError, FileExistsError."""
+    if isinstance(path, Path):
+        durable_files.write_text(path, text)
+    else:
+        path.put(text.encode(), new=new)
+
+
+def remove(path: OutputPath) -> None:
+    """Remove a file, or a folder with all that is in it; nothing if it is absent. Raises OSError."""
+    if isinstance(path, ObjectPath):
+        path.remove_with_contents()
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_file(path: OutputPath) -> None:
+    """Remove a file that is there, so that it stays removed. Raises OSError."""
+    path.unlink()
+    if isinstance(path, Path):
+        durable_files.sync_folder(path.parent)
+
+
+def sync(folder: OutputPath) -> None:
+    """Make what was removed from a folder stay removed. A store does so by itself, and so does a folder that is absent.
+
+    Raises OSError.
+    """
+    if isinstance(folder, Path) and folder.is_dir():
+        durable_files.sync_folder(folder)
+
+
+def opened(path: OutputPath) -> Path | BinaryIO:
+    """Return what Parquet readers read. Raises OSError."""
+    return path if isinstance(path, Path) else path.open()
+
+
+def files_of(folder: OutputPath, suffix: str) -> Sequence[OutputPath]:
+    """Return the files of a folder with this suffix, sorted by name; none if the folder is absent. Raises OSError."""
+    return sorted(folder.glob(f"*{suffix}")) if isinstance(folder, Path) else folder.files(suffix)
+
+
+def problem_of(path: OutputPath) -> str:
+    """Return what keeps a path from being read as a file, before it is read; "" for a file and on a store."""
+    # Reading a pipe would wait for ever.
+    return f"{path} is not a file" if isinstance(path, Path) and path.exists() and not path.is_file() else ""
+
+
+def sha256_of(path: OutputPath) -> str:
+    """Return the sha256, in hexadecimal, of a file's bytes, which are read in blocks. Raises OSError."""
+    return sha256_of_file(path) if isinstance(path, Path) else path.sha256()

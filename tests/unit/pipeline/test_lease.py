@@ -1,0 +1,131 @@
+"""sinks/lease.py: one job at a time below a place on a store, also after a job was killed."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.object_stores import S3
+
+from avizor_inference.errors import JobError
+from avizor_pipeline.sinks.lock import hold_as_worker, job_lock
+from avizor_pipeline.sinks.object_path import ObjectPath
+
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+
+JOB = """
+import sys, tempfile
+from avizor_pipeline.sinks import lease
+from avizor_pipeline.sinks.lock import job_lock
+from avizor_pipeline.sinks.object_path import ObjectPath
+tempfile.tempdir, lease.RENEW_S = sys.argv[2], 0.05
+with job_lock(ObjectPath.parse(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("RENEW_S", 0.05), ("WATCH_S", 0.6), ("_POLL_S", 0.1)):
+        monkeypatch.setattr(f"avizor_pipeline.sinks.lease.{name}", seconds)
+
+
+@pytest.fixture
+def out(s3: S3) -> ObjectPath:
+    return ObjectPath.parse(s3.url("run"))
+
+
+@contextmanager
+def holder(out: ObjectPath, temporary: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a job that holds `out` until it is killed, on a machine whose temporary files are there."""
+    temporary.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", JOB, str(out), str(temporary)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_job_of_another_machine_that_is_alive_refuses_the_next_which_waits_once_it_was_killed(
+    make: bool, out: ObjectPath, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with holder(out, tmp_path / "elsewhere") as first:
+        with pytest.raises(JobError, match=rf"another job is running in s3://.* \(process {first.pid} on .*; wait for its end"):
+            job_lock(out, make=make).__enter__()
+        first.kill()
+        first.wait()
+        began = time.monotonic()
+        with caplog.at_level(logging.WARNING), job_lock(out, make=make):
+            assert time.monotonic() - began >= 0.6
+    assert f"{out}/job.lock says that a job is running (process {first.pid} on " in caplog.text
+    assert "if you know that it has ended, remove it" in caplog.text
+
+
+def test_a_job_of_this_machine_is_refused_at_once_and_not_waited_for_when_it_was_killed(
+    out: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avizor_pipeline.sinks.lease.WATCH_S", 3600.0)
+    with holder(out, tmp_path) as first:
+        with pytest.raises(JobError, match=f"another job is running in s3://.* \\(process {first.pid} on "):
+            job_lock(out).__enter__()
+        first.kill()
+        first.wait()
+        with job_lock(out, make=False), job_lock(out):
+            hold_as_worker(out)
+
+
+def test_a_job_that_ends_removes_its_object_and_what_it_has_not_sent(out: ObjectPath) -> None:
+    with job_lock(out) as still_held:
+        assert out.names() == ["job.lock"]
+        unsent = out.working_folder() / ".x.parquet.tmp"
+        unsent.write_bytes(b"x")
+        time.sleep(0.3)  # it is renewed some times
+        still_held()
+    assert out.names() == []
+    assert not unsent.exists()
+
+
+def test_an_object_that_is_not_of_a_job_is_waited_for_as_a_dead_one(out: ObjectPath) -> None:
+    (out / "job.lock").put(b"whatever")
+    with job_lock(out) as still_held:
+        still_held()
+
+
+@pytest.mark.parametrize("what", ["removed", "taken over"])
+def test_a_job_notices_that_it_has_lost_the_place_and_leaves_it_to_the_other(what: str, out: ObjectPath) -> None:
+    with job_lock(out) as still_held:
+        if what == "removed":
+            (out / "job.lock").unlink()
+        else:
+            (out / "job.lock").put(b"of another job")
+        deadline, problem = time.monotonic() + 30, ""
+        while not problem and time.monotonic() < deadline:
+            time.sleep(0.02)
+            try:
+                still_held()
+            except JobError as error:
+                problem = str(error)
+    assert "is not of this job any more" in problem
+    assert out.names() == ([] if what == "removed" else ["job.lock"])
+
+
+def test_a_store_that_is_away_for_a_moment_costs_nothing(s3: S3, out: ObjectPath, caplog: pytest.LogCaptureFixture) -> None:
+    with job_lock(out) as still_held:
+        s3.fault = lambda environ: ("403 Forbidden", b"") if environ["REQUEST_METHOD"] == "PUT" else None
+        while "could not be renewed (the store refuses it" not in caplog.text:
+            time.sleep(0.02)
+        s3.fault = None
+        time.sleep(0.3)
+        still_held()
+    assert out.names() == []

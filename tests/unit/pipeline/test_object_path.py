@@ -1,0 +1,168 @@
+"""sinks/object_path.py: the methods of a path, against a real server of S3."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.object_stores import S3
+
+from avizor_inference.digests import sha256_of_file
+from avizor_inference.errors import SettingsError
+from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import files_of, opened, output_path, publish, publish_folder, remove, temporary_for
+
+
+@pytest.fixture
+def out(s3: S3) -> ObjectPath:
+    return ObjectPath.parse(s3.url("a/run/"))
+
+
+def test_a_url_is_one_place_with_and_without_a_slash_at_its_end(s3: S3) -> None:
+    assert str(ObjectPath.parse("s3://bucket/a/b/")) == "s3://bucket/a/b" == str(ObjectPath.parse("s3://bucket/a/b"))
+    path = ObjectPath.parse("gs://bucket") / "windows" / "x.parquet"
+    assert (str(path), path.name, path.stem, str(path.parent)) == (
+        *("gs://bucket/windows/x.parquet", "x.parquet", "x"),
+        "gs://bucket/windows",
+    )
+    assert output_path("results/a") == Path("results/a")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://host/results", "cannot be written to http://"),
+        ("file:///results", "cannot be written to file://"),
+        ("s3://", "names no place"),
+        ("s3://bucket//a", "names no place"),
+        ("s3://bucket/../a", "names no place"),
+        ("s3://bucket/a\nb", "names no place"),
+        ("s3://bucket/a\udcff", "names no place"),
+        ("s3://key:hidden@bucket/a", "may hold a password"),
+        ("az://box/a?sig=hidden", "may hold a password"),
+    ],
+)
+def test_a_url_that_is_no_place_for_results_is_refused_without_showing_a_secret(url: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem) as refused:
+        output_path(url)
+    assert "hidden" not in str(refused.value)
+
+
+def test_objects_are_written_listed_read_and_removed(s3: S3, out: ObjectPath) -> None:
+    (out / "windows" / "b.parquet").put(b"second")
+    (out / "windows" / "a.parquet").put(b"first")
+    (out / "job.json").put(b"{}")
+    s3.put("a/running/other", b"")
+    assert out.names() == ["job.json", "windows"]
+    assert files_of(out / "windows", ".parquet") == [out / "windows" / "a.parquet", out / "windows" / "b.parquet"]
+    assert (out / "windows" / "a.parquet").read_bytes() == b"first"
+    assert (out / "job.json").exists()
+    remove(out / "windows")
+    remove(out / "windows")
+    assert out.names() == ["job.json"]
+    with pytest.raises(FileNotFoundError):
+        (out / "windows" / "a.parquet").read_bytes()
+    assert "a/running/other" in [each["Key"] for each in s3.client.list_objects_v2(Bucket=s3.bucket)["Contents"]]
+
+
+def test_an_object_that_makes_a_folder_visible_is_not_in_it(s3: S3, out: ObjectPath) -> None:
+    s3.put("a/run/", b"")
+    assert out.names() == []
+
+
+def test_a_new_object_replaces_none_and_an_answer_that_was_lost_is_known_again(out: ObjectPath) -> None:
+    path = out / "rounds" / "000001.parquet"
+    first = path.put(b"mine", new=True)
+    assert path.put(b"mine", new=True) == first
+    with pytest.raises(FileExistsError):
+        path.put(b"theirs", new=True)
+    second = path.put(b"next", version=first)
+    with pytest.raises(FileExistsError):
+        path.put(b"late", version=first)
+    assert path.read_version() == (b"next", second)
+
+
+@pytest.mark.parametrize("setting", ["etag", "disabled"])
+def test_a_store_without_conditions_is_asked_before(setting: str, monkeypatch: pytest.MonkeyPatch, s3: S3) -> None:
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", setting)
+    path = ObjectPath.parse(s3.url("run")) / "job.lock"
+    version = path.put(b"mine", new=True)
+    with pytest.raises(FileExistsError):
+        path.put(b"theirs", new=True)
+    with pytest.raises(FileExistsError):
+        path.put(b"theirs", version=('"other"', None))
+    path.put(b"again", version=version)
+    assert path.read_bytes() == b"again"
+
+
+def test_a_large_file_is_sent_in_pieces_and_seen_only_when_the_last_has_come(
+    monkeypatch: pytest.MonkeyPatch, s3: S3, out: ObjectPath
+) -> None:
+    monkeypatch.setattr("avizor_pipeline.sinks.object_path._PUT_BYTES", 6 * 2**20)
+    monkeypatch.setattr("avizor_pipeline.sinks.object_path._PIECE_BYTES", 5 * 2**20)
+    path = out / "windows" / "large.parquet"
+    temporary = temporary_for(path)
+    temporary.write_bytes(os.urandom(12 * 2**20))
+    digest, seen = sha256_of_file(temporary), []
+
+    def look(environ: dict[str, object]) -> None:
+        if environ["REQUEST_METHOD"] in ("PUT", "POST"):
+            listed = s3.client.list_objects_v2(Bucket=s3.bucket).get("Contents", [])
+            seen.append([each["Key"] for each in listed])
+
+    s3.fault = look
+    publish(temporary, path)
+    assert seen == [[]] * 5  # begin, three pieces, end
+    assert path.sha256() == digest
+    assert not temporary.exists()
+
+
+def test_a_file_in_pieces_that_the_store_refuses_leaves_no_pieces(
+    monkeypatch: pytest.MonkeyPatch, s3: S3, out: ObjectPath
+) -> None:
+    monkeypatch.setattr("avizor_pipeline.sinks.object_path._PUT_BYTES", 6 * 2**20)
+    path = out / "windows" / "large.parquet"
+    temporary = temporary_for(path)
+    temporary.write_bytes(bytes(12 * 2**20))
+    s3.fault = lambda environ: ("403 Forbidden", b"") if "partNumber=2" in environ.get("QUERY_STRING", "") else None
+    with pytest.raises(OSError, match="the store refuses it"):
+        publish(temporary, path)
+    assert "Uploads" not in s3.client.list_multipart_uploads(Bucket=s3.bucket)
+    assert out.names() == []
+
+
+def test_parquet_is_read_from_a_store_and_only_the_columns_that_are_asked_for(s3: S3, out: ObjectPath) -> None:
+    table = pa.table({"uri": [str(number) for number in range(1000)], "embedding": [os.urandom(4096)] * 500 + [b""] * 500})
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="none", use_dictionary=False)
+    path = out / "windows" / "a.parquet"
+    path.put(file.getvalue())
+    assert pq.read_table(opened(path)).equals(table)
+    assert pq.read_table(opened(path), columns=["uri"])["uri"].equals(table["uri"])
+
+
+def test_a_folder_of_files_replaces_what_was_below_its_name(s3: S3, out: ObjectPath) -> None:
+    (out / "raven" / "old.txt").put(b"old")
+    temporary = temporary_for(out / "raven")
+    temporary.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (temporary / name).write_text(name)
+    publish_folder(temporary, out / "raven")
+    assert (out / "raven").names() == ["a.txt", "b.txt"]
+    assert not temporary.exists()
+
+
+def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: S3) -> None:
+    with pytest.raises(OSError, match="the bucket does not exist"):
+        (ObjectPath.parse("s3://nobody-has-this/run") / "job.json").read_bytes()
+
+
+def test_a_working_folder_that_another_user_could_fill_is_refused(out: ObjectPath, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"avizor-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError):
+        out.working_folder()
