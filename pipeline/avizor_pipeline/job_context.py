@@ -15,6 +15,7 @@ from avizor_pipeline.batching import Batcher
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.row_groups import rows_in_group
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
 
@@ -34,6 +35,7 @@ class JobContext:
     """Holds a job as one worker sees it.
 
     batchers: one for each model, by name; they are empty between shards. judges: one for each model that has a calibration.
+    rows_in_group: rows of a table that are in memory before they are written.
     """
 
     settings: JobSettings
@@ -42,6 +44,12 @@ class JobContext:
     models: Sequence[JobModel]
     batchers: Mapping[str, Batcher[RowKey]]
     judges: Mapping[str, Judge]
+    rows_in_group: int
+
+
+def batches_in_flight(settings: JobSettings) -> int:
+    """Return how many batches of a model run at once for one worker."""
+    return 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
 
 
 def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = None) -> JobContext:
@@ -50,7 +58,7 @@ def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = Non
     Raises AvizorError if one cannot be used.
     """
     engine, models = open_job_engine(settings), open_models(settings)
-    in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
+    in_flight = batches_in_flight(settings)
     wait = None if settings.engine == EMBEDDED else wait
     return JobContext(
         settings,
@@ -59,4 +67,5 @@ def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = Non
         models,
         batchers={model.name: Batcher(engine, model, in_flight, wait) for model in models},
         judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
+        rows_in_group=min(rows_in_group(model.classes_shown(settings.top_k), model.embedding_numbers) for model in models),
     )

@@ -15,6 +15,7 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_pipeline.known_files import Changes, Found, KnownFiles
+from avizor_pipeline.largest_files import LargestFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_folder import Planned
@@ -34,6 +35,7 @@ class Plan:
     the output folder; None if there is nothing new. moved: key -> last round of the files that several rounds have. lost: id of
     a shard -> uris of its items that later rounds have. left_out: what the dataset holds and the job does not read. sources:
     number of files of each source. kinds: number of files that are taken for each kind, by names in CONTENTS.
+    largest: the largest files of each kind.
     """
 
     files: int
@@ -48,6 +50,7 @@ class Plan:
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     packed: int = 0
+    largest: Sequence[Entry] = ()
 
     @property
     def noun(self) -> str:
@@ -135,7 +138,7 @@ def counted(
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
     files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
-    source, lost = open_source(settings), dict[str, list[str]]()
+    source, lost, largest = open_source(settings), dict[str, list[str]](), LargestFiles()
     for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
         ids[shard.id] = shard.items
         if gone:
@@ -144,9 +147,11 @@ def counted(
         for entry in shard.entries:
             size += entry.size
             sources[entry.source] += entry.items
-            kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
+            kinds.update(dict.fromkeys(of := source.kinds(entry), entry.items))
+            largest.add(of, entry)
             packed += entry.part is not None and entry.part.first == 0
-    return Plan(files, size, ids, rounds, new, moved, lost, left_out or LeftOut(), changes or Changes(), sources, kinds, packed)
+    others = left_out or LeftOut(), changes or Changes(), sources, kinds, packed, largest.entries
+    return Plan(files, size, ids, rounds, new, moved, lost, *others)
 
 
 def plan_retry(settings: JobSettings, out: Path) -> Plan:

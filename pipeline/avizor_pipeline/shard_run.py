@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -13,6 +13,7 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
+from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import AvizorError, DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
@@ -70,7 +71,7 @@ class ShardRun:
         self._context, self._shard = context, shard
         self._lost, self._watch = lost or {}, watch or Watch()
         self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
-        self._writer = PartWriter(context.out, shard.id)
+        self._writer = PartWriter(context.out, shard.id, context.rows_in_group)
         self._files = ReconstructionFiles(path_of(context.settings.reconstructions))
         self._totals: dict[tuple[str, str], ItemTotals] = defaultdict(ItemTotals)  # by model and uri
         self._levels: dict[tuple[str, str], Level] = {}  # by model and uri; models that share a decoder share it
@@ -114,6 +115,8 @@ class ShardRun:
                     self._lose(item, decoder_failed(error))
 
     def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded) -> None:
+        if lacks_memory(error):
+            raise MemoryError from error  # of the worker: another one may have enough for the file
         self._unread.add(item.uri)
         self._writer.add("dead_letters", dead_letter(item, error))
 
@@ -219,7 +222,7 @@ class ShardRun:
 def read_only(context: JobContext, entries: Sequence[Entry], watch: Watch) -> None:
     """Do with these files all that a shard does, but write nothing: it shows whether a worker survives them."""
     for number, entry in enumerate(entries):
-        with suppress(MediaError, InvalidInput):
+        with _lost():
             for model, item, row in watch.follow(number, _readable_rows(context, entry)):
                 deque(context.batchers[model.name].push(RowKey(item, row.span), row.values), maxlen=0)
     for batcher in context.batchers.values():
@@ -228,8 +231,18 @@ def read_only(context: JobContext, entries: Sequence[Entry], watch: Watch) -> No
 
 def _readable_rows(context: JobContext, entry: Entry) -> Iterator[tuple[JobModel, Entry, Row]]:
     for item, content in context.source.open(entry):
-        with suppress(MediaError, InvalidInput):
+        with _lost():
             yield from _rows(context, item, content, {})
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """Leave what cannot be read. Raises MemoryError."""
+    try:
+        yield
+    except (MediaError, InvalidInput) as error:
+        if lacks_memory(error):
+            raise MemoryError from error
 
 
 def _rows(

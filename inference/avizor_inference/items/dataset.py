@@ -19,6 +19,7 @@ from avizor_inference.items.path_lists import (
     matching_files,
     table_files,
 )
+from avizor_inference.items.seen_keys import SeenKeys
 from avizor_inference.items.source_rule import SourceRule
 
 
@@ -214,12 +215,11 @@ class _Listing:
 
     def _listed(self, files: Iterable[tuple[Path, str]]) -> Iterator[Entry]:
         """Yield the files of a list, each once. Hashes of the paths are kept: they take less memory than the paths."""
-        seen: set[int] = set()
+        seen = SeenKeys()
         for path, source in files:
-            if hash(path) in seen:
+            if not seen.add(hash(path)):
                 self.left_out.counts["listed again"] += 1
                 continue
-            seen.add(hash(path))
             for wanted in self._wanted([path]):
                 yield from self._file(wanted, path if self.rule.pattern else Path(*path.parts[-2:]), source)
 

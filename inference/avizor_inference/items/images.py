@@ -55,7 +55,7 @@ def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint
             upright = _of_8_bits(ImageOps.exif_transpose(image)).convert(mode)
     except UnidentifiedImageError as error:
         raise MediaError("not an image that can be read (PNG, JPEG, WebP, BMP, TIFF and GIF are)") from error
-    except MediaError:
+    except (MediaError, MemoryError):
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error
