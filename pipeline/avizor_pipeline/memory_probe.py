@@ -30,6 +30,9 @@ from avizor_pipeline.sources.open_source import open_source
 # Seconds for one step: a run of each model, or one file.
 _STEP_S = 120.0
 
+# Bytes of what needs more than there was.
+MORE = 2**62
+
 # Items of a file of many that are decoded.
 _ITEMS = 4
 
@@ -39,15 +42,14 @@ class Needs:
     """Holds what a worker needs, in bytes, besides pages of files.
 
     base: once the models are open. files: pages of libraries. rows: for batches of so many rows of each model, what they need
-    besides; the batch size of a model is never exceeded. decoding: for the largest files. too_large: those of them for which
-    there was not enough.
+    besides; the batch size of a model is never exceeded. decoding: uri -> for one of the largest files; more than there was if
+    that was not enough.
     """
 
     base: int = 0
     files: int = 0
     rows: dict[int, int] = field(default_factory=dict)
-    decoding: int = 0
-    too_large: list[str] = field(default_factory=list)
+    decoding: dict[str, int] = field(default_factory=dict)
 
 
 def measure(settings: JobSettings, sizes: Sequence[int], largest: Sequence[Entry], limit: int) -> Needs | None:
@@ -112,10 +114,9 @@ def _steps(settings: JobSettings, sizes: Sequence[int], largest: Sequence[Entry]
             before = _fresh()
             try:
                 _decode(settings, models, entry)
+                needs.decoding[entry.uri] = _grown(before)
             except MemoryError:
-                needs.too_large.append(entry.uri)
-            else:
-                needs.decoding = max(needs.decoding, _grown(before))
+                needs.decoding[entry.uri] = MORE
             yield needs
         before = _fresh()
         for size in sizes:

@@ -61,21 +61,38 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
     outside = parent.own + _PARENT_GROWS + _TRACKER + _LIBRARIES
     needs = measure(settings, sizes, plan.largest, max(0, ceiling - outside - parent.files)) or Needs()
     fixed = outside + max(parent.files, needs.files)
-    for count in range(workers, 0, -1):
-        share = (ceiling - fixed) // count
-        for size in sorted(needs.rows, reverse=True):
-            if _worker(needs, size) <= share:
-                fitted = _with_batches(settings, size)
-                if fitted != settings:
-                    plan = counted(fitted, plan.rounds, plan.new, plan.moved, plan.left_out, plan.changes)
-                return Arrangement(fitted, plan, count, share, tuple(needs.too_large))
-    least = measure(settings, sizes[:1], (), _NO_LIMIT)  # only to say what would do
-    if least is None or not least.rows:
-        raise SettingsError("--memory: there is not enough memory to run the models once; use a larger machine")
-    least.decoding = needs.decoding
-    enough = outside + max(parent.files, least.files) + _worker(least, sizes[0])
-    rows = "1 row" if sizes[0] == 1 else f"{sizes[0]} rows"
-    raise SettingsError(
+    if (fit := _fit(needs, workers, ceiling - fixed)) is None:
+        raise _too_little(settings, sizes[0], ceiling, outside, parent.files)
+    size, count = fit
+    share = (ceiling - fixed) // count
+    fitted = _with_batches(settings, size)
+    if fitted != settings:  # ids of shards are of the settings
+        plan = counted(fitted, plan.rounds, plan.new, plan.moved, plan.left_out, plan.changes)
+    too_large = [uri for uri, need in needs.decoding.items() if _worker(needs, size, need) > share]
+    return Arrangement(fitted, plan, count, share, too_large)
+
+
+def _fit(needs: Needs, workers: int, there: int) -> tuple[int, int] | None:
+    """Return the rows of a batch and the workers; None if not even one fits. there: bytes for all workers.
+
+    If there is room for the largest files in no way, they are left to be dead letters.
+    """
+    for decoding in (max(needs.decoding.values(), default=0), 0):
+        for count in range(workers, 0, -1):
+            for size in sorted(needs.rows, reverse=True):
+                if _worker(needs, size, decoding) * count <= there:
+                    return size, count
+    return None
+
+
+def _too_little(settings: JobSettings, size: int, ceiling: int, outside: int, files: int) -> SettingsError:
+    """Return the error of a ceiling that cannot be kept. It is measured without a limit, to say what would do."""
+    needs = measure(settings, [size], (), _NO_LIMIT)
+    if needs is None or not needs.rows:
+        return SettingsError("--memory: there is not enough memory to run the models once; use a larger machine")
+    enough = outside + max(files, needs.files) + _worker(needs, size, 0)
+    rows = "1 row" if size == 1 else f"{size} rows"
+    return SettingsError(
         f"--memory {ceiling // MIB}MiB is less than this job needs with one worker and batches of {rows}: give at least "
         f"{-(-enough // _STEP) * _STEP // MIB}MiB"
     )
@@ -86,8 +103,8 @@ def _sizes(largest: int) -> list[int]:
     return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
 
 
-def _worker(needs: Needs, size: int) -> int:
-    return needs.base + needs.rows[size] + max(needs.decoding, _DECODING) + _ROWS
+def _worker(needs: Needs, size: int, decoding: int) -> int:
+    return needs.base + needs.rows[size] + max(decoding, _DECODING) + _ROWS
 
 
 def _with_batches(settings: JobSettings, size: int) -> JobSettings:
