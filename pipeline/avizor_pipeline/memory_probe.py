@@ -135,7 +135,9 @@ def _fresh() -> MemoryUse:
 
 
 def _grown(before: MemoryUse) -> int:
-    return max(0, memory_use().own_peak - before.own)
+    """Return by how much this process has grown. ONNX Runtime reserves more than it uses, and the limit counts that, too."""
+    now = memory_use()
+    return max(0, now.own_peak - before.own, now.reserved - before.reserved)
 
 
 def _run(batcher: Batcher[None], model: JobModel, rows: int) -> None:

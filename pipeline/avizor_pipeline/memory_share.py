@@ -56,14 +56,14 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
     if not can_measure():
         raise SettingsError("--memory needs Linux, which tells what a process uses; leave it out, and use fewer --workers")
     largest = max(choice.batch_size for choice in settings.models)
-    sizes = [largest] if pinned else _sizes(largest)
+    sizes = [largest] if pinned else sizes_of(largest)
     parent = memory_use()
     outside = parent.own + _PARENT_GROWS + _TRACKER + _LIBRARIES
     needs = measure(settings, sizes, plan.largest, max(0, ceiling - outside - parent.files)) or Needs()
     fixed = outside + max(parent.files, needs.files)
-    if (fit := _fit(needs, workers, ceiling - fixed)) is None:
+    if (found := fit(needs, workers, ceiling - fixed)) is None:
         raise _too_little(settings, sizes[0], ceiling, outside, parent.files)
-    size, count = fit
+    size, count = found
     share = (ceiling - fixed) // count
     fitted = _with_batches(settings, size)
     if fitted != settings:  # ids of shards are of the settings
@@ -72,7 +72,7 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
     return Arrangement(fitted, plan, count, share, too_large)
 
 
-def _fit(needs: Needs, workers: int, there: int) -> tuple[int, int] | None:
+def fit(needs: Needs, workers: int, there: int) -> tuple[int, int] | None:
     """Return the rows of a batch and the workers; None if not even one fits. there: bytes for all workers.
 
     If there is room for the largest files in no way, they are left to be dead letters.
@@ -98,7 +98,7 @@ def _too_little(settings: JobSettings, size: int, ceiling: int, outside: int, fi
     )
 
 
-def _sizes(largest: int) -> list[int]:
+def sizes_of(largest: int) -> list[int]:
     """Return 1, 2, 4, and so on, and the largest."""
     return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
 

@@ -13,7 +13,7 @@ def arrangement_lines(arranged: Arrangement) -> list[str]:
     lines = [f"--memory: {workers}; rows in a batch: {batches}"]
     if arranged.too_large:
         names = ", ".join(arranged.too_large)
-        lines.append(f"dead letters for lack of memory, unless --memory is larger: {names}")
+        lines.append(f"may be dead letters for lack of memory, unless --memory is larger: {names}")
     return lines
 
 
