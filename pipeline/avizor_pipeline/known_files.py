@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.seen_keys import SeenKeys, place_of_key
 from avizor_pipeline.sinks.rounds import States, key_of
+
+T = TypeVar("T", np.uint64, np.int64)
 
 # Names that a message holds.
 _NAMES_SHOWN = 10
@@ -60,7 +64,7 @@ class KnownFiles:
     """Remembers the files of earlier rounds, and those that a listing has had. rounds: the first round first."""
 
     def __init__(self, rounds: Sequence[States]) -> None:
-        keys = np.concatenate([states.keys for states in rounds] or [np.empty(0, np.uint64)])
+        keys = _joined([states.keys for states in rounds], np.uint64)
         numbers = np.repeat(np.arange(1, len(rounds) + 1, dtype=np.uint16), [len(states.keys) for states in rounds])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -68,8 +72,8 @@ class KnownFiles:
         last = np.append(keys[1:] != keys[:-1], True)[: len(keys)]
         kept = order[last]
         self._keys, self._rounds = keys[last], numbers[kept]
-        self._sizes = np.concatenate([states.sizes for states in rounds] or [np.empty(0, np.int64)])[kept]
-        self._times = np.concatenate([states.times for states in rounds] or [np.empty(0, np.int64)])[kept]
+        self._sizes = _joined([states.sizes for states in rounds], np.int64)[kept]
+        self._times = _joined([states.times for states in rounds], np.int64)[kept]
         self._seen = np.zeros(len(self._keys), np.bool_)
         self._new = SeenKeys()
         repeated = np.unique(keys[~last])
@@ -99,3 +103,8 @@ class KnownFiles:
         """Return whether this is the last round with the file, and the listing did not have it."""
         place = place_of_key(self._keys, key_of(entry))
         return place is not None and not self._seen[place] and self._rounds[place] == number
+
+
+def _joined(columns: list[NDArray[T]], dtype: type[T]) -> NDArray[T]:
+    """Return one array of all; the same if there is one, as a copy may be large."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns or [np.empty(0, dtype)])
