@@ -7,11 +7,14 @@ import gc
 import re
 import resource
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+
+_STACK = 2**20
 
 _FIELD = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 
@@ -72,8 +75,12 @@ def forget_peak() -> None:
 
 
 def prepare_limit() -> None:
-    """Let Arrow ask for memory as it needs it: its usual way is to reserve a gigabyte, which would count against a limit."""
+    """Let this process reserve no more than it needs, since what is reserved counts against a limit.
+
+    Arrow would reserve a gigabyte, and each thread of Python 8 MiB for its stack.
+    """
     pa.set_memory_pool(pa.system_memory_pool())
+    threading.stack_size(_STACK)
 
 
 def limit_own(own: int) -> None:

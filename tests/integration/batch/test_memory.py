@@ -49,8 +49,8 @@ def pictures(folder: Path, count: int, side: int) -> Path:
 
 
 def job(data: Path, models: Path, out: Path, model: str, *options: str) -> Watched:
-    arguments = [AVIZOR, "batch", data, "--models", models, "--model", model, "--out", out, "--workers", "2", *options]
-    return watched(list(map(str, arguments)))
+    arguments = [AVIZOR, "batch", data, "--models", models, "--model", model, "--out", out, "--workers", "2", "--alpha", "0.05"]
+    return watched([*map(str, arguments), *options])
 
 
 def under(ceiling: int, data: Path, models: Path, out: Path, model: str, *options: str) -> Watched:
