@@ -117,7 +117,7 @@ types: $(STAMP) ## Check static types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(STAMP) ## Measure the memory of the batch job over 1x, 10x and 100x the data: about 3 minutes
+bench: $(STAMP) ## Measure the memory of the batch job over 1x, 10x and 100x the data: about 5 minutes
 	$(BIN)/python benchmarks/batch_memory.py
 
 .PHONY: soak

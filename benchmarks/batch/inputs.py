@@ -57,5 +57,10 @@ def export_models(folder: Path) -> None:
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     request = ExportRequest(CLASSIFIER, "classify", SOUND, labels=list("0123456789"))
     export_model(network.eval(), request, folder)
+    export_autoencoder(folder)
+
+
+def export_autoencoder(folder: Path) -> None:
+    """Export the autoencoder alone."""
     autoencoder = build_autoencoder("conv16s2bn conv32s2bn conv64s2bn latent64", PATCH)
     export_model(autoencoder, ExportRequest(AUTOENCODER, "reconstruct", SOUND), folder)

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class Measured:
     output: str
 
 
-def run(command: list[str | Path]) -> Measured:
-    """Run a command to its end. Exits if it fails."""
+def run(command: list[str | Path], look: Callable[[Sequence[psutil.Process]], None] = lambda _processes: None) -> Measured:
+    """Run a command to its end. Exits if it fails. look: is called again and again with the processes."""
     started, before = time.monotonic(), _cpu_of_ended()
     process = psutil.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peak = 0
@@ -36,7 +37,9 @@ def run(command: list[str | Path]) -> Measured:
             break
         except subprocess.TimeoutExpired:
             total = 0
-            for each in (process, *_children(process)):
+            processes = [process, *_children(process)]
+            look(processes)
+            for each in processes:
                 pss, cpu[each.pid] = _sample(each, cpu.get(each.pid, 0.0))
                 total += pss
             peak = max(peak, total)

@@ -6,12 +6,24 @@ import os
 
 MOST_CHARACTERS = 300
 
+# How C++ libraries say that there is no memory: any of them, and the allocator of ONNX Runtime.
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+
 
 def reason(error: OSError) -> str:
     """Return the cause without number, path or capital letter: `no space left on device`."""
     # pyarrow puts its own text where the system's belongs. Name servers use numbers below zero.
     text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
     return text[:1].lower() + text[1:]
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether an error comes from a lack of memory: decoders and engines wrap whatever they catch."""
+    while error is not None:
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def one_line(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from avizor_pipeline.model_groups import ModelGroup, group_models
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.row_groups import rows_in_group
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
 
@@ -35,7 +36,7 @@ class JobContext:
     """Holds a job as one worker sees it.
 
     groups: the models that run together. batchers: one for each group, by its name; they are empty between shards. judges: one
-    for each model that has a calibration.
+    for each model that has a calibration. rows_in_group: rows of a table that are in memory before they are written.
     """
 
     settings: JobSettings
@@ -45,6 +46,12 @@ class JobContext:
     groups: Sequence[ModelGroup]
     batchers: Mapping[str, Batcher[RowKey]]
     judges: Mapping[str, Judge]
+    rows_in_group: int
+
+
+def batches_in_flight(settings: JobSettings) -> int:
+    """Return how many batches of a model run at once for one worker."""
+    return 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
 
 
 def open_context(settings: JobSettings, out: OutputPath, wait: EngineWait | None = None) -> JobContext:
@@ -54,7 +61,7 @@ def open_context(settings: JobSettings, out: OutputPath, wait: EngineWait | None
     """
     engine, models = open_job_engine(settings), open_models(settings)
     groups = group_models(settings, engine, models)
-    in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
+    in_flight = batches_in_flight(settings)
     wait = None if settings.engine == EMBEDDED else wait
     return JobContext(
         settings,
@@ -64,4 +71,5 @@ def open_context(settings: JobSettings, out: OutputPath, wait: EngineWait | None
         groups,
         batchers={group.name: Batcher(group, in_flight, wait) for group in groups},
         judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
+        rows_in_group=min(rows_in_group(model.classes_shown(settings.top_k), model.embedding_numbers) for model in models),
     )

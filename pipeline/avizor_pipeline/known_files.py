@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.items.dataset import Entry
+from avizor_inference.items.seen_keys import SeenKeys, place_of_key
 from avizor_pipeline.sinks.rounds import States, key_of
+
+T = TypeVar("T", np.uint64, np.int64)
 
 # Names that a message holds.
 _NAMES_SHOWN = 10
-
-# So many keys are collected before they are sorted in.
-_COLLECTED = 65536
 
 
 class Found(Enum):
@@ -63,7 +64,7 @@ class KnownFiles:
     """Remembers the files of earlier rounds, and those that a listing has had. rounds: the first round first."""
 
     def __init__(self, rounds: Sequence[States]) -> None:
-        keys = np.concatenate([states.keys for states in rounds] or [np.empty(0, np.uint64)])
+        keys = _joined([states.keys for states in rounds], np.uint64)
         numbers = np.repeat(np.arange(1, len(rounds) + 1, dtype=np.uint16), [len(states.keys) for states in rounds])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
@@ -71,10 +72,10 @@ class KnownFiles:
         last = np.append(keys[1:] != keys[:-1], True)[: len(keys)]
         kept = order[last]
         self._keys, self._rounds = keys[last], numbers[kept]
-        self._sizes = np.concatenate([states.sizes for states in rounds] or [np.empty(0, np.int64)])[kept]
-        self._times = np.concatenate([states.times for states in rounds] or [np.empty(0, np.int64)])[kept]
+        self._sizes = _joined([states.sizes for states in rounds], np.int64)[kept]
+        self._times = _joined([states.times for states in rounds], np.int64)[kept]
         self._seen = np.zeros(len(self._keys), np.bool_)
-        self._new = _Keys()
+        self._new = SeenKeys()
         repeated = np.unique(keys[~last])
         self.moved: dict[int, int] = {
             int(key): int(number)
@@ -84,7 +85,7 @@ class KnownFiles:
     def look(self, entry: Entry) -> Found:
         """Say whether a listed file is known, by its path, size and time of change."""
         key = key_of(entry)
-        place = _place(self._keys, key)
+        place = place_of_key(self._keys, key)
         if place is None:
             return Found.NEW if self._new.add(key) else Found.AGAIN
         if self._seen[place]:
@@ -100,29 +101,10 @@ class KnownFiles:
 
     def is_unseen(self, entry: Entry, number: int) -> bool:
         """Return whether this is the last round with the file, and the listing did not have it."""
-        place = _place(self._keys, key_of(entry))
+        place = place_of_key(self._keys, key_of(entry))
         return place is not None and not self._seen[place] and self._rounds[place] == number
 
 
-class _Keys:
-    """Collects keys: 8 bytes each, and 8 more while they are sorted in."""
-
-    def __init__(self) -> None:
-        self._sorted: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._collected: set[int] = set()
-
-    def add(self, key: int) -> bool:
-        """Take in a key; return whether it was not there yet."""
-        if key in self._collected or _place(self._sorted, key) is not None:
-            return False
-        self._collected.add(key)
-        if len(self._collected) >= max(_COLLECTED, len(self._sorted) // 16):
-            self._sorted = np.concatenate([self._sorted, np.fromiter(self._collected, np.uint64)])
-            self._sorted.sort()
-            self._collected.clear()
-        return True
-
-
-def _place(keys: NDArray[np.uint64], key: int) -> int | None:
-    place = int(np.searchsorted(keys, np.uint64(key)))
-    return place if place < len(keys) and keys[place] == key else None
+def _joined(columns: list[NDArray[T]], dtype: type[T]) -> NDArray[T]:
+    """Return one array of all; the same if there is one, as a copy may be large."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns or [np.empty(0, dtype)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
@@ -53,6 +53,14 @@ class ModelGroup:
         if len(self.models) == 1:
             return self.models[0].outputs
         return [joint_output(model.name, output) for model in self.models for output in model.outputs]
+
+    def in_batches_of(self, rows: int) -> ModelGroup:
+        """Return the group with at most so many rows in a run."""
+        size = min(rows, self.batch_size)
+        return replace(
+            self,
+            models=tuple(replace(each, choice=each.choice.model_copy(update={"batch_size": size})) for each in self.models),
+        )
 
     def takes(self, content: Content) -> bool:
         """Return whether an item of the dataset is of the kind that the models take."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 from avizor_inference.anomaly.engine_calibration import Comparable
 from avizor_inference.anomaly.p_values import TIE
@@ -63,6 +64,16 @@ class JobModel:
         """Return the outputs the job needs: `probabilities` or `score`; then the embedding; the reconstruction last."""
         result = "probabilities" if self.labels else "score"
         return [result, *[EMBEDDING] * self.embeds, *[RECONSTRUCTION] * self.reconstructs]
+
+    def classes_shown(self, top_k: int) -> int:
+        """Return the number of classes in the column top_k."""
+        return min(top_k, len(self.labels))
+
+    @property
+    def embedding_numbers(self) -> int:
+        """Return the numbers in the embedding of a row; 0 if the job does not want it."""
+        outputs = self.version.manifest.outputs if self.embeds else ()
+        return sum(prod(output.item_shape) for output in outputs if output.name == EMBEDDING)
 
     @property
     def comparable(self) -> Comparable | None:

@@ -17,6 +17,7 @@ from avizor_inference.items.object_files import is_object
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.object_store import is_url
 from avizor_pipeline.known_files import Changes, Found, KnownFiles
+from avizor_pipeline.largest_files import LargestFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_files import OutputPath
@@ -37,7 +38,7 @@ class Plan:
     of the earlier rounds. new: the round that this run adds, not yet in the output folder; None if there is nothing new. moved:
     key -> last round of the files that several rounds have. lost: id of a shard -> uris of its items that later rounds have.
     left_out: what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files
-    that are taken for each kind, by names in CONTENTS.
+    that are taken for each kind, by names in CONTENTS. largest: the largest files of each kind.
     """
 
     files: int
@@ -52,6 +53,7 @@ class Plan:
     sources: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     packed: int = 0
+    largest: Sequence[Entry] = ()
     sections: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -147,7 +149,8 @@ def counted(
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
     files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
-    source, lost, sections = open_source(settings), dict[str, list[str]](), dict[str, int]()
+    source, lost = open_source(settings), dict[str, list[str]]()
+    largest, sections = LargestFiles(), dict[str, int]()
     for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
         ids[shard.id] = shard.items
         if shard.sections > 1:
@@ -158,23 +161,11 @@ def counted(
         for entry in shard.entries:
             size += entry.size
             sources[entry.source] += entry.items
-            kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
+            kinds.update(dict.fromkeys(of := source.kinds(entry), entry.items))
+            largest.add(of, entry)
             packed += entry.part is not None and entry.part.first == 0
-    return Plan(
-        files,
-        size,
-        ids,
-        rounds,
-        new,
-        moved,
-        lost,
-        left_out or LeftOut(),
-        changes or Changes(),
-        sources,
-        kinds,
-        packed,
-        sections,
-    )
+    others = left_out or LeftOut(), changes or Changes(), sources, kinds, packed, largest.entries, sections
+    return Plan(files, size, ids, rounds, new, moved, lost, *others)
 
 
 def plan_retry(settings: JobSettings, out: OutputPath) -> Plan:

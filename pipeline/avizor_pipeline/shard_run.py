@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
+from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import AvizorError, DecoderEnded, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
@@ -49,7 +50,7 @@ class ShardRun:
         self._context, self._shard = context, shard
         self._lost, self._watch = lost or {}, watch or Watch()
         self._alpha, self._confidence = context.settings.alpha, context.settings.confidence
-        self._writer = PartWriter(context.out, shard.id)
+        self._writer = PartWriter(context.out, shard.id, context.rows_in_group)
         self._files = ReconstructionFiles(path_of(context.settings.reconstructions))
         self.totals = ShardTotals(context.settings, context.models, context.judges)
 
@@ -98,6 +99,8 @@ class ShardRun:
                     self._lose(item, decoder_failed(error))
 
     def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded) -> None:
+        if lacks_memory(error):
+            raise MemoryError from error  # of the worker: another one may have enough for the file
         check_store()
         self.totals.unread.add(item.uri)
         self._keep(dead_letter(item, error))
@@ -149,7 +152,7 @@ def _section(shard: Shard, item: Entry, content: Content) -> Content:
 def read_only(context: JobContext, shard: Shard, watch: Watch) -> None:
     """Do with the files all that a shard does, but write nothing: it shows whether a worker survives them."""
     for number, entry in enumerate(shard.entries):
-        with suppress(MediaError, InvalidInput):
+        with _lost():
             for group, item, row in watch.follow(number, _readable_rows(context, shard, entry)):
                 deque(context.batchers[group.name].push(RowKey(item, row.span), row.values), maxlen=0)
     for batcher in context.batchers.values():
@@ -158,8 +161,18 @@ def read_only(context: JobContext, shard: Shard, watch: Watch) -> None:
 
 def _readable_rows(context: JobContext, shard: Shard, entry: Entry) -> Iterator[tuple[ModelGroup, Entry, Row]]:
     for item, content in context.source.open(entry):
-        with suppress(MediaError, InvalidInput):
+        with _lost():
             yield from _rows(context, item, _section(shard, item, content), {})
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """Leave what cannot be read. Raises MemoryError."""
+    try:
+        yield
+    except (MediaError, InvalidInput) as error:
+        if lacks_memory(error):
+            raise MemoryError from error
 
 
 def _rows(

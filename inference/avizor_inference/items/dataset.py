@@ -26,6 +26,7 @@ from avizor_inference.items.path_lists import (
     nothing_matches,
     table_files,
 )
+from avizor_inference.items.seen_keys import SeenKeys
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import is_url
 
@@ -266,11 +267,10 @@ class _Listing:
 
     def _wanted_once(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
         """Leave out what comes again. Hashes of the paths are kept: they take less memory than the paths."""
-        seen: set[int] = set()
+        seen = SeenKeys()
         for path, source in files:
-            if hash(path) in seen:
+            if not seen.add(hash(path)):
                 self.left_out.counts["listed again"] += 1
                 continue
-            seen.add(hash(path))
             for wanted in self._wanted([path]):
                 yield wanted, source

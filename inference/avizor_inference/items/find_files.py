@@ -92,7 +92,8 @@ def find_files(folder: Path, suffixes: frozenset[str] | None, left_out: LeftOut 
 
 
 def _listing(folder: Path) -> Iterator[Path]:
-    return iter(sorted(folder.iterdir(), key=lambda path: path.name))
+    names = sorted(os.listdir(folder))  # paths would take some 350 bytes each, and a folder may have a million
+    return (folder / name for name in names)
 
 
 def _count(left_out: LeftOut | None, path: Path) -> None:

@@ -52,10 +52,14 @@ def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint
                     "into parts"
                 )
             _refuse_several(image)
-            upright = _of_8_bits(ImageOps.exif_transpose(image)).convert(mode)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)  # each copy of a large picture is hundreds of megabytes
+            upright = _of_8_bits(image)
+            if upright.mode != mode:
+                upright = upright.convert(mode)
     except UnidentifiedImageError as error:
         raise MediaError("not an image that can be read (PNG, JPEG, WebP, BMP, TIFF and GIF are)") from error
-    except MediaError:
+    except (MediaError, MemoryError):
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -20,14 +22,22 @@ from avizor_inference.source_options import SOURCE_OPTIONS, source_options
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
-from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, max_failed_option, workers_option
+from avizor_pipeline.cli.worker_options import (
+    engine_wait_option,
+    file_timeout_option,
+    max_failed_option,
+    memory_option,
+    workers_option,
+)
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.estimate import estimate
 from avizor_pipeline.job import check_models, examine_job
 from avizor_pipeline.job_outcome import pooled_sources
+from avizor_pipeline.memory_share import arrange
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
+from avizor_pipeline.reporting.memory_lines import arrangement_lines, memory_notes
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.pushgateway import check_gateway
@@ -57,7 +67,7 @@ _GROUPS = {
         "dry_run",
     ),
     "Output": ("top_k", "embeddings", "reconstructions", "q_values", "tables", "as_json"),
-    "Engine": ("engine", "device", "batch_size", "workers", "file_timeout_s", "engine_wait_s", "max_failed"),
+    "Engine": ("engine", "device", "batch_size", "workers", "memory", "file_timeout_s", "engine_wait_s", "max_failed"),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
 
@@ -140,6 +150,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     help="MiB of files that a worker does at once. A longer file of sound is cut into parts of about this size.",
 )
 @workers_option
+@memory_option
 @file_timeout_option
 @engine_wait_option
 @max_failed_option
@@ -157,6 +168,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 def batch(
     out: OutputPath,
     workers: int,
+    memory: int | None,
     file_timeout_s: float,
     metrics_port: int | None,
     pushgateway: str | None,
@@ -184,14 +196,16 @@ def batch(
         check_gateway(pushgateway)
     metrics, runner = BatchMetrics(), LocalRunner(workers, file_timeout_s, engine_wait_s)
     asked, redo = JobRequest(**request), changed == "redo"
+    prepared = partial(_prepare, asked, out, runner, memory, redo=redo)
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(asked, out, runner, redo=redo, as_json=as_json)
+            _dry_run(prepared(), out, redo=redo, as_json=as_json)
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
-            settings, models, plan = _prepare(asked, out, redo=redo)
+            settings, models, plan, runner, notes = prepared()
             _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
+            _print_lines(notes, to_stderr=as_json)
             options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
             code = run_to_end(settings, models, plan, options, metrics)
         problem = end.push(code)
@@ -200,11 +214,12 @@ def batch(
     sys.exit(code)
 
 
-def _dry_run(request: JobRequest, out: OutputPath, runner: LocalRunner, *, redo: bool, as_json: bool) -> None:
-    settings, _, plan = _prepare(request, out, redo=redo)
+def _dry_run(prepared: _Prepared, out: OutputPath, *, redo: bool, as_json: bool) -> None:
+    settings, _, plan, runner, notes = prepared
     models = check_models(settings)
     finished = examine_job(settings, out, plan)
     _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
+    _print_lines(notes, to_stderr=as_json)
     if not as_json:
         _print_finished(finished, settings)
         _print_notes(plan, settings, models)
@@ -223,8 +238,18 @@ def _print_notes(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) 
                 click.echo(f"  {model.name}: {note.strip()}")
 
 
-def _prepare(request: JobRequest, out: OutputPath, *, redo: bool) -> tuple[JobSettings, Sequence[JobModel], Plan]:
-    """Return the job's settings, its models, and the plan of this run."""
+class _Prepared(NamedTuple):
+    """Holds the job's settings, its models, the plan of this run, what runs it, and lines about its memory."""
+
+    settings: JobSettings
+    models: Sequence[JobModel]
+    plan: Plan
+    runner: LocalRunner
+    notes: Sequence[str]
+
+
+def _prepare(request: JobRequest, out: OutputPath, runner: LocalRunner, memory: int | None, *, redo: bool) -> _Prepared:
+    """Check and plan a run, and arrange it under a ceiling of memory if there is one."""
     settings = request.to_settings(begun := begun_settings(out))
     models = open_models(settings)
     if request.reconstructions:
@@ -235,7 +260,18 @@ def _prepare(request: JobRequest, out: OutputPath, *, redo: bool) -> tuple[JobSe
             with writing(Path(folder)):
                 keep_list(BytesIO() if nothing else sys.stdin.buffer, Path(folder))
         roots = [name_of(root) for root in with_kept_list(request.datasets, Path(folder))]
-        return settings, models, plan_job(settings, out, roots, redo=redo)
+        plan = plan_job(settings, out, roots, redo=redo)
+    if memory is None:
+        return _Prepared(settings, models, plan, runner, memory_notes(runner.workers))
+    pinned = begun is not None or request.batch_size is not None
+    arranged = arrange(settings, plan, runner.workers, memory, pinned=pinned)
+    runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
+    return _Prepared(arranged.settings, open_models(arranged.settings), arranged.plan, runner, arrangement_lines(arranged))
+
+
+def _print_lines(lines: Sequence[str], *, to_stderr: bool) -> None:
+    for line in lines:
+        click.echo(line, err=to_stderr)
 
 
 def _print_header(

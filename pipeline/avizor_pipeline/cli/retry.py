@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 
@@ -10,10 +11,18 @@ from avizor_inference.errors import JobError
 from avizor_pipeline.cli.exit_status import PushedEnd
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
-from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, max_failed_option, workers_option
+from avizor_pipeline.cli.worker_options import (
+    engine_wait_option,
+    file_timeout_option,
+    max_failed_option,
+    memory_option,
+    workers_option,
+)
 from avizor_pipeline.derived.wanted import WantedFiles
+from avizor_pipeline.memory_share import arrange
 from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_retry
+from avizor_pipeline.reporting.memory_lines import arrangement_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import files_are
 from avizor_pipeline.runners.local import LocalRunner
@@ -33,6 +42,7 @@ Exit codes are those of avizor batch: 0 all rows are there, 3 some files still c
 @click.command(short_help="Do the files again that a batch job could not read.", epilog=_EPILOG)
 @click.argument("out", type=output_path)
 @workers_option
+@memory_option
 @file_timeout_option
 @engine_wait_option
 @max_failed_option
@@ -42,6 +52,7 @@ Exit codes are those of avizor batch: 0 all rows are there, 3 some files still c
 def retry(
     out: OutputPath,
     workers: int,
+    memory: int | None,
     file_timeout_s: float,
     engine_wait_s: float,
     max_failed: float | None,
@@ -66,6 +77,11 @@ def retry(
             click.echo(f"left as they are, since their files have changed: {plan.changes.changed}", err=as_json)
             click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)
         runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
+        if memory is not None:
+            arranged = arrange(settings, plan, workers, memory, pinned=True)
+            runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
+            for line in arrangement_lines(arranged):
+                click.echo(line, err=as_json)
         options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
         code = run_to_end(settings, models, plan, options, metrics)
     sys.exit(code)

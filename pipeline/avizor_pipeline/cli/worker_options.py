@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from pydantic import ByteSize, TypeAdapter
 
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
 from avizor_pipeline.failure_limit import FILES_BEFORE_STOP
@@ -31,6 +32,27 @@ engine_wait_option = click.option(
     type=click.FloatRange(min=0),
     default=ENGINE_WAIT_S,
     help="Seconds for which an engine that goes away while the job runs is waited for.",
+)
+
+
+def _bytes_of(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Return a size in bytes. Raises BadParameter."""
+    if value is None:
+        return None
+    try:
+        if not value[-1:].isalpha():
+            raise ValueError
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a size; write it like 2GiB or 1500MiB", context, option) from error
+
+
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=_bytes_of,
+    show_default="no ceiling",
+    help="Most memory of all processes of the job together, like 2GiB: it decides batches and workers.",
 )
 
 max_failed_option = click.option(

@@ -34,15 +34,17 @@ class LocalRunner:
 
     file_timeout_s: longest time, in seconds, in which the decoder of a file may give nothing. Time in the engine does not
     count. A file that takes longer becomes a dead letter. engine_wait_s: longest time in which a remote engine may be away.
+    worker_bytes: memory that each worker may have by itself; None: any.
     """
 
     workers: int
     file_timeout_s: float = FILE_TIMEOUT_S
     engine_wait_s: float = ENGINE_WAIT_S
+    worker_bytes: int | None = None
 
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         """See Runner."""
-        workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s)) for _ in range(self.workers)]
+        workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s, self.worker_bytes)) for _ in range(self.workers)]
         try:
             yield from _Run(list(workers), shards, self.file_timeout_s).commits()
         except BaseException:

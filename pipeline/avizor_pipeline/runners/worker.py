@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from avizor_inference.error_text import lacks_memory
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import JobContext, open_context
+from avizor_pipeline.process_memory import limit_own, prepare_limit
 from avizor_pipeline.runners.attempts import Task
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.section_run import run_task
@@ -42,11 +44,12 @@ _NO_MEMORY = 86
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Holds what every worker of a job is told when it starts."""
+    """Holds what every worker of a job is told when it starts. memory: bytes that it may have by itself; None: any."""
 
     settings: JobSettings
     out: OutputPath
     engine_wait_s: float
+    memory: int | None = None
 
 
 class Worker:
@@ -106,13 +109,13 @@ class Worker:
             return ""
         pool.shutdown(wait=True, cancel_futures=True)
         process.join()
-        return _how(process.exitcode)
+        return _how(process.exitcode, self._options.memory)
 
 
-def _how(code: int | None) -> str:
-    """Return what ended a process with this exit code."""
+def _how(code: int | None, memory: int | None) -> str:
+    """Return what ended a process with this exit code. memory: that it was allowed."""
     if code == _NO_MEMORY:
-        return "its lack of memory"
+        return "its lack of memory" + (f" (--memory leaves {memory // 2**20} MiB for a worker)" if memory else "")
     with suppress(ValueError):
         if code is not None and code < 0:
             return signal.Signals(-code).name
@@ -144,6 +147,8 @@ def _start(options: WorkerOptions, numbers: Any) -> None:
     """Remember the job. What can fail is left to the first task, whose caller then gets the error."""
     global _options, _watch
     _options, _watch = options, Watch(numbers)
+    if options.memory is not None:
+        prepare_limit()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -159,7 +164,12 @@ def _end_with_parent(timeout: float | None = None) -> None:
 def _open() -> JobContext:
     hold_as_worker(_options.out)
     _end_with_parent(timeout=0)  # the parent may have died before the next job could see this lock
-    return open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch))
+    if (memory := _options.memory) is not None:
+        limit_own(memory)
+    context = open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch))
+    if memory is not None:
+        limit_own(memory)  # again: threads have begun since, whose stacks are reserved and not used
+    return context
 
 
 def _run(task: Task) -> Done | None:
@@ -171,5 +181,7 @@ def _run(task: Task) -> Done | None:
             read_only(_context, task.shard, _watch)
             return None
         return run_task(_context, task.shard, task.lost, _watch)
-    except MemoryError:
-        os._exit(_NO_MEMORY)  # as if the kernel had ended it: the same road, and the memory is free again
+    except Exception as error:
+        if lacks_memory(error):
+            os._exit(_NO_MEMORY)  # as if the kernel had ended it: the same road, and the memory is free again
+        raise

@@ -33,13 +33,11 @@ from avizor_pipeline.sinks.output_files import (
     temporary_for,
     write_whole,
 )
+from avizor_pipeline.sinks.row_groups import ROW_GROUP
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 
 COMMITS = "commits"
-
-# Rows in memory before they are written as one row group.
-ROW_GROUP = 16384
 
 
 class SourceCount(Strict):
@@ -97,11 +95,11 @@ class Commit(Strict):
 class PartWriter:
     """Writes the rows of one shard. Nothing counts before `commit`.
 
-    Every method raises JobError if the disk refuses what is written.
+    Every method raises JobError if the disk refuses what is written. rows: in memory before they are written as one row group.
     """
 
-    def __init__(self, out: OutputPath, shard: str) -> None:
-        self._out, self._shard = out, shard
+    def __init__(self, out: OutputPath, shard: str, rows: int = ROW_GROUP) -> None:
+        self._out, self._shard, self._rows = out, shard, rows
         self._columns: dict[str, dict[str, list[Any]]] = {
             table: {name: [] for name in schema.names} for table, schema in TABLES.items()
         }
@@ -120,7 +118,7 @@ class PartWriter:
         for name, values in self._columns[table].items():
             values.extend(columns.get(name) or [None] * count)
         self.counts[table] += count
-        while len(self._columns[table]["uri"]) >= ROW_GROUP:
+        while len(self._columns[table]["uri"]) >= self._rows:
             self._flush(table)
 
     def take_part(self, table: str, rows: int, sha256: Mapping[str, str]) -> None:
@@ -134,7 +132,7 @@ class PartWriter:
         path = part_path(self._out, table, self._shard)
         with self._writing(path):
             self._writers[table].close()
-            self.counts[table] = _without(self._temporary[table], uris)
+            self.counts[table] = _without(self._temporary[table], uris, self._rows)
 
     def close(self) -> dict[str, str]:
         """Finish the parts under their final names; return their digests by path. A table without rows has no part."""
@@ -160,11 +158,11 @@ class PartWriter:
             write_commit(self._out, commit, new=True)
 
     def _flush(self, table: str) -> None:
-        """Write at most ROW_GROUP rows as a row group."""
+        """Write the first rows as a row group."""
         columns = self._columns[table]
-        group = {name: values[:ROW_GROUP] for name, values in columns.items()}
+        group = {name: values[: self._rows] for name, values in columns.items()}
         for values in columns.values():
-            del values[:ROW_GROUP]
+            del values[: self._rows]
         if not group["uri"]:
             return
         path = part_path(self._out, table, self._shard)
@@ -191,12 +189,12 @@ class PartWriter:
             raise
 
 
-def _without(part: Path, uris: Collection[str]) -> int:
+def _without(part: Path, uris: Collection[str], rows: int) -> int:
     """Write a closed part again without the rows of these files, in bounded memory; return the number of rows that are left."""
     remaining = temporary_name(part)
     with pq.ParquetFile(part) as file, pq.ParquetWriter(remaining, file.schema_arrow, compression="zstd") as writer:
         dropped = pa.array(uris, pa.string())
-        for group in file.iter_batches(ROW_GROUP):
+        for group in file.iter_batches(rows):
             kept = group.filter(pc.invert(pc.is_in(group["uri"], dropped)))
             if kept.num_rows:
                 writer.write_batch(kept)

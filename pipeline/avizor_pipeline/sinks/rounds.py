@@ -111,9 +111,13 @@ def read_round(file: OutputPath | BinaryIO) -> Iterator[Entry]:
 
 def read_states(file: OutputPath | BinaryIO) -> States:
     """Return the files of a round without their names. Raises JobError."""
-    batches = list(_batches(file, ["key", "size", "modified_ns"]))
-    columns = [np.concatenate([batch.column(place).to_numpy() for batch in batches] or [np.empty(0)]) for place in range(3)]
-    return States(columns[0].astype(np.uint64), columns[1].astype(np.int64), columns[2].astype(np.int64))
+    rows, states = 0, States(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+    for batch in _batches(file, ["key", "size", "modified_ns"]):
+        for place, column in enumerate(states):  # they grow where they are: there may be millions of rows
+            column.resize(rows + batch.num_rows, refcheck=False)
+            column[rows:] = batch.column(place).to_numpy()
+        rows += batch.num_rows
+    return states
 
 
 def _batches(file: OutputPath | BinaryIO, names: list[str]) -> Iterator[pa.RecordBatch]:

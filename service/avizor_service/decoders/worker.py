@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
+from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items import audio, images, input_spec  # noqa: F401 - loaded before the first item, and the limit
 from avizor_inference.items.av_sound import load_av
@@ -51,20 +52,11 @@ def _answer(request: messages.Request, memory_mib: int) -> messages.Parts:
     try:
         return messages.pack_item(decode_item(request.content, request.spec, limits.windows, limits.bytes))
     except Exception as error:
-        if _is_memory(error):
+        if lacks_memory(error):
             return messages.pack_error(
                 MediaError(f"decoding the item takes more than {memory_mib} MiB of memory; send a smaller one, or in parts")
             )
         return messages.pack_error(error, "" if isinstance(error, MediaError | InvalidInput) else traceback.format_exc())
-
-
-def _is_memory(error: BaseException | None) -> bool:
-    """Return whether an error comes from a lack of memory: decoders wrap whatever they catch."""
-    while error is not None:
-        if isinstance(error, MemoryError):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _end_with(parent: int) -> None:

@@ -1,10 +1,13 @@
-"""A listing streams: what a plan of 200,000 files needs in memory, in a first run and in one that knows them all."""
+"""A listing streams: what a plan of a million files needs in memory, in a first run and in one that knows them all."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,22 +30,44 @@ with claimed(out, job, plan.for_folder):
 """
 
 
-def test_the_memory_of_a_plan_is_a_few_bytes_a_file(tmp_path: Path) -> None:
-    peaks = {}
-    for count in (2_000, 200_000):
-        data, out = tmp_path / str(count), tmp_path / f"out{count}"
-        for number in range(count):
-            folder = data / f"{number // 1000:03d}"
-            if number % 1000 == 0:
-                folder.mkdir(parents=True)
-            (folder / f"{number:06d}.wav").touch()
-        for new in (count, 0):  # the second process knows all of them from the first round
-            result = subprocess.run(
-                [sys.executable, "-c", PLAN, str(data), str(out)], capture_output=True, text=True, check=False
-            )
-            assert result.returncode == 0, result.stderr
-            files, found, peaks[count, new] = json.loads(result.stdout)
-            assert (files, found) == (count, new)
-    print("\nMiB:", {f"{count} files, {new} new": round(peak, 1) for (count, new), peak in peaks.items()})
-    for first, second in (((2_000, 2_000), (200_000, 200_000)), ((2_000, 0), (200_000, 0))):
-        assert peaks[second] - peaks[first] < 60  # names alone would take more than 20 MiB, entries 100
+def peaks(data: Path, out: Path, count: int) -> list[float]:
+    """Plan two runs, each in its process, and return the peaks in MiB. The second knows all files from the first."""
+    result = []
+    for new in (count, 0):
+        done = subprocess.run([sys.executable, "-c", PLAN, str(data), str(out)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        files, found, peak = json.loads(done.stdout)
+        assert (files, found) == (count, new)
+        result.append(peak)
+    return result
+
+
+def list_of(path: Path, count: int) -> Path:
+    with path.open("w") as file:
+        file.writelines(f"/data/recordings/{number // 1000:04d}/recording-{number:07d}.wav\n" for number in range(count))
+    return path
+
+
+def folder_of(path: Path, count: int) -> Path:
+    """Make empty files, all in one folder."""
+    path.mkdir()
+    folder = os.open(path, os.O_RDONLY)
+    for number in range(count):
+        os.close(os.open(f"recording-{number:07d}.wav", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    return path
+
+
+@pytest.mark.parametrize(("made", "most"), [(list_of, 100), (folder_of, 180)])  # bytes of a file; its path alone takes over 200
+def test_the_memory_of_a_plan_is_a_few_bytes_a_file(made: Callable[[Path, int], Path], most: int, tmp_path: Path) -> None:
+    few, many = 10_000, 1_000_000
+    small = peaks(made(tmp_path / "few.txt", few), tmp_path / "out-few", few)
+    data = made(tmp_path / "many.txt", many)
+    try:
+        large = peaks(data, tmp_path / "out-many", many)
+    finally:
+        if data.is_dir():
+            shutil.rmtree(data)  # pytest would keep them
+    each = [(after - before) * 2**20 / (many - few) for before, after in zip(small, large, strict=True)]
+    print("\nbytes a file, in a first run and in one that knows all:", [round(size) for size in each], small, large)
+    assert max(each) < most

@@ -10,7 +10,8 @@ import pytest
 from unit.pipeline.jobs import write_shard
 
 from avizor_inference.errors import JobError
-from avizor_pipeline.sinks.part_files import ROW_GROUP, Commit, PartWriter, SourceCount, find_damage, read_commit
+from avizor_pipeline.sinks.part_files import Commit, PartWriter, SourceCount, find_damage, read_commit
+from avizor_pipeline.sinks.row_groups import ROW_GROUP
 
 SHARD = "0123456789abcdef"
 

@@ -20,6 +20,7 @@ from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent
+from avizor_inference.items.seen_keys import SeenKeys
 from avizor_inference.items.source_rule import SourceRule
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -48,20 +49,20 @@ class TarPack(PackOfItems):
     def parts(self, file: Entry, relative: PurePath, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
         """See PackOfItems. The hash of each name is kept: a name that comes again is left out."""
         suffixes = {suffix for each in self.files for suffix in each.suffixes}
-        seen: set[int] = set()
+        seen, count = SeenKeys(), 0
         with _reading(), _open(file) as opened:
             for member in _members(opened):
                 path = PurePosixPath(member.name)
                 if _is_left_out(member, path, suffixes, left_out):
                     continue
-                if hash(path) in seen:
+                if not seen.add(hash(path)):
                     left_out.counts["listed again"] += 1
                     continue
                 source = rule.source_of(relative / path if rule.pattern else path)
                 own = bool(rule.pattern) or len(path.parts) > 1
-                part = Part(name_of(str(path)), len(seen), offset=member.offset)
+                part = Part(name_of(str(path)), count, offset=member.offset)
                 yield file.of_part(part, member.size, source if own else "")
-                seen.add(hash(path))
+                count += 1
 
     def items(self, entry: Entry) -> Iterator[tuple[Entry, Content]]:
         """See PackOfItems."""
