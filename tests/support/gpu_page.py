@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "gpu.md"
 
 _SECTIONS = {
     "test_engine": "Contract suite",
+    "test_devices": "Devices of the embedded engine",
     "test_gateway": "Gateway: classes, limits, health",
     "test_gateway_verdicts": "Gateway: verdicts and their metrics",
     "test_gateway_errors": "Gateway: bad items and bad calls",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
+from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
@@ -12,6 +15,10 @@ from avizor_inference.errors import EngineError, SettingsError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+
+# Decision 45. TF32, the runtime's default, rounds the factors of float32 products to 10 bits: answers differ from a CPU's, and
+# from those in another batch. Its default search for convolutions times all of them, again for each new batch size.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 _WITHOUT_GPU = "fix the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
 _ERRORS_ONLY = 3  # the runtime's warnings are meant for its own developers
@@ -33,8 +40,9 @@ def open_session(
     Raises EngineError if ONNX Runtime cannot load the graph, SettingsError if there is no GPU for `on_gpu`: that never falls
     back to the CPU silently.
     """
-    if on_gpu and not _has_nvidia_driver():
-        raise SettingsError(f"{what} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
+    if on_gpu and not _gpus():
+        lacks = "there is no NVIDIA driver here" if _gpus() is None else "the NVIDIA driver shows none to this process"
+        raise SettingsError(f"{what} asks for a GPU and {lacks}; {_WITHOUT_GPU}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
@@ -42,8 +50,10 @@ def open_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if on_gpu:
+        _load_cuda_libraries()
     try:
-        session = ort.InferenceSession(graph, options, providers=[CUDA, CPU] if on_gpu else [CPU])
+        session = ort.InferenceSession(graph, options, providers=[(CUDA, CUDA_OPTIONS), CPU] if on_gpu else [CPU])
     except Exception as error:  # the runtime's own exceptions have no common base class
         raise EngineError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from error
     if on_gpu and CUDA not in session.get_providers():
@@ -52,14 +62,30 @@ def open_session(
 
 
 def has_gpu() -> bool:
-    """Return whether ONNX Runtime was built for CUDA and this machine has an NVIDIA GPU."""
-    return CUDA in ort.get_available_providers() and Path("/dev/nvidiactl").exists()
+    """Return whether ONNX Runtime was built for CUDA and this process may use an NVIDIA GPU."""
+    return CUDA in ort.get_available_providers() and bool(_gpus())
 
 
-def _has_nvidia_driver() -> bool:
-    """Return whether the driver's CUDA library is there; asked first, because ONNX Runtime logs at length if it is not."""
+@cache
+def _gpus() -> int | None:
+    """Return how many GPUs the driver lets this process use, None without a driver. CUDA_VISIBLE_DEVICES can hide all of them.
+
+    Asked first, because ONNX Runtime logs at length if there is none.
+    """
     try:
-        ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
-    return True
+        return None
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
+@cache
+def _load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from NVIDIA's wheels, if they are installed: the system's loader does not look there.
+
+    What is not found is left to the system's loader. The runtime prints what it misses, which is its own error later.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
