@@ -20,8 +20,10 @@ CUDA = "CUDAExecutionProvider"
 # from those in another batch. Its default search for convolutions times all of them, again for each new batch size.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
+_INSTALL = "install them with pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _WITHOUT_GPU = "fix the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
 _ERRORS_ONLY = 3  # the runtime's warnings are meant for its own developers
+_FATAL_ONLY = 4
 
 
 def open_session(
@@ -53,11 +55,16 @@ def open_session(
     if on_gpu:
         _load_cuda_libraries()
     try:
-        session = ort.InferenceSession(graph, options, providers=[(CUDA, CUDA_OPTIONS), CPU] if on_gpu else [CPU])
+        providers = [(CUDA, CUDA_OPTIONS), CPU] if on_gpu else [CPU]
+        session = ort.InferenceSession(graph, options, providers, enable_fallback=False)
     except Exception as error:  # the runtime's own exceptions have no common base class
         raise EngineError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from error
     if on_gpu and CUDA not in session.get_providers():
-        raise SettingsError(f"{what} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}")
+        raise SettingsError(
+            f"{what} asks for a GPU and ONNX Runtime cannot load CUDA 13 and cuDNN 9; {_INSTALL}, or {_WITHOUT_GPU}"
+        )
+    if on_gpu:  # its log has an error for each way to compute a convolution that this GPU lacks, before it takes another
+        ort.set_default_logger_severity(_FATAL_ONLY)
     return session
 
 
