@@ -16,10 +16,9 @@ import onnxruntime as ort
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.engines.core_share import core_share, usable_cores
-from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session
+from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session, runtime_reason
 from avizor_inference.engines.sized_sessions import SizedSessions
 from avizor_inference.engines.watchdog import Watchdog
-from avizor_inference.error_text import one_line
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, intra_op_threads
@@ -164,7 +163,7 @@ class EmbeddedEngine(Engine):
                 raise EngineUnavailable(f"the engine was closed while model {model!r} ran") from error
             if options.terminate:
                 raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
-            raise EngineError(f"ONNX Runtime failed at model {model!r}: {one_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed at model {model!r}: {runtime_reason(error)}") from error
         finally:
             self._runs.discard(options)
             if left is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import re
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,9 @@ CUDA = "CUDAExecutionProvider"
 # Decision 45. TF32, the runtime's default, rounds the factors of float32 products to 10 bits: answers differ from a CPU's, and
 # from those in another batch. Its default search for convolutions times all of them, again for each new batch size.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+# What CUDA says, in an error that begins with the signatures of C++ functions.
+_CUDA_FAILURE = re.compile(r"\b(CUDA|CUDNN|CUBLAS|CUFFT) failure [^;]*[^; ]")
 
 _INSTALL = "install them with pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _WITHOUT_GPU = "fix the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
@@ -58,7 +62,7 @@ def open_session(
         providers = [(CUDA, CUDA_OPTIONS), CPU] if on_gpu else [CPU]
         session = ort.InferenceSession(graph, options, providers, enable_fallback=False)
     except Exception as error:  # the runtime's own exceptions have no common base class
-        raise EngineError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot load {what}: {runtime_reason(error)}") from error
     if on_gpu and CUDA not in session.get_providers():
         raise SettingsError(
             f"{what} asks for a GPU and ONNX Runtime cannot load CUDA 13 and cuDNN 9; {_INSTALL}, or {_WITHOUT_GPU}"
@@ -66,6 +70,12 @@ def open_session(
     if on_gpu:  # its log has an error for each way to compute a convolution that this GPU lacks, before it takes another
         ort.set_default_logger_severity(_FATAL_ONLY)
     return session
+
+
+def runtime_reason(error: Exception) -> str:
+    """Return in one line why ONNX Runtime failed, such as `CUDA failure 2: out of memory`."""
+    found = _CUDA_FAILURE.search(str(error))
+    return found[0] if found else one_line(error)
 
 
 def has_gpu() -> bool:
