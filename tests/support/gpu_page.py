@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "gpu.md"
 
 _SECTIONS = {
     "test_engine": "Contract suite",
+    "test_devices": "Devices of the embedded engine",
     "test_gateway": "Gateway: classes, limits, health",
     "test_gateway_verdicts": "Gateway: verdicts and their metrics",
     "test_gateway_errors": "Gateway: bad items and bad calls",
@@ -31,8 +32,8 @@ _NOT_RUN = "not run: "
 _HEAD = """# What was seen on a GPU
 
 `make test-gpu` writes this page. It runs the contract suite, the gateway and a batch job with the embedded engine on ONNX
-Runtime's CUDA provider, and with Triton from NVIDIA's image. Several cases of a test are counted. TensorRT and speed are not
-part of it.
+Runtime's CUDA provider, and with Triton from NVIDIA's image. Several cases of a test are counted. TensorRT is not part of
+it; speed is in [benchmarks.md](benchmarks.md#on-a-gpu).
 """
 
 

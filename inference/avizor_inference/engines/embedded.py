@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +16,9 @@ import onnxruntime as ort
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.engines.core_share import core_share, usable_cores
-from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session
+from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session, runtime_reason
+from avizor_inference.engines.sized_sessions import SizedSessions
 from avizor_inference.engines.watchdog import Watchdog
-from avizor_inference.error_text import one_line
 from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import asks_for_gpu, intra_op_threads
@@ -36,7 +38,7 @@ _DTYPES = {
 @dataclass(frozen=True)
 class _Loaded:
     spec: ModelSpec
-    session: ort.InferenceSession
+    run: Callable[[list[str], dict[str, Array], ort.RunOptions], list[Array]]
 
 
 class EmbeddedEngine(Engine):
@@ -44,6 +46,8 @@ class EmbeddedEngine(Engine):
 
     That is max_batch_size, the kind of its instance_group and intra_op_thread_count. Batching and queues are those of
     BatchingEngine. The response cache and execution accelerators concern Triton only: a model for TensorRT runs on CUDA here.
+
+    On a GPU batches are filled up to a power of two, and each of these sizes has a session with its own copy of the weights.
 
     "The newest version" is fixed when a model is first used; only a new engine sees versions that were published later.
 
@@ -123,19 +127,21 @@ class EmbeddedEngine(Engine):
     def _open(self, version: ModelVersion) -> _Loaded:
         version.verify()
         on_gpu = runs_on_gpu(self._device, version)
+        open_another = partial(
+            open_session,
+            version.model_path,
+            f"model {version.name!r}",
+            on_gpu=on_gpu,
+            threads=self._threads_of_run(version, on_gpu),
+            spinning=not self._many_callers,
+        )
         try:
-            session = open_session(
-                version.model_path,
-                f"model {version.name!r}",
-                on_gpu=on_gpu,
-                threads=self._threads_of_run(version, on_gpu),
-                spinning=not self._many_callers,
-            )
+            session = open_another()
         except EngineError as error:
             raise VersionRefused(str(error)) from error
         spec = _spec(version, session)
         _check_manifest(version, spec, session)
-        return _Loaded(spec, session)
+        return _Loaded(spec, SizedSessions(session, open_another, spec.max_batch_size).run if on_gpu else session.run)
 
     def _threads_of_run(self, version: ModelVersion, on_gpu: bool) -> int:
         if self._threads is not None:
@@ -151,13 +157,13 @@ class EmbeddedEngine(Engine):
         if left is not None:
             self._watchdog.watch(options, time.monotonic() + left, lambda: setattr(options, "terminate", True))
         try:
-            results = loaded.session.run(list(request.outputs), dict(request.inputs), options)
+            results = loaded.run(list(request.outputs), dict(request.inputs), options)
         except Exception as error:  # the runtime's own exceptions have no common base class
             if self._closed:
                 raise EngineUnavailable(f"the engine was closed while model {model!r} ran") from error
             if options.terminate:
                 raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
-            raise EngineError(f"ONNX Runtime failed at model {model!r}: {one_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed at model {model!r}: {runtime_reason(error)}") from error
         finally:
             self._runs.discard(options)
             if left is not None:

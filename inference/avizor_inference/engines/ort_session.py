@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
+import re
+from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
@@ -13,8 +17,17 @@ from avizor_inference.errors import EngineError, SettingsError
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
+# Decision 45. TF32, the runtime's default, rounds the factors of float32 products to 10 bits: answers differ from a CPU's, and
+# from those in another batch. Its default search for convolutions times all of them, again for each new batch size.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+# What CUDA says, in an error that begins with the signatures of C++ functions.
+_CUDA_FAILURE = re.compile(r"\b(CUDA|CUDNN|CUBLAS|CUFFT) failure [^;]*[^; ]")
+
+_INSTALL = "install them with pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _WITHOUT_GPU = "fix the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
 _ERRORS_ONLY = 3  # the runtime's warnings are meant for its own developers
+_FATAL_ONLY = 4
 
 
 def open_session(
@@ -33,8 +46,9 @@ def open_session(
     Raises EngineError if ONNX Runtime cannot load the graph, SettingsError if there is no GPU for `on_gpu`: that never falls
     back to the CPU silently.
     """
-    if on_gpu and not _has_nvidia_driver():
-        raise SettingsError(f"{what} asks for a GPU and there is no NVIDIA driver here; {_WITHOUT_GPU}")
+    if on_gpu and not _gpus():
+        lacks = "there is no NVIDIA driver here" if _gpus() is None else "the NVIDIA driver shows none to this process"
+        raise SettingsError(f"{what} asks for a GPU and {lacks}; {_WITHOUT_GPU}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
@@ -42,24 +56,53 @@ def open_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if on_gpu:
+        _load_cuda_libraries()
     try:
-        session = ort.InferenceSession(graph, options, providers=[CUDA, CPU] if on_gpu else [CPU])
+        providers = [(CUDA, CUDA_OPTIONS), CPU] if on_gpu else [CPU]
+        session = ort.InferenceSession(graph, options, providers, enable_fallback=False)
     except Exception as error:  # the runtime's own exceptions have no common base class
-        raise EngineError(f"ONNX Runtime cannot load {what}: {one_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot load {what}: {runtime_reason(error)}") from error
     if on_gpu and CUDA not in session.get_providers():
-        raise SettingsError(f"{what} asks for a GPU and ONNX Runtime found none that it can use; {_WITHOUT_GPU}")
+        raise SettingsError(
+            f"{what} asks for a GPU and ONNX Runtime cannot load CUDA 13 and cuDNN 9; {_INSTALL}, or {_WITHOUT_GPU}"
+        )
+    if on_gpu:  # its log has an error for each way to compute a convolution that this GPU lacks, before it takes another
+        ort.set_default_logger_severity(_FATAL_ONLY)
     return session
 
 
+def runtime_reason(error: Exception) -> str:
+    """Return in one line why ONNX Runtime failed, such as `CUDA failure 2: out of memory`."""
+    found = _CUDA_FAILURE.search(str(error))
+    return found[0] if found else one_line(error)
+
+
 def has_gpu() -> bool:
-    """Return whether ONNX Runtime was built for CUDA and this machine has an NVIDIA GPU."""
-    return CUDA in ort.get_available_providers() and Path("/dev/nvidiactl").exists()
+    """Return whether ONNX Runtime was built for CUDA and this process may use an NVIDIA GPU."""
+    return CUDA in ort.get_available_providers() and bool(_gpus())
 
 
-def _has_nvidia_driver() -> bool:
-    """Return whether the driver's CUDA library is there; asked first, because ONNX Runtime logs at length if it is not."""
+@cache
+def _gpus() -> int | None:
+    """Return how many GPUs the driver lets this process use, None without a driver. CUDA_VISIBLE_DEVICES can hide all of them.
+
+    Asked first, because ONNX Runtime logs at length if there is none.
+    """
     try:
-        ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
-    return True
+        return None
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
+@cache
+def _load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from NVIDIA's wheels, if they are installed: the system's loader does not look there.
+
+    What is not found is left to the system's loader. The runtime prints what it misses, which is its own error later.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
