@@ -7,11 +7,11 @@ from functools import partial
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.wav_writer import encode_wav
 from avizor_inference.items.images import encode_png
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.join_windows import join_windows
 from avizor_inference.items.kinds.base import Span
+from avizor_inference.items.wav_writer import encode_wav
 from avizor_service import wire
 from avizor_service.calls import Call
 from avizor_service.gateway import Gateway
