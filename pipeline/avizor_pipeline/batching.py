@@ -1,4 +1,4 @@
-"""Collect the rows for one model into batches, across files."""
+"""Collect the rows for the models of a group into batches, across files."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from avizor_inference.arrays import Array, Items
-from avizor_inference.engines.base import Engine, InferRequest
+from avizor_inference.engines.base import InferRequest
 from avizor_inference.errors import EngineUnavailable
 from avizor_pipeline.engine_wait import EngineWait
-from avizor_pipeline.models import JobModel
+from avizor_pipeline.model_groups import ModelGroup
 
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Batch(Generic[Key]):
-    """Holds the keys of some rows, and the model's outputs for them in the order of `JobModel.outputs`, each [rows, ...]."""
+    """Holds the keys of some rows, and the model's outputs for them in the order of `ModelGroup.outputs`, each [rows, ...]."""
 
     keys: list[Key]
     outputs: tuple[Array, ...]
 
 
 class Batcher(Generic[Key]):
-    """Collects rows for one model and runs it whenever a batch is full.
+    """Collects rows for a group of models and runs it whenever a batch is full.
 
     in_flight: batches that may run at once. With 1, each batch runs in the caller's thread, which suits an engine in this
     process: a second thread would only compete for the core. wait: for an engine that is away.
     """
 
-    def __init__(self, engine: Engine, model: JobModel, in_flight: int, wait: EngineWait | None = None) -> None:
+    def __init__(self, group: ModelGroup, in_flight: int, wait: EngineWait | None = None) -> None:
         self._wait = wait or EngineWait()
-        spec = self._wait.answer(lambda: engine.spec(model.name, model.choice.version))
+        spec = self._wait.answer(lambda: group.engine.spec(group.name, group.version))
         (self._input,) = spec.inputs
-        self._engine, self._model, self._in_flight = engine, model, in_flight
-        self._batch_size = min(model.choice.batch_size, spec.max_batch_size)
+        self._engine, self._group, self._in_flight = group.engine, group, in_flight
+        self._outputs = group.outputs
+        self._batch_size = min(group.batch_size, spec.max_batch_size)
         self._keys: list[Key] = []
         self._rows: list[Items] = []
         self._running: deque[tuple[list[Key], InferRequest, Future[dict[str, Array]]]] = deque()
@@ -64,7 +65,7 @@ class Batcher(Generic[Key]):
     def _run(self) -> Iterator[Batch[Key]]:
         keys, inputs = self._keys, {self._input: np.stack(self._rows)}
         self._keys, self._rows = [], []
-        request = InferRequest(self._model.name, inputs, self._model.outputs, self._model.choice.version)
+        request = InferRequest(self._group.name, inputs, self._outputs, self._group.version)
         if self._in_flight == 1:
             yield _batch(keys, self._wait.answer(lambda: self._engine.infer(request)))
             return

@@ -13,6 +13,7 @@ from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.batching import Batcher
 from avizor_pipeline.engine_wait import EngineWait
+from avizor_pipeline.model_groups import ModelGroup, group_models
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sources.base import Source
@@ -33,13 +34,15 @@ class RowKey(NamedTuple):
 class JobContext:
     """Holds a job as one worker sees it.
 
-    batchers: one for each model, by name; they are empty between shards. judges: one for each model that has a calibration.
+    groups: the models that run together. batchers: one for each group, by its name; they are empty between shards. judges: one
+    for each model that has a calibration.
     """
 
     settings: JobSettings
     out: Path
     source: Source
     models: Sequence[JobModel]
+    groups: Sequence[ModelGroup]
     batchers: Mapping[str, Batcher[RowKey]]
     judges: Mapping[str, Judge]
 
@@ -50,6 +53,7 @@ def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = Non
     Raises AvizorError if one cannot be used.
     """
     engine, models = open_job_engine(settings), open_models(settings)
+    groups = group_models(settings, engine, models)
     in_flight = 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
     wait = None if settings.engine == EMBEDDED else wait
     return JobContext(
@@ -57,6 +61,7 @@ def open_context(settings: JobSettings, out: Path, wait: EngineWait | None = Non
         out,
         open_source(settings),
         models,
-        batchers={model.name: Batcher(engine, model, in_flight, wait) for model in models},
+        groups,
+        batchers={group.name: Batcher(group, in_flight, wait) for group in groups},
         judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
     )

@@ -155,21 +155,8 @@ def counted(
             sources[entry.source] += entry.items
             kinds.update(dict.fromkeys(source.kinds(entry), entry.items))
             packed += entry.part is not None and entry.part.first == 0
-    return Plan(
-        files,
-        size,
-        ids,
-        rounds,
-        new,
-        moved,
-        lost,
-        left_out or LeftOut(),
-        changes or Changes(),
-        sources,
-        kinds,
-        packed,
-        sections,
-    )
+    left_out, changes = left_out or LeftOut(), changes or Changes()
+    return Plan(files, size, ids, rounds, new, moved, lost, left_out, changes, sources, kinds, packed, sections)
 
 
 def plan_retry(settings: JobSettings, out: Path) -> Plan:

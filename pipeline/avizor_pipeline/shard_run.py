@@ -19,6 +19,7 @@ from avizor_inference.items.file_access import path_of
 from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
+from avizor_pipeline.model_groups import ModelGroup
 from avizor_pipeline.models import JobModel, nothing_takes
 from avizor_pipeline.rows import (
     TableRow,
@@ -61,24 +62,24 @@ class ShardRun:
         """Read the items and add up what the models say of them."""
         for place, entry in enumerate(self._shard.entries):
             self._read(place, entry)
-        for model in self._context.models:
-            for batch in self._context.batchers[model.name].finish():
-                self._take(model, batch)
+        for group in self._context.groups:
+            for batch in self._context.batchers[group.name].finish():
+                self._take(group, batch)
 
     def _read(self, number: int, entry: Entry) -> None:
         """Stream one file into the batches; a file that cannot be read becomes a dead letter."""
         try:
             if message := self._lost.get(entry.uri):
                 raise DecoderEnded(message)
-            for model, item, row in self._watch.follow(number, self._rows(entry)):
-                for batch in self._context.batchers[model.name].push(RowKey(item, row.span), row.values):
-                    self._take(model, batch)
+            for group, item, row in self._watch.follow(number, self._rows(entry)):
+                for batch in self._context.batchers[group.name].push(RowKey(item, row.span), row.values):
+                    self._take(group, batch)
         except (MediaError, InvalidInput, DecoderEnded) as error:  # of the entry: the items before are good
             for item in entry.each():
                 if item.uri not in self.totals.items:
                     self._lose(item, error)
 
-    def _rows(self, entry: Entry) -> Iterator[tuple[JobModel, Entry, Row]]:
+    def _rows(self, entry: Entry) -> Iterator[tuple[ModelGroup, Entry, Row]]:
         """Yield the rows of the items of an entry; an item that cannot be read becomes a dead letter."""
         for item, content in self._context.source.open(entry):
             self.totals.items[item.uri] = item
@@ -100,12 +101,13 @@ class ShardRun:
     def _keep(self, letter: TableRow) -> None:
         self._writer.add("dead_letters", letter)
 
-    def _take(self, model: JobModel, batch: Batch[RowKey]) -> None:
+    def _take(self, group: ModelGroup, batch: Batch[RowKey]) -> None:
         """Add the results of windows to their items, and their rows to the table."""
         start = 0
         for _, keys in groupby(batch.keys, key=attrgetter("entry.uri")):
             (entry, *_), spans = zip(*keys, strict=True)
-            self._take_windows(model, entry, spans, [output[start : start + len(spans)] for output in batch.outputs])
+            for model, outputs in group.each([output[start : start + len(spans)] for output in batch.outputs]):
+                self._take_windows(model, entry, spans, outputs)
             start += len(spans)
 
     def _take_windows(self, model: JobModel, entry: Entry, spans: Sequence[Span | None], outputs: Sequence[Array]) -> None:
@@ -144,13 +146,13 @@ def read_only(context: JobContext, shard: Shard, watch: Watch) -> None:
     """Do with the files all that a shard does, but write nothing: it shows whether a worker survives them."""
     for number, entry in enumerate(shard.entries):
         with suppress(MediaError, InvalidInput):
-            for model, item, row in watch.follow(number, _readable_rows(context, shard, entry)):
-                deque(context.batchers[model.name].push(RowKey(item, row.span), row.values), maxlen=0)
+            for group, item, row in watch.follow(number, _readable_rows(context, shard, entry)):
+                deque(context.batchers[group.name].push(RowKey(item, row.span), row.values), maxlen=0)
     for batcher in context.batchers.values():
         deque(batcher.finish(), maxlen=0)
 
 
-def _readable_rows(context: JobContext, shard: Shard, entry: Entry) -> Iterator[tuple[JobModel, Entry, Row]]:
+def _readable_rows(context: JobContext, shard: Shard, entry: Entry) -> Iterator[tuple[ModelGroup, Entry, Row]]:
     for item, content in context.source.open(entry):
         with suppress(MediaError, InvalidInput):
             yield from _rows(context, item, _section(shard, item, content), {})
@@ -158,16 +160,17 @@ def _readable_rows(context: JobContext, shard: Shard, entry: Entry) -> Iterator[
 
 def _rows(
     context: JobContext, item: Entry, content: Content, levels: dict[tuple[str, str], Level]
-) -> Iterator[tuple[JobModel, Entry, Row]]:
-    """Yield the rows of an item: the model that takes it, the item, and the row. Note its level.
+) -> Iterator[tuple[ModelGroup, Entry, Row]]:
+    """Yield the rows of an item: the models that take it, the item, and the row. Note its level.
 
     Raises MediaError, InvalidInput.
     """
-    models = [model for model in context.models if model.takes(content)]
-    if not models:
+    groups = [group for group in context.groups if group.takes(content)]
+    if not groups:
         raise InvalidInput(nothing_takes(content, context.models))
     level = Level()
-    for model in models:
-        levels[model.name, item.uri] = level
-    for place, row in stream_rows(content, [model.spec for model in models], level):
-        yield models[place], item, row
+    for group in groups:
+        for model in group.models:
+            levels[model.name, item.uri] = level
+    for place, row in stream_rows(content, [group.spec for group in groups], level):
+        yield groups[place], item, row

@@ -122,7 +122,7 @@ class EmbeddedEngine(Engine):
 
     def _open(self, version: ModelVersion) -> _Loaded:
         version.verify()
-        on_gpu = _wants_gpu(self._device, version)
+        on_gpu = runs_on_gpu(self._device, version)
         try:
             session = open_session(
                 version.model_path,
@@ -165,7 +165,8 @@ class EmbeddedEngine(Engine):
         return dict(zip(request.outputs, results, strict=True))
 
 
-def _wants_gpu(device: Device, version: ModelVersion) -> bool:
+def runs_on_gpu(device: Device, version: ModelVersion) -> bool:
+    """Return whether the embedded engine runs a model on a GPU. device: see EmbeddedEngine."""
     return device == "cuda" or (device == "config" and (has_gpu() or asks_for_gpu(version.config)))
 
 

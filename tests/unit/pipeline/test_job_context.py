@@ -17,17 +17,15 @@ from avizor_pipeline.models import contents_for
 from avizor_pipeline.request import JobRequest
 
 
-def test_each_model_has_a_batcher_and_each_calibrated_one_a_judge(models: Path, tmp_path: Path) -> None:
+def test_models_of_one_front_end_share_a_batcher_and_each_calibrated_one_has_a_judge(models: Path, tmp_path: Path) -> None:
     write_wav(tmp_path / "data" / "a" / "1.wav", tone(1.0))
     settings = JobRequest((str(tmp_path / "data"),), ("kinds", "normal"), models).to_settings()
     context = open_context(settings, tmp_path / "out")
     assert [model.name for model in context.models] == ["kinds", "normal"]
-    assert list(context.batchers) == ["kinds", "normal"]
+    assert list(context.batchers) == ["kinds+normal"]
     assert list(context.judges) == ["normal"]
     assert [entry.source for entry in context.source.list()] == ["a"]
-    for model in context.models:
-        batcher = context.batchers[model.name]
-        assert list(batcher.finish()) == []  # empty, and ready for the first shard
+    assert list(context.batchers["kinds+normal"].finish()) == []  # empty, and ready for the first shard
 
 
 def test_a_model_that_was_replaced_since_the_job_began_is_refused(models: Path, tmp_path: Path) -> None:

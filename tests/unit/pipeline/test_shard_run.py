@@ -129,3 +129,16 @@ def test_a_shard_counts_what_is_not_as_the_models_take_it(models: Path, tmp_path
     (shard,) = shards(settings, context.source.list())
     commit = ShardRun(context, shard).run()
     assert (commit.low_rate, commit.several_channels, commit.padded) == (1, 1, 1)
+
+
+def test_models_that_run_as_one_graph_have_the_rows_of_each_alone(job: tuple[JobContext, Shard]) -> None:
+    together, shard = job
+    assert [group.name for group in together.groups] == ["kinds+normal"]
+    ShardRun(together, shard).run()
+    for name in ("kinds", "normal"):
+        (choice,) = (each for each in together.settings.models if each.name == name)
+        alone = open_context(together.settings.model_copy(update={"models": (choice,)}), together.out / name)
+        alone.out.mkdir()
+        ShardRun(alone, shard).run()
+        for table in ("windows", "recordings"):
+            assert rows(alone, shard, table) == [row for row in rows(together, shard, table) if row["model"] == name]

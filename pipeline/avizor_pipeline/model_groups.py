@@ -1,0 +1,91 @@
+"""Group the models of a job that run together: those with one front end are one graph on the embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from avizor_inference.arrays import Array
+from avizor_inference.engines.base import Engine
+from avizor_inference.engines.embedded import runs_on_gpu
+from avizor_inference.engines.joint import have_one_front_end, open_joint
+from avizor_inference.engines.joint_graph import joint_output
+from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.kinds.base import Content
+from avizor_pipeline.models import JobModel
+from avizor_pipeline.settings import JobSettings
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """Holds models that get the same rows in the same runs: one, or several as a joint model.
+
+    engine: what serves it, under `name`. version: of a single model.
+    """
+
+    engine: Engine
+    models: tuple[JobModel, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the name under which the engine serves the group."""
+        return "+".join(model.name for model in self.models)
+
+    @property
+    def version(self) -> int:
+        """Return the version that the engine serves. A joint model has that of its first one."""
+        return self.models[0].choice.version
+
+    @property
+    def spec(self) -> InputSpec:
+        """Return the input that all models of the group have."""
+        return self.models[0].spec
+
+    @property
+    def batch_size(self) -> int:
+        """Return the rows of one run: those of the model that wants the fewest."""
+        return min(model.choice.batch_size for model in self.models)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Return the outputs that the job needs, model by model. See JobModel.outputs."""
+        if len(self.models) == 1:
+            return self.models[0].outputs
+        return [joint_output(model.name, output) for model in self.models for output in model.outputs]
+
+    def takes(self, content: Content) -> bool:
+        """Return whether an item of the dataset is of the kind that the models take."""
+        return self.models[0].takes(content)
+
+    def each(self, outputs: Sequence[Array]) -> Iterator[tuple[JobModel, Sequence[Array]]]:
+        """Yield each model with its part of the outputs of a run."""
+        start = 0
+        for model in self.models:
+            count = len(model.outputs)
+            yield model, outputs[start : start + count]
+            start += count
+
+
+def group_models(settings: JobSettings, engine: Engine, models: Sequence[JobModel]) -> list[ModelGroup]:
+    """Return the models in groups, in the order of the first model of each.
+
+    Models are joined that run on the CPU of this process, have one front end, and answer alike, bit for bit, when they run as
+    one. Raises EngineError.
+    """
+    groups: list[ModelGroup] = []
+    left = list(models)
+    while left:
+        first = left.pop(0)
+        alike = [model for model in left if _may_join(settings, first, model)]
+        joint = open_joint([model.version for model in (first, *alike)]) if alike else None
+        groups.append(ModelGroup(joint or engine, (first, *alike) if joint else (first,)))
+        if joint:
+            left = [model for model in left if model not in alike]
+    return groups
+
+
+def _may_join(settings: JobSettings, first: JobModel, other: JobModel) -> bool:
+    versions = [first.version, other.version]
+    on_cpu = settings.engine == EMBEDDED and not any(runs_on_gpu(settings.device, version) for version in versions)
+    return on_cpu and have_one_front_end(versions)
