@@ -53,8 +53,12 @@ def _status(outcome: Outcome, files: int, seconds: float) -> str:
     done = outcome.files_so_far
     rate = (done - outcome.earlier_files - outcome.earlier_in_part) / max(seconds, 1e-9)
     left = f"{timedelta(seconds=round((files - done) / rate))} left" if rate > 0 else "time left not known yet"
-    speed = f"{rate:{'.0f' if rate >= 1 else '.2g'}} items/s"
-    return f"{speed}, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+    return f"{speed(rate)}, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+
+
+def speed(rate: float) -> str:
+    """Return a rate in items a second as text: a job of few long files does less than one."""
+    return f"{rate:{'.0f' if rate >= 1 else '.2g'}} items/s"
 
 
 def _number(files: float) -> str:

@@ -9,6 +9,7 @@ from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
+from avizor_pipeline.reporting.progress import speed
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
 from avizor_pipeline.sinks.part_files import SourceCount
@@ -32,7 +33,7 @@ def summary_lines(
     channels: ChannelMode = "each",
 ) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
-    rate = f" in {seconds:.1f} s ({outcome.files_of_this_run / seconds:.0f} items/s)" if seconds > 0 else ""
+    rate = f" in {seconds:.1f} s ({speed(outcome.files_of_this_run / seconds)})" if seconds > 0 else ""
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
     yield f"{outcome.files} {outcome.noun}{earlier}, {outcome.windows} window rows{rate}"
     for model, labels in outcome.labels.items():

@@ -34,7 +34,7 @@ def test_every_crash_point_is_survived(models: Path, tmp_path: Path, scenario: s
 
 @pytest.mark.parametrize("scenario", ["batch", "redo", "retry"])
 def test_every_crash_point_of_a_job_of_long_files_is_survived(models: Path, tmp_path: Path, scenario: str) -> None:
-    """One file of three sections, one whose second section cannot be read, and one that cannot be opened until the retry."""
+    """One file of three sections, one whose second section cannot be read, and one that cannot be opened."""
     data = tmp_path / "data"
     write_long_wav(data / "a" / "0.wav", seconds=40)
     dead = write_long_wav(data / "a" / "1.wav", seconds=40, seed=1)

@@ -120,9 +120,10 @@ def main(scenario: str, data: Path, models: Path, folder: Path) -> None:
     begun, whole, out, log = folder / "begun", folder / "whole", folder / "out", folder / "log"
     if scenario != "batch":  # the output of an earlier run, and what has changed since
         assert in_fork(lambda: run(data, models, begun, "batch")) == 0
-        good = next(path for path in sorted(data.rglob("*.wav")) if path.stat().st_size > 100)
-        for bad in [path for path in sorted(data.rglob("*.wav")) if path.stat().st_size < 100]:
-            shutil.copyfile(good, bad)  # all are dead letters no more
+        dead = [Path(uri) for part in (begun / "dead_letters").iterdir() for uri in pq.read_table(part)["uri"].to_pylist()]
+        good = next(path for path in sorted(data.rglob("*.wav")) if path not in dead)
+        for bad in dead:
+            shutil.copyfile(good, bad)  # it is a dead letter no more
         if scenario == "redo":
             shutil.copyfile(good, good.with_name("zz.wav"))
             os.utime(good, ns=(1, 1))

@@ -99,6 +99,7 @@ def test_resampled_windows_are_those_that_soundfile_and_soxr_give_to_a_straight_
     [
         *[(kind, "PCM_16", True) for kind in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC")],
         ("WAV", "ULAW", True),
+        ("AU", "ALAW", True),
         ("WAV", "PCM_U8", True),
         ("AIFF", "FLOAT", True),
         ("CAF", "ALAC_16", False),

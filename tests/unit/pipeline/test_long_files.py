@@ -128,7 +128,7 @@ def test_the_order_in_which_sections_are_done_and_stops_between_them_change_no_b
     expected = part_digests(tmp_path / "whole")
     run(settings, tmp_path / "mixed", HereRunner(at_once=3))
     assert part_digests(tmp_path / "mixed") == expected
-    for stop_after in range(1, 5):
+    for stop_after in (1, 4):
         out = tmp_path / f"stop{stop_after}"
         with pytest.raises(Stopped):
             run(settings, out, HereRunner(stop_after=stop_after))
@@ -153,7 +153,7 @@ def test_a_section_whose_part_was_damaged_is_done_again(data: Path, models: Path
     assert verify_job(out).problem_count == 0
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4])
+@pytest.mark.parametrize("at_once", [1, 4])
 def test_a_file_of_which_one_section_cannot_be_read_is_one_dead_letter_and_has_no_rows(
     data: Path, models: Path, tmp_path: Path, at_once: int
 ) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.reporting.progress import show_progress
+from avizor_pipeline.sinks.output_folder import Finished
 from avizor_pipeline.sinks.part_files import SourceCount
+from avizor_pipeline.sinks.section_files import FinishedSections, SectionRecord
 
 
 def so_far(files: int, earlier: int = 0) -> Outcome:
@@ -45,6 +47,21 @@ def test_a_log_gets_lines_at_a_bounded_pace_and_the_last_one(
     lines = capsys.readouterr().err.splitlines()
     assert 500 < len(lines) < 600
     assert lines[-1].startswith("avizor batch: 100000/100000 items, 1 items/s, 0:00:00 left")
+
+
+def test_a_line_counts_what_is_done_of_a_long_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    outcome = Outcome()
+    outcome.resume(Finished(sections={"long": FinishedSections(of=10, done={0, 1})}))
+    with show_progress(2) as show:
+        for number in (2, 3):
+            now += 50.0
+            section = SectionRecord(id="", shard="long", number=number, of=10, windows=1, sha256={}, models={})
+            outcome.add_section(section)
+            show(outcome)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("avizor batch: 0.40/2 items, 0.002 items/s, 0:13:20 left")  # 0.2 of a file in 100 s
 
 
 def test_a_terminal_shows_a_bar_with_the_same_numbers() -> None:

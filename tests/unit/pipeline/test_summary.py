@@ -106,7 +106,7 @@ def test_a_summary_of_many_sources_shows_the_most_flagged_and_names_the_file_wit
 def test_the_rate_is_that_of_this_run_alone(opened: Sequence[JobModel], outcome: Outcome, models: Path) -> None:
     outcome.earlier_files = 3
     first = next(iter(summary_lines(outcome, opened, 0.05, OUT, seconds=2.0)))
-    assert first == "4 files, 3 of them by earlier runs, 24 window rows in 2.0 s (0 items/s)"
+    assert first == "4 files, 3 of them by earlier runs, 24 window rows in 2.0 s (0.5 items/s)"
     opened_with = JobRequest(("data",), ("kinds", "normal"), models).to_settings()
     summary = summarise(outcome, opened, opened_with, OUT, seconds=2.0)
     assert (summary.files, summary.earlier_files, summary.items_per_second) == (4, 3, 0.5)

@@ -83,6 +83,7 @@ def test_several_such_files_in_one_shard_are_all_found(
     assert letters["2-bad.wav"].startswith("2-bad.wav: its decoder failed (ZeroDivisionError")
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     ("name", "says"), [("KILL-1", "ended by SIGKILL, also with this file alone"), ("HANG-0", "gave nothing for 1 s")]
 )
