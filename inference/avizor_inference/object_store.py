@@ -161,7 +161,7 @@ def _of_base_error(url: str | PurePath, error: Exception) -> MediaError | StoreU
         return _unavailable(url, _WHOLE_JOB[code])
     if code == "InvalidObjectState":
         return MediaError("the object is in an archive; restore it first")
-    if isinstance(error, PermissionDeniedError):
+    if isinstance(error, PermissionDeniedError) or code == "AccessDenied":
         return MediaError(f"the store refuses it ({code or 'permission denied'}); see its permissions")
     return _unavailable(url, _told(error))
 

@@ -29,7 +29,6 @@ from avizor_inference.items.path_lists import (
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import is_url
 
-
 # What a path of a URL begins with, also of one that is not known.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
