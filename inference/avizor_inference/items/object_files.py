@@ -61,7 +61,7 @@ def is_prefix(path: Path) -> bool:
     """
     _check_listing(path)
     try:
-        first = _asked(path, lambda store, key: next(iter(store.list(key or None, chunk_size=1)), []), patient=False)
+        first: list[Any] = _asked(path, lambda store, key: next(iter(store.list(key or None, chunk_size=1)), []), patient=False)
     except MediaError as error:
         raise _not_listed(path, error) from error
     return bool(first)
