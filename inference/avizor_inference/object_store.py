@@ -38,6 +38,9 @@ _PATIENT = {
 }
 _REQUEST_TIMEOUT = timedelta(seconds=90)
 
+# Where the environment may name another server than the cloud's. One without TLS is used only if it is named so.
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURITE_BLOB_STORAGE_URL")
+
 # What a cloud asks for when it has found no credentials: the addresses of the machine's own role.
 _ROLE_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 
@@ -101,7 +104,7 @@ def _store(scheme: str, bucket: str, patient: bool) -> Any:
             f"{scheme}://{bucket}: object stores are read by {error.name}, which is not installed; "
             "pip install 'avizor[object-stores]'"
         ) from error
-    plain = scheme == "http" or os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    plain = scheme == "http" or any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
     client: Any = {"timeout": _REQUEST_TIMEOUT} | ({"allow_http": True} if plain else {})
     retry: Any = _PATIENT if patient else _HASTY
     try:
@@ -161,7 +164,7 @@ def _of_base_error(url: str | PurePath, error: Exception) -> MediaError | StoreU
         return _unavailable(url, _WHOLE_JOB[code])
     if code == "InvalidObjectState":
         return MediaError("the object is in an archive; restore it first")
-    if isinstance(error, PermissionDeniedError):
+    if isinstance(error, PermissionDeniedError) or code == "AccessDenied":
         return MediaError(f"the store refuses it ({code or 'permission denied'}); see its permissions")
     return _unavailable(url, _told(error))
 

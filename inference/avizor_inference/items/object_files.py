@@ -60,7 +60,11 @@ def is_prefix(path: Path) -> bool:
     Raises StoreUnavailable, and DatasetError for http, which has no listing.
     """
     _check_listing(path)
-    return bool(_asked(path, lambda store, key: list(next(iter(store.list(key or None, chunk_size=1)), [])), patient=False))
+    try:
+        first: list[Any] = _asked(path, lambda store, key: next(iter(store.list(key or None, chunk_size=1)), []), patient=False)
+    except MediaError as error:
+        raise _not_listed(path, error) from error
+    return bool(first)
 
 
 def objects_below(path: Path) -> Iterator[tuple[Path, StoreState]]:
@@ -83,7 +87,11 @@ def objects_below(path: Path) -> Iterator[tuple[Path, StoreState]]:
                 if meta["size"] or below.suffix:
                     yield below, state_of_object(meta)
     except MediaError as error:
-        raise DatasetError(f"{url_of(path)} cannot be listed: {error}") from error
+        raise _not_listed(path, error) from error
+
+
+def _not_listed(path: Path, error: MediaError) -> DatasetError:
+    return DatasetError(f"{url_of(path)} cannot be listed: {error}")
 
 
 def _check_listing(path: Path) -> None:

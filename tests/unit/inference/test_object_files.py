@@ -181,3 +181,16 @@ def test_a_store_that_cannot_be_reached_is_told_of_soon(monkeypatch: pytest.Monk
     object_store._store.cache_clear()
     with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         list(list_dataset([Path(s3.url("x"))], frozenset()))
+
+
+def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
+    s3.put("odd/a//b.wav", b"1")
+    with pytest.raises(DatasetError, match=r"s3://recordings/odd cannot be listed: its name cannot be read .*a//b\.wav"):
+        list(list_dataset([Path(s3.url("odd"))], frozenset({".wav"})))
+    denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    s3.fault = lambda environ: ("403 Forbidden", denied)
+    try:
+        with pytest.raises(DatasetError, match="s3://recordings/tree cannot be listed: the store refuses it"):
+            list(list_dataset([Path(s3.url("tree"))], frozenset({".wav"})))
+    finally:
+        s3.fault = None
