@@ -260,8 +260,7 @@ class ExportArguments:
         if self.int8 and self.fp16:
             raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
         check_sources(self.calibrate, "--calibrate", self.source_pattern, self.columns)
-        for option, data in self._data().items():
-            check_columns(data, option, self.columns)
+        check_columns(self._data(), self.columns)
         if self.calibrate is not None and self.evaluate_on is not None:
             _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
@@ -304,6 +303,7 @@ class ExportArguments:
 
         Raises ExportError for a file that cannot be read or does not fit.
         """
+        check_channels(self.channels, spec)
         is_file = self.network.endswith((".pt2", ".onnx"))
         return ExportRequest(
             name=self.name,

@@ -93,7 +93,7 @@ def calibrate(
         raise click.UsageError("--activate goes with --data; --activate-id makes a stored calibration the active one")
     columns = Columns(path_column, source_column, bytes_column)
     check_sources(data, "--data", source_pattern, columns)
-    check_columns(data, "--data", columns)
+    check_columns({"--data": data} if data else {}, columns)
     repository = ModelRepository(models)
     chosen = repository.version(model, version)
     if activate_id is not None:

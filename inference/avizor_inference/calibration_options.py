@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -26,12 +27,13 @@ def check_sources(data: Path | None, option: str, pattern: str, columns: Columns
         _refuse(pattern, "--source-pattern", f"is searched in the paths of a folder's files, and {option} is one file")
 
 
-def check_columns(data: Path | None, option: str, columns: Columns) -> None:
-    """Raise click.BadParameter for a column of paths or bytes that the data cannot have. option: that of the data."""
-    if not (data and is_table(data)):
-        _refuse(columns.path, "--path-column", f"names a column of a table that lists files; give such a file to {option}")
-    if not (data and (data.suffix.lower() == ".parquet" or is_listing(data))):
-        _refuse(columns.bytes, "--bytes-column", f"names a column of Parquet files; give one, or a folder of them, to {option}")
+def check_columns(data: Mapping[str, Path], columns: Columns) -> None:
+    """Raise click.BadParameter for a column of paths or bytes that none of the data has. data: by its option."""
+    options = " or ".join(data) or "an option for data"
+    if not any(map(is_table, data.values())):
+        _refuse(columns.path, "--path-column", f"names a column of a table that lists files; give such a file to {options}")
+    if not any(path.suffix.lower() == ".parquet" or is_listing(path) for path in data.values()):
+        _refuse(columns.bytes, "--bytes-column", f"names a column of Parquet files; give such a file or folder to {options}")
     if columns.path:
         _refuse(columns.bytes, "--bytes-column", "holds the files, and --path-column their paths; give one of them")
 

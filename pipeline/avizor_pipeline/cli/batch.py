@@ -16,6 +16,7 @@ import click
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
+from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.source_options import SOURCE_OPTIONS, source_options
@@ -292,6 +293,8 @@ def _print_header(
         content = content_of(model.spec)
         if not plan.kinds[content.name] + plan.kinds[TensorBytes.name]:
             click.echo(f"{model.name} takes {content.name}, and there are no such files: it has nothing to do", err=to_stderr)
+        if settings.channels != "each" and model.format and not has_channels(model.spec):
+            click.echo(f"{model.name} takes all channels together, whatever --channels says", err=to_stderr)
     if plan.kinds["audio"]:
         click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
         click.echo(

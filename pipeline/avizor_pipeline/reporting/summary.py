@@ -63,7 +63,7 @@ def taken_channels(channels: ChannelMode, verb: str) -> str:
     """Return what is taken of a sound of several channels, for a model that takes one at a time. verb: is or was."""
     if channels == "each":
         return f"each {verb} taken by itself"
-    return f"their mean {verb} taken" if channels == "mix" else f"channel {channels} alone {verb} taken"
+    return f"the mean {verb} taken" if channels == "mix" else f"channel {channels} alone {verb} taken"
 
 
 def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:

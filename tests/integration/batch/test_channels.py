@@ -52,7 +52,7 @@ def test_what_is_taken_has_the_rows_of_a_mono_file_of_it(stereo: Path, own: Path
     assert calibrated.exit_code == 0, calibrated.output
     result = batch(stereo / "stereo", own, stereo / "out", "--channels", mode)
     assert result.returncode == 0, result.stderr
-    said = "their mean {} taken" if mode == "mix" else f"channel {mode} alone {{}} taken"
+    said = "the mean {} taken" if mode == "mix" else f"channel {mode} alone {{}} taken"
     assert said.format("is") in result.stdout
     assert f"1 file with several channels: {said.format('was')}" in result.stdout
     alone = batch(stereo / mode, own, stereo / "mono-out", "--channels", "mix" if mode == "mix" else "0")

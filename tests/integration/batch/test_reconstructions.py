@@ -109,6 +109,17 @@ def test_pictures_and_sounds_are_those_of_the_model(repository: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_of_a_chosen_channel_the_file_has_that_channel_alone(repository: Path, tmp_path: Path) -> None:
+    stereo = np.stack([tone(2.0, seed=1), tone(2.0, seed=2)], axis=1)
+    write_wav(tmp_path / "data" / "a" / "x.wav", stereo)
+    result = run(command(tmp_path / "data", repository, tmp_path / "out", "--channels", "1"))
+    assert result.returncode == 0, result.stderr
+    samples, _ = soundfile.read(shown(tmp_path / "out")["x.wav"], always_2d=True)
+    np.testing.assert_allclose(samples[:, 0], stereo[:, 1] / 2, atol=2 / 32768)
+    assert samples.shape == (len(stereo), 1)
+
+
+@pytest.mark.slow
 def test_a_job_that_was_killed_and_resumed_has_each_file_once(repository: Path, many_recordings: Path, tmp_path: Path) -> None:
     arguments = command(many_recordings, repository, tmp_path / "out")
     process = start(*arguments)

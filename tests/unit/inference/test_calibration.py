@@ -143,3 +143,13 @@ def test_a_calibration_that_was_changed_is_refused(tmp_path: Path) -> None:
 def test_an_engine_may_compute_in_another_precision_than_the_graph(tmp_path: Path) -> None:
     path = written(tmp_path, engine_class="tensorrt", precision="fp16")
     assert Calibration.read(path, manifest()).kind == EngineKind("tensorrt", "fp16")
+
+
+def test_what_it_says_of_channels_leaves_the_ids_of_older_calibrations_as_they_are(tmp_path: Path) -> None:
+    before = calibration(sources={"a": ((1.0,),)})
+    assert "channels" not in before.model_dump_json()
+    assert before.channels == "each"
+    for channels in ("mix", 1):
+        made = before.model_copy(update={"channels": channels})
+        assert made.id != before.id
+        assert Calibration.from_json(made.model_dump_json().encode()) == made

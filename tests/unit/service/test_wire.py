@@ -19,6 +19,7 @@ from avizor_inference.items.kinds.base import Content, Span, TensorBytes
 from avizor_inference.items.kinds.image import ImageFile
 from avizor_inference.items.kinds.signal import SignalFile
 from avizor_inference.items.kinds.table import TableRow
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_service import wire
 
@@ -153,3 +154,23 @@ def test_a_verdict_message_holds_the_item_and_its_windows(alpha: float, flagged:
         (spans[0], 1.0, 0.5),
         (spans[1], 3.0, 0.02),
     ]
+
+
+@pytest.mark.parametrize(
+    ("made_with", "mode", "channels", "problem"),
+    [
+        ("each", pb.CHANNEL_MODE_MIX, 2, ""),
+        ("mix", pb.CHANNEL_MODE_MIX, 2, ""),
+        ("mix", pb.CHANNEL_MODE_EACH, 1, ""),
+        ("mix", pb.CHANNEL_MODE_EACH, 2, "with --channels mix, and the sound has 2 channels: send CHANNEL_MODE_MIX"),
+        (1, pb.CHANNEL_MODE_MIX, 2, "with --channels 1, and the sound has 2 channels: send that channel alone"),
+    ],
+)
+def test_a_calibration_of_chosen_channels_judges_no_others(
+    models: Path, made_with: ChannelMode, mode: int, channels: int, problem: str
+) -> None:
+    (calibration,) = ModelRepository(models).version("normal").calibrations()
+    chosen = calibration.model_copy(update={"channels": made_with})
+    assert wire.channel_problem(mode, channels, chosen, SOUND).endswith(problem)
+    assert bool(wire.channel_problem(mode, channels, chosen, SOUND)) == bool(problem)
+    assert not wire.channel_problem(mode, channels, chosen, SIGNAL)

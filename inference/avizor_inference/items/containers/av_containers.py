@@ -16,6 +16,7 @@ from avizor_inference.items.containers.tags import after_id3v2
 AV_SUFFIXES = frozenset({
     ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".aac", ".webm", ".mka", ".mkv", ".wma", ".wmv", ".asf", ".avi",
 })  # fmt: skip
+AV_KINDS = "MP4, QuickTime, Matroska, WebM, Windows Media, AVI and AAC"
 INSTALL = "pip install 'avizor[av]'"
 
 _MATROSKA = b"\x1a\x45\xdf\xa3"

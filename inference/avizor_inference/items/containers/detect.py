@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.containers.au_nist import au_stream, nist_stream
-from avizor_inference.items.containers.av_containers import INSTALL, av_container
+from avizor_inference.items.containers.av_containers import AV_KINDS, INSTALL, av_container
 from avizor_inference.items.containers.flac import flac_stream
 from avizor_inference.items.containers.mpeg import mpeg_stream
 from avizor_inference.items.containers.ogg import ogg_streams
@@ -49,4 +49,4 @@ def sound_streams(file: BinaryIO) -> list[Stream]:
         return [flac_stream(file, start, size)]
     if stream := mpeg_stream(file, start, size):
         return [stream]
-    raise MediaError(f"not an audio file that can be read ({KINDS} are)")
+    raise MediaError(f"not an audio file that can be read ({KINDS} are; {AV_KINDS} with PyAV)")

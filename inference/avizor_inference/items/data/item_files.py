@@ -125,13 +125,15 @@ def _is_rows(path: Path, spec: InputSpec, columns: Columns) -> bool:
     return isinstance(spec, TableInput) and is_table(path) and not columns.path
 
 
+def _not_installed(error: ModuleNotFoundError) -> DatasetError:
+    return DatasetError(f"a table is read with {error.name}, which is not installed; pip install 'avizor[pipeline]'")
+
+
 def _rows(path: Path, spec: TableInput, source_column: str) -> Iterator[NormalRecording]:
     try:
         from avizor_inference.items.data.table_data import read_table  # pyarrow is only needed here
     except ModuleNotFoundError as error:
-        raise DatasetError(
-            f"{path}: a table is read with {error.name}, which is not installed; pip install 'avizor[pipeline]'"
-        ) from error
+        raise _not_installed(error) from error
     table = read_table(path, spec, [source_column] if source_column else [])
     rows = table.rows()
     sources = table.texts(source_column) if source_column else [""] * len(rows)
@@ -145,7 +147,12 @@ class _Files:
     def __init__(self, spec: InputSpec, columns: Columns, channels: ChannelMode) -> None:
         self._spec, self._columns, self._channels = spec, columns, channels
         self._file = spec.file_content()
-        self._packs = open_packs([spec.content or TensorBytes], columns, getattr(spec, "columns", ()))
+        try:
+            self._packs = open_packs([spec.content or TensorBytes], columns, getattr(spec, "columns", ()))
+            if columns.path:
+                import pyarrow  # noqa: F401 - the table is read later
+        except ModuleNotFoundError as error:
+            raise _not_installed(error) from error
         in_folders = {suffix for suffix, pack in self._packs.items() if pack.in_folders}
         self._suffixes = spec.suffixes | in_folders
 
