@@ -115,6 +115,7 @@ class ReconstructionFiles:
                     self._paths(key, _PICTURE)[0].write_bytes(encode_png(spec.to_picture()(outputs[0])))
                 else:
                     if key not in self._sounds:
+                        self._finish(model)
                         path, _ = self._paths(key, _SOUND)
                         self._sounds[key] = _Sound(path, spec, large=entry.size > _LARGE_BYTES)
                     self._sounds[key].add(spans, outputs)
@@ -153,6 +154,17 @@ class ReconstructionFiles:
                 os.replace(*self._written[key])
             for each in folders:
                 sync_folder(each)
+
+    def _finish(self, model: str) -> None:
+        """Finish the sounds of a model when another one begins, since its rows come item by item: each holds a window."""
+        for key in [key for key in self._sounds if key[0] == model]:
+            sound = self._sounds.pop(key)
+            try:
+                if key not in self._failed:
+                    sound.finish()
+            except InvalidInput:
+                self._failed.add(key)
+            sound.close()
 
     def _paths(self, key: tuple[str, str], suffix: str) -> tuple[Path, Path]:
         model, uri = key

@@ -58,7 +58,7 @@ def folder_of(path: Path, count: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("made", "most"), [(list_of, 100), (folder_of, 180)])  # bytes of a file; its path alone takes over 200
+@pytest.mark.parametrize(("made", "most"), [(list_of, 120), (folder_of, 220)])  # bytes of a file; a Path takes over 300
 def test_the_memory_of_a_plan_is_a_few_bytes_a_file(made: Callable[[Path, int], Path], most: int, tmp_path: Path) -> None:
     few, many = 10_000, 1_000_000
     small = peaks(made(tmp_path / "few.txt", few), tmp_path / "out-few", few)
