@@ -27,7 +27,7 @@ SHARD = "0123456789abcdef"
 
 def written(out: Path, number: int, totals: SectionTotals | None = None, dead: bool = False) -> SectionRecord:
     id = section_id(SHARD, number)
-    part = part_path(out, "windows", id)
+    part = Path(str(part_path(out, "windows", id)))
     if not dead:
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(id)
@@ -62,7 +62,7 @@ def test_a_section_that_is_damaged_is_not_done(tmp_path: Path, damage: str) -> N
     for number in range(3):
         written(tmp_path, number)
     id = section_id(SHARD, 1)
-    path = part_path(tmp_path, "windows", id) if "part" in damage else record_path(tmp_path, id)
+    path = Path(str(part_path(tmp_path, "windows", id) if "part" in damage else record_path(tmp_path, id)))
     if damage == "no part":
         path.unlink()
     else:
