@@ -8,15 +8,15 @@ first window as a straight reading does, a section is read from a little before 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 from typing import NamedTuple
 
 from avizor_inference.arrays import Samples
 from avizor_inference.items.windows import Range, WindowFormat
 
-# Seconds of sound that a resampler hears before the first sample that counts. Its filter is about 100 samples of the lower of
-# the two rates long, which are 0.1 s at the lowest rate that is read.
-_RUN_IN_S = 1
+# Samples, at the lower of the two rates, that a resampler hears before the first one that counts: its filter reaches back over
+# less than 100.
+_RUN_IN = 128
 
 
 class Section(NamedTuple):
@@ -52,9 +52,12 @@ class Cut:
         At whole seconds a frame of the sound and a sample at any rate, which is a whole number of Hz, are at the same time.
         """
         own, _ = self.section.of_count(self.frames)
-        is_resampled = any(self._rate(format) != self.sample_rate for format in formats)
+        rates = {self._rate(format) for format in formats}
         first = min([own, *(floor(self._start(format) * self.sample_rate / self._rate(format)) for format in formats)])
-        return max(0, first // self.sample_rate - _RUN_IN_S) * self.sample_rate if is_resampled else first
+        if rates == {self.sample_rate}:
+            return first
+        run_in_s = ceil(_RUN_IN / min(*rates, self.sample_rate))
+        return max(0, first // self.sample_rate - run_in_s) * self.sample_rate
 
     def reach(self, format: WindowFormat, first_frame: int) -> Range:
         """Return which windows of a format it has, if samples come from `first_frame` on."""
