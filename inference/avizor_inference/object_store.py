@@ -36,7 +36,7 @@ _PATIENT = {
     "retry_timeout": timedelta(seconds=120),
     "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5)},
 }
-_REQUEST_TIMEOUT = timedelta(seconds=90)
+_PATIENT_TIMEOUT, _HASTY_TIMEOUT = timedelta(seconds=90), timedelta(seconds=15)
 
 # Where the environment may name another server than the cloud's. One without TLS is used only if it is named so.
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURITE_BLOB_STORAGE_URL")
@@ -105,7 +105,7 @@ def _store(scheme: str, bucket: str, patient: bool) -> Any:
             "pip install 'avizor[object-stores]'"
         ) from error
     plain = scheme == "http" or any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
-    client: Any = {"timeout": _REQUEST_TIMEOUT} | ({"allow_http": True} if plain else {})
+    client: Any = {"timeout": _PATIENT_TIMEOUT if patient else _HASTY_TIMEOUT} | ({"allow_http": True} if plain else {})
     retry: Any = _PATIENT if patient else _HASTY
     try:
         return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=retry)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,7 +80,7 @@ def objects_below(path: Path) -> Iterator[tuple[Path, StoreState]]:
         pages = iter(store.list(key or None, chunk_size=_PAGE))
         while True:
             with in_words(path):
-                page = next(pages, None)
+                page = _interruptible(lambda: next(pages, None))
             if page is None:
                 return
             for meta in page:
@@ -88,6 +89,20 @@ def objects_below(path: Path) -> Iterator[tuple[Path, StoreState]]:
                     yield below, state_of_object(meta)
     except MediaError as error:
         raise _not_listed(path, error) from error
+
+
+def _interruptible(ask: Callable[[], T]) -> T:
+    """Return what a call returns that does not hear of signals: it is left to itself when Ctrl-C comes first."""
+    answer: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return answer.result()
 
 
 def _not_listed(path: Path, error: MediaError) -> DatasetError:

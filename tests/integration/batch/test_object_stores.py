@@ -33,6 +33,7 @@ def differences(one: Path, other: Path) -> list[tuple[int]]:
     ]
 
 
+@pytest.mark.slow
 def test_changed_objects_are_named_and_done_again_on_request(
     few_recordings: Path, s3: S3, models: Path, tmp_path: Path
 ) -> None:
