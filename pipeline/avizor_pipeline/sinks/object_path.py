@@ -28,7 +28,8 @@ _PUT_BYTES = 16 * 2**20
 _PIECE_BYTES = 8 * 2**20
 _PIECES_AT_ONCE = 2
 
-# Read at once from a part.
+# Fetched whole when it is opened; and read at once from what is larger.
+_WHOLE_BYTES = 4 * 2**20
 _BLOCK_BYTES = 2**20
 
 
@@ -73,7 +74,7 @@ class ObjectPath:
         bucket, *names = rest.rstrip("/").split("/")
         if scheme not in SCHEMES:
             raise SettingsError(
-                f"results cannot be written to {scheme}://; give a folder, or {', '.join(SCHEMES)}://BUCKET/PREFIX"
+                f"results cannot be written to {scheme}://; give a folder, or s3://, gs:// or az://BUCKET/PREFIX"
             )
         if set("@?#") & set(rest):
             raise SettingsError(
@@ -144,9 +145,12 @@ class ObjectPath:
             return bytes(found.bytes()), (found.meta["e_tag"], found.meta["version"])
 
     def open(self) -> BinaryIO:
-        """Open an object, of which only what is read is fetched. Raises OSError."""
+        """Open an object: a small one is fetched by one request, of a large one only what is read. Raises OSError."""
         with _reached(self) as (store, key):
-            size = store.head(key)["size"]
+            found = store.get(key)
+            size = found.meta["size"]
+            if size <= _WHOLE_BYTES:
+                return io.BytesIO(found.bytes())
         return io.BufferedReader(_Reader(self, size), _BLOCK_BYTES)
 
     def sha256(self) -> str:
