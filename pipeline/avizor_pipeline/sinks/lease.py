@@ -88,14 +88,14 @@ class _Held:
             try:
                 self._version = self.path.put(self._content.content, new=True)
                 return
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):  # it is there, or was until a moment ago
                 found = _read(self.path)
             if not found:
                 continue  # it has just been removed
             holder, version = found
             if not holder or holder.place != self._content.place:
                 _watch(self.path, out, holder, version)
-            with suppress(FileExistsError):  # else another job was faster
+            with suppress(FileExistsError, FileNotFoundError):  # another job was faster
                 self._version = self.path.put(self._content.content, version=version)
                 return
 
@@ -119,17 +119,16 @@ class _Held:
             )
 
     def release(self) -> None:
-        """Remove the object if it is still of this job."""
+        """Remove the object if it is still of this job. A store that is away is not waited for: others watch the object."""
         with suppress(OSError):
-            found = _read(self.path)
-            if found and found[1] == self._version:
+            if self.path.read_version(patient=False)[1] == self._version:
                 self.path.unlink()
 
     def _renew(self) -> None:
         while not self._lost and not self._stop.wait(RENEW_S):
             self._content = self._content.model_copy(update={"renewals": self._content.renewals + 1})
             try:
-                self._version = self.path.put(self._content.content, version=self._version)
+                self._version = self.path.put(self._content.content, version=self._version, patient=False)
             except (FileExistsError, FileNotFoundError):
                 self._lost = True
             except OSError as error:  # it may be back at the next time

@@ -28,7 +28,8 @@ _PUT_BYTES = 16 * 2**20
 _PIECE_BYTES = 8 * 2**20
 _PIECES_AT_ONCE = 2
 
-# Read at once from a part.
+# Fetched whole when it is opened; and read at once from what is larger.
+_WHOLE_BYTES = 4 * 2**20
 _BLOCK_BYTES = 2**20
 
 
@@ -73,7 +74,7 @@ class ObjectPath:
         bucket, *names = rest.rstrip("/").split("/")
         if scheme not in SCHEMES:
             raise SettingsError(
-                f"results cannot be written to {scheme}://; give a folder, or {', '.join(SCHEMES)}://BUCKET/PREFIX"
+                f"results cannot be written to {scheme}://; give a folder, or s3://, gs:// or az://BUCKET/PREFIX"
             )
         if set("@?#") & set(rest):
             raise SettingsError(
@@ -144,9 +145,12 @@ class ObjectPath:
             return bytes(found.bytes()), (found.meta["e_tag"], found.meta["version"])
 
     def open(self) -> BinaryIO:
-        """Open an object, of which only what is read is fetched. Raises OSError."""
+        """Open an object: a small one is fetched by one request, of a large one only what is read. Raises OSError."""
         with _reached(self) as (store, key):
-            size = store.head(key)["size"]
+            found = store.get(key)
+            size = found.meta["size"]
+            if size <= _WHOLE_BYTES:
+                return io.BytesIO(found.bytes())
         return io.BufferedReader(_Reader(self, size), _BLOCK_BYTES)
 
     def sha256(self) -> str:
@@ -157,26 +161,29 @@ class ObjectPath:
                 digest.update(block)
         return digest.hexdigest()
 
-    def put(self, content: bytes, *, new: bool = False, version: Version | None = None) -> Version:
+    def put(self, content: bytes, *, new: bool = False, version: Version | None = None, patient: bool = True) -> Version:
         """Write an object by one PUT; return its version.
 
-        new: only if there is none of its name. version: only if it is this version that is replaced. Raises OSError,
-        FileExistsError if that is not so; not if the object is equal, as it is when an answer was lost and the PUT sent again.
+        new: only if there is none of its name. version: only if it is this version that is replaced. patient: whether a store
+        that is away is waited for.
+
+        Raises OSError; FileExistsError if another object is there. An equal one is taken for this: an answer was lost, and the
+        PUT was sent again.
         """
         mode: Any = "create" if new else "overwrite"
         if version is not None:
             mode = {name: value for name, value in zip(("e_tag", "version"), version, strict=True) if value is not None}
         try:
-            with _reached(self) as (store, key):
+            with _reached(self, patient=patient) as (store, key):
                 written = store.put(key, content, mode=mode, use_multipart=False)
         except FileExistsError:
-            there, found = self.read_version()
+            there, found = self.read_version(patient=patient)
             if there != content:
                 raise
             return found
         except NotImplementedError:  # AWS_CONDITIONAL_PUT=disabled, for stores without conditions
             self._compare(new=new, version=version)
-            return self.put(content)
+            return self.put(content, patient=patient)
         return written["e_tag"], written["version"]
 
     def _compare(self, *, new: bool, version: Version | None) -> None:

@@ -127,12 +127,17 @@ def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterato
         finished.still_held = still_held
         with writing(out):
             _begin(out, settings, planned, finished)
+        may_be_away = False
         try:
             yield finished
+        except JobError:
+            may_be_away = isinstance(out, ObjectPath)
+            raise
         finally:
-            with suppress(OSError, JobError):  # the next run does it, too
-                still_held()
-                _clear(out)
+            if not may_be_away:
+                with suppress(OSError, JobError):  # the next run does it, too
+                    still_held()
+                    _clear(out)
 
 
 def _begin(out: OutputPath, settings: JobSettings, planned: Planned, finished: Finished) -> None:

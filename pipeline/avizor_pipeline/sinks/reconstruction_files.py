@@ -22,6 +22,7 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.join_windows import WindowJoiner
 from avizor_inference.items.kinds.base import Span
 from avizor_inference.items.wav_writer import WavWriter
+from avizor_inference.object_store import is_url, url_of
 from avizor_pipeline.sinks.item_names import item_file_name
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -38,6 +39,10 @@ _FLUSHED_AT_ONCE = 8
 
 def check_folder(folder: Path, roots: Iterable[str], *, begun: bool) -> None:
     """Raise SettingsError if a job cannot write its reconstructions here. begun: whether it has written some before."""
+    if is_url(folder):
+        raise SettingsError(
+            f"--reconstructions {url_of(folder)} is not on this machine; choose a folder, and copy it afterwards"
+        )
     absolute = folder.absolute()
     for root in map(path_of, roots):
         if root.is_dir() and root.absolute() in (absolute, *absolute.parents):

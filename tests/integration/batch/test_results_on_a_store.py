@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import pyarrow.fs
-import pyarrow.parquet as pq
 import pytest
 from integration.jobs import AVIZOR, command, one_sentence, workers
 from support.object_stores import S3, s3_server
@@ -30,6 +27,7 @@ from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.verify import verify_job
 
 SHIM = Path(__file__).parents[2] / "support" / "killed_before_commit"
+PAGE = Path(__file__).parents[3] / "docs" / "results-on-a-store.md"
 KILLS = int(os.environ.get("AVIZOR_TEST_KILLS_ON_A_STORE", "60"))
 
 
@@ -101,10 +99,12 @@ def test_commands_name_the_url_and_tables_are_read_in_one_line(s3: S3, recording
     assert avizor("verify", url).returncode == 0
     assert (avizor("retry", url).returncode, avizor("verify", url).returncode) == (3, 0)
     assert "s3" not in "".join(os.listdir())
-    options = {"aws_endpoint_url": s3.address, "aws_allow_http": "true"}
-    assert pl.scan_parquet(f"{url}/recordings/*.parquet", storage_options=options).collect().height == 2 * 68
-    store = pyarrow.fs.S3FileSystem(endpoint_override=s3.address)
-    assert pq.read_table(f"{s3.bucket}/run/windows", filesystem=store).num_rows > 0
+    lines = re.findall(r"## Read.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0].replace("s3://results/july", url)
+    setup, *reads = lines.strip().split("\n\n")
+    scope: dict[str, Any] = {}
+    exec(setup, scope)
+    windows, rows, count = [eval(line, scope) for line in "\n".join(reads).splitlines()]
+    assert (windows.height > 0, len(rows), count > len(rows)) == (True, 2 * 68, False)
 
 
 @pytest.mark.slow

@@ -135,14 +135,22 @@ def test_a_file_in_pieces_that_the_store_refuses_leaves_no_pieces(
     assert out.names() == []
 
 
-def test_parquet_is_read_from_a_store_and_only_the_columns_that_are_asked_for(s3: S3, out: ObjectPath) -> None:
+def test_parquet_is_read_from_a_store_and_only_the_columns_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, s3: S3, out: ObjectPath
+) -> None:
     table = pa.table({"uri": [str(number) for number in range(1000)], "embedding": [os.urandom(4096)] * 500 + [b""] * 500})
     file = io.BytesIO()
     pq.write_table(table, file, compression="none", use_dictionary=False)
     path = out / "windows" / "a.parquet"
     path.put(file.getvalue())
     assert pq.read_table(opened(path)).equals(table)
+    monkeypatch.setattr("avizor_pipeline.sinks.object_path._WHOLE_BYTES", 2**20)
+    monkeypatch.setattr("avizor_pipeline.sinks.object_path._BLOCK_BYTES", 2**16)
+    assert pq.read_table(opened(path)).equals(table)
+    s3.requests.clear()
     assert pq.read_table(opened(path), columns=["uri"])["uri"].equals(table["uri"])
+    fetched = [range.removeprefix("bytes=").split("-") for _, range in s3.about("a/run/windows/a.parquet") if range]
+    assert 0 < sum(int(last) - int(first) for first, last in fetched) < 2**20 < len(file.getvalue())
 
 
 def test_a_folder_of_files_replaces_what_was_below_its_name(s3: S3, out: ObjectPath) -> None:
