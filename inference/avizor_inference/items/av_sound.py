@@ -68,11 +68,9 @@ class AvSound:
     def __init__(self, file: BinaryIO, container: AvContainer) -> None:
         self._source, self._before = file, state_of(file)
         with ExitStack() as opened:
-            with _reading(0):
-                check_whole(file, container)
-            size = file.seek(0, os.SEEK_END)
-            self._file = StreamFile(file, Stream(0, size))
+            self._file = StreamFile(file, Stream(0, file.seek(0, os.SEEK_END)))
             with self._decoding(0):
+                check_whole(file, container)
                 self._container = opened.enter_context(_opened(self._file, container))
             self._stream = _chosen(self._container)
             self._aac = _AacFrames(file) if container is ADTS else None
@@ -128,7 +126,10 @@ class AvSound:
                 yield from padding
                 left, padding = None, []
         if left is not None and left > _PADDING:
-            raise MediaError(f"the sound ends {left / self.sample_rate:.1f} s before the length that the file tells")
+            raise MediaError(
+                f"the sound ends {left / self.sample_rate:.1f} s before the length that the file tells",
+                offset=(self._told_frames() or left) - left,
+            )
         for samples in padding:
             yield samples[:left]
             left = max(0, (left or 0) - len(samples))
@@ -228,14 +229,6 @@ class _AacFrames:
         """Raise MediaError if something is behind the last frame."""
         if self._next < self._end:
             raise MediaError(f"the bytes from {self._next} on belong to no AAC frame", offset=read)
-
-
-@contextmanager
-def _reading(read: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise MediaError(f"reading failed ({error.strerror})", offset=read) from error
 
 
 def _opened(file: StreamFile, container: AvContainer) -> InputContainer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from integration.jobs import batch, command, query
 from support.av_files import encoded, sound
+from support.mutations import damaged
 from support.sounds import write_wav
 
+TABLES = ("recordings", "dead_letters")
 SOUNDS = [sound(1.1, channels=2, seed=number) for number in range(3)]
 
 
@@ -76,3 +79,22 @@ def test_without_pyav_they_are_left_out_with_the_remedy_and_a_named_one_says_the
     assert named.returncode == 3, named.stderr
     ((message,),) = query(f"select message from '{media}/out2/dead_letters/*.parquet'")
     assert "without PyAV (it is MP4 or QuickTime): pip install 'avizor[av]'" in message
+
+
+@pytest.mark.slow
+def test_damaged_files_of_every_kind_cost_themselves_alone(media: Path, models: Path) -> None:
+    clean = batch(media / "av", models, media / "clean")
+    assert clean.returncode == 0, clean.stderr
+    files = [path.read_bytes() for path in sorted((media / "av" / "a").iterdir())]
+    files += [encoded("mp4", "aac", sound(0.5)), encoded("webm", "libopus", sound(0.5)), encoded("adts", "aac", sound(0.5))]
+    rng = random.Random(0)
+    for number in range(200):
+        (media / "av" / "b").mkdir(exist_ok=True)
+        (media / "av" / "b" / f"{number}.mp4").write_bytes(damaged(files[number % len(files)], rng))
+    result = batch(media / "av", models, media / "out")
+    assert result.returncode == 3, result.stderr
+    of_a = "select * from '{}/windows/*.parquet' where uri like '%/a/%' order by uri, model, channel, start_sample"
+    assert query(of_a.format(media / "out")) == query(of_a.format(media / "clean"))
+    ((done,), (dead,)) = (query(f"select count(distinct uri) from '{media}/out/{table}/*.parquet'")[0] for table in TABLES)
+    assert done + dead == 203
+    assert dead > 50
