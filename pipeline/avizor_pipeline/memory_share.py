@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from avizor_inference.errors import SettingsError
 from avizor_pipeline.memory_probe import Needs, measure
 from avizor_pipeline.plan import Plan, counted
-from avizor_pipeline.process_memory import can_measure, memory_use
+from avizor_pipeline.process_memory import can_measure, memory_use, prepare_children
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.row_groups import MOST_BYTES
 
@@ -55,6 +55,7 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
     """
     if not can_measure():
         raise SettingsError("--memory needs Linux, which tells what a process uses; leave it out, and use fewer --workers")
+    prepare_children()
     largest = max(choice.batch_size for choice in settings.models)
     sizes = [largest] if pinned else sizes_of(largest)
     parent = memory_use()

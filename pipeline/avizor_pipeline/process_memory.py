@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import re
 import resource
 import sys
@@ -11,8 +12,6 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-
-import pyarrow as pa
 
 _STACK = 2**20
 
@@ -74,12 +73,16 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def prepare_limit() -> None:
-    """Let this process reserve no more than it needs, since what is reserved counts against a limit.
+def prepare_children() -> None:
+    """Let processes that are started from now on reserve no more than they need, since that counts against a limit.
 
-    Arrow would reserve a gigabyte, and each thread of Python 8 MiB for its stack.
+    Arrow would reserve a gigabyte, or 32 MiB for each thread. It looks at this when it is loaded.
     """
-    pa.set_memory_pool(pa.system_memory_pool())
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+
+
+def prepare_limit() -> None:
+    """Do the same for the threads of this process: each would reserve 8 MiB for its stack."""
     threading.stack_size(_STACK)
 
 
