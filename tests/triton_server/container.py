@@ -24,7 +24,7 @@ COMMAND = (
 def triton_container(image: str, models: Path, *, gpu: bool) -> Iterator[str]:
     """host:port of the gRPC of a container that serves `models`; removed afterwards. Raises RuntimeError with its log."""
     name = f"avizor-test-{uuid.uuid4().hex[:8]}"
-    options = ["--gpus", "all"] if gpu else []
+    options = ["--gpus", "all", "-e", "NVIDIA_TF32_OVERRIDE=0"] if gpu else []  # as in docker-compose.gpu.yml
     mount = f"{models.resolve()}:/models:ro"
     _docker("run", "-d", "--name", name, "--shm-size", "512m", "-p", "127.0.0.1::8001", "-v", mount, *options, image, *COMMAND)
     try:
