@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,6 +62,9 @@ class _Count:
     unknown: int = 0
     unreadable: int = 0
 
+    def __add__(self, other: _Count) -> _Count:
+        return _Count(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
 
 @dataclass(frozen=True)
 class _Sample:
@@ -88,9 +91,12 @@ def estimate(
     for shard in shards_to_come(settings, plan):
         is_left = bool(shard.entries) and shard.id not in finished
         ids += [shard.id] * is_left
+        source.expect(shard.entries)
         for entry in shard.entries:
-            for count in [whole, left][: 1 + is_left]:
-                _add(count, entry, source, models)
+            count = _counted(entry, source, models)
+            whole += count
+            if is_left:
+                left += count
     found = Estimate(
         files=whole.files, items=whole.items, windows=whole.told, unknown=whole.unknown, unreadable=whole.unreadable,
         shards_left=len(ids),
@@ -112,8 +118,8 @@ def estimate(
     )
 
 
-def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]) -> None:
-    taken, dead = set(), set()
+def _counted(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count:
+    count, taken, dead = _Count(), set(), set()
     try:
         for item, content in source.open(entry):
             try:
@@ -130,6 +136,7 @@ def _add(count: _Count, entry: Entry, source: Source, models: Sequence[JobModel]
     count.files += entry.items
     count.items += len(taken - dead)
     count.unreadable += len(dead)
+    return count
 
 
 def _run_sample(settings: JobSettings, plan: Plan, runner: Runner, wanted: Sequence[str]) -> _Sample:
