@@ -93,8 +93,9 @@ def estimate(
         tasks = [task.id for task in shard.tasks() if shard.entries]
         to_do = [id for id in tasks if id not in finished and shard.id not in finished]
         ids += to_do
+        source.expect(shard.entries)
         for entry in shard.entries:
-            added = _count(entry, source, models)
+            added = _counted(entry, source, models)
             whole.add(added)
             left.add(added, len(to_do) / len(tasks))
     found = Estimate(
@@ -118,7 +119,7 @@ def estimate(
     )
 
 
-def _count(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count:
+def _counted(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count:
     count, taken, dead = _Count(), set(), set()
     try:
         for item, content in source.open(entry):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,3 +199,21 @@ def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
             list(list_dataset([Path(s3.url("tree"))], frozenset({".wav"})))
     finally:
         s3.fault = None
+
+
+def test_a_listing_of_a_store_that_hangs_is_left_by_a_signal() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment = os.environ | {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+        }
+        listing = (
+            "from pathlib import Path\nfrom avizor_inference.items.object_files import objects_below\n"
+            "list(objects_below(Path('s3://bucket/folder')))"
+        )
+        process = subprocess.Popen([sys.executable, "-c", listing], env=environment, stderr=subprocess.PIPE, text=True)
+        server.accept()  # it has asked, and is not answered
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)  # it would ask for two minutes
+    assert "KeyboardInterrupt" in told
