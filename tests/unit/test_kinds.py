@@ -23,6 +23,7 @@ CLASSES = re.compile(rf"\b({NAMES.replace(' ', '|')})\b")
 REASONS = {
     "inference/avizor_inference/items/input_spec.py": "the union",
     "inference/avizor_inference/items/audio.py": "soundfile.SoundFile is a class of that library",
+    "inference/avizor_inference/items/wav_writer.py": "soundfile.SoundFile is a class of that library",
     "export/avizor_export/front_ends/image_scaling.py": "a kind's own front end",
     "export/avizor_export/front_ends/log_mel.py": "a kind's own front end",
     "export/avizor_export/front_ends/signal_scaling.py": "a kind's own front end",
@@ -43,6 +44,8 @@ REASONS = {
     "export/avizor_export/networks/onnx_input.py": "an ONNX file says what its own tensor is",
     "pipeline/avizor_pipeline/rows.py": "TableRow is a row of the job's results there",
     "pipeline/avizor_pipeline/shard_run.py": "TableRow is a row of the job's results there",
+    "pipeline/avizor_pipeline/section_run.py": "TableRow is a row of the job's results there",
+    "pipeline/avizor_pipeline/totals.py": "TableRow is a row of the job's results there",
 }
 SHORT_FORMS = {
     "image": "image:height=8,width=8,channels=1",
