@@ -145,6 +145,7 @@ bench-batch: $(STAMP) ## Compare the batch job with its floor, other ways and Ra
 	$(VENV)-ray/bin/python -m pip install --quiet "ray[data]" soundfile onnxruntime==1.31.1
 	$(BIN)/python benchmarks/batch --ray-python $(VENV)-ray/bin/python $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/images.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/batch/on_triton.py $(BENCH_FLAGS)
 
 .PHONY: bench-overload
 bench-overload: $(STAMP) ## Offer the gateway up to eight times what it can answer: about 5 minutes, on a quiet machine
