@@ -2,7 +2,7 @@
 
     python benchmarks/batch/on_triton.py [--rounds 3] [--model ae] [--clips N] [--json FILE]
 
-floor: the CPU time of decoding one clip on one thread (soundfile), and the CPU time for a row of Triton and of a client that only
+floor: the CPU time of decoding one clip on one thread (soundfile), and that for a row of Triton and of a client that only
     sends: the best of batches of 16, 32 and 64, with eight at once.
 job: `avizor batch --engine triton://`, N clips less N/10: the CPU time of the job and of Triton together, and clips/s.
 
