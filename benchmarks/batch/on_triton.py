@@ -6,7 +6,7 @@ floor: the rows/s of Triton with a client that only sends, the best of batches o
     time of decoding one clip on one thread (soundfile), divided by the cores. A clip needs both, so their times are added.
 job: clips/s of `avizor batch --engine triton://`, N clips less N/10.
 
-All by wall time: ONNX Runtime's threads in Triton spin while they wait, so CPU time says little. Medians over interleaved rounds,
+All by wall time: threads of ONNX Runtime in Triton spin while they wait. Medians over interleaved rounds,
 in brackets their range. Exit code 1: the job has less than 0.9 of the floor.
 """
 
