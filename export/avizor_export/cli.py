@@ -132,7 +132,7 @@ Examples:
 )
 @click.option("--evaluation", type=_path, help="JSON file of metrics measured on held-out data, for the manifest.")
 @click.option("--training", type=_path, help="JSON file of lists of numbers by epoch, to plot in the model card.")
-@click.option("--calibrate", type=_path, help="Normal data not trained on: a folder, .csv, .parquet or .npy.")
+@click.option("--calibrate", type=_path, help="Normal data not trained on, as --data of avizor calibrate.")
 @source_options("the data")
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
 @click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from avizor_inference.engines.embedded import runs_on_gpu
+from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
 from avizor_pipeline.memory_probe import Needs, measure
+from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import Plan, counted
 from avizor_pipeline.process_memory import can_measure, memory_use, prepare_children
 from avizor_pipeline.settings import JobSettings
@@ -51,11 +54,13 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
     """Measure what a worker needs, and fit as many as possible of at most `workers` under a ceiling in bytes.
 
     pinned: whether batches must stay as they are, since a job has begun with them or the user chose them. Raises
-    SettingsError, with the least ceiling that would do, if it cannot be kept, or if this system cannot measure.
+    SettingsError, with the least ceiling that would do, if it cannot be kept, or if this system cannot measure, or for a GPU.
     """
     if not can_measure():
         raise SettingsError("--memory needs Linux, which tells what a process uses; leave it out, and use fewer --workers")
     prepare_children()
+    if settings.engine == EMBEDDED and any(runs_on_gpu(settings.device, model.version) for model in open_models(settings)):
+        raise SettingsError("--memory is for models on the CPU; leave it out, or choose --device cpu")
     largest = max(choice.batch_size for choice in settings.models)
     sizes = [largest] if pinned else sizes_of(largest)
     parent = memory_use()
@@ -76,7 +81,7 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
 def fit(needs: Needs, workers: int, there: int) -> tuple[int, int] | None:
     """Return the rows of a batch and the workers; None if not even one fits. there: bytes for all workers.
 
-    If there is room for the largest files in no way, they are left to be dead letters.
+    If the largest files fit in no arrangement, one is made without them: they may become dead letters.
     """
     for decoding in (max(needs.decoding.values(), default=0), 0):
         for count in range(workers, 0, -1):

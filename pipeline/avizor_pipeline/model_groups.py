@@ -44,8 +44,8 @@ class ModelGroup:
 
     @property
     def batch_size(self) -> int:
-        """Return the rows of one run: those of the model that wants the fewest."""
-        return min(model.choice.batch_size for model in self.models)
+        """Return the rows of one run, which are the same for all of its models."""
+        return self.models[0].choice.batch_size
 
     @property
     def outputs(self) -> list[str]:
@@ -78,15 +78,16 @@ class ModelGroup:
 def group_models(settings: JobSettings, engine: Engine, models: Sequence[JobModel]) -> list[ModelGroup]:
     """Return the models in groups, in the order of the first model of each.
 
-    Models are joined that run on the CPU of this process, have one front end, and answer alike, bit for bit, when they run as
-    one. Raises EngineError.
+    Models are joined that run on the CPU of this process in batches of one size, have one front end, and answer alike, bit for
+    bit, when they run as one. Raises EngineError.
     """
     groups: list[ModelGroup] = []
     left = list(models)
     while left:
         first = left.pop(0)
         alike = [model for model in left if _may_join(settings, first, model)]
-        joint = open_joint([model.version for model in (first, *alike)]) if alike else None
+        versions = [model.version for model in (first, *alike)]
+        joint = open_joint(versions) if alike and have_one_front_end(versions) else None
         groups.append(ModelGroup(joint or engine, (first, *alike) if joint else (first,)))
         if joint:
             left = [model for model in left if model not in alike]
@@ -94,6 +95,8 @@ def group_models(settings: JobSettings, engine: Engine, models: Sequence[JobMode
 
 
 def _may_join(settings: JobSettings, first: JobModel, other: JobModel) -> bool:
+    if first.choice.batch_size != other.choice.batch_size:
+        return False  # in batches of another size a model may give other last bits
     versions = [first.version, other.version]
     on_cpu = settings.engine == EMBEDDED and not any(runs_on_gpu(settings.device, version) for version in versions)
     return on_cpu and have_one_front_end(versions)

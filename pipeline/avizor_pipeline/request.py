@@ -114,7 +114,7 @@ class JobRequest:
                 else:
                     found = find_calibration(engine, version, options)
                     if found:
-                        check_same_channels(version, found.calibration, self.channels)
+                        check_same_channels(version, found.calibration, self.channels, options)
                     choices.append(choose(version, found, self.batch_size))
         return tuple(choices)
 

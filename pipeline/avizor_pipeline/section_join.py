@@ -119,8 +119,5 @@ def _add(totals: ShardTotals, uri: str, record: SectionRecord) -> None:
             of.probabilities += MeanProbabilities(part.windows, np.array(part.total))
         else:
             of.score += ItemScore(part.windows, part.largest, part.powers)
-        level.samples += part.level.samples
-        level.beyond += part.level.beyond
-        level.peak = max(level.peak, part.level.peak)
-        level.sample_rate = max(level.sample_rate, part.level.sample_rate)
-        level.channels = max(level.channels, part.level.channels)
+        of.is_short |= part.is_short
+        level.take_in(part.level)

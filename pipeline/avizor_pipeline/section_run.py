@@ -53,6 +53,7 @@ class SectionRun(ShardRun):
             score, probabilities = self.totals.of[model, uri].score, self.totals.of[model, uri].probabilities
             totals[model] = SectionTotals(
                 level=level,
+                is_short=self.totals.of[model, uri].is_short,
                 windows=score.windows or probabilities.windows,
                 largest=score.largest,
                 powers=score.powers,

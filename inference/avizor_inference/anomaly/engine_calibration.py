@@ -47,13 +47,16 @@ def find_calibration(engine: Engine, version: ModelVersion, engine_options: str)
     raise _refusal(version, str(kind), reasons, engine_options)
 
 
-def check_same_channels(version: ModelVersion, calibration: Calibration, channels: ChannelMode) -> None:
-    """Raise CalibrationError unless the calibration has scores of those channels of a sound whose scores it is for."""
+def check_same_channels(version: ModelVersion, calibration: Calibration, channels: ChannelMode, engine_options: str) -> None:
+    """Raise CalibrationError unless the calibration has scores of those channels of a sound whose scores it is for.
+
+    engine_options: see `find_calibration`.
+    """
     if has_channels(version.manifest.input) and calibration.channels != channels:
         raise CalibrationError(
             f"calibration {calibration.id} of {version.name!r} was made with --channels {calibration.channels}, and its scores "
             f"are not those of --channels {channels}; use --channels {calibration.channels}, or calibrate so: "
-            f"{version.calibrate_command()} --channels {channels}"
+            f"{version.calibrate_command(engine_options)} --channels {channels}"
         )
 
 

@@ -11,8 +11,8 @@ import onnxruntime as ort
 from avizor_inference.arrays import Array, Items
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request
 from avizor_inference.engines.joint_graph import join_graphs, joint_output
-from avizor_inference.engines.ort_session import open_session
-from avizor_inference.error_text import one_line
+from avizor_inference.engines.ort_session import open_session, runtime_reason
+from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import EngineError, EngineUnavailable
 from avizor_inference.repository.models import ModelVersion
 
@@ -70,7 +70,7 @@ def open_joint(versions: Sequence[ModelVersion], threads: int = 1) -> JointEngin
     """Open the versions as one model; None if they cannot be joined, or if the joint model answers otherwise than they do.
 
     versions: two or more with one front end. threads: for one run. Every output of every model is compared, bit for bit, over
-    the probe items of all of them. Raises EngineError if ONNX Runtime cannot load one, VersionRefused if one is damaged.
+    the probe items of all of them. Raises EngineError if there is too little memory, VersionRefused if one is damaged.
     """
     for version in versions:
         version.verify()
@@ -78,7 +78,12 @@ def open_joint(versions: Sequence[ModelVersion], threads: int = 1) -> JointEngin
     if joint is None:
         return None
     name = joint.graph.name
-    session = open_session(joint.SerializeToString(), f"the joint model {name!r}", threads=threads)
+    try:
+        session = open_session(joint.SerializeToString(), f"the joint model {name!r}", threads=threads)
+    except EngineError as error:
+        if lacks_memory(error):
+            raise
+        return None
     probes = [probe.items for version in versions if (probe := version.probe())]
     if not probes or not all(_agrees(session, version, items, threads) for version in versions for items in probes):
         return None
@@ -112,5 +117,5 @@ def _run(session: ort.InferenceSession, name: str, inputs: Mapping[str, Array], 
     try:
         results = session.run(list(outputs), dict(inputs), options)
     except Exception as error:  # the runtime's own exceptions have no common base class
-        raise EngineError(f"ONNX Runtime failed at the joint model {name!r}: {one_line(error)}") from error
+        raise EngineError(f"ONNX Runtime failed at the joint model {name!r}: {runtime_reason(error)}") from error
     return dict(zip(outputs, results, strict=True))

@@ -45,13 +45,17 @@ def _is_nested(model: onnx.ModelProto) -> bool:
         model.functions
         or model.graph.sparse_initializer
         or len(model.graph.input) != 1
+        or not {output.name for output in model.graph.output} <= {name for node in model.graph.node for name in node.output}
         or any(tensor.external_data for tensor in model.graph.initializer)
         or any(each.HasField("g") or each.graphs for node in model.graph.node for each in node.attribute)
     )
 
 
 def _add(joint: onnx.GraphProto, model: str, graph: onnx.GraphProto, weights: _Weights) -> None:
-    """Add the nodes, weights and outputs of a graph. Only its input and weights that are there already keep one name."""
+    """Add the nodes, weights and outputs of a graph. Only its input and weights that are there already keep one name.
+
+    The name of an input or output of a node that is left out is empty.
+    """
     names = {"": "", graph.input[0].name: joint.input[0].name}
     for tensor in graph.initializer:
         own = joint_output(model, tensor.name)
@@ -61,10 +65,10 @@ def _add(joint: onnx.GraphProto, model: str, graph: onnx.GraphProto, weights: _W
             tensor.name = own
             joint.initializer.append(tensor)
     for node in graph.node:
-        inputs = [names.get(name) or joint_output(model, name) for name in node.input]
+        inputs = [names.get(name, joint_output(model, name)) for name in node.input]
         outputs = [name and joint_output(model, name) for name in node.output]
         node.input[:], node.output[:] = inputs, outputs
-        node.name = joint_output(model, node.name)
+        node.name = node.name and joint_output(model, node.name)
         joint.node.append(node)
     for output in graph.output:
         output.name = joint_output(model, output.name)

@@ -69,6 +69,12 @@ class Level:
         if peak > full_scale:
             self.beyond += int(np.count_nonzero(np.abs(block) > full_scale))
 
+    def take_in(self, other: Level) -> None:
+        """Add what was measured in another part of the same sound."""
+        self.samples, self.beyond = self.samples + other.samples, self.beyond + other.beyond
+        self.peak = max(self.peak, other.peak)
+        self.sample_rate, self.channels = max(self.sample_rate, other.sample_rate), max(self.channels, other.channels)
+
     @property
     def share_beyond(self) -> float:
         """Return the share of the samples that exceed full scale, 0 to 1."""

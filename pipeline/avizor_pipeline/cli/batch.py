@@ -68,7 +68,10 @@ _GROUPS = {
         "dry_run",
     ),
     "Output": ("top_k", "embeddings", "reconstructions", "q_values", "tables", "as_json"),
-    "Engine": ("engine", "device", "batch_size", "workers", "memory", "file_timeout_s", "engine_wait_s", "max_failed"),
+    "Engine": (
+        *("engine", "device", "batch_size", "shard_mib", "workers", "memory"),
+        *("file_timeout_s", "engine_wait_s", "max_failed"),
+    ),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
 }
 

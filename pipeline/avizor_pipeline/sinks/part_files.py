@@ -65,8 +65,8 @@ class Commit(Strict):
     """Records a finished shard: its parts with their digests, and the numbers of the job's summary.
 
     clipped: files with samples beyond full scale, which were clipped. peak: largest magnitude in them. low_rate: files of
-    a lower sample rate than a model's. several_channels: files whose channels were taken each by itself. padded: files shorter
-    than a model's window, which were filled up with zeros. rows: by table.
+    a lower sample rate than a model's. several_channels: files of more channels than a model takes, see JobSettings.channels.
+    padded: files shorter than a model's window, which were filled up with zeros. rows: by table.
     sha256: by path below the output folder. labels: model -> label -> items. sources: model -> source -> counts.
     digest: of all of the above, in the file; a record that was altered is not used.
     """

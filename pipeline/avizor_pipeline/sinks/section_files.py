@@ -23,12 +23,16 @@ SECTIONS = "sections"
 
 
 class SectionTotals(Strict):
-    """Holds what one model says of a section: the fields of ItemScore and MeanProbabilities. level: of the sound in it."""
+    """Holds what one model says of a section: the fields of ItemScore and MeanProbabilities.
+
+    level: of the sound in it. is_short: whether the whole sound is shorter than the model's window.
+    """
 
     # A score may be infinite, and so may what is made of it.
     model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
 
     level: Level
+    is_short: bool = False
     windows: int = 0
     largest: float = 0.0
     powers: float = 0.0

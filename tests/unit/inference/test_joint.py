@@ -118,6 +118,19 @@ def test_graphs_that_cannot_be_joined_by_their_names_are_left_alone(tmp_path: Pa
     assert join_graphs({"a": plain, "b": tmp_path / "nested.onnx"}) is None
 
 
+def test_inputs_that_a_node_leaves_out_stay_left_out(tmp_path: Path) -> None:
+    model = onnx.load(product(tmp_path / "product.onnx", np.array([[1, 2], [3, 4]], "float32")))
+    model.graph.node[0].output[0] = "z"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(3, "float32"), "most"))
+    model.graph.node.append(onnx.helper.make_node("Clip", ["z", "", "most"], ["y"]))
+    onnx.save(model, tmp_path / "clipped.onnx")
+    joined = join_graphs(dict.fromkeys(("a", "b"), tmp_path / "clipped.onnx"))
+    assert joined is not None
+    session = ort.InferenceSession(joined.SerializeToString(), providers=["CPUExecutionProvider"])
+    for answer in session.run(["a/y", "b/y"], {"x": np.array([[1, 1]], "float32")}):
+        np.testing.assert_array_equal(answer, [[3, 3]])
+
+
 def product(path: Path, weights: np.ndarray, opset: int = 18) -> Path:
     """Write a model that multiplies its input with a matrix."""
     graph = onnx.helper.make_graph(

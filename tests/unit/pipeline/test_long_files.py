@@ -120,6 +120,21 @@ def test_a_long_file_has_the_rows_that_it_has_uncut(data: Path, models: Path, tm
     assert (proof.problem_count, proof.windows, proof.recordings) == (0, totals.windows, 4)
 
 
+def test_a_large_file_that_is_shorter_than_a_window_is_judged_as_a_short_one(models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "a" / "short.wav"
+    path.parent.mkdir(parents=True)
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (70_000, 2))
+    soundfile.write(path, samples, 192_000, subtype="DOUBLE")  # 0.36 s; a window has 0.51 s
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    (commit,) = run(job(tmp_path / "data", models), cut)
+    (expected,) = run(job(tmp_path / "data", models, shard_mib=64), whole)
+    assert [path.stem for path in (cut / "windows").iterdir()] == [f"{commit.shard}-000001"]
+    assert (commit.padded, commit.sources) == (1, expected.sources)
+    (found,), (wanted,) = [[row for row in rows(out, "recordings") if row["model"] == "normal"] for out in (cut, whole)]
+    assert found["not_judged"] == wanted["not_judged"]
+    assert "shorter than the model's window" in found["not_judged"]
+
+
 def test_the_order_in_which_sections_are_done_and_stops_between_them_change_no_byte(
     data: Path, models: Path, tmp_path: Path
 ) -> None:
