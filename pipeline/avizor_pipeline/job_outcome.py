@@ -23,7 +23,8 @@ class Outcome:
     earlier_dead_letters: of `files` and `dead_letters`, those of earlier runs. clipped: files with samples beyond full scale.
     peak: largest magnitude in them. noun: what `files` counts, in the plural. low_rate, several_channels, padded: see Commit.
     labels: model -> label -> items. sources: model -> source -> counts. earlier_in_part: what earlier runs have done of long
-    files that they did not finish, in files.
+    files that they did not finish, in files. work: bytes of the files of each shard, if they are known. earlier_work: those
+    that earlier runs have done.
     """
 
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -42,6 +43,9 @@ class Outcome:
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
     earlier_in_part: float = 0.0
+    work: Mapping[str, int] = field(default_factory=dict)
+    earlier_work: float = 0.0
+    _work_done: int = 0
     _in_part: Counter[str] = field(default_factory=Counter)  # sections that are done, by shard
     _sections: dict[str, int] = field(default_factory=dict)  # and how many there are
 
@@ -49,6 +53,13 @@ class Outcome:
     def files_so_far(self) -> float:
         """Return the number of files that are done, with what is done of long files."""
         return self.files + sum(done / self._sections[shard] for shard, done in self._in_part.items())
+
+    @property
+    def work_so_far(self) -> float:
+        """Return the bytes of the files that are done, with what is done of long files."""
+        return self._work_done + sum(
+            self.work.get(shard, 0) * done / self._sections[shard] for shard, done in self._in_part.items()
+        )
 
     @property
     def anomalies(self) -> int:
@@ -66,6 +77,7 @@ class Outcome:
         self.earlier_in_part = finished.files_in_part
         for shard, sections in finished.sections.items():
             self._in_part[shard], self._sections[shard] = len(sections.done), sections.of
+        self.earlier_work = self.work_so_far + sum(self.work.get(shard, 0) for shard in finished.shards)
 
     def add_section(self, section: SectionRecord) -> None:
         """Take in a section of a long file, whose numbers are added with the file's."""
@@ -75,6 +87,7 @@ class Outcome:
     def add(self, commit: Commit) -> None:
         """Add one shard."""
         self._in_part.pop(commit.shard, None)
+        self._work_done += self.work.get(commit.shard, 0)
         self.files += commit.files
         self.windows += commit.windows
         self.dead_letters += commit.dead_letters

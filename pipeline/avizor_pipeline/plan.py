@@ -38,7 +38,8 @@ class Plan:
     of the earlier rounds. new: the round that this run adds, not yet in the output folder; None if there is nothing new. moved:
     key -> last round of the files that several rounds have. lost: id of a shard -> uris of its items that later rounds have.
     left_out: what the dataset holds and the job does not read. sources: number of files of each source. kinds: number of files
-    that are taken for each kind, by names in CONTENTS. largest: the largest files of each kind.
+    that are taken for each kind, by names in CONTENTS. largest: the largest files of each kind. work: id of a shard -> bytes of
+    its files.
     """
 
     files: int
@@ -55,6 +56,7 @@ class Plan:
     packed: int = 0
     largest: Sequence[Entry] = ()
     sections: Mapping[str, int] = field(default_factory=dict)
+    work: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tasks(self) -> int:
@@ -150,7 +152,7 @@ def counted(
     """Return the plan over all rounds. See Plan."""
     files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
     source, lost = open_source(settings), dict[str, list[str]]()
-    largest, sections = LargestFiles(), dict[str, int]()
+    largest, sections, work = LargestFiles(), dict[str, int](), dict[str, int]()
     for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
         ids[shard.id] = shard.items
         if shard.sections > 1:
@@ -158,13 +160,14 @@ def counted(
         if gone:
             lost[shard.id] = [item.uri for entry in gone for item in entry.each()]
         files += shard.items
+        work[shard.id] = sum(entry.size for entry in shard.entries)
+        size += work[shard.id]
         for entry in shard.entries:
-            size += entry.size
             sources[entry.source] += entry.items
             kinds.update(dict.fromkeys(of := source.kinds(entry), entry.items))
             largest.add(of, entry)
             packed += entry.part is not None and entry.part.first == 0
-    others = left_out or LeftOut(), changes or Changes(), sources, kinds, packed, largest.entries, sections
+    others = left_out or LeftOut(), changes or Changes(), sources, kinds, packed, largest.entries, sections, work
     return Plan(files, size, ids, rounds, new, moved, lost, *others)
 
 

@@ -159,6 +159,7 @@ def _window_counts(out: OutputPath, commit: Commit) -> Counter[tuple[str, str]] 
     found, ends = Counter[tuple[str, str]](), dict[tuple[Any, ...], int]()
     for name in sorted(name for name in commit.sha256 if name.startswith("windows/")):
         rows = pq.read_table(opened(out / name), columns=_WINDOW_KEY, read_dictionary=["uri", "model"])
+        rows = rows.unify_dictionaries()  # each row group has some
         if len(rows.group_by(_WINDOW_KEY).aggregate([])) != len(rows):
             return None
         wanted = [([], "count_all"), ("start_sample", "min"), ("start_sample", "max")]
@@ -179,7 +180,9 @@ def _strays(out: OutputPath, planned: set[str]) -> Iterator[str]:
     finished = planned & {path.stem for path in commits}
     for table in TABLES:
         for path in files_of(out / table, ".parquet"):
-            if shard_of(path.stem) not in finished:
+            if "-" in path.stem and shard_of(path.stem) in planned - finished:
+                yield f"{path} is of a long file that is not finished; run the same command again"
+            elif shard_of(path.stem) not in finished:
                 yield f"{path} is of no finished shard; run the same command again, or remove it"
             elif (parts := _section_parts(out, path)) is not None and f"{table}/{path.name}" not in parts:
                 yield f"{path} is not of its shard; remove it"

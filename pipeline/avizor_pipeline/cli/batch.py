@@ -48,6 +48,7 @@ from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import SHARD_MIB, JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
+from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
 from avizor_pipeline.sinks.write_errors import writing
@@ -256,6 +257,8 @@ def _prepare(request: JobRequest, out: OutputPath, runner: LocalRunner, memory: 
     """Check and plan a run, and arrange it under a ceiling of memory if there is one."""
     settings = request.to_settings(begun := begun_settings(out))
     models = open_models(settings)
+    if begun is None:
+        check_outside("--out", out, settings.roots)
     if request.reconstructions:
         check_folder(request.reconstructions, settings.roots, begun=begun is not None)
     with TemporaryDirectory() as folder:

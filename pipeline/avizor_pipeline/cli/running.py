@@ -49,7 +49,7 @@ def run_to_end(
     metrics.plan(plan.files, settings.alpha)
     calibrated = [model.name for model in models if model.calibration]
     started = time.monotonic()
-    outcome = Outcome(plan.left_out, plan.changes, plan.noun)
+    outcome = Outcome(plan.left_out, plan.changes, plan.noun, work=plan.work)
     with ExitStack() as stack:
         show = stack.enter_context(show_progress(plan.files))
 

@@ -17,12 +17,16 @@ def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
     changes = plan.changes
     yield f"{files_are(changes.new)} new since the last run" if changes.new else "no file is new since the last run"
     if changes.changed.count:
-        what = "done again" if redo else "left as they are in the tables; --changed redo does them again"
+        what = (
+            "done again"
+            if redo
+            else "left as they are in the tables; --changed redo does them again (avizor retry: only dead letters)"
+        )
         yield _line(changes.changed, f"changed since, {what}")
     if changes.gone.count:
-        yield _line(changes.gone, "gone, with rows that stay")
+        yield _line(changes.gone, "gone; what the tables have of them stays")
     if changes.unlisted.count:
-        yield _line(changes.unlisted, "not listed any more, with rows that stay")
+        yield _line(changes.unlisted, "not listed any more; what the tables have of them stays")
 
 
 def version_lines(settings: JobSettings) -> Iterator[str]:

@@ -50,10 +50,20 @@ def _lines(console: Console, files: int, started: float) -> Callable[[Outcome], 
 
 def _status(outcome: Outcome, files: int, seconds: float) -> str:
     """Return the rate of this run, the time left, and what was found so far."""
-    done = outcome.files_so_far
-    rate = (done - outcome.earlier_files - outcome.earlier_in_part) / max(seconds, 1e-9)
-    left = f"{timedelta(seconds=round((files - done) / rate))} left" if rate > 0 else "time left not known yet"
-    return f"{speed(rate)}, {left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+    items = outcome.files_so_far - outcome.earlier_files - outcome.earlier_in_part
+    left = _seconds_left(outcome, files, items, seconds)
+    time_left = "time left not known yet" if left is None else f"{timedelta(seconds=round(left))} left"
+    rate = speed(items / max(seconds, 1e-9))
+    return f"{rate}, {time_left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+
+
+def _seconds_left(outcome: Outcome, files: int, items: float, seconds: float) -> float | None:
+    """Return the seconds left; None if nothing is done yet. By bytes, since files differ in length, or else by items."""
+    total = sum(outcome.work.values())
+    done, left = outcome.work_so_far - outcome.earlier_work, total - outcome.work_so_far
+    if not total:
+        done, left = items, files - outcome.files_so_far
+    return left * seconds / done if done > 0 else None
 
 
 def speed(rate: float) -> str:

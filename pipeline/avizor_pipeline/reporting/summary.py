@@ -19,7 +19,7 @@ ROWS_SHOWN = 20
 
 _FLAT = (
     f"; files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, so that its folders are the "
-    "sources, or --source-pattern"
+    "sources, or --source-pattern; for rows --source-column"
 )
 
 
@@ -55,7 +55,10 @@ def summary_lines(
     if outcome.left_out.counts:
         yield f"left out: {outcome.left_out}"
     if outcome.dead_letters:
-        yield f"{outcome.dead_letters} {outcome.noun} could not be read: see {out}/dead_letters/*.parquet"
+        yield (
+            f"{outcome.dead_letters} {outcome.noun} could not be read: see {out}/dead_letters/*.parquet; correct them, then: "
+            f"avizor retry {out}"
+        )
     yield f"results in {out}: windows/, recordings/" + (", dead_letters/" if outcome.dead_letters else "") + f", {SUMMARY_FILE}"
 
 

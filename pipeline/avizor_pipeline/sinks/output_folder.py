@@ -46,6 +46,20 @@ _READERS, _STORE_READERS = 4, 32
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
+# Settings by the names that a user knows.
+_OPTIONS = {
+    "roots": "datasets",
+    "models": "models, versions of them, or --batch-size",
+    "repository": "--models",
+    "limit": "--limit",
+    "alpha": "--alpha",
+    "top_k": "--top-k",
+    "shard_mib": "--shard-mib",
+    "channels": "--channels",
+    "embeddings": "--embeddings",
+    "reconstructions": "--reconstructions",
+}
+
 # Name of a part.
 _PART = re.compile(r"[0-9a-f]{16}(-\d+)?")
 
@@ -191,9 +205,13 @@ def _check_folder(out: OutputPath, settings: JobSettings) -> None:
         names = [name for name in JobSettings.model_fields if getattr(existing, name) != getattr(settings, name)]
         if "rows_format" in names:
             raise SettingsError(_OTHER_VERSION.format(out=out))
-        raise SettingsError(
-            f"{out} holds a job with other {', '.join(names)}; choose another --out, or remove it to start again"
-        )
+        others = ", ".join(f"{_OPTIONS.get(name, name)} ({_brief(getattr(existing, name))})" for name in names)
+        raise SettingsError(f"{out} holds a job with other {others}; choose another --out, or remove it to start again")
+
+
+def _brief(value: object) -> str:
+    """Return what the job has, as far as it is one value."""
+    return "other ones" if isinstance(value, tuple) else str(value)
 
 
 def _listed(out: OutputPath) -> set[str]:

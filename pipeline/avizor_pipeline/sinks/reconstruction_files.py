@@ -16,7 +16,6 @@ from avizor_inference.arrays import Array
 from avizor_inference.durable_files import flush, make_folder, sync_folder
 from avizor_inference.errors import InvalidInput, SettingsError
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.file_access import path_of
 from avizor_inference.items.images import encode_png
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.join_windows import WindowJoiner
@@ -24,6 +23,7 @@ from avizor_inference.items.kinds.base import Span
 from avizor_inference.items.wav_writer import WavWriter
 from avizor_inference.object_store import is_url, url_of
 from avizor_pipeline.sinks.item_names import item_file_name
+from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.write_errors import writing
 
 _UNFINISHED = ".unfinished"
@@ -43,10 +43,7 @@ def check_folder(folder: Path, roots: Iterable[str], *, begun: bool) -> None:
         raise SettingsError(
             f"--reconstructions {url_of(folder)} is not on this machine; choose a folder, and copy it afterwards"
         )
-    absolute = folder.absolute()
-    for root in map(path_of, roots):
-        if root.is_dir() and root.absolute() in (absolute, *absolute.parents):
-            raise SettingsError(f"--reconstructions {folder} is within {root}: the next job would read it; choose another one")
+    check_outside("--reconstructions", folder, roots)
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--reconstructions {folder} is not a folder; choose another one")
     if not begun and folder.exists() and any(folder.iterdir()):

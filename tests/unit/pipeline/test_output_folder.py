@@ -11,7 +11,9 @@ from unit.pipeline.jobs import settings, write_shard
 
 from avizor_inference.errors import AvizorError, JobError, SettingsError
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.sinks.output_folder import Planned, claimed, examine
+from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.table_schemas import TABLES
 
 SHARD, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -36,7 +38,7 @@ def test_an_output_folder_belongs_to_one_job(tmp_path: Path) -> None:
     job = settings(tmp_path / "data")
     claim(tmp_path / "out", job)
     claim(tmp_path / "out", job)
-    with pytest.raises(SettingsError, match=r"a job with other alpha; choose another --out"):
+    with pytest.raises(SettingsError, match=r"a job with other --alpha \(0.01\); choose another --out"):
         claim(tmp_path / "out", settings(tmp_path / "data", alpha=0.5))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -131,3 +133,14 @@ def test_a_shard_that_lost_a_file_to_a_later_round_is_done_again_without_it(tmp_
     with claimed(out, job, Planned({SHARD: 0}, 0)):
         assert not list((out / "commits").iterdir())
         assert not list((out / "windows").iterdir())
+
+
+def test_results_are_not_within_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    for inside in (tmp_path / "data", tmp_path / "data" / "sub" / "results"):
+        with pytest.raises(SettingsError, match=r"--out .* is within .*data: the next run would read its results"):
+            check_outside("--out", inside, [str(tmp_path / "data")])
+    check_outside("--out", tmp_path / "data-results", [str(tmp_path / "data"), "-", str(tmp_path / "data" / "*.wav")])
+    check_outside("--out", output_path("s3://b/data-results"), ["s3://b/data", str(tmp_path)])
+    with pytest.raises(SettingsError, match="is within s3://b/data: the next run"):
+        check_outside("--out", output_path("s3://b/data/results"), ["s3://b/data"])

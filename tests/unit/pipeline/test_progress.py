@@ -77,3 +77,19 @@ def test_a_terminal_shows_a_bar_with_the_same_numbers() -> None:
     os.close(master)
     assert "4/4" in shown
     assert "2 anomalies, 1 dead letters" in shown
+
+
+def test_the_time_left_is_by_bytes_where_they_are_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long file in ten sections and fifty short ones of the same length together."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    outcome = Outcome(work={"long": 1000, "short": 1000})
+    outcome.resume(Finished(sections={"long": FinishedSections(of=10, done={0, 1})}))
+    with show_progress(51) as show:
+        for number in range(2, 7):
+            now += 10.0
+            outcome.add_section(SectionRecord(id="", shard="long", number=number, of=10, windows=1, sha256={}, models={}))
+        show(outcome)
+    assert "items/s, 0:02:10 left" in capsys.readouterr().err  # 500 bytes in 50 s, and 1300 to come

@@ -116,7 +116,8 @@ def test_changed_files_are_named_and_left_or_done_again_in_a_later_round(data: P
     assert left.new is None
     assert list(change_lines(left, redo=False)) == [
         "no file is new since the last run",
-        f"1 file is changed since, left as they are in the tables; --changed redo does them again: {data}/a/2.wav",
+        "1 file is changed since, left as they are in the tables; --changed redo does them again (avizor retry: only dead "
+        f"letters): {data}/a/2.wav",
     ]
     redone = run(job, out, redo=True)
     assert redone.files == 3
@@ -136,8 +137,8 @@ def test_gone_files_are_said_and_so_are_those_that_a_list_does_not_name_any_more
     plan = run(job, out)
     assert plan.files == 3
     assert list(change_lines(plan, redo=False))[1:] == [
-        f"1 file is gone, with rows that stay: {data}/b/1.wav",
-        f"1 file is not listed any more, with rows that stay: {data}/a/2.wav",
+        f"1 file is gone; what the tables have of them stays: {data}/b/1.wav",
+        f"1 file is not listed any more; what the tables have of them stays: {data}/a/2.wav",
     ]
 
 

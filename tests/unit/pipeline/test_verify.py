@@ -39,8 +39,8 @@ def rows_of(shard: Shard) -> Rows:
     }
 
 
-def commit(out: Path, shard: Shard, rows: Rows, files: int) -> None:
-    writer = PartWriter(out, shard.id)
+def commit(out: Path, shard: Shard, rows: Rows, files: int, in_group: int = 1000) -> None:
+    writer = PartWriter(out, shard.id, in_group)
     for table, each in rows.items():
         for row in each:
             writer.add(table, row)
@@ -67,9 +67,11 @@ def job(tmp_path: Path) -> tuple[JobSettings, Path, Shard]:
     return job, out, shard
 
 
-def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard]) -> None:
+@pytest.mark.parametrize("in_group", [3, 1000])
+def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard], in_group: int) -> None:
+    """Also if its parts have row groups with other files in each."""
     _, out, shard = job
-    commit(out, shard, rows_of(shard), 3)
+    commit(out, shard, rows_of(shard), 3, in_group)
     result = CliRunner().invoke(verify, [str(out)])
     assert (result.exit_code, result.stderr) == (0, "")
     assert "6 results planned (files x models), 4 in recordings/, 2 of 1 dead letters" in result.stdout
