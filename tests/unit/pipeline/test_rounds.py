@@ -116,8 +116,10 @@ def test_changed_files_are_named_and_left_or_done_again_in_a_later_round(data: P
     assert left.new is None
     assert list(change_lines(left, redo=False)) == [
         "no file is new since the last run",
-        "1 file is changed since, left as they are in the tables; --changed redo does them again (avizor retry: only dead "
-        f"letters): {data}/a/2.wav",
+        (
+            "1 file is changed since, left as they are in the tables; --changed redo does them again (avizor retry: only dead "
+            f"letters): {data}/a/2.wav"
+        ),
     ]
     redone = run(job, out, redo=True)
     assert redone.files == 3
