@@ -15,6 +15,7 @@ from typing import BinaryIO
 from avizor_inference import durable_files
 from avizor_inference.digests import sha256_of_file
 from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.write_errors import unreadable
 
 OutputPath = Path | ObjectPath
 
@@ -115,6 +116,15 @@ def problem_of(path: OutputPath) -> str:
     """Return what keeps a path from being read as a file, before it is read; "" for a file and on a store."""
     # Reading a pipe would wait for ever.
     return f"{path} is not a file" if isinstance(path, Path) and path.exists() and not path.is_file() else ""
+
+
+def check_absent(path: OutputPath, error: OSError) -> None:
+    """Raise JobError if a file could not be read, and is on a store that has not said that it is absent.
+
+    Nothing is known of the file then: a store may be away, or refuse it for a while.
+    """
+    if isinstance(path, ObjectPath) and not isinstance(error, FileNotFoundError):
+        raise unreadable(path, error) from error
 
 
 def sha256_of(path: OutputPath) -> str:

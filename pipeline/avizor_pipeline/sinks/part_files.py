@@ -22,9 +22,9 @@ from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
+    check_absent,
     make_folder,
     opened,
     problem_of,
@@ -256,7 +256,7 @@ def dead_uris(out: OutputPath, shard: str) -> frozenset[str]:
 def find_damage(out: OutputPath, commit: Commit) -> str:
     """Return what is wrong with a finished shard's parts; "" if each is, byte for byte, what was committed.
 
-    Raises OSError if a store cannot be reached.
+    Raises JobError if a store does not give one that may be intact.
     """
     for name, digest in commit.sha256.items():
         try:
@@ -265,7 +265,6 @@ def find_damage(out: OutputPath, commit: Commit) -> str:
             if sha256_of(out / name) != digest:
                 return f"{out / name} is not what was written"
         except OSError as error:
-            if isinstance(out, ObjectPath) and not isinstance(error, FileNotFoundError):
-                raise  # a store that is away: nothing is known of the part
+            check_absent(out / name, error)
             return f"{out / name} cannot be read ({reason(error)})"
     return ""

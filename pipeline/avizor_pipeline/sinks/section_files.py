@@ -15,7 +15,16 @@ from pydantic import ConfigDict, ValidationError
 from avizor_inference.digests import digest_of
 from avizor_inference.items.audio import Level
 from avizor_inference.strict_json import Strict
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, remove, sha256_of, sync, write_whole
+from avizor_pipeline.sinks.output_files import (
+    OutputPath,
+    check_absent,
+    files_of,
+    make_folder,
+    remove,
+    sha256_of,
+    sync,
+    write_whole,
+)
 from avizor_pipeline.sinks.part_files import part_path
 from avizor_pipeline.sinks.write_errors import writing
 
@@ -122,17 +131,27 @@ def write_record(out: OutputPath, record: SectionRecord) -> None:
 
 
 def read_record(out: OutputPath, id: str) -> SectionRecord | None:
-    """Return the record of a section; None if there is none, or if it is not what was written."""
+    """Return the record of a section; None if there is none, or if it is not what was written.
+
+    Raises JobError if a store does not give one that may be intact.
+    """
+    path = record_path(out, id)
     try:
-        record = SectionRecord.model_validate_json(record_path(out, id).read_bytes())
-    except (OSError, ValidationError):
+        record = SectionRecord.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None
+    except OSError as error:
+        check_absent(path, error)
         return None
     is_right = record.id == id == section_id(record.shard, record.number) and record.digest == record.own_digest
     return record if is_right else None
 
 
 def finished_sections(out: OutputPath, unfinished: Collection[str]) -> dict[str, FinishedSections]:
-    """Return what is done of the shards that are not finished as a whole, by their ids. Damaged sections are not done."""
+    """Return what is done of the shards that are not finished as a whole, by their ids. Damaged sections are not done.
+
+    Raises OSError, and JobError as `read_record` does.
+    """
     found: dict[str, FinishedSections] = {}
     for path in files_of(out / SECTIONS, ".json"):
         record = read_record(out, path.stem)
@@ -142,10 +161,14 @@ def finished_sections(out: OutputPath, unfinished: Collection[str]) -> dict[str,
 
 
 def _is_intact(out: OutputPath, record: SectionRecord) -> bool:
-    try:
-        return all(sha256_of(out / name) == digest for name, digest in record.sha256.items())
-    except OSError:
-        return False
+    for name, digest in record.sha256.items():
+        try:
+            if sha256_of(out / name) != digest:
+                return False
+        except OSError as error:
+            check_absent(out / name, error)
+            return False
+    return True
 
 
 def remove_records(out: OutputPath, kept: Mapping[str, FinishedSections]) -> None:
