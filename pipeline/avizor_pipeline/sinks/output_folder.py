@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
-from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.errors import JobError, SettingsError, StoreUnavailable
 from avizor_inference.items.file_access import name_of
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
@@ -31,7 +31,7 @@ from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_
 from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
 from avizor_pipeline.sinks.section_files import SECTIONS, FinishedSections, finished_sections, remove_records, section_id
 from avizor_pipeline.sinks.table_schemas import TABLES
-from avizor_pipeline.sinks.write_errors import writing
+from avizor_pipeline.sinks.write_errors import reading, writing
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def begun_settings(out: OutputPath) -> JobSettings | None:
 def examine(out: OutputPath, settings: JobSettings, planned: Planned) -> Finished:
     """Make every check of `claimed` without changing anything. Raises SettingsError, JobError."""
     _check_folder(out, settings)
-    with job_lock(out, make=False):
+    with job_lock(out, make=False), reading(out):
         return _finished(out, planned)
 
 
@@ -123,14 +123,15 @@ def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterato
         make_folder(out)
     with job_lock(out) as still_held:
         _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
-        finished = _finished(out, planned)
+        with reading(out):
+            finished = _finished(out, planned)
         finished.still_held = still_held
         with writing(out):
             _begin(out, settings, planned, finished)
         may_be_away = False
         try:
             yield finished
-        except JobError:
+        except (JobError, StoreUnavailable, OSError):
             may_be_away = isinstance(out, ObjectPath)
             raise
         finally:
@@ -249,7 +250,10 @@ def _check_writable(out: Path) -> None:
 
 
 def _finished(out: OutputPath, planned: Planned) -> Finished:
-    """Read the commits, and compare every part with its commit. Raises JobError if a shard is not one of the planned."""
+    """Read the commits, and compare every part with its commit.
+
+    Raises JobError if a shard is not one of the planned, OSError.
+    """
     if len(round_files(out)) != planned.rounds:
         raise JobError(f"another job has planned files in {out} since this one did; run the same command again")
     finished = Finished()

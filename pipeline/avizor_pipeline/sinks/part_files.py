@@ -140,16 +140,18 @@ class PartWriter:
         for table in TABLES:
             if table in self._taken:
                 digests.update(self._taken[table])
-            elif self.counts[table]:
+                continue
+            path = part_path(self._out, table, self._shard)
+            if self.counts[table]:
                 self._flush(table)
-                path = part_path(self._out, table, self._shard)
                 with self._writing(path):
                     self._writers[table].close()
                     digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
                     publish(self._temporary[table], path)
             else:  # of a worker that died before its commit; or all rows were dropped
-                for left in (part_path(self._out, table, self._shard), self._temporary[table]):
-                    left.unlink(missing_ok=True)
+                with self._writing(path):
+                    for left in (path, self._temporary[table]):
+                        left.unlink(missing_ok=True)
         return digests
 
     def commit(self, commit: Commit) -> None:
