@@ -20,7 +20,7 @@ from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.largest_files import LargestFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
-from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.output_files import OutputPath, each_at_once
 from avizor_pipeline.sinks.output_folder import Planned
 from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
@@ -179,8 +179,8 @@ def plan_retry(settings: JobSettings, out: OutputPath) -> Plan:
     moved, changes = dict(known.moved), Changes()
 
     def to_do() -> Iterator[Entry]:
-        for shard, _ in _shards(settings, rounds, known.moved):
-            dead = dead_uris(out, shard.id)
+        all_shards = (shard for shard, _ in _shards(settings, rounds, known.moved))
+        for shard, dead in each_at_once(out, all_shards, lambda shard: dead_uris(out, shard.id)):
             for entry in shard.entries if dead else ():
                 if not (again := sum(item.uri in dead for item in entry.each())):
                     continue

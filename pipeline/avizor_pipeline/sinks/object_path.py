@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -211,6 +211,15 @@ class ObjectPath:
         """Remove an object. Most stores do not say whether it was there. Raises OSError."""
         with suppress(FileNotFoundError), _reached(self) as (store, key):
             store.delete(key)
+
+    def unlink_below(self, names: Sequence[str]) -> None:
+        """Remove objects directly below, many by one request where the store can do that. Raises OSError."""
+        try:
+            with _reached(self) as (store, key):
+                store.delete([f"{key}/{name}" for name in names])
+        except FileNotFoundError:  # other stores say that one of them was absent, and leave the rest
+            for name in names:
+                (self / name).unlink()
 
     def remove_with_contents(self) -> None:
         """Remove an object, and all objects below its name. Raises OSError."""

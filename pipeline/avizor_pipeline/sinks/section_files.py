@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
@@ -18,14 +20,16 @@ from avizor_inference.strict_json import Strict
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
     check_absent,
+    each_at_once,
     files_of,
     make_folder,
     remove,
+    remove_files,
     sha256_of,
     sync,
     write_whole,
 )
-from avizor_pipeline.sinks.part_files import part_path
+from avizor_pipeline.sinks.part_files import part_path, shard_of
 from avizor_pipeline.sinks.write_errors import writing
 
 SECTIONS = "sections"
@@ -153,11 +157,16 @@ def finished_sections(out: OutputPath, unfinished: Collection[str]) -> dict[str,
     Raises OSError, and JobError as `read_record` does.
     """
     found: dict[str, FinishedSections] = {}
-    for path in files_of(out / SECTIONS, ".json"):
-        record = read_record(out, path.stem)
-        if record and record.shard in unfinished and _is_intact(out, record):
+    ids = [path.stem for path in files_of(out / SECTIONS, ".json") if shard_of(path.stem) in unfinished]
+    for _, record in each_at_once(out, ids, partial(_intact_record, out)):
+        if record:
             found.setdefault(record.shard, FinishedSections(record.of)).add(record)
     return found
+
+
+def _intact_record(out: OutputPath, id: str) -> SectionRecord | None:
+    record = read_record(out, id)
+    return record if record and _is_intact(out, record) else None
 
 
 def _is_intact(out: OutputPath, record: SectionRecord) -> bool:
@@ -178,22 +187,19 @@ def remove_records(out: OutputPath, kept: Mapping[str, FinishedSections]) -> Non
         remove(out / SECTIONS)
         sync(out)
         return
-    for path in files_of(out / SECTIONS, ".json"):
-        if path.stem not in wanted:
-            remove(path)
+    if others := [path.name for path in files_of(out / SECTIONS, ".json") if path.stem not in wanted]:
+        remove_files(out / SECTIONS, others)
 
 
 def remove_sections(out: OutputPath, shard: str, of: int) -> None:
     """Remove the records of a shard's sections, and the folder if it is empty then. Raises OSError."""
-    for number in range(of):
-        remove(record_path(out, section_id(shard, number)))
-    if not files_of(out / SECTIONS, ""):
+    remove_files(out / SECTIONS, [record_path(out, section_id(shard, number)).name for number in range(of)])
+    if isinstance(out, Path) and not files_of(out / SECTIONS, ""):
         remove(out / SECTIONS)
     sync(out)
 
 
 def remove_parts(out: OutputPath, shard: str, of: int) -> None:
     """Remove the windows of a file that is a dead letter. Raises OSError."""
-    for number in range(of):
-        remove(part_path(out, "windows", section_id(shard, number)))
+    remove_files(out / "windows", [part_path(out, "windows", section_id(shard, number)).name for number in range(of)])
     sync(out / "windows")

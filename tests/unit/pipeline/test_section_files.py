@@ -21,6 +21,7 @@ from avizor_pipeline.sinks.section_files import (
     read_record,
     record_path,
     remove_records,
+    remove_sections,
     section_id,
     write_record,
 )
@@ -105,3 +106,13 @@ def test_a_section_that_a_store_does_not_give_now_is_not_taken_for_damaged(folde
     assert finished_sections(out, {SHARD})[SHARD].done == {0, 1}
     (out / "windows" / f"{section_id(SHARD, 1)}.parquet").unlink()
     assert finished_sections(out, {SHARD})[SHARD].done == {0}
+
+
+def test_the_records_of_a_long_file_on_a_store_are_removed_by_one_request(s3: S3, tmp_path: Path) -> None:
+    for number in range(40):
+        written(tmp_path / "run", number)
+    out = ObjectPath.parse(s3.put_folder(tmp_path / "run", "run"))
+    s3.requests.clear()
+    remove_sections(out, SHARD, 41)  # the last is absent
+    assert len(s3.requests) == 1
+    assert (out / "sections").names() == []
