@@ -187,6 +187,26 @@ def test_objects_that_are_new_replaced_or_gone_are_known(s3: S3, models: Path, t
     assert elsewhere.places == settings.places
 
 
+@pytest.mark.parametrize("most", [2, 1])
+def test_a_store_is_asked_for_old_objects_only_if_they_are_few_and_not_waited_for(
+    most: int, s3: S3, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avizor_pipeline.plan._MOST_ASKED", most)
+    out, list_file = tmp_path / "out", tmp_path / "today.txt"
+    out.mkdir()
+    settings = JobRequest((str(list_file),), ("normal",), models, alpha=0.05).to_settings()
+    list_file.write_text("".join(f"{s3.put(f'cron/{name}.wav', b'1')}\n" for name in "ab"))
+    assert planned(settings, out).files == 2
+    list_file.write_text(f"{s3.put('cron/c.wav', b'1')}\n")
+    s3.client.delete_object(Bucket=s3.bucket, Key="cron/a.wav")
+    s3.requests.clear()
+    changes = planned(settings, out).changes
+    assert (changes.gone.count, changes.unlisted.count) == ((1, 1) if most == 2 else (0, 2))
+    assert len(s3.requests) == (3 if most == 2 else 1)
+    s3.fault = lambda environ: ("503 Slow Down", b"") if environ["PATH_INFO"].endswith("b.wav") else None
+    assert planned(settings, out).changes.unlisted.count >= 1
+
+
 def test_an_object_that_is_replaced_or_deleted_after_the_listing_is_a_dead_letter(
     folder: Path, s3: S3, models: Path, tmp_path: Path
 ) -> None:
