@@ -17,13 +17,18 @@ from support.sounds import tone, write_wav
 
 from avizor_inference import object_store
 from avizor_inference.errors import StoreUnavailable
+from avizor_inference.items.object_files import check_store
+from avizor_pipeline.estimate import estimate
 from avizor_pipeline.job_context import open_context
+from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shard_run import ShardRun
+from avizor_pipeline.shard_run import ShardRun, read_only
 from avizor_pipeline.sharding import shards
 from avizor_pipeline.sinks.rounds import store_round
+from avizor_pipeline.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +289,18 @@ def test_a_store_that_is_away_stops_the_job(
     with pytest.raises(StoreUnavailable, match=told):
         ShardRun(context, shard).run()
     assert not list((tmp_path / "commits").glob("*"))
+    asked.clear()
+    with pytest.raises(StoreUnavailable, match=told):
+        read_only(context, shard, Watch())
+    check_store()  # nothing is left of it for the next file
+
+
+def test_a_dry_run_fetches_nothing_of_pictures(s3: S3, models: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        s3.put(f"pictures/{number}.png", png(number))
+    settings = JobRequest((s3.url("pictures"),), ("digits",), models, alpha=0.05).to_settings()
+    plan = plan_job(settings)
+    s3.requests.clear()
+    found = estimate(settings, open_models(settings), plan, LocalRunner(1), 1, frozenset(plan.shards))
+    assert (found.files, found.items, found.windows, found.unreadable) == (5, 5, 5, 0)
+    assert s3.requests == []
