@@ -19,10 +19,11 @@ from support.sounds import SOUND, tone, write_wav
 from avizor_inference import object_store
 from avizor_inference.errors import DatasetError, MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.find_files import LeftOut
-from avizor_inference.items.input_spec import ImageInput
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.object_files import ReadAhead, gone_objects, object_state, objects_below, open_object, read_object
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import StoreState, place_of_url, url_of
@@ -147,6 +148,18 @@ def test_data_for_export_and_calibrate_is_that_of_the_disk(s3: S3, tmp_path: Pat
     np.testing.assert_array_equal(sample_items(url / "items.npy", spec, 5), sample_items(tmp_path / "items.npy", spec, 5))
     with pytest.raises(DatasetError, match="s3://recordings/data/none does not exist"):
         list(read_recordings(url / "none", SOUND, SourceRule()))
+
+
+def test_a_table_that_a_store_does_not_give_is_named(s3: S3) -> None:
+    spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),)))
+    rows = Path(s3.put("rows.csv", b"a\n" + b"1\n" * 400_000))
+    assert read_table(rows, spec).data.num_rows == 400_000
+    with pytest.raises(DatasetError, match=r"s3://recordings/none.csv: there is no such object"):
+        read_table(Path(s3.url("none.csv")), spec)
+    answer = ("400 Bad Request", b"<Error><Code>ExpiredToken</Code><Message>.</Message></Error>")
+    s3.fault = lambda environ: None if environ.get("HTTP_RANGE", "").startswith("bytes=0-") else answer
+    with pytest.raises(StoreUnavailable, match="the credentials have expired"):
+        read_table(rows, spec)
 
 
 def test_a_server_of_files_gives_what_its_urls_name(tmp_path: Path) -> None:
