@@ -347,6 +347,16 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="object-store")
 
 
+def begin_threads() -> None:
+    """Start the threads that fetch objects, those of obstore, too. Each reserves memory, which a limit would count later."""
+    from obstore.store import MemoryStore
+
+    list(MemoryStore().list())
+    all_begun = threading.Barrier(_AT_ONCE)
+    for begun in [_threads().submit(all_begun.wait) for _ in range(_AT_ONCE)]:
+        begun.result()
+
+
 class ReadAhead:
     """Reads small objects while others are decoded, the next ones of those that are expected. most_bytes: of what waits."""
 

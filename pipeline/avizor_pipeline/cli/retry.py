@@ -78,7 +78,7 @@ def retry(
             click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)
         runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
         if memory is not None:
-            arranged = arrange(settings, plan, workers, memory, pinned=True)
+            arranged = arrange(settings, out, plan, workers, memory, pinned=True)
             runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
             for line in arrangement_lines(arranged):
                 click.echo(line, err=as_json)
