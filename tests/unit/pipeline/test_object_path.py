@@ -162,6 +162,17 @@ def test_parquet_is_read_from_a_store_and_only_the_columns_that_are_asked_for(
     assert 0 < sum(int(last) - int(first) for first, last in fetched) < 2**20 < len(file.getvalue())
 
 
+def test_two_versions_of_a_large_object_are_not_read_as_one(out: ObjectPath) -> None:
+    path = out / "windows" / "large.parquet"
+    path.put(bytes(6 * 2**20))
+    with path.open() as file:
+        file.read(10)
+        path.put(b"1" * 6 * 2**20)
+        file.seek(5 * 2**20)
+        with pytest.raises(OSError, match="it was replaced while it was read"):
+            file.read(10)
+
+
 def test_a_folder_of_files_replaces_what_was_below_its_name(s3: S3, out: ObjectPath) -> None:
     (out / "raven" / "old.txt").put(b"old")
     temporary = temporary_for(out / "raven")
