@@ -77,8 +77,8 @@ class Proof(Strict, frozen=False):
 def verify_job(out: OutputPath) -> Proof:
     """Compare the tables of a job with its rounds, and its parts with their digests.
 
-    Raises JobError if there is no job, if it is running, if a round is damaged, or if a file cannot be read now; RepositoryError if models of several kinds
-    are gone.
+    Raises JobError if there is no job, if it is running, if a round is damaged, or if a file cannot be read now;
+    RepositoryError if models of several kinds are gone.
     """
     settings = begun_settings(out)
     if settings is None:
