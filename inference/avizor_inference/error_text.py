@@ -6,8 +6,8 @@ import os
 
 MOST_CHARACTERS = 300
 
-# How C++ libraries say that there is no memory: any of them, and the allocator of ONNX Runtime.
-_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+# How C++ libraries say that there is no memory: any of them, and the allocator of ONNX Runtime. The last: Python, of a stack.
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "can't start new thread")
 
 
 def reason(error: OSError) -> str:

@@ -18,8 +18,9 @@ from pydantic import Field
 
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.dataset import Entry
+from avizor_inference.items.object_files import check_store
 from avizor_inference.strict_json import Strict
-from avizor_pipeline.models import JobModel
+from avizor_pipeline.models import JobModel, content_of
 from avizor_pipeline.plan import Plan, shards_to_come
 from avizor_pipeline.runners.base import Done, Runner
 from avizor_pipeline.settings import JobSettings
@@ -93,7 +94,7 @@ def estimate(
         tasks = [task.id for task in shard.tasks() if shard.entries]
         to_do = [id for id in tasks if id not in finished and shard.id not in finished]
         ids += to_do
-        source.expect(shard.entries)
+        source.expect([entry for entry in shard.entries if not source.is_one_row(entry)])
         for entry in shard.entries:
             added = _counted(entry, source, models)
             whole.add(added)
@@ -120,12 +121,16 @@ def estimate(
 
 
 def _counted(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count:
+    if source.is_one_row(entry):
+        takers = [model for model in models if content_of(model.spec).name in source.kinds(entry)]
+        return _Count(files=1, items=bool(takers), told=len(takers))
     count, taken, dead = _Count(), set(), set()
     try:
         for item, content in source.open(entry):
             try:
                 rows = [content.count_rows(model.spec) for model in models if model.takes(content)]
             except (MediaError, InvalidInput):
+                check_store()
                 dead.add(item.uri)
                 continue
             if rows:
@@ -133,6 +138,7 @@ def _counted(entry: Entry, source: Source, models: Sequence[JobModel]) -> _Count
             count.told += sum(row for row in rows if row is not None)
             count.unknown += None in rows
     except (MediaError, InvalidInput):  # the file, or the rest of it
+        check_store()
         count.unreadable += entry.items - len(taken | dead)
     count.files += entry.items
     count.items += len(taken - dead)

@@ -1,4 +1,4 @@
-"""Know the files of earlier rounds again, in 26 bytes for each: millions of names would not fit in memory."""
+"""Know the files of earlier rounds again, in 28 bytes for each: millions of names would not fit in memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Names:
 class Changes:
     """Holds how the dataset differs from what earlier rounds have planned.
 
-    gone: files that are not there any more. unlisted: files that are there, and that the dataset does not list any more.
+    gone: files that are not there any more. unlisted: files that the dataset does not list any more, and that are there, or of
+    which this is not known: their store does not say it, or they are too many to ask for.
     """
 
     new: int = 0
@@ -65,7 +66,7 @@ class KnownFiles:
 
     def __init__(self, rounds: Sequence[States]) -> None:
         keys = _joined([states.keys for states in rounds], np.uint64)
-        numbers = np.repeat(np.arange(1, len(rounds) + 1, dtype=np.uint16), [len(states.keys) for states in rounds])
+        numbers = np.repeat(np.arange(1, len(rounds) + 1, dtype=np.uint32), [len(states.keys) for states in rounds])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         # Of files that several rounds have, the last round counts.
@@ -95,9 +96,9 @@ class KnownFiles:
         return Found.SAME if same else Found.CHANGED
 
     @property
-    def all_seen(self) -> bool:
-        """Return whether the listing had all files of earlier rounds."""
-        return bool(self._seen.all())
+    def unseen(self) -> int:
+        """Return how many files of earlier rounds the listing did not have."""
+        return int(np.count_nonzero(~self._seen))
 
     def is_unseen(self, entry: Entry, number: int) -> bool:
         """Return whether this is the last round with the file, and the listing did not have it."""

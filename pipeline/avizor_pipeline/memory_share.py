@@ -7,16 +7,19 @@ the workers: it is for files that need more than those that were measured.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from avizor_inference.engines.embedded import runs_on_gpu
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
+from avizor_inference.object_store import is_url
 from avizor_pipeline.memory_probe import Needs, measure
 from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import Plan, counted
 from avizor_pipeline.process_memory import can_measure, memory_use, prepare_children
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.row_groups import MOST_BYTES
 
 MIB = 2**20
@@ -29,6 +32,9 @@ _DECODING = 16 * MIB
 
 # What a worker has for rows: a row group as Python's objects, and what Arrow and Parquet make of it (measured: 32 MiB).
 _ROWS = MOST_BYTES + 32 * MIB
+
+# What a worker has of objects, besides threads: those that are read ahead (measured: 58 MiB), and a part that is sent (24 MiB).
+_FETCHING, _SENDING = 64 * MIB, 24 * MIB
 
 # The least that would do is given in steps, as two measurements differ a little.
 _STEP = 16 * MIB
@@ -50,11 +56,12 @@ class Arrangement:
     too_large: Sequence[str] = ()
 
 
-def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pinned: bool) -> Arrangement:
+def arrange(settings: JobSettings, out: OutputPath, plan: Plan, workers: int, ceiling: int, *, pinned: bool) -> Arrangement:
     """Measure what a worker needs, and fit as many as possible of at most `workers` under a ceiling in bytes.
 
-    pinned: whether batches must stay as they are, since a job has begun with them or the user chose them. Raises
-    SettingsError, with the least ceiling that would do, if it cannot be kept, or if this system cannot measure, or for a GPU.
+    out: of the job. pinned: whether batches must stay as they are, since a job has begun with them or the user chose them.
+    Raises SettingsError, with the least ceiling that would do, if it cannot be kept, or if this system cannot measure, or for
+    models on a GPU.
     """
     if not can_measure():
         raise SettingsError("--memory needs Linux, which tells what a process uses; leave it out, and use fewer --workers")
@@ -66,9 +73,10 @@ def arrange(settings: JobSettings, plan: Plan, workers: int, ceiling: int, *, pi
     parent = memory_use()
     outside = parent.own + _PARENT_GROWS + _TRACKER + _LIBRARIES
     needs = measure(settings, sizes, plan.largest, max(0, ceiling - outside - parent.files)) or Needs()
+    needs = replace(needs, base=needs.base + (stores := _for_stores(out, plan)))
     fixed = outside + max(parent.files, needs.files)
     if (found := fit(needs, workers, ceiling - fixed)) is None:
-        raise _too_little(settings, sizes[0], ceiling, outside, parent.files)
+        raise _too_little(settings, sizes[0], ceiling, outside, parent.files, stores)
     size, count = found
     share = (ceiling - fixed) // count
     fitted = _with_batches(settings, size)
@@ -91,12 +99,18 @@ def fit(needs: Needs, workers: int, there: int) -> tuple[int, int] | None:
     return None
 
 
-def _too_little(settings: JobSettings, size: int, ceiling: int, outside: int, files: int) -> SettingsError:
+def _for_stores(out: OutputPath, plan: Plan) -> int:
+    """Return what a worker needs for objects: it is not seen when one file is decoded."""
+    fetches = any(is_url(entry.path) for entry in plan.largest)
+    return fetches * _FETCHING + isinstance(out, ObjectPath) * _SENDING
+
+
+def _too_little(settings: JobSettings, size: int, ceiling: int, outside: int, files: int, stores: int) -> SettingsError:
     """Return the error of a ceiling that cannot be kept. It is measured without a limit, to say what would do."""
     needs = measure(settings, [size], (), _NO_LIMIT)
     if needs is None or not needs.rows:
         return SettingsError("--memory: there is not enough memory to run the models once; use a larger machine")
-    enough = outside + max(files, needs.files) + _worker(needs, size, 0)
+    enough = outside + max(files, needs.files) + _worker(needs, size, 0) + stores
     rows = "1 row" if size == 1 else f"{size} rows"
     return SettingsError(
         f"--memory {ceiling // MIB}MiB is less than this job needs with one worker and batches of {rows}: give at least "

@@ -13,20 +13,24 @@ from typing import BinaryIO
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
-from avizor_inference.items.object_files import is_object
+from avizor_inference.items.object_files import gone_objects
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.object_store import is_url
 from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.largest_files import LargestFiles
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard, shards
-from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.output_files import OutputPath, each_at_once
 from avizor_pipeline.sinks.output_folder import Planned
 from avizor_pipeline.sinks.part_files import dead_uris
 from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
 from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
+
+# Of so many files that the listing does not have any more, a store is asked whether they are gone. A list of new files each day
+# leaves out all older ones.
+_MOST_ASKED = 500
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def plan_job(
                 yield entry
 
     new = written_round(to_do())
-    if not settings.limit and not known.all_seen:  # with a limit a file may only have left the first ones
+    if not settings.limit and known.unseen:  # with a limit a file may only have left the first ones
         _note_missing(rounds, known, changes)
     plan = counted(settings, rounds, new, moved, left_out, changes)
     if not plan.files:
@@ -182,8 +186,8 @@ def plan_retry(settings: JobSettings, out: OutputPath) -> Plan:
     moved, changes = dict(known.moved), Changes()
 
     def to_do() -> Iterator[Entry]:
-        for shard, _ in _shards(settings, rounds, known.moved):
-            dead = dead_uris(out, shard.id)
+        all_shards = (shard for shard, _ in _shards(settings, rounds, known.moved))
+        for shard, dead in each_at_once(out, all_shards, lambda shard: dead_uris(out, shard.id)):
             for entry in shard.entries if dead else ():
                 if not (again := sum(item.uri in dead for item in entry.each())):
                     continue
@@ -233,12 +237,19 @@ def _vanished(rounds: Sequence[OutputPath], known: KnownFiles, changed: Collecti
                 yield replace(entry, part=entry.part.emptied())
 
 
-def _is_there(path: Path) -> bool:
-    return is_object(path) if is_url(path) else os.path.lexists(path)
-
-
 def _note_missing(rounds: Sequence[OutputPath], known: KnownFiles, changes: Changes) -> None:
+    """Note which files the listing did not have. Only a few of those in a store are asked for, since each is a request."""
+    unseen, objects = known.unseen, list[Entry]()
     for number, file in enumerate(rounds, start=1):
         for entry in read_round(file):
             if known.is_unseen(entry, number):
-                (changes.unlisted if _is_there(entry.path) else changes.gone).add(entry.uri)
+                if not is_url(entry.path):
+                    (changes.unlisted if os.path.lexists(entry.path) else changes.gone).add(entry.uri)
+                elif unseen <= _MOST_ASKED:
+                    objects.append(entry)
+                else:
+                    changes.unlisted.add(entry.uri)
+    paths = list(dict.fromkeys(entry.path for entry in objects))
+    gone = dict(zip(paths, gone_objects(paths), strict=True))
+    for entry in objects:
+        (changes.gone if gone[entry.path] else changes.unlisted).add(entry.uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from avizor_inference.items.audio import Level
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
-from avizor_pipeline.sinks.output_files import OutputPath
+from avizor_pipeline.sinks.output_files import OutputPath, each_at_once
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
 from avizor_pipeline.sinks.section_files import (
     FinishedSections,
@@ -92,8 +93,7 @@ class SectionJoin:
         with writing(self.out):
             if dead is None:
                 totals.items[entry.uri] = entry
-                for number in range(shard.sections):
-                    record = self._record(shard, number)
+                for _, record in each_at_once(self.out, range(shard.sections), partial(self._record, shard)):
                     _add(totals, entry.uri, record)
                     writer.take_part("windows", record.windows, record.sha256)
             else:

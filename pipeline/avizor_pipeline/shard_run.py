@@ -167,12 +167,13 @@ def _readable_rows(context: JobContext, shard: Shard, entry: Entry) -> Iterator[
 
 @contextmanager
 def _lost() -> Iterator[None]:
-    """Leave what cannot be read. Raises MemoryError."""
+    """Leave what cannot be read. Raises MemoryError, StoreUnavailable."""
     try:
         yield
     except (MediaError, InvalidInput) as error:
         if lacks_memory(error):
             raise MemoryError from error
+        check_store()
 
 
 def _rows(

@@ -1,7 +1,7 @@
 """Prove that a finished job has each row once: what was planned is what is in the tables and the dead letters.
 
 The proof is by shard, because all rows of a file are in the parts of one shard: keys that are unique within the shards, of
-files that no two shards have, are unique. So memory is bounded by the largest shard.
+files that no two shards have, are unique. So memory is bounded by the few shards that are read at once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from avizor_pipeline.plan import counted, planned_shards
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
+from avizor_pipeline.sinks.output_files import OutputPath, each_at_once, files_of, opened
 from avizor_pipeline.sinks.output_folder import begun_settings
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
 from avizor_pipeline.sinks.table_schemas import TABLES
+from avizor_pipeline.sinks.write_errors import reading
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source
 
@@ -61,25 +62,38 @@ class Proof(Strict, frozen=False):
         if len(self.problems) < _PROBLEMS_KEPT:
             self.problems.append(problem)
 
+    def add(self, shard: Proof) -> None:
+        """Take in what was found of a shard."""
+        self.planned += shard.planned
+        self.recordings += shard.recordings
+        self.unread += shard.unread
+        self.windows += shard.windows
+        self.dead_letters += shard.dead_letters
+        self.parts += shard.parts
+        self.problem_count += shard.problem_count
+        self.problems += shard.problems[: _PROBLEMS_KEPT - len(self.problems)]
+
 
 def verify_job(out: OutputPath) -> Proof:
     """Compare the tables of a job with its rounds, and its parts with their digests.
 
-    Raises JobError if there is no job, if it is running, or if a round is damaged; RepositoryError if models of several kinds
-    are gone.
+    Raises JobError if there is no job, if it is running, if a round is damaged, or if a file cannot be read now;
+    RepositoryError if models of several kinds are gone.
     """
     settings = begun_settings(out)
     if settings is None:
         raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
-    with job_lock(out, make=False):
+    with job_lock(out, make=False), reading(out):
         rounds = round_files(out)
         moved = KnownFiles([read_states(file) for file in rounds]).moved
         plan = counted(settings, rounds, None, moved)
         proof = Proof(out=name_of(str(out)), files=plan.files)
         takers, source = _takers(settings), open_source(settings)
-        for shard in planned_shards(settings, out, plan):
-            if shard.entries:
-                _verify_shard(out, shard, _expected(shard.entries, source, takers), proof)
+        planned = (shard for shard in planned_shards(settings, out, plan) if shard.entries)
+        for _, found in each_at_once(
+            out, planned, lambda shard: _verify_shard(out, shard, _expected(shard.entries, source, takers))
+        ):
+            proof.add(found)
         for stray in _strays(out, {shard for shard, files in plan.shards.items() if files}):
             proof.note(stray)
     return proof
@@ -98,20 +112,21 @@ def _expected(entries: Sequence[Entry], source: Source, takers: Mapping[str, str
     return {uri: {model for model, kind in takers.items() if kind in kinds[uri]} for uri in kinds}
 
 
-def _verify_shard(out: OutputPath, shard: Shard, expected: Mapping[str, set[str]], proof: Proof) -> None:
-    proof.planned += sum(map(len, expected.values()))
+def _verify_shard(out: OutputPath, shard: Shard, expected: Mapping[str, set[str]]) -> Proof:
+    proof = Proof(out="", planned=sum(map(len, expected.values())))
     if not commit_path(out, shard.id).exists():
         files = f"{shard.items} files, the first is {shard.entries[0].uri}"
         proof.note(f"shard {shard.id} is not done ({files}); run the same command again")
-        return
+        return proof
     commit = read_commit(out, shard.id)
     damage = commit if isinstance(commit, str) else find_damage(out, commit)
     if damage or isinstance(commit, str):
         proof.note(f"{damage}; run the same command again")
-        return
+        return proof
     proof.parts += len(commit.sha256)
     for problem in _problems(out, commit, expected, proof):
         proof.note(f"shard {shard.id}: {problem}")
+    return proof
 
 
 def _problems(out: OutputPath, commit: Commit, expected: Mapping[str, set[str]], proof: Proof) -> Iterator[str]:

@@ -9,9 +9,9 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -124,23 +124,68 @@ def _is_http(path: Path) -> bool:
 def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, StoreState | None]]:
     """Yield what is given with the state of each object, in order; some are asked for ahead. None: a file on the disk.
 
-    An object that cannot be looked at has the state 0, 0. Raises StoreUnavailable.
+    An object that cannot be looked at has the state 0, 0. A store that is away is told of soon when it is asked for the first
+    time. Raises StoreUnavailable.
     """
-    asked: deque[tuple[Path, T, Future[StoreState] | None]] = deque()
-    for path, more in files:
-        asked.append((path, more, _threads().submit(_state_or_none, path) if is_url(path) else None))
-        if len(asked) > 2 * _AT_ONCE:
-            first, its, answer = asked.popleft()
-            yield first, its, answer.result() if answer else None
-    for first, its, answer in asked:
-        yield first, its, answer.result() if answer else None
-
-
-def _state_or_none(path: Path) -> StoreState:
+    asked: deque[tuple[Path, T, Future[StoreState] | StoreState | None]] = deque()
+    answering = set[tuple[str, ...]]()
     try:
-        return object_state(path)
+        for path, more in files:
+            answer: Future[StoreState] | StoreState | None = None
+            if is_url(path):
+                if path.parts[:2] in answering:
+                    answer = _threads().submit(_state_or_none, path)
+                else:
+                    answer = _interruptible(partial(_state_or_none, path, patient=False))
+                    answering.add(path.parts[:2])
+            asked.append((path, more, answer))
+            if len(asked) > 2 * _AT_ONCE:
+                yield _with_state(*asked.popleft())
+        while asked:
+            yield _with_state(*asked.popleft())
+    finally:
+        _cancel(answer for _, _, answer in asked if isinstance(answer, Future))
+
+
+def _with_state(path: Path, more: T, answer: Future[StoreState] | StoreState | None) -> tuple[Path, T, StoreState | None]:
+    return path, more, answer.result() if isinstance(answer, Future) else answer
+
+
+def _state_or_none(path: Path, *, patient: bool = True) -> StoreState:
+    try:
+        return _asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
     except MediaError:
         return StoreState(0, 0)
+
+
+def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
+    """Yield for each object whether its store says that it is not there. A store that is away, or refuses it, does not."""
+    answers = [_threads().submit(_is_gone, path) for path in paths]
+    is_away = False
+    try:
+        for answer in answers:
+            try:
+                yield not is_away and answer.result()
+            except StoreUnavailable:
+                is_away = True  # it is not asked again and again
+                yield False
+            if is_away:
+                _cancel(answers)
+    finally:
+        _cancel(answers)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        _asked(path, lambda store, key: store.head(key), patient=False)
+    except MediaError as error:
+        return isinstance(error.__cause__, FileNotFoundError)
+    return False
+
+
+def _cancel(answers: Iterable[Future[Any]]) -> None:
+    for answer in answers:
+        answer.cancel()
 
 
 def read_object(path: Path, expected: StoreState | None = None) -> bytes:
@@ -300,6 +345,16 @@ def _answers(path: Path) -> bool:
 @lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="object-store")
+
+
+def begin_threads() -> None:
+    """Start the threads that fetch objects, those of obstore, too. Each reserves memory, which a limit would count later."""
+    from obstore.store import MemoryStore
+
+    list(MemoryStore().list())
+    all_begun = threading.Barrier(_AT_ONCE)
+    for begun in [_threads().submit(all_begun.wait) for _ in range(_AT_ONCE)]:
+        begun.result()
 
 
 class ReadAhead:

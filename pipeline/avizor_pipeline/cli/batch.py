@@ -271,7 +271,7 @@ def _prepare(request: JobRequest, out: OutputPath, runner: LocalRunner, memory: 
     if memory is None:
         return _Prepared(settings, models, plan, runner, memory_notes(runner.workers))
     pinned = begun is not None or request.batch_size is not None
-    arranged = arrange(settings, plan, runner.workers, memory, pinned=pinned)
+    arranged = arrange(settings, out, plan, runner.workers, memory, pinned=pinned)
     runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
     return _Prepared(arranged.settings, open_models(arranged.settings), arranged.plan, runner, arrangement_lines(arranged))
 

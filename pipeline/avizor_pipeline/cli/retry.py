@@ -79,7 +79,7 @@ def retry(
         runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
         notes = memory_notes(workers)
         if memory is not None:
-            arranged = arrange(settings, plan, workers, memory, pinned=True)
+            arranged = arrange(settings, out, plan, workers, memory, pinned=True)
             runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
             notes = arrangement_lines(arranged)
         for line in notes:

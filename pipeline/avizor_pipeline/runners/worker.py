@@ -20,6 +20,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from avizor_inference.error_text import lacks_memory
+from avizor_inference.items.object_files import begin_threads
+from avizor_inference.object_store import is_url
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import JobContext, open_context
@@ -30,6 +32,7 @@ from avizor_pipeline.section_run import run_task
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.shard_run import read_only
 from avizor_pipeline.sinks.lock import hold_as_worker
+from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.watch import NUMBERS, Watch
 
@@ -168,6 +171,8 @@ def _open() -> JobContext:
         limit_own(memory)
     context = open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch))
     if memory is not None:
+        if isinstance(_options.out, ObjectPath) or any(map(is_url, _options.settings.roots)):
+            begin_threads()
         limit_own(memory)  # again: threads have begun since, whose stacks are reserved and not used
     return context
 

@@ -40,6 +40,10 @@ class _Lease(Holder):
 
     renewals: int = 0
 
+    def is_of(self, other: _Lease) -> bool:
+        """Return whether both are of one job."""
+        return self.model_copy(update={"renewals": other.renewals}) == other
+
     @property
     def content(self) -> bytes:
         return f"{self.model_dump_json()}\n".encode()
@@ -121,7 +125,7 @@ class _Held:
     def release(self) -> None:
         """Remove the object if it is still of this job. A store that is away is not waited for: others watch the object."""
         with suppress(OSError):
-            if self.path.read_version(patient=False)[1] == self._version:
+            if self._own_version():
                 self.path.unlink()
 
     def _renew(self) -> None:
@@ -129,10 +133,29 @@ class _Held:
             self._content = self._content.model_copy(update={"renewals": self._content.renewals + 1})
             try:
                 self._version = self.path.put(self._content.content, version=self._version, patient=False)
-            except (FileExistsError, FileNotFoundError):
+            except FileNotFoundError:
                 self._lost = True
+            except FileExistsError:
+                self._adopt()
             except OSError as error:  # it may be back at the next time
                 _log.warning("%s could not be renewed (%s)", self.path, reason(error))
+
+    def _adopt(self) -> None:
+        """Go on from the object that is there if this job has written it: the answer to an earlier renewal was lost."""
+        try:
+            own = self._own_version()
+        except OSError as error:  # the next renewal asks again
+            _log.warning("%s could not be read (%s)", self.path, reason(error))
+            return
+        if own:
+            self._version = own
+        else:
+            self._lost = True
+
+    def _own_version(self) -> Version | None:
+        """Return the version that is there; None if it is not of this job. A store that is away is not waited for."""
+        found = _read(self.path, patient=False)
+        return found[1] if found and found[0] and found[0].is_of(self._content) else None
 
 
 def _watch(path: ObjectPath, out: ObjectPath, holder: _Lease | None, version: Version) -> None:
@@ -153,10 +176,13 @@ def _watch(path: ObjectPath, out: ObjectPath, holder: _Lease | None, version: Ve
             raise refusal(out, found[0])
 
 
-def _read(path: ObjectPath) -> tuple[_Lease | None, Version] | None:
-    """Return what an object says, if it can be understood, and its version; None if there is none."""
+def _read(path: ObjectPath, *, patient: bool = True) -> tuple[_Lease | None, Version] | None:
+    """Return what an object says, if it can be understood, and its version; None if there is none.
+
+    patient: whether a store that is away is waited for. Raises OSError.
+    """
     try:
-        content, version = path.read_version()
+        content, version = path.read_version(patient=patient)
     except FileNotFoundError:
         return None
     try:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -151,7 +151,8 @@ class ObjectPath:
             size = found.meta["size"]
             if size <= _WHOLE_BYTES:
                 return io.BytesIO(found.bytes())
-        return io.BufferedReader(_Reader(self, size), _BLOCK_BYTES)
+            version = found.meta["e_tag"], found.meta["version"]
+        return io.BufferedReader(_Reader(self, size, version), _BLOCK_BYTES)
 
     def sha256(self) -> str:
         """Return the sha256, in hexadecimal, of the content. Raises OSError."""
@@ -212,6 +213,15 @@ class ObjectPath:
         with suppress(FileNotFoundError), _reached(self) as (store, key):
             store.delete(key)
 
+    def unlink_below(self, names: Sequence[str]) -> None:
+        """Remove objects directly below, many by one request where the store can do that. Raises OSError."""
+        try:
+            with _reached(self) as (store, key):
+                store.delete([f"{key}/{name}" for name in names])
+        except FileNotFoundError:  # other stores say that one of them was absent, and leave the rest
+            for name in names:
+                (self / name).unlink()
+
     def remove_with_contents(self) -> None:
         """Remove an object, and all objects below its name. Raises OSError."""
         with _reached(self) as (store, key):
@@ -234,10 +244,10 @@ class ObjectPath:
 
 
 class _Reader(io.RawIOBase):
-    """Reads an object by ranges."""
+    """Reads one version of an object by ranges. A read of another one raises OSError."""
 
-    def __init__(self, path: ObjectPath, size: int) -> None:
-        self._path, self._size, self._place = path, size, 0
+    def __init__(self, path: ObjectPath, size: int, version: Version) -> None:
+        self._path, self._size, self._version, self._place = path, size, version, 0
 
     def readable(self) -> bool:
         return True
@@ -257,7 +267,10 @@ class _Reader(io.RawIOBase):
         if length <= 0:
             return 0
         with _reached(self._path) as (store, key):
-            read = store.get_range(key, start=self._place, length=length)
+            found = store.get(key, options={"range": (self._place, self._place + length)})
+            read = found.bytes()
+        if (found.meta["e_tag"], found.meta["version"]) != self._version:
+            raise OSError(None, "it was replaced while it was read", str(self._path))
         buffer[:length] = memoryview(read)
         self._place += length
         return length

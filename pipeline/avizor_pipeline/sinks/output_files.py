@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from avizor_inference import durable_files
 from avizor_inference.digests import sha256_of_file
 from avizor_pipeline.sinks.object_path import ObjectPath
+from avizor_pipeline.sinks.write_errors import unreadable
 
 OutputPath = Path | ObjectPath
+
+T = TypeVar("T")
+Found = TypeVar("Found")
+
+# Threads that read what is in an output folder. From a store most of the time is waited.
+_READERS, _STORE_READERS = 4, 32
 
 # Small files that are sent to a store at once.
 _SENT_AT_ONCE = 8
@@ -85,6 +93,15 @@ def remove(path: OutputPath) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_files(folder: OutputPath, names: Sequence[str]) -> None:
+    """Remove files of a folder, those that are there. Raises OSError."""
+    if isinstance(folder, ObjectPath):
+        folder.unlink_below(names)
+    else:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+
+
 def remove_file(path: OutputPath) -> None:
     """Remove a file that is there, so that it stays removed. Raises OSError."""
     path.unlink()
@@ -115,6 +132,32 @@ def problem_of(path: OutputPath) -> str:
     """Return what keeps a path from being read as a file, before it is read; "" for a file and on a store."""
     # Reading a pipe would wait for ever.
     return f"{path} is not a file" if isinstance(path, Path) and path.exists() and not path.is_file() else ""
+
+
+def each_at_once(out: OutputPath, items: Iterable[T], read: Callable[[T], Found]) -> Iterator[tuple[T, Found]]:
+    """Yield each item, in order, with what is read for it in `out`. Some are read ahead, so few are in memory at once."""
+    readers = _READERS if isinstance(out, Path) else _STORE_READERS
+    pool, begun = ThreadPoolExecutor(readers), deque[tuple[T, Future[Found]]]()
+    try:
+        for item in items:
+            begun.append((item, pool.submit(read, item)))
+            if len(begun) > 2 * readers:
+                first, found = begun.popleft()
+                yield first, found.result()
+        while begun:
+            first, found = begun.popleft()
+            yield first, found.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def check_absent(path: OutputPath, error: OSError) -> None:
+    """Raise JobError if a file could not be read, and is on a store that has not said that it is absent.
+
+    Nothing is known of the file then: a store may be away, or refuse it for a while.
+    """
+    if isinstance(path, ObjectPath) and not isinstance(error, FileNotFoundError):
+        raise unreadable(path, error) from error
 
 
 def sha256_of(path: OutputPath) -> str:

@@ -7,11 +7,9 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,19 +17,28 @@ from pydantic import ValidationError
 
 from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
-from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.errors import JobError, SettingsError, StoreUnavailable
 from avizor_inference.items.file_access import name_of
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
 from avizor_pipeline.sinks.moved_files import take_out
 from avizor_pipeline.sinks.object_path import ObjectPath
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, problem_of, remove, write_whole
+from avizor_pipeline.sinks.output_files import (
+    OutputPath,
+    each_at_once,
+    files_of,
+    make_folder,
+    problem_of,
+    remove,
+    remove_files,
+    write_whole,
+)
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
 from avizor_pipeline.sinks.section_files import SECTIONS, FinishedSections, finished_sections, remove_records, section_id
 from avizor_pipeline.sinks.table_schemas import TABLES
-from avizor_pipeline.sinks.write_errors import writing
+from avizor_pipeline.sinks.write_errors import reading, writing
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +47,6 @@ JOB_FILE = "job.json"
 # What sums up a finished job, files and folders. It is made anew at the end of each run, and absent while a job runs.
 SUMMARY_FILE = "summary.json"
 DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity")
-
-# Threads that read parts, to compare them with their digests. From a store most of the time is waited.
-_READERS, _STORE_READERS = 4, 32
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
@@ -121,7 +125,7 @@ def begun_settings(out: OutputPath) -> JobSettings | None:
 def examine(out: OutputPath, settings: JobSettings, planned: Planned) -> Finished:
     """Make every check of `claimed` without changing anything. Raises SettingsError, JobError."""
     _check_folder(out, settings)
-    with job_lock(out, make=False):
+    with job_lock(out, make=False), reading(out):
         return _finished(out, planned)
 
 
@@ -137,14 +141,15 @@ def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterato
         make_folder(out)
     with job_lock(out) as still_held:
         _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
-        finished = _finished(out, planned)
+        with reading(out):
+            finished = _finished(out, planned)
         finished.still_held = still_held
         with writing(out):
             _begin(out, settings, planned, finished)
         may_be_away = False
         try:
             yield finished
-        except JobError:
+        except (JobError, StoreUnavailable, OSError):
             may_be_away = isinstance(out, ObjectPath)
             raise
         finally:
@@ -267,7 +272,10 @@ def _check_writable(out: Path) -> None:
 
 
 def _finished(out: OutputPath, planned: Planned) -> Finished:
-    """Read the commits, and compare every part with its commit. Raises JobError if a shard is not one of the planned."""
+    """Read the commits, and compare every part with its commit.
+
+    Raises JobError if a shard is not one of the planned, OSError.
+    """
     if len(round_files(out)) != planned.rounds:
         raise JobError(f"another job has planned files in {out} since this one did; run the same command again")
     finished = Finished()
@@ -287,7 +295,7 @@ def _finished(out: OutputPath, planned: Planned) -> Finished:
 
 def commits_of(out: OutputPath, shards: Iterable[str]) -> Iterator[Commit]:
     """Yield the commits of shards that are finished. Raises JobError if one is not there any more."""
-    for _, commit in _read_at_once(out, shards, read_commit):
+    for _, commit in each_at_once(out, shards, partial(read_commit, out)):
         if isinstance(commit, str):
             raise JobError(f"{commit} any more; run the same command again")
         yield commit
@@ -295,21 +303,8 @@ def commits_of(out: OutputPath, shards: Iterable[str]) -> Iterator[Commit]:
 
 def _checked(out: OutputPath) -> Iterator[tuple[str, Commit | str]]:
     """Yield the id of each finished shard with its commit, or with what is wrong with it."""
-    return _read_at_once(out, [path.stem for path in files_of(out / COMMITS, ".json")], _commit_or_damage)
-
-
-def _read_at_once(
-    out: OutputPath, shards: Iterable[str], read: Callable[[OutputPath, str], Commit | str]
-) -> Iterator[tuple[str, Commit | str]]:
-    """Yield the id of each shard with what is read of it. Few are in memory at once."""
-    ids = iter(shards)
-    readers = _READERS if isinstance(out, Path) else _STORE_READERS
-    pool = ThreadPoolExecutor(readers)
-    try:
-        while group := list(islice(ids, readers * 16)):
-            yield from zip(group, pool.map(partial(read, out), group), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    shards = [path.stem for path in files_of(out / COMMITS, ".json")]
+    return each_at_once(out, shards, partial(_commit_or_damage, out))
 
 
 def _commit_or_damage(out: OutputPath, shard: str) -> Commit | str:
@@ -321,10 +316,14 @@ def _clear(out: OutputPath) -> None:
     """Remove unfinished files, and parts of shards and sections that are not finished: their rows do not count."""
     finished = {path.stem for folder in (COMMITS, SECTIONS) for path in files_of(out / folder, ".json")}
     for table in TABLES:
-        for part in files_of(out / table, ".parquet"):
-            if _PART.fullmatch(part.stem) and not {part.stem, shard_of(part.stem)} & finished:
-                remove(part)
+        parts = [part for part in files_of(out / table, ".parquet") if _PART.fullmatch(part.stem)]
+        unfinished = [part.name for part in parts if not {part.stem, shard_of(part.stem)} & finished]
+        if unfinished:
+            remove_files(out / table, unfinished)
     folders = (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *TABLES))) if isinstance(out, Path) else ()
     for folder in folders:
         for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
             remove(path)
+    if isinstance(out, Path):
+        with suppress(OSError):  # it is absent, or holds records
+            (out / SECTIONS).rmdir()

@@ -22,9 +22,9 @@ from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict, validation_message
-from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
+    check_absent,
     make_folder,
     opened,
     problem_of,
@@ -140,16 +140,18 @@ class PartWriter:
         for table in TABLES:
             if table in self._taken:
                 digests.update(self._taken[table])
-            elif self.counts[table]:
+                continue
+            path = part_path(self._out, table, self._shard)
+            if self.counts[table]:
                 self._flush(table)
-                path = part_path(self._out, table, self._shard)
                 with self._writing(path):
                     self._writers[table].close()
                     digests[f"{table}/{path.name}"] = sha256_of_file(self._temporary[table])
                     publish(self._temporary[table], path)
             else:  # of a worker that died before its commit; or all rows were dropped
-                for left in (part_path(self._out, table, self._shard), self._temporary[table]):
-                    left.unlink(missing_ok=True)
+                with self._writing(path):
+                    for left in (path, self._temporary[table]):
+                        left.unlink(missing_ok=True)
         return digests
 
     def commit(self, commit: Commit) -> None:
@@ -256,7 +258,7 @@ def dead_uris(out: OutputPath, shard: str) -> frozenset[str]:
 def find_damage(out: OutputPath, commit: Commit) -> str:
     """Return what is wrong with a finished shard's parts; "" if each is, byte for byte, what was committed.
 
-    Raises OSError if a store cannot be reached.
+    Raises JobError if a store does not give one that may be intact.
     """
     for name, digest in commit.sha256.items():
         try:
@@ -265,7 +267,6 @@ def find_damage(out: OutputPath, commit: Commit) -> str:
             if sha256_of(out / name) != digest:
                 return f"{out / name} is not what was written"
         except OSError as error:
-            if isinstance(out, ObjectPath) and not isinstance(error, FileNotFoundError):
-                raise  # a store that is away: nothing is known of the part
+            check_absent(out / name, error)
             return f"{out / name} cannot be read ({reason(error)})"
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
@@ -15,8 +16,19 @@ from pydantic import ConfigDict, ValidationError
 from avizor_inference.digests import digest_of
 from avizor_inference.items.audio import Level
 from avizor_inference.strict_json import Strict
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, remove, sha256_of, sync, write_whole
-from avizor_pipeline.sinks.part_files import part_path
+from avizor_pipeline.sinks.output_files import (
+    OutputPath,
+    check_absent,
+    each_at_once,
+    files_of,
+    make_folder,
+    remove,
+    remove_files,
+    sha256_of,
+    sync,
+    write_whole,
+)
+from avizor_pipeline.sinks.part_files import part_path, shard_of
 from avizor_pipeline.sinks.write_errors import writing
 
 SECTIONS = "sections"
@@ -126,30 +138,49 @@ def write_record(out: OutputPath, record: SectionRecord) -> None:
 
 
 def read_record(out: OutputPath, id: str) -> SectionRecord | None:
-    """Return the record of a section; None if there is none, or if it is not what was written."""
+    """Return the record of a section; None if there is none, or if it is not what was written.
+
+    Raises JobError if a store does not give one that may be intact.
+    """
+    path = record_path(out, id)
     try:
-        record = SectionRecord.model_validate_json(record_path(out, id).read_bytes())
-    except (OSError, ValidationError):
+        record = SectionRecord.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None
+    except OSError as error:
+        check_absent(path, error)
         return None
     is_right = record.id == id == section_id(record.shard, record.number) and record.digest == record.own_digest
     return record if is_right else None
 
 
 def finished_sections(out: OutputPath, unfinished: Collection[str]) -> dict[str, FinishedSections]:
-    """Return what is done of the shards that are not finished as a whole, by their ids. Damaged sections are not done."""
+    """Return what is done of the shards that are not finished as a whole, by their ids. Damaged sections are not done.
+
+    Raises OSError, and JobError as `read_record` does.
+    """
     found: dict[str, FinishedSections] = {}
-    for path in files_of(out / SECTIONS, ".json"):
-        record = read_record(out, path.stem)
-        if record and record.shard in unfinished and _is_intact(out, record):
+    ids = [path.stem for path in files_of(out / SECTIONS, ".json") if shard_of(path.stem) in unfinished]
+    for _, record in each_at_once(out, ids, partial(_intact_record, out)):
+        if record:
             found.setdefault(record.shard, FinishedSections(record.of)).add(record)
     return found
 
 
+def _intact_record(out: OutputPath, id: str) -> SectionRecord | None:
+    record = read_record(out, id)
+    return record if record and _is_intact(out, record) else None
+
+
 def _is_intact(out: OutputPath, record: SectionRecord) -> bool:
-    try:
-        return all(sha256_of(out / name) == digest for name, digest in record.sha256.items())
-    except OSError:
-        return False
+    for name, digest in record.sha256.items():
+        try:
+            if sha256_of(out / name) != digest:
+                return False
+        except OSError as error:
+            check_absent(out / name, error)
+            return False
+    return True
 
 
 def remove_records(out: OutputPath, kept: Mapping[str, FinishedSections]) -> None:
@@ -159,22 +190,17 @@ def remove_records(out: OutputPath, kept: Mapping[str, FinishedSections]) -> Non
         remove(out / SECTIONS)
         sync(out)
         return
-    for path in files_of(out / SECTIONS, ".json"):
-        if path.stem not in wanted:
-            remove(path)
+    if others := [path.name for path in files_of(out / SECTIONS, ".json") if path.stem not in wanted]:
+        remove_files(out / SECTIONS, others)
 
 
 def remove_sections(out: OutputPath, shard: str, of: int) -> None:
-    """Remove the records of a shard's sections, and the folder if it is empty then. Raises OSError."""
-    for number in range(of):
-        remove(record_path(out, section_id(shard, number)))
-    if not files_of(out / SECTIONS, ""):
-        remove(out / SECTIONS)
-    sync(out)
+    """Remove the records of a shard's sections. The folder stays: a worker may be about to write into it. Raises OSError."""
+    remove_files(out / SECTIONS, [record_path(out, section_id(shard, number)).name for number in range(of)])
+    sync(out / SECTIONS)
 
 
 def remove_parts(out: OutputPath, shard: str, of: int) -> None:
     """Remove the windows of a file that is a dead letter. Raises OSError."""
-    for number in range(of):
-        remove(part_path(out, "windows", section_id(shard, number)))
+    remove_files(out / "windows", [part_path(out, "windows", section_id(shard, number)).name for number in range(of)])
     sync(out / "windows")

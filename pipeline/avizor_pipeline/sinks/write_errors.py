@@ -1,4 +1,4 @@
-"""Raise the error of a job that cannot write a file: it says what is wrong, and what to do."""
+"""Raise the error of a job that cannot write or read a file: it says what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -31,3 +31,20 @@ def writing(path: object) -> Iterator[None]:
             f"{path} cannot be written ({reason(error)}); finished shards are kept: {remedy}, and run the same command again "
             "to go on"
         ) from error
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Turn an OSError inside into a JobError that says why `path` cannot be read and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: object, error: OSError) -> JobError:
+    """Return the error of a file of the job that cannot be read now, though it may be intact."""
+    return JobError(
+        f"{path} cannot be read ({reason(error)}); finished shards are kept: correct that, and run the same command again "
+        "to go on"
+    )

@@ -19,6 +19,9 @@ class Source(Protocol):
     def kinds(self, entry: Entry) -> tuple[str, ...]:
         """Return what the items of an entry are taken for, by names in CONTENTS: a .wav file is audio, and a signal too."""
 
+    def is_one_row(self, entry: Entry) -> bool:
+        """Return whether an object need not be fetched to know that it is one row for each model that takes it."""
+
     def expect(self, entries: Sequence[Entry]) -> None:
         """Begin to read these, if reading ahead pays: they are opened in this order."""
 

@@ -10,7 +10,7 @@ from avizor_inference.items.data.packs import contents_by_suffix, open_listed
 from avizor_inference.items.dataset import Columns, Entry, list_dataset
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
-from avizor_inference.items.kinds.base import Content, FileContent
+from avizor_inference.items.kinds.base import Content, FileContent, OneRow
 from avizor_inference.items.object_files import WHOLE_BYTES, ReadAhead
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
@@ -55,6 +55,11 @@ class FolderSource:
         pack = self._packs.get(suffix_of(entry.path))
         return tuple(content.name for content in (pack.contents(entry) if pack else contents_by_suffix(entry, self._files)))
 
+    def is_one_row(self, entry: Entry) -> bool:
+        """See Source."""
+        contents = contents_by_suffix(entry, self._files) if self._is_object(entry) else ()
+        return bool(contents) and all(issubclass(content, OneRow) for content in contents)
+
     def expect(self, entries: Sequence[Entry]) -> None:
         """See Source."""
         self._ahead.expect(
@@ -84,8 +89,11 @@ class FolderSource:
 
     def _is_whole(self, entry: Entry) -> bool:
         """Return whether the entry is an object that is read at once."""
-        is_small = is_url(entry.path) and entry.size <= WHOLE_BYTES
-        return is_small and entry.part is None and suffix_of(entry.path) not in self._packs
+        return entry.size <= WHOLE_BYTES and self._is_object(entry)
+
+    def _is_object(self, entry: Entry) -> bool:
+        """Return whether the entry is an object that is one item."""
+        return is_url(entry.path) and entry.part is None and suffix_of(entry.path) not in self._packs
 
     def _object(self, entry: Entry, contents: Sequence[type[FileContent]]) -> Iterator[tuple[Entry, Content]]:
         if self._is_whole(entry):

@@ -19,11 +19,12 @@ from support.sounds import SOUND, tone, write_wav
 from avizor_inference import object_store
 from avizor_inference.errors import DatasetError, MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items.data.item_files import read_recordings, sample_items
+from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.find_files import LeftOut
-from avizor_inference.items.input_spec import ImageInput
-from avizor_inference.items.object_files import ReadAhead, object_state, objects_below, open_object, read_object
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.object_files import ReadAhead, gone_objects, object_state, objects_below, open_object, read_object
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import StoreState, place_of_url, url_of
 
@@ -41,6 +42,7 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     object_store._store.cache_clear()
     server.requests.clear()
     yield server
+    server.fault = None
     object_store._store.cache_clear()
 
 
@@ -148,6 +150,18 @@ def test_data_for_export_and_calibrate_is_that_of_the_disk(s3: S3, tmp_path: Pat
         list(read_recordings(url / "none", SOUND, SourceRule()))
 
 
+def test_a_table_that_a_store_does_not_give_is_named(s3: S3) -> None:
+    spec = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),)))
+    rows = Path(s3.put("rows.csv", b"a\n" + b"1\n" * 400_000))
+    assert read_table(rows, spec).data.num_rows == 400_000
+    with pytest.raises(DatasetError, match=r"s3://recordings/none.csv: there is no such object"):
+        read_table(Path(s3.url("none.csv")), spec)
+    answer = ("400 Bad Request", b"<Error><Code>ExpiredToken</Code><Message>.</Message></Error>")
+    s3.fault = lambda environ: None if environ.get("HTTP_RANGE", "").startswith("bytes=0-") else answer
+    with pytest.raises(StoreUnavailable, match="the credentials have expired"):
+        read_table(rows, spec)
+
+
 def test_a_server_of_files_gives_what_its_urls_name(tmp_path: Path) -> None:
     (tmp_path / "a b.wav").write_bytes(b"1" * 1000)
     with http_files(tmp_path) as address:
@@ -186,6 +200,27 @@ def test_a_store_that_cannot_be_reached_is_told_of_soon(monkeypatch: pytest.Monk
     object_store._store.cache_clear()
     with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         list(list_dataset([Path(s3.url("x"))], frozenset()))
+
+
+def test_a_list_that_names_a_wrong_address_is_refused_soon(monkeypatch: pytest.MonkeyPatch, s3: S3, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    object_store._store.cache_clear()
+    # One that would be waited for: the test would take two minutes.
+    (tmp_path / "list.txt").write_text("".join(f"s3://recordings/{number}.wav\n" for number in range(100)))
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        list(list_dataset([tmp_path / "list.txt"], frozenset({".wav"})))
+
+
+def test_only_what_a_store_says_is_not_there_is_gone(s3: S3) -> None:
+    paths = [Path(s3.put("there.bin", b"1")), Path(s3.url("gone.bin")), Path(s3.put("refused.bin", b"1"))]
+    s3.fault = lambda environ: ("403 Forbidden", b"") if environ["PATH_INFO"].endswith("refused.bin") else None
+    assert list(gone_objects(paths)) == [False, True, False]
+    s3.fault = lambda environ: ("400 Bad Request", b"<Error><Code>ExpiredToken</Code><Message>.</Message></Error>")
+    s3.requests.clear()
+    assert list(gone_objects(paths * 100)) == [False] * 300
+    assert len(s3.requests) < 150
 
 
 def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:

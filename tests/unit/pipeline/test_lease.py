@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -129,3 +130,30 @@ def test_a_store_that_is_away_for_a_moment_costs_nothing(s3: S3, out: ObjectPath
         time.sleep(0.3)
         still_held()
     assert out.names() == []
+
+
+def test_a_renewal_whose_answer_is_lost_does_not_cost_the_job_its_place(
+    s3: S3, out: ObjectPath, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lose_answer(environ: dict[str, object]) -> tuple[str, bytes] | None:
+        if environ["REQUEST_METHOD"] != "PUT":
+            return None
+        s3.client.put_object(Bucket=s3.bucket, Key="run/job.lock", Body=_renewed_once_more(out))
+        return "403 Forbidden", b""
+
+    with job_lock(out) as still_held:
+        s3.fault = lose_answer
+        while "could not be renewed" not in caplog.text:
+            time.sleep(0.02)
+        s3.fault = None
+        first = (out / "job.lock").read_version()
+        time.sleep(0.5)
+        still_held()
+        assert (out / "job.lock").read_version() != first
+    assert out.names() == []
+
+
+def _renewed_once_more(out: ObjectPath) -> bytes:
+    """The object as the job would have it after its next renewal."""
+    found = json.loads((out / "job.lock").read_bytes())
+    return f"{json.dumps(found | {'renewals': found['renewals'] + 1})}\n".encode()

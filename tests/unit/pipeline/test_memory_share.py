@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,10 @@ from avizor_inference.errors import EngineError, MediaError
 from avizor_pipeline.cli.batch import batch
 from avizor_pipeline.largest_files import LargestFiles
 from avizor_pipeline.memory_probe import MORE, Needs
-from avizor_pipeline.memory_share import MIB, fit, sizes_of
+from avizor_pipeline.memory_share import MIB, _for_stores, fit, sizes_of
+from avizor_pipeline.plan import Plan
 from avizor_pipeline.process_memory import memory_use
+from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.row_groups import MOST_BYTES, ROW_GROUP, rows_in_group
 
 # 172 MiB for a worker with a row, 300 with 16, 556 with 32.
@@ -34,6 +39,22 @@ NEEDS = Needs(base=100 * MIB, rows={1: 0, 16: 128 * MIB, 32: 384 * MIB}, decodin
 )
 def test_fewer_rows_in_a_batch_come_before_fewer_workers(there: int, expected: tuple[int, int] | None) -> None:
     assert fit(NEEDS, 2, there * MIB) == expected
+
+
+def test_what_a_worker_fetches_from_a_store_and_sends_there_is_counted(tmp_path: Path) -> None:
+    here = Plan(1, 1, {}, largest=[entry("a.wav")])
+    there = Plan(1, 1, {}, largest=[replace(entry("a.wav"), path=Path("s3://bucket/a.wav"))])
+    place = ObjectPath.parse("s3://bucket/run")
+    assert [_for_stores(out, plan) // MIB for out in (tmp_path, place) for plan in (here, there)] == [0, 64, 24, 88]
+
+
+def test_threads_that_fetch_objects_begin_before_memory_is_limited() -> None:
+    code = (
+        "import os; from avizor_inference.items.object_files import begin_threads, _threads; begin_threads();"
+        "first = len(os.listdir('/proc/self/task')); list(_threads().map(abs, range(100)));"
+        "print(first >= 17, len(os.listdir('/proc/self/task')) - first)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True 0\n"
 
 
 def test_a_file_that_fits_in_no_way_does_not_decide() -> None:
@@ -74,6 +95,7 @@ def test_a_lack_of_memory_is_known_however_it_is_wrapped() -> None:
     wrapped.__cause__ = MemoryError()
     assert lacks_memory(wrapped)
     assert lacks_memory(EngineError("ONNX Runtime failed at model 'a': std::bad_alloc"))
+    assert lacks_memory(RuntimeError("can't start new thread"))
     assert not lacks_memory(MediaError("no sound"))
 
 

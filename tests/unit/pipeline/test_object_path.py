@@ -14,7 +14,16 @@ from support.object_stores import S3
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.errors import SettingsError
 from avizor_pipeline.sinks.object_path import ObjectPath
-from avizor_pipeline.sinks.output_files import files_of, opened, output_path, publish, publish_folder, remove, temporary_for
+from avizor_pipeline.sinks.output_files import (
+    each_at_once,
+    files_of,
+    opened,
+    output_path,
+    publish,
+    publish_folder,
+    remove,
+    temporary_for,
+)
 
 
 @pytest.fixture
@@ -153,6 +162,17 @@ def test_parquet_is_read_from_a_store_and_only_the_columns_that_are_asked_for(
     assert 0 < sum(int(last) - int(first) for first, last in fetched) < 2**20 < len(file.getvalue())
 
 
+def test_two_versions_of_a_large_object_are_not_read_as_one(out: ObjectPath) -> None:
+    path = out / "windows" / "large.parquet"
+    path.put(bytes(6 * 2**20))
+    with path.open() as file:
+        file.read(10)
+        path.put(b"1" * 6 * 2**20)
+        file.seek(5 * 2**20)
+        with pytest.raises(OSError, match="it was replaced while it was read"):
+            file.read(10)
+
+
 def test_a_folder_of_files_replaces_what_was_below_its_name(s3: S3, out: ObjectPath) -> None:
     (out / "raven" / "old.txt").put(b"old")
     temporary = temporary_for(out / "raven")
@@ -174,3 +194,11 @@ def test_a_working_folder_that_another_user_could_fill_is_refused(out: ObjectPat
     (tmp_path / f"avizor-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError):
         out.working_folder()
+
+
+def test_what_is_read_at_once_comes_in_order_and_is_not_read_far_ahead(out: ObjectPath) -> None:
+    begun = []
+    found = each_at_once(out, range(1000), lambda number: begun.append(number) or number * 2)  # type: ignore[func-returns-value]
+    assert next(found) == (0, 0)
+    assert len(begun) < 100
+    assert list(found) == [(number, 2 * number) for number in range(1, 1000)]

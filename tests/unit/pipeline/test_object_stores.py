@@ -17,13 +17,18 @@ from support.sounds import tone, write_wav
 
 from avizor_inference import object_store
 from avizor_inference.errors import StoreUnavailable
+from avizor_inference.items.object_files import check_store
+from avizor_pipeline.estimate import estimate
 from avizor_pipeline.job_context import open_context
+from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.local import LocalRunner
 from avizor_pipeline.settings import JobSettings
-from avizor_pipeline.shard_run import ShardRun
+from avizor_pipeline.shard_run import ShardRun, read_only
 from avizor_pipeline.sharding import shards
 from avizor_pipeline.sinks.rounds import store_round
+from avizor_pipeline.watch import Watch
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +192,26 @@ def test_objects_that_are_new_replaced_or_gone_are_known(s3: S3, models: Path, t
     assert elsewhere.places == settings.places
 
 
+@pytest.mark.parametrize("most", [2, 1])
+def test_a_store_is_asked_for_old_objects_only_if_they_are_few_and_not_waited_for(
+    most: int, s3: S3, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avizor_pipeline.plan._MOST_ASKED", most)
+    out, list_file = tmp_path / "out", tmp_path / "today.txt"
+    out.mkdir()
+    settings = JobRequest((str(list_file),), ("normal",), models, alpha=0.05).to_settings()
+    list_file.write_text("".join(f"{s3.put(f'cron/{name}.wav', b'1')}\n" for name in "ab"))
+    assert planned(settings, out).files == 2
+    list_file.write_text(f"{s3.put('cron/c.wav', b'1')}\n")
+    s3.client.delete_object(Bucket=s3.bucket, Key="cron/a.wav")
+    s3.requests.clear()
+    changes = planned(settings, out).changes
+    assert (changes.gone.count, changes.unlisted.count) == ((1, 1) if most == 2 else (0, 2))
+    assert len(s3.requests) == (3 if most == 2 else 1)
+    s3.fault = lambda environ: ("503 Slow Down", b"") if environ["PATH_INFO"].endswith("b.wav") else None
+    assert planned(settings, out).changes.unlisted.count >= 1
+
+
 def test_an_object_that_is_replaced_or_deleted_after_the_listing_is_a_dead_letter(
     folder: Path, s3: S3, models: Path, tmp_path: Path
 ) -> None:
@@ -264,3 +289,18 @@ def test_a_store_that_is_away_stops_the_job(
     with pytest.raises(StoreUnavailable, match=told):
         ShardRun(context, shard).run()
     assert not list((tmp_path / "commits").glob("*"))
+    asked.clear()
+    with pytest.raises(StoreUnavailable, match=told):
+        read_only(context, shard, Watch())
+    check_store()  # nothing is left of it for the next file
+
+
+def test_a_dry_run_fetches_nothing_of_pictures(s3: S3, models: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        s3.put(f"pictures/{number}.png", png(number))
+    settings = JobRequest((s3.url("pictures"),), ("digits",), models, alpha=0.05).to_settings()
+    plan = plan_job(settings)
+    s3.requests.clear()
+    found = estimate(settings, open_models(settings), plan, LocalRunner(1), 1, frozenset(plan.shards))
+    assert (found.files, found.items, found.windows, found.unreadable) == (5, 5, 5, 0)
+    assert s3.requests == []

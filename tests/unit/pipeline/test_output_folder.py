@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from support.object_stores import S3
 from unit.pipeline.jobs import settings, write_shard
 
-from avizor_inference.errors import AvizorError, JobError, SettingsError
+from avizor_inference.errors import AvizorError, JobError, SettingsError, StoreUnavailable
 from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.sinks.output_folder import Planned, claimed, examine
 from avizor_pipeline.sinks.outside_datasets import check_outside
@@ -144,3 +146,26 @@ def test_results_are_not_within_what_is_read(tmp_path: Path) -> None:
     check_outside("--out", output_path("s3://b/data-results"), ["s3://b/data", str(tmp_path)])
     with pytest.raises(SettingsError, match="is within s3://b/data: the next run"):
         check_outside("--out", output_path("s3://b/data/results"), ["s3://b/data"])
+
+
+def test_what_a_store_refuses_to_list_is_told_of(s3: S3, tmp_path: Path) -> None:
+    out, job = ObjectPath.parse(s3.url("run")), settings(tmp_path)
+    s3.fault = lambda environ: ("403 Forbidden", b"") if "commits" in environ["QUERY_STRING"] else None
+    with pytest.raises(JobError, match=r"run cannot be read \(the store"):
+        examine(out, job, Planned({}, 0))
+    with pytest.raises(JobError, match=r"run cannot be read \(the store"):
+        claimed(out, job, Planned({}, 0)).__enter__()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), OSError("away"), JobError("away")])
+def test_a_job_that_a_store_has_ended_does_not_wait_for_it_to_clear_up(error: Exception, s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    with pytest.raises(type(error), match="away"):
+        _end_with(error, ObjectPath.parse(s3.url("run")), s3, settings(tmp_path))
+    assert {path for method, path, _ in s3.requests if method == "GET"} == {"/recordings/run/job.lock"}
+
+
+def _end_with(error: Exception, out: ObjectPath, s3: S3, job: JobSettings) -> None:
+    with claimed(out, job, Planned({}, 0)):
+        s3.requests.clear()
+        raise error

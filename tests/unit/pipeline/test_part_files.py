@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.object_stores import S3
 from unit.pipeline.jobs import write_shard
 
 from avizor_inference.errors import JobError
+from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.part_files import Commit, PartWriter, SourceCount, find_damage, read_commit
 from avizor_pipeline.sinks.row_groups import ROW_GROUP
 
@@ -112,3 +114,10 @@ def test_a_part_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
 def test_counts_of_a_source_add_up() -> None:
     both = SourceCount(recordings=3, anomalies=1, short=1) + SourceCount(recordings=2, not_judged=1)
     assert both == SourceCount(recordings=5, anomalies=1, not_judged=1, short=1)
+
+
+def test_a_store_that_does_not_remove_what_a_worker_left_is_told_of(s3: S3) -> None:
+    writer = PartWriter(ObjectPath.parse(s3.url("run")), SHARD)
+    s3.fault = lambda environ: ("403 Forbidden", b"") if environ["QUERY_STRING"] == "delete" else None
+    with pytest.raises(JobError, match=r"run/windows/.* cannot be written \(the store"):
+        writer.close()

@@ -6,9 +6,12 @@ from math import inf, isnan, nan
 from pathlib import Path
 
 import pytest
+from support.object_stores import S3
 
 from avizor_inference.digests import sha256_of_file
+from avizor_inference.errors import JobError
 from avizor_inference.items.audio import Level
+from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.part_files import part_path
 from avizor_pipeline.sinks.section_files import (
     FinishedSections,
@@ -18,6 +21,7 @@ from avizor_pipeline.sinks.section_files import (
     read_record,
     record_path,
     remove_records,
+    remove_sections,
     section_id,
     write_record,
 )
@@ -88,3 +92,27 @@ def test_what_is_left_ends_before_the_first_section_that_cannot_be_read(tmp_path
         finished.add(written(tmp_path, number))
     finished.add(written(tmp_path, 3, dead=True))
     assert (finished.is_complete, finished.dead) == (True, 2)
+
+
+@pytest.mark.parametrize("folder", ["sections", "windows"])
+def test_a_section_that_a_store_does_not_give_now_is_not_taken_for_damaged(folder: str, s3: S3, tmp_path: Path) -> None:
+    for number in range(2):
+        written(tmp_path / "run", number)
+    out = ObjectPath.parse(s3.put_folder(tmp_path / "run", "run"))
+    s3.fault = lambda environ: ("403 Forbidden", b"") if f"/run/{folder}/{SHARD}" in environ["PATH_INFO"] else None
+    with pytest.raises(JobError, match=rf"{folder}/.* cannot be read \(the store refuses it .* run the same command again"):
+        finished_sections(out, {SHARD})
+    s3.fault = None
+    assert finished_sections(out, {SHARD})[SHARD].done == {0, 1}
+    (out / "windows" / f"{section_id(SHARD, 1)}.parquet").unlink()
+    assert finished_sections(out, {SHARD})[SHARD].done == {0}
+
+
+def test_the_records_of_a_long_file_on_a_store_are_removed_by_one_request(s3: S3, tmp_path: Path) -> None:
+    for number in range(40):
+        written(tmp_path / "run", number)
+    out = ObjectPath.parse(s3.put_folder(tmp_path / "run", "run"))
+    s3.requests.clear()
+    remove_sections(out, SHARD, 41)  # the last is absent
+    assert len(s3.requests) == 1
+    assert (out / "sections").names() == []

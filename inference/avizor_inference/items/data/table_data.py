@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +16,12 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from avizor_inference.errors import DatasetError
+from avizor_inference.errors import DatasetError, MediaError
 from avizor_inference.items.data.table_numbers import MISSING, numbers_of
-from avizor_inference.items.file_access import open_file
+from avizor_inference.items.file_access import name_of, open_file
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
+from avizor_inference.items.object_files import check_store
 from avizor_inference.object_store import is_url
 
 _OTHER_SEPARATORS = (";", "\t", "|")
@@ -92,26 +94,37 @@ class Table:
 
 
 def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table:
-    """Read a .csv or .parquet file. Raises DatasetError if it cannot be read.
+    """Read a .csv or .parquet file. Raises DatasetError if it cannot be read, StoreUnavailable.
 
     texts: columns besides the model's categories that are text whatever they look like, so that an account 007 stays one.
     """
     try:
-        file = open_file(path) if is_url(path) else path
-        if path.suffix.lower() == ".parquet":
-            data = pyarrow.parquet.read_table(file)
-            data.validate(full=True)  # or else texts that are not UTF-8 are found where they are used
-            return Table(path, spec, data)
-        # As text, numbers too: else their type would be guessed from the first rows.
-        types = {name: pa.string() for name in (*texts, *spec.columns)}
-        options = pyarrow.csv.ConvertOptions(column_types=types)
-        data = pyarrow.csv.read_csv(file, convert_options=options)
-        list(data.column_names)  # decodes the header, which may be in another encoding
-        return Table(path, spec, data)
+        with _opened(path) as file:
+            return Table(path, spec, _data_of(file, path, [*texts, *spec.columns]))
+    except MediaError as error:
+        raise DatasetError(f"{name_of(str(path))}: {error}") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        check_store()
         if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
             raise DatasetError(f"{path} is not in UTF-8; save it as UTF-8") from error
         raise DatasetError(f"{path} cannot be read as {path.suffix[1:].lower()}: {error}") from error
+
+
+def _opened(path: Path) -> AbstractContextManager[Path | BinaryIO]:
+    return open_file(path) if is_url(path) else nullcontext(path)
+
+
+def _data_of(file: Path | BinaryIO, path: Path, texts: Sequence[str]) -> Any:
+    """Return the pyarrow.Table of a file. texts: columns that are read as text if it is a CSV file."""
+    if path.suffix.lower() == ".parquet":
+        data = pyarrow.parquet.read_table(file)
+        data.validate(full=True)  # or else texts that are not UTF-8 are found where they are used
+        return data
+    # As text, numbers too: else their type would be guessed from the first rows.
+    options = pyarrow.csv.ConvertOptions(column_types={name: pa.string() for name in texts})
+    data = pyarrow.csv.read_csv(file, convert_options=options)
+    list(data.column_names)  # decodes the header, which may be in another encoding
+    return data
 
 
 def texts_of(column: Any, known: Sequence[str] = ()) -> list[str]:
