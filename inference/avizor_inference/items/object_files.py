@@ -20,6 +20,7 @@ from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
 from avizor_inference.object_store import StoreState, in_words, is_url, place_of_url, state_of_object, url_of
 
 T = TypeVar("T")
+_Answer = Future[StoreState] | StoreState | None
 
 # Objects up to this size are read by one request. It bounds what a worker holds, because some are read ahead.
 WHOLE_BYTES = 8 * 2**20
@@ -124,14 +125,13 @@ def _is_http(path: Path) -> bool:
 def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, StoreState | None]]:
     """Yield what is given with the state of each object, in order; some are asked for ahead. None: a file on the disk.
 
-    An object that cannot be looked at has the state 0, 0. A store that is away is told of soon when it is asked for the first
-    time. Raises StoreUnavailable.
+    An object that cannot be looked at has the state 0, 0. Raises StoreUnavailable, soon if a store does not answer at first.
     """
-    asked: deque[tuple[Path, T, Future[StoreState] | StoreState | None]] = deque()
+    asked: deque[tuple[Path, T, _Answer]] = deque()
     answering = set[tuple[str, ...]]()
     try:
         for path, more in files:
-            answer: Future[StoreState] | StoreState | None = None
+            answer: _Answer = None
             if is_url(path):
                 if path.parts[:2] in answering:
                     answer = _threads().submit(_state_or_none, path)
@@ -154,8 +154,12 @@ def _with_state(path: Path, more: T, answer: Future[StoreState] | StoreState | N
 def _state_or_none(path: Path, *, patient: bool = True) -> StoreState:
     try:
         return _asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
+    except StoreUnavailable:
+        if patient or not _answers(path):  # a patient request has asked that
+            raise
     except MediaError:
-        return StoreState(0, 0)
+        pass
+    return StoreState(0, 0)
 
 
 def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
@@ -167,10 +171,9 @@ def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
             try:
                 yield not is_away and answer.result()
             except StoreUnavailable:
-                is_away = True  # it is not asked again and again
+                is_away = True
+                _cancel(answers)  # it is not asked again and again
                 yield False
-            if is_away:
-                _cancel(answers)
     finally:
         _cancel(answers)
 
