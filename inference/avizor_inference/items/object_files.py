@@ -20,7 +20,6 @@ from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
 from avizor_inference.object_store import StoreState, in_words, is_url, place_of_url, state_of_object, url_of
 
 T = TypeVar("T")
-_Answer = Future[StoreState] | StoreState | None
 
 # Objects up to this size are read by one request. It bounds what a worker holds, because some are read ahead.
 WHOLE_BYTES = 8 * 2**20
@@ -127,17 +126,16 @@ def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, Stor
 
     An object that cannot be looked at has the state 0, 0. Raises StoreUnavailable, soon if a store does not answer at first.
     """
-    asked: deque[tuple[Path, T, _Answer]] = deque()
+    asked: deque[tuple[Path, T, Future[StoreState] | StoreState | None]] = deque()
     answering = set[tuple[str, ...]]()
     try:
         for path, more in files:
-            answer: _Answer = None
+            answer: Future[StoreState] | StoreState | None = None
             if is_url(path):
-                if path.parts[:2] in answering:
-                    answer = _threads().submit(_state_or_none, path)
-                else:
-                    answer = _interruptible(partial(_state_or_none, path, patient=False))
-                    answering.add(path.parts[:2])
+                is_known = path.parts[:2] in answering
+                ask = partial(_state_or_none, path, patient=is_known)
+                answer = _threads().submit(ask) if is_known else _interruptible(ask)
+                answering.add(path.parts[:2])
             asked.append((path, more, answer))
             if len(asked) > 2 * _AT_ONCE:
                 yield _with_state(*asked.popleft())
