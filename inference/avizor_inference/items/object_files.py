@@ -124,8 +124,7 @@ def _is_http(path: Path) -> bool:
 def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, StoreState | None]]:
     """Yield what is given with the state of each object, in order; some are asked for ahead. None: a file on the disk.
 
-    An object that cannot be looked at has the state 0, 0. A store that is away is told of soon when it is asked for the first
-    time. Raises StoreUnavailable.
+    An object that cannot be looked at has the state 0, 0. Raises StoreUnavailable, soon if a store does not answer at first.
     """
     asked: deque[tuple[Path, T, Future[StoreState] | StoreState | None]] = deque()
     answering = set[tuple[str, ...]]()
@@ -133,11 +132,10 @@ def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, Stor
         for path, more in files:
             answer: Future[StoreState] | StoreState | None = None
             if is_url(path):
-                if path.parts[:2] in answering:
-                    answer = _threads().submit(_state_or_none, path)
-                else:
-                    answer = _interruptible(partial(_state_or_none, path, patient=False))
-                    answering.add(path.parts[:2])
+                is_known = path.parts[:2] in answering
+                ask = partial(_state_or_none, path, patient=is_known)
+                answer = _threads().submit(ask) if is_known else _interruptible(ask)
+                answering.add(path.parts[:2])
             asked.append((path, more, answer))
             if len(asked) > 2 * _AT_ONCE:
                 yield _with_state(*asked.popleft())
@@ -154,8 +152,12 @@ def _with_state(path: Path, more: T, answer: Future[StoreState] | StoreState | N
 def _state_or_none(path: Path, *, patient: bool = True) -> StoreState:
     try:
         return _asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
+    except StoreUnavailable:
+        if patient or not _answers(path):  # a patient request has asked that
+            raise
     except MediaError:
-        return StoreState(0, 0)
+        pass
+    return StoreState(0, 0)
 
 
 def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
@@ -167,10 +169,9 @@ def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
             try:
                 yield not is_away and answer.result()
             except StoreUnavailable:
-                is_away = True  # it is not asked again and again
+                is_away = True
+                _cancel(answers)  # it is not asked again and again
                 yield False
-            if is_away:
-                _cancel(answers)
     finally:
         _cancel(answers)
 

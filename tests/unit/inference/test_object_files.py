@@ -213,6 +213,12 @@ def test_a_list_that_names_a_wrong_address_is_refused_soon(monkeypatch: pytest.M
         list(list_dataset([tmp_path / "list.txt"], frozenset({".wav"})))
 
 
+def test_a_list_whose_first_object_alone_is_not_given_is_listed(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{s3.put(f'some/{number}.wav', b'1')}\n" for number in range(3)))
+    s3.fault = lambda environ: ("503 Slow Down", b"") if environ["PATH_INFO"].endswith("some/0.wav") else None
+    assert [entry.size for entry in list_dataset([tmp_path / "list.txt"], frozenset({".wav"}))] == [0, 1, 1]
+
+
 def test_only_what_a_store_says_is_not_there_is_gone(s3: S3) -> None:
     paths = [Path(s3.put("there.bin", b"1")), Path(s3.url("gone.bin")), Path(s3.put("refused.bin", b"1"))]
     s3.fault = lambda environ: ("403 Forbidden", b"") if environ["PATH_INFO"].endswith("refused.bin") else None
