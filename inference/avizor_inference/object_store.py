@@ -84,13 +84,13 @@ def place_of_url(url: str | PurePath, *, patient: bool = True) -> Place:
     bucket, _, key = rest.partition("/")
     if not bucket:
         raise SettingsError(f"{text} names no bucket; write {scheme}://BUCKET/KEY")
-    if scheme.startswith("http"):
-        if "@" in bucket or "?" in key:
-            raise SettingsError(
-                f"{scheme}://{bucket.rpartition('@')[2]}/{key.partition('?')[0]}: a URL with a password or a signature would "
-                "be written into the tables; give one without"
-            )
-        key = unquote(key)
+    is_http = scheme.startswith("http")
+    if "@" in bucket or (is_http and "?" in key):
+        raise SettingsError(
+            f"{scheme}://{bucket.rpartition('@')[2]}/{key.partition('?')[0]}: a URL with a password or a signature would "
+            "be written into the tables; give one without"
+        )
+    key = unquote(key) if is_http else key
     return Place(_store(scheme, bucket, patient), key.strip("/"))
 
 

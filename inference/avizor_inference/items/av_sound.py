@@ -47,6 +47,9 @@ _PADDING = 8192
 # Seconds by which the time of a packet may differ from the end of the one before. Containers round times to milliseconds.
 _GAP_S = 0.1
 
+# Seconds by which sound may end before the length that a Matroska file tells, which is rounded, and counts an encoder's delay.
+_ENDS_EARLY_S = 0.5
+
 # The element type -> value of full scale, of samples that are integers.
 _FULL_SCALE = {"u1": 2**7, "i2": 2**15, "i4": 2**31}
 
@@ -109,6 +112,7 @@ class AvSound:
             read += len(block)
         if not read:
             raise MediaError("the sound of the file holds no samples")
+        self._check_end(read)
         if state_of(self._source) != self._before:
             raise MediaError("the file was changed while it was read; run again when it is finished", offset=read)
 
@@ -133,6 +137,15 @@ class AvSound:
         for samples in padding:
             yield samples[:left]
             left = max(0, (left or 0) - len(samples))
+
+    def _check_end(self, read: int) -> None:
+        """Raise MediaError if a Matroska file tells that its sound is longer: FFmpeg skips what is damaged without a word."""
+        duration = self._container.duration
+        if duration is None or len(self._container.streams) > 1 or not self._container.format.name.startswith("matroska"):
+            return
+        missing = duration / 1e6 - read / self.sample_rate
+        if missing > _ENDS_EARLY_S:
+            raise MediaError(f"the sound ends {missing:.1f} s before the length that the file tells", offset=read)
 
     def _told_frames(self) -> int | None:
         """Return the number of frames that the index of an MP4 file tells; None without one, as in a file of fragments."""

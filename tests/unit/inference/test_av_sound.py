@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_a_gap_in_the_times_is_refused_with_its_place(container: str) -> None:
     with pytest.raises(MediaError, match=r"the times of the file jump by 0\.6 s after 1\.[23] s of sound") as raised:
         read(data)
     assert 50 * 1024 < (raised.value.offset or 0) < 70 * 1024
+
+
+def test_a_webm_whose_sound_ends_before_the_length_that_it_tells_is_refused() -> None:
+    data = encoded("webm", "libopus", SOUND)
+    place = data.index(bytes.fromhex("448988")) + 3  # Duration, a float64 in ms
+    (told,) = struct.unpack(">d", data[place : place + 8])
+    longer = data[:place] + struct.pack(">d", told + 900) + data[place + 8 :]
+    assert len(read(data)) == len(SOUND)
+    with pytest.raises(MediaError, match=r"the sound ends 0\.9 s before the length that the file tells"):
+        read(longer)
 
 
 def test_a_change_of_the_sample_rate_is_refused_with_its_place() -> None:

@@ -181,6 +181,7 @@ def test_a_server_of_files_gives_what_its_urls_name(tmp_path: Path) -> None:
     [
         ("s3://", "s3:// names no bucket; write s3://BUCKET/KEY"),
         ("http://user:word@host/a.wav", "http://host/a.wav: a URL with a password or a signature"),
+        ("s3://user:word@bucket/a.wav", "s3://bucket/a.wav: a URL with a password or a signature"),
         ("https://host/a.wav?X-Amz-Signature=word", "https://host/a.wav: a URL with a password or a signature"),
         ("az://container/a.wav", "az://container cannot be opened: .*Account must be specified; see docs/object-stores.md"),
     ],
