@@ -237,8 +237,8 @@ class Counting(nn.Module):
         (Several(dict), r"a dict of several tensors; choose one with --output: classes float32\[2, 3\], other float32\["),
         (Several(tuple), r"a tuple of several tensors; choose one with --output: 0\.1 float32\[2, 3\], 1\.1 float32\["),
         (Counting(), r"the network returns torch\.int64; let it return float32"),
-        (torch.jit.script(Convolution()), "torch.jit.script or trace; export the module that it was made from"),
-        (nn.Sequential(torch.jit.script(Convolution())), "torch.jit.script or trace"),
+        (torch.jit.script(nn.ReLU()), "torch.jit.script or trace; export the module that it was made from"),
+        (nn.Sequential(torch.jit.script(nn.ReLU())), "torch.jit.script or trace"),
     ],
 )
 def test_a_network_that_cannot_be_served(network: nn.Module, message: str) -> None:
