@@ -111,7 +111,9 @@ def ours(name: str, size: int) -> nn.Module:
     return lively(build(name, CLASSES, (3, size, size)))
 
 
-@pytest.mark.parametrize(("name", "layout"), [("resnet34", "adapted"), ("densenet121", "torchvision")])
+@pytest.mark.parametrize(
+    ("name", "layout"), [("resnet34", "adapted"), pytest.param("densenet121", "torchvision", marks=pytest.mark.slow)]
+)
 def test_weights_that_fit_both_layouts_are_published_in_the_one_that_is_said(tmp_path: Path, name: str, layout: str) -> None:
     modules = {"torchvision": torchvisions(name), "adapted": ours(name, 64)}
     weights = saved(tmp_path, modules[layout])
@@ -132,7 +134,7 @@ def test_weights_that_fit_both_layouts_are_published_in_the_one_that_is_said(tmp
 
 @pytest.mark.parametrize(
     ("size", "transforms"),
-    [(64, True), (64, False), *(pytest.param(224, each, marks=pytest.mark.slow) for each in (True, False))],
+    [(64, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((64, False), (224, True), (224, False)))],
 )
 def test_a_googlenet_is_published_as_it_was_trained(tmp_path: Path, size: int, transforms: bool) -> None:
     module = torchvisions("googlenet", aux_logits=True, transform_input=transforms)  # as it is fine-tuned

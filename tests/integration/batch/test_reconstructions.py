@@ -102,7 +102,7 @@ def test_pictures_and_sounds_are_those_of_the_model(repository: Path, tmp_path: 
     assert "shown is not empty; choose another folder, one for each job" in again.stderr
     inside = run(command(data, repository, data / "out"))
     assert inside.returncode == 1
-    assert "the next job would read it" in inside.stderr
+    assert "the next run would read its results" in inside.stderr
     dry = run(command(data, repository, tmp_path / "dry" / "out", "--dry-run"))
     assert dry.returncode == 0, dry.stderr
     assert not (tmp_path / "dry").exists()
