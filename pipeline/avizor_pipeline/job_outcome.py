@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from avizor_inference.anomaly.p_values import under_calibrated
 from avizor_inference.items.find_files import LeftOut
@@ -53,6 +54,11 @@ class Outcome:
     def files_so_far(self) -> float:
         """Return the number of files that are done, with what is done of long files."""
         return self.files + sum(done / self._sections[shard] for shard, done in self._in_part.items())
+
+    @cached_property
+    def all_work(self) -> int:
+        """Return the bytes of all files of the job; 0 if they are not known."""
+        return sum(self.work.values())
 
     @property
     def work_so_far(self) -> float:

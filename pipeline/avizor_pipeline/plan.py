@@ -47,7 +47,6 @@ class Plan:
     """
 
     files: int
-    bytes: int
     shards: Mapping[str, int]
     rounds: Sequence[OutputPath] = ()
     new: BinaryIO | None = None
@@ -66,6 +65,11 @@ class Plan:
     def tasks(self) -> int:
         """Return the number of shards with files, those that are long files counted by their sections."""
         return sum(self.sections.get(id, 1) for id, files in self.shards.items() if files)
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of all files."""
+        return sum(self.work.values())
 
     @property
     def noun(self) -> str:
@@ -154,7 +158,7 @@ def counted(
     changes: Changes | None = None,
 ) -> Plan:
     """Return the plan over all rounds. See Plan."""
-    files, size, packed, ids, sources, kinds = 0, 0, 0, dict[str, int](), Counter[str](), Counter[str]()
+    files, packed, ids, sources, kinds = 0, 0, dict[str, int](), Counter[str](), Counter[str]()
     source, lost = open_source(settings), dict[str, list[str]]()
     largest, sections, work = LargestFiles(), dict[str, int](), dict[str, int]()
     for shard, gone in _shards(settings, [*rounds, *([new] if new else [])], moved):
@@ -165,14 +169,13 @@ def counted(
             lost[shard.id] = [item.uri for entry in gone for item in entry.each()]
         files += shard.items
         work[shard.id] = sum(entry.size for entry in shard.entries)
-        size += work[shard.id]
         for entry in shard.entries:
             sources[entry.source] += entry.items
             kinds.update(dict.fromkeys(of := source.kinds(entry), entry.items))
             largest.add(of, entry)
             packed += entry.part is not None and entry.part.first == 0
     others = left_out or LeftOut(), changes or Changes(), sources, kinds, packed, largest.entries, sections, work
-    return Plan(files, size, ids, rounds, new, moved, lost, *others)
+    return Plan(files, ids, rounds, new, moved, lost, *others)
 
 
 def plan_retry(settings: JobSettings, out: OutputPath) -> Plan:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from avizor_inference import object_store
 
 # What a request is answered with instead: a status and a body; None: by the store.
 Fault = Callable[[dict[str, Any]], tuple[str, bytes] | None]
@@ -88,6 +91,20 @@ def s3_server() -> Iterator[S3]:
         thread.join()
         server.server_close()
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
+
+
+@contextmanager
+def reached(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """Let this process, and those that it starts, use a server, and no store of a test before or after."""
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    object_store._store.cache_clear()
+    server.requests.clear()
+    try:
+        yield server
+    finally:
+        server.fault = None
+        object_store._store.cache_clear()
 
 
 def _text(path: str) -> str:

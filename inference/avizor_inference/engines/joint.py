@@ -20,7 +20,7 @@ from avizor_inference.repository.models import ModelVersion
 _COMPARED = 4
 
 # Of the models together. Several copies of the graphs are in memory while they are joined.
-MOST_BYTES = 256 * 2**20
+_MOST_BYTES = 256 * 2**20
 
 
 def have_one_front_end(versions: Sequence[ModelVersion]) -> bool:
@@ -29,7 +29,7 @@ def have_one_front_end(versions: Sequence[ModelVersion]) -> bool:
     return (
         first.front_end_digest is not None
         and all((each.input, each.front_end_digest) == (first.input, first.front_end_digest) for each in others)
-        and sum(version.manifest.model_bytes for version in versions) <= MOST_BYTES
+        and sum(version.manifest.model_bytes for version in versions) <= _MOST_BYTES
     )
 
 

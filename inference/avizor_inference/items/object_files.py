@@ -36,9 +36,12 @@ _PAGE = 1000
 _CHANGED = "the object was changed since it was listed, or while it was read; run again when it is finished"
 
 
-def object_state(path: Path) -> StoreState:
-    """Ask for size and time of change of an object. Raises MediaError if it is not there, StoreUnavailable."""
-    return _asked(path, lambda store, key: state_of_object(store.head(key)))
+def object_state(path: Path, *, patient: bool = True) -> StoreState:
+    """Ask for size and time of change of an object. patient: whether a store that is away is waited for.
+
+    Raises MediaError if it is not there, StoreUnavailable.
+    """
+    return _asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
 
 
 def is_object(path: Path) -> bool:
@@ -49,7 +52,7 @@ def is_object(path: Path) -> bool:
     if not path.parts[2:] or (_is_http(path) and not path.suffix):
         return False
     try:
-        _asked(path, lambda store, key: store.head(key), patient=False)
+        object_state(path, patient=False)
     except MediaError:
         return False
     return True
@@ -151,7 +154,7 @@ def _with_state(path: Path, more: T, answer: Future[StoreState] | StoreState | N
 
 def _state_or_none(path: Path, *, patient: bool = True) -> StoreState:
     try:
-        return _asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
+        return object_state(path, patient=patient)
     except StoreUnavailable:
         if patient or not _answers(path):  # a patient request has asked that
             raise
@@ -178,7 +181,7 @@ def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
 
 def _is_gone(path: Path) -> bool:
     try:
-        _asked(path, lambda store, key: store.head(key), patient=False)
+        object_state(path, patient=False)
     except MediaError as error:
         return isinstance(error.__cause__, FileNotFoundError)
     return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +19,7 @@ from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.source_options import SOURCE_OPTIONS, source_options
+from avizor_pipeline.cli.ceiling import Fitted, under_ceiling
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
@@ -34,11 +34,9 @@ from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.estimate import estimate
 from avizor_pipeline.job import check_models, examine_job
 from avizor_pipeline.job_outcome import pooled_sources
-from avizor_pipeline.memory_share import arrange
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
-from avizor_pipeline.reporting.memory_lines import arrangement_lines, memory_notes
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.pushgateway import check_gateway
@@ -208,7 +206,7 @@ def batch(
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
         with metrics.http_server(metrics_port):
-            settings, models, plan, runner, notes = prepared()
+            models, (settings, plan, runner, notes) = prepared()
             _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
             _print_lines(notes, to_stderr=as_json)
             options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
@@ -220,7 +218,7 @@ def batch(
 
 
 def _dry_run(prepared: _Prepared, out: OutputPath, *, redo: bool, as_json: bool) -> None:
-    settings, _, plan, runner, notes = prepared
+    settings, plan, runner, notes = prepared.run
     models = check_models(settings)
     finished = examine_job(settings, out, plan)
     _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
@@ -244,13 +242,10 @@ def _print_notes(plan: Plan, settings: JobSettings, models: Sequence[JobModel]) 
 
 
 class _Prepared(NamedTuple):
-    """Holds the job's settings, its models, the plan of this run, what runs it, and lines about its memory."""
+    """Holds the models of a job, and the run of it that is fitted under --memory."""
 
-    settings: JobSettings
     models: Sequence[JobModel]
-    plan: Plan
-    runner: LocalRunner
-    notes: Sequence[str]
+    run: Fitted
 
 
 def _prepare(request: JobRequest, out: OutputPath, runner: LocalRunner, memory: int | None, *, redo: bool) -> _Prepared:
@@ -268,12 +263,11 @@ def _prepare(request: JobRequest, out: OutputPath, runner: LocalRunner, memory: 
                 keep_list(BytesIO() if nothing else sys.stdin.buffer, Path(folder))
         roots = [name_of(root) for root in with_kept_list(request.datasets, Path(folder))]
         plan = plan_job(settings, out, roots, redo=redo)
-    if memory is None:
-        return _Prepared(settings, models, plan, runner, memory_notes(runner.workers))
     pinned = begun is not None or request.batch_size is not None
-    arranged = arrange(settings, out, plan, runner.workers, memory, pinned=pinned)
-    runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
-    return _Prepared(arranged.settings, open_models(arranged.settings), arranged.plan, runner, arrangement_lines(arranged))
+    fitted = under_ceiling(settings, out, plan, runner, memory, pinned=pinned)
+    if fitted.settings != settings:
+        models = open_models(fitted.settings)
+    return _Prepared(models, fitted)
 
 
 def _print_lines(lines: Sequence[str], *, to_stderr: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import click
 
 from avizor_inference.errors import JobError
+from avizor_pipeline.cli.ceiling import under_ceiling
 from avizor_pipeline.cli.exit_status import PushedEnd
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
@@ -19,10 +19,8 @@ from avizor_pipeline.cli.worker_options import (
     workers_option,
 )
 from avizor_pipeline.derived.wanted import WantedFiles
-from avizor_pipeline.memory_share import arrange
 from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_retry
-from avizor_pipeline.reporting.memory_lines import arrangement_lines, memory_notes
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import files_are
 from avizor_pipeline.runners.local import LocalRunner
@@ -77,13 +75,9 @@ def retry(
             click.echo(f"left as they are, since their files have changed: {plan.changes.changed}", err=as_json)
             click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)
         runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
-        notes = memory_notes(workers)
-        if memory is not None:
-            arranged = arrange(settings, out, plan, workers, memory, pinned=True)
-            runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
-            notes = arrangement_lines(arranged)
-        for line in notes:
+        run = under_ceiling(settings, out, plan, runner, memory, pinned=True)
+        for line in run.notes:
             click.echo(line, err=as_json)
-        options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
+        options = RunOptions(out, run.runner, WantedFiles(q_values, tables), max_failed, as_json)
         code = run_to_end(settings, models, plan, options, metrics)
     sys.exit(code)

@@ -59,9 +59,8 @@ def _status(outcome: Outcome, files: int, seconds: float) -> str:
 
 def _seconds_left(outcome: Outcome, files: int, items: float, seconds: float) -> float | None:
     """Return the seconds left; None if nothing is done yet. By bytes, since files differ in length, or else by items."""
-    total = sum(outcome.work.values())
-    done, left = outcome.work_so_far - outcome.earlier_work, total - outcome.work_so_far
-    if not total:
+    done, left = outcome.work_so_far - outcome.earlier_work, outcome.all_work - outcome.work_so_far
+    if not outcome.all_work:
         done, left = items, files - outcome.files_so_far
     return left * seconds / done if done > 0 else None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from integration.jobs import AVIZOR, batch, command, committed, one_sentence, part_digests, query, start, wait_for_first_shard
-from support.object_stores import S3, s3_server
+from support.object_stores import S3, reached, s3_server
 
 COLUMNS = "* exclude (uri), split_part(uri, '/a/', 2) as name"
 
@@ -17,9 +17,7 @@ COLUMNS = "* exclude (uri), split_part(uri, '/a/', 2) as name"
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """A server that the commands of this process use."""
-    with s3_server() as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+    with s3_server() as server, reached(server, monkeypatch):
         yield server
 
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import pytest
 from integration.jobs import AVIZOR, command, one_sentence, workers
-from support.object_stores import S3, s3_server
+from support.object_stores import S3, reached, s3_server
 from support.scripts import store_crash_points
 from support.scripts.crash_points import run
 from support.sounds import tone, write_long_wav, write_wav
 from support.stored_results import digests, digests_on_disk, names
 
-from avizor_inference import object_store
 from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.verify import verify_job
 
@@ -33,12 +32,8 @@ KILLS = int(os.environ.get("AVIZOR_TEST_KILLS_ON_A_STORE", "60"))
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    with s3_server() as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
-        object_store._store.cache_clear()
+    with s3_server() as server, reached(server, monkeypatch):
         yield server
-        object_store._store.cache_clear()
 
 
 @pytest.fixture

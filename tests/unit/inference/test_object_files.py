@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.object_stores import S3, http_files, s3_server
+from support.object_stores import S3, http_files, reached, s3_server
 from support.sounds import SOUND, tone, write_wav
 
 from avizor_inference import object_store
@@ -37,13 +37,8 @@ def server() -> Iterator[S3]:
 
 @pytest.fixture
 def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
-    object_store._store.cache_clear()
-    server.requests.clear()
-    yield server
-    server.fault = None
-    object_store._store.cache_clear()
+    with reached(server, monkeypatch):
+        yield server
 
 
 def test_a_url_stays_itself_as_a_path() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +33,16 @@ def write_shard(out: Path, shard: str, windows: int = 3) -> Commit:
     )
     writer.commit(commit)
     return commit
+
+
+@contextmanager
+def holder(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that holds an output folder, and says so, until it is killed."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()

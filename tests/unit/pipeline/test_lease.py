@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.object_stores import S3
+from unit.pipeline.jobs import holder
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.sinks.lock import hold_as_worker, job_lock
@@ -44,24 +44,18 @@ def out(s3: S3) -> ObjectPath:
 
 
 @contextmanager
-def holder(out: ObjectPath, temporary: Path) -> Iterator[subprocess.Popen[str]]:
+def job_of(out: ObjectPath, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a job that holds `out` until it is killed, on a machine whose temporary files are there."""
     temporary.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", JOB, str(out), str(temporary)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
+    with holder(JOB, out, temporary) as process:
+        yield process
 
 
 @pytest.mark.parametrize("make", [True, False])
 def test_a_job_of_another_machine_that_is_alive_refuses_the_next_which_waits_once_it_was_killed(
     make: bool, out: ObjectPath, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with holder(out, tmp_path / "elsewhere") as first:
+    with job_of(out, tmp_path / "elsewhere") as first:
         with pytest.raises(JobError, match=rf"another job is running in s3://.* \(process {first.pid} on .*; wait for its end"):
             job_lock(out, make=make).__enter__()
         first.kill()
@@ -77,7 +71,7 @@ def test_a_job_of_this_machine_is_refused_at_once_and_not_waited_for_when_it_was
     out: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("avizor_pipeline.sinks.lease.WATCH_S", 3600.0)
-    with holder(out, tmp_path) as first:
+    with job_of(out, tmp_path) as first:
         with pytest.raises(JobError, match=f"another job is running in s3://.* \\(process {first.pid} on "):
             job_lock(out).__enter__()
         first.kill()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from unit.pipeline.jobs import holder
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.sinks.lock import LOCK_FILE, hold_as_worker, job_lock
@@ -29,19 +26,6 @@ hold_as_worker(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-@contextmanager
-def holder(code: str, out: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that holds `out` until it is killed."""
-    command = [sys.executable, "-c", code, str(out)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
 
 
 def test_a_second_job_is_refused_with_the_name_of_the_first_until_that_is_killed(tmp_path: Path) -> None:

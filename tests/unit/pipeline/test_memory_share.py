@@ -42,8 +42,8 @@ def test_fewer_rows_in_a_batch_come_before_fewer_workers(there: int, expected: t
 
 
 def test_what_a_worker_fetches_from_a_store_and_sends_there_is_counted(tmp_path: Path) -> None:
-    here = Plan(1, 1, {}, largest=[entry("a.wav")])
-    there = Plan(1, 1, {}, largest=[replace(entry("a.wav"), path=Path("s3://bucket/a.wav"))])
+    here = Plan(1, {}, largest=[entry("a.wav")])
+    there = Plan(1, {}, largest=[replace(entry("a.wav"), path=Path("s3://bucket/a.wav"))])
     place = ObjectPath.parse("s3://bucket/run")
     assert [_for_stores(out, plan) // MIB for out in (tmp_path, place) for plan in (here, there)] == [0, 64, 24, 88]
 

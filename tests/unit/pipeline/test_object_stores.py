@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from support.object_stores import S3, http_files, s3_server
+from support.object_stores import S3, http_files, reached, s3_server
 from support.packed import png, write_column, write_tar
 from support.sounds import tone, write_wav
 
@@ -40,14 +40,9 @@ def server() -> Iterator[S3]:
 @pytest.fixture
 def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """The server, which this process and those that it starts may use; it gives up soon on one that is away."""
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(object_store, "_PATIENT", object_store._HASTY | {"max_retries": 1})
-    object_store._store.cache_clear()
-    server.requests.clear()
-    yield server
-    server.fault = None
-    object_store._store.cache_clear()
+    with reached(server, monkeypatch):
+        yield server
 
 
 Tables = dict[str, list[dict[str, Any]]]
