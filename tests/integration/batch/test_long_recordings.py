@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -31,8 +32,9 @@ def busy(process: subprocess.Popen[str]) -> dict[psutil.Process, float]:
     """The workers of a job, and the seconds of processor time of each."""
     found = {}
     for each in workers(process):
-        if "spawn_main" in " ".join(each.cmdline()):
-            found[each] = sum(each.cpu_times()[:2])
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "spawn_main" in " ".join(each.cmdline()):
+                found[each] = sum(each.cpu_times()[:2])
     return found
 
 
@@ -44,7 +46,7 @@ def verified(out: Path) -> bool:
 def test_kills_within_a_long_recording_cost_what_was_not_finished_and_nothing_else(models: Path, tmp_path: Path) -> None:
     random.seed(13)
     data = write_long_wav(tmp_path / "data" / "a" / "long.wav", seconds=300)  # 19 sections of a MiB
-    whole, out, kept = tmp_path / "whole", tmp_path / "out", 0
+    whole, out, kept, kills = tmp_path / "whole", tmp_path / "out", 0, 0
     result = batch(data.parent.parent, models, whole, "--shard-mib", "1")
     assert result.returncode == 0, result.stderr
     assert "1 files" in result.stdout
@@ -53,11 +55,15 @@ def test_kills_within_a_long_recording_cost_what_was_not_finished_and_nothing_el
         before = len(records(out))
         process = start(*command(data.parent.parent, models, out, "--shard-mib", "1"))
         assert eventually(lambda: len(records(out)) > before or process.poll() is not None)  # noqa: B023
-        time.sleep(random.uniform(0, 0.3))
+        time.sleep(random.uniform(0, 0.1))
         done = written(out, records(out))
+        if process.poll() is not None:  # this machine was too fast for five kills
+            process.communicate()
+            break
+        kills += 1
         started = workers(process)
-        if victim == "worker" and busy(process):
-            next(iter(busy(process))).kill()
+        for worker in list(busy(process))[:1] if victim == "worker" else []:
+            worker.kill()
         if victim == "parent":
             process.kill()
         elif process.poll() is None:
@@ -70,6 +76,7 @@ def test_kills_within_a_long_recording_cost_what_was_not_finished_and_nothing_el
     done = written(out, records(out))
     result = batch(data.parent.parent, models, out, "--shard-mib", "1")
     assert result.returncode == 0, result.stderr
+    assert kills > 1
     assert kept > 2
     assert part_digests(out) == part_digests(whole)
     assert {section: time for section, time in written(out, list(done)).items() if time == done[section]} == done
