@@ -15,9 +15,14 @@ def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
     temporary: the path to write to first, on the same file system; a fixed name allows one writer at a time. By default it is
     a name that no other process uses.
     """
+    write_bytes(path, text.encode(), temporary)
+
+
+def write_bytes(path: Path, content: bytes, temporary: Path | None = None) -> None:
+    """Write a file in one step. See `write_text`."""
     temporary = temporary or temporary_name(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         flush_and_rename(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)  # the disk may be full, and what was written is of no use

@@ -1,0 +1,1 @@
+"""Draw explanations as PNG. Needs matplotlib: `pip install 'avizor[pictures]'`."""
