@@ -34,8 +34,9 @@ from avizor_inference.durable_files import is_temporary
 from avizor_inference.items.input_spec import ImageInput
 
 sys.path.insert(0, str(Path(__file__).parent))
-from batch.inputs import AUTOENCODER, RATE, export_autoencoder, write_clips
+from batch.inputs import export_autoencoder, write_clips
 from batch.measured import run
+from batch.sound import AUTOENCODER, RATE
 
 LENET = "lenet"
 TIMES = (1, 10, 100)

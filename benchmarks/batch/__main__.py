@@ -8,7 +8,8 @@ over interleaved rounds, in brackets their range:
 floor: the CPU time of decoding one clip (soundfile), and of each exported graph for one item at its best batch, each on one
     thread, divided by the cores.
 by hand: the same, batch after batch, in one warm process for each core, at the same time; no table is written.
-loop: one clip after the other in one process.
+loop: one clip after the other in one process, with librosa's decoder and log-mel, and the networks without their front end.
+loop on the graphs: the same with soundfile and the exported graphs. ONNX Runtime has its threads on all cores in both.
 Ray Data, job: the marginal rate, that of N clips less N/10. Without --ray-python, an environment with ray[data], soundfile and
     onnxruntime, Ray Data is left out.
 
@@ -32,8 +33,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from batch.inputs import AUTOENCODER, CLASSIFIER, export_models, write_clips
+from batch.inputs import export_models, export_plain_models, write_clips
 from batch.measured import Measured, run
+from batch.sound import AUTOENCODER, CLASSIFIER
 
 CORES = len(os.sched_getaffinity(0))
 MODEL_SETS = (f"{CLASSIFIER},{AUTOENCODER}", AUTOENCODER)
@@ -63,6 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_models(folder / "models")
+        export_plain_models(folder / "models")
         write_clips(folder / "start", START_CLIPS)
         for names in options.models or MODEL_SETS:
             count = options.clips or (20_000 if CLASSIFIER in names else 100_000)
@@ -94,9 +97,10 @@ def _round(results: Results, folder: Path, names: str, count: int, ray_python: P
         hands = list(pool.map(lambda _: _alone("hand", folder, names, clips, HAND_S), range(CORES)))
     _add(results["by hand"], wall=sum(hand["wall"] for hand in hands), cpu=sum(hand["cpu"] for hand in hands))
     results["by hand"]["mib"].append(sum(hand["mib"] for hand in hands))
-    loop = _alone("loop", folder, names, clips, HAND_S)
-    _add(results["loop"], wall=loop["wall"], cpu=loop["cpu"] * CORES)
-    results["loop"]["mib"].append(loop["mib"])
+    for way, what in (("loop", "librosa"), ("loop on the graphs", "loop")):
+        loop = _alone(what, folder, names, clips, HAND_S)
+        _add(results[way], wall=loop["wall"], cpu=loop["cpu"] * CORES)
+        results[way]["mib"].append(loop["mib"])
     few, many = (_job(folder, names, folder / clips, CORES) for clips in ("few", "many"))
     _add_marginal(results["job"], few, many, count)
     one, all_cores = (_job(folder, names, folder / "start", workers) for workers in (1, 2))

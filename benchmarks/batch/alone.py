@@ -1,10 +1,11 @@
 """Measure, in a process with nothing else in it, what the job is compared with. Prints JSON.
 
-    python alone.py floor|loop|hand MODELS NAMES CLIPS [SECONDS]
+    python alone.py floor|loop|librosa|hand MODELS NAMES CLIPS [SECONDS]
 
 floor: microseconds of one clip for decoding it, and for each model at its best batch, each on one thread.
-loop: clips per second of decoding and running one clip after the other. hand: the same in batches, in this one warm process.
-Both say clips per second of wall time and of CPU time, and the peak memory of this process in MiB.
+loop: clips per second of decoding and running one clip after the other. librosa: the same with librosa's decoder and log-mel,
+and the networks without their front end, as a plain script does it. hand: the loop in batches, in this one warm process.
+These say clips per second of wall time and of CPU time, and the peak memory of this process in MiB.
 """
 
 from __future__ import annotations
@@ -33,17 +34,28 @@ def main() -> None:
     """Measure what the command line names."""
     what, models, names, clips, *seconds = sys.argv[1:]
     paths = [str(path) for path in sorted(Path(clips).iterdir())[:1000]]
-    files = [Path(models) / name / "1" / "model.onnx" for name in names.split(",")]
+    plain = "-plain" if what == "librosa" else ""
+    files = [Path(models) / (name + plain) / "1" / "model.onnx" for name in names.split(",")]
     if what == "floor":
         print(json.dumps(_floor(files, paths)))
     else:
-        batch, threads = (1, 0) if what == "loop" else (HAND_BATCH, 1)
-        print(json.dumps(_rates(files, paths, batch, threads, float(seconds[0]))))
+        batch, threads = (HAND_BATCH, 1) if what == "hand" else (1, 0)
+        read = _log_mel_by_librosa if what == "librosa" else _decode
+        print(json.dumps(_rates(files, paths, batch, threads, float(seconds[0]), read)))
 
 
 def _decode(path: str) -> NDArray[np.float32]:
     samples, _ = soundfile.read(path, dtype="float32")
     return samples  # type: ignore[no-any-return]
+
+
+def _log_mel_by_librosa(path: str) -> NDArray[np.float32]:
+    import librosa  # not where it is not used: memory is measured
+
+    samples, _ = librosa.load(path, sr=8000)
+    power = librosa.feature.melspectrogram(y=samples, sr=8000, n_fft=512, hop_length=78, n_mels=64, center=False)
+    log_mel: NDArray[np.float32] = np.log(np.maximum(power, 1e-10))[None]
+    return log_mel
 
 
 def _sessions(files: list[Path], threads: int) -> list[Callable[[NDArray[np.float32]], Any]]:
@@ -81,13 +93,15 @@ def _floor(files: list[Path], paths: list[str]) -> dict[str, float]:
     return costs
 
 
-def _rates(files: list[Path], paths: list[str], batch: int, threads: int, seconds: float) -> dict[str, float]:
+def _rates(
+    files: list[Path], paths: list[str], batch: int, threads: int, seconds: float, read: Callable[[str], NDArray[np.float32]]
+) -> dict[str, float]:
     sessions = _sessions(files, threads)
     endless = itertools.cycle(paths)
 
     def batches() -> Iterator[NDArray[np.float32]]:
         while True:
-            yield np.stack([_decode(path) for path in itertools.islice(endless, batch)])
+            yield np.stack([read(path) for path in itertools.islice(endless, batch)])
 
     source = batches()
     for run in sessions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +12,13 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from batch.sound import AUTOENCODER, CLASSIFIER, PATCH, RATE, SAMPLES, SOUND
+
 from avizor_export.architectures.catalogue import build_autoencoder
 from avizor_export.exporter import export_model
 from avizor_export.request import ExportRequest
-from avizor_inference.items.input_spec import AudioInput
-from avizor_inference.items.kinds.sound_front_ends import LogMelFrontEnd
-
-# Clips are like those of the Free Spoken Digit Dataset: 8 kHz, mono, 16 bits, and as long as one window of the models (0.99 s).
-RATE = 8000
-SAMPLES = 512 + 95 * 78
-SOUND = AudioInput(
-    sample_rate=RATE,
-    window_samples=SAMPLES,
-    hop_samples=SAMPLES,
-    front_end=LogMelFrontEnd(n_fft=512, hop_length=78, n_mels=64),
-)
-PATCH = (1, 64, 96)
-BANDS, FRAMES = PATCH[1:]
-CLASSIFIER, AUTOENCODER = "r18", "ae"
+from avizor_inference.items.input_spec import InputSpec, TensorInput
 
 # Clips that differ. A larger set has them under several names.
 _DIFFERENT = 1000
@@ -50,17 +40,22 @@ def write_clips(folder: Path, count: int, like: Path | None = None) -> None:
         soundfile.write(path, sound, RATE, subtype="PCM_16")
 
 
-def export_models(folder: Path) -> None:
-    """Export both models with random weights: speed does not depend on them."""
+def export_models(folder: Path, sound: InputSpec = SOUND, suffix: str = "") -> None:
+    """Export both models with random weights: speed does not depend on them. suffix: of their names."""
     torch.manual_seed(0)
     network = resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    request = ExportRequest(CLASSIFIER, "classify", SOUND, labels=list("0123456789"))
+    request = ExportRequest(CLASSIFIER + suffix, "classify", sound, labels=list("0123456789"))
     export_model(network.eval(), request, folder)
-    export_autoencoder(folder)
+    export_autoencoder(folder, sound, suffix)
 
 
-def export_autoencoder(folder: Path) -> None:
+def export_plain_models(folder: Path) -> None:
+    """Export the same networks for those who compute the log-mel themselves."""
+    export_models(folder, TensorInput(name="log_mel", dtype="float32", item_shape=PATCH), "-plain")
+
+
+def export_autoencoder(folder: Path, sound: InputSpec = SOUND, suffix: str = "") -> None:
     """Export the autoencoder alone."""
     autoencoder = build_autoencoder("conv16s2bn conv32s2bn conv64s2bn latent64", PATCH)
-    export_model(autoencoder, ExportRequest(AUTOENCODER, "reconstruct", SOUND), folder)
+    export_model(autoencoder, ExportRequest(AUTOENCODER + suffix, "reconstruct", sound), folder)

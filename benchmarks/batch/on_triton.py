@@ -29,8 +29,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tests"))
 from batch.__main__ import ALONE, CORES, JOB
-from batch.inputs import AUTOENCODER, CLASSIFIER, export_models, write_clips
+from batch.inputs import export_models, write_clips
 from batch.measured import run
+from batch.sound import AUTOENCODER, CLASSIFIER
 from triton_server.install import install
 from triton_server.server import TritonServer
 
