@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 from contextlib import suppress
 
 
 def give_back() -> None:
     """Give it back, where the C library can. By itself it keeps what was freed, for what may come: weights that were read."""
-    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import resource
@@ -66,6 +67,7 @@ def available_memory() -> int:
 
 def forget_peak() -> None:
     """Give unused memory back to the system, and let the peak begin anew, where the system allows it."""
+    gc.collect()
     give_back()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
