@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -14,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from unit.inference.graph_processes import OUTPUTS, answers, answers_there, die_while_making, take, versions_of
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.joint import open_joint
 from avizor_inference.engines.shared_graph import SharedGraph
-from avizor_inference.repository.models import ModelRepository, ModelVersion
 
-OUTPUTS = ["kinds/probabilities", "normal/score"]
 spawn = multiprocessing.get_context("spawn")
-taken: SharedGraph  # in a process that was spawned
 
 
 @pytest.fixture
@@ -36,35 +33,6 @@ def shared() -> Iterator[SharedGraph]:
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(models, tmp_path / "models"))
-
-
-def versions_of(folder: Path) -> list[ModelVersion]:
-    return [ModelRepository(folder).version(name) for name in ("kinds", "normal")]
-
-
-def answers(folder: Path, shared: SharedGraph) -> list[np.ndarray]:
-    versions = versions_of(folder)
-    joint = open_joint(versions, shared)
-    assert joint is not None
-    tensor = versions[0].manifest.input.tensor()
-    rows = np.random.default_rng(3).standard_normal((4, *tensor.item_shape)).astype("float32")
-    return list(joint.infer(InferRequest("kinds+normal", {tensor.name: rows}, OUTPUTS)).values())
-
-
-def take(shared: SharedGraph) -> None:
-    global taken
-    taken = shared
-
-
-def answers_there(folder: Path) -> list[np.ndarray]:
-    return answers(folder, taken)
-
-
-def die_while_making(shared: SharedGraph) -> None:
-    with shared.alone():
-        os.pwrite(shared._weights, b"half of them", 0)
-        os.pwrite(shared._graph, b"half of it", 1)
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_spawned_process_has_the_model_that_another_one_made_and_answers_as_that_one(
