@@ -80,6 +80,7 @@ class SharedGraph:
 
     def decide(self, graph: Optimised | None) -> None:
         """Say to all processes what the graph is. None: there is none."""
+        os.ftruncate(self._graph, 0)  # a process that was killed may have begun
         os.pwrite(self._graph, graph.weights_file.encode() + _END + graph.model if graph else b"", 1)
         os.pwrite(self._graph, _WHOLE, 0)
 

@@ -42,5 +42,5 @@ def answers_there(folder: Path) -> list[np.ndarray]:
 def die_while_making(shared: SharedGraph) -> None:
     with shared.alone():
         os.pwrite(shared._weights, b"half of them", 0)
-        os.pwrite(shared._graph, b"half of it", 1)
+        os.pwrite(shared._graph, b"half of it\n" * 10_000, 1)
         os.kill(os.getpid(), signal.SIGKILL)
