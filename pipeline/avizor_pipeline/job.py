@@ -11,6 +11,7 @@ from avizor_inference.engines.base import check_same_digest
 from avizor_inference.engines.open_engine import engine_options
 from avizor_inference.errors import StoreUnavailable
 from avizor_inference.items.file_access import path_of
+from avizor_inference.unused_memory import give_back
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
 from avizor_pipeline.plan import Plan, planned_shards
 from avizor_pipeline.runners.base import Runner
@@ -37,6 +38,7 @@ def check_models(settings: JobSettings) -> list[JobModel]:
                 require_alpha(comparable.calibration, settings.alpha, settings.confidence)
                 options = engine_options(settings.engine, settings.device)
                 check_calibration(engine, model.version, comparable, options)
+    give_back()  # what the models needed: workers run them
     return models
 
 

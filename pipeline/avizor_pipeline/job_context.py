@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
+from avizor_inference.unused_memory import give_back
 from avizor_pipeline.batching import Batcher
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.model_groups import ModelGroup, group_models
@@ -54,22 +56,26 @@ def batches_in_flight(settings: JobSettings) -> int:
     return 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
 
 
-def open_context(settings: JobSettings, out: OutputPath, wait: EngineWait | None = None) -> JobContext:
-    """Open the engine and the models of a job in this process. wait: for an engine that is away.
+def open_context(
+    settings: JobSettings, out: OutputPath, wait: EngineWait | None = None, shared: Sequence[SharedGraph] = ()
+) -> JobContext:
+    """Open the engine and the models of a job in this process. wait: for an engine that is away. shared: see group_models.
 
     Raises AvizorError if one cannot be used.
     """
     engine, models = open_job_engine(settings), open_models(settings)
-    groups = group_models(settings, engine, models)
+    groups = group_models(settings, engine, models, shared)
     in_flight = batches_in_flight(settings)
     wait = None if settings.engine == EMBEDDED else wait
+    batchers: dict[str, Batcher[RowKey]] = {group.name: Batcher(group, in_flight, wait) for group in groups}
+    give_back()  # what opening the models needed
     return JobContext(
         settings,
         out,
         open_source(settings),
         models,
         groups,
-        batchers={group.name: Batcher(group, in_flight, wait) for group in groups},
+        batchers,
         judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
         rows_in_group=min(rows_in_group(model.classes_shown(settings.top_k), model.embedding_numbers) for model in models),
     )

@@ -11,6 +11,7 @@ from avizor_inference.engines.embedded import runs_on_gpu
 from avizor_inference.engines.joint import have_one_front_end, open_joint
 from avizor_inference.engines.joint_graph import joint_output
 from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Content
 from avizor_pipeline.models import JobModel
@@ -75,19 +76,27 @@ class ModelGroup:
             start += count
 
 
-def group_models(settings: JobSettings, engine: Engine, models: Sequence[JobModel]) -> list[ModelGroup]:
+def shared_graphs(settings: JobSettings) -> tuple[SharedGraph, ...]:
+    """Return what the processes of a job share: a graph for each group of two or more models that may be."""
+    graphs = (SharedGraph.create() for _ in range(len(settings.models) // 2))
+    return tuple(graph for graph in graphs if graph)
+
+
+def group_models(
+    settings: JobSettings, engine: Engine, models: Sequence[JobModel], shared: Sequence[SharedGraph] = ()
+) -> list[ModelGroup]:
     """Return the models in groups, in the order of the first model of each.
 
-    Models are joined that run on the CPU of this process in batches of one size, have one front end, and answer alike, bit for
-    bit, when they run as one. Raises EngineError.
+    shared: what all processes of the job share, see shared_graphs. Models are joined that run on the CPU of this process in
+    batches of one size, have one front end, and answer alike, bit for bit, when they run as one. Raises EngineError.
     """
     groups: list[ModelGroup] = []
-    left = list(models)
+    left, graphs = list(models), iter(shared)
     while left:
         first = left.pop(0)
         alike = [model for model in left if _may_join(settings, first, model)]
         versions = [model.version for model in (first, *alike)]
-        joint = open_joint(versions) if alike and have_one_front_end(versions) else None
+        joint = open_joint(versions, next(graphs, None)) if alike and have_one_front_end(versions) else None
         groups.append(ModelGroup(joint or engine, (first, *alike) if joint else (first,)))
         if joint:
             left = [model for model in left if model not in alike]

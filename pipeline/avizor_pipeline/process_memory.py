@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import re
@@ -12,6 +11,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from avizor_inference.unused_memory import give_back
 
 _STACK = 2**20
 
@@ -67,8 +68,7 @@ def available_memory() -> int:
 def forget_peak() -> None:
     """Give unused memory back to the system, and let the peak begin anew, where the system allows it."""
     gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 
 import numpy as np
 import onnxruntime as ort
@@ -12,9 +13,11 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request
 from avizor_inference.engines.joint_graph import join_graphs, joint_output
 from avizor_inference.engines.ort_session import open_session, runtime_reason
+from avizor_inference.engines.shared_graph import Optimised, SharedGraph
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.errors import EngineError, EngineUnavailable
 from avizor_inference.repository.models import ModelVersion
+from avizor_inference.unused_memory import give_back
 
 # Probe items of each model. More would cost time and memory when a worker starts, and tell nothing else.
 _COMPARED = 4
@@ -39,8 +42,9 @@ class JointEngine(Engine):
     Use `open_joint`, which checks that it answers as the models do one by one.
     """
 
-    def __init__(self, session: ort.InferenceSession, spec: ModelSpec) -> None:
+    def __init__(self, session: ort.InferenceSession, weights: Array, spec: ModelSpec) -> None:
         self._session: ort.InferenceSession | None = session
+        self._weights = weights  # the session uses them
         self._spec = spec
 
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
@@ -69,30 +73,58 @@ class JointEngine(Engine):
         self._session = None
 
 
-def open_joint(versions: Sequence[ModelVersion], threads: int = 1) -> JointEngine | None:
+def open_joint(versions: Sequence[ModelVersion], shared: SharedGraph | None = None, threads: int = 1) -> JointEngine | None:
     """Open the versions as one model; None if they cannot be joined, or if the joint model answers otherwise than they do.
 
-    versions: two or more with one front end. threads: for one run. Every output of every model is compared, bit for bit, over
-    some of its probe items. Raises EngineError if there is too little memory, VersionRefused if one is damaged.
+    versions: two or more with one front end. shared: of all processes that open these versions: the first one joins and
+    compares them for all. Without it the joint model is of this process alone. threads: for one run. Every output of every
+    model is compared, bit for bit, over some of its probe items. Raises EngineError if there is too little memory,
+    VersionRefused if one is damaged.
+    """
+    if shared:
+        return _open(shared, versions, threads)
+    own = SharedGraph.create()
+    if own is None:
+        return None
+    with closing(own):
+        return _open(own, versions, threads)
+
+
+def _open(shared: SharedGraph, versions: Sequence[ModelVersion], threads: int) -> JointEngine | None:
+    name = "+".join(version.name for version in versions)
+    with shared.alone():
+        if not shared.is_decided:
+            shared.decide(_make(shared, name, versions, threads))
+    graph = shared.graph
+    return JointEngine(*shared.open(graph, _what(name), threads), _spec(name, versions)) if graph else None
+
+
+def _make(shared: SharedGraph, name: str, versions: Sequence[ModelVersion], threads: int) -> Optimised | None:
+    """Join the versions; None if that cannot be done, or if they then answer otherwise.
+
+    Memory is given back between the steps, which need several times the weights.
     """
     for version in versions:
         version.verify()
-    joint = join_graphs({version.name: version.model_path for version in versions})
-    if joint is None:
+    model = _joined(versions)
+    give_back()
+    if model is None:
         return None
-    name = joint.graph.name
     try:
-        data = joint.SerializeToString()
-        del joint  # else its weights are in memory once more while the session is opened
-        session = open_session(data, f"the joint model {name!r}", threads=threads)
+        graph = shared.optimise(model, _what(name))
+        del model
+        give_back()
+        session, _weights = shared.open(graph, _what(name), threads)
     except EngineError as error:
         if lacks_memory(error):
             raise
         return None
-    del data
-    if not all(_agrees(session, version, threads) for version in versions):
-        return None
-    return JointEngine(session, _spec(name, versions))
+    return graph if all(_agrees(session, version, threads) for version in versions) else None
+
+
+def _joined(versions: Sequence[ModelVersion]) -> bytes | None:
+    joint = join_graphs({version.name: version.model_path for version in versions})
+    return joint.SerializeToString() if joint else None
 
 
 def _agrees(session: ort.InferenceSession, version: ModelVersion, threads: int) -> bool:
@@ -107,6 +139,10 @@ def _agrees(session: ort.InferenceSession, version: ModelVersion, threads: int) 
     expected = alone.run(names, {alone.get_inputs()[0].name: items})
     answers = session.run([joint_output(version.name, name) for name in names], {node.name: items})
     return all(np.array_equal(answer, each, equal_nan=True) for answer, each in zip(answers, expected, strict=True))
+
+
+def _what(name: str) -> str:
+    return f"the joint model {name!r}"
 
 
 def _spec(name: str, versions: Sequence[ModelVersion]) -> ModelSpec:

@@ -6,12 +6,11 @@ ONNX Runtime then computes once what all of them do with that input: it finds no
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-
-_Weights = dict[tuple[int, tuple[int, ...], bytes], str]
 
 
 def joint_output(model: str, output: str) -> str:
@@ -26,16 +25,17 @@ def join_graphs(files: Mapping[str, Path]) -> onnx.ModelProto | None:
     one's name. Not joined are models of different operator sets, with parts in other files, or with nested graphs.
     Raises OSError or DecodeError if a file cannot be read.
     """
-    models = {name: onnx.load(file, load_external_data=False) for name, file in files.items()}
-    first = next(iter(models.values()))
-    if any(_is_nested(model) or model.opset_import != first.opset_import for model in models.values()):
-        return None
-    joint = onnx.ModelProto(ir_version=max(model.ir_version for model in models.values()), opset_import=first.opset_import)
-    joint.graph.name = "+".join(models)
-    joint.graph.input.append(first.graph.input[0])
-    weights: _Weights = {}
-    for name, model in models.items():
-        _add(joint.graph, name, model.graph, weights)
+    joint = onnx.ModelProto()
+    joint.graph.name = "+".join(files)
+    for name, file in files.items():  # one after the other, so that not all are in memory
+        model = onnx.load(file, load_external_data=False)
+        if not joint.graph.input:
+            joint.opset_import.extend(model.opset_import)
+            joint.graph.input.append(model.graph.input[0])
+        if _is_nested(model) or model.opset_import != joint.opset_import:
+            return None
+        joint.ir_version = max(joint.ir_version, model.ir_version)
+        _add(joint.graph, name, model.graph)
     return joint
 
 
@@ -51,16 +51,18 @@ def _is_nested(model: onnx.ModelProto) -> bool:
     )
 
 
-def _add(joint: onnx.GraphProto, model: str, graph: onnx.GraphProto, weights: _Weights) -> None:
+def _add(joint: onnx.GraphProto, model: str, graph: onnx.GraphProto) -> None:
     """Add the nodes, weights and outputs of a graph. Only its input and weights that are there already keep one name.
 
     The name of an input or output of a node that is left out is empty.
     """
     names = {"": "", graph.input[0].name: joint.input[0].name}
+    there = defaultdict(list)
+    for tensor in joint.initializer:
+        there[_shape(tensor)].append(tensor)
     for tensor in graph.initializer:
         own = joint_output(model, tensor.name)
-        content = _content(tensor)
-        names[tensor.name] = weights.setdefault(content, own) if content else own
+        names[tensor.name] = next((each.name for each in there[_shape(tensor)] if _are_equal(each, tensor)), own)
         if names[tensor.name] == own:
             tensor.name = own
             joint.initializer.append(tensor)
@@ -75,6 +77,10 @@ def _add(joint: onnx.GraphProto, model: str, graph: onnx.GraphProto, weights: _W
         joint.output.append(output)
 
 
-def _content(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...], bytes] | None:
-    """Return type, shape and bytes of a tensor; None if its values are not kept as bytes."""
-    return (tensor.data_type, tuple(tensor.dims), tensor.raw_data) if tensor.HasField("raw_data") else None
+def _shape(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...]]:
+    return tensor.data_type, tuple(tensor.dims)
+
+
+def _are_equal(tensor: onnx.TensorProto, other: onnx.TensorProto) -> bool:
+    """Return whether the values of two tensors are kept as bytes, and equal."""
+    return tensor.HasField("raw_data") and other.HasField("raw_data") and bool(tensor.raw_data == other.raw_data)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import io
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -38,11 +39,13 @@ def open_session(
     threads: int = 0,
     optimised: bool = True,
     spinning: bool = True,
+    configure: Callable[[ort.SessionOptions], None] = lambda _options: None,
 ) -> ort.InferenceSession:
     """Open a session on a model file, or on the bytes of one.
 
     what: names the graph in messages. threads: for one run; 0 lets ONNX Runtime choose. optimised: False runs each node as it
     is written. spinning: threads of a run that wait for work keep their core busy for a while, before they sleep.
+    configure: sets what else a caller needs.
     Raises EngineError if ONNX Runtime cannot load the graph, SettingsError if there is no GPU for `on_gpu`: that never falls
     back to the CPU silently.
     """
@@ -56,6 +59,7 @@ def open_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    configure(options)
     if on_gpu:
         _load_cuda_libraries()
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
+from avizor_pipeline.model_groups import shared_graphs
 from avizor_pipeline.runners.attempts import Attempt
 from avizor_pipeline.runners.base import Done
 from avizor_pipeline.runners.worker import LOOK_EVERY_S, Worker, WorkerOptions
@@ -44,7 +45,9 @@ class LocalRunner:
 
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         """See Runner."""
-        workers = [Worker(WorkerOptions(settings, out, self.engine_wait_s, self.worker_bytes)) for _ in range(self.workers)]
+        shared = shared_graphs(settings)
+        options = WorkerOptions(settings, out, self.engine_wait_s, self.worker_bytes, shared)
+        workers = [Worker(options) for _ in range(self.workers)]
         try:
             yield from _Run(list(workers), shards, self.file_timeout_s).commits()
         except BaseException:
@@ -55,6 +58,8 @@ class LocalRunner:
         finally:
             for worker in workers:
                 worker.close()
+            for graph in shared:
+                graph.close()
 
 
 def available_cores() -> int:

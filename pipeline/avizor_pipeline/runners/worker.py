@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.items.object_files import begin_threads
 from avizor_inference.object_store import is_url
@@ -47,12 +48,16 @@ _NO_MEMORY = 86
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Holds what every worker of a job is told when it starts. memory: bytes that it may have by itself; None: any."""
+    """Holds what every worker of a job is told when it starts.
+
+    memory: bytes that it may have by itself; None: any. shared: see group_models.
+    """
 
     settings: JobSettings
     out: OutputPath
     engine_wait_s: float
     memory: int | None = None
+    shared: tuple[SharedGraph, ...] = ()
 
 
 class Worker:
@@ -169,7 +174,7 @@ def _open() -> JobContext:
     _end_with_parent(timeout=0)  # the parent may have died before the next job could see this lock
     if (memory := _options.memory) is not None:
         limit_own(memory)
-    context = open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch))
+    context = open_context(_options.settings, _options.out, EngineWait(_options.engine_wait_s, _watch), _options.shared)
     if memory is not None:
         if isinstance(_options.out, ObjectPath) or any(map(is_url, _options.settings.roots)):
             begin_threads()
