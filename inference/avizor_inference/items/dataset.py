@@ -15,7 +15,7 @@ from avizor_inference.errors import DatasetError
 from avizor_inference.items.column_check import ColumnCheck
 from avizor_inference.items.file_access import exists, is_folder, name_of, state_at
 from avizor_inference.items.find_files import LeftOut, find_files, suffix_of
-from avizor_inference.items.object_files import objects_below, with_states
+from avizor_inference.items.object_listing import objects_below, with_states
 from avizor_inference.items.path_lists import (
     LIST_SUFFIXES,
     TABLE_SUFFIXES,
@@ -240,6 +240,9 @@ class _Listing:
         for path, state in objects_below(base):
             relative = path.relative_to(base)
             if not is_asked(relative):
+                continue
+            if state is None:
+                self.left_out.counts["for empty folders"] += 1
                 continue
             if any(part.startswith(".") for part in relative.parts):
                 self.left_out.counts["hidden"] += 1

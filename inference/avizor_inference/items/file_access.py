@@ -10,7 +10,8 @@ from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.object_files import ObjectFile, is_object, is_prefix, object_state, open_object
+from avizor_inference.items.object_files import ObjectFile, is_object, object_state, open_object
+from avizor_inference.items.object_listing import is_prefix
 from avizor_inference.object_store import is_url, url_of
 
 # A name that is not UTF-8 is written as this prefix and its bytes, percent-encoded.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,15 @@ from support.sounds import SOUND, tone, write_wav
 
 from avizor_inference import object_store
 from avizor_inference.errors import DatasetError, MediaError, SettingsError, StoreUnavailable
+from avizor_inference.items import object_listing
 from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.items.object_files import ReadAhead, gone_objects, object_state, objects_below, open_object, read_object
+from avizor_inference.items.object_files import ReadAhead, object_state, open_object, read_object
+from avizor_inference.items.object_listing import gone_objects, objects_below
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import StoreState, place_of_url, url_of
 
@@ -58,7 +61,7 @@ def test_a_listing_is_in_the_stores_order_and_leaves_out_what_a_folders_does(s3:
     assert [(entry.uri, entry.source) for entry in entries] == [
         (s3.url(f"tree/{name}"), name.split("/")[0]) for name in ("a-b/x.WAV", "a/x.wav", "b/1.wav", "b/2.wav")
     ]
-    assert left_out.counts == {".md": 1, "hidden": 1}
+    assert left_out.counts == {".md": 1, "hidden": 1, "for empty folders": 1}
     for entry in entries:
         assert (entry.size, entry.modified_ns) == object_state(entry.path)
     assert [entry.uri for entry in list_dataset([Path(s3.url("tree/?/*.wav"))], frozenset({".wav"}))] == [
@@ -72,10 +75,42 @@ def test_a_listing_takes_several_pages(s3: S3, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
     keys = [f"many/{number:04d}.wav" for number in range(25)]
     for key in keys:
-        s3.put(key, b"")
+        s3.put(key, b"1")
     s3.requests.clear()
     assert [path for path, _ in objects_below(Path(s3.url("many")))] == [Path(s3.url(key)) for key in keys]
     assert len(s3.requests) == 3
+
+
+def test_what_consoles_make_for_empty_folders_is_counted_and_an_empty_file_is_listed(s3: S3) -> None:
+    for key in ("made/", "made/sub/", "made/sub.wav/", "made/empty.wav"):
+        s3.put(key, b"")
+    s3.put("made/x.wav", b"1")
+    left_out = LeftOut()
+    entries = list(list_dataset([Path(s3.url("made"))], frozenset({".wav"}), left_out=left_out))
+    assert [entry.uri for entry in entries] == [s3.url("made/empty.wav"), s3.url("made/x.wav")]
+    assert str(left_out) == "3 for empty folders"
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again_but_not_for_ever(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_store, "_RESTS_S", (0.0, 0.0))
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "6")
+    monkeypatch.setattr(object_listing, "_PAGE", 6)
+    keys = [f"cut/{number:04d}.wav" for number in range(17)]
+    for key in keys:
+        s3.put(key, b"1")
+    answers = 0
+
+    def cut(environ: dict[str, Any]) -> tuple[str, bytes, int] | None:
+        nonlocal answers
+        answers += 1
+        return ("200 OK", b"<ListBucketResult><Cont", 1000) if answers % 3 else None
+
+    s3.fault = cut
+    assert [path for path, _ in objects_below(Path(s3.url("cut")))] == [Path(s3.url(key)) for key in keys]
+    assert read_object(Path(s3.url(keys[0]))) == b"1"
+    s3.fault = lambda environ: ("200 OK", b"<ListBucketResult><Cont", 1000)
+    with pytest.raises(StoreUnavailable, match=r"s3://recordings/cut: .*request or response body error"):
+        list(objects_below(Path(s3.url("cut"))))
 
 
 def test_an_object_is_read_as_a_file_is(s3: S3, tmp_path: Path) -> None:
@@ -226,9 +261,10 @@ def test_only_what_a_store_says_is_not_there_is_gone(s3: S3) -> None:
 
 
 def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
-    s3.put("odd/a//b.wav", b"1")
-    with pytest.raises(DatasetError, match=r"s3://recordings/odd cannot be listed: its name cannot be read .*a//b\.wav"):
-        list(list_dataset([Path(s3.url("odd"))], frozenset({".wav"})))
+    for number, (key, told) in enumerate((("a//b.wav", "a//b"), ("tab\t.wav", r"tab\\t"), ("../b.wav", r"\.\./b"))):
+        s3.put(f"odd{number}/{key}", b"1")
+        with pytest.raises(DatasetError, match=rf"recordings/odd{number} cannot be listed because of the object .*{told}"):
+            list(list_dataset([Path(s3.url(f"odd{number}"))], frozenset({".wav"})))
     denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     s3.fault = lambda environ: ("403 Forbidden", denied)
     try:
@@ -246,7 +282,7 @@ def test_a_listing_of_a_store_that_hangs_is_left_by_a_signal() -> None:
             "AWS_SECRET_ACCESS_KEY": "testing",
         }
         listing = (
-            "from pathlib import Path\nfrom avizor_inference.items.object_files import objects_below\n"
+            "from pathlib import Path\nfrom avizor_inference.items.object_listing import objects_below\n"
             "list(objects_below(Path('s3://bucket/folder')))"
         )
         process = subprocess.Popen([sys.executable, "-c", listing], env=environment, stderr=subprocess.PIPE, text=True)
