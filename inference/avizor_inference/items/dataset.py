@@ -174,6 +174,19 @@ def list_dataset(
     listing.column_check.end()
 
 
+def first_items(entries: Iterable[Entry], count: int | None) -> Iterator[Entry]:
+    """Yield the entries of the first `count` items; of all for None."""
+    if count is None:
+        yield from entries
+        return
+    for entry in entries:
+        first = entry.first_items(count)
+        yield first
+        count -= first.items
+        if not count:
+            return
+
+
 def _missing(root: Path) -> DatasetError:
     if root.parts and _SCHEME.fullmatch(root.parts[0]) and not is_url(root):
         return DatasetError(f"{root}: there is no such file; an object store's URL begins with s3, gs, az, http or https")

@@ -64,6 +64,21 @@ def objects_below(path: Path) -> Iterator[tuple[Path, StoreState | None]]:
         raise _not_listed(path, error) from error
 
 
+def names_below(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return what is directly below a URL: the names that have objects below them, and the objects.
+
+    Raises DatasetError if it cannot be listed, StoreUnavailable.
+    """
+    _check_listing(path)
+    root = Path(*path.parts[:2])
+    try:
+        found: Any = asked(path, lambda store, key: store.list_with_delimiter(key or None))
+    except MediaError as error:
+        raise _not_listed(path, error) from error
+    objects = [root / meta["path"] for meta in found["objects"]]
+    return [root / name for name in found["common_prefixes"]], [each for each in objects if each != path]
+
+
 def _pages(path: Path) -> Iterator[Sequence[Any]]:
     """Yield what a store lists. After an answer that was cut off, the store is asked for what comes after the last object."""
     store, key = place_of_url(path)

@@ -18,6 +18,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.items.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 from avizor_inference.source_options import SOURCE_OPTIONS, source_options
 from avizor_pipeline.cli.ceiling import Fitted, under_ceiling
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
@@ -50,7 +51,6 @@ from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
 from avizor_pipeline.sinks.write_errors import writing
-from avizor_pipeline.sources.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 
 _path = click.Path(path_type=Path)
 
@@ -62,7 +62,6 @@ _GROUPS = {
         "alpha",
         "confidence",
         *SOURCE_OPTIONS,
-        "limit",
         "changed",
         "dry_run",
     ),
@@ -115,9 +114,6 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     help="Probability with which this calibration keeps alpha, e.g. 0.95.",
 )
 @source_options("a DATASET")
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
-)
 @click.option(
     "--changed",
     type=click.Choice(["leave", "redo"]),

@@ -17,6 +17,7 @@ import pytest
 from support.object_stores import S3, http_files, reached, s3_server
 from support.sounds import SOUND, tone, write_wav
 
+from avizor_export.data.held_out import read_held_out
 from avizor_inference import object_store
 from avizor_inference.errors import DatasetError, MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items import object_listing
@@ -25,7 +26,7 @@ from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.find_files import LeftOut
-from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
 from avizor_inference.items.object_files import ReadAhead, object_state, open_object, read_object
 from avizor_inference.items.object_listing import gone_objects, objects_below
 from avizor_inference.items.source_rule import SourceRule
@@ -178,6 +179,19 @@ def test_data_for_export_and_calibrate_is_that_of_the_disk(s3: S3, tmp_path: Pat
     np.testing.assert_array_equal(sample_items(url / "items.npy", spec, 5), sample_items(tmp_path / "items.npy", spec, 5))
     with pytest.raises(DatasetError, match="s3://recordings/data/none does not exist"):
         list(read_recordings(url / "none", SOUND, SourceRule()))
+
+
+def test_held_out_items_are_those_of_the_disk(s3: S3, tmp_path: Path) -> None:
+    for name in ("good/1.wav", "bad/1.wav", "bad/more/2.wav", ".hidden/1.wav", "1.wav"):
+        write_wav(tmp_path / name, tone(1.1, seed=len(name)))
+    np.savez(tmp_path / "held-out.npz", items=np.ones((3, 2), np.float32), labels=[0, 1, 0])
+    url = Path(s3.put_folder(tmp_path, "held-out"))
+    s3.put("held-out/", b"")
+    for name, spec in (("", SOUND), ("held-out.npz", TensorInput(name="features", item_shape=(2,)))):
+        there, here = (read_held_out(root / name, spec, None) for root in (url, tmp_path))
+        np.testing.assert_array_equal(there.items, here.items)
+        assert there.labels.tolist() == here.labels.tolist()
+        assert set(there.labels) == {0, 1}
 
 
 def test_a_table_that_a_store_does_not_give_is_named(s3: S3) -> None:
