@@ -10,11 +10,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from concurrent.futures import Future
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
+from avizor_inference.daemon_threads import DaemonThreads, interruptible
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import MediaError, StoreUnavailable
 from avizor_inference.object_store import StoreState, in_words, place_of_url, rests_to_retry, state_of_object, was_cut_off
@@ -158,7 +159,10 @@ class _Parts(io.RawIOBase):
         self._part, self._start, self._ahead = part, self._position, None
         end = self._start + len(part)
         if reads_on and end < self.state.size:
-            self._ahead = end, store_threads().submit(_part_of, self._path, end, min(2 * self._next_bytes, _MOST_BYTES))
+            self._ahead = (
+                end,
+                store_threads().submit(partial(_part_of, self._path, end, min(2 * self._next_bytes, _MOST_BYTES))),
+            )
 
 
 def _part_of(path: Path, start: int, size: int) -> tuple[bytes, StoreState]:
@@ -196,7 +200,7 @@ def asked(path: Path, ask: Callable[[Any, str], T], *, patient: bool = True) -> 
     while True:
         try:
             with in_words(path):
-                return ask(store, key)
+                return interruptible(partial(ask, store, key))
         except StoreUnavailable as error:
             if was_cut_off(error) and next(rests, False):
                 continue
@@ -219,9 +223,9 @@ def store_answers(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)
-def store_threads() -> ThreadPoolExecutor:
+def store_threads() -> DaemonThreads:
     """Return the threads in which a process waits for stores."""
-    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="object-store")
+    return DaemonThreads(AT_ONCE)
 
 
 def begin_threads() -> None:
@@ -273,4 +277,4 @@ class ReadAhead:
         while self._to_come and (not self._begun or self._bytes + self._to_come[0][1].size <= self._most_bytes):
             path, state = self._to_come.popleft()
             self._bytes += state.size
-            self._begun.append((path, state, store_threads().submit(read_object, path, state)))
+            self._begun.append((path, state, store_threads().submit(partial(read_object, path, state))))

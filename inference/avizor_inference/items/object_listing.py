@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
 from avizor_inference.items.object_files import AT_ONCE, asked, is_http, object_state, store_answers, store_threads
 from avizor_inference.object_store import (
@@ -87,7 +87,7 @@ def _pages(path: Path) -> Iterator[Sequence[Any]]:
     while True:
         try:
             with in_words(path):
-                page = _interruptible(partial(next, pages, None))
+                page = interruptible(partial(next, pages, None))
         except StoreUnavailable as error:
             if not (was_cut_off(error) and next(rests, False)):
                 raise
@@ -97,20 +97,6 @@ def _pages(path: Path) -> Iterator[Sequence[Any]]:
             return
         yield [meta for meta in page if meta["path"] != last]  # the marker of a folder comes again
         last, rests = page[-1]["path"] if page else last, rests_to_retry()
-
-
-def _interruptible(ask: Callable[[], T]) -> T:
-    """Return what a call returns that does not hear of signals: it is left to itself when Ctrl-C comes first."""
-    answer: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return answer.result()
 
 
 def _not_listed(path: Path, error: MediaError) -> DatasetError:
@@ -145,7 +131,7 @@ def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, Stor
             if is_url(path):
                 is_known = path.parts[:2] in answering
                 ask = partial(_state_or_none, path, patient=is_known)
-                answer = store_threads().submit(ask) if is_known else _interruptible(ask)
+                answer = store_threads().submit(ask) if is_known else interruptible(ask)
                 answering.add(path.parts[:2])
             begun.append((path, more, answer))
             if len(begun) > 2 * AT_ONCE:
@@ -173,7 +159,7 @@ def _state_or_none(path: Path, *, patient: bool = True) -> StoreState:
 
 def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
     """Yield for each object whether its store says that it is not there. A store that is away, or refuses it, does not."""
-    answers = [store_threads().submit(_is_gone, path) for path in paths]
+    answers = [store_threads().submit(partial(_is_gone, path)) for path in paths]
     is_away = False
     try:
         for answer in answers:

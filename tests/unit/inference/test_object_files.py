@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,19 +288,37 @@ def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
         s3.fault = None
 
 
-def test_a_listing_of_a_store_that_hangs_is_left_by_a_signal() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        environment = os.environ | {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-        }
-        listing = (
-            "from pathlib import Path\nfrom avizor_inference.items.object_listing import objects_below\n"
-            "list(objects_below(Path('s3://bucket/folder')))"
-        )
-        process = subprocess.Popen([sys.executable, "-c", listing], env=environment, stderr=subprocess.PIPE, text=True)
-        server.accept()  # it has asked, and is not answered
+LISTED = "from avizor_inference.items.dataset import list_dataset; list(list_dataset([Path({0!r})], frozenset({{'.wav'}})))"
+OUTPUT = "from avizor_pipeline.sinks.output_files import *; out = output_path({0!r}); "
+
+
+@pytest.mark.parametrize(
+    ("place", "waits"),
+    [
+        ("held", LISTED),
+        ("list.txt", LISTED),
+        ("out", OUTPUT + "list(each_at_once(out, ['held'], lambda name: (out / name).read_bytes()))"),
+        ("out", OUTPUT + "(out / 'held').put(b'1')"),
+    ],
+)
+def test_a_signal_does_not_wait_for_a_store_that_hangs(place: str, waits: str, s3: S3, tmp_path: Path) -> None:
+    asked, held = threading.Event(), threading.Event()
+
+    def hold(environ: dict[str, Any]) -> None:
+        if "held" in environ["PATH_INFO"] + environ["QUERY_STRING"]:
+            asked.set()
+            held.wait(120)
+
+    for key in ("list.txt", "held/1.wav"):
+        s3.put(key, f"{s3.url('list.txt')}\n{s3.put('1.wav', b'1')}\n{s3.url('held/1.wav')}\n".encode())
+    s3.fault = hold
+    code = f"from pathlib import Path; {waits.format(s3.url(place))}"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        assert asked.wait(60)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)  # it would ask for two minutes
+        _, told = process.communicate(timeout=20)  # the store would be waited for for minutes
+    finally:
+        held.set()
+        process.kill()
     assert "KeyboardInterrupt" in told
