@@ -293,7 +293,7 @@ def test_a_resumed_job_keeps_the_calibration_that_it_began_with(own: Path, sound
         result = subprocess.run([*command, out, "--dry-run"], check=True, capture_output=True, text=True)
         return str(result.stdout)
 
-    assert f"1 shards are finished\n  normal version 1, calibration {first}" in told(tmp_path / "out")
+    assert f"1 shard finished\n  normal version 1, calibration {first}" in told(tmp_path / "out")
     assert f"normal version 1, calibration {second}" in told(tmp_path / "other")
     table = pyarrow.parquet.read_table(tmp_path / "out" / "windows")
     assert set(table["calibration_id"].to_pylist()) == {first}
