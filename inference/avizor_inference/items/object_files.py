@@ -104,33 +104,45 @@ def check_store() -> None:
 _away: list[StoreUnavailable] = []
 
 
-class _Parts(io.RawIOBase):
-    """Fetches parts of one version of an object."""
+class RangeFile(io.RawIOBase):
+    """Is the position in a file that is fetched in parts. Those who fetch define `readinto`. size: in bytes."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._position = path, 0
-        self._start, self._next_bytes = 0, _FIRST_BYTES
-        self._ahead: tuple[int, Future[tuple[bytes, StoreState]]] | None = None
-        self._part, self.state = _first_part(path, _FIRST_BYTES)
+    def __init__(self, size: int) -> None:
+        self.size, self._position = size, 0
 
     def readable(self) -> bool:
+        """See io.RawIOBase."""
         return True
 
     def seekable(self) -> bool:
+        """See io.RawIOBase."""
         return True
 
     def tell(self) -> int:
+        """See io.RawIOBase."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.state.size}[whence]
+        """See io.RawIOBase."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"negative position {base + offset}")
         self._position = base + offset
         return self._position
 
+
+class _Parts(RangeFile):
+    """Fetches parts of one version of an object."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start, self._next_bytes = 0, _FIRST_BYTES
+        self._ahead: tuple[int, Future[tuple[bytes, StoreState]]] | None = None
+        self._part, self.state = _first_part(path, _FIRST_BYTES)
+        super().__init__(self.state.size)
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._position >= self.state.size:
+        if self._position >= self.size:
             return 0
         if not self._start <= self._position < self._start + len(self._part):
             self._fetch()
@@ -158,7 +170,7 @@ class _Parts(io.RawIOBase):
             raise OSError(0, _CHANGED)
         self._part, self._start, self._ahead = part, self._position, None
         end = self._start + len(part)
-        if reads_on and end < self.state.size:
+        if reads_on and end < self.size:
             self._ahead = (
                 end,
                 store_threads().submit(partial(_part_of, self._path, end, min(2 * self._next_bytes, _MOST_BYTES))),

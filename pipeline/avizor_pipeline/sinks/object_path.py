@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items.file_access import name_of
+from avizor_inference.items.object_files import RangeFile
 from avizor_inference.object_store import in_words, place_of_url
 
 T = TypeVar("T")
@@ -257,37 +258,25 @@ class ObjectPath:
         return folder
 
 
-class _Reader(io.RawIOBase):
+class _Reader(RangeFile):
     """Reads one version of an object by ranges. A read of another one raises OSError."""
 
     def __init__(self, path: ObjectPath, size: int, version: Version) -> None:
-        self._path, self._size, self._version, self._place = path, size, version, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = max(0, offset + (0, self._place, self._size)[whence])
-        return self._place
+        super().__init__(size)
+        self._path, self._version = path, version
 
     def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size - self._place)
+        length = min(len(buffer), self.size - self._position)
         if length <= 0:
             return 0
 
         def read(store: Any, key: str) -> tuple[Any, Version]:
-            found = store.get(key, options={"range": (self._place, self._place + length)})
+            found = store.get(key, options={"range": (self._position, self._position + length)})
             return found.bytes(), (found.meta["e_tag"], found.meta["version"])
 
         part, version = _answer(self._path, read)
         if version != self._version:
             raise OSError(None, "it was replaced while it was read", str(self._path))
         buffer[:length] = memoryview(part)
-        self._place += length
+        self._position += length
         return length

@@ -20,7 +20,7 @@ from avizor_pipeline.memory_share import MIB, _for_stores, fit, sizes_of
 from avizor_pipeline.plan import Plan
 from avizor_pipeline.process_memory import memory_use
 from avizor_pipeline.sinks.object_path import ObjectPath
-from avizor_pipeline.sinks.row_groups import MOST_BYTES, ROW_GROUP, rows_in_group
+from avizor_pipeline.sinks.row_groups import GROUP_BYTES, ROW_GROUP, rows_in_group
 
 # 172 MiB for a worker with a row, 300 with 16, 556 with 32.
 NEEDS = Needs(base=100 * MIB, rows={1: 0, 16: 128 * MIB, 32: 384 * MIB}, decoding={"a.png": 10 * MIB})
@@ -78,7 +78,7 @@ def test_the_largest_files_of_each_kind_are_kept() -> None:
 
 def test_rows_of_many_classes_and_numbers_are_written_sooner() -> None:
     assert rows_in_group(classes=0, numbers=0) == ROW_GROUP
-    assert rows_in_group(classes=1000, numbers=0) * 1000 * 400 < MOST_BYTES
+    assert rows_in_group(classes=1000, numbers=0) * 1000 * 400 < GROUP_BYTES
     assert rows_in_group(classes=0, numbers=10_000_000) == 1
 
 
