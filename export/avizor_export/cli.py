@@ -40,7 +40,13 @@ from avizor_export.stages import stage
 from avizor_export.triton_config.cli_options import chosen_options, serving_options
 from avizor_export.triton_config.settings import ServingOptions
 from avizor_inference.arrays import Items
-from avizor_inference.calibration_options import check_channels, check_columns, check_sources, warn_of_one_window_recordings
+from avizor_inference.calibration_options import (
+    check_channels,
+    check_columns,
+    check_limit,
+    check_sources,
+    warn_of_one_window_recordings,
+)
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.dataset import Columns
@@ -50,7 +56,7 @@ from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.manifest import Activation, Precision, Task
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.repository.probe import MOST_ITEMS as PROBE_ITEMS
-from avizor_inference.source_options import source_options
+from avizor_inference.source_options import DataPath, source_options
 
 _path = click.Path(path_type=Path)
 
@@ -60,7 +66,7 @@ _GROUPS = {
     "What the network returns": ("output", "activation", "thresholds", "embedding"),
     "Proof": ("items", "verify_with", "evaluate_on", "evaluation", "training"),
     "Calibration (reconstruct)": ("calibrate", "source_pattern", "source_column"),
-    "Data (of all options that name some)": ("path_column", "bytes_column", "channels"),
+    "Data (of all options that name some)": ("path_column", "bytes_column", "channels", "limit"),
     "Precision": ("int8", "fp16", "max_drop"),
     "Serving (kept from the version before, unless given)": tuple(ServingOptions.__annotations__),
 }
@@ -122,8 +128,8 @@ Examples:
 )
 @click.option("--embedding", metavar="LAYER", help="Layer (.onnx: value or node) whose output is the embedding.")
 @click.option("--free-batch", is_flag=True, help="Free the batch of an .onnx file that was written for one batch size.")
-@click.option("--fit-on", type=_path, help="Training data from which mean and std are taken, where --input lacks them.")
-@click.option("--items", type=_path, help="Real items for parity and --int8: a folder, .csv, .parquet or .npy.")
+@click.option("--fit-on", type=DataPath(), help="Training data from which mean and std are taken, where --input lacks them.")
+@click.option("--items", type=DataPath(), help="Real items for parity and --int8, as --data of avizor calibrate.")
 @click.option("--verify-with", metavar="triton://HOST:PORT", help="Prove the graph through this live Triton as well.")
 @click.option(
     "--evaluate-on",
@@ -132,7 +138,7 @@ Examples:
 )
 @click.option("--evaluation", type=_path, help="JSON file of metrics measured on held-out data, for the manifest.")
 @click.option("--training", type=_path, help="JSON file of lists of numbers by epoch, to plot in the model card.")
-@click.option("--calibrate", type=_path, help="Normal data not trained on, as --data of avizor calibrate.")
+@click.option("--calibrate", type=DataPath(), help="Normal data not trained on, as --data of avizor calibrate.")
 @source_options("the data")
 @click.option("--int8", is_flag=True, help="Quantise the network, for CPUs or TensorRT.")
 @click.option("--fp16", is_flag=True, help="Convert the network to float16, for GPUs.")
@@ -217,6 +223,7 @@ class ExportArguments:
     source_column: str
     bytes_column: str
     channels: ChannelMode
+    limit: int | None
     int8: bool
     fp16: bool
     max_drop: float
@@ -261,6 +268,7 @@ class ExportArguments:
             raise click.UsageError("--int8 and --fp16 are two precisions, and a version has one; give one of them")
         check_sources(self.calibrate, "--calibrate", self.source_pattern, self.columns)
         check_columns(self._data(), self.columns)
+        check_limit({option: path for option, path in self._data().items() if option != "--evaluate-on"}, self.limit)
         if self.calibrate is not None and self.evaluate_on is not None:
             _check_separate(self.calibrate, self.evaluate_on)
         if self.task == "classify":
@@ -284,7 +292,7 @@ class ExportArguments:
             return None
         spec = parse_input(self.input)
         check_channels(self.channels, spec)
-        return fit_on(self.fit_on, spec, self.columns, self.channels) if self.fit_on else spec
+        return fit_on(self.fit_on, spec, self.columns, self.channels, self.limit) if self.fit_on else spec
 
     def read_labels(self) -> Sequence[str] | None:
         """Read --labels; None if it is not given. Raises ExportError if they are not valid."""
@@ -312,7 +320,11 @@ class ExportArguments:
             labels=labels,
             real_items=self._real_items(spec),
             normal=(
-                read_recordings(self.calibrate, spec, SourceRule(self.source_pattern), self.columns, channels=self.channels)
+                read_recordings(
+                    *(self.calibrate, spec, SourceRule(self.source_pattern), self.columns),
+                    channels=self.channels,
+                    first=self.limit,
+                )
                 if self.calibrate
                 else None
             ),
@@ -346,7 +358,7 @@ class ExportArguments:
         if path is None:
             return None
         with stage("read real items"):
-            return sample_items(path, spec, count, self.columns, self.channels)
+            return sample_items(path, spec, count, self.columns, self.channels, self.limit)
 
 
 def _refuse(value: object, option: str, reason: str) -> None:

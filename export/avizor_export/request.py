@@ -29,6 +29,7 @@ from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import MESSAGE_BYTES, TensorSpec
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.manifest import LONGEST_NAME, NAME_PATTERN, Activation, Precision, Task
+from avizor_inference.repository.models import check_on_disk
 
 _log = logging.getLogger(__name__)
 
@@ -99,9 +100,10 @@ class ResolvedRequest(ExportRequest):
 def resolve(request: ExportRequest, models: Path) -> ResolvedRequest:
     """Check the request, and return it with its serving settings, which default to the previous version's.
 
-    Raises ExportError for a name, items, settings or overrides that are not valid, for a config.pbtxt that was edited, and for
-    a server to verify with that does not answer.
+    Raises RepositoryError for the URL of an object store, ExportError for a name, items, settings or overrides that are not
+    valid, for a config.pbtxt that was edited, and for a server to verify with that does not answer.
     """
+    check_on_disk(models)
     _check_name(request.name)
     check_left_out(request.leave_out, request.task)
     _check_output_options(request)

@@ -9,7 +9,13 @@ import click
 
 from avizor_inference.anomaly.calibrate import calibrate as score_items
 from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
-from avizor_inference.calibration_options import check_channels, check_columns, check_sources, warn_of_one_window_recordings
+from avizor_inference.calibration_options import (
+    check_channels,
+    check_columns,
+    check_limit,
+    check_sources,
+    warn_of_one_window_recordings,
+)
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import engine_kind
 from avizor_inference.engines.embedded import Device
@@ -23,7 +29,7 @@ from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
 from avizor_inference.repository.calibration_store import roll_back, store
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.source_options import SOURCE_OPTIONS, source_options
+from avizor_inference.source_options import SOURCE_OPTIONS, DataPath, source_options
 
 _path = click.Path(path_type=Path)
 
@@ -53,8 +59,8 @@ _KEPT = "a gateway that has judged with this model uses it after a restart, and 
 @click.argument("model")
 @click.option(
     "--data",
-    type=_path,
-    help="Normal items that were not trained on: a folder, a pattern, a list, a tar, .csv, .parquet or .npy.",
+    type=DataPath(),
+    help="Normal items not trained on: a folder, a pattern, a list (- is standard input), a tar, .csv, .parquet or .npy.",
 )
 @click.option("--activate-id", metavar="ID", help="Make this stored calibration the active one again.")
 @click.option("--rollback", is_flag=True, help="Make the calibration that was active before this one active again.")
@@ -77,6 +83,7 @@ def calibrate(
     source_column: str,
     bytes_column: str,
     channels: ChannelMode,
+    limit: int | None,
     models: Path,
     version: int | None,
     engine: str,
@@ -93,7 +100,9 @@ def calibrate(
         raise click.UsageError("--activate goes with --data; --activate-id makes a stored calibration the active one")
     columns = Columns(path_column, source_column, bytes_column)
     check_sources(data, "--data", source_pattern, columns)
-    check_columns({"--data": data} if data else {}, columns)
+    given = {"--data": data} if data else {}
+    check_columns(given, columns)
+    check_limit(given, limit)
     repository = ModelRepository(models)
     chosen = repository.version(model, version)
     if activate_id is not None:
@@ -107,7 +116,7 @@ def calibrate(
         spec = chosen.manifest.input
         check_channels(channels, spec)
         warn_of_one_window_recordings(data, spec)
-        recordings = read_recordings(data, spec, SourceRule(source_pattern), columns, channels=channels)
+        recordings = read_recordings(data, spec, SourceRule(source_pattern), columns, channels=channels, first=limit)
         calibration = score_items(opened, chosen, recordings, channels)
     _describe(chosen, calibration)
     path = store(chosen.folder, calibration)

@@ -38,6 +38,12 @@ def check_columns(data: Mapping[str, Path], columns: Columns) -> None:
         _refuse(columns.bytes, "--bytes-column", "holds the files, and --path-column their paths; give one of them")
 
 
+def check_limit(data: Mapping[str, Path], limit: int | None) -> None:
+    """Raise click.BadParameter for a limit of nothing."""
+    if not data:
+        _refuse(limit, "--limit", "is about the data that is read, and none is given")
+
+
 def check_channels(channels: ChannelMode, spec: InputSpec) -> None:
     """Raise click.BadParameter if there are no channels of which some could be taken."""
     if not has_channels(spec) and channels != "each":
@@ -55,6 +61,6 @@ def warn_of_one_window_recordings(data: Path, spec: InputSpec) -> None:
         )
 
 
-def _refuse(value: str, option: str, reason: str) -> None:
+def _refuse(value: object, option: str, reason: str) -> None:
     if value:
         raise click.BadParameter(reason, param_hint=option)

@@ -22,6 +22,7 @@
     ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── MediaError                 a file or a stream that cannot be decoded
+    │   └── ColumnMissing          a table without a column that an option names
     ├── DecoderEnded               a process that decodes media ended before it answered
     ├── DatasetError               a dataset that cannot be listed or read
     ├── StoreUnavailable           an object store that cannot be reached, or does not know the credentials
@@ -135,6 +136,10 @@ class MediaError(AvizorError):
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+class ColumnMissing(MediaError):
+    """A table does not have a column that an option names, or holds something else in it."""
 
 
 class DecoderEnded(AvizorError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -43,6 +44,10 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZU
 
 # What a cloud asks for when it has found no credentials: the addresses of the machine's own role.
 _ROLE_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+
+# What obstore says of an answer that ends too soon; and the rests before it is asked for again.
+_CUT_OFF = ("request or response body error", "Got invalid list response")
+_RESTS_S = (0.1, 0.5, 2.0)
 
 # Codes of S3 that concern the whole job, though a request for one object was answered with them.
 _WHOLE_JOB = {
@@ -167,6 +172,18 @@ def _of_base_error(url: str | PurePath, error: Exception) -> MediaError | StoreU
     if isinstance(error, PermissionDeniedError) or code == "AccessDenied":
         return MediaError(f"the store refuses it ({code or 'permission denied'}); see its permissions")
     return _unavailable(url, _told(error))
+
+
+def was_cut_off(error: StoreUnavailable) -> bool:
+    """Return whether the store began to answer, and the answer ended too soon. obstore does not ask again then."""
+    return any(text in str(error.__cause__) for text in _CUT_OFF)
+
+
+def rests_to_retry() -> Iterator[bool]:
+    """Yield True after a rest, longer each time, for each time that a request is worth to be sent again."""
+    for seconds in _RESTS_S:
+        time.sleep(seconds)
+        yield True
 
 
 def _unavailable(url: str | PurePath, problem: str) -> StoreUnavailable:

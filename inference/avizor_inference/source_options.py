@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import click
 
+from avizor_inference.items.standard_input import INPUT_FILE, STANDARD_INPUT, keep_list
 from avizor_inference.items.windows import MAX_CHANNELS, ChannelMode
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-SOURCE_OPTIONS = ("source_pattern", "path_column", "source_column", "bytes_column", "channels")
+SOURCE_OPTIONS = ("source_pattern", "path_column", "source_column", "bytes_column", "channels", "limit")
+
+
+# Where the context of a command has the file of the list that was read from standard input.
+_KEPT = f"{__name__}.kept"
 
 
 class _Channels(click.ParamType):  # type: ignore[type-arg]
@@ -27,6 +35,22 @@ class _Channels(click.ParamType):  # type: ignore[type-arg]
         if text.isascii() and text.isdecimal() and int(text) < MAX_CHANNELS:
             return int(text)
         raise self.fail(f"{text!r} is not known; give each, mix, or the number of a channel, from 0", param, context)
+
+
+class DataPath(click.Path):
+    """Takes the path or the URL of data. `-` is the list of files on standard input, kept in a file until the command ends."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises BadParameter, OSError."""
+        if str(value) != STANDARD_INPUT or ctx is None:
+            return super().convert(value, param, ctx)
+        if _KEPT not in ctx.meta:  # several options may name the one list
+            ctx.meta[_KEPT] = Path(ctx.with_resource(TemporaryDirectory())) / INPUT_FILE
+            keep_list(sys.stdin.buffer, ctx.meta[_KEPT].parent)
+        return ctx.meta[_KEPT]
 
 
 def source_options(data: str) -> Callable[[Command], Command]:
@@ -63,6 +87,12 @@ def source_options(data: str) -> Callable[[Command], Command]:
             type=_Channels(),
             default="each",
             help="What a model of one channel takes of a sound of several: each, their mean, or channel N, from 0.",
+        ),
+        click.option(
+            "--limit",
+            metavar="N",
+            type=click.IntRange(min=1),
+            help="Read the first N files, or items in files of many, to try.",
         ),
     )
 

@@ -20,7 +20,7 @@ from avizor_pipeline.process_memory import can_measure, memory_use, prepare_chil
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.output_files import OutputPath
-from avizor_pipeline.sinks.row_groups import MOST_BYTES
+from avizor_pipeline.sinks.row_groups import GROUP_BYTES
 
 MIB = 2**20
 
@@ -31,7 +31,7 @@ _PARENT_GROWS, _TRACKER, _LIBRARIES = 24 * MIB, 8 * MIB, 8 * MIB
 _DECODING = 16 * MIB
 
 # What a worker has for rows: a row group as Python's objects, and what Arrow and Parquet make of it (measured: 32 MiB).
-_ROWS = MOST_BYTES + 32 * MIB
+_ROWS = GROUP_BYTES + 32 * MIB
 
 # What a worker has of objects, besides threads: those that are read ahead (measured: 58 MiB), and a part that is sent (24 MiB).
 _FETCHING, _SENDING = 64 * MIB, 24 * MIB

@@ -140,13 +140,12 @@ def open_models(settings: JobSettings) -> list[JobModel]:
     versions = [repository.version(choice.name, choice.version) for choice in settings.models]
     embeds = [settings.embeddings and _has(version, EMBEDDING) for version in versions]
     reconstructs = [bool(settings.reconstructions) and _is_shown(version) for version in versions]
+    names = ", ".join(choice.name for choice in settings.models)
     if settings.embeddings and not any(embeds):
-        names = ", ".join(choice.name for choice in settings.models)
         raise JobError(
             f"--embeddings: no output 'embedding' of {names}; leave the option out, or export with --embedding LAYER"
         )
     if settings.reconstructions and not any(reconstructs):
-        names = ", ".join(choice.name for choice in settings.models)
         raise JobError(
             f"--reconstructions: no output of {names} is a picture or a sound; leave the option out, or name an autoencoder of "
             "images or of waveforms"

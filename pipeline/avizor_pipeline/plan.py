@@ -13,7 +13,7 @@ from typing import BinaryIO
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
-from avizor_inference.items.object_files import gone_objects
+from avizor_inference.items.object_listing import gone_objects
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.object_store import is_url
 from avizor_pipeline.known_files import Changes, Found, KnownFiles

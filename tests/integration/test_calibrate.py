@@ -93,6 +93,16 @@ def test_sounds_in_a_column_or_a_list_give_the_scores_of_their_folder(own: Path,
         assert message in " ".join(refused.output.split())
 
 
+def test_the_first_files_of_a_list_on_standard_input_calibrate(own: Path, sounds: Path) -> None:
+    files = sorted(sounds.rglob("*.wav"))
+    words = ["normal", "--models", str(own), "--data", "-", "--limit", "25"]
+    stored = CliRunner().invoke(calibrate, words, input="".join(f"{path}\n" for path in files))
+    new_id(stored)
+    assert "25 normal recordings (a 20, b 5)" in stored.output
+    refused = run("normal", "--models", own, "--rollback", "--limit", "25")
+    assert "Invalid value for --limit: is about the data" in " ".join(refused.output.split())
+
+
 @contextmanager
 def server(install: TritonInstall, models: Path, folder: Path, factor: float, accelerator: str = OPENVINO) -> Iterator[str]:
     """A Triton on hardware of another kind, whose outputs are `factor` times those of the graph; yields its engine name."""
@@ -283,7 +293,7 @@ def test_a_resumed_job_keeps_the_calibration_that_it_began_with(own: Path, sound
         result = subprocess.run([*command, out, "--dry-run"], check=True, capture_output=True, text=True)
         return str(result.stdout)
 
-    assert f"1 shards are finished\n  normal version 1, calibration {first}" in told(tmp_path / "out")
+    assert f"1 shard finished\n  normal version 1, calibration {first}" in told(tmp_path / "out")
     assert f"normal version 1, calibration {second}" in told(tmp_path / "other")
     table = pyarrow.parquet.read_table(tmp_path / "out" / "windows")
     assert set(table["calibration_id"].to_pylist()) == {first}

@@ -20,8 +20,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from avizor_inference import object_store
 
-# What a request is answered with instead: a status and a body; None: by the store.
-Fault = Callable[[dict[str, Any]], tuple[str, bytes] | None]
+# What a request is answered with instead: a status, a body and, if the rest of it does not come, its size; None: by the store.
+Fault = Callable[[dict[str, Any]], tuple[str, bytes] | tuple[str, bytes, int] | None]
 
 
 @dataclass
@@ -70,7 +70,8 @@ def s3_server() -> Iterator[S3]:
     def answer(environ: dict[str, Any], start: Any) -> Any:
         store.requests.append((environ["REQUEST_METHOD"], _text(environ["PATH_INFO"]), environ.get("HTTP_RANGE", "")))
         if store.fault and environ.get("HTTP_USER_AGENT", "").startswith("object_store") and (wrong := store.fault(environ)):
-            start(wrong[0], [("Content-Type", "application/xml"), ("Content-Length", str(len(wrong[1])))])
+            size = wrong[2] if len(wrong) > 2 else len(wrong[1])
+            start(wrong[0], [("Content-Type", "application/xml"), ("Content-Length", str(size))])
             return [wrong[1]]
         return application(environ, start)
 

@@ -18,11 +18,10 @@ from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.item_files import check_exists, is_table, plurals, read_recordings
 from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.dataset import Columns
-from avizor_inference.items.file_access import name_of
+from avizor_inference.items.file_access import folders_and_files, is_folder, name_of
 from avizor_inference.items.input_spec import InputSpec, TableInput
 from avizor_inference.items.source_rule import DEFAULT_SOURCE, SourceRule
 from avizor_inference.items.windows import ChannelMode
-from avizor_inference.object_store import is_url, url_of
 
 LABEL_COLUMN = "label"
 
@@ -44,12 +43,10 @@ def read_held_out(
     columns: with that of paths or of bytes, the files of a table are read, whose column `label` names their classes. channels:
     see `read_recordings`. Raises ExportError naming what cannot be read or is not known.
     """
-    if is_url(path):
-        raise ExportError(f"{url_of(path)}: held-out items are read from the disk; copy them there")
     check_exists(path)
     if path.suffix == ".npz":
         items, labels = read_arrays(path, "items", "labels")
-    elif spec.suffixes and path.is_dir():
+    elif spec.suffixes and is_folder(path):
         items, labels = _folders(path, spec, channels)
     elif spec.suffixes and is_table(path) and columns and (columns.path or columns.bytes):
         items, labels = _listed(path, spec, columns, channels)
@@ -68,8 +65,9 @@ def _folders(path: Path, spec: InputSpec, channels: ChannelMode) -> tuple[Items,
     parts: list[Items] = []
     labels: list[str] = []
     notes = Notes()
-    for folder in sorted(path.iterdir(), key=lambda path: path.name):
-        if folder.name.startswith(".") or not folder.is_dir():
+    folders, files = folders_and_files(path)
+    for folder in sorted([*folders, *files]):
+        if folder.name.startswith(".") or folder in files:
             notes.left_out.add(folder)
             continue
         for recording in read_recordings(folder, spec, SourceRule(""), notes=notes, channels=channels):

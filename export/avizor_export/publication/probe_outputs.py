@@ -9,7 +9,7 @@ from avizor_export.parity.compare import onnxruntime_run
 from avizor_export.parity.probe_items import random_items
 from avizor_export.request import ExportRequest
 from avizor_inference.items.data.item_files import evenly_spaced
-from avizor_inference.repository.probe import MOST_BYTES, MOST_ITEMS, Probe
+from avizor_inference.repository.probe import MOST_ITEMS, PROBE_BYTES, Probe
 
 
 def probe_of(proto: onnx.ModelProto, request: ExportRequest) -> Probe | None:
@@ -25,7 +25,7 @@ def probe_of(proto: onnx.ModelProto, request: ExportRequest) -> Probe | None:
     run = onnxruntime_run(proto)
     first = run(items[:1])
     item_bytes = items[:1].nbytes + sum(values.nbytes for values in first.values())
-    items = items[: max(1, MOST_BYTES // item_bytes)]
+    items = items[: max(1, PROBE_BYTES // item_bytes)]
     outputs = run(items) if len(items) > 1 else first
     finite = np.all([np.isfinite(values).reshape(len(items), -1).all(axis=1) for values in outputs.values()], axis=0)
     if not finite.any():

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
 from avizor_inference.errors import DatasetError
+from avizor_inference.items.column_check import ColumnCheck
 from avizor_inference.items.file_access import exists, is_folder, name_of, state_at
 from avizor_inference.items.find_files import LeftOut, find_files, suffix_of
-from avizor_inference.items.object_files import objects_below, with_states
+from avizor_inference.items.object_listing import objects_below, with_states
 from avizor_inference.items.path_lists import (
     LIST_SUFFIXES,
     TABLE_SUFFIXES,
@@ -143,7 +144,7 @@ class Pack(Protocol):
     def entries(self, file: Entry, relative: PurePath, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
         """Yield the items of a file, each or some of them together; the file itself if reading it is to say what is wrong.
 
-        relative: its path as `SourceRule.source_of` takes it.
+        relative: its path as `SourceRule.source_of` takes it. Raises ColumnMissing for a table.
         """
 
 
@@ -161,7 +162,8 @@ def list_dataset(
     is one entry. Of an object store the order is the store's. rule: tells a file's source from its path below the root, or
     below the fixed part of a pattern; of a file of a list it is the folder that holds the file. left_out: counts what is not
     listed. columns: with them a CSV or Parquet file is a list. packs: suffix of files that hold many items -> what lists these.
-    Raises DatasetError if a root does not exist or cannot be listed, StoreUnavailable if an object store cannot be reached.
+    Raises DatasetError if a root does not exist or cannot be listed, or if none of the tables has a column of `columns`,
+    StoreUnavailable if an object store cannot be reached.
     """
     listing = _Listing(suffixes, rule or SourceRule(), left_out or LeftOut(), columns or Columns(), packs or {})
     for root in roots:
@@ -169,6 +171,20 @@ def list_dataset(
             yield from listing.entries(root)
         except OSError as error:
             raise DatasetError(f"{name_of(str(error.filename))}: cannot be listed ({error.strerror})") from error
+    listing.column_check.end()
+
+
+def first_items(entries: Iterable[Entry], count: int | None) -> Iterator[Entry]:
+    """Yield the entries of the first `count` items; of all for None."""
+    if count is None:
+        yield from entries
+        return
+    for entry in entries:
+        first = entry.first_items(count)
+        yield first
+        count -= first.items
+        if not count:
+            return
 
 
 def _missing(root: Path) -> DatasetError:
@@ -191,6 +207,7 @@ class _Listing:
     left_out: LeftOut
     columns: Columns
     packs: Mapping[str, Pack]
+    column_check: ColumnCheck[Entry] = field(default_factory=ColumnCheck)
 
     def entries(self, root: Path) -> Iterator[Entry]:
         if is_pattern(root):
@@ -204,11 +221,15 @@ class _Listing:
         elif is_listing(root, self.suffixes):
             yield from self._listed((path, "") for path in listed_files(root))
         else:
-            if root.suffix.lower() == ".parquet" and ".parquet" not in self.packs:
-                raise DatasetError(
-                    f"{name_of(str(root))}: say which column holds paths (--path-column) or whole files (--bytes-column)"
-                )
+            self._check_table(root)
             yield from self._file(root, Path(root.name))
+
+    def _check_table(self, root: Path) -> None:
+        """Raise DatasetError for a table whose rows are not the items, if nothing says what is in it."""
+        suffix = root.suffix.lower()
+        if suffix in TABLE_SUFFIXES and not (suffix in self.packs or suffix in self.suffixes):
+            files = " or whole files (--bytes-column)" if suffix == ".parquet" else ""
+            raise DatasetError(f"{name_of(str(root))} is a table: say which column holds paths (--path-column){files}")
 
     def _folder(self, root: Path) -> Iterator[Entry]:
         if is_url(root):
@@ -233,6 +254,9 @@ class _Listing:
             relative = path.relative_to(base)
             if not is_asked(relative):
                 continue
+            if state is None:
+                self.left_out.counts["for empty folders"] += 1
+                continue
             if any(part.startswith(".") for part in relative.parts):
                 self.left_out.counts["hidden"] += 1
                 continue
@@ -249,8 +273,9 @@ class _Listing:
         pack = self.packs.get(suffix_of(path))
         if pack is None:
             yield file
-        else:
-            yield from pack.entries(file, relative, self.rule, self.left_out)
+            return
+        items = pack.entries(file, relative, self.rule, self.left_out)
+        yield from self.column_check.items(file, file.uri, items) if path.suffix.lower() in TABLE_SUFFIXES else items
 
     def _wanted(self, paths: Iterable[Path]) -> Iterator[Path]:
         """Leave out, and count, the files of other suffixes."""

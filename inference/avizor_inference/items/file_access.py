@@ -10,7 +10,8 @@ from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from avizor_inference.errors import MediaError
-from avizor_inference.items.object_files import ObjectFile, is_object, is_prefix, object_state, open_object
+from avizor_inference.items.object_files import ObjectFile, is_object, object_state, open_object
+from avizor_inference.items.object_listing import is_prefix, names_below
 from avizor_inference.object_store import is_url, url_of
 
 # A name that is not UTF-8 is written as this prefix and its bytes, percent-encoded.
@@ -79,6 +80,17 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Return whether it is a folder, or a URL below which there are objects. Raises StoreUnavailable, DatasetError for http."""
     return not is_object(path) and is_prefix(path) if is_url(path) else path.is_dir()
+
+
+def folders_and_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the files that are directly in a folder, or below a URL.
+
+    Raises OSError, DatasetError if it cannot be listed, StoreUnavailable.
+    """
+    if is_url(folder):
+        return names_below(folder)
+    paths = list(folder.iterdir())
+    return [path for path in paths if path.is_dir()], [path for path in paths if not path.is_dir()]
 
 
 def _other_kind(mode: int) -> str:

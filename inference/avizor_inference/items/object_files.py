@@ -1,4 +1,4 @@
-"""List the objects below a URL, look at one, and read it: whole if it is small, else as a file that is fetched in parts.
+"""Look at an object in a store, and read it: whole if it is small, else as a file that is fetched in parts.
 
 An object is read as one version: if it is replaced in between, what is left cannot be read.
 """
@@ -9,15 +9,16 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
+from avizor_inference.daemon_threads import DaemonThreads, interruptible
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
-from avizor_inference.object_store import StoreState, in_words, is_url, place_of_url, state_of_object, url_of
+from avizor_inference.errors import MediaError, StoreUnavailable
+from avizor_inference.object_store import StoreState, in_words, place_of_url, rests_to_retry, state_of_object, was_cut_off
 
 T = TypeVar("T")
 
@@ -28,10 +29,7 @@ WHOLE_BYTES = 8 * 2**20
 _FIRST_BYTES, _MOST_BYTES = 256 * 2**10, 4 * 2**20
 
 # Requests of a process at once. A store answers one in 10 to 100 ms, and any number side by side.
-_AT_ONCE = 16
-
-# Objects in one page of a listing: what S3 sends at most.
-_PAGE = 1000
+AT_ONCE = 16
 
 _CHANGED = "the object was changed since it was listed, or while it was read; run again when it is finished"
 
@@ -41,7 +39,7 @@ def object_state(path: Path, *, patient: bool = True) -> StoreState:
 
     Raises MediaError if it is not there, StoreUnavailable.
     """
-    return _asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
+    return asked(path, lambda store, key: state_of_object(store.head(key)), patient=patient)
 
 
 def is_object(path: Path) -> bool:
@@ -49,7 +47,7 @@ def is_object(path: Path) -> bool:
 
     For http the name has a suffix: servers answer for a folder, too.
     """
-    if not path.parts[2:] or (_is_http(path) and not path.suffix):
+    if not path.parts[2:] or (is_http(path) and not path.suffix):
         return False
     try:
         object_state(path, patient=False)
@@ -58,138 +56,9 @@ def is_object(path: Path) -> bool:
     return True
 
 
-def is_prefix(path: Path) -> bool:
-    """Return whether there are objects below this URL. A store that is away is told of soon.
-
-    Raises StoreUnavailable, and DatasetError for http, which has no listing.
-    """
-    _check_listing(path)
-    try:
-        first: list[Any] = _asked(path, lambda store, key: next(iter(store.list(key or None, chunk_size=1)), []), patient=False)
-    except MediaError as error:
-        raise _not_listed(path, error) from error
-    return bool(first)
-
-
-def objects_below(path: Path) -> Iterator[tuple[Path, StoreState]]:
-    """Yield the objects below a URL with their states, page by page, in the order of the store.
-
-    S3's is that of the keys' bytes. What consoles make for an empty folder is left out. Raises DatasetError, StoreUnavailable.
-    """
-    _check_listing(path)
-    store, key = place_of_url(path)
-    root = Path(*path.parts[:2])
-    try:
-        pages = iter(store.list(key or None, chunk_size=_PAGE))
-        while True:
-            with in_words(path):
-                page = _interruptible(lambda: next(pages, None))
-            if page is None:
-                return
-            for meta in page:
-                below = root / meta["path"]
-                if meta["size"] or below.suffix:
-                    yield below, state_of_object(meta)
-    except MediaError as error:
-        raise _not_listed(path, error) from error
-
-
-def _interruptible(ask: Callable[[], T]) -> T:
-    """Return what a call returns that does not hear of signals: it is left to itself when Ctrl-C comes first."""
-    answer: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return answer.result()
-
-
-def _not_listed(path: Path, error: MediaError) -> DatasetError:
-    return DatasetError(f"{url_of(path)} cannot be listed: {error}")
-
-
-def _check_listing(path: Path) -> None:
-    if _is_http(path):
-        raise DatasetError(
-            f"{url_of(path)}: there is no such file, and http has no listing of folders; give the URL of one file, or a list "
-            "of files, with a URL a line"
-        )
-
-
-def _is_http(path: Path) -> bool:
+def is_http(path: Path) -> bool:
+    """Return whether it is the URL of a server of files, which has no listing."""
     return path.parts[0].startswith("http")
-
-
-def with_states(files: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T, StoreState | None]]:
-    """Yield what is given with the state of each object, in order; some are asked for ahead. None: a file on the disk.
-
-    An object that cannot be looked at has the state 0, 0. Raises StoreUnavailable, soon if a store does not answer at first.
-    """
-    asked: deque[tuple[Path, T, Future[StoreState] | StoreState | None]] = deque()
-    answering = set[tuple[str, ...]]()
-    try:
-        for path, more in files:
-            answer: Future[StoreState] | StoreState | None = None
-            if is_url(path):
-                is_known = path.parts[:2] in answering
-                ask = partial(_state_or_none, path, patient=is_known)
-                answer = _threads().submit(ask) if is_known else _interruptible(ask)
-                answering.add(path.parts[:2])
-            asked.append((path, more, answer))
-            if len(asked) > 2 * _AT_ONCE:
-                yield _with_state(*asked.popleft())
-        while asked:
-            yield _with_state(*asked.popleft())
-    finally:
-        _cancel(answer for _, _, answer in asked if isinstance(answer, Future))
-
-
-def _with_state(path: Path, more: T, answer: Future[StoreState] | StoreState | None) -> tuple[Path, T, StoreState | None]:
-    return path, more, answer.result() if isinstance(answer, Future) else answer
-
-
-def _state_or_none(path: Path, *, patient: bool = True) -> StoreState:
-    try:
-        return object_state(path, patient=patient)
-    except StoreUnavailable:
-        if patient or not _answers(path):  # a patient request has asked that
-            raise
-    except MediaError:
-        pass
-    return StoreState(0, 0)
-
-
-def gone_objects(paths: Sequence[Path]) -> Iterator[bool]:
-    """Yield for each object whether its store says that it is not there. A store that is away, or refuses it, does not."""
-    answers = [_threads().submit(_is_gone, path) for path in paths]
-    is_away = False
-    try:
-        for answer in answers:
-            try:
-                yield not is_away and answer.result()
-            except StoreUnavailable:
-                is_away = True
-                _cancel(answers)  # it is not asked again and again
-                yield False
-    finally:
-        _cancel(answers)
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        object_state(path, patient=False)
-    except MediaError as error:
-        return isinstance(error.__cause__, FileNotFoundError)
-    return False
-
-
-def _cancel(answers: Iterable[Future[Any]]) -> None:
-    for answer in answers:
-        answer.cancel()
 
 
 def read_object(path: Path, expected: StoreState | None = None) -> bytes:
@@ -201,7 +70,7 @@ def read_object(path: Path, expected: StoreState | None = None) -> bytes:
             raise MediaError(_CHANGED)
         return bytes(answer.bytes())
 
-    return _asked(path, read)
+    return asked(path, read)
 
 
 class ObjectFile(io.BufferedReader):
@@ -235,33 +104,45 @@ def check_store() -> None:
 _away: list[StoreUnavailable] = []
 
 
-class _Parts(io.RawIOBase):
-    """Fetches parts of one version of an object."""
+class RangeFile(io.RawIOBase):
+    """Is the position in a file that is fetched in parts. Those who fetch define `readinto`. size: in bytes."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._position = path, 0
-        self._start, self._next_bytes = 0, _FIRST_BYTES
-        self._ahead: tuple[int, Future[tuple[bytes, StoreState]]] | None = None
-        self._part, self.state = _first_part(path, _FIRST_BYTES)
+    def __init__(self, size: int) -> None:
+        self.size, self._position = size, 0
 
     def readable(self) -> bool:
+        """See io.RawIOBase."""
         return True
 
     def seekable(self) -> bool:
+        """See io.RawIOBase."""
         return True
 
     def tell(self) -> int:
+        """See io.RawIOBase."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.state.size}[whence]
+        """See io.RawIOBase."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"negative position {base + offset}")
         self._position = base + offset
         return self._position
 
+
+class _Parts(RangeFile):
+    """Fetches parts of one version of an object."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._start, self._next_bytes = 0, _FIRST_BYTES
+        self._ahead: tuple[int, Future[tuple[bytes, StoreState]]] | None = None
+        self._part, self.state = _first_part(path, _FIRST_BYTES)
+        super().__init__(self.state.size)
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._position >= self.state.size:
+        if self._position >= self.size:
             return 0
         if not self._start <= self._position < self._start + len(self._part):
             self._fetch()
@@ -289,8 +170,11 @@ class _Parts(io.RawIOBase):
             raise OSError(0, _CHANGED)
         self._part, self._start, self._ahead = part, self._position, None
         end = self._start + len(part)
-        if reads_on and end < self.state.size:
-            self._ahead = end, _threads().submit(_part_of, self._path, end, min(2 * self._next_bytes, _MOST_BYTES))
+        if reads_on and end < self.size:
+            self._ahead = (
+                end,
+                store_threads().submit(partial(_part_of, self._path, end, min(2 * self._next_bytes, _MOST_BYTES))),
+            )
 
 
 def _part_of(path: Path, start: int, size: int) -> tuple[bytes, StoreState]:
@@ -298,7 +182,7 @@ def _part_of(path: Path, start: int, size: int) -> tuple[bytes, StoreState]:
         answer = store.get(key, options={"range": (start, start + size)})
         return bytes(answer.bytes()), state_of_object(answer.meta)
 
-    return _asked(path, read)
+    return asked(path, read)
 
 
 def _first_part(path: Path, size: int) -> tuple[bytes, StoreState]:
@@ -318,27 +202,31 @@ def _first_part(path: Path, size: int) -> tuple[bytes, StoreState]:
                 ) from error
         return bytes(answer.bytes()), state_of_object(answer.meta)
 
-    return _asked(path, read)
+    return asked(path, read)
 
 
-def _asked(path: Path, ask: Callable[[Any, str], T], *, patient: bool = True) -> T:
+def asked(path: Path, ask: Callable[[Any, str], T], *, patient: bool = True) -> T:
     """Return what a store answers. Raises MediaError for what concerns this object alone, else StoreUnavailable."""
     store, key = place_of_url(path, patient=patient)
-    try:
-        with in_words(path):
-            return ask(store, key)
-    except StoreUnavailable as error:
-        if patient and _answers(path):
-            raise MediaError(f"the store does not give it ({error})") from error
-        raise
+    rests = rests_to_retry()
+    while True:
+        try:
+            with in_words(path):
+                return interruptible(partial(ask, store, key))
+        except StoreUnavailable as error:
+            if was_cut_off(error) and next(rests, False):
+                continue
+            if patient and store_answers(path):
+                raise MediaError(f"the store does not give it ({error})") from error
+            raise
 
 
-def _answers(path: Path) -> bool:
+def store_answers(path: Path) -> bool:
     """Return whether the store answers other requests: then what was asked before is alone in its trouble."""
     store, _ = place_of_url(path, patient=False)
     try:
         with in_words(path):
-            _ = store.head("") if _is_http(path) else next(iter(store.list(chunk_size=1)), None)
+            _ = store.head("") if is_http(path) else next(iter(store.list(chunk_size=1)), None)
     except MediaError:  # there is a store, which refuses it
         return True
     except StoreUnavailable:
@@ -347,8 +235,9 @@ def _answers(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="object-store")
+def store_threads() -> DaemonThreads:
+    """Return the threads in which a process waits for stores."""
+    return DaemonThreads(AT_ONCE)
 
 
 def begin_threads() -> None:
@@ -356,8 +245,8 @@ def begin_threads() -> None:
     from obstore.store import MemoryStore
 
     list(MemoryStore().list())
-    all_begun = threading.Barrier(_AT_ONCE)
-    for begun in [_threads().submit(all_begun.wait) for _ in range(_AT_ONCE)]:
+    all_begun = threading.Barrier(AT_ONCE)
+    for begun in [store_threads().submit(all_begun.wait) for _ in range(AT_ONCE)]:
         begun.result()
 
 
@@ -400,4 +289,4 @@ class ReadAhead:
         while self._to_come and (not self._begun or self._bytes + self._to_come[0][1].size <= self._most_bytes):
             path, state = self._to_come.popleft()
             self._bytes += state.size
-            self._begun.append((path, state, _threads().submit(read_object, path, state)))
+            self._begun.append((path, state, store_threads().submit(partial(read_object, path, state))))

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from avizor_inference.errors import DatasetError, MediaError
+from avizor_inference.items.column_names import no_such_column
 from avizor_inference.items.file_access import name_of, open_file
 from avizor_inference.items.find_files import find_files
 from avizor_inference.items.object_files import check_store, is_object
@@ -109,9 +110,7 @@ def table_files(root: Path, column: str, source_column: str = "") -> Iterator[tu
         with _opened(root) as file:
             schema, batches = _batches(file, root.suffix.lower(), pyarrow)
             if missing := [name for name in names if name not in schema.names]:
-                raise DatasetError(
-                    f"{name_of(str(root))} has no column {', '.join(map(repr, missing))}; it has {', '.join(schema.names)}"
-                )
+                raise DatasetError(f"{name_of(str(root))} has {no_such_column(missing, schema.names)}")
             for batch in batches:
                 texts = [batch.column(name).cast(pa.string()).fill_null("").to_pylist() for name in names]
                 for path, *source in zip(*texts, strict=True):

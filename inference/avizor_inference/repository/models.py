@@ -13,6 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_inference.digests import sha256_of_file
 from avizor_inference.error_text import reason
 from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
+from avizor_inference.object_store import is_url, url_of
 from avizor_inference.repository.calibration import ID_PATTERN, Calibration
 from avizor_inference.repository.calibration_store import CALIBRATIONS_FOLDER, calibration_path, read_active
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
@@ -137,6 +138,7 @@ class ModelRepository:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        check_on_disk(self.root)
         if not self.root.is_dir():
             raise RepositoryError(f"{self.root} is not a folder; `avizor export --models {self.root} ...` creates one")
 
@@ -160,6 +162,14 @@ class ModelRepository:
             raise ModelNotFound(f"model {name!r} has no version {version}. Available: {', '.join(map(str, versions))}")
         number = versions[-1] if version is None else version
         return ModelVersion(name, number, self.root / name / str(number))
+
+
+def check_on_disk(repository: Path) -> None:
+    """Raise RepositoryError for the URL of an object store."""
+    if is_url(repository):
+        raise RepositoryError(
+            f"{url_of(repository)}: a model repository is a folder on a disk; copy it there, and name that folder"
+        )
 
 
 def _folders(folder: Path) -> list[Path]:

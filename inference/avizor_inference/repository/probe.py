@@ -21,7 +21,7 @@ from avizor_inference.errors import VersionRefused
 PROBE_FILE = "probe.npz"
 MOST_ITEMS = 16
 # Of items and outputs together, so that a model of large pictures does not triple the size of its version.
-MOST_BYTES = 16 * 2**20
+PROBE_BYTES = 16 * 2**20
 
 _ITEMS, _OUTPUT = "items", "output."
 

@@ -18,6 +18,7 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.kinds.base import TensorBytes
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.items.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 from avizor_inference.source_options import SOURCE_OPTIONS, source_options
 from avizor_pipeline.cli.ceiling import Fitted, under_ceiling
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
@@ -39,6 +40,7 @@ from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
+from avizor_pipeline.reporting.progress import counted
 from avizor_pipeline.reporting.pushgateway import check_gateway
 from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
@@ -50,7 +52,6 @@ from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
 from avizor_pipeline.sinks.write_errors import writing
-from avizor_pipeline.sources.standard_input import STANDARD_INPUT, keep_list, with_kept_list
 
 _path = click.Path(path_type=Path)
 
@@ -62,7 +63,6 @@ _GROUPS = {
         "alpha",
         "confidence",
         *SOURCE_OPTIONS,
-        "limit",
         "changed",
         "dry_run",
     ),
@@ -115,9 +115,6 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     help="Probability with which this calibration keeps alpha, e.g. 0.95.",
 )
 @source_options("a DATASET")
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N files, or items in files of many, to try."
-)
 @click.option(
     "--changed",
     type=click.Choice(["leave", "redo"]),
@@ -280,7 +277,7 @@ def _print_header(
 ) -> None:
     """Print what there is to do, and what a user may not expect."""
     count = f"{plan.files} {plan.noun}" + (f", many in {plan.packed} file{'s' * (plan.packed > 1)}" if plan.packed else "")
-    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {plan.tasks} shards", err=to_stderr)
+    click.echo(f"{count}, {plan.bytes / 1e6:.1f} MB, in {counted(plan.tasks, 'shard')}", err=to_stderr)
     for line in (*change_lines(plan, redo=redo), *version_lines(settings)):
         click.echo(line, err=to_stderr)
     if plan.left_out.counts:
@@ -296,19 +293,17 @@ def _print_header(
         if settings.channels != "each" and model.format and not has_channels(model.spec):
             click.echo(f"{model.name} takes all channels together, whatever --channels says", err=to_stderr)
     if plan.kinds["audio"]:
-        click.echo("sound is taken at -1..1: samples beyond are clipped, and the summary counts the files", err=to_stderr)
-        click.echo(
-            f"it also counts files of a lower sample rate than a model's, files of several channels, of which "
-            f"{taken_channels(settings.channels, 'is')}, and files shorter than a window, which are filled up with zeros",
-            err=to_stderr,
-        )
+        click.echo(f"sound of several channels: {taken_channels(settings.channels, 'is')}", err=to_stderr)
+        click.echo("samples beyond -1..1 are clipped, and short files are filled up with zeros", err=to_stderr)
+        click.echo("the summary counts such files, and those of a lower sample rate than a model's", err=to_stderr)
 
 
 def _print_finished(finished: Finished, settings: JobSettings) -> None:
     if finished.tasks:
-        click.echo(f"  {len(finished.tasks)} shards are finished")
+        click.echo(f"  {counted(len(finished.tasks), 'shard')} finished")
     if finished.outdated:
-        click.echo(f"  {len(finished.outdated)} shards would be done again, without the files that have moved to a new one")
+        shards = counted(len(finished.outdated), "shard")
+        click.echo(f"  {shards} would be done again, without the files that have moved to a new one")
     for damage in finished.damage.values():
         click.echo(f"  {damage}: its files would be done again")
     for choice in settings.models:

@@ -7,6 +7,7 @@ import sys
 import click
 
 from avizor_pipeline.cli.exit_status import EXIT_FAILED
+from avizor_pipeline.reporting.progress import counted
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.verify import Proof, verify_job
 
@@ -43,8 +44,8 @@ def verify(out: OutputPath, as_json: bool) -> None:
 def _print(proof: Proof) -> None:
     click.echo(f"{proof.files} files, {proof.windows} rows in windows/, {proof.parts} parts that are what was written")
     click.echo(
-        f"{proof.planned} results planned (files x models), {proof.recordings} in recordings/, {proof.unread} of "
-        f"{proof.dead_letters} dead letters"
+        f"{proof.planned} results planned (files x models): {proof.recordings} in recordings/, {proof.unread} missing for "
+        f"{counted(proof.dead_letters, 'dead letter')}"
     )
     for problem in proof.problems:
         click.echo(f"wrong: {problem}", err=True)

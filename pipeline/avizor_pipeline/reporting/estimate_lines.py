@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from avizor_pipeline.estimate import Estimate
+from avizor_pipeline.reporting.progress import counted
 
 
 def estimate_lines(found: Estimate) -> Iterator[str]:
     """Yield the lines that say what a job would come to."""
     yield f"{found.items} items, {found.windows} window rows, by the headers of the files"
     if found.unknown:
-        yield f"{found.unknown} files do not tell how long they are: about {found.more_windows} window rows more"
+        yield f"{counted(found.unknown, 'file')} of unknown length: about {found.more_windows} window rows more"
     if found.unreadable:
-        yield f"{found.unreadable} files have no header that can be read: they would be dead letters"
+        yield f"{counted(found.unreadable, 'file')} without a header that can be read: dead letters"
     if not found.shards_left:
         yield "nothing is left to do"
         return
     time = timedelta(seconds=max(1, round(found.seconds)))
     yield (
-        f"about {found.bytes / 1e6:.1f} MB and {time} for {found.shards_left} shards, by {found.shards_run} of them that were "
-        "run to see (their results are removed)"
+        f"about {found.bytes / 1e6:.1f} MB and {time} for {counted(found.shards_left, 'shard')}, by {found.shards_run} of them "
+        "that were run to see (their results are removed)"
     )

@@ -24,7 +24,8 @@ def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
         )
         yield _line(changes.changed, f"changed since, {what}")
     if changes.gone.count:
-        yield _line(changes.gone, "gone; what the tables have of them stays")
+        unless = ", unless a file of their shard is done again" if redo and changes.changed.count else ""
+        yield _line(changes.gone, f"gone; what the tables have of them stays{unless}")
     if changes.unlisted.count:
         yield _line(changes.unlisted, "not listed any more; what the tables have of them stays")
 

@@ -51,10 +51,12 @@ def _lines(console: Console, files: int, started: float) -> Callable[[Outcome], 
 def _status(outcome: Outcome, files: int, seconds: float) -> str:
     """Return the rate of this run, the time left, and what was found so far."""
     items = outcome.files_so_far - outcome.earlier_files - outcome.earlier_in_part
+    found = f"{counted(outcome.anomalies, 'anomaly', 'anomalies')}, {counted(outcome.dead_letters, 'dead letter')}"
+    if not items and outcome.files == files:
+        return f"nothing was left to do, {found}"
     left = _seconds_left(outcome, files, items, seconds)
     time_left = "time left not known yet" if left is None else f"{timedelta(seconds=round(left))} left"
-    rate = speed(items / max(seconds, 1e-9))
-    return f"{rate}, {time_left}, {outcome.anomalies} anomalies, {outcome.dead_letters} dead letters"
+    return f"{speed(items / max(seconds, 1e-9))}, {time_left}, {found}"
 
 
 def _seconds_left(outcome: Outcome, files: int, items: float, seconds: float) -> float | None:
@@ -68,6 +70,11 @@ def _seconds_left(outcome: Outcome, files: int, items: float, seconds: float) ->
 def speed(rate: float) -> str:
     """Return a rate in items a second as text: a job of few long files does less than one."""
     return f"{rate:{'.0f' if rate >= 1 else '.2g'}} items/s"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number of things. plural: of the noun, if it is not one with an `s`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _number(files: float) -> str:

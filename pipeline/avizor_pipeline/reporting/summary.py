@@ -18,8 +18,8 @@ from avizor_pipeline.sinks.part_files import SourceCount
 ROWS_SHOWN = 20
 
 _FLAT = (
-    f"; files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, so that its folders are the "
-    "sources, or --source-pattern; for rows --source-column"
+    f"  Note: files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, or --source-pattern "
+    "(rows: --source-column)"
 )
 
 
@@ -33,7 +33,8 @@ def summary_lines(
     channels: ChannelMode = "each",
 ) -> Iterator[str]:
     """Yield the lines that say what the job computed, what it could not read, and where the results are."""
-    rate = f" in {seconds:.1f} s ({speed(outcome.files_of_this_run / seconds)})" if seconds > 0 else ""
+    done = outcome.files_of_this_run
+    rate = f" in {seconds:.1f} s ({speed(done / seconds)})" if seconds > 0 and done else ""
     earlier = f", {outcome.earlier_files} of them by earlier runs" if outcome.earlier_files else ""
     yield f"{outcome.files} {outcome.noun}{earlier}, {outcome.windows} window rows{rate}"
     for model, labels in outcome.labels.items():
@@ -47,10 +48,7 @@ def summary_lines(
             yield from source_notes(pooled_sources(calibrated.calibration, sources, alpha, confidence), alpha, confidence)
     if outcome.clipped:
         files = "1 file holds" if outcome.clipped == 1 else f"{outcome.clipped} files hold"
-        yield (
-            f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 "
-            "(recordings/, columns peak and clipped)"
-        )
+        yield f"{files} samples beyond full scale, up to {outcome.peak:.3g}: clipped to -1..1 (columns peak, clipped)"
     yield from _surprises(outcome, channels)
     if outcome.left_out.counts:
         yield f"left out: {outcome.left_out}"
@@ -73,7 +71,7 @@ def _surprises(outcome: Outcome, channels: ChannelMode) -> Iterator[str]:
     """Yield what was done to files that are not as the models take them."""
     for count, what in (
         (outcome.low_rate, "of a lower sample rate than a model's: nothing above half of it reaches the model"),
-        (outcome.several_channels, f"with several channels: {taken_channels(channels, 'was')} (windows/, column channel)"),
+        (outcome.several_channels, f"with several channels: {taken_channels(channels, 'was')} (column channel)"),
         (outcome.padded, "shorter than a model's window: filled up with zeros"),
     ):
         if count:
@@ -89,9 +87,8 @@ def _flagged_lines(
     yield from _table(("source", "recordings", "flagged", "share", "not judged"), rows, out)
     if any(count.not_judged for count in sources.values()):
         yield (
-            "  Note: recordings shorter than the model's window are compared only with calibration recordings that are, too, "
-            f"and longer ones only with longer ones; one of the two kinds is too few: see the column not_judged in "
-            f"{out}/recordings"
+            "  Note: a recording shorter than the model's window needs calibration recordings as short, a longer one longer "
+            f"ones: see not_judged in {out}/recordings"
         )
 
 
@@ -124,14 +121,12 @@ def source_notes(pooled: Mapping[str, int], alpha: float, confidence: float | No
     pooled: the number of calibration recordings of each, as `pooled_sources` returns them.
     """
     if few := [f"{source} ({count})" for source, count in sorted(pooled.items()) if count]:
-        kept = "" if confidence is None else "; the confidence does not hold there"
+        kept = "" if confidence is None else ", without the confidence"
         yield (
             f"  Note: {', '.join(few)}: too few calibration recordings for {level(alpha, confidence)}, which needs "
-            f"{recordings_needed(alpha, confidence)}: all sources together judge what is more unusual than all of its own, "
-            f"and up to 1 in n + 1 normal recordings may be flagged, n being the number in brackets{kept}"
+            f"{recordings_needed(alpha, confidence)}: up to 1 in n + 1 normal ones may be flagged (n in brackets){kept}"
         )
     if never := [source for source, count in sorted(pooled.items()) if not count]:
-        yield (
-            f"  Note: {', '.join(never)} never calibrated: judged by all other sources together, and the promise "
-            f"does not hold there{_FLAT if DEFAULT_SOURCE in never else ''}"
-        )
+        yield f"  Note: {', '.join(never)} never calibrated: judged by all other sources together, without the promise"
+        if DEFAULT_SOURCE in never:
+            yield _FLAT

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_pipeline.sinks.file_lock import LOCK_FILE, Holder, file_lock, refusal
@@ -30,6 +31,9 @@ _log = logging.getLogger(__name__)
 RENEW_S = 10.0
 WATCH_S = 60.0
 _POLL_S = 2.0
+
+# Seconds that a store has to answer when a job is stopped.
+_LEAVE_S = 1.0
 
 # Raises JobError if the place is not held any more.
 StillHeld = Callable[[], None]
@@ -59,11 +63,15 @@ def lease(out: ObjectPath) -> Iterator[StillHeld]:
         held = _Held(out / LOCK_FILE, _Lease(**holder.model_dump()))
         with writing(held.path):
             held.acquire(out)
+        held.begin_to_renew()
+        within_s = None
         try:
-            with held.renewed():
-                yield lambda: held.check(out)
+            yield lambda: held.check(out)
+        except BaseException as error:
+            within_s = None if isinstance(error, Exception) else _LEAVE_S
+            raise
         finally:
-            held.release()
+            held.release(within_s)
             _remove_unsent(folder)
 
 
@@ -85,6 +93,7 @@ class _Held:
         self._version: Version = None, None
         self._lost = False
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="avizor-lease", daemon=True)
 
     def acquire(self, out: ObjectPath) -> None:
         """Create the object, or take it over from a job that is dead. Raises OSError, JobError."""
@@ -103,16 +112,9 @@ class _Held:
                 self._version = self.path.put(self._content.content, version=version)
                 return
 
-    @contextmanager
-    def renewed(self) -> Iterator[None]:
-        """Renew the object while the context is open."""
-        thread = threading.Thread(target=self._renew, name="avizor-lease", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
+    def begin_to_renew(self) -> None:
+        """Renew the object until it is released."""
+        self._thread.start()
 
     def check(self, out: ObjectPath) -> None:
         """Raise JobError if another job has taken the place over."""
@@ -122,11 +124,19 @@ class _Held:
                 "run there; what this job has finished is kept: run the same command again to go on"
             )
 
-    def release(self) -> None:
-        """Remove the object if it is still of this job. A store that is away is not waited for: others watch the object."""
-        with suppress(OSError):
-            if self._own_version():
-                self.path.unlink()
+    def release(self, within_s: float | None = None) -> None:
+        """Remove the object if it is still of this job. A store that is away is not waited for: others watch the object.
+
+        within_s: the store has so much time, in seconds, to answer; None: as much as a request has.
+        """
+        self._stop.set()
+        self._thread.join(within_s)
+        with DaemonThreads(1) as threads, suppress(OSError):  # TimeoutError, too
+            threads.submit(self._remove).result(within_s)
+
+    def _remove(self) -> None:
+        if self._own_version():
+            self.path.unlink()
 
     def _renew(self) -> None:
         while not self._lost and not self._stop.wait(RENEW_S):

@@ -10,15 +10,20 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items.file_access import name_of
-from avizor_inference.object_store import Place, in_words, place_of_url
+from avizor_inference.items.object_files import RangeFile
+from avizor_inference.object_store import in_words, place_of_url
+
+T = TypeVar("T")
 
 # Where results can be written.
 SCHEMES = ("s3", "gs", "az")
@@ -37,19 +42,18 @@ _BLOCK_BYTES = 2**20
 Version = tuple[str | None, str | None]
 
 
-@contextmanager
-def _reached(path: ObjectPath, *, patient: bool = True) -> Iterator[Place]:
-    """Yield the store, and the name in its bucket; turn what it says into OSErrors with the texts of `object_store.in_words`.
+def _answer(path: ObjectPath, ask: Callable[[Any, str], T], *, patient: bool = True) -> T:
+    """Return what the store answers; turn its errors into OSErrors with the texts of `object_store.in_words`.
 
-    Raises SettingsError if there is no library for it.
+    ask: takes the store, and the name in its bucket. Raises SettingsError if there is no library for it.
     """
-    place = place_of_url(str(path), patient=patient)
+    store, key = place_of_url(str(path), patient=patient)
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
     try:
         with in_words(str(path)):
             try:
-                yield place
+                return interruptible(partial(ask, store, key))
             except (AlreadyExistsError, PreconditionError) as error:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
     except MediaError as error:
@@ -109,19 +113,21 @@ class ObjectPath:
     def exists(self) -> bool:
         """Return whether there is such an object. Raises OSError."""
         try:
-            with _reached(self) as (store, key):
-                store.head(key)
+            _answer(self, lambda store, key: store.head(key))
         except FileNotFoundError:
             return False
         return True
 
     def names(self) -> list[str]:
         """Return the names directly below, of objects and of what has objects below it. Raises OSError."""
-        with _reached(self) as (store, key):
+
+        def names(store: Any, key: str) -> list[str]:
             found = store.list_with_delimiter(key or None)
             paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
             # Some tools make an object `PREFIX/`, so that their users see a folder.
             return sorted(PurePosixPath(path).name for path in paths if path != key)
+
+        return _answer(self, names)
 
     def files(self, suffix: str) -> list[ObjectPath]:
         """Return the objects directly below with this suffix, by name. Raises OSError."""
@@ -140,27 +146,34 @@ class ObjectPath:
 
         patient: whether a store that is away is waited for. Raises OSError.
         """
-        with _reached(self, patient=patient) as (store, key):
+
+        def read(store: Any, key: str) -> tuple[bytes, Version]:
             found = store.get(key)
             return bytes(found.bytes()), (found.meta["e_tag"], found.meta["version"])
 
+        return _answer(self, read, patient=patient)
+
     def open(self) -> BinaryIO:
         """Open an object: a small one is fetched by one request, of a large one only what is read. Raises OSError."""
-        with _reached(self) as (store, key):
+
+        def begin(store: Any, key: str) -> tuple[io.BytesIO | None, int, Version]:
             found = store.get(key)
-            size = found.meta["size"]
-            if size <= _WHOLE_BYTES:
-                return io.BytesIO(found.bytes())
-            version = found.meta["e_tag"], found.meta["version"]
-        return io.BufferedReader(_Reader(self, size, version), _BLOCK_BYTES)
+            size, version = found.meta["size"], (found.meta["e_tag"], found.meta["version"])
+            return io.BytesIO(found.bytes()) if size <= _WHOLE_BYTES else None, size, version
+
+        whole, size, version = _answer(self, begin)
+        return whole or io.BufferedReader(_Reader(self, size, version), _BLOCK_BYTES)
 
     def sha256(self) -> str:
         """Return the sha256, in hexadecimal, of the content. Raises OSError."""
-        digest = hashlib.sha256()
-        with _reached(self) as (store, key):
+
+        def digest(store: Any, key: str) -> str:
+            digest = hashlib.sha256()
             for block in store.get(key).stream(_BLOCK_BYTES):
                 digest.update(block)
-        return digest.hexdigest()
+            return digest.hexdigest()
+
+        return _answer(self, digest)
 
     def put(self, content: bytes, *, new: bool = False, version: Version | None = None, patient: bool = True) -> Version:
         """Write an object by one PUT; return its version.
@@ -175,8 +188,9 @@ class ObjectPath:
         if version is not None:
             mode = {name: value for name, value in zip(("e_tag", "version"), version, strict=True) if value is not None}
         try:
-            with _reached(self, patient=patient) as (store, key):
-                written = store.put(key, content, mode=mode, use_multipart=False)
+            written: Any = _answer(
+                self, lambda store, key: store.put(key, content, mode=mode, use_multipart=False), patient=patient
+            )
         except FileExistsError:
             there, found = self.read_version(patient=patient)
             if there != content:
@@ -205,28 +219,29 @@ class ObjectPath:
             return
         if new and self.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
-        with _reached(self) as (store, key):
-            store.put(key, file, chunk_size=_PIECE_BYTES, max_concurrency=_PIECES_AT_ONCE)
+        _answer(self, lambda store, key: store.put(key, file, chunk_size=_PIECE_BYTES, max_concurrency=_PIECES_AT_ONCE))
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Remove an object. Most stores do not say whether it was there. Raises OSError."""
-        with suppress(FileNotFoundError), _reached(self) as (store, key):
-            store.delete(key)
+        with suppress(FileNotFoundError):
+            _answer(self, lambda store, key: store.delete(key))
 
     def unlink_below(self, names: Sequence[str]) -> None:
         """Remove objects directly below, many by one request where the store can do that. Raises OSError."""
         try:
-            with _reached(self) as (store, key):
-                store.delete([f"{key}/{name}" for name in names])
+            _answer(self, lambda store, key: store.delete([f"{key}/{name}" for name in names]))
         except FileNotFoundError:  # other stores say that one of them was absent, and leave the rest
             for name in names:
                 (self / name).unlink()
 
     def remove_with_contents(self) -> None:
         """Remove an object, and all objects below its name. Raises OSError."""
-        with _reached(self) as (store, key):
+
+        def remove(store: Any, key: str) -> None:
             for found in store.list(key):
                 store.delete([each["path"] for each in found])
+
+        _answer(self, remove)
         self.unlink()
 
     def working_folder(self) -> Path:
@@ -243,34 +258,25 @@ class ObjectPath:
         return folder
 
 
-class _Reader(io.RawIOBase):
+class _Reader(RangeFile):
     """Reads one version of an object by ranges. A read of another one raises OSError."""
 
     def __init__(self, path: ObjectPath, size: int, version: Version) -> None:
-        self._path, self._size, self._version, self._place = path, size, version, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = max(0, offset + (0, self._place, self._size)[whence])
-        return self._place
+        super().__init__(size)
+        self._path, self._version = path, version
 
     def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size - self._place)
+        length = min(len(buffer), self.size - self._position)
         if length <= 0:
             return 0
-        with _reached(self._path) as (store, key):
-            found = store.get(key, options={"range": (self._place, self._place + length)})
-            read = found.bytes()
-        if (found.meta["e_tag"], found.meta["version"]) != self._version:
+
+        def read(store: Any, key: str) -> tuple[Any, Version]:
+            found = store.get(key, options={"range": (self._position, self._position + length)})
+            return found.bytes(), (found.meta["e_tag"], found.meta["version"])
+
+        part, version = _answer(self._path, read)
+        if version != self._version:
             raise OSError(None, "it was replaced while it was read", str(self._path))
-        buffer[:length] = memoryview(read)
-        self._place += length
+        buffer[:length] = memoryview(part)
+        self._position += length
         return length

@@ -9,11 +9,13 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from avizor_inference import durable_files
+from avizor_inference.daemon_threads import DaemonThreads
 from avizor_inference.digests import sha256_of_file
 from avizor_pipeline.sinks.object_path import ObjectPath
 from avizor_pipeline.sinks.write_errors import unreadable
@@ -70,8 +72,9 @@ def publish_folder(temporary: Path, folder: OutputPath) -> None:
         durable_files.sync_folder(folder.parent)
     else:
         folder.remove_with_contents()
-        with ThreadPoolExecutor(_SENT_AT_ONCE) as pool:
-            list(pool.map(lambda path: (folder / path.name).put_file(path), sorted(temporary.iterdir())))
+        with DaemonThreads(_SENT_AT_ONCE) as threads:
+            for sent in [threads.submit(partial((folder / path.name).put_file, path)) for path in sorted(temporary.iterdir())]:
+                sent.result()
         shutil.rmtree(temporary)
 
 
@@ -137,18 +140,16 @@ def problem_of(path: OutputPath) -> str:
 def each_at_once(out: OutputPath, items: Iterable[T], read: Callable[[T], Found]) -> Iterator[tuple[T, Found]]:
     """Yield each item, in order, with what is read for it in `out`. Some are read ahead, so few are in memory at once."""
     readers = _READERS if isinstance(out, Path) else _STORE_READERS
-    pool, begun = ThreadPoolExecutor(readers), deque[tuple[T, Future[Found]]]()
-    try:
+    begun = deque[tuple[T, Future[Found]]]()
+    with DaemonThreads(readers) as threads:
         for item in items:
-            begun.append((item, pool.submit(read, item)))
+            begun.append((item, threads.submit(partial(read, item))))
             if len(begun) > 2 * readers:
                 first, found = begun.popleft()
                 yield first, found.result()
         while begun:
             first, found = begun.popleft()
             yield first, found.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def check_absent(path: OutputPath, error: OSError) -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
-from avizor_inference.errors import JobError, SettingsError, StoreUnavailable
+from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
@@ -149,7 +149,7 @@ def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterato
         may_be_away = False
         try:
             yield finished
-        except (JobError, StoreUnavailable, OSError):
+        except BaseException:  # of the store, or a signal, after which nobody waits for a store
             may_be_away = isinstance(out, ObjectPath)
             raise
         finally:

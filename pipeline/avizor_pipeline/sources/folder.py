@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.packs import contents_by_suffix, open_listed
-from avizor_inference.items.dataset import Columns, Entry, list_dataset
+from avizor_inference.items.dataset import Columns, Entry, first_items, list_dataset
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow
@@ -48,7 +48,7 @@ class FolderSource:
         if left_out:
             left_out.remedies = {suffix: how for content in self._files for suffix, how in content.more_suffixes.items()}
         entries = list_dataset(self._roots, suffixes, self._rule, left_out, self._columns, self._packs)
-        return entries if self._limit is None else _first_items(entries, self._limit)
+        return first_items(entries, self._limit)
 
     def kinds(self, entry: Entry) -> tuple[str, ...]:
         """See Source."""
@@ -103,13 +103,3 @@ class FolderSource:
             for content in contents:
                 with open_listed(entry) as file:
                     yield entry, content(file)
-
-
-def _first_items(entries: Iterable[Entry], count: int) -> Iterator[Entry]:
-    """Yield the entries of the first `count` items."""
-    for entry in entries:
-        first = entry.first_items(count)
-        yield first
-        count -= first.items
-        if not count:
-            return

@@ -11,8 +11,8 @@ from pathlib import Path
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.path_lists import fixed_part, is_pattern
+from avizor_inference.items.standard_input import STANDARD_INPUT
 from avizor_inference.object_store import is_url
-from avizor_pipeline.sources.standard_input import STANDARD_INPUT
 
 
 def place_of(root: str) -> str:

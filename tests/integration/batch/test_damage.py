@@ -88,7 +88,7 @@ def test_a_shard_that_was_damaged_after_its_commit_is_found_and_done_again(
     dry = batch(many_recordings, models, finished, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert files_below(finished) == before
-    assert "6 shards are finished" in dry.stdout
+    assert "6 shards finished" in dry.stdout
     assert f"{message}" in dry.stdout
     assert "its files would be done again" in dry.stdout
     again = batch(many_recordings, models, finished)

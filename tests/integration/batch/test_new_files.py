@@ -51,7 +51,7 @@ def test_changed_files_are_left_or_done_again_and_never_doubled(data: Path, mode
     assert f"1 file is gone; what the tables have of them stays: {data}/a/2.wav" in left.stdout
     assert part_digests(out) == before
     dry = batch(data, models, out, "--changed", "redo", "--dry-run")
-    assert "1 shards would be done again" in dry.stdout
+    assert "1 shard would be done again" in dry.stdout
     (data / "a" / "2.wav").write_bytes((data / "a" / "0.wav").read_bytes())
     redone = batch(data, models, out, "--changed", "redo")
     assert redone.returncode == 0, redone.stderr

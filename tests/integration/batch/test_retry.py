@@ -42,7 +42,7 @@ def test_dead_letters_are_done_again_after_a_fix_and_no_row_is_doubled(
     assert [(Path(uri).name, count) for uri, count in counts] == [(f"{name}.wav", 2) for name in ("0", "1", "2", "broken")]
     verified = avizor("verify", out)
     assert verified.returncode == 0, verified.stderr
-    assert "10 results planned (files x models), 8 in recordings/, 2 of 1 dead letters" in verified.stdout
+    assert "10 results planned (files x models): 8 in recordings/, 2 missing for 1 dead letter" in verified.stdout
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from avizor_inference.errors import DatasetError, ExportError
 from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.images import decode_image
-from avizor_inference.items.input_spec import ImageInput
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.source_rule import SourceRule
 
 PIXELS = ImageInput(height=8, width=8, channels=3)
@@ -187,3 +187,21 @@ def test_arrays_in_a_compressed_file_are_the_items_of_the_one_that_is_not(tmp_pa
 
 def _all(path: Path) -> np.ndarray:
     return np.concatenate([recording.windows for recording in read_recordings(path, PIXELS, SourceRule())])
+
+
+def test_the_first_files_rows_or_items_are_read_if_no_more_are_asked_for(tmp_path: Path) -> None:
+    pictures(tmp_path / "cal", 5)
+    files = {path.name: path.read_bytes() for path in sorted((tmp_path / "cal").iterdir())}
+    table = TableInput(front_end=TableFrontEnd(columns=(NumberColumn(name="a"),)))
+    pq.write_table(pa.table({"a": np.arange(5.0)}), tmp_path / "rows.parquet")
+    np.save(tmp_path / "items.npy", np.arange(5 * 192, dtype=np.uint8).reshape(5, 8, 8, 3))
+    for place, spec in (
+        (tmp_path / "cal", PIXELS),
+        (write_tar(tmp_path / "cal.tar", files), PIXELS),
+        (tmp_path / "items.npy", PIXELS),
+        (tmp_path / "rows.parquet", table),
+    ):
+        everything = [recording.windows for recording in read_recordings(place, spec, SourceRule())]
+        first = [recording.windows for recording in read_recordings(place, spec, SourceRule(), first=3)]
+        np.testing.assert_array_equal(np.concatenate(first), np.concatenate(everything[:3]))
+        np.testing.assert_array_equal(sample_items(place, spec, 9, first=3), np.concatenate(first))

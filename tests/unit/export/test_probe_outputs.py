@@ -53,8 +53,8 @@ def test_items_without_finite_outputs_are_left_out() -> None:
 def test_large_items_are_fewer_and_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     real = np.ones((20, 2), np.float32)  # 16 bytes each with its output
     for limit, count in ((16 * 5, 5), (16 * 5 - 1, 4), (1, 1)):
-        monkeypatch.setattr("avizor_export.publication.probe_outputs.MOST_BYTES", limit)
+        monkeypatch.setattr("avizor_export.publication.probe_outputs.PROBE_BYTES", limit)
         made = probe_of(graph("Neg"), asked(real))
         assert made is not None
         assert len(made.items) == count
-    assert probe.MOST_BYTES == 16 * 2**20
+    assert probe.PROBE_BYTES == 16 * 2**20

@@ -42,7 +42,7 @@ def test_each_row_is_an_item_in_any_order(as_structs: bool, tmp_path: Path) -> N
         assert data_of(pack, entries[place]) == list(files.values())[place]
 
 
-def test_an_empty_row_and_a_wrong_column_are_told(tmp_path: Path) -> None:
+def test_an_empty_row_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"image": pa.array([b"x", None]), "name": ["a", "b"]}), path)
     pack = BytesPack(ImageFile, "image")
@@ -50,10 +50,39 @@ def test_an_empty_row_and_a_wrong_column_are_told(tmp_path: Path) -> None:
     assert data_of(pack, good) == b"x"
     with pytest.raises(MediaError, match="the column 'image' is empty in this row"):
         list(pack.open(empty))
-    for column, message in (("name", "is of type string, not of bytes"), ("Image", "'image' is not 'Image': rename it")):
-        wrong = BytesPack(ImageFile, column)
-        with pytest.raises(MediaError, match=message):
-            list(wrong.open(*listed(path, wrong)))
+
+
+@pytest.mark.parametrize(
+    ("column", "source", "message"),
+    [
+        ("machine", "", "column 'machine' is of type string, not of bytes"),
+        ("imge", "", "no column 'imge'; it has image, machine; did you mean 'image'?"),
+        ("image", "Maschine", "no column 'Maschine'; it has image, machine; did you mean 'machine'?"),
+    ],
+)
+def test_a_column_that_none_of_the_tables_has_is_refused_at_once(
+    column: str, source: str, message: str, tmp_path: Path
+) -> None:
+    path = write_column(tmp_path / "b.parquet", {"a/1.png": b"x"})
+    (tmp_path / "a.parquet").write_bytes(b"broken, which is not the column's fault")
+    packs = open_packs([ImageFile], Columns(bytes=column, source=source))
+    for root in (path, tmp_path):
+        with pytest.raises(DatasetError) as refused:
+            list(list_dataset([root], frozenset([".parquet"]), packs=packs))
+        assert str(refused.value).startswith(f"{path}: ")
+        assert message in str(refused.value)
+
+
+def test_one_table_without_the_column_is_one_entry_that_says_why(tmp_path: Path) -> None:
+    for name in "bd":
+        write_column(tmp_path / f"{name}.parquet", {"a/1.png": b"x"})
+    for name in "ac":
+        pq.write_table(pa.table({"other": [1]}), tmp_path / f"{name}.parquet")
+    pack = BytesPack(ImageFile, "image")
+    entries = list(list_dataset([tmp_path], frozenset([".parquet"]), packs={".parquet": pack}))
+    assert [Path(entry.uri).name for entry in entries] == ["a.parquet", "b.parquet#0", "c.parquet", "d.parquet#0"]
+    with pytest.raises(MediaError, match="has no column 'image'; it has other"):
+        list(pack.open(entries[0]))
 
 
 def test_what_the_bytes_are_has_to_be_clear(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ def test_age_is_told_in_the_largest_unit_that_fits(ago: timedelta, text: str) ->
     assert age((NOW - ago).replace(tzinfo=None), NOW) == text
 
 
+def test_a_repository_in_an_object_store_is_refused_with_what_to_do() -> None:
+    told = CliRunner().invoke(command, ["--models", "s3://bucket/models"], catch_exceptions=True).exception
+    assert str(told) == "s3://bucket/models: a model repository is a folder on a disk; copy it there, and name that folder"
+
+
 def test_a_broken_model_keeps_its_row_and_the_others_stay_aligned(models: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models, tmp_path / "models"))
     version = ModelRepository(folder).version("normal")

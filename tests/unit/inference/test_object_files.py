@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.object_stores import S3, http_files, reached, s3_server
 from support.sounds import SOUND, tone, write_wav
 
+from avizor_export.data.held_out import read_held_out
 from avizor_inference import object_store
 from avizor_inference.errors import DatasetError, MediaError, SettingsError, StoreUnavailable
+from avizor_inference.items import object_listing
 from avizor_inference.items.data.item_files import read_recordings, sample_items
 from avizor_inference.items.data.table_data import read_table
 from avizor_inference.items.dataset import list_dataset
 from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.items.find_files import LeftOut
-from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput
-from avizor_inference.items.object_files import ReadAhead, gone_objects, object_state, objects_below, open_object, read_object
+from avizor_inference.items.input_spec import ImageInput, NumberColumn, TableFrontEnd, TableInput, TensorInput
+from avizor_inference.items.object_files import ReadAhead, object_state, open_object, read_object
+from avizor_inference.items.object_listing import gone_objects, objects_below
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import StoreState, place_of_url, url_of
 
@@ -58,7 +62,7 @@ def test_a_listing_is_in_the_stores_order_and_leaves_out_what_a_folders_does(s3:
     assert [(entry.uri, entry.source) for entry in entries] == [
         (s3.url(f"tree/{name}"), name.split("/")[0]) for name in ("a-b/x.WAV", "a/x.wav", "b/1.wav", "b/2.wav")
     ]
-    assert left_out.counts == {".md": 1, "hidden": 1}
+    assert left_out.counts == {".md": 1, "hidden": 1, "for empty folders": 1}
     for entry in entries:
         assert (entry.size, entry.modified_ns) == object_state(entry.path)
     assert [entry.uri for entry in list_dataset([Path(s3.url("tree/?/*.wav"))], frozenset({".wav"}))] == [
@@ -72,10 +76,42 @@ def test_a_listing_takes_several_pages(s3: S3, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
     keys = [f"many/{number:04d}.wav" for number in range(25)]
     for key in keys:
-        s3.put(key, b"")
+        s3.put(key, b"1")
     s3.requests.clear()
     assert [path for path, _ in objects_below(Path(s3.url("many")))] == [Path(s3.url(key)) for key in keys]
     assert len(s3.requests) == 3
+
+
+def test_what_consoles_make_for_empty_folders_is_counted_and_an_empty_file_is_listed(s3: S3) -> None:
+    for key in ("made/", "made/sub/", "made/sub.wav/", "made/empty.wav"):
+        s3.put(key, b"")
+    s3.put("made/x.wav", b"1")
+    left_out = LeftOut()
+    entries = list(list_dataset([Path(s3.url("made"))], frozenset({".wav"}), left_out=left_out))
+    assert [entry.uri for entry in entries] == [s3.url("made/empty.wav"), s3.url("made/x.wav")]
+    assert str(left_out) == "3 for empty folders"
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again_but_not_for_ever(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_store, "_RESTS_S", (0.0, 0.0))
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "6")
+    monkeypatch.setattr(object_listing, "_PAGE", 6)
+    keys = [f"cut/{number:04d}.wav" for number in range(17)]
+    for key in keys:
+        s3.put(key, b"1")
+    answers = 0
+
+    def cut(environ: dict[str, Any]) -> tuple[str, bytes, int] | None:
+        nonlocal answers
+        answers += 1
+        return ("200 OK", b"<ListBucketResult><Cont", 1000) if answers % 3 else None
+
+    s3.fault = cut
+    assert [path for path, _ in objects_below(Path(s3.url("cut")))] == [Path(s3.url(key)) for key in keys]
+    assert read_object(Path(s3.url(keys[0]))) == b"1"
+    s3.fault = lambda environ: ("200 OK", b"<ListBucketResult><Cont", 1000)
+    with pytest.raises(StoreUnavailable, match=r"s3://recordings/cut: .*request or response body error"):
+        list(objects_below(Path(s3.url("cut"))))
 
 
 def test_an_object_is_read_as_a_file_is(s3: S3, tmp_path: Path) -> None:
@@ -143,6 +179,19 @@ def test_data_for_export_and_calibrate_is_that_of_the_disk(s3: S3, tmp_path: Pat
     np.testing.assert_array_equal(sample_items(url / "items.npy", spec, 5), sample_items(tmp_path / "items.npy", spec, 5))
     with pytest.raises(DatasetError, match="s3://recordings/data/none does not exist"):
         list(read_recordings(url / "none", SOUND, SourceRule()))
+
+
+def test_held_out_items_are_those_of_the_disk(s3: S3, tmp_path: Path) -> None:
+    for name in ("good/1.wav", "bad/1.wav", "bad/more/2.wav", ".hidden/1.wav", "1.wav"):
+        write_wav(tmp_path / name, tone(1.1, seed=len(name)))
+    np.savez(tmp_path / "held-out.npz", items=np.ones((3, 2), np.float32), labels=[0, 1, 0])
+    url = Path(s3.put_folder(tmp_path, "held-out"))
+    s3.put("held-out/", b"")
+    for name, spec in (("", SOUND), ("held-out.npz", TensorInput(name="features", item_shape=(2,)))):
+        there, here = (read_held_out(root / name, spec, None) for root in (url, tmp_path))
+        np.testing.assert_array_equal(there.items, here.items)
+        assert there.labels.tolist() == here.labels.tolist()
+        assert set(there.labels) == {0, 1}
 
 
 def test_a_table_that_a_store_does_not_give_is_named(s3: S3) -> None:
@@ -226,9 +275,10 @@ def test_only_what_a_store_says_is_not_there_is_gone(s3: S3) -> None:
 
 
 def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
-    s3.put("odd/a//b.wav", b"1")
-    with pytest.raises(DatasetError, match=r"s3://recordings/odd cannot be listed: its name cannot be read .*a//b\.wav"):
-        list(list_dataset([Path(s3.url("odd"))], frozenset({".wav"})))
+    for number, (key, told) in enumerate((("a//b.wav", "a//b"), ("tab\t.wav", r"tab\\t"), ("../b.wav", r"\.\./b"))):
+        s3.put(f"odd{number}/{key}", b"1")
+        with pytest.raises(DatasetError, match=rf"recordings/odd{number} cannot be listed because of the object .*{told}"):
+            list(list_dataset([Path(s3.url(f"odd{number}"))], frozenset({".wav"})))
     denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     s3.fault = lambda environ: ("403 Forbidden", denied)
     try:
@@ -238,19 +288,37 @@ def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
         s3.fault = None
 
 
-def test_a_listing_of_a_store_that_hangs_is_left_by_a_signal() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        environment = os.environ | {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-        }
-        listing = (
-            "from pathlib import Path\nfrom avizor_inference.items.object_files import objects_below\n"
-            "list(objects_below(Path('s3://bucket/folder')))"
-        )
-        process = subprocess.Popen([sys.executable, "-c", listing], env=environment, stderr=subprocess.PIPE, text=True)
-        server.accept()  # it has asked, and is not answered
+LISTED = "from avizor_inference.items.dataset import list_dataset; list(list_dataset([Path({0!r})], frozenset({{'.wav'}})))"
+OUTPUT = "from avizor_pipeline.sinks.output_files import *; out = output_path({0!r}); "
+
+
+@pytest.mark.parametrize(
+    ("place", "waits"),
+    [
+        ("held", LISTED),
+        ("list.txt", LISTED),
+        ("out", OUTPUT + "list(each_at_once(out, ['held'], lambda name: (out / name).read_bytes()))"),
+        ("out", OUTPUT + "(out / 'held').put(b'1')"),
+    ],
+)
+def test_a_signal_does_not_wait_for_a_store_that_hangs(place: str, waits: str, s3: S3, tmp_path: Path) -> None:
+    asked, held = threading.Event(), threading.Event()
+
+    def hold(environ: dict[str, Any]) -> None:
+        if "held" in environ["PATH_INFO"] + environ["QUERY_STRING"]:
+            asked.set()
+            held.wait(120)
+
+    for key in ("list.txt", "held/1.wav"):
+        s3.put(key, f"{s3.url('list.txt')}\n{s3.put('1.wav', b'1')}\n{s3.url('held/1.wav')}\n".encode())
+    s3.fault = hold
+    code = f"from pathlib import Path; {waits.format(s3.url(place))}"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        assert asked.wait(60)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)  # it would ask for two minutes
+        _, told = process.communicate(timeout=20)  # the store would be waited for for minutes
+    finally:
+        held.set()
+        process.kill()
     assert "KeyboardInterrupt" in told

@@ -81,8 +81,10 @@ def test_a_table_lists_files_below_its_folder_with_their_sources(folder: Path, s
     files = listed(root, folder, columns=Columns("file", "machine"))
     assert files == [("a/1.wav", "007"), ("b/c/3.wav", "x"), ("a/2.wav", "a")]
     assert listed(root, folder, columns=Columns("file")) == [("a/1.wav", "a"), ("b/c/3.wav", "c"), ("a/2.wav", "a")]
-    with pytest.raises(DatasetError, match="has no column 'path'; it has file, machine"):
-        listed(root, folder, columns=Columns("path"))
+    with pytest.raises(DatasetError, match="no column 'fil', 'Machine'; it has file, machine; did you mean 'file', 'm"):
+        listed(root, folder, columns=Columns("fil", "Machine"))
+    with pytest.raises(DatasetError, match=r"is a table: say which column holds paths \(--path-column\)"):
+        listed(root, folder)
     root.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError):
         listed(root, folder, columns=Columns("file"))

@@ -13,7 +13,7 @@ import pytest
 from support.tables import TRANSFER, transfers
 
 from avizor_inference.arrays import Items
-from avizor_inference.errors import InvalidInput, MediaError
+from avizor_inference.errors import DatasetError, InvalidInput, MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.row_files import PART_ROWS
 from avizor_inference.items.data.table_data import read_table
@@ -102,6 +102,13 @@ def test_a_file_that_is_no_such_table_is_one_entry_that_says_why(text: str, mess
     assert (entry.uri, entry.part) == (str(path), None)
     with pytest.raises(MediaError, match=message):
         list(packs[".csv"].open(entry))
+
+
+def test_a_source_column_that_the_table_lacks_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(HEADER + "1,2,ES,a\n")
+    with pytest.raises(DatasetError, match=r"the table has no column 'bnak'; it has .*; did you mean 'bank'"):
+        list(items(path, source="bnak"))
 
 
 def test_a_file_that_was_changed_since_it_was_listed_is_not_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from avizor_pipeline.memory_share import MIB, _for_stores, fit, sizes_of
 from avizor_pipeline.plan import Plan
 from avizor_pipeline.process_memory import memory_use
 from avizor_pipeline.sinks.object_path import ObjectPath
-from avizor_pipeline.sinks.row_groups import MOST_BYTES, ROW_GROUP, rows_in_group
+from avizor_pipeline.sinks.row_groups import GROUP_BYTES, ROW_GROUP, rows_in_group
 
 # 172 MiB for a worker with a row, 300 with 16, 556 with 32.
 NEEDS = Needs(base=100 * MIB, rows={1: 0, 16: 128 * MIB, 32: 384 * MIB}, decoding={"a.png": 10 * MIB})
@@ -50,8 +50,8 @@ def test_what_a_worker_fetches_from_a_store_and_sends_there_is_counted(tmp_path:
 
 def test_threads_that_fetch_objects_begin_before_memory_is_limited() -> None:
     code = (
-        "import os; from avizor_inference.items.object_files import begin_threads, _threads; begin_threads();"
-        "first = len(os.listdir('/proc/self/task')); list(_threads().map(abs, range(100)));"
+        "import os; from avizor_inference.items.object_files import begin_threads, store_threads; begin_threads();"
+        "first = len(os.listdir('/proc/self/task')); [store_threads().submit(int) for _ in range(100)][-1].result();"
         "print(first >= 17, len(os.listdir('/proc/self/task')) - first)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True 0\n"
@@ -78,7 +78,7 @@ def test_the_largest_files_of_each_kind_are_kept() -> None:
 
 def test_rows_of_many_classes_and_numbers_are_written_sooner() -> None:
     assert rows_in_group(classes=0, numbers=0) == ROW_GROUP
-    assert rows_in_group(classes=1000, numbers=0) * 1000 * 400 < MOST_BYTES
+    assert rows_in_group(classes=1000, numbers=0) * 1000 * 400 < GROUP_BYTES
     assert rows_in_group(classes=0, numbers=10_000_000) == 1
 
 

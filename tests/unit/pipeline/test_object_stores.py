@@ -142,7 +142,8 @@ def test_a_small_object_is_one_request_and_no_other_is_made_for_it(
 ) -> None:
     tables(JobRequest((f"{url}/sounds",), ("normal",), models, alpha=0.05), tmp_path / "out")
     for path in (folder / "sounds").rglob("*.wav"):
-        assert s3.about(f"data/sounds/{path.relative_to(folder / 'sounds')}") == [("GET", "")]
+        told_apart = [("HEAD", "")] * (not path.stat().st_size)  # an empty one, from a folder's marker
+        assert s3.about(f"data/sounds/{path.relative_to(folder / 'sounds')}") == [*told_apart, ("GET", "")]
 
 
 def test_files_of_a_server_without_a_listing_are_read_by_their_urls(folder: Path, s3: S3, models: Path, tmp_path: Path) -> None:

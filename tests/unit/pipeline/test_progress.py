@@ -32,7 +32,13 @@ def test_a_line_has_rate_time_left_anomalies_and_dead_letters(
         show(so_far(300, earlier=100))
     (line,) = capsys.readouterr().err.splitlines()
     # 200 files of this run in 20 s: 100 more take 10 s
-    assert line == "avizor batch: 300/400 items, 10 items/s, 0:00:10 left, 2 anomalies, 1 dead letters"
+    assert line == "avizor batch: 300/400 items, 10 items/s, 0:00:10 left, 2 anomalies, 1 dead letter"
+
+
+def test_a_run_with_nothing_to_do_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress(400) as show:
+        show(so_far(400, earlier=400))
+    assert "400/400 items, nothing was left to do, 2 anomalies, 1 dead letter\n" in capsys.readouterr().err
 
 
 def test_a_log_gets_lines_at_a_bounded_pace_and_the_last_one(
@@ -76,7 +82,7 @@ def test_a_terminal_shows_a_bar_with_the_same_numbers() -> None:
     shown = os.read(master, 65536).decode()
     os.close(master)
     assert "4/4" in shown
-    assert "2 anomalies, 1 dead letters" in shown
+    assert "2 anomalies, 1 dead letter" in shown
 
 
 def test_the_time_left_is_by_bytes_where_they_are_known(

@@ -54,7 +54,7 @@ def test_the_summary_says_what_was_found_by_model_and_source(opened: Sequence[Jo
         "  source  recordings  flagged   share  not judged",
         "  c                1        1  100.0%           0",
         "  a                3        1   33.3%           0",
-        "  Note: c never calibrated: judged by all other sources together, and the promise does not hold there",
+        "  Note: c never calibrated: judged by all other sources together, without the promise",
         "results in results: windows/, recordings/, summary.json",
     ]
 
@@ -66,7 +66,7 @@ def test_the_summary_counts_what_was_not_read_not_judged_or_clipped(opened: Sequ
     text = "\n".join(summary_lines(outcome, opened[1:], 0.05, OUT, seconds=0.0))
     assert "  source  recordings  flagged  share  not judged" in text
     assert "  a                3        0   0.0%           1" in text
-    assert "see the column not_judged in results/recordings" in text
+    assert "see not_judged in results/recordings" in text
     assert "1 file holds samples beyond full scale, up to 8.04: clipped to -1..1" in text
     assert "left out: 1 .txt" in text
     assert "with several channels" not in text
@@ -101,6 +101,12 @@ def test_a_summary_of_many_sources_shows_the_most_flagged_and_names_the_file_wit
         f"s{number:02d}" for number in range(29, 9, -1)
     ]
     assert "  and 10 more: see results/summary.json" in lines
+
+
+def test_a_run_with_nothing_to_do_has_no_rate(opened: Sequence[JobModel], outcome: Outcome) -> None:
+    outcome.earlier_files = 4
+    first = next(iter(summary_lines(outcome, opened, 0.05, OUT, seconds=2.0)))
+    assert first == "4 files, 4 of them by earlier runs, 24 window rows"
 
 
 def test_the_rate_is_that_of_this_run_alone(opened: Sequence[JobModel], outcome: Outcome, models: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard], in_group
     commit(out, shard, rows_of(shard), 3, in_group)
     result = CliRunner().invoke(verify, [str(out)])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "6 results planned (files x models), 4 in recordings/, 2 of 1 dead letters" in result.stdout
+    assert "6 results planned (files x models): 4 in recordings/, 2 missing for 1 dead letter" in result.stdout
     proof = json.loads(CliRunner().invoke(verify, [str(out), "--json"]).stdout)
     assert proof == {
         "out": str(out), "files": 3, "planned": 6, "recordings": 4, "unread": 2, "windows": 8, "dead_letters": 1, "parts": 3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,9 @@ def read_arrays(path: Path, *names: str) -> list[Array]:
 def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
     try:
         if is_url(path):
-            with open_file(path) as file:
-                return np.load(file, allow_pickle=False)  # type: ignore[no-any-return]
+            with open_file(path) as file:  # of several arrays each is read when it is used, and the file is closed then
+                whole = BytesIO(file.read()) if path.suffix == ".npz" else file
+                return np.load(whole, allow_pickle=False)  # type: ignore[no-any-return]
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except StoreUnavailable:
         raise

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import ColumnMissing, MediaError
+from avizor_inference.items.column_names import no_such_column
 from avizor_inference.items.data.packs import PackOfItems
 from avizor_inference.items.data.row_files import parquet_file
-from avizor_inference.items.data.table_data import no_columns, texts_of
+from avizor_inference.items.data.table_data import texts_of
 from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content, FileContent
@@ -49,7 +50,7 @@ class BytesPack(PackOfItems):
             column = leaf_of(opened.schema_arrow, self.column)
             wanted = [self.source_column] if self.source_column else []
             if missing := [name for name in wanted if name not in opened.schema_arrow.names]:
-                raise MediaError(f"the file has {no_columns(missing, opened.schema_arrow.names)}")
+                raise ColumnMissing(f"the file has {no_such_column(missing, opened.schema_arrow.names)}")
             number = 0
             for group in range(opened.num_row_groups):
                 rows = opened.metadata.row_group(group).num_rows
@@ -114,15 +115,15 @@ class _Cursor:
 
 
 def leaf_of(schema: Any, column: str) -> str:
-    """Return the path of a column of bytes in a Parquet file, as pyarrow names it. Raises MediaError if it has none."""
+    """Return the path of a column of bytes in a Parquet file, as pyarrow names it. Raises ColumnMissing."""
     if column not in schema.names:
-        raise MediaError(f"the file has {no_columns([column], schema.names)}")
+        raise ColumnMissing(f"the file has {no_such_column([column], schema.names)}")
     type = schema.field(column).type
     path = column
     if pa.types.is_struct(type) and type.get_field_index(_BYTES) >= 0:
         type, path = type.field(_BYTES).type, f"{column}.{_BYTES}"
     if not (pa.types.is_binary(type) or pa.types.is_large_binary(type)):
-        raise MediaError(f"column {column!r} is of type {type}, not of bytes; name the column that holds the files' bytes")
+        raise ColumnMissing(f"column {column!r} is of type {type}, not of bytes; name the column that holds the files' bytes")
     return path
 
 

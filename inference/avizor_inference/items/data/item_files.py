@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from avizor_inference.items.data.arrays import open_array
 from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.recording import NormalRecording
-from avizor_inference.items.dataset import Columns, Entry, is_listing, list_dataset
+from avizor_inference.items.dataset import Columns, Entry, first_items, is_listing, list_dataset
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.file_access import exists, name_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
@@ -38,23 +39,25 @@ def read_recordings(
     columns: Columns | None = None,
     notes: Notes | None = None,
     channels: ChannelMode = "each",
+    first: int | None = None,
 ) -> Iterator[NormalRecording]:
     """Yield the recordings at `path`, with their sources: recordings cut into windows, images, or rows or items of a file.
 
     columns: of tables, see `dataset.Columns`; without that of the sources all rows of a table are of the default source.
     notes: collects what was left out or clipped; without it, that is logged at the end. channels: of a sound, for a model that
-    takes one at a time. Raises DatasetError: calibration data that cannot be read is not left out silently.
+    takes one at a time. first: files, or items in files of many, to read; None: all. Raises DatasetError: calibration data that
+    cannot be read is not left out silently.
     """
     check_exists(path)
     columns = columns or Columns()
     if path.suffix == ".npy":
-        for item in _items(path, spec):
+        for item in _items(path, spec)[:first]:
             yield NormalRecording(DEFAULT_SOURCE, np.array(item[None]))
     elif isinstance(spec, TableInput) and _is_rows(path, spec, columns):
-        yield from _rows(path, spec, columns.source)
+        yield from islice(_rows(path, spec, columns.source), first)
     elif (files := _Files(spec, columns, channels)).holds(path):
         own = notes or Notes()
-        for entry in files.list(path, rule, own.left_out):
+        for entry in first_items(files.list(path, rule, own.left_out), first):
             own.sources[entry.source] += entry.items
             yield from files.recordings(entry, own)
         if notes is None:
@@ -67,20 +70,25 @@ def read_recordings(
 
 
 def sample_items(
-    path: Path, spec: InputSpec, limit: int, columns: Columns | None = None, channels: ChannelMode = "each"
+    path: Path,
+    spec: InputSpec,
+    limit: int,
+    columns: Columns | None = None,
+    channels: ChannelMode = "each",
+    first: int | None = None,
 ) -> Items:
     """Read at most `limit` raw items [n, *item_shape], evenly spaced among those at `path`. Raises DatasetError.
 
-    columns, channels: see `read_recordings`.
+    columns, channels, first: see `read_recordings`.
     """
     check_exists(path)
     columns = columns or Columns()
     if path.suffix == ".npy":
-        items = _items(path, spec)
+        items = _items(path, spec)[:first]
         parts = [np.array(items[evenly_spaced(len(items), limit)])] if len(items) else []
     elif not _is_rows(path, spec, columns) and (files := _Files(spec, columns, channels)).holds(path):
         notes = Notes()
-        entries = list(files.list(path, SourceRule(), notes.left_out))
+        entries = list(first_items(files.list(path, SourceRule(), notes.left_out), first))
         from_each = -(-limit // max(1, len(entries)))
         parts = []
         for place in evenly_spaced(len(entries), limit):
@@ -88,7 +96,7 @@ def sample_items(
             parts.append(windows[evenly_spaced(len(windows), from_each)])
         notes.warn(path)
     else:
-        parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""))]
+        parts = [recording.windows for recording in read_recordings(path, spec, SourceRule(""), first=first)]
     if not parts:
         raise DatasetError(f"{name_of(str(path))} holds no items")
     items = np.concatenate(parts)

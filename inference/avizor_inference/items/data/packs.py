@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import BinaryIO
 
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import ColumnMissing, MediaError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import open_file, state_of
 from avizor_inference.items.find_files import LeftOut
@@ -25,9 +25,11 @@ class PackOfItems(ABC):
     in_folders: bool = True
 
     def entries(self, file: Entry, relative: PurePath, rule: SourceRule, left_out: LeftOut) -> Iterator[Entry]:
-        """Yield the items; then, if the rest of the file cannot be read, the file itself."""
+        """Yield the items; then, if the rest of the file cannot be read, the file itself. Raises ColumnMissing."""
         try:
             yield from self.parts(file, relative, rule, left_out)
+        except ColumnMissing:
+            raise
         except MediaError:
             check_store()
             yield file  # reading it says why

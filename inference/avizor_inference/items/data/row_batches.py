@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.data.table_data import no_columns, texts_of
+from avizor_inference.items.column_names import no_columns
+from avizor_inference.items.data.table_data import texts_of
 from avizor_inference.items.data.table_numbers import numbers_of
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableInput
 from avizor_inference.items.kinds.base import ItemInput

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import ColumnMissing, MediaError
+from avizor_inference.items.column_names import no_columns, no_such_column
 from avizor_inference.items.data.csv_records import header_of, records, values_of
 from avizor_inference.items.data.packs import PackOfItems, open_listed
 from avizor_inference.items.data.row_batches import RowBatch, RowOfFile
-from avizor_inference.items.data.table_data import no_columns, texts_of
+from avizor_inference.items.data.table_data import texts_of
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.find_files import LeftOut
 from avizor_inference.items.kinds.base import Content
@@ -126,9 +127,11 @@ class RowsPack(PackOfItems):
         return list(dict.fromkeys([*self.columns, *([self.source_column] if self.source_column else [])]))
 
     def _check(self, names: Sequence[str]) -> None:
-        """Raise MediaError unless each of the wanted columns is there once."""
-        if missing := [name for name in self._wanted if name not in names]:
+        """Raise MediaError unless each of the wanted columns is there once; ColumnMissing if it is that of the sources."""
+        if missing := [name for name in self.columns if name not in names]:
             raise MediaError(f"the table has {no_columns(missing, names)}")
+        if self.source_column and self.source_column not in names:
+            raise ColumnMissing(f"the table has {no_such_column([self.source_column], names)}")
         if twice := [name for name in self._wanted if names.count(name) > 1]:
             raise MediaError(f"the table has more than one column {twice[0]!r}; leave one of them out")
 

@@ -17,14 +17,13 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from avizor_inference.errors import DatasetError, MediaError
+from avizor_inference.items.column_names import no_columns, no_such_column
 from avizor_inference.items.data.table_numbers import MISSING, numbers_of
 from avizor_inference.items.file_access import name_of, open_file
 from avizor_inference.items.input_spec import CategoryColumn, TableInput
 from avizor_inference.items.kinds.table import encode_names
 from avizor_inference.items.object_files import check_store
 from avizor_inference.object_store import is_url
-
-_OTHER_SEPARATORS = (";", "\t", "|")
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Table:
         """
         missing = [name for name in self.spec.columns if name not in self.data.column_names]
         if missing:
-            raise self._missing_columns(missing)
+            raise DatasetError(f"{self.path} has {no_columns(missing, self.data.column_names)}")
         if twice := [name for name in self.spec.columns if self.data.column_names.count(name) > 1]:
             raise DatasetError(f"{self.path} has more than one column {twice[0]!r}; leave one of them out")
         if not self.data.num_rows:
@@ -69,7 +68,7 @@ class Table:
         is no such column.
         """
         if name not in self.data.column_names:
-            raise self._missing_columns([name])
+            raise DatasetError(f"{self.path} has {no_such_column([name], self.data.column_names)}")
         return texts_of(self.data[name], known)
 
     def _places(self, column: CategoryColumn) -> NDArray[np.float32]:
@@ -88,9 +87,6 @@ class Table:
             what, 100 * unknown.mean(), some, 100 * (names == "").mean(),
         )  # fmt: skip
         return places
-
-    def _missing_columns(self, missing: list[str]) -> DatasetError:
-        return DatasetError(f"{self.path} has {no_columns(missing, self.data.column_names)}")
 
 
 def read_table(path: Path, spec: TableInput, texts: Iterable[str] = ()) -> Table:
@@ -132,21 +128,3 @@ def texts_of(column: Any, known: Sequence[str] = ()) -> list[str]:
     texts = column.cast(pa.string()).fill_null("")
     missing = pa.array([word for word in MISSING if word not in known], pa.string())
     return pc.if_else(pc.is_in(texts, value_set=missing), "", texts).to_pylist()  # type: ignore[no-any-return]
-
-
-def no_columns(missing: Sequence[str], existing: Sequence[str]) -> str:
-    """Return, for a message, which columns a table lacks, and why that may be."""
-    names = ", ".join(existing)
-    separator = next((mark for mark in _OTHER_SEPARATORS if mark in names), None)
-    if len(existing) == 1 and separator:
-        reason = f"its columns look separated by {separator!r}; separate them by commas"
-    else:
-        reason = f"it has {names}" + _similar_names(missing, existing)
-    return f"no column {', '.join(map(repr, missing))}; {reason}"
-
-
-def _similar_names(missing: Sequence[str], existing: Sequence[str]) -> str:
-    """Return, as text, which columns differ from missing ones only by spaces or capitals."""
-    alike = {name.strip().casefold(): name for name in existing}
-    pairs = [(name, alike[name.strip().casefold()]) for name in missing if name.strip().casefold() in alike]
-    return "".join(f"; {similar!r} is not {name!r}: rename it" for name, similar in pairs)
