@@ -1,21 +1,27 @@
-"""Tell filters that have learned something from fresh weights: in noise, neighbouring weights have nothing to do with each other.
+"""Tell filters that have learned something from fresh weights: in noise, weights side by side have nothing to do with each other.
 
-The test of one filter is that of Box and Pierce for white noise ("Distribution of residual autocorrelations", 1970) in one or two
-dimensions: for each direction and distance, the products of two such weights are added up, over all input channels. Fresh weights
-are independent, and as often positive as negative. With random signs each sum has the mean 0, and for its variance the sum of the
-squared products. So the sum of (sum squared / variance) over the steps has about a chi-square distribution. No scale of the
-weights changes it: neither the kind of initialisation nor a folded batch norm.
+Fresh weights are independent, and as often positive as negative. So a sum of products of two weights each has the mean 0, and
+for its variance the sum of the squared products. Two tests use this, over all input channels of a filter:
+
+* the products of weights side by side: in a smooth filter their sum is positive (a normal distribution, one-sided);
+* Box and Pierce's test of white noise ("Distribution of residual autocorrelations", 1970), in one or two dimensions: the sums
+  for several steps from one weight to the other, each squared and divided by its variance, are about a chi-square number
+  together. It finds filters that oscillate, too.
+
+The smaller p-value counts, corrected for the choice of two (Sidak). No scale of the weights changes it: neither the kind of
+initialisation nor a folded batch norm.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avizor_inference.arrays import Floats
+from avizor_inference.repository.reports import FilterNoise
 
 # From one weight to the other, by the number of dimensions of a filter.
 _STEPS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -27,33 +33,6 @@ _FEWEST_OF_A_STEP = 3
 _FEWEST_PAIRS = 16
 # With fewer filters, chance decides the share of a network.
 _FEWEST_FILTERS = 16
-# A network with a larger share of noise gets a warning. docs/decisions/0050 has the error rates.
-MOST_NOISE = 0.6
-
-
-@dataclass(frozen=True)
-class NetworkNoise:
-    """Holds how much of a network's convolutions looks like fresh weights.
-
-    share: estimated share of its filters that cannot be told from noise, 0 to 1; None if the network cannot be judged. layers:
-    the same for each layer that was judged, by name, in the order of the graph. filters: how many were judged. reason: why the
-    network cannot be judged; empty if it can.
-    """
-
-    share: float | None
-    layers: dict[str, float] = field(default_factory=dict)
-    filters: int = 0
-    reason: str = ""
-
-    @property
-    def warning(self) -> str:
-        """Return what is to be said about it, without a full stop; empty if there is nothing to say."""
-        if self.share is None or self.share <= MOST_NOISE:
-            return ""
-        return (
-            f"{self.share:.0%} of the filters look like fresh weights: the network was hardly trained, or its weights were not "
-            "loaded; check its metrics on held-out items"
-        )
 
 
 def noise_of(weights: Floats) -> Floats:
@@ -67,13 +46,14 @@ def noise_of(weights: Floats) -> Floats:
         return np.full(len(weights), np.nan)
     largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)))
     scaled = weights / np.where(largest > 0, largest, 1).reshape(-1, *[1] * (weights.ndim - 1))
-    squares, degrees = np.zeros(len(weights)), np.zeros(len(weights))
-    for step in steps:
-        products = _products(scaled, step).reshape(len(weights), -1)
-        variance = (products**2).sum(axis=1)
-        squares += np.divide(products.sum(axis=1) ** 2, variance, out=np.zeros(len(weights)), where=variance > 0)
-        degrees += variance > 0
-    return np.array([_survival(*each) if each[1] else math.nan for each in zip(squares, degrees, strict=True)])
+    products = [_products(scaled, step).reshape(len(weights), -1) for step in steps]
+    sums = np.array([each.sum(axis=1) for each in products])
+    variances = np.array([(each**2).sum(axis=1) for each in products])
+    beside = [index for index, step in enumerate(steps) if sum(map(abs, step)) == 1]
+    smooth = _normal_survival(_ratio(sums[beside].sum(axis=0), np.sqrt(variances[beside].sum(axis=0))))
+    degrees = (variances > 0).sum(axis=0)
+    any_order = _chi_square_survival(_ratio(sums**2, variances).sum(axis=0), np.maximum(degrees, 1))
+    return np.where(degrees > 0, 1 - (1 - np.minimum(smooth, any_order)) ** 2, np.nan)
 
 
 def share_of_noise(noise: Floats) -> float | None:
@@ -81,19 +61,23 @@ def share_of_noise(noise: Floats) -> float | None:
 
     noise: as `noise_of` returns it. Noise has the mean 1/2 there, and filters that have learned something nearly 0.
     """
-    known = noise[~np.isnan(noise)]
+    known = _known(noise)
     return min(1.0, 2 * float(known.mean())) if len(known) else None
 
 
-def network_noise(layers: Iterable[tuple[str, Floats]]) -> NetworkNoise:
+def network_noise(layers: Iterable[tuple[str, Floats]]) -> FilterNoise:
     """Judge a network by its convolutions: their names and weights[filters, channels, *kernel], in the order of the graph."""
-    judged = {name: noise for name, weights in layers if not np.isnan(noise := noise_of(weights)).all()}
-    count = sum(int((~np.isnan(noise)).sum()) for noise in judged.values())
-    if count < _FEWEST_FILTERS:
-        kind = f"only {count} filters" if count else "no filters"
-        return NetworkNoise(None, filters=count, reason=f"it has {kind} whose weights have enough neighbours")
+    judged = {name: known for name, weights in layers if len(known := _known(noise_of(weights)))}
+    every = np.concatenate([*judged.values(), np.empty(0)])
+    if len(every) < _FEWEST_FILTERS:
+        found = f"only {len(every)} filters have" if len(every) else "no filter has"
+        return FilterNoise(filters=len(every), not_judged=f"{found} enough weights side by side")
     shares = {name: share for name, noise in judged.items() if (share := share_of_noise(noise)) is not None}
-    return NetworkNoise(float(np.mean(list(shares.values()))), shares, count)
+    return FilterNoise(share=share_of_noise(every), filters=len(every), layers=shares)
+
+
+def _known(noise: Floats) -> Floats:
+    return noise[~np.isnan(noise)]
 
 
 def _steps(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -116,8 +100,16 @@ def _products(weights: Floats, step: tuple[int, ...]) -> Floats:
     return weights[tuple(first)] * weights[tuple(second)]
 
 
-def _survival(value: float, degrees: float) -> float:
-    """Return the probability that a chi-square number is larger: Wilson and Hilferty's approximation (1931)."""
+def _ratio(values: Floats, scales: Floats) -> Floats:
+    return np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)
+
+
+def _normal_survival(z: Floats) -> Floats:
+    """Return the probability that a standard normal number is larger than each."""
+    return np.array([0.5 * math.erfc(each / math.sqrt(2)) for each in z])
+
+
+def _chi_square_survival(values: Floats, degrees: NDArray[np.int64]) -> Floats:
+    """Return the probability that a chi-square number is larger than each: Wilson and Hilferty's approximation (1931)."""
     spread = 2 / (9 * degrees)
-    z = ((value / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
-    return 0.5 * math.erfc(z / math.sqrt(2))
+    return _normal_survival((np.cbrt(values / degrees) - (1 - spread)) / np.sqrt(spread))

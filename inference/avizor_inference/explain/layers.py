@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -12,7 +12,9 @@ from onnx import helper
 
 from avizor_inference.arrays import Floats
 from avizor_inference.errors import SettingsError
+from avizor_inference.explain.filter_noise import network_noise
 from avizor_inference.explain.graph_constants import GraphConstants
+from avizor_inference.repository.reports import FilterNoise
 
 # Export names the weights of the network so; those of front ends have other names.
 _NETWORK = "network."
@@ -46,6 +48,11 @@ class Convolution:
     def kernel(self) -> tuple[int, ...]:
         """Return the size of its filters."""
         return self.weights.shape[2:]
+
+
+def noise_in(model: onnx.ModelProto) -> FilterNoise:
+    """Return how much of the network in a graph looks like fresh weights."""
+    return network_noise((each.name, each.weights) for each in Layers(model).convolutions())
 
 
 class Layers:
@@ -160,7 +167,7 @@ def _module(stored: str) -> str:
     return name[0] if name[1] else name[0].rpartition(".")[0] or name[0]
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: float | Sequence[int]) -> float | Sequence[int]:
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
 
 

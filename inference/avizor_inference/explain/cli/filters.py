@@ -8,7 +8,6 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -21,14 +20,12 @@ from avizor_inference.durable_files import make_folder, write_bytes
 from avizor_inference.errors import SettingsError
 from avizor_inference.explain.cli.options import MODEL_OPTIONS, OUT_OPTIONS, model_options, out_option
 from avizor_inference.explain.filter_axes import FilterPictures, pictures_of
-from avizor_inference.explain.filter_noise import NetworkNoise, network_noise, noise_of, share_of_noise
-from avizor_inference.explain.layers import Convolution, Layers
-from avizor_inference.explain.pictures.figure import write_png
+from avizor_inference.explain.filter_noise import noise_of, share_of_noise
+from avizor_inference.explain.layers import Convolution, Layers, noise_in
+from avizor_inference.explain.pictures.figure import png_of
 from avizor_inference.explain.pictures.filters import MOST_FEATURES, MOST_FILTERS, draw_filters, draw_matrix, filters_shown
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from avizor_inference.repository.reports import FilterNoise
 
 _EXAMPLES = """\b
 Examples:
@@ -42,13 +39,16 @@ _GROUPS = {
 }
 
 
+_DPI = 120
+
+
 @dataclass(frozen=True, eq=False)
 class _Drawing:
-    """Holds what the command writes: the figure, the arrays behind it, and what is said about it."""
+    """Holds what the command writes: the PNG file, the arrays behind it, and what is said about it."""
 
     layer: str
     shape: tuple[int, ...]
-    figure: Figure
+    png: bytes
     arrays: dict[str, Array]
     noise: Floats
     batch_norm: str
@@ -80,13 +80,14 @@ def filters(
     """
     chosen = ModelRepository(models).version(model, version)
     chosen.verify()
-    layers = Layers(onnx.load(chosen.model_path))
+    graph = onnx.load(chosen.model_path)
+    layers = Layers(graph)
     convolution = layers.convolution(layer, fold_batch_norm=fold_batch_norm)
     if convolution is None:
         drawing = _draw_table(chosen, layers)
     else:
         drawing = _draw_convolution(chosen, convolution, is_first=convolution.name == layers.names()[0])
-    network = network_noise((each.name, each.weights) for each in layers.convolutions())
+    network = noise_in(graph)
     picture, numbers = _write(chosen, drawing, out)
     facts = _facts(chosen, drawing, network) | {"picture": str(picture), "numbers": str(numbers)}
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts, drawing, network)))
@@ -101,8 +102,8 @@ def _draw_convolution(version: ModelVersion, layer: Convolution, *, is_first: bo
         title += "\nfilter: its noise, 0 learned to 1"
     title += f"\n{left_out}" if left_out else ""
     arrays = {"weights": layer.weights, "bias": layer.bias, "pictures": pictures.values, "noise": noise}
-    figure = draw_filters(pictures, noise, title)
-    return _Drawing(layer.name, layer.weights.shape, figure, arrays, noise, layer.batch_norm, left_out)
+    png = png_of(draw_filters(pictures, noise, title), _DPI)
+    return _Drawing(layer.name, layer.weights.shape, png, arrays, noise, layer.batch_norm, left_out)
 
 
 def _draw_table(version: ModelVersion, layers: Layers) -> _Drawing:
@@ -110,7 +111,9 @@ def _draw_table(version: ModelVersion, layers: Layers) -> _Drawing:
     features = version.manifest.input.feature_names()
     matrix = layers.first_matrix()
     if matrix is None:
-        raise SettingsError(f"{version.name} has neither a convolution nor a matrix among its weights: there is nothing to draw")
+        raise SettingsError(
+            f"{version.name} has neither a convolution nor a matrix among its weights: there is nothing to draw"
+        )
     name, weights = matrix
     if len(features) != weights.shape[1]:
         raise SettingsError(
@@ -118,7 +121,11 @@ def _draw_table(version: ModelVersion, layers: Layers) -> _Drawing:
             "have no place in the item: a picture would show nothing. Try `avizor explain occlusion`"
         )
     units, columns = min(len(weights), MOST_FILTERS), min(len(features), MOST_FEATURES)
-    left_out = "" if weights.shape == (units, columns) else f"shown: {units} of {len(weights)} units, {columns} of {len(features)} columns"
+    left_out = (
+        ""
+        if weights.shape == (units, columns)
+        else f"shown: {units} of {len(weights)} units, {columns} of {len(features)} columns"
+    )
     title = f"{version.name} {version.version}, layer {name}: {len(weights)} units" + (f"\n{left_out}" if left_out else "")
     arrays = {"weights": weights, "features": np.array(features)}
     return _Drawing(
@@ -130,17 +137,17 @@ def _write(version: ModelVersion, drawing: _Drawing, out: Path) -> tuple[Path, P
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{version.name}-{version.version}-filters-{drawing.layer}")[:200]
     picture, numbers = out / f"{name}.png", out / f"{name}.npz"
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **drawing.arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **drawing.arrays)
     try:
         make_folder(out)
         write_bytes(numbers, buffer.getvalue())
-        write_png(drawing.figure, picture, dpi=120)
+        write_bytes(picture, drawing.png)
     except OSError as error:
         raise SettingsError(f"{error.filename or out}: {error.strerror or error}; choose another folder with --out") from error
     return picture, numbers
 
 
-def _facts(version: ModelVersion, drawing: _Drawing, network: NetworkNoise) -> dict[str, JsonValue]:
+def _facts(version: ModelVersion, drawing: _Drawing, network: FilterNoise) -> dict[str, JsonValue]:
     return {
         "model": version.name,
         "version": version.version,
@@ -153,23 +160,25 @@ def _facts(version: ModelVersion, drawing: _Drawing, network: NetworkNoise) -> d
             "share_of_noise": network.share,
             "filters": network.filters,
             "layers": dict(network.layers),
-            "not_judged": network.reason,
+            "not_judged": network.not_judged,
             "warning": network.warning,
         },
         "left_out": drawing.left_out,
     }
 
 
-def _lines(facts: dict[str, JsonValue], drawing: _Drawing, network: NetworkNoise) -> list[str]:
+def _lines(facts: dict[str, JsonValue], drawing: _Drawing, network: FilterNoise) -> list[str]:
     lines = [f"{facts['model']} version {facts['version']}, layer {drawing.layer}: weights {_by(drawing.shape)}"]
     if drawing.batch_norm != "none":
         lines.append(f"  batch norm: {drawing.batch_norm}")
     if (share := share_of_noise(drawing.noise)) is not None:
         lines.append(f"  noise: {share:.0%} of this layer's filters")
     if network.share is None:
-        lines.append(f"  the network cannot be judged: {network.reason}")
+        lines.append(f"  the network cannot be judged: {network.not_judged}")
     else:
-        lines.append(f"  noise: {network.share:.0%} of the network, by {network.filters} filters in {len(network.layers)} layers")
+        lines.append(
+            f"  noise: {network.share:.0%} of the network, by {network.filters} filters in {len(network.layers)} layers"
+        )
     if network.warning:
         lines.append(f"  warning: {network.warning}")
     if drawing.left_out:

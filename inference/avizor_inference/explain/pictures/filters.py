@@ -15,6 +15,7 @@ from avizor_inference.explain.pictures.figure import new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 # What one picture shows at most; the numbers are all in the .npz file.
 MOST_FILTERS = 64
@@ -49,10 +50,7 @@ def draw_filters(pictures: FilterPictures, noise: Floats, title: str) -> Figure:
     for index in range(filters * tiles_of_one):
         left, top = (index % columns) * (1 + _GAP / 2), (index // columns) * (aspect + _GAP)
         row, channel = divmod(index, tiles_of_one)
-        if pictures.is_colour:
-            tile = np.moveaxis(values[row], 0, -1) / 2 + 0.5
-        else:
-            tile = values[row, channel]
+        tile = np.moveaxis(values[row], 0, -1) / 2 + 0.5 if pictures.is_colour else values[row, channel]
         _draw_tile(axes, tile, left, top, aspect, pictures)
         axes.text(left, top - 0.03, _caption(row, channel, noise[row], pictures, tiles_of_one), fontsize=7, va="bottom")
     _label_axes(axes, pictures, columns, rows, aspect)
@@ -98,7 +96,7 @@ def _draw_tile(axes: Axes, tile: Floats, left: float, top: float, aspect: float,
     axes.add_patch(_frame(left, top, aspect))
 
 
-def _frame(left: float, top: float, aspect: float):  # type: ignore[no-untyped-def]
+def _frame(left: float, top: float, aspect: float) -> Rectangle:
     from matplotlib.patches import Rectangle
 
     return Rectangle((left, top), 1, aspect, fill=False, linewidth=0.4, edgecolor="0.5")
@@ -118,8 +116,9 @@ def _label_axes(axes: Axes, pictures: FilterPictures, columns: int, rows: int, a
     axes.set_aspect("equal")
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
+    # Numbers at the first tile alone: at each, those of two tiles would run into each other.
     places = [column * (1 + _GAP / 2) + edge for column in range(columns) for edge in (0, 1)]
-    axes.set_xticks(places, ["0", f"{pictures.x.extent:.4g}"] * columns, fontsize=7)
+    axes.set_xticks(places, ["0", f"{pictures.x.extent:.4g}", *[""] * (2 * columns - 2)], fontsize=7)
     axes.set_xlabel(pictures.x.unit, fontsize=8)
     if pictures.y is None:
         axes.set_yticks([])
