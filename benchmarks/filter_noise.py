@@ -71,7 +71,7 @@ RECIPES = [
     Recipe("resnet34", "resnet34", "images", 16, 2000, 2, 1e-3, built_for=32),
     Recipe("densenet121", "densenet121", "images", 16, 2000, 2, 1e-3, built_for=32),
     Recipe("spoken", spoken_digits.NETWORK, "log-mels", 0, 2700, 6, 3e-3),
-    Recipe("wave", WAVEFORM, "waveforms", 0, 2700, 4, 3e-3, least=0.7),
+    Recipe("wave", WAVEFORM, "waveforms", 0, 2700, 6, 3e-3, least=0.7),
     Recipe("digit-ae", AUTOENCODER, "images", 32, 2000, 4, 3e-3, least=0.6),
     Recipe("sound-ae", AUTOENCODER, "log-mels", 0, 2000, 4, 3e-3, least=0.6),
 ]
@@ -137,7 +137,7 @@ def initialise(network: nn.Module, initialisation: str) -> None:
 
 
 def convolutions(network: nn.Module) -> Convolutions:
-    """Return the weights of the convolutions. A batch norm that export folds into them changes their scale, but not their noise."""
+    """Return the weights of the convolutions. A folded batch norm would change their scale, but not their noise."""
     kinds = (nn.Conv1d, nn.Conv2d)
     return {name: layer.weight.detach().numpy().copy() for name, layer in network.named_modules() if isinstance(layer, kinds)}
 

@@ -123,11 +123,8 @@ class Layers:
             inputs, outputs, *kernel = weights.shape
             weights = weights.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
             weights = weights.reshape(groups * outputs, inputs // groups, *kernel)
-        place = 8 if node.op_type == "QLinearConv" else 2
-        has_bias = len(node.input) > place and node.input[place] in self._constants
-        bias = np.asarray(self._constants[node.input[place]], np.float64) if has_bias else np.zeros(len(weights))
+        bias, by_export = self._bias(node, len(weights))
         dilations = tuple(_attribute(node, "dilations", [1] * (weights.ndim - 2)))
-        by_export = has_bias and node.input[place].endswith(_FOLDED_BIAS)
         layer = Convolution(name, weights, bias, groups, dilations, "folded by export" if by_export else "none")
         norm = self._norm_after(node)
         if norm is None:
@@ -142,6 +139,17 @@ class Layers:
         scale, zero = (np.asarray(self._constants[node.input[place + each]], np.float64) for each in (1, 2))
         shape = (-1, *[1] * (weights.ndim - 1))
         return (weights - zero.reshape(shape)) * scale.reshape(shape)
+
+    def _bias(self, node: onnx.NodeProto, filters: int) -> tuple[Floats, bool]:
+        """Return the bias of a node, zeros if it has none, and whether export added it for a batch norm."""
+        is_quantised = node.op_type == "QLinearConv"
+        place = 8 if is_quantised else 2
+        if len(node.input) <= place or node.input[place] not in self._constants:
+            return np.zeros(filters), False
+        bias = np.asarray(self._constants[node.input[place]], np.float64)
+        if is_quantised:  # its step is that of the input times that of the weights
+            bias = bias * self._constants[node.input[1]] * self._constants[node.input[4]]
+        return bias, node.input[place].endswith(_FOLDED_BIAS)
 
     def _norm_after(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """Return the batch norm that alone uses the output of a node."""

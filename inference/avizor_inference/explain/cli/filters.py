@@ -99,7 +99,7 @@ def _draw_convolution(version: ModelVersion, layer: Convolution, *, is_first: bo
     left_out = _left_out(pictures)
     title = f"{version.name} {version.version}, layer {layer.name}: {len(noise)} filters of {_by(layer.weights.shape[1:])}"
     if not np.isnan(noise).all():
-        title += "\nfilter: its noise, 0 learned to 1"
+        title += "\nnumber of a filter: its noise (near 0: learned)"
     title += f"\n{left_out}" if left_out else ""
     arrays = {"weights": layer.weights, "bias": layer.bias, "pictures": pictures.values, "noise": noise}
     png = png_of(draw_filters(pictures, noise, title), _DPI)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What one picture shows at most; the numbers are all in the .npz file.
 MOST_FILTERS = 64
 MOST_CHANNELS = 8
-_MOST_TILES = 128
+_MOST_TILES = 64
 MOST_FEATURES = 60
 # Space between tiles, as a share of a tile.
 _GAP = 0.3
@@ -45,7 +45,9 @@ def draw_filters(pictures: FilterPictures, noise: Floats, title: str) -> Figure:
         columns *= max(1, min(filters, 8 // tiles_of_one))
     rows = math.ceil(filters * tiles_of_one / columns)
     aspect = _aspect(pictures)
-    figure = new_figure(max(4.0, 1.05 * columns + 1), max(2.6, 1.05 * aspect * (1 + _GAP) * rows + 1.3))
+    width = 1.05 * columns
+    height = width / (columns * (1 + _GAP / 2)) * rows * (aspect + _GAP)
+    figure = new_figure(max(4.0, width + 1), max(2.6, height + 1.2))
     axes = figure.subplots()
     for index in range(filters * tiles_of_one):
         left, top = (index % columns) * (1 + _GAP / 2), (index // columns) * (aspect + _GAP)
