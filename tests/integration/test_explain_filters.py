@@ -38,7 +38,16 @@ def facts(*words: object) -> dict[str, Any]:
 
 
 def test_the_command_draws_the_first_layer(models: Path, tmp_path: Path) -> None:
-    command = [AVIZOR, "explain", "filters", "digits", "--models", models, "--out", tmp_path / "new" / "folder"]
+    command: list[str | Path] = [
+        AVIZOR,
+        "explain",
+        "filters",
+        "digits",
+        "--models",
+        models,
+        "--out",
+        tmp_path / "new" / "folder",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     first, *_, picture, numbers = done.stdout.splitlines()

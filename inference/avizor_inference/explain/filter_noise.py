@@ -1,4 +1,4 @@
-"""Tell filters that have learned something from fresh weights: in noise, weights side by side have nothing to do with each other.
+"""Tell filters that have learned a shape from fresh weights, whose neighbours have nothing to do with each other.
 
 Fresh weights are independent, and as often positive as negative. So a sum of products of two weights each has the mean 0, and
 for its variance the sum of the squared products. Two tests use this, over all input channels of a filter:
@@ -46,9 +46,10 @@ def noise_of(weights: Floats) -> Floats:
         return np.full(len(weights), np.nan)
     largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)))
     scaled = weights / np.where(largest > 0, largest, 1).reshape(-1, *[1] * (weights.ndim - 1))
-    products = [_products(scaled, step).reshape(len(weights), -1) for step in steps]
-    sums = np.array([each.sum(axis=1) for each in products])
-    variances = np.array([(each**2).sum(axis=1) for each in products])
+    sums, variances = np.zeros((len(steps), len(weights))), np.zeros((len(steps), len(weights)))
+    for row, step in enumerate(steps):  # one after the other: a large layer has many products
+        products = _products(scaled, step).reshape(len(weights), -1)
+        sums[row], variances[row] = products.sum(axis=1), (products**2).sum(axis=1)
     beside = [index for index, step in enumerate(steps) if sum(map(abs, step)) == 1]
     smooth = _normal_survival(_ratio(sums[beside].sum(axis=0), np.sqrt(variances[beside].sum(axis=0))))
     degrees = (variances > 0).sum(axis=0)

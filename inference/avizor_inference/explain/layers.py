@@ -20,6 +20,8 @@ from avizor_inference.repository.reports import FilterNoise
 _NETWORK = "network."
 # The end of the name of a bias that the exporter adds to a convolution when it folds a batch norm into it.
 _FOLDED_BIAS = ".weight_bias"
+# ONNX Runtime's quantiser adds this to the names of what it quantises.
+_QUANTISED = "_quantized"
 # What may be between a convolution and its batch norm without changing a number, but for rounding.
 _COPIES = frozenset({"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"})
 # operator -> which of its inputs is the weight
@@ -109,13 +111,16 @@ class Layers:
         place = _WEIGHT_INPUT[node.op_type]
         if len(node.input) <= place or node.input[place] not in self._constants:
             return None
-        name = node.input[place]
-        while name in self._producers:
-            inputs = self._producers[name].input
-            if not inputs:
-                return None if self._has_prefix else name  # a Constant node
-            name = inputs[0]
+        name = self._origin(node.input[place])
+        if name in self._producers:  # a Constant node, of which export leaves none
+            return None if self._has_prefix else name
         return name if name.startswith(_NETWORK) or not self._has_prefix else None
+
+    def _origin(self, name: str) -> str:
+        """Return the name of the first stored value that a constant is computed from."""
+        while name in self._producers and self._producers[name].input:
+            name = self._producers[name].input[0]
+        return name
 
     def _read(self, name: str, node: onnx.NodeProto, fold: bool) -> Convolution:
         weights, groups = self._weights(node), int(_attribute(node, "group", 1))
@@ -149,7 +154,7 @@ class Layers:
         bias = np.asarray(self._constants[node.input[place]], np.float64)
         if is_quantised:  # its step is that of the input times that of the weights
             bias = bias * self._constants[node.input[1]] * self._constants[node.input[4]]
-        return bias, node.input[place].endswith(_FOLDED_BIAS)
+        return bias, self._origin(node.input[place]).removesuffix(_QUANTISED).endswith(_FOLDED_BIAS)
 
     def _norm_after(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """Return the batch norm that alone uses the output of a node."""
@@ -171,7 +176,7 @@ class Layers:
 
 def _module(stored: str) -> str:
     """Return the name of the module that a stored weight belongs to, as the model card has it."""
-    name = stored.removeprefix(_NETWORK).removesuffix("_quantized").partition(".parametrizations.")
+    name = stored.removeprefix(_NETWORK).removesuffix(_QUANTISED).partition(".parametrizations.")
     return name[0] if name[1] else name[0].rpartition(".")[0] or name[0]
 
 

@@ -34,9 +34,9 @@ RANDOM = np.random.default_rng(0)
 
 def graph(nodes: list[onnx.NodeProto], stored: dict[str, Array]) -> onnx.ModelProto:
     """A graph from `x`, float32[batch, 1, 8, 8], to `y`."""
-    ends = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("x", ["n", 1, 8, 8]), ("y", None)))
-    initializers = [numpy_helper.from_array(value, name) for name, value in stored.items()]
-    made = helper.make_graph(nodes, "g", *([end] for end in ends), initializers)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    made = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(value, name) for name, value in stored.items()])
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
@@ -128,12 +128,14 @@ def test_filters_of_a_transposed_convolution_have_a_map_each() -> None:
 def test_weights_of_quantised_operators_are_floats() -> None:
     whole = RANDOM.integers(-127, 128, (2, 1, 3, 3)).astype(np.int8)
     scale = np.array([0.5, 0.25], np.float32)
-    one = {name: np.array(value, kind) for name, value, kind in (("s", 0.1, np.float32), ("z", 0, np.uint8))}
-    stored = {"w": whole, "ws": scale, "wz": np.zeros(2, np.int8), **one}
-    node = helper.make_node("QLinearConv", ["x", "s", "z", "w", "ws", "wz", "s", "z"], ["y"])
+    step, zero = np.array(0.1, np.float32), np.array(0, np.uint8)
+    bias = np.array([7, -3], np.int32)
+    stored: dict[str, Array] = {"w": whole, "ws": scale, "wz": np.zeros(2, np.int8), "s": step, "z": zero, "b": bias}
+    node = helper.make_node("QLinearConv", ["x", "s", "z", "w", "ws", "wz", "s", "z", "b"], ["y"])
     layer = Layers(graph([node], stored)).convolution()
     assert layer is not None
     np.testing.assert_allclose(layer.weights, whole * scale[:, None, None, None])
+    np.testing.assert_allclose(layer.bias, bias * scale * step)
 
 
 def layer_of(*shape: int, dilation: int = 1) -> Convolution:
@@ -144,7 +146,7 @@ def layer_of(*shape: int, dilation: int = 1) -> Convolution:
 def test_colours_are_red_green_blue_whatever_the_network_s_order() -> None:
     layer = layer_of(2, 3, 5, 5)
     for order in ("rgb", "bgr"):
-        spec = ImageInput(height=8, width=8, channels=3, front_end=ImageFrontEnd(order=order))  # type: ignore[arg-type]
+        spec = ImageInput(height=8, width=8, channels=3, front_end=ImageFrontEnd(order=order))
         pictures = pictures_of(layer, spec, is_first=True)
         assert pictures.is_colour
         red = layer.weights[:, 0 if order == "rgb" else 2]

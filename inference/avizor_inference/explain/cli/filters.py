@@ -128,9 +128,8 @@ def _draw_table(version: ModelVersion, layers: Layers) -> _Drawing:
     )
     title = f"{version.name} {version.version}, layer {name}: {len(weights)} units" + (f"\n{left_out}" if left_out else "")
     arrays = {"weights": weights, "features": np.array(features)}
-    return _Drawing(
-        name, weights.shape, draw_matrix(weights, features, title), arrays, np.full(len(weights), np.nan), "none", left_out
-    )
+    png, unknown = png_of(draw_matrix(weights, features, title), _DPI), np.full(len(weights), np.nan)
+    return _Drawing(name, weights.shape, png, arrays, unknown, "none", left_out)
 
 
 def _write(version: ModelVersion, drawing: _Drawing, out: Path) -> tuple[Path, Path]:
