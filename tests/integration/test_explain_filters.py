@@ -76,7 +76,7 @@ def test_another_layer_by_name_with_its_numbers_as_json(models: Path, tmp_path: 
 
 def test_what_is_left_out_of_a_picture_is_said(models: Path, tmp_path: Path) -> None:
     answer = facts("kinds", "--models", models, "--out", tmp_path, "--layer", "12")
-    assert answer["left_out"] == "shown: 8 of 12 input channels"
+    assert answer["left_out"] == "shown: 8 of 16 filters, 8 of 12 input channels"
     with np.load(answer["numbers"]) as arrays:
         assert arrays["weights"].shape == (16, 12, 3, 3)
 

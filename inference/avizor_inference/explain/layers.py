@@ -29,7 +29,8 @@ _WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "QLinearConv": 3, "Gemm": 1, "Ma
 _CONVOLUTIONS = ("Conv", "ConvTranspose", "QLinearConv")
 _MAX_NAMES = 40
 
-BatchNorm = Literal["none", "folded by export", "folded", "left out"]
+# "folded by export" is known by the name of the bias, which a batch norm without a shift does not leave.
+BatchNorm = Literal["none in the graph", "folded by export", "folded", "left out"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Convolution:
     bias: Floats
     groups: int = 1
     dilations: tuple[int, ...] = ()
-    batch_norm: BatchNorm = "none"
+    batch_norm: BatchNorm = "none in the graph"
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -130,7 +131,7 @@ class Layers:
             weights = weights.reshape(groups * outputs, inputs // groups, *kernel)
         bias, by_export = self._bias(node, len(weights))
         dilations = tuple(_attribute(node, "dilations", [1] * (weights.ndim - 2)))
-        layer = Convolution(name, weights, bias, groups, dilations, "folded by export" if by_export else "none")
+        layer = Convolution(name, weights, bias, groups, dilations, "folded by export" if by_export else "none in the graph")
         norm = self._norm_after(node)
         if norm is None:
             return layer

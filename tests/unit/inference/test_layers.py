@@ -101,7 +101,14 @@ def test_the_first_convolution_is_the_network_s_and_not_the_front_end_s(models: 
     assert layers.names() == ("0", "4", "8", "12")
     first = layers.convolution()
     assert first is not None
-    assert (first.name, first.weights.shape, first.batch_norm) == ("0", (4, 1, 3, 3), "folded by export")
+    assert (first.name, first.weights.shape, first.batch_norm) == ("0", (4, 1, 3, 3), "none in the graph")
+
+
+def test_a_batch_norm_that_export_folded_is_named() -> None:
+    stored = {"network.a.weight": np.ones((2, 1, 3, 3), np.float32), "network.a.weight_bias": np.ones(2, np.float32)}
+    layer = Layers(graph([helper.make_node("Conv", ["x", *stored], ["y"])], stored)).convolution()
+    assert layer is not None
+    assert (layer.name, layer.batch_norm) == ("a", "folded by export")
 
 
 def test_an_unknown_name_lists_those_there(models: Path) -> None:

@@ -40,6 +40,7 @@ _GROUPS = {
 
 
 _DPI = 120
+_NO_NORM = "none in the graph"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ def _draw_table(version: ModelVersion, layers: Layers) -> _Drawing:
     title = f"{version.name} {version.version}, layer {name}: {len(weights)} units" + (f"\n{left_out}" if left_out else "")
     arrays = {"weights": weights, "features": np.array(features)}
     png, unknown = png_of(draw_matrix(weights, features, title), _DPI), np.full(len(weights), np.nan)
-    return _Drawing(name, weights.shape, png, arrays, unknown, "none", left_out)
+    return _Drawing(name, weights.shape, png, arrays, unknown, _NO_NORM, left_out)
 
 
 def _write(version: ModelVersion, drawing: _Drawing, out: Path) -> tuple[Path, Path]:
@@ -168,7 +169,7 @@ def _facts(version: ModelVersion, drawing: _Drawing, network: FilterNoise) -> di
 
 def _lines(facts: dict[str, JsonValue], drawing: _Drawing, network: FilterNoise) -> list[str]:
     lines = [f"{facts['model']} version {facts['version']}, layer {drawing.layer}: weights {_by(drawing.shape)}"]
-    if drawing.batch_norm != "none":
+    if drawing.batch_norm != _NO_NORM:
         lines.append(f"  batch norm: {drawing.batch_norm}")
     if (share := share_of_noise(drawing.noise)) is not None:
         lines.append(f"  noise: {share:.0%} of this layer's filters")
