@@ -59,17 +59,18 @@ class Recipe:
     batch_norm: bool = False
     built_for: int = 0
     least: float = 0.9
+    batch_size: int = 32
 
 
 RECIPES = [
     Recipe("lenet", "lenet", "images", 16, 8000, 10, 3e-3),
     Recipe("spec", SPEC, "images", 32, 1500, 2, 3e-3),
     Recipe("alexnet", "alexnet", "images", 32, 1500, 3, 5e-4, batch_norm=True),
-    Recipe("zfnet", "zfnet", "images", 16, 3000, 3, 3e-4),
-    Recipe("googlenet", "googlenet", "images", 16, 1500, 2, 1e-3, built_for=32),
+    Recipe("zfnet", "zfnet", "images", 16, 3000, 3, 5e-4, batch_size=96),
+    Recipe("googlenet", "googlenet", "images", 8, 2000, 2, 1e-3, built_for=32),
     Recipe("vgg16", "vgg16", "images", 32, 1200, 2, 5e-4, batch_norm=True),
-    Recipe("resnet34", "resnet34", "images", 16, 1500, 2, 1e-3, built_for=32),
-    Recipe("densenet121", "densenet121", "images", 16, 2000, 2, 1e-3, built_for=32),
+    Recipe("resnet34", "resnet34", "images", 8, 2000, 2, 1e-3, built_for=32),
+    Recipe("densenet121", "densenet121", "images", 8, 2000, 2, 1e-3, built_for=32),
     Recipe("spoken", spoken_digits.NETWORK, "log-mels", 0, 2700, 6, 3e-3),
     Recipe("wave", WAVEFORM, "waveforms", 0, 2700, 6, 3e-3, least=0.7),
     Recipe("digit-ae", AUTOENCODER, "images", 32, 2000, 4, 3e-3, least=0.6),
@@ -153,7 +154,8 @@ def trained(recipe: Recipe, seed: int, data: Data, folder: Path) -> tuple[float,
             error = ((in_batches(network, test) - test) ** 2).mean()
             quality = 1 - float(error / ((test - test.mean(0)) ** 2).mean())
         else:
-            train_classifier(network, items, labels, epochs=recipe.epochs, peak_rate=recipe.rate, seed=seed)
+            settings = {"epochs": recipe.epochs, "seed": seed, "batch_size": recipe.batch_size}
+            train_classifier(network, items, labels, peak_rate=recipe.rate, **settings)
             quality = float((in_batches(network, test, 64).argmax(dim=1) == expected).float().mean())
         arrays = {f"after:{name}": weights for name, weights in convolutions(network).items()}
         np.savez(path, quality=quality, **arrays)  # type: ignore[arg-type]
