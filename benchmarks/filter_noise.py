@@ -72,7 +72,7 @@ RECIPES = [
     Recipe("resnet34", "resnet34", "images", 8, 2000, 2, 1e-3, built_for=32),
     Recipe("densenet121", "densenet121", "images", 8, 2000, 2, 1e-3, built_for=32),
     Recipe("spoken", spoken_digits.NETWORK, "log-mels", 0, 2700, 6, 3e-3),
-    Recipe("wave", WAVEFORM, "waveforms", 0, 2700, 6, 3e-3, least=0.7),
+    Recipe("wave", WAVEFORM, "waveforms", 0, 2700, 4, 3e-3, least=0.7),
     Recipe("digit-ae", AUTOENCODER, "images", 32, 2000, 4, 3e-3, least=0.6),
     Recipe("sound-ae", AUTOENCODER, "log-mels", 0, 2000, 4, 3e-3, least=0.6),
 ]
