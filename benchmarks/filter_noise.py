@@ -154,8 +154,8 @@ def trained(recipe: Recipe, seed: int, data: Data, folder: Path) -> tuple[float,
             error = ((in_batches(network, test) - test) ** 2).mean()
             quality = 1 - float(error / ((test - test.mean(0)) ** 2).mean())
         else:
-            settings = {"epochs": recipe.epochs, "seed": seed, "batch_size": recipe.batch_size}
-            train_classifier(network, items, labels, peak_rate=recipe.rate, **settings)
+            epochs, rate, batch = recipe.epochs, recipe.rate, recipe.batch_size
+            train_classifier(network, items, labels, epochs=epochs, peak_rate=rate, batch_size=batch, seed=seed)
             quality = float((in_batches(network, test, 64).argmax(dim=1) == expected).float().mean())
         arrays = {f"after:{name}": weights for name, weights in convolutions(network).items()}
         np.savez(path, quality=quality, **arrays)  # type: ignore[arg-type]
