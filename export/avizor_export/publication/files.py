@@ -25,6 +25,7 @@ from avizor_inference.anomaly.calibrate import calibrate
 from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
+from avizor_inference.explain.layers import noise_in
 from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.items.windows import ChannelMode
@@ -84,6 +85,7 @@ def manifest_of(request: ExportRequest, stage: Staging, proven: ProvenGraph, pro
             precision_of_file=proven.precision != "fp32" and proven.variant is None,
             variant=proven.variant,
             evaluation=dict(proven.evaluation),
+            filter_noise=noise_in(proven.fp32),
             probe_sha256=probe_sha256,
             provenance=proven.provenance,
         )

@@ -36,6 +36,7 @@ def write_card(version: ModelVersion, proto: onnx.ModelProto, training: Mapping[
     for calibration in calibrations:
         _plot_calibration(version.folder / CALIBRATION_PLOT, calibration)
         parts += [*_calibration(calibration), f"![scores of normal recordings]({CALIBRATION_PLOT})", ""]
+    parts += _filters(manifest)
     parts += _layers(proto, manifest.provenance.parameters)
     (version.folder / CARD_FILE).write_text("\n".join(parts), encoding="utf-8")
 
@@ -168,6 +169,21 @@ def _calibration(calibration: Calibration) -> Iterator[str]:
     if short := sum(map(len, calibration.short.values())):
         yield f"{short} of them are shorter than the model's window, and are calibrated separately."
     yield ""
+
+
+def _filters(manifest: Manifest) -> Iterator[str]:
+    if (noise := manifest.filter_noise) is None:
+        return
+    yield from ("## Filters", "")
+    if noise.share is None:
+        yield from (f"Whether the network has learned anything cannot be told from its filters: {noise.not_judged}.", "")
+        return
+    first, share = next(iter(noise.layers.items()))
+    yield f"Noise: {noise.share:.0%} of {noise.filters} filters in {len(noise.layers)} layers look like fresh weights; of layer"
+    yield f"`{first}`, {share:.0%}. `avizor explain filters {manifest.name}` draws them."
+    yield ""
+    if noise.warning:
+        yield from (f"Warning: {noise.warning}.", "")
 
 
 def _layers(proto: onnx.ModelProto, parameters: int) -> Iterator[str]:

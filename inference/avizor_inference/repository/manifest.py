@@ -13,7 +13,7 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_inference.repository.reports import ParityReport, VariantReport
+from avizor_inference.repository.reports import FilterNoise, ParityReport, VariantReport
 from avizor_inference.strict_json import Strict, validation_message
 
 MANIFEST_FILE = "manifest.json"
@@ -83,6 +83,7 @@ class Manifest(Strict):
     )
     variant: VariantReport | None = Field(default=None, description="absent if the precision is fp32, or that of the file")
     evaluation: dict[str, JsonValue] = Field(default_factory=dict)
+    filter_noise: FilterNoise | None = Field(default=None, description="absent in versions older than this field")
     probe_sha256: str | None = Field(default=None, description="of probe.npz; absent without probe items")
     provenance: Provenance
 

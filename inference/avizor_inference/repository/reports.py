@@ -11,6 +11,9 @@ from avizor_inference.strict_json import Strict
 # How good a model is on labelled data, 0 to 1.
 Metric = Literal["accuracy", "mean_average_precision", "roc_auc"]
 
+# A network with a larger share of filters that are noise gets a warning. docs/decisions/0050 has the error rates.
+MOST_NOISE = 0.75
+
 # Scores that are nearly equal may change places. Below this it is another model.
 LEAST_RANK_CORRELATION = 0.99
 
@@ -154,3 +157,27 @@ class VariantReport(Strict):
         """Return whether the drop is allowed, also through the server if there was one."""
         worst = min(self.after, self.server.after) if self.server else self.after
         return self.before - worst <= self.max_drop + 1e-9  # 0.98 - 0.97 is a little over 0.01
+
+
+class FilterNoise(Strict):
+    """Tells how much of a network's convolutions looks like fresh weights, by `avizor_inference.explain.filter_noise`.
+
+    share: estimated share of its filters that are noise, 0 to 1; absent if the network cannot be judged. filters: how many were
+    judged. layers: the share for each layer that was judged, by name, in the order of the graph. not_judged: why the network
+    cannot be judged; empty if it can.
+    """
+
+    share: float | None = Field(default=None, ge=0, le=1)
+    filters: int = Field(ge=0)
+    layers: dict[str, float] = Field(default_factory=dict)
+    not_judged: str = ""
+
+    @property
+    def warning(self) -> str:
+        """Return what is to be said about the network, without a full stop; empty if there is nothing to say."""
+        if self.share is None or self.share <= MOST_NOISE:
+            return ""
+        return (
+            f"{self.share:.0%} of the filters look like fresh weights: the network was hardly trained, or its weights were not "
+            "loaded; look at its metrics on held-out items"
+        )

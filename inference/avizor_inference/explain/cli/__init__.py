@@ -7,7 +7,9 @@ from importlib import import_module
 import click
 
 # name -> short help; the module of the same name has a command of the same name.
-_COMMANDS: dict[str, str] = {}
+_COMMANDS: dict[str, str] = {
+    "filters": "Filters of a layer, and how much of the network is noise.",
+}
 
 
 class _Commands(click.Group):

@@ -1,0 +1,241 @@
+"""Measure whether the noise of its filters tells a trained network from an untrained one.
+
+    python benchmarks/filter_noise.py --mnist FOLDER --spoken FOLDER [--weights FOLDER] [--seeds 3] [--only lenet,vgg16]
+
+Trains each design for a short time on real data, with another initialisation for each seed (torch's own, Kaiming's normal one,
+Xavier's uniform one), and compares the share of noise of the trained networks with that of their fresh copies, of all three
+initialisations. Prints a row for each design; the AUC over all networks and seeds with a bootstrap interval over the designs;
+and how often each kind gets the warning of the model card. A network counts as trained from the quality of its recipe on. With
+--weights, trained convolutions are kept in that folder, and what is there is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import spoken_digits
+from handwritten_digits import mnist
+from training import in_batches, train_autoencoder, train_classifier
+
+from avizor_export.architectures.catalogue import build, build_autoencoder
+from avizor_export.architectures.spec_grammar import reconstructs
+from avizor_export.front_ends.build import build_front_end, fit_constants
+from avizor_inference.explain.filter_noise import network_noise
+from avizor_inference.repository.reports import MOST_NOISE
+
+CLASSES = 10
+INITIALISATIONS = ("default", "kaiming", "xavier")
+# Fresh copies of each design and initialisation.
+FRESH = 5
+SPEC = "conv32x2bn pool conv64x2bn pool drop0.25 fc256 drop fc10"
+AUTOENCODER = "conv16s2bn conv32s2bn latent24"
+WAVEFORM = "conv32k80s8bn pool4 conv32bn pool4 conv64bn pool4 gap fc"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Describes how one design is trained. size: of the images in pixels; 0 for sound. least: from which quality on it counts.
+
+    built_for: pixels that the layout is chosen for, where the images are smaller to save time.
+    """
+
+    name: str
+    design: str
+    data: str
+    size: int
+    items: int
+    epochs: int
+    rate: float
+    batch_norm: bool = False
+    built_for: int = 0
+    least: float = 0.9
+    batch_size: int = 32
+
+
+RECIPES = [
+    Recipe("lenet", "lenet", "images", 16, 8000, 10, 3e-3),
+    Recipe("spec", SPEC, "images", 32, 1500, 2, 3e-3),
+    Recipe("alexnet", "alexnet", "images", 32, 1500, 3, 5e-4, batch_norm=True),
+    Recipe("zfnet", "zfnet", "images", 16, 3000, 3, 5e-4, batch_size=96),
+    Recipe("googlenet", "googlenet", "images", 8, 2000, 2, 1e-3, built_for=32),
+    Recipe("vgg16", "vgg16", "images", 32, 1200, 2, 5e-4, batch_norm=True),
+    Recipe("resnet34", "resnet34", "images", 8, 2000, 2, 1e-3, built_for=32),
+    Recipe("densenet121", "densenet121", "images", 8, 2000, 2, 1e-3, built_for=32),
+    Recipe("spoken", spoken_digits.NETWORK, "log-mels", 0, 2700, 6, 3e-3),
+    Recipe("wave", WAVEFORM, "waveforms", 0, 2700, 4, 3e-3, least=0.7),
+    Recipe("digit-ae", AUTOENCODER, "images", 32, 2000, 4, 3e-3, least=0.6),
+    Recipe("sound-ae", AUTOENCODER, "log-mels", 0, 2000, 4, 3e-3, least=0.6),
+]
+Split = tuple[Tensor, Tensor, Tensor, Tensor]
+Convolutions = dict[str, NDArray[np.float32]]
+
+
+class Data:
+    """Reads the digits, and the spoken ones once, when they are first asked for."""
+
+    def __init__(self, images: Path, sounds: Path) -> None:
+        self._images, self._sounds = images, sounds
+        self._spoken: dict[str, Split] = {}
+
+    def of(self, recipe: Recipe) -> Split:
+        """Return items and labels to train, and items and labels to test."""
+        if recipe.data == "images":
+            digits = mnist(self._images)
+            train, test = (_features(pixels, recipe.size) for pixels in (digits.train[: recipe.items], digits.test[:500]))
+            labels, expected = digits.train_labels[: recipe.items], digits.test_labels[:500]
+            return train, torch.from_numpy(labels), test, torch.from_numpy(expected)
+        if not self._spoken:
+            self._read()
+        train, labels_of_train, test, labels_of_test = self._spoken[recipe.data]
+        return train[: recipe.items], labels_of_train[: recipe.items], test, labels_of_test
+
+    def _read(self) -> None:
+        recordings = spoken_digits.read(self._sounds)
+        waveforms = torch.from_numpy(np.concatenate([each.windows[:1] for each in recordings]))
+        front_end = build_front_end(fit_constants(spoken_digits.SOUND, waveforms.split(256)))
+        labels = torch.tensor([each.digit for each in recordings])
+        is_test = torch.tensor([each.index in spoken_digits.TEST_INDICES for each in recordings])
+        for kind, items in (("log-mels", in_batches(front_end, waveforms)), ("waveforms", waveforms[:, None])):
+            self._spoken[kind] = items[~is_test], labels[~is_test], items[is_test], labels[is_test]
+
+
+def _features(pixels: NDArray[np.uint8], size: int) -> Tensor:
+    factor = pixels.shape[1] // size
+    means = pixels.astype(np.float32).reshape(len(pixels), size, factor, size, factor).mean(axis=(2, 4))
+    return torch.from_numpy((means / 255 - 0.13) / 0.3)[:, None]
+
+
+def fresh(recipe: Recipe, shape: tuple[int, ...], initialisation: str, seed: int) -> nn.Module:
+    """Return an untrained network."""
+    torch.manual_seed(seed)
+    shape = (1, recipe.built_for, recipe.built_for) if recipe.built_for else shape
+    if reconstructs(recipe.design):
+        network = build_autoencoder(recipe.design, shape)
+    else:
+        network = build(recipe.design, CLASSES, shape, batch_norm=recipe.batch_norm)
+    initialise(network, initialisation)
+    return network
+
+
+def initialise(network: nn.Module, initialisation: str) -> None:
+    """Draw the weights again, unless the initialisation is torch's own or the design's."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.Linear):
+            if initialisation == "kaiming":
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            elif initialisation == "xavier":
+                nn.init.xavier_uniform_(layer.weight)
+
+
+def convolutions(network: nn.Module) -> Convolutions:
+    """Return the weights of the convolutions. A folded batch norm would change their scale, but not their noise."""
+    kinds = (nn.Conv1d, nn.Conv2d)
+    return {name: layer.weight.detach().numpy().copy() for name, layer in network.named_modules() if isinstance(layer, kinds)}
+
+
+def trained(recipe: Recipe, seed: int, data: Data, folder: Path) -> tuple[float, Convolutions]:
+    """Return quality and convolutions of a trained network: accuracy, or the share of the variance that it reconstructs."""
+    path = folder / f"{recipe.name}-{seed}.npz"
+    if not path.exists():
+        items, labels, test, expected = data.of(recipe)
+        network = fresh(recipe, tuple(items.shape[1:]), INITIALISATIONS[seed % len(INITIALISATIONS)], seed)
+        if reconstructs(recipe.design):
+            train_autoencoder(network, items, epochs=recipe.epochs, seed=seed)
+            error = ((in_batches(network, test) - test) ** 2).mean()
+            quality = 1 - float(error / ((test - test.mean(0)) ** 2).mean())
+        else:
+            epochs, rate, batch = recipe.epochs, recipe.rate, recipe.batch_size
+            train_classifier(network, items, labels, epochs=epochs, peak_rate=rate, batch_size=batch, seed=seed)
+            quality = float((in_batches(network, test, 64).argmax(dim=1) == expected).float().mean())
+        arrays = {f"after:{name}": weights for name, weights in convolutions(network).items()}
+        np.savez(path, quality=quality, **arrays)  # type: ignore[arg-type]
+    with np.load(path) as stored:
+        weights = {name.removeprefix("after:"): stored[name] for name in stored.files if name.startswith("after:")}
+        return float(stored["quality"]), weights
+
+
+def share_of(weights: Convolutions) -> float:
+    """Return the share of noise of a network."""
+    share = network_noise((name, each.astype(np.float64)) for name, each in weights.items()).share
+    assert share is not None  # each design has enough filters
+    return share
+
+
+def auc(trained_shares: list[float], fresh_shares: list[float]) -> float:
+    """Return the probability that a fresh network has a larger share of noise than a trained one; ties count as half."""
+    one, other = np.array(trained_shares)[:, None], np.array(fresh_shares)[None]
+    return float(((one < other) + (one == other) / 2).mean())
+
+
+def interval(shares: dict[str, tuple[list[float], list[float]]]) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of the AUC over draws of the designs, with replacement."""
+    random, names = np.random.default_rng(0), list(shares)
+    drawn = []
+    for _ in range(2000):
+        chosen = [shares[names[place]] for place in random.integers(len(names), size=len(names))]
+        drawn.append(auc([share for one, _ in chosen for share in one], [share for _, other in chosen for share in other]))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Train, score, and print. Exit code 1 if the AUC is below 0.95."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, required=True, help="Folder of MNIST's files.")
+    parser.add_argument("--spoken", type=Path, required=True, help="Folder of the Free Spoken Digit Dataset.")
+    parser.add_argument("--weights", type=Path, help="Folder that keeps the trained convolutions.")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="Names of designs, separated by commas.")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # with more, threads of a busy machine wait for each other
+
+    chosen = [recipe for recipe in RECIPES if not arguments.only or recipe.name in arguments.only.split(",")]
+    data = Data(arguments.mnist, arguments.spoken)
+    shares: dict[str, tuple[list[float], list[float]]] = {}
+    print("| design | trained: quality | share of noise | fresh: share of noise | AUC |\n|---|---|---|---|---:|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in chosen:
+            results = [trained(recipe, seed, data, arguments.weights or Path(folder)) for seed in range(arguments.seeds)]
+            counted = [(quality, share_of(weights)) for quality, weights in results if quality >= recipe.least]
+            untrained = [
+                share_of(convolutions(fresh(recipe, tuple(data.of(recipe)[0].shape[1:]), initialisation, 1000 + seed)))
+                for initialisation in INITIALISATIONS
+                for seed in range(FRESH)
+            ]
+            if len(counted) < len(results):
+                print(f"{recipe.name}: {len(results) - len(counted)} below quality {recipe.least}: left out", file=sys.stderr)
+            if counted:
+                shares[recipe.name] = [share for _, share in counted], untrained
+                one, other = shares[recipe.name]
+                qualities = ", ".join(f"{quality:.3f}" for quality, _ in counted)
+                print(
+                    f"| {recipe.name} | {qualities} | {', '.join(f'{share:.2f}' for share in one)} "
+                    f"| {min(other):.2f} to {max(other):.2f} | {auc(one, other):.3f} |",
+                    flush=True,
+                )
+    every = [share for one, _ in shares.values() for share in one]
+    untrained = [share for _, other in shares.values() for share in other]
+    reached, (low, high) = auc(every, untrained), interval(shares)
+    print(f"\nAUC {reached:.4f} ({low:.4f} to {high:.4f}), {len(every)} trained networks, {len(untrained)} fresh ones")
+    print(f"largest share of a trained one {max(every):.3f}, smallest of a fresh one {min(untrained):.3f}")
+    false, missed = (np.array(every) > MOST_NOISE).sum(), (np.array(untrained) <= MOST_NOISE).sum()
+    print(
+        f"warning above {MOST_NOISE}: {false} of {len(every)} trained ones get it, "
+        f"and {missed} of {len(untrained)} fresh ones do not"
+    )
+    if reached < 0.95:
+        sys.exit("the AUC is below 0.95")
+
+
+if __name__ == "__main__":
+    main()
