@@ -105,8 +105,8 @@ def test_stretches_of_a_signal_are_captums_channel_by_channel(size: float, strid
 def test_columns_are_captums_one_by_one() -> None:
     function, row = network_of(ROW, 3), a_row(ROW)
     found = mapped(ROW, function, row, HidingSettings())
-    np.testing.assert_allclose(found.values[:, 0], captum(function, row, (1,), (1,), np.full(1, 0.3)), atol=1e-4)
-    assert found.y.names == tuple("pqrst")
+    np.testing.assert_allclose(found.values[0], captum(function, row, (1,), (1,), np.full(1, 0.3)), atol=1e-4)
+    assert found.x.names == tuple("pqrst")
 
 
 def test_a_tensor_is_hidden_over_its_last_two_dimensions_through_all_of_the_first() -> None:
@@ -126,7 +126,9 @@ def test_stretches_of_sound_are_captums(fill: str) -> None:
     function, row = network_of(SOUND, 3, gain=10), tone(4096 / 8000)
     found = mapped(SOUND, function, row, HidingSettings((0.1,), (0.03,), fill))
     still = np.empty_like(row)
-    cover_of(SOUND, row, found.y, found.x, chosen_fill(SOUND, fill), 0).hide(np.ones(found.values.shape, bool), still)
+    cover_of(SOUND, RawRow("item", 0, row), found.y, found.x, chosen_fill(SOUND, fill), 0).hide(
+        np.ones(found.values.shape, bool), still
+    )
     np.testing.assert_allclose(over_places(found, 8000)[0], captum(function, row, (800,), (240,), still), atol=1e-4)
 
 
@@ -135,7 +137,7 @@ def test_bands_of_sound_slide_as_captums_windows_do(by: str) -> None:
     function, row = network_of(SOUND, 3, gain=10), tone(4096 / 8000)
     settings = HidingSettings(by=by)
     found = mapped(SOUND, function, row, settings)
-    cover = cover_of(SOUND, row, found.y, found.x, "mean", 0)
+    cover = cover_of(SOUND, RawRow("item", 0, row), found.y, found.x, "mean", 0)
 
     def waves(kept: np.ndarray) -> np.ndarray:
         """The network of a map of what is kept: captum hides windows of two places in it."""
