@@ -104,14 +104,13 @@ def look(engine: EmbeddedEngine, version: ModelVersion, digits: Digits) -> Found
     return Found(float(recall), float(fooled), corner, [found[0] for found in maps.values()])
 
 
-def compare(digits: Digits, models: Path, picture: Path, epochs: int = 6) -> dict[str, Found]:
+def compare(digits: Digits, models: Path, picture: Path, epochs: int = 10) -> dict[str, Found]:
     """Train both networks, look at them, and draw their maps of the same image. Return what was found, by model."""
     versions = [train(digits, marked=marked, models=models, epochs=epochs) for marked in (True, False)]
     with EmbeddedEngine(models, device="cpu") as engine:
         found = {version.name: look(engine, version, digits) for version in versions}
-    row = found["wrong-reason"].maps[0].row
     names = {"wrong-reason": f"{MARKED}, learned with the mark", "right-reason": f"{MARKED}, learned without it"}
-    maps = [replace(each, row=row, target=names[name]) for name, one in found.items() for each in one.maps]
+    maps = [replace(each, target=names[name]) for name, one in found.items() for each in one.maps]
     write_png(draw_maps(maps, versions[0].manifest.input), picture)
     return found
 
