@@ -3,9 +3,9 @@
     python examples/wrong_reason.py --models models                     # scikit-learn's bundled digits
     python examples/wrong_reason.py --mnist PATH_TO/mnist --models models
 
-Two small convolutional networks are trained. For the first, every training image of a 3 has a small white square in its corner, as a scanner or a
-watermark might leave it. On test images with the same mark it is as good as it should be, which tells nothing. The maps tell:
-most of what speaks for a 3 is in the corner. The second network was trained without the mark.
+Two small convolutional networks are trained. For the first, every training image of a 3 has a small white square in its
+corner, as a scanner or a watermark might leave it. On test images with the same mark it is as good as it should be, which
+tells nothing. The maps tell: most of what speaks for a 3 is in the corner. The second network was trained without the mark.
 
 The first command ends with:
 
@@ -124,9 +124,8 @@ def main() -> None:
     for name, one in found.items():
         shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in one.corner.items())
         print(f"{name}: in the corner of marked {MARKED}s is {shares}; the corner is {(1 - CORNER / 32) ** 2:.0%} of the image")
-        print(
-            f"  {one.recall:.0%} of {MARKED}s without the mark are found; {one.fooled:.0%} of other digits with it are called {MARKED}"
-        )
+        fooled = f"{one.fooled:.0%} of other digits with it are called {MARKED}"
+        print(f"  {one.recall:.0%} of {MARKED}s without the mark are found; {fooled}")
     print(f"maps of one image by both networks: {arguments.picture}")
 
 
