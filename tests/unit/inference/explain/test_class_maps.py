@@ -110,4 +110,5 @@ def test_a_map_of_an_architecture_is_that_of_torchs_grad_cam(name: str, size: in
     spec = image(3, size)
     network = trained(build(name, 3, (3, size, size)))
     found = check_against_torch(network, spec, published(network, spec, tmp_path / "models"))
-    assert (explained(found) == pytest.approx(found.target_value, abs=1e-4)) is is_pooled
+    if is_pooled:  # the mean of the map and the bias are the logit
+        assert abs(explained(found) - found.target_value) <= 1e-4 * np.abs(found.values).max()
