@@ -4,8 +4,8 @@ A feature map has its channels first. Layer norms and linear layers expect them 
 by a plain function that no hook sees. After such a layer an output counts as channels-first again once a convolution, a pooling
 or a norm of maps has run, or a residual block has ended.
 
-The features of a signal are maps of one dimension, [N, C, length]. Tokens look the same, [N, tokens, C]. So they count only after
-a layer of one dimension, until a layer that works on rows has run; and only in a network that has no map of two dimensions.
+The features of a signal are maps of one dimension, [N, C, length]. Tokens look the same, [N, tokens, C]. So they count only
+after a layer of one dimension, until a layer that works on rows has run; and only in a network without maps of two dimensions.
 """
 
 from __future__ import annotations
