@@ -9,7 +9,11 @@ tells nothing. The maps tell: most of what speaks for a 3 is in the corner. The 
 
 The first command ends with:
 
-LAST_LINES
+    wrong-reason: in the corner of marked 3s is 83% of occlusion, 34% of cam; the corner is 6% of the image
+      0% of 3s without the mark are found; 54% of other digits with it are called 3
+    right-reason: in the corner of marked 3s is 1% of occlusion, 1% of cam; the corner is 6% of the image
+      86% of 3s without the mark are found; 0% of other digits with it are called 3
+    maps of one image by both networks: wrong-reason.png
 """
 
 from __future__ import annotations

@@ -53,6 +53,5 @@ class ArrayCover(Cover):
         self._seen(out)[place][each] = self._fill[place][each]
 
     def _seen(self, array: Items) -> Items:
-        view = array.view()
-        view.shape = self._seen_as  # never a copy
+        view = array.reshape(self._seen_as)  # of a contiguous array: no copy
         return np.moveaxis(view, 0, -1) if self._channels_first else view
