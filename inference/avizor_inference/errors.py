@@ -21,6 +21,7 @@
     ├── NotAvailable               what is declared but cannot be done yet
     ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
+    ├── NotExplainable             an explanation that cannot be computed for this model
     ├── MediaError                 a file or a stream that cannot be decoded
     │   └── ColumnMissing          a table without a column that an option names
     ├── DecoderEnded               a process that decodes media ended before it answered
@@ -128,6 +129,10 @@ class GatewayStopping(AvizorError):
 
 class CalibrationError(AvizorError):
     """A calibration that cannot be made from these recordings, or that cannot support a p-value."""
+
+
+class NotExplainable(AvizorError):
+    """An explanation cannot be computed for this model; the message says why, and what can be computed."""
 
 
 class MediaError(AvizorError):
