@@ -158,6 +158,7 @@ def _facts(version: ModelVersion, drawing: _Drawing, network: FilterNoise) -> di
         "share_of_noise": share_of_noise(drawing.noise),
         "network": {
             "share_of_noise": network.share,
+            "p_value": network.p_value,
             "filters": network.filters,
             "layers": dict(network.layers),
             "not_judged": network.not_judged,
