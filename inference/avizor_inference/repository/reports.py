@@ -162,9 +162,10 @@ class VariantReport(Strict):
 class FilterNoise(Strict):
     """Tells how much of a network's convolutions looks like fresh weights, by `avizor_inference.explain.filter_noise`.
 
-    share: estimated share of its filters that are noise, 0 to 1; absent if the network cannot be judged. p_value: the probability
-    that fresh weights have at most this share: the number that tells trained from untrained. filters: how many were judged. layers: the share for each layer that was judged, by name, in the order of the graph. not_judged: why the network
-    cannot be judged; empty if it can.
+    share: estimated share of its filters that are noise, 0 to 1; absent if the network cannot be judged. p_value: the
+    probability that fresh weights have at most this share: it tells trained from untrained. filters: how many were judged.
+    layers: the share for each layer that was judged, by name, in the order of the graph. not_judged: why the network cannot be
+    judged; empty if it can.
     """
 
     share: float | None = Field(default=None, ge=0, le=1)
@@ -179,6 +180,6 @@ class FilterNoise(Strict):
         if self.p_value is None or self.p_value <= MOST_CHANCE:
             return ""
         return (
-            f"the filters cannot be told from fresh weights (p = {self.p_value:.2g}): the network was hardly trained, or its weights were not "
-            "loaded; look at its metrics on held-out items"
+            f"the filters cannot be told from fresh weights (p = {self.p_value:.2g}): the network was hardly trained, or "
+            "its weights were not loaded; look at its metrics on held-out items"
         )
