@@ -3,7 +3,7 @@
     python benchmarks/filter_noise.py --mnist FOLDER --spoken FOLDER [--weights FOLDER] [--seeds 3] [--only lenet,vgg16]
 
 Trains each design for a short time on real data, with another initialisation for each seed (torch's own, Kaiming's normal one,
-Xavier's uniform one), and compares the share of noise of the trained networks with that of their fresh copies, of all three
+Xavier's uniform one), and compares the p-value of the trained networks with that of their fresh copies, of all three
 initialisations. Prints a row for each design; the AUC over all networks and seeds with a bootstrap interval over the designs;
 and how often each kind gets the warning of the model card. A network counts as trained from the quality of its recipe on. With
 --weights, trained convolutions are kept in that folder, and what is there is not trained again.
@@ -31,7 +31,7 @@ from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.architectures.spec_grammar import reconstructs
 from avizor_export.front_ends.build import build_front_end, fit_constants
 from avizor_inference.explain.filter_noise import network_noise
-from avizor_inference.repository.reports import MOST_NOISE
+from avizor_inference.repository.reports import MOST_CHANCE
 
 CLASSES = 10
 INITIALISATIONS = ("default", "kaiming", "xavier")
@@ -165,14 +165,14 @@ def trained(recipe: Recipe, seed: int, data: Data, folder: Path) -> tuple[float,
 
 
 def share_of(weights: Convolutions) -> float:
-    """Return the share of noise of a network."""
-    share = network_noise((name, each.astype(np.float64)) for name, each in weights.items()).share
+    """Return the p-value of a network: the probability that fresh weights look so."""
+    share = network_noise((name, each.astype(np.float64)) for name, each in weights.items()).p_value
     assert share is not None  # each design has enough filters
     return share
 
 
 def auc(trained_shares: list[float], fresh_shares: list[float]) -> float:
-    """Return the probability that a fresh network has a larger share of noise than a trained one; ties count as half."""
+    """Return the probability that a fresh network has a larger p-value than a trained one; ties count as half."""
     one, other = np.array(trained_shares)[:, None], np.array(fresh_shares)[None]
     return float(((one < other) + (one == other) / 2).mean())
 
@@ -202,7 +202,7 @@ def main() -> None:
     chosen = [recipe for recipe in RECIPES if not arguments.only or recipe.name in arguments.only.split(",")]
     data = Data(arguments.mnist, arguments.spoken)
     shares: dict[str, tuple[list[float], list[float]]] = {}
-    print("| design | trained: quality | share of noise | fresh: share of noise | AUC |\n|---|---|---|---|---:|", flush=True)
+    print("| design | trained: quality | p-value | fresh: p-value | AUC |\n|---|---|---|---|---:|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for recipe in chosen:
             results = [trained(recipe, seed, data, arguments.weights or Path(folder)) for seed in range(arguments.seeds)]
@@ -219,18 +219,18 @@ def main() -> None:
                 one, other = shares[recipe.name]
                 qualities = ", ".join(f"{quality:.3f}" for quality, _ in counted)
                 print(
-                    f"| {recipe.name} | {qualities} | {', '.join(f'{share:.2f}' for share in one)} "
-                    f"| {min(other):.2f} to {max(other):.2f} | {auc(one, other):.3f} |",
+                    f"| {recipe.name} | {qualities} | {', '.join(f'{share:.2g}' for share in one)} "
+                    f"| {min(other):.2g} to {max(other):.2g} | {auc(one, other):.3f} |",
                     flush=True,
                 )
     every = [share for one, _ in shares.values() for share in one]
     untrained = [share for _, other in shares.values() for share in other]
     reached, (low, high) = auc(every, untrained), interval(shares)
     print(f"\nAUC {reached:.4f} ({low:.4f} to {high:.4f}), {len(every)} trained networks, {len(untrained)} fresh ones")
-    print(f"largest share of a trained one {max(every):.3f}, smallest of a fresh one {min(untrained):.3f}")
-    false, missed = (np.array(every) > MOST_NOISE).sum(), (np.array(untrained) <= MOST_NOISE).sum()
+    print(f"largest p-value of a trained one {max(every):.2g}, smallest of a fresh one {min(untrained):.2g}")
+    false, missed = (np.array(every) > MOST_CHANCE).sum(), (np.array(untrained) <= MOST_CHANCE).sum()
     print(
-        f"warning above {MOST_NOISE}: {false} of {len(every)} trained ones get it, "
+        f"warning above {MOST_CHANCE}: {false} of {len(every)} trained ones get it, "
         f"and {missed} of {len(untrained)} fresh ones do not"
     )
     if reached < 0.95:

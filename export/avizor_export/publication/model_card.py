@@ -180,7 +180,8 @@ def _filters(manifest: Manifest) -> Iterator[str]:
         return
     first, share = next(iter(noise.layers.items()))
     yield f"Noise: {noise.share:.0%} of {noise.filters} filters in {len(noise.layers)} layers look like fresh weights; of layer"
-    yield f"`{first}`, {share:.0%}. `avizor explain filters {manifest.name}` draws them."
+    yield f"`{first}`, {share:.0%}. The probability that fresh weights look so is {noise.p_value:.2g}."
+    yield f"`avizor explain filters {manifest.name}` draws them."
     yield ""
     if noise.warning:
         yield from (f"Warning: {noise.warning}.", "")

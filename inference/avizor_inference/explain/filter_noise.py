@@ -74,7 +74,10 @@ def network_noise(layers: Iterable[tuple[str, Floats]]) -> FilterNoise:
         found = f"only {len(every)} filters have" if len(every) else "no filter has"
         return FilterNoise(filters=len(every), not_judged=f"{found} enough weights side by side")
     shares = {name: share for name, noise in judged.items() if (share := share_of_noise(noise)) is not None}
-    return FilterNoise(share=share_of_noise(every), filters=len(every), layers=shares)
+    # The mean of so many numbers that are uniform from 0 to 1, whose variance is 1/12, is about normal.
+    z = (0.5 - every.mean()) * math.sqrt(12 * len(every))
+    p_value = float(_normal_survival(np.array([z]))[0])
+    return FilterNoise(share=share_of_noise(every), p_value=p_value, filters=len(every), layers=shares)
 
 
 def _known(noise: Floats) -> Floats:

@@ -11,8 +11,8 @@ from avizor_inference.strict_json import Strict
 # How good a model is on labelled data, 0 to 1.
 Metric = Literal["accuracy", "mean_average_precision", "roc_auc"]
 
-# A network with a larger share of filters that are noise gets a warning. docs/decisions/0050 has the error rates.
-MOST_NOISE = 0.75
+# A network that fresh weights could be with a larger probability gets a warning. docs/decisions/0050 has the error rates.
+MOST_CHANCE = 0.001
 
 # Scores that are nearly equal may change places. Below this it is another model.
 LEAST_RANK_CORRELATION = 0.99
@@ -162,12 +162,14 @@ class VariantReport(Strict):
 class FilterNoise(Strict):
     """Tells how much of a network's convolutions looks like fresh weights, by `avizor_inference.explain.filter_noise`.
 
-    share: estimated share of its filters that are noise, 0 to 1; absent if the network cannot be judged. filters: how many were
-    judged. layers: the share for each layer that was judged, by name, in the order of the graph. not_judged: why the network
-    cannot be judged; empty if it can.
+    share: estimated share of its filters that are noise, 0 to 1; absent if the network cannot be judged. p_value: the
+    probability that fresh weights have at most this share: it tells trained from untrained. filters: how many were judged.
+    layers: the share for each layer that was judged, by name, in the order of the graph. not_judged: why the network cannot be
+    judged; empty if it can.
     """
 
     share: float | None = Field(default=None, ge=0, le=1)
+    p_value: float | None = Field(default=None, ge=0, le=1)
     filters: int = Field(ge=0)
     layers: dict[str, float] = Field(default_factory=dict)
     not_judged: str = ""
@@ -175,9 +177,9 @@ class FilterNoise(Strict):
     @property
     def warning(self) -> str:
         """Return what is to be said about the network, without a full stop; empty if there is nothing to say."""
-        if self.share is None or self.share <= MOST_NOISE:
+        if self.p_value is None or self.p_value <= MOST_CHANCE:
             return ""
         return (
-            f"{self.share:.0%} of the filters look like fresh weights: the network was hardly trained, or its weights were not "
-            "loaded; look at its metrics on held-out items"
+            f"the filters cannot be told from fresh weights (p = {self.p_value:.2g}): the network was hardly trained, or "
+            "its weights were not loaded; look at its metrics on held-out items"
         )

@@ -60,7 +60,7 @@ class _Drawing:
     cls=GroupedCommand, groups=_GROUPS, short_help="The filters of a layer, and how much of it is noise.", epilog=_EXAMPLES
 )
 @click.argument("model")
-@click.option("--layer", metavar="NAME", help="A convolution, as the model card names it.  [default: the first one]")
+@click.option("--layer", metavar="NAME", show_default="the first one", help="A convolution, as the model card names it.")
 @click.option(
     "--fold-batch-norm/--no-fold-batch-norm",
     default=True,
@@ -158,6 +158,7 @@ def _facts(version: ModelVersion, drawing: _Drawing, network: FilterNoise) -> di
         "share_of_noise": share_of_noise(drawing.noise),
         "network": {
             "share_of_noise": network.share,
+            "p_value": network.p_value,
             "filters": network.filters,
             "layers": dict(network.layers),
             "not_judged": network.not_judged,
