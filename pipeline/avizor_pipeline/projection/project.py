@@ -101,7 +101,7 @@ def note_of(report: ProjectionReport) -> str:
     trust = report.trust
     note = f"trustworthiness {trust.trustworthiness:.3f}, continuity {trust.continuity:.3f} (k={trust.k})"
     if knn := trust.knn_accuracy:
-        note += f"; label of {trust.k} neighbours right: {knn.before:.1%} before, {knn.after:.1%} here"
+        note += f"; {trust.k} neighbours agree with the label: {knn.before:.1%} before, {knn.after:.1%} here"
     return note
 
 
