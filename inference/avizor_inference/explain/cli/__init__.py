@@ -7,7 +7,9 @@ from importlib import import_module
 import click
 
 # name -> short help; the module of the same name has a command of the same name.
-_COMMANDS: dict[str, str] = {}
+_COMMANDS: dict[str, str] = {
+    "latent": "Draw an autoencoder's latent space as a sheet.",
+}
 
 
 class _Commands(click.Group):
