@@ -43,7 +43,7 @@ def draw_sheet(sheet: LatentSheet, spec: InputSpec, title: str) -> bytes:
                 shown = area.imshow(tile, extent=extent, cmap=cmap, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
         area.set_aspect(1.0)
         if not is_picture:
-            figure.colorbar(shown, ax=area, label="reconstruction", shrink=0.7)
+            figure.colorbar(shown, ax=area, label="reconstruction, in the units that the network sees", shrink=0.7)
     area.set_xlim(-0.5, columns - 0.5)
     area.set_ylim(-0.5, rows - 0.5)
     area.set_xticks(range(columns), [f"{each:g}" for each in sheet.x])
