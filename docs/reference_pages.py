@@ -114,7 +114,7 @@ def parquet_page() -> Iterator[str]:
     """The columns of every table that a batch job writes."""
     yield TABLES_OF_A_JOB
     for table, schema in {**TABLES, "projection": PROJECTION, "q_values": Q_VALUES}.items():
-        place = f"{table}/" if table in TABLES else f"{table}.parquet"
+        place = f"{table}.parquet" if table == "q_values" else f"{table}/"
         yield f"\n## `{place}`\n\n{ROWS[table]}\n\n| column | type | meaning |\n|---|---|---|"
         for column in schema:
             yield f"| `{column.name}` | `{_readable(str(column.type))}` | {MEANINGS[table][column.name]} |"
