@@ -131,7 +131,7 @@ def _lines(report: ProjectionReport) -> list[str]:
     )
     if knn:
         lines.append(
-            f"{trust.k} nearest neighbours have the point's label: {knn.before:.1%} before, {knn.after:.1%} in the map "
+            f"{trust.k} nearest neighbours have the label of their point: {knn.before:.1%} before, {knn.after:.1%} in the map "
             f"({knn.classes} labels, {knn.labels}; the most frequent one {knn.most_frequent:.1%})"
         )
         if knn.labels == "predicted":
