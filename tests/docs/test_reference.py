@@ -48,7 +48,7 @@ def test_every_command_and_option_is_shown() -> None:
         assert command is not None
         section = page("cli.md").partition(f"\n## avizor {name}\n")[2].partition("\n## ")[0]
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-        assert options
+        assert options or isinstance(command, click.Group)
         assert [option for option in options if option not in section] == []
 
 

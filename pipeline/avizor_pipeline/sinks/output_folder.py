@@ -323,7 +323,7 @@ def _clear(out: OutputPath) -> None:
         unfinished = [part.name for part in parts if not {part.stem, shard_of(part.stem)} & finished]
         if unfinished:
             remove_files(out / table, unfinished)
-    folders = (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *TABLES))) if isinstance(out, Path) else ()
+    folders = (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *_KEPT, *TABLES))) if isinstance(out, Path) else ()
     for folder in folders:
         for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
             remove(path)
