@@ -42,7 +42,7 @@ def test_missing_values_of_a_row_are_the_mean_of_their_column() -> None:
 def test_nothing_is_said_without_an_embedding_or_labels_that_differ() -> None:
     items, labels = _HELD_OUT.items, _HELD_OUT.labels
     assert embedding_quality(lambda batch: {"probabilities": batch}, _HELD_OUT) == {}
-    assert embedding_quality(lambda batch: {"embedding": batch * np.nan}, _HELD_OUT) == {}
+    assert embedding_quality(lambda batch: {"embedding": np.full_like(batch, np.nan)}, _HELD_OUT) == {}
     assert embedding_quality(_run, LabelledItems(items, np.zeros_like(labels))) == {}
     assert embedding_quality(_run, LabelledItems(items[:10], labels[:10])) == {}
     assert embedding_quality(_run, LabelledItems(items, np.eye(10, dtype=np.int64)[labels])) == {}

@@ -14,6 +14,7 @@ from unit.pipeline.embedded_jobs import clouds, embedded_job
 from avizor_inference.errors import AvizorError, JobError, SettingsError
 from avizor_pipeline.projection import project as project_module
 from avizor_pipeline.projection.project import ProjectionRequest, project
+from avizor_pipeline.projection.trust import trust_of
 
 _PCA = ProjectionRequest(method="pca", pictures=False)
 _TSNE = ProjectionRequest(method="tsne", pictures=False, threads=1)
@@ -173,7 +174,7 @@ def test_a_perplexity_that_is_too_large_is_refused_with_the_largest(tmp_path: Pa
 
 def test_a_job_that_runs_again_meanwhile_gets_no_map_of_its_old_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = embedded_job(tmp_path / "out", clouds(30)[0])
-    judge = project_module.trust_of
+    judge = trust_of
 
     def runs_again(*arguments: object) -> object:
         (out / "summary.json").write_text('{"another": "run"}')
