@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import batch_metrics
-from avizor_pipeline.sinks.table_schemas import MEANINGS, Q_VALUES, TABLES
+from avizor_pipeline.sinks.table_schemas import MEANINGS, PROJECTION, Q_VALUES, TABLES
 from avizor_service.metrics import Metrics
 from avizor_service.status import status_of
 
@@ -42,6 +42,8 @@ ROWS = {
     "windows": "One row for each window of each recording and each model.",
     "recordings": "One row for each recording and each model.",
     "dead_letters": "One row for each file that could not be read.",
+    "projection": "Of `avizor project`: a file for each model and method. One row for each window in the map, in the order of "
+    "`windows/`; join it on the first four columns.",
     "q_values": "With `--q-values`. One row for each recording that has a p-value; join it on `uri` and `model`.",
 }
 
@@ -111,8 +113,8 @@ def _commands(
 def parquet_page() -> Iterator[str]:
     """The columns of every table that a batch job writes."""
     yield TABLES_OF_A_JOB
-    for table, schema in {**TABLES, "q_values": Q_VALUES}.items():
-        place = f"{table}/" if table in TABLES else f"{table}.parquet"
+    for table, schema in {**TABLES, "projection": PROJECTION, "q_values": Q_VALUES}.items():
+        place = f"{table}.parquet" if table == "q_values" else f"{table}/"
         yield f"\n## `{place}`\n\n{ROWS[table]}\n\n| column | type | meaning |\n|---|---|---|"
         for column in schema:
             yield f"| `{column.name}` | `{_readable(str(column.type))}` | {MEANINGS[table][column.name]} |"

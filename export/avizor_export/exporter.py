@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from avizor_export.description.graph_layers import parameters_of
@@ -39,6 +40,7 @@ from avizor_export.parity.references import Reference, reference_of
 from avizor_export.parity.rounding import perturbed_graph, perturbed_torch
 from avizor_export.parity.soundness import Run
 from avizor_export.precision.accuracy_guard import INT8_ON_CUDA, Guard, make_version, refusal_message
+from avizor_export.precision.embedding_quality import embedding_quality
 from avizor_export.precision.quality import measure_macro_f1, measure_quality, metric_of
 from avizor_export.publication.files import (
     ProvenGraph,
@@ -217,10 +219,13 @@ def _measure(graph: ProvenGraph, request: ResolvedRequest) -> ProvenGraph:
     else:
         with stage("measure on held-out items"):
             metric = measure_quality(onnxruntime_run(graph.proto), task, held_out)
-    measured = {metric_of(task, held_out.labels): metric, "held_out_items": len(held_out.items)}
+    measured: dict[str, JsonValue] = {metric_of(task, held_out.labels): metric, "held_out_items": len(held_out.items)}
     if held_out.labels.ndim == 2:
         thresholds = thresholds_of(request.thresholds, request.labels or ())
         measured["macro_f1"] = measure_macro_f1(onnxruntime_run(graph.proto), held_out, thresholds)
+    with stage("measure the embedding on held-out items"):
+        if embedding := embedding_quality(onnxruntime_run(graph.proto), held_out):
+            measured["embedding"] = embedding
     return replace(graph, evaluation={**graph.evaluation, **measured})
 
 

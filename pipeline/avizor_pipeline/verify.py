@@ -22,6 +22,7 @@ from avizor_inference.strict_json import Strict
 from avizor_pipeline.known_files import KnownFiles
 from avizor_pipeline.models import content_of, open_models
 from avizor_pipeline.plan import counted, planned_shards
+from avizor_pipeline.projection.prove import projection_problems
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
@@ -96,6 +97,8 @@ def verify_job(out: OutputPath) -> Proof:
             proof.add(found)
         for stray in _strays(out, {shard for shard, files in plan.shards.items() if files}):
             proof.note(stray)
+        for problem in projection_problems(out):
+            proof.note(problem)
     return proof
 
 

@@ -138,7 +138,13 @@ def test_int8_by_the_command_with_folders_of_images(digits: nn.Module, tmp_path:
     assert variant.top1_agreement is not None
     assert variant.top1_agreement > 0.97
     assert [speed.batch_size for speed in variant.speed] == [1, 32]
-    assert manifest.evaluation == {"accuracy": variant.after, "held_out_items": 200}
+    assert manifest.evaluation.keys() == {"accuracy", "held_out_items", "embedding"}
+    assert (manifest.evaluation["accuracy"], manifest.evaluation["held_out_items"]) == (variant.after, 200)
+    embedding = manifest.evaluation["embedding"]
+    assert isinstance(embedding, dict)
+    assert embedding["items"] == 200
+    assert {"knn_accuracy", "silhouette", "pca_knn_accuracy", "pca_silhouette"} <= embedding.keys()
+    assert "| embedding: knn_accuracy |" in (version.folder / "card.md").read_text()
     assert manifest.model_bytes < variant.fp32_bytes
     assert ("int8 is not faster on this machine" in result.stderr) is any(speed.ratio <= 1 for speed in variant.speed)
     listed = CliRunner().invoke(list_models, ["--models", str(tmp_path / "models")]).output
@@ -259,7 +265,8 @@ def test_held_out_items_alone_are_figures_of_the_manifest(tmp_path: Path) -> Non
     version = export_model(Signs(), vectors(), tmp_path)
     assert version.manifest.precision == "fp32"
     assert version.manifest.variant is None
-    assert version.manifest.evaluation == {"accuracy": 1.0, "held_out_items": 200}
+    evaluation = version.manifest.evaluation
+    assert (evaluation["accuracy"], evaluation["held_out_items"]) == (1.0, 200)
 
 
 def test_int8_that_loses_too_much_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:

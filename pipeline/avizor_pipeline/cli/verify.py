@@ -31,7 +31,8 @@ def verify(out: OutputPath, as_json: bool) -> None:
     """Check the tables in OUT, the output folder of a batch job.
 
     Each part is what was written, by its digest. Each file that was planned has one row in recordings/ for each model that
-    takes it, or a dead letter, and as many rows in windows/ as recordings/ says; no row is there twice. Changes nothing.
+    takes it, or a dead letter, and as many rows in windows/ as recordings/ says; no row is there twice. The maps of
+    avizor project are of these rows. Changes nothing.
     """
     proof = verify_job(out)
     if as_json:

@@ -46,7 +46,10 @@ JOB_FILE = "job.json"
 
 # What sums up a finished job, files and folders. It is made anew at the end of each run, and absent while a job runs.
 SUMMARY_FILE = "summary.json"
-DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity")
+DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity", "projection")
+
+# What stays when the job is run again, though no row is in it: maps of embeddings, in which new points are placed.
+_KEPT = ("maps",)
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
@@ -242,7 +245,7 @@ def _settings_of(out: OutputPath) -> JobSettings | None:
         return None
     except ValidationError as error:
         torn = error.errors()[0]["type"] == "json_invalid"
-        if torn and _listed(out) <= {JOB_FILE, ROUNDS, COMMITS, SECTIONS, *DERIVED_FILES, *TABLES}:
+        if torn and _listed(out) <= {JOB_FILE, ROUNDS, COMMITS, SECTIONS, *DERIVED_FILES, *_KEPT, *TABLES}:
             return None
         if any(detail["loc"] == ("rows_format",) or detail["type"] == "extra_forbidden" for detail in error.errors()):
             raise SettingsError(_OTHER_VERSION.format(out=out)) from error
@@ -320,7 +323,7 @@ def _clear(out: OutputPath) -> None:
         unfinished = [part.name for part in parts if not {part.stem, shard_of(part.stem)} & finished]
         if unfinished:
             remove_files(out / table, unfinished)
-    folders = (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *TABLES))) if isinstance(out, Path) else ()
+    folders = (out, *(out / name for name in (COMMITS, SECTIONS, ROUNDS, *_KEPT, *TABLES))) if isinstance(out, Path) else ()
     for folder in folders:
         for path in filter(is_temporary, folder.iterdir() if folder.is_dir() else ()):
             remove(path)

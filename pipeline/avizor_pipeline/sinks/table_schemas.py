@@ -75,6 +75,20 @@ Q_VALUES = pa.schema(
     ]
 )
 
+# Of projection/: a file for each model and method, that is made from the embeddings of a finished job.
+PROJECTION = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("channel", pa.int16()),
+        ("start_sample", pa.int64()),
+        ("model", pa.string()),
+        ("method", pa.string()),
+        ("true_label", pa.string()),
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+    ]
+)
+
 # Meaning of a column by table and name, units included. Kept apart from the schemas, whose metadata would go into every file.
 # docs/reference/parquet-tables.md shows it.
 _URI = (
@@ -138,6 +152,16 @@ MEANINGS: dict[str, dict[str, str]] = {
         "stage": "What failed: `decode`.",
         "error_class": "Class of the error; see [errors.md](errors.md).",
         "message": "What is wrong with the file.",
+    },
+    "projection": {
+        "uri": _URI,
+        "channel": "As in `windows/`.",
+        "start_sample": "As in `windows/`.",
+        "model": _MODEL,
+        "method": "How the map was made: `tsne`, `pca` or `umap`.",
+        "true_label": "The label from `--label FILE` or `--label-pattern`; null without.",
+        "x": "Place of the window's embedding in the map.",
+        "y": "Place of the window's embedding in the map.",
     },
     "q_values": {
         "uri": _URI,

@@ -12,6 +12,7 @@ _COMMANDS: dict[str, str] = {
     "cam": "Where an item speaks for a class.",
     "occlusion": "Where hiding parts of an item changes the answer most.",
     "error-map": "Where an autoencoder's reconstruction is wrong.",
+    "latent": "Draw an autoencoder's latent space as a sheet.",
 }
 
 
