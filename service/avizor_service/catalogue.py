@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
@@ -12,6 +13,10 @@ from avizor_inference.engines.base import Engine, check_same_digest
 from avizor_inference.errors import CalibrationError
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+
+
+if TYPE_CHECKING:
+    from avizor_inference.explain.cam import ClassHead
 
 
 class OpenVersion:
@@ -33,6 +38,13 @@ class OpenVersion:
     def longest_label_bytes(self) -> int:
         """Return the size of the longest label of a classifier in bytes; 0 if there are none."""
         return max((len(label.encode()) for label in self.manifest.labels or ()), default=0)
+
+    @cached_property
+    def class_head(self) -> ClassHead:
+        """Return what weights the feature maps of a classifier. The first call reads the graph. Raises NotExplainable."""
+        from avizor_inference.explain.cam import ClassHead  # onnx, which nothing else here needs
+
+        return ClassHead.read(self.version)
 
     @property
     def calibration(self) -> Calibration | None:

@@ -27,6 +27,7 @@ _GROUPS = {
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
     "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s", "send_timeout_s"),
+    "Explanations": ("max_explanations", "max_explain_rows"),
     "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
     "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
@@ -156,6 +157,20 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=_AT_LEAST_1,
     default=_DEFAULTS.max_windows,
     help="Longest recording, in windows of the model.",
+)
+@click.option(
+    "--max-explanations",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_explanations,
+    help="Most calls of Explain that are computed at once. More are rejected, and may be tried again.",
+)
+@click.option(
+    "--max-explain-rows",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_explain_rows,
+    help="Most rows of the model that one call of Explain may run: windows, and copies of them with a part hidden.",
 )
 @click.option(
     "--decoders", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.decoders, help="Processes that decode images and recordings."

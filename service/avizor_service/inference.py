@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,7 +71,8 @@ class Inference:
         Engine.infer raise. Decoded windows count as work of the model until the end.
         """
         with self._memory.of_call() as memory:
-            return await self._run_in(memory, model, items, outputs, time_remaining_s, window_bytes)
+            decoded = await self.decode(memory, model, items, time_remaining_s)
+            return await self.run_decoded(memory, model, decoded, outputs, time_remaining_s, window_bytes, _all_plain(items))
 
     async def run_then(
         self,
@@ -82,29 +84,54 @@ class Inference:
     ) -> Result:
         """Return what `then` makes of the results of `run`, in a thread. Until it has, items and outputs count as memory."""
         with self._memory.of_call() as memory:
-            results = await self._run_in(memory, model, items, outputs, time_remaining_s, WINDOW_BYTES)
+            decoded = await self.decode(memory, model, items, time_remaining_s)
+            results = await self.run_decoded(
+                memory, model, decoded, outputs, time_remaining_s, WINDOW_BYTES, _all_plain(items)
+            )
             return await self._threads.wait_for(then, results)
 
-    async def _run_in(
+    def memory_of_call(self) -> CallMemory:
+        """Return the memory of one call, for `decode` and `run_decoded`: `with inference.memory_of_call() as memory: ...`."""
+        return self._memory.of_call()
+
+    async def decode(
         self,
         memory: CallMemory,
         model: OpenVersion,
         items: Sequence[pb.Item],
+        time_remaining_s: Callable[[], float | None],
+    ) -> list[Item | BadItem]:
+        """Return each item as rows of the model's tensor, in the order of the items. They count as memory of the call.
+
+        Raises what decode_items raises.
+        """
+        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        if clipped := sum([item.level.beyond > 0 for item in decoded if isinstance(item, Item)]):
+            self._metrics.clipped.labels(model.version.name).inc(clipped)
+        return decoded
+
+    async def run_decoded(
+        self,
+        memory: CallMemory,
+        model: OpenVersion,
+        decoded: Sequence[Item | BadItem],
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
-        window_bytes: int,
+        window_bytes: int = WINDOW_BYTES,
+        is_admitted: bool = False,
     ) -> list[ItemResult | BadItem]:
-        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        """Return the named outputs for each item that `decode` returned. See `run`.
+
+        is_admitted: whether the call was let in just now. False: others came to the model while it waited for a decoder.
+        """
         good = [item for item in decoded if isinstance(item, Item)]
-        if clipped := sum([item.level.beyond > 0 for item in good]):
-            self._metrics.clipped.labels(model.version.name).inc(clipped)
         windows = sum([len(item.rows) for item in good])
         size = bytes_of(model.spec.outputs, outputs)
         check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
         memory.take_answer(size * windows)
-        if not all(map(wire.is_plain, items)):  # other calls came to the model while these waited for a decoder
+        if not is_admitted:
             self.loads.admit(model.version.name, time_remaining_s())
         # Not before: items that wait for a decoder must not hold up those that need none.
         with self.loads.of(model.version.name).work(windows):
@@ -119,6 +146,25 @@ class Inference:
     ) -> Mapping[str, Array]:
         """Return the named outputs for rows of the model's tensor, [n, *item_shape]. Raises what Engine.infer raises."""
         return await self._infer(model, [rows], outputs, lambda: timeout_s)
+
+    async def run_turn(
+        self,
+        model: OpenVersion,
+        rows: Array,
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        turn: asyncio.Semaphore,
+    ) -> Mapping[str, Array]:
+        """Return the named outputs for a part of a call's rows, [n, *item_shape], when the call has its `turn`.
+
+        Rows and outputs count as memory until the end, and from the turn on as work of the model, which others have to wait
+        for. Raises GatewayFull if there is no memory, and what Engine.infer raises.
+        """
+        with self._memory.of_call() as memory:
+            memory.take_answer(rows.nbytes + bytes_of(model.spec.outputs, outputs) * len(rows))
+            async with turn:
+                with self.loads.of(model.version.name).work(len(rows)):
+                    return await self._infer(model, [rows], outputs, time_remaining_s)
 
     def note_clipped(self, model: OpenVersion) -> None:
         """Count a stream with samples beyond full scale."""
@@ -136,6 +182,11 @@ class Inference:
         except (EngineUnavailable, ModelNotFound):  # it is away, or has come back with other versions
             model.forget_newest()
             raise
+
+
+def _all_plain(items: Sequence[pb.Item]) -> bool:
+    """Return whether no item had to wait for a decoder."""
+    return all(map(wire.is_plain, items))
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

@@ -1,0 +1,139 @@
+"""Find what a call of Explain asks of a model: how its maps are computed, and what each costs. Checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.engines.base import Engine
+from avizor_inference.errors import InvalidInput
+from avizor_inference.explain.cam import NotExplainable, class_maps
+from avizor_inference.explain.error_map import error_map
+from avizor_inference.explain.heat_map import HeatMap
+from avizor_inference.explain.hiding.settings import By, HidingSettings, chosen_fill
+from avizor_inference.explain.occlusion import occlusion_map, rows_of_map
+from avizor_inference.explain.raw_rows import RawRow
+from avizor_service.catalogue import OpenVersion
+
+_BY: dict[int, By | None] = {
+    pb.OCCLUSION_BY_UNSPECIFIED: None,
+    pb.OCCLUSION_BY_TIME: "time",
+    pb.OCCLUSION_BY_FREQUENCY: "frequency",
+    pb.OCCLUSION_BY_BOTH: "both",
+}
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """Says how one map is computed: `make(engine, row)`, which runs so many `rows` of the model.
+
+    output, column: the number of each window by which one is chosen, the largest of it; column None for any class.
+    """
+
+    method: pb.ExplanationMethod
+    rows: int
+    make: Callable[[Engine, RawRow], HeatMap]
+    output: str
+    column: int | None
+
+
+def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
+    """Return how the maps of a request are computed. It may read the graph of the model, so it is for a thread.
+
+    Raises InvalidInput, naming the field, for what the model cannot have or the method does not take.
+    """
+    classifies = model.manifest.task == "classify"
+    column = _column(model, request.label)
+    method = request.method or _suitable(model)
+    if request.HasField("occlusion") and method != pb.EXPLANATION_METHOD_OCCLUSION:
+        raise InvalidInput(
+            f"settings of occlusion are given, and the method is {name_of(method)}; leave them out, or ask for OCCLUSION",
+            field="occlusion",
+        )
+    output = "probabilities" if classifies else "score"
+    if method == pb.EXPLANATION_METHOD_OCCLUSION:
+        settings, rows = _occlusion(model, request.occlusion)
+        make = partial(_occluded, model, settings, request.label or None)
+        return MapPlan(method, rows, make, output, column)
+    if method == pb.EXPLANATION_METHOD_CAM:
+        if not classifies:
+            raise InvalidInput(
+                f"model {model.version.name!r} is an autoencoder, and a class activation map is of a classifier; ask for ERROR_MAP "
+                "or OCCLUSION",
+                field="method",
+            )
+        _check_head(model)
+        return MapPlan(method, 1, partial(_class_map, model, request.label or None), output, column)
+    if classifies:
+        raise InvalidInput(
+            f"model {model.version.name!r} is a classifier, and an error map is of an autoencoder; ask for CAM or OCCLUSION",
+            field="method",
+        )
+    return MapPlan(method, 1, partial(_error_map, model), output, column)
+
+
+def name_of(method: int) -> str:
+    """Return the name of a method without that of its type."""
+    return pb.ExplanationMethod.Name(method).removeprefix("EXPLANATION_METHOD_")
+
+
+def _suitable(model: OpenVersion) -> pb.ExplanationMethod:
+    if model.manifest.task != "classify":
+        return pb.EXPLANATION_METHOD_ERROR_MAP
+    try:
+        _ = model.class_head
+    except NotExplainable:
+        return pb.EXPLANATION_METHOD_OCCLUSION
+    return pb.EXPLANATION_METHOD_CAM
+
+
+def _check_head(model: OpenVersion) -> None:
+    try:
+        _ = model.class_head
+    except NotExplainable as error:
+        raise InvalidInput(f"{error}", field="method") from error
+
+
+def _column(model: OpenVersion, label: str) -> int | None:
+    """Return the place of a class among the probabilities; None for any class. Of an autoencoder it is that of its score."""
+    if model.manifest.task != "classify":
+        if label:
+            raise InvalidInput(
+                f"model {model.version.name!r} is an autoencoder, which has no classes; leave out the label", field="label"
+            )
+        return 0
+    labels = model.manifest.labels or ()
+    if not label:
+        return None
+    if label not in labels:
+        some = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+        raise InvalidInput(f"model {model.version.name!r} has no class {label[:100]!r}; it has {some}", field="label")
+    return labels.index(label)
+
+
+def _occlusion(model: OpenVersion, wanted: pb.OcclusionSettings) -> tuple[HidingSettings, int]:
+    """Return the settings, and the rows that one map costs. Raises InvalidInput."""
+    if wanted.by not in _BY:
+        raise InvalidInput(f"by {wanted.by} is not known; see OcclusionBy", field="occlusion.by")
+    settings = HidingSettings(tuple(wanted.size), tuple(wanted.stride), wanted.fill or None, _BY[wanted.by])
+    spec = model.manifest.input
+    try:
+        chosen_fill(spec, settings.fill)
+        return settings, rows_of_map(spec, settings)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), field="occlusion") from error
+
+
+def _occluded(model: OpenVersion, settings: HidingSettings, label: str | None, engine: Engine, row: RawRow) -> HeatMap:
+    return occlusion_map(engine, model.version, row, settings, label)
+
+
+def _class_map(model: OpenVersion, label: str | None, engine: Engine, row: RawRow) -> HeatMap:
+    (only,) = class_maps(engine, model.version, [row], label)
+    return only
+
+
+def _error_map(model: OpenVersion, engine: Engine, row: RawRow) -> HeatMap:
+    return error_map(engine, model.version, row)
