@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -20,17 +21,29 @@ def infer_rows(engine: Engine, request: InferRequest, *, in_flight: int = 4) -> 
     """
     rows = len(next(iter(request.inputs.values())))
     size = engine.spec(request.model, request.version).max_batch_size
+    chunks = (
+        {name: array[start : start + size] for name, array in request.inputs.items()} for start in range(0, max(rows, 1), size)
+    )
+    results = list(infer_batches(engine, request, chunks, in_flight=in_flight))
+    return {name: np.concatenate([result[name] for result in results]) for name in request.outputs}
+
+
+def infer_batches(
+    engine: Engine, request: InferRequest, batches: Iterable[Mapping[str, Array]], *, in_flight: int = 4
+) -> Iterator[dict[str, Array]]:
+    """Run the request with each of these inputs, and yield the results in their order.
+
+    A batch is taken from `batches` when it is about to be sent, so that at most `in_flight` + 1 of them are in memory.
+    Raises what Engine.infer raises; see infer_rows.
+    """
     running: deque[Future[dict[str, Array]]] = deque()
-    results: list[dict[str, Array]] = []
     try:
-        for start in range(0, max(rows, 1), size):
+        for inputs in batches:
             if len(running) == in_flight:
-                results.append(running.popleft().result())
-            chunk = {name: array[start : start + size] for name, array in request.inputs.items()}
-            running.append(engine.submit(replace(request, inputs=chunk)))
-        results += [future.result() for future in running]
-    except BaseException:
+                yield running.popleft().result()
+            running.append(engine.submit(replace(request, inputs=inputs)))
+        while running:
+            yield running.popleft().result()
+    finally:
         for future in running:
             future.cancel()
-        raise
-    return {name: np.concatenate([result[name] for result in results]) for name in request.outputs}
