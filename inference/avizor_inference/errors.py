@@ -20,6 +20,7 @@
     ├── MessageTooLarge            a request is larger than the gateway takes
     ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
+    ├── NotExplainable             an explanation that cannot be computed for this model
     ├── MediaError                 a file or a stream that cannot be decoded
     ├── DecoderEnded               a process that decodes media ended before it answered
     ├── DatasetError               a dataset that cannot be listed or read
@@ -122,6 +123,10 @@ class GatewayStopping(AvizorError):
 
 class CalibrationError(AvizorError):
     """A calibration that cannot be made from these recordings, or that cannot support a p-value."""
+
+
+class NotExplainable(AvizorError):
+    """An explanation cannot be computed for this model; the message says why, and what can be computed."""
 
 
 class MediaError(AvizorError):

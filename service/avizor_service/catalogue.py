@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.base import Engine, check_same_digest
-from avizor_inference.errors import CalibrationError
+from avizor_inference.errors import CalibrationError, NotExplainable
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
@@ -39,12 +39,24 @@ class OpenVersion:
         """Return the size of the longest label of a classifier in bytes; 0 if there are none."""
         return max((len(label.encode()) for label in self.manifest.labels or ()), default=0)
 
-    @cached_property
     def class_head(self) -> ClassHead:
-        """Return what weights the feature maps of a classifier. The first call reads the graph. Raises NotExplainable."""
-        from avizor_inference.explain.cam import ClassHead  # onnx, which nothing else here needs
+        """Return the head of a classifier, which its activation maps need. The first call reads the graph: for a thread.
 
-        return ClassHead.read(self.version)
+        Raises NotExplainable if the graph has none that is known, VersionRefused.
+        """
+        head = self._head
+        if isinstance(head, NotExplainable):
+            raise head
+        return head
+
+    @cached_property
+    def _head(self) -> ClassHead | NotExplainable:
+        from avizor_inference.explain.cam import ClassHead  # loads onnx
+
+        try:
+            return ClassHead.read(self.version)
+        except NotExplainable as error:
+            return error.with_traceback(None)
 
     @property
     def calibration(self) -> Calibration | None:

@@ -8,8 +8,8 @@ from functools import partial
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import Engine
-from avizor_inference.errors import InvalidInput
-from avizor_inference.explain.cam import NotExplainable, class_maps
+from avizor_inference.errors import InvalidInput, NotExplainable
+from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.hiding.settings import By, HidingSettings, chosen_fill
@@ -42,7 +42,7 @@ class MapPlan:
 def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
     """Return how the maps of a request are computed. It may read the graph of the model, so it is for a thread.
 
-    Raises InvalidInput, naming the field, for what the model cannot have or the method does not take.
+    Raises InvalidInput, naming the field, for what is not for the model or the method; NotExplainable, VersionRefused.
     """
     classifies = model.manifest.task == "classify"
     column = _column(model, request.label)
@@ -64,8 +64,8 @@ def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
                 "or OCCLUSION",
                 field="method",
             )
-        _check_head(model)
-        return MapPlan(method, 1, partial(_class_map, model, request.label or None), output, column)
+        make = partial(_class_map, model, model.class_head(), request.label or None)
+        return MapPlan(method, 1, make, output, column)
     if classifies:
         raise InvalidInput(
             f"model {model.version.name!r} is a classifier, and an error map is of an autoencoder; ask for CAM or OCCLUSION",
@@ -83,17 +83,10 @@ def _suitable(model: OpenVersion) -> pb.ExplanationMethod:
     if model.manifest.task != "classify":
         return pb.EXPLANATION_METHOD_ERROR_MAP
     try:
-        _ = model.class_head
+        model.class_head()
     except NotExplainable:
         return pb.EXPLANATION_METHOD_OCCLUSION
     return pb.EXPLANATION_METHOD_CAM
-
-
-def _check_head(model: OpenVersion) -> None:
-    try:
-        _ = model.class_head
-    except NotExplainable as error:
-        raise InvalidInput(f"{error}", field="method") from error
 
 
 def _column(model: OpenVersion, label: str) -> int | None:
@@ -130,8 +123,8 @@ def _occluded(model: OpenVersion, settings: HidingSettings, label: str | None, e
     return occlusion_map(engine, model.version, row, settings, label)
 
 
-def _class_map(model: OpenVersion, label: str | None, engine: Engine, row: RawRow) -> HeatMap:
-    (only,) = class_maps(engine, model.version, [row], label)
+def _class_map(model: OpenVersion, head: ClassHead, label: str | None, engine: Engine, row: RawRow) -> HeatMap:
+    (only,) = class_maps(engine, model.version, [row], label, head)
     return only
 
 

@@ -23,6 +23,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.RequestError, Code.INVALID_ARGUMENT),
     (errors.MediaError, Code.INVALID_ARGUMENT),
     (errors.CalibrationError, Code.FAILED_PRECONDITION),
+    (errors.NotExplainable, Code.FAILED_PRECONDITION),
     (errors.VersionRefused, Code.FAILED_PRECONDITION),
     (errors.RepositoryError, Code.UNAVAILABLE),
     (errors.SettingsError, Code.FAILED_PRECONDITION),

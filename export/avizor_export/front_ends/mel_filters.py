@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from avizor_inference.arrays import Floats
+from avizor_inference.items.kinds.mel_scale import hz_to_mel, mel_to_hz
 from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SpectralFrontEnd
 
 # Coefficients of the generalised cosine windows.
@@ -29,18 +30,17 @@ def analysis_window(parameters: SpectralFrontEnd) -> Floats:
 def mel_filters(parameters: MelFrontEnd, sample_rate: int) -> Floats:
     """Return triangular mel filters: float64[n_mels, n_fft // 2 + 1].
 
-    Slaney's scale (M. Slaney, "Auditory Toolbox", 1998) is linear below 1 kHz and logarithmic above; HTK's is logarithmic
-    throughout. So is Kaldi's, whose filters are triangles in mel instead of Hz. A band that is narrower than a frequency bin
-    may hold none: its filter is all 0, see `empty_bands`. Raises ValueError if bands lie outside what the sample rate holds.
+    They are triangles in Hz, Kaldi's in mel. A band that is narrower than a frequency bin may hold none: its filter is all 0,
+    see `empty_bands`. Raises ValueError if bands lie outside what the sample rate holds.
     """
     f_min, f_max = parameters.band(sample_rate)
-    to_mel, to_hz = (_hz_to_slaney, _slaney_to_hz) if parameters.mel_scale == "slaney" else (_hz_to_htk, _htk_to_hz)
+    scale = parameters.mel_scale
     # Up to half the sample rate where n_fft is even, to half a bin below it where it is odd.
     frequencies: Floats = np.arange(parameters.n_fft // 2 + 1, dtype=np.float64) * (sample_rate / parameters.n_fft)
-    low, high = to_mel(np.array([f_min, f_max]))
+    low, high = hz_to_mel(np.array([f_min, f_max]), scale)
     mels = np.asarray(np.linspace(low, high, parameters.n_mels + 2), np.float64)
-    edges = to_hz(mels)
-    triangles = _triangles(to_mel(frequencies), mels) if parameters.mel_scale == "kaldi" else _triangles(frequencies, edges)
+    edges = mel_to_hz(mels, scale)
+    triangles = _triangles(hz_to_mel(frequencies, scale), mels) if scale == "kaldi" else _triangles(frequencies, edges)
     if parameters.norm == "none":
         return triangles
     return np.asarray(triangles * (2 / (edges[2:] - edges[:-2]))[:, None])
@@ -56,27 +56,3 @@ def _triangles(frequencies: Floats, edges: Floats) -> Floats:
 def empty_bands(parameters: MelFrontEnd, sample_rate: int) -> int:
     """Return how many mel bands hold no frequency bin. They are the logarithm of the floor, whatever the sound."""
     return int(np.sum(~mel_filters(parameters, sample_rate).any(axis=1)))
-
-
-def _hz_to_htk(hz: Floats) -> Floats:
-    return np.asarray(2595 * np.log10(1 + hz / 700))
-
-
-def _htk_to_hz(mel: Floats) -> Floats:
-    return np.asarray(700 * (10 ** (mel / 2595) - 1))
-
-
-_LINEAR_HZ_PER_MEL = 200 / 3
-_LOG_FROM_HZ = 1000.0
-_LOG_FROM_MEL = _LOG_FROM_HZ / _LINEAR_HZ_PER_MEL
-_LOG_STEP = np.log(6.4) / 27
-
-
-def _hz_to_slaney(hz: Floats) -> Floats:
-    logarithmic = _LOG_FROM_MEL + np.log(np.maximum(hz, _LOG_FROM_HZ) / _LOG_FROM_HZ) / _LOG_STEP
-    return np.where(hz < _LOG_FROM_HZ, hz / _LINEAR_HZ_PER_MEL, logarithmic)
-
-
-def _slaney_to_hz(mel: Floats) -> Floats:
-    logarithmic = _LOG_FROM_HZ * np.exp(_LOG_STEP * (mel - _LOG_FROM_MEL))
-    return np.where(mel < _LOG_FROM_MEL, mel * _LINEAR_HZ_PER_MEL, logarithmic)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.arrays import Floats
+from avizor_inference.arrays import Array, Floats
 from avizor_inference.explain.raw_rows import RawRow
 
 Kind = Literal["cam", "occlusion", "error_map"]
@@ -34,7 +34,7 @@ class HeatMap:
     kind: how it was computed. target: the class, or `score`. target_value: the model's value of it for the row as it is,
     which is a `target_unit`. High values of the map speak for the target. `cam`: they raise the class's logit. `occlusion`: by
     so much the value falls when the place is hidden. `error_map`: the error there. settings: what the map was computed with,
-    for its reader, such as the size and stride of the hidden patches.
+    for its reader, such as the size and stride of the hidden patches. arrays: further numbers behind it, by name.
     """
 
     kind: Kind
@@ -46,3 +46,4 @@ class HeatMap:
     y: Axis
     x: Axis
     settings: dict[str, str] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)

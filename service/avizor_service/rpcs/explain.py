@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.errors import AnswerTooLarge, InvalidInput, MediaError, RequestError
+from avizor_inference.errors import AnswerTooLarge, InvalidInput, MediaError, NotExplainable, RequestError
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.pictures.figure import new_figure, png_of
 from avizor_inference.explain.pictures.maps import draw_maps
@@ -57,7 +57,7 @@ async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> p
                 continue
             try:
                 message = await _explained(engine, plan, model, replace(window, item=name), request.format)
-            except (RequestError, MediaError) as error:
+            except (RequestError, MediaError, NotExplainable) as error:
                 answer.items.append(pb.Explanation(error=item_status(error, number)))
                 continue
             memory.take_answer(message.ByteSize())

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from avizor_inference.items.kinds.mel_scale import MelScale
 from avizor_inference.strict_json import Strict
 
 # Names of the origins whose parameters are known: see sound_presets.py.
@@ -109,7 +110,7 @@ class SpectralFrontEnd(Strict):
 class MelFrontEnd(SpectralFrontEnd):
     """Describes what log-mel and MFCC share: the mel bands."""
 
-    mel_scale: Literal["slaney", "htk", "kaldi"] = Field(
+    mel_scale: MelScale = Field(
         default="slaney", description="kaldi: HTK's scale, with filters that are triangles in mel, not in Hz"
     )
     norm: Literal["slaney", "none"] = Field(default="slaney", description="slaney: each filter has area 1 in Hz")
