@@ -16,6 +16,7 @@ from unit.service.gateways import call, open_gateway, sound
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AnswerTooLarge, DeadlineExceeded, GatewayFull, InvalidInput, SettingsError
+from avizor_inference.explain.cam import class_maps
 from avizor_inference.explain.hiding.settings import HidingSettings
 from avizor_inference.explain.occlusion import occlusion_map
 from avizor_inference.explain.raw_rows import RawRow
@@ -216,3 +217,16 @@ def test_the_work_of_a_map_is_gone_when_its_call_is_cancelled(gateway: Gateway) 
             pass
 
     asyncio.run(cancelled())
+
+
+def test_a_classifier_has_its_class_activation_map(gateway: Gateway, models: Path) -> None:
+    for fields in ({}, {"method": pb.EXPLANATION_METHOD_CAM, "label": "3"}):
+        response = answer(gateway, "digits", PICTURE, PICTURE, **fields)
+        with EmbeddedEngine(models) as engine:
+            version = ModelRepository(models).version("digits")
+            (wanted,) = class_maps(engine, version, [RawRow("", 0, PIXELS)], fields.get("label"))
+        for found in response.items:
+            np.testing.assert_allclose(array(found.map), wanted.values, rtol=1e-4, atol=1e-5)
+            assert (found.method, found.label, found.value_unit) == (pb.EXPLANATION_METHOD_CAM, wanted.target, "logit")
+            assert found.value == pytest.approx(wanted.target_value, rel=1e-4)
+        assert response.rows == 2

@@ -46,7 +46,7 @@ class InferenceServiceStub(object):
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
     INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
-    calibration cannot judge the item.
+    calibration cannot judge the item, and of an explanation, if the model does not allow it.
     """
 
     def __init__(self, channel):
@@ -118,7 +118,7 @@ class InferenceServiceServicer(object):
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
     INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
-    calibration cannot judge the item.
+    calibration cannot judge the item, and of an explanation, if the model does not allow it.
     """
 
     def ListModels(self, request, context):
@@ -264,7 +264,7 @@ class InferenceService(object):
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
     INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
-    calibration cannot judge the item.
+    calibration cannot judge the item, and of an explanation, if the model does not allow it.
     """
 
     @staticmethod
