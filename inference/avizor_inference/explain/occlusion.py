@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.arrays import Floats, Items
+from avizor_inference.arrays import Floats
 from avizor_inference.engines.base import Engine
 from avizor_inference.explain.heat_map import HeatMap
-from avizor_inference.explain.hiding.cover import Cover, Mask
-from avizor_inference.explain.hiding.cover_of import cover_of
+from avizor_inference.explain.hiding.batches import masked_batches
+from avizor_inference.explain.hiding.cover import Mask
+from avizor_inference.explain.hiding.cover_of import cover_of, start_of
 from avizor_inference.explain.hiding.places import Windows, windows_for
 from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings, chosen_fill
 from avizor_inference.explain.raw_rows import RawRow
@@ -39,10 +41,12 @@ def occlusion_map(
     spec = version.manifest.input
     windows, fill = windows_for(spec, settings), chosen_fill(spec, settings.fill)
     y, x = windows.y.axis, windows.x.axis
+    x = replace(x, edges=x.edges + start_of(spec, row))
     size = max(windows.y.stops[0] - windows.y.starts[0], windows.x.stops[0] - windows.x.starts[0])
-    cover = cover_of(spec, row.values, y, x, fill, float(size))
+    cover = cover_of(spec, row, y, x, fill, float(size))
     batch = engine.spec(version.name, version.version).max_batch_size
-    found, values = target_values(engine, version, masked_batches(row.values, cover, _masks(windows), batch), target, timeout_s)
+    rows = masked_batches(row.values, cover, _masks(windows), batch)
+    found, values = target_values(engine, version, rows, target, timeout_s)
     return HeatMap(
         kind="occlusion",
         row=row,
@@ -62,19 +66,6 @@ def rows_of_map(spec: InputSpec, settings: HidingSettings = DEFAULT) -> int:
     Raises InvalidInput for settings that do not fit, or that would cost more than MAX_COPIES.
     """
     return windows_for(spec, settings).count + 1
-
-
-def masked_batches(row: Items, cover: Cover, masks: Iterable[Mask], size: int) -> Iterator[Items]:
-    """Yield the row and a copy of it for each mask, in batches of `size` rows; the last one may have fewer."""
-    batch, used = np.empty((size, *row.shape), row.dtype), 1
-    batch[0] = row
-    for mask in masks:
-        if used == size:
-            yield batch
-            batch, used = np.empty_like(batch), 0  # the engine may still read the one before
-        cover.hide(mask, batch[used])
-        used += 1
-    yield batch[:used]
 
 
 def _masks(windows: Windows) -> Iterator[Mask]:

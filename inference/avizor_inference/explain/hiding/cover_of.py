@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 
-from avizor_inference.arrays import Floats, Items
+from avizor_inference.arrays import Floats
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.heat_map import Axis
 from avizor_inference.explain.hiding.cover import ArrayCover, Cover, Places, places_of
 from avizor_inference.explain.hiding.fills import fill_array
 from avizor_inference.explain.hiding.sound_cover import SoundCover
+from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.items.input_spec import AudioInput, InputSpec, SignalInput, TableInput, TensorInput
 
 
-def cover_of(spec: InputSpec, row: Items, y: Axis, x: Axis, fill: str | float, size: float) -> Cover:
+def cover_of(spec: InputSpec, row: RawRow, y: Axis, x: Axis, fill: str | float, size: float) -> Cover:
     """Return what hides places of a map with these axes in a row.
 
     fill: as chosen_fill returned it. size: of a patch, in pixels. The axes may be those of any map of the row. Raises
     InvalidInput if its places are none of the item itself.
     """
     if isinstance(spec, AudioInput):
-        return SoundCover(row, fill, spec.sample_rate, _hertz_of(y), x.edges)
-    values = fill_array(spec, row, fill, size)
-    shape = _shape(spec, row.shape)
+        return SoundCover(row.values, fill, spec.sample_rate, _hertz_of(y), x.edges - start_of(spec, row))
+    if isinstance(spec, TableInput) and x.names != spec.columns:
+        raise InvalidInput("the places of the map are no columns of the row, so that they cannot be hidden")
+    values = fill_array(spec, row.values, fill, size)
+    shape = row.values.shape if row.values.ndim > 1 else (1, *row.values.shape)
     channels_first = isinstance(spec, TensorInput) and len(shape) == 3
     height, width = shape[-2:] if channels_first else shape[:2]
-    rate = spec.sample_rate or 1 if isinstance(spec, SignalInput) else 1
-    return ArrayCover(row, values, shape, channels_first, _indices(y, height), _indices(x, width, rate))
+    rate = float(spec.sample_rate or 1) if isinstance(spec, SignalInput) else 1.0
+    columns = Axis(x.edges - start_of(spec, row))
+    return ArrayCover(row.values, values, shape, channels_first, _indices(y, height), _indices(columns, width, rate))
+
+
+def start_of(spec: InputSpec, row: RawRow) -> float:
+    """Return where the row begins in its sound or signal, in the unit of the axis of time; 0 for all else."""
+    if row.span is None or not isinstance(spec, AudioInput | SignalInput):
+        return 0.0
+    return row.span.start_sample / float(spec.sample_rate or 1)
 
 
 def _hertz_of(axis: Axis) -> Floats | None:
@@ -35,13 +46,6 @@ def _hertz_of(axis: Axis) -> Floats | None:
     if len(axis.edges) > 2:
         raise InvalidInput("the rows of the map are no bands of frequency in Hz, so that they cannot be hidden in the waveform")
     return None
-
-
-def _shape(spec: InputSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return how the row is seen, so that its first two dimensions are those of the map."""
-    if isinstance(spec, TableInput):
-        return (*shape, 1)
-    return (1, *shape) if len(shape) == 1 else shape
 
 
 def _indices(axis: Axis, count: int, rate: float = 1.0) -> Places:

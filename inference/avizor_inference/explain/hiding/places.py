@@ -59,7 +59,7 @@ def _windows(spec: InputSpec, settings: HidingSettings) -> Windows:
     if isinstance(spec, TableInput):
         if settings.size or settings.stride:
             raise InvalidInput("the columns of a row are hidden one by one; leave out size and stride")
-        return Windows(one_by_one(len(spec.columns), spec.columns), one_by_one(1, ()))
+        return Windows(one_by_one(1, ()), one_by_one(len(spec.columns), spec.columns))
     return _tensor(spec, settings)
 
 
