@@ -31,6 +31,9 @@ _PICTURES = (pb.EXPLANATION_FORMAT_PNG, pb.EXPLANATION_FORMAT_BOTH)
 # Pictures of one call. Each takes a fraction of a second, in which nothing else is drawn.
 _MOST_PICTURES = 64
 
+# Characters of a source that are written over a picture.
+_LONGEST_NAME = 60
+
 # matplotlib does not promise that two threads may draw at once.
 _drawing = threading.Lock()
 
@@ -51,12 +54,11 @@ async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> p
         windows, chosen_of = await _windows(gateway, request, call, model, plan, memory)
         answer = pb.ExplainResponse(model=call.model, version=model.version.version, rows=chosen_of)
         for number, window in enumerate(windows):
-            name = request.items[number].source or f"item {number}"
             if isinstance(window, BadItem):
                 answer.items.append(pb.Explanation(error=item_status(window.error, number)))
                 continue
             try:
-                message = await _explained(engine, plan, model, replace(window, item=name), request.format)
+                message = await _explained(engine, plan, model, replace(window, item=name_over_picture(request.items[number], number)), request.format)
             except (RequestError, MediaError, NotExplainable) as error:
                 answer.items.append(pb.Explanation(error=item_status(error, number)))
                 continue
@@ -127,6 +129,12 @@ def _window(item: Item | BadItem, place: int) -> RawRow | BadItem:
     if place >= len(item.rows):
         return BadItem(InvalidInput(f"window {place} is asked for, and the item has {len(item.rows)}, from 0 on"))
     return RawRow("", place, item.rows[place], item.spans[place])
+
+
+def name_over_picture(item: pb.Item, number: int) -> str:
+    """Return what is written over the picture of an item: the beginning of its source, where it has one."""
+    printable = "".join(each for each in item.source[:_LONGEST_NAME] if each.isprintable())
+    return printable.strip() or f"item {number}"
 
 
 async def _explained(

@@ -17,13 +17,14 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.errors import AnswerTooLarge, DeadlineExceeded, GatewayFull, InvalidInput, SettingsError
 from avizor_inference.explain.cam import class_maps
+from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.hiding.settings import HidingSettings
 from avizor_inference.explain.occlusion import occlusion_map
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.gateway import Gateway
 from avizor_service.metrics import Metrics
-from avizor_service.rpcs.explain import explain
+from avizor_service.rpcs.explain import explain, name_over_picture
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 1)).astype(np.uint8)
 PICTURE = pb.Item(tensor=pb.Tensor(dtype="uint8", shape=PIXELS.shape, data=PIXELS.tobytes()))
@@ -105,8 +106,8 @@ def test_rows_of_a_table_have_a_place_for_each_column(gateway: Gateway) -> None:
     values = transfers(1)[0]
     item = pb.Item(tensor=pb.Tensor(dtype="float32", shape=values.shape, data=values.tobytes()))
     (found,) = answer(gateway, "transfers", item, method=OCCLUSION).items
-    assert list(found.y.names) == list(gateway.catalogue.open("transfers").manifest.input.columns)  # type: ignore[union-attr]
-    assert tuple(found.map.shape) == (len(found.y.names), 1)
+    assert list(found.x.names) == list(gateway.catalogue.open("transfers").manifest.input.columns)  # type: ignore[union-attr]
+    assert tuple(found.map.shape) == (1, len(found.x.names))
 
 
 def test_a_bad_item_or_window_costs_the_others_nothing(gateway: Gateway) -> None:
@@ -230,3 +231,30 @@ def test_a_classifier_has_its_class_activation_map(gateway: Gateway, models: Pat
             assert (found.method, found.label, found.value_unit) == (pb.EXPLANATION_METHOD_CAM, wanted.target, "logit")
             assert found.value == pytest.approx(wanted.target_value, rel=1e-4)
         assert response.rows == 2
+
+
+def test_an_autoencoder_has_its_error_map(gateway: Gateway, models: Path) -> None:
+    recording = sound(1.5)
+    for fields in ({}, {"method": pb.EXPLANATION_METHOD_ERROR_MAP}):
+        response = answer(gateway, "normal", recording, window=1, format=pb.EXPLANATION_FORMAT_BOTH, **fields)
+        (found,) = response.items
+        model = gateway.catalogue.open("normal")
+        (result,) = asyncio.run(gateway.inference.run(model, [recording], ["score"], lambda: None))
+        row = RawRow("", 1, result.item.rows[1], result.item.spans[1])  # type: ignore[union-attr]
+        with EmbeddedEngine(models) as engine:
+            wanted = error_map(engine, ModelRepository(models).version("normal"), row)
+        np.testing.assert_allclose(array(found.map), wanted.values, rtol=1e-3, atol=1e-6)
+        assert (found.method, found.value_unit, found.x.unit, found.y.unit) == (
+            pb.EXPLANATION_METHOD_ERROR_MAP,
+            "score",
+            "seconds",
+            "Hz",
+        )
+        np.testing.assert_allclose(found.x.edges, wanted.x.edges)
+        assert response.rows == 1
+
+
+def test_the_beginning_of_a_source_is_written_over_a_picture() -> None:
+    assert name_over_picture(pb.Item(source="pump 1.wav"), 0) == "pump 1.wav"
+    assert name_over_picture(pb.Item(source="\0\n" + "x" * 10**6), 0) == "x" * 58
+    assert name_over_picture(pb.Item(), 3) == "item 3"
