@@ -17,7 +17,12 @@ from avizor_inference.explain.heat_map import HeatMap
 
 def write_npz(path: Path, found: HeatMap, judged: Curves | None) -> None:
     """Write the map, its axes and what it was computed with, whole or not at all; `about` is JSON. Raises OSError."""
-    arrays = {"values": found.values, "y_edges": found.y.edges, "x_edges": found.x.edges, "about": np.array(json.dumps(about(found)))}
+    arrays = {
+        "values": found.values,
+        "y_edges": found.y.edges,
+        "x_edges": found.x.edges,
+        "about": np.array(json.dumps(about(found))),
+    }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays, **(_curve_arrays(judged) if judged else {}))  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
