@@ -80,6 +80,6 @@ def network_of(spec: InputSpec, classes: int, gain: float = 2.0, seed: int = 0) 
         hidden = np.tanh(values @ first * gain)
         logits = hidden @ second
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
     return run

@@ -23,15 +23,19 @@ from avizor_inference.engines.base import Engine, InferRequest
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.engines.ort_session import open_session, runtime_reason
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import EngineError, InvalidInput, NotExplainable, VersionRefused
+from avizor_inference.errors import EngineError, NotExplainable, VersionRefused
 from avizor_inference.explain.axes import on_axes
 from avizor_inference.explain.gradient_rules import Step, gradient
 from avizor_inference.explain.head_graph import HeadGraph, attributes_of, read_head, refused
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference.explain.target import class_target
 from avizor_inference.repository.models import ModelVersion
 
 Map = NDArray[np.float32]
+
+# What is asked of the engine.
+OUTPUTS = ("probabilities", "activations")
 
 # How far the logarithms of the probabilities of the engine and those of the head may be apart: float16 and int8 round.
 _TOLERANCE = {"fp32": 2e-3, "fp16": 0.1, "int8": 0.5}
@@ -175,22 +179,24 @@ def class_maps(
     rows: Sequence[RawRow],
     target: str | int | None = None,
     head: ClassHead | None = None,
+    timeout_s: float | None = None,
 ) -> list[HeatMap]:
     """Return the class activation map of each row, as an engine computes its activations, in batches of the model.
 
     target: the label of a class, or its place among the labels; None takes the most probable class of each row. head: of the
-    version, if it was read already. A map's `arrays` has the logits and probabilities of all classes and the bias.
+    version, if it was read already. timeout_s: for each batch. A map's `arrays` has logits, probabilities and bias of all
+    classes.
     Raises NotExplainable, InvalidInput for an unknown class, and what Engine.infer raises.
     """
     head = ClassHead.read(version) if head is None else head
-    chosen = None if target is None else class_index(head.labels, target)
+    chosen = None if target is None else class_target(version.manifest, target).index
     spec = version.manifest.input
     batch = engine.spec(version.name, version.version).max_batch_size
     maps = []
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]
         inputs = {spec.tensor().name: np.stack([row.values for row in some])}
-        request = InferRequest(version.name, inputs, ("probabilities", "activations"), version.version)
+        request = InferRequest(version.name, inputs, OUTPUTS, version.version, timeout_s)
         results = infer_rows(engine, request)
         for row, probabilities, activations in zip(some, results["probabilities"], results["activations"], strict=True):
             logits = head.check(activations, probabilities)
@@ -211,15 +217,3 @@ def class_maps(
                 )
             )
     return maps
-
-
-def class_index(labels: Sequence[str], target: str | int) -> int:
-    """Return the place of a class among the labels. Raises InvalidInput with the labels that are near."""
-    if isinstance(target, int):
-        if 0 <= target < len(labels):
-            return target
-        raise InvalidInput(f"there is no class {target}; the {len(labels)} classes have the numbers 0 to {len(labels) - 1}")
-    if target in labels:
-        return labels.index(target)
-    shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
-    raise InvalidInput(f"the model has no class {target!r}; its classes are {shown}")

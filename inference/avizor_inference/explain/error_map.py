@@ -42,18 +42,18 @@ def _places(spec: InputSpec, errors: Floats) -> Floats:
     if isinstance(spec, SignalInput):
         return errors
     if isinstance(spec, ImageInput):
-        return errors.mean(axis=2 if spec.front_end.layout == "nhwc" else 0)
+        return np.asarray(errors.mean(axis=2 if spec.front_end.layout == "nhwc" else 0))
     if isinstance(spec, AudioInput):
         return _of_sound(spec, errors)
     if isinstance(spec, TensorInput) and errors.ndim > 3:
         raise InvalidInput(f"errors of shape {list(errors.shape)} have no known places; a map is of at most 3 dimensions")
-    return errors.mean(axis=0) if errors.ndim == 3 else errors
+    return np.mean(errors, axis=0) if errors.ndim == 3 else errors
 
 
 def _of_sound(spec: AudioInput, errors: Floats) -> Floats:
     if isinstance(spec.front_end, WaveformFrontEnd):
-        return errors.reshape(-1, errors.shape[-1]).mean(axis=0)
-    return errors.mean(axis=0) if errors.ndim == 3 else errors
+        return np.asarray(errors.reshape(-1, errors.shape[-1]).mean(axis=0))
+    return np.mean(errors, axis=0) if errors.ndim == 3 else errors
 
 
 def _by_column(spec: TableInput, errors: Floats) -> Floats:

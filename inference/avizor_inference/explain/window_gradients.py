@@ -98,7 +98,7 @@ def average_pool(x: Array, of_output: Array, attributes: Mapping[str, Any]) -> A
 def _sizes_with_padding(windows: _Windows, sizes: Sequence[int], attributes: Mapping[str, Any]) -> Array:
     """Return the size of each window: what ceil_mode lets it reach beyond the padding does not count."""
     pads = attributes.get("pads", [0] * 2 * len(sizes))
-    ends = [size + before + after for size, before, after in zip(sizes, pads, pads[len(sizes) :], strict=True)]
+    ends = [size + before + after for size, before, after in zip(sizes, pads[: len(sizes)], pads[len(sizes) :], strict=True)]
     ones = np.zeros((1, 1, *windows.padded), np.float32)
     inside: Any = (..., *(slice(0, end) for end in ends))
     ones[inside] = 1

@@ -6,8 +6,11 @@ from importlib import import_module
 
 import click
 
-# name -> short help; the module of the same name has a command of the same name.
-_COMMANDS: dict[str, str] = {}
+# name -> short help; the module of the same name, with _ for -, has a command of that name.
+_COMMANDS: dict[str, str] = {
+    "occlusion": "Where hiding parts of an item changes the answer most.",
+    "error-map": "Where an autoencoder's reconstruction is wrong.",
+}
 
 
 class _Commands(click.Group):
@@ -21,7 +24,8 @@ class _Commands(click.Group):
         """Load and return a sub-command; None if there is none of that name."""
         if name not in _COMMANDS:
             return None
-        command = getattr(import_module(f"{__name__}.{name}"), name)
+        module = name.replace("-", "_")
+        command = getattr(import_module(f"{__name__}.{module}"), module)
         assert isinstance(command, click.Command)
         return command
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avizor_inference.arrays import Floats
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.heat_map import Unit
 from avizor_inference.explain.hiding.settings import HidingSettings
 from avizor_inference.explain.hiding.slide import MAX_COPIES, Slide, one_by_one, slide, too_many
 from avizor_inference.items.input_spec import AudioInput, ImageInput, InputSpec, SignalInput, TableInput, TensorInput
+from avizor_inference.items.kinds.mel_scale import hz_to_mel, mel_to_hz
 from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd
 
 # So many windows side by side cover an axis where no size is given; with the stride, of half a size, they are almost twice.
@@ -115,8 +115,9 @@ def _bands(spec: AudioInput, wanted: _Wanted, parts: int) -> Slide:
     if wanted.size is not None or wanted.stride is not None:
         return slide(high - low, *_sizes(wanted, (high - low) / parts, whole=False), "Hz", "band", begin=low)
     if isinstance(front_end, MelFrontEnd):
-        least, most = _mel(np.array([low, high])).tolist()
-        edges = _hertz(np.linspace(least, most, 2 * parts + 1))
+        scale = front_end.mel_scale
+        least, most = hz_to_mel(np.array([low, high]), scale).tolist()
+        edges = mel_to_hz(np.linspace(least, most, 2 * parts + 1), scale)
         edges[0], edges[-1] = low, high
     else:
         edges = np.linspace(low, high, 2 * parts + 1)
@@ -171,11 +172,3 @@ def _sizes(wanted: _Wanted, usual: float, *, whole: bool) -> tuple[float, float]
     size = wanted.size if wanted.size is not None else max(usual, wanted.stride or 0)
     half = max(1, size // 2) if whole else size / 2
     return size, half if wanted.stride is None else wanted.stride
-
-
-def _mel(hertz: Floats) -> Floats:
-    return np.asarray(2595 * np.log10(1 + hertz / 700))
-
-
-def _hertz(mel: Floats) -> Floats:
-    return np.asarray(700 * (10 ** (mel / 2595) - 1))

@@ -56,11 +56,12 @@ class SoundCover(Cover):
             self._hide_both(mask, out)
 
     def _hide_both(self, mask: Mask, out: Items) -> None:
-        out[...] = self._wave
+        hidden = self._wave.copy()
         for stretch, (where, weights) in enumerate(self._ramps):
             if mask[:, stretch].any():
                 bands = mask[:, stretch].astype(np.float32)
-                out[..., where] -= weights * np.tensordot(bands, self._parts[..., where], axes=1)
+                hidden[..., where] -= weights * np.tensordot(bands, self._parts[..., where], axes=1)
+        out[...] = hidden
 
     def _part(self, bands: NDArray[np.bool_]) -> Floats:
         """Return what the waveform has in these bands and the fill has not."""

@@ -73,7 +73,7 @@ def test_the_order_is_that_of_the_map_whatever_its_resolution() -> None:
 def test_an_occlusion_map_of_sound_is_judged_on_its_own_bands() -> None:
     def has_the_tone(rows: Items) -> Array:
         power = np.abs(np.fft.rfft(rows)) ** 2
-        return power[:, 500:530].sum(axis=1, keepdims=True).astype(np.float32)
+        return np.asarray(power[:, 500:530].sum(axis=1, keepdims=True), np.float32)
 
     engine, version = function_model(SOUND, has_the_tone)
     time = np.arange(4096) / 8000

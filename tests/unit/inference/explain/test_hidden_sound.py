@@ -13,7 +13,7 @@ BANDS = np.linspace(0, 4000, 9)  # 8 bands of 500 Hz
 WHOLE = np.array([0.0, SECONDS])
 TONES = (250, 1250, 1310, 3000)
 TIME = np.arange(RATE) / RATE
-MUSIC = sum(0.1 * np.sin(2 * np.pi * hertz * TIME) for hertz in TONES).astype(np.float32)
+MUSIC = 0.1 * np.sin(2 * np.pi * np.outer(TONES, TIME)).sum(axis=0).astype(np.float32)
 
 
 def levels(wave: np.ndarray) -> dict[int, float]:

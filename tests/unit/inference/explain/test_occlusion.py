@@ -42,7 +42,7 @@ ROW = TableInput(
 
 def brightness(rows: Items) -> Array:
     """A score: the mean of each row."""
-    return rows.reshape(len(rows), -1).mean(axis=1, keepdims=True).astype(np.float32)
+    return np.asarray(rows.reshape(len(rows), -1).mean(axis=1, keepdims=True), np.float32)
 
 
 def test_all_batches_but_the_last_are_full() -> None:
@@ -98,7 +98,7 @@ def test_an_autoencoder_has_no_classes() -> None:
 
 
 def test_a_number_is_hidden_by_its_usual_value_in_its_own_unit_and_a_name_by_nothing() -> None:
-    seen: list[Items] = []
+    seen: list[Array] = []
 
     def look(rows: Items) -> Array:
         seen.append(rows.copy())
@@ -108,7 +108,8 @@ def test_a_number_is_hidden_by_its_usual_value_in_its_own_unit_and_a_name_by_not
     row = RawRow("rows", 0, np.array([100, 1, 12], np.float32))
     occlusion_map(engine, version, row)
     usual = math.expm1(2)
-    np.testing.assert_allclose(seen[0], [[100, 1, 12], [usual, 1, 12], [100, np.nan, 12], [100, 1, 0]], rtol=1e-6)
+    expected = np.array([[100, 1, 12], [usual, 1, 12], [100, np.nan, 12], [100, 1, 0]])
+    np.testing.assert_allclose(seen[0], expected, rtol=1e-6)
     occlusion_map(engine, version, row, HidingSettings(fill="missing"))
     np.testing.assert_array_equal(seen[1][1:] != seen[1][:1], np.eye(3, dtype=bool))
     assert np.isnan(seen[1][1:].diagonal()).all()
@@ -126,7 +127,7 @@ def test_seconds_are_counted_from_the_beginning_of_the_recording() -> None:
 
 def test_a_value_that_is_not_finite_is_reported_with_its_copy() -> None:
     def divide(rows: Items) -> Array:
-        return 1 / rows.reshape(len(rows), -1).min(axis=1, keepdims=True).astype(np.float32)
+        return np.asarray(1 / rows.reshape(len(rows), -1).min(axis=1, keepdims=True).astype(np.float32))
 
     engine, version = function_model(SMALL, divide)
     with np.errstate(divide="ignore"), pytest.raises(InvalidInput, match="not a finite number for row 1 of"):

@@ -13,7 +13,7 @@ from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.hiding.cover_of import cover_of
 from avizor_inference.explain.hiding.fills import fill_array
 from avizor_inference.explain.hiding.places import windows_for
-from avizor_inference.explain.hiding.settings import HidingSettings, chosen_fill
+from avizor_inference.explain.hiding.settings import By, HidingSettings, chosen_fill
 from avizor_inference.explain.occlusion import occlusion_map, rows_of_map
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.items.input_spec import (
@@ -55,7 +55,7 @@ def captum(
     target = int(function(row[None])[0].argmax())
     baseline = torch.from_numpy(np.broadcast_to(fill, row.shape)[None].astype(np.float32))
     result = Occlusion(forward).attribute(item, window, strides=stride, target=target, baselines=baseline)
-    return result[0].numpy()
+    return np.asarray(result[0].numpy())
 
 
 def over_places(found: HeatMap, rate: float = 1.0) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_stretches_of_sound_are_captums(fill: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["frequency", "both"])
-def test_bands_of_sound_slide_as_captums_windows_do(by: str) -> None:
+def test_bands_of_sound_slide_as_captums_windows_do(by: By) -> None:
     function, row = network_of(SOUND, 3, gain=10), tone(4096 / 8000)
     settings = HidingSettings(by=by)
     found = mapped(SOUND, function, row, settings)

@@ -1,0 +1,45 @@
+"""Run `avizor explain error-map`: where an autoencoder's reconstruction of items is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avizor_inference.engines.embedded import Device
+from avizor_inference.explain.cli.map_options import chosen_row, items_argument, map_options
+from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.cli.options import engine_options, model_options, opened, out_option
+from avizor_inference.explain.curves import curves
+from avizor_inference.explain.error_map import error_map as map_of_errors
+
+
+@click.command(short_help="Where an autoencoder's reconstruction is wrong.")
+@click.argument("model")
+@items_argument
+@map_options
+@click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")
+@click.option("--fill", metavar="FILL", help="What hides places for the curves; see `avizor explain occlusion --help`.")
+@model_options
+@engine_options
+@out_option
+def error_map(
+    model: str,
+    items: tuple[Path, ...],
+    number: int,
+    as_json: bool,
+    judge: bool,
+    fill: str | None,
+    models: Path,
+    version: int | None,
+    engine: str,
+    device: Device,
+    out: Path,
+) -> None:
+    """Map the squared error of MODEL, an autoencoder, over each ITEM."""
+    with opened(models, model, version, engine, device) as (running, chosen):
+        spec = chosen.manifest.input
+        output = MapOutput(out, spec, as_json=as_json)
+        for item in items:
+            found = map_of_errors(running, chosen, chosen_row(item, spec, number))
+            output.write([(found, curves(running, chosen, found, fill) if judge else None)])

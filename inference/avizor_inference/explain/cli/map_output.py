@@ -1,0 +1,122 @@
+"""Write maps and their curves as files, and say in a line what they show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from avizor_inference.durable_files import make_folder
+from avizor_inference.error_text import reason
+from avizor_inference.errors import SettingsError
+from avizor_inference.explain.curves import Curves
+from avizor_inference.explain.heat_map import Axis, HeatMap
+from avizor_inference.explain.map_files import about, areas, write_npz
+from avizor_inference.items.input_spec import InputSpec
+
+Judged = tuple[HeatMap, Curves | None]
+
+
+class MapOutput:
+    """Writes the maps of items into a folder, under the names of the items; those of the same name get numbers."""
+
+    def __init__(self, folder: Path, spec: InputSpec, *, as_json: bool) -> None:
+        self._folder, self._spec, self._as_json = folder, spec, as_json
+        self._used: set[str] = set()
+        try:
+            make_folder(folder)
+        except OSError as error:
+            raise SettingsError(f"{folder}: cannot be made ({reason(error)}); name another folder with --out") from error
+
+    def write(self, maps: Sequence[Judged]) -> None:
+        """Write the maps of one row: the numbers of each as .npz, and one picture of all side by side; and of their curves.
+
+        Print what they show. Raises SettingsError if a file cannot be written, or without matplotlib.
+        """
+        found = maps[0][0]
+        stem = self._stem(found)
+        name = f"{stem}.{found.kind if len(maps) == 1 else 'compare'}"
+        try:
+            numbers = [self._numbers(stem, *each) for each in maps]
+            pictures = self._pictures(name, maps)
+        except OSError as error:
+            raise SettingsError(
+                f"{self._folder}: cannot be written ({reason(error)}); free some space, or name another folder"
+            ) from error
+        for (each, judged), path in zip(maps, numbers, strict=True):
+            files = [str(path), *map(str, pictures)]
+            click.echo(json.dumps(_summary(each, judged, files)) if self._as_json else _line(each, judged))
+        if not self._as_json:
+            click.echo(f"  written: {', '.join(map(str, (*pictures, *numbers)))}")
+
+    def _stem(self, found: HeatMap) -> str:
+        stem = Path(found.row.item).stem + (f"-{found.row.index}" if found.row.index else "")
+        number, unique = 1, stem
+        while unique in self._used:
+            number += 1
+            unique = f"{stem}.{number}"
+        self._used.add(unique)
+        return unique
+
+    def _numbers(self, stem: str, found: HeatMap, judged: Curves | None) -> Path:
+        path = self._folder / f"{stem}.{found.kind}.npz"
+        write_npz(path, found, judged)
+        return path
+
+    def _pictures(self, name: str, maps: Sequence[Judged]) -> list[Path]:
+        from avizor_inference.explain.pictures.curves import draw_curves
+        from avizor_inference.explain.pictures.figure import write_png
+        from avizor_inference.explain.pictures.maps import draw_maps
+
+        paths = [self._folder / f"{name}.png"]
+        write_png(draw_maps([found for found, _ in maps], self._spec), paths[0])
+        if with_curves := [(found, judged) for found, judged in maps if judged]:
+            paths.append(self._folder / f"{name}.curves.png")
+            write_png(draw_curves(with_curves), paths[1])
+        return paths
+
+
+def _summary(found: HeatMap, judged: Curves | None, files: list[str]) -> dict[str, Any]:
+    """Return a map as JSON: what it is about, where it is highest, and the areas below its curves."""
+    row, column = _highest(found)
+    highest = {"value": float(found.values[row, column]), "y": _edges(found.y, row), "x": _edges(found.x, column)}
+    curves = {"curves": areas(judged), "curves_fill": judged.fill} if judged else {}
+    return {**about(found), "highest": highest, **curves, "files": files}
+
+
+def _line(found: HeatMap, judged: Curves | None) -> str:
+    row, column = _highest(found)
+    places = [_place(axis, index) for axis, index in ((found.y, row), (found.x, column)) if len(axis.edges) > 2 or axis.names]
+    item = found.row.item + (f" [{found.row.index}]" if found.row.index else "")
+    settings = ", ".join(f"{name} {text}" for name, text in found.settings.items())
+    target = f"{found.target_unit} {found.target_value:.4g}"
+    line = f"{item}: {found.kind} of {target if found.target == 'score' else f'{found.target} ({target})'}"
+    line += f"; at most {found.values[row, column]:.4g} at {', '.join(places) or 'its only place'}"
+    if settings:
+        line += f" ({settings})"
+    if judged:
+        both = (("deletion", judged.deletion, judged.random_deletion), ("insertion", judged.insertion, judged.random_insertion))
+        line += "".join(f"\n  area of {name}: {own.auc:.3f}, in random order {chance.auc:.3f}" for name, own, chance in both)
+    return line
+
+
+def _highest(found: HeatMap) -> tuple[int, int]:
+    row, column = np.unravel_index(int(found.values.argmax()), found.values.shape)
+    return int(row), int(column)
+
+
+def _place(axis: Axis, index: int) -> str:
+    if axis.names:
+        return axis.names[index]
+    begin, end = _edges(axis, index)["from"], _edges(axis, index)["to"]
+    return f"{begin:.4g} to {end:.4g} {axis.unit}".strip()
+
+
+def _edges(axis: Axis, index: int) -> dict[str, Any]:
+    if axis.names:
+        return {"name": axis.names[index]}
+    return {"from": float(axis.edges[index]), "to": float(axis.edges[index + 1]), "unit": axis.unit}

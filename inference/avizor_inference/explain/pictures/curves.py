@@ -1,0 +1,56 @@
+"""Draw the deletion and insertion curves of maps, and those of orders by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from avizor_inference.explain.curves import Curve, Curves
+from avizor_inference.explain.heat_map import HeatMap
+from avizor_inference.explain.pictures.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NAMES = {"cam": "class activation map", "occlusion": "hidden parts", "error_map": "error"}
+# Dark enough on white, and different in grey and for those who do not see red or green well.
+_STYLES = (("#0b559f", "-"), ("#d1550a", "--"), ("#6a2c91", "-."))
+
+
+def draw_curves(judged: Sequence[tuple[HeatMap, Curves]]) -> Figure:
+    """Return a figure of two panels, deletion and insertion, with a line for each map of one row and one for chance.
+
+    Raises SettingsError without matplotlib.
+    """
+    figure = new_figure(9, 3.6)
+    left, right = figure.subplots(1, 2, sharey=True)
+    first, of_first = judged[0]
+    for (found, curves), style in zip(judged, _STYLES, strict=False):
+        _draw(left, curves.deletion, _NAMES[found.kind], style)
+        _draw(right, curves.insertion, _NAMES[found.kind], style)
+    _draw(left, of_first.random_deletion, "in random order", ("0.5", ":"))
+    _draw(right, of_first.random_insertion, "in random order", ("0.5", ":"))
+    left.set_ylabel(_what(first))
+    left.set_title("deletion: the highest places are hidden first\n(a low area is good)", fontsize="medium")
+    left.set_xlabel("share of the item that is hidden")
+    right.set_title("insertion: only the highest places are shown\n(a high area is good)", fontsize="medium")
+    right.set_xlabel("share of the item that is shown")
+    title = "area below the curve" + (", of score / first score" if first.target_unit == "score" else "")
+    for panel in (left, right):
+        panel.set_xlim(0, 1)
+        panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
+        panel.grid(visible=True, color="0.9")
+        panel.legend(fontsize="small", title=title, title_fontsize="small")
+    return figure
+
+
+def _what(found: HeatMap) -> str:
+    if found.target_unit == "score":
+        return "score"
+    target = found.target if len(found.target) <= 30 else found.target[:27] + "..."
+    return f"probability of {target}".replace("$", r"\$")
+
+
+def _draw(panel: Axes, curve: Curve, name: str, style: tuple[str, str]) -> None:
+    panel.plot(curve.share, curve.values, label=f"{name}: {curve.auc:.3f}", color=style[0], linestyle=style[1], linewidth=1.8)
