@@ -14,7 +14,6 @@ from avizor_inference.errors import CalibrationError, NotExplainable
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 
-
 if TYPE_CHECKING:
     from avizor_inference.explain.cam import ClassHead
 

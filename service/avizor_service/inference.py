@@ -71,8 +71,7 @@ class Inference:
         Engine.infer raise. Decoded windows count as work of the model until the end.
         """
         with self._memory.of_call() as memory:
-            decoded = await self.decode(memory, model, items, time_remaining_s)
-            return await self.run_decoded(memory, model, decoded, outputs, time_remaining_s, window_bytes, _all_plain(items))
+            return await self._run_in(memory, model, items, outputs, time_remaining_s, window_bytes)
 
     async def run_then(
         self,
@@ -84,14 +83,11 @@ class Inference:
     ) -> Result:
         """Return what `then` makes of the results of `run`, in a thread. Until it has, items and outputs count as memory."""
         with self._memory.of_call() as memory:
-            decoded = await self.decode(memory, model, items, time_remaining_s)
-            results = await self.run_decoded(
-                memory, model, decoded, outputs, time_remaining_s, WINDOW_BYTES, _all_plain(items)
-            )
+            results = await self._run_in(memory, model, items, outputs, time_remaining_s, WINDOW_BYTES)
             return await self._threads.wait_for(then, results)
 
     def memory_of_call(self) -> CallMemory:
-        """Return the memory of one call, for `decode` and `run_decoded`: `with inference.memory_of_call() as memory: ...`."""
+        """Return the memory of one call, for `decode`: `with inference.memory_of_call() as memory: ...`."""
         return self._memory.of_call()
 
     async def decode(
@@ -110,20 +106,16 @@ class Inference:
             self._metrics.clipped.labels(model.version.name).inc(clipped)
         return decoded
 
-    async def run_decoded(
+    async def _run_in(
         self,
         memory: CallMemory,
         model: OpenVersion,
-        decoded: Sequence[Item | BadItem],
+        items: Sequence[pb.Item],
         outputs: Sequence[str],
         time_remaining_s: Callable[[], float | None],
-        window_bytes: int = WINDOW_BYTES,
-        is_admitted: bool = False,
+        window_bytes: int,
     ) -> list[ItemResult | BadItem]:
-        """Return the named outputs for each item that `decode` returned. See `run`.
-
-        is_admitted: whether the call was let in just now. False: others came to the model while it waited for a decoder.
-        """
+        decoded = await self.decode(memory, model, items, time_remaining_s)
         good = [item for item in decoded if isinstance(item, Item)]
         windows = sum([len(item.rows) for item in good])
         size = bytes_of(model.spec.outputs, outputs)
@@ -131,7 +123,7 @@ class Inference:
         if not good:
             return [item for item in decoded if isinstance(item, BadItem)]
         memory.take_answer(size * windows)
-        if not is_admitted:
+        if not all(map(wire.is_plain, items)):  # other calls came to the model while these waited for a decoder
             self.loads.admit(model.version.name, time_remaining_s())
         # Not before: items that wait for a decoder must not hold up those that need none.
         with self.loads.of(model.version.name).work(windows):
@@ -182,11 +174,6 @@ class Inference:
         except (EngineUnavailable, ModelNotFound):  # it is away, or has come back with other versions
             model.forget_newest()
             raise
-
-
-def _all_plain(items: Sequence[pb.Item]) -> bool:
-    """Return whether no item had to wait for a decoder."""
-    return all(map(wire.is_plain, items))
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.arrays import Array
+from avizor_inference.classify import MeanProbabilities
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import ClassHead, class_maps
@@ -27,16 +29,27 @@ _BY: dict[int, By | None] = {
 
 @dataclass(frozen=True)
 class MapPlan:
-    """Says how one map is computed: `make(engine, row)`, which runs so many `rows` of the model.
+    """Says how one map is computed: `make(engine, row, target)`, which runs so many `rows` of the model.
 
-    output, column: the number of each window by which one is chosen, the largest of it; column None for any class.
+    target: the place of a class, None for the most probable one of a row, and for an autoencoder. output: that tells how much
+    each window has of the target.
     """
 
     method: pb.ExplanationMethod
     rows: int
-    make: Callable[[Engine, RawRow], HeatMap]
+    make: Callable[[Engine, RawRow, int | None], HeatMap]
+    target: int | None
     output: str
-    column: int | None
+
+    def telling_window(self, values: Array) -> tuple[int, int | None]:
+        """Return the window of an item with most of the target, and the target.
+
+        values: of `output` for its windows, float[windows, n]. Without a target it is the most probable class of the item.
+        """
+        if self.output == "score":
+            return int(values[:, 0].argmax()), None
+        target = int(MeanProbabilities.of(values).value.argmax()) if self.target is None else self.target
+        return int(values[:, target].argmax()), target
 
 
 def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
@@ -45,7 +58,7 @@ def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
     Raises InvalidInput, naming the field, for what is not for the model or the method; NotExplainable, VersionRefused.
     """
     classifies = model.manifest.task == "classify"
-    column = _column(model, request.label)
+    target = _target(model, request.label)
     method = request.method or _suitable(model)
     if request.HasField("occlusion") and method != pb.EXPLANATION_METHOD_OCCLUSION:
         raise InvalidInput(
@@ -55,23 +68,21 @@ def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
     output = "probabilities" if classifies else "score"
     if method == pb.EXPLANATION_METHOD_OCCLUSION:
         settings, rows = _occlusion(model, request.occlusion)
-        make = partial(_occluded, model, settings, request.label or None)
-        return MapPlan(method, rows, make, output, column)
+        return MapPlan(method, rows, partial(_occluded, model, settings), target, output)
     if method == pb.EXPLANATION_METHOD_CAM:
         if not classifies:
             raise InvalidInput(
-                f"model {model.version.name!r} is an autoencoder, and a class activation map is of a classifier; ask for ERROR_MAP "
-                "or OCCLUSION",
+                f"model {model.version.name!r} is an autoencoder, and a class activation map is of a classifier; ask for "
+                "ERROR_MAP or OCCLUSION",
                 field="method",
             )
-        make = partial(_class_map, model, model.class_head(), request.label or None)
-        return MapPlan(method, 1, make, output, column)
+        return MapPlan(method, 1, partial(_class_map, model, model.class_head()), target, output)
     if classifies:
         raise InvalidInput(
             f"model {model.version.name!r} is a classifier, and an error map is of an autoencoder; ask for CAM or OCCLUSION",
             field="method",
         )
-    return MapPlan(method, 1, partial(_error_map, model), output, column)
+    return MapPlan(method, 1, partial(_error_map, model), target, output)
 
 
 def name_of(method: int) -> str:
@@ -89,14 +100,14 @@ def _suitable(model: OpenVersion) -> pb.ExplanationMethod:
     return pb.EXPLANATION_METHOD_CAM
 
 
-def _column(model: OpenVersion, label: str) -> int | None:
-    """Return the place of a class among the probabilities; None for any class. Of an autoencoder it is that of its score."""
+def _target(model: OpenVersion, label: str) -> int | None:
+    """Return the place of a class; None for the most probable one, and for an autoencoder. Raises InvalidInput."""
     if model.manifest.task != "classify":
         if label:
             raise InvalidInput(
                 f"model {model.version.name!r} is an autoencoder, which has no classes; leave out the label", field="label"
             )
-        return 0
+        return None
     labels = model.manifest.labels or ()
     if not label:
         return None
@@ -119,14 +130,14 @@ def _occlusion(model: OpenVersion, wanted: pb.OcclusionSettings) -> tuple[Hiding
         raise InvalidInput(str(error), field="occlusion") from error
 
 
-def _occluded(model: OpenVersion, settings: HidingSettings, label: str | None, engine: Engine, row: RawRow) -> HeatMap:
-    return occlusion_map(engine, model.version, row, settings, label)
+def _occluded(model: OpenVersion, settings: HidingSettings, engine: Engine, row: RawRow, target: int | None) -> HeatMap:
+    return occlusion_map(engine, model.version, row, settings, target)
 
 
-def _class_map(model: OpenVersion, head: ClassHead, label: str | None, engine: Engine, row: RawRow) -> HeatMap:
-    (only,) = class_maps(engine, model.version, [row], label, head)
+def _class_map(model: OpenVersion, head: ClassHead, engine: Engine, row: RawRow, target: int | None) -> HeatMap:
+    (only,) = class_maps(engine, model.version, [row], target, head)
     return only
 
 
-def _error_map(model: OpenVersion, engine: Engine, row: RawRow) -> HeatMap:
+def _error_map(model: OpenVersion, engine: Engine, row: RawRow, _target: int | None) -> HeatMap:
     return error_map(engine, model.version, row)

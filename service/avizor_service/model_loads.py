@@ -100,6 +100,6 @@ class ModelLoads:
         rate = self.of(model).throughput.rate()
         if time_remaining_s is not None and rate and rows / rate > time_remaining_s:
             raise DeadlineExceeded(
-                f"{rows} rows of model {model!r} take about {rows / rate:.1f} s, and the deadline is in {time_remaining_s:.1f} s; "
-                "allow more time, or ask for less"
+                f"{rows} rows of model {model!r} take about {rows / rate:.1f} s, and the deadline is in "
+                f"{time_remaining_s:.1f} s; allow more time, or ask for less"
             )

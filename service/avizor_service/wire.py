@@ -193,6 +193,9 @@ def explanation_message(heat_map: HeatMap, spec: InputSpec, *, with_numbers: boo
         message.map.CopyFrom(tensor_message(heat_map.values))
         message.y.CopyFrom(_axis(heat_map.y))
         message.x.CopyFrom(_axis(heat_map.x))
+        add_outputs(
+            message.class_numbers, heat_map.arrays, [name for name, each in heat_map.arrays.items() if each.dtype.kind == "f"]
+        )
     return message
 
 

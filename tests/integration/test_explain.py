@@ -98,7 +98,11 @@ def test_explanations_are_counted_like_all_calls(served: Gateway, stub: Stub) ->
     with pytest.raises(grpc.RpcError) as caught:
         stub.Explain(pb.ExplainRequest(model="digits", items=[IMAGE], label="x" * 10_000))
     code, details = refused(caught.value)
-    assert (code, details.startswith("model 'digits' has no class 'xxx"), len(details) < 200) == ("INVALID_ARGUMENT", True, True)
+    assert (code, details.startswith("model 'digits' has no class 'xxx"), len(details) < 200) == (
+        "INVALID_ARGUMENT",
+        True,
+        True,
+    )
     counted = served.metrics()
     assert counted['avizor_requests_total{code="OK",model="digits",rpc="Explain"}'] >= 1
     assert counted['avizor_requests_total{code="INVALID_ARGUMENT",model="digits",rpc="Explain"}'] >= 1
@@ -136,7 +140,7 @@ def test_classify_is_answered_while_eight_calls_want_explanations(served: Gatewa
             call.result()
     assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert served.metrics()['avizor_rejected_total{reason="explanations"}'] - before == codes.count("RESOURCE_EXHAUSTED")
-    # Each explanation runs 3,848 rows in 241 batches. Had a call of Classify waited for one, 20 had waited for 10 pairs of them.
+    # Each explanation runs 3,848 rows in 241 batches. Had each call of Classify waited for the two, 40 had ended meanwhile.
     assert done_meanwhile < 20
 
 
@@ -195,4 +199,4 @@ def test_a_gateway_has_the_limits_that_its_options_say(models: Path) -> None:
             running.stub(channel).Explain(SLOW)
         code, details = refused(caught.value)
         assert code == "INVALID_ARGUMENT"
-        assert "would run 3848 rows of the model (4 maps of 962 rows each), and this gateway runs at most 100" in details
+        assert "would run 3848 rows of the model (962 for each of 4 maps), and this gateway runs at most 100" in details

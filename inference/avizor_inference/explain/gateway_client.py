@@ -13,7 +13,7 @@ import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1.inference_pb2_grpc import InferenceServiceStub
-from avizor_inference.arrays import Items
+from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import reason
 from avizor_inference.errors import InvalidInput, SettingsError
 from avizor_inference.explain.heat_map import Axis, HeatMap, Kind
@@ -126,21 +126,23 @@ class GatewayClient:
     def __exit__(self, *exc: object) -> None:
         self._channel.close()
 
-    def map(self, wanted: Wanted, path: Path, number: int) -> tuple[HeatMap, bytes]:
-        """Return the map of one window, or one row, of a file, and its picture as PNG. number: of the window or row, from 0.
+    def map(self, wanted: Wanted, path: Path, number: int | None) -> tuple[HeatMap, bytes]:
+        """Return the map of one window, or one row, of a file, and its picture as PNG.
 
-        The row of the map has no values: they stay at the gateway. Raises SettingsError if the call fails, InvalidInput for the
+        number: of the window or row, from 0; None for the window in which the class is the most probable, or the score the
+        highest. The row of the map has no values: they stay at the gateway. Raises SettingsError if the call fails, InvalidInput for the
         item, and what read_rows raises.
         """
         model = self._model(wanted)
         request = wanted.request()
-        item, window = _item(path, number, model)
-        request.items.append(item)
-        request.window = window
+        is_file = path.suffix.lower() != ".npy" and model.WhichOneof("input") in _FILES
+        request.items.append(_file(path, model) if is_file else _row(path, number or 0, model))
+        if is_file and number is not None:
+            request.window = number
         (found,) = self._call(self._stub.Explain, request).items
         if found.HasField("error"):
             raise InvalidInput(f"{path}: {found.error.message}")
-        return _heat_map(found, wanted.kind, path, number), found.png
+        return _heat_map(found, wanted.kind, path, found.window if is_file else number or 0, model), found.png
 
     def _model(self, wanted: Wanted) -> pb.Model:
         key = wanted.model, wanted.version or 0
@@ -152,14 +154,18 @@ class GatewayClient:
         try:
             return rpc(request, timeout=self._gateway.timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise SettingsError(f"the gateway {self._gateway.address} answers {error.code().name}: {error.details()}") from error
+            raise SettingsError(
+                f"the gateway {self._gateway.address} answers {error.code().name}: {error.details()}"
+            ) from error
 
 
-def _item(path: Path, number: int, model: pb.Model) -> tuple[pb.Item, int]:
-    """Return one item of a file, and which of its windows is meant: a file with all its windows, or one row as a tensor."""
+def _file(path: Path, model: pb.Model) -> pb.Item:
+    return pb.Item(source=path.name, **{_FILES[model.WhichOneof("input")]: _read(path)})
+
+
+def _row(path: Path, number: int, model: pb.Model) -> pb.Item:
+    """Return one row of a table, or of a .npy file, as a tensor."""
     kind = model.WhichOneof("input")
-    if path.suffix.lower() != ".npy" and kind in _FILES:
-        return pb.Item(source=path.name, **{_FILES[kind]: _read(path)}), number
     if path.suffix.lower() == ".npy":
         values = _at(open_array(path), number, path)
     elif kind == "table":
@@ -168,7 +174,7 @@ def _item(path: Path, number: int, model: pb.Model) -> tuple[pb.Item, int]:
         raise InvalidInput(f"{path}: a file is not one item of a model that takes {kind}; give a .npy file of its raw items")
     source = path.name + (f", row {number}" if kind == "table" and number else "")
     tensor = pb.Tensor(dtype=values.dtype.name, shape=values.shape, data=np.ascontiguousarray(values).tobytes())
-    return pb.Item(source=source, tensor=tensor), 0
+    return pb.Item(source=source, tensor=tensor)
 
 
 def _at(rows: Any, number: int, path: Path) -> Items:
@@ -187,20 +193,26 @@ def _table(table: pb.TableInput) -> TableInput:
     return TableInput(front_end=TableFrontEnd(columns=columns))
 
 
-def _heat_map(found: pb.Explanation, kind: Kind, path: Path, number: int) -> HeatMap:
+def _heat_map(found: pb.Explanation, kind: Kind, path: Path, number: int, model: pb.Model) -> HeatMap:
     span = Span(found.span.channel, found.span.start_sample, found.span.end_sample - found.span.start_sample)
-    values = np.frombuffer(found.map.data, np.dtype(found.map.dtype).newbyteorder("<")).reshape(tuple(found.map.shape))
+    arrays = {name: _array(each) for name, each in found.class_numbers.items()}
     return HeatMap(
         kind=kind,
         row=RawRow(str(path), number, np.empty(0), span if span.length else None),
         target=found.label or "score",
         target_value=found.value,
         target_unit=found.value_unit,  # type: ignore[arg-type]  # one of the three, as the contract says
-        values=values.astype(np.float32, copy=False),
+        values=_array(found.map).astype(np.float32, copy=False),
         y=_axis(found.y),
         x=_axis(found.x),
         settings=dict(sorted(found.settings.items())),
+        arrays=({"labels": np.array(model.labels)} if arrays else {}) | arrays,
     )
+
+
+def _array(tensor: pb.Tensor) -> Array:
+    values: Array = np.frombuffer(tensor.data, np.dtype(tensor.dtype).newbyteorder("<"))
+    return values.reshape(tuple(tensor.shape))
 
 
 def _axis(axis: pb.MapAxis) -> Axis:

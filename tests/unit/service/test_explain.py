@@ -73,9 +73,7 @@ def test_a_picture_is_returned_where_it_is_asked_for_and_numbers_where_they_are(
 
 def test_without_a_window_that_of_the_highest_probability_is_explained(gateway: Gateway, models: Path) -> None:
     recording, settings = sound(4.0, seed=3), pb.OcclusionSettings(size=[0.256])
-    windows = asyncio.run(
-        gateway.inference.run(gateway.catalogue.open("kinds"), [recording], ["probabilities"], lambda: None)
-    )
+    windows = asyncio.run(gateway.inference.run(gateway.catalogue.open("kinds"), [recording], ["probabilities"], lambda: None))
     (probabilities,) = [each.outputs["probabilities"] for each in windows]  # type: ignore[union-attr]
     assert len(probabilities) > 4
     for label, column in (("high", 2), ("low", 0)):
@@ -85,8 +83,10 @@ def test_without_a_window_that_of_the_highest_probability_is_explained(gateway: 
         assert found.value == pytest.approx(probabilities[:, column].max(), rel=1e-3)
         assert found.span.start_sample < found.span.end_sample
         assert response.rows == len(probabilities) + int(found.settings["copies"]) + 1
+        assert found.settings["row"] == f"{found.window} of 0 to {len(probabilities) - 1}, where {label} is the most probable"
     (found,) = answer(gateway, "kinds", recording, method=OCCLUSION, occlusion=settings).items
-    assert found.value == pytest.approx(probabilities.max(), rel=1e-3)
+    column = probabilities.mean(axis=0).argmax()  # of the whole sound, as Classify has it
+    assert (found.label, found.window) == (("low", "mid", "high")[column], probabilities[:, column].argmax())
     response = answer(gateway, "kinds", recording, method=OCCLUSION, occlusion=settings, window=1)
     assert response.items[0].window == 1
     assert response.rows == int(response.items[0].settings["copies"]) + 1
@@ -151,12 +151,14 @@ def test_a_call_that_would_cost_too_much_is_refused_before_it_runs(models: Path)
     metrics = Metrics()
     with open_gateway(models, metrics, max_explain_rows=20) as gateway:
         settings = pb.OcclusionSettings(size=[1], stride=[1])
-        with pytest.raises(InvalidInput, match=r"1025 rows .* \(1 maps of 1025 rows each\), .* at most 20 .* larger stride") as caught:
+        with pytest.raises(
+            InvalidInput, match=r"1025 rows .* \(1025 for each of 1 maps\), .* at most 20 .* larger stride$"
+        ) as caught:
             answer(gateway, "digits", method=OCCLUSION, occlusion=settings)
         assert caught.value.field == "occlusion"
-        with pytest.raises(InvalidInput, match=r"3 maps of 9 rows each.*or fewer items"):
+        with pytest.raises(InvalidInput, match=r"9 for each of 3 maps.*larger stride or fewer items"):
             answer(gateway, "digits", PICTURE, PICTURE, PICTURE, method=OCCLUSION, occlusion=COARSE)
-        with pytest.raises(InvalidInput, match=r"and \d+ windows to choose from.*a window"):
+        with pytest.raises(InvalidInput, match=r"and \d+ windows to choose from.*or one window"):
             answer(gateway, "kinds", sound(9.0), method=OCCLUSION, occlusion=pb.OcclusionSettings(size=[0.1]))
         assert gateway.inference.loads.of("digits").throughput.rate() is None  # nothing has run
         assert answer(gateway, "digits", PICTURE, PICTURE, method=OCCLUSION, occlusion=COARSE).rows == 18
@@ -196,7 +198,9 @@ def test_more_explanations_than_places_are_rejected(models: Path) -> None:
         assert isinstance(second, GatewayFull)
 
 
-def test_without_matplotlib_numbers_are_returned_and_pictures_refused(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_numbers_are_returned_and_pictures_refused(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert answer(gateway, "digits", method=OCCLUSION, occlusion=COARSE).items[0].HasField("map")
     with pytest.raises(SettingsError, match=r"pip install 'avizor\[pictures\]'"):
@@ -230,6 +234,8 @@ def test_a_classifier_has_its_class_activation_map(gateway: Gateway, models: Pat
             np.testing.assert_allclose(array(found.map), wanted.values, rtol=1e-4, atol=1e-5)
             assert (found.method, found.label, found.value_unit) == (pb.EXPLANATION_METHOD_CAM, wanted.target, "logit")
             assert found.value == pytest.approx(wanted.target_value, rel=1e-4)
+            assert sorted(found.class_numbers) == ["bias", "logits", "probabilities"]
+            assert array(found.class_numbers["logits"])[int(found.label)] == pytest.approx(found.value)
         assert response.rows == 2
 
 

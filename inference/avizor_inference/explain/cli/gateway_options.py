@@ -12,9 +12,11 @@ from click.core import ParameterSource
 
 from avizor_inference.errors import SettingsError
 from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.heat_map import Kind
+from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
 
 if TYPE_CHECKING:
-    from avizor_inference.explain.gateway_client import GatewayAddress, Wanted
+    from avizor_inference.explain.gateway_client import GatewayAddress
 
 GATEWAY_OPTIONS = ("gateway", "token_file", "ca_file", "timeout_s")
 
@@ -65,14 +67,25 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def write_maps_of_gateway(
-    gateway: GatewayAddress, wanted: Wanted, items: Iterable[Path], number: int, out: Path, *, as_json: bool
+    gateway: GatewayAddress,
+    kind: Kind,
+    model: str,
+    version: int | None,
+    items: Iterable[Path],
+    number: int | None,
+    out: Path,
+    *,
+    as_json: bool,
+    label: str | None = None,
+    hiding: HidingSettings = DEFAULT,
 ) -> None:
     """Write the maps of items that a gateway computes, as those of a repository are written.
 
-    Raises SettingsError, InvalidInput, DatasetError.
+    number: of the window or row; None for the window that tells most. Raises SettingsError, InvalidInput, DatasetError.
     """
-    from avizor_inference.explain.gateway_client import GatewayClient
+    from avizor_inference.explain.gateway_client import GatewayClient, Wanted
 
+    wanted = Wanted(kind, model, version, label, hiding)
     output = MapOutput(out, None, as_json=as_json)
     with GatewayClient(gateway) as client:
         for item in items:

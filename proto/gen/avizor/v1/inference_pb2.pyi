@@ -540,7 +540,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., rows: _Optional[int] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("error", "span", "window", "method", "label", "value", "value_unit", "map", "y", "x", "png", "settings")
+    __slots__ = ("error", "span", "window", "method", "label", "value", "value_unit", "map", "y", "x", "png", "settings", "class_numbers")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -548,6 +548,13 @@ class Explanation(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ClassNumbersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Tensor
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
     ERROR_FIELD_NUMBER: _ClassVar[int]
     SPAN_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -560,6 +567,7 @@ class Explanation(_message.Message):
     X_FIELD_NUMBER: _ClassVar[int]
     PNG_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     error: _status_pb2.Status
     span: Span
     window: int
@@ -572,7 +580,8 @@ class Explanation(_message.Message):
     x: MapAxis
     png: bytes
     settings: _containers.ScalarMap[str, str]
-    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., span: _Optional[_Union[Span, _Mapping]] = ..., window: _Optional[int] = ..., method: _Optional[_Union[ExplanationMethod, str]] = ..., label: _Optional[str] = ..., value: _Optional[float] = ..., value_unit: _Optional[str] = ..., map: _Optional[_Union[Tensor, _Mapping]] = ..., y: _Optional[_Union[MapAxis, _Mapping]] = ..., x: _Optional[_Union[MapAxis, _Mapping]] = ..., png: _Optional[bytes] = ..., settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    class_numbers: _containers.MessageMap[str, Tensor]
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., span: _Optional[_Union[Span, _Mapping]] = ..., window: _Optional[int] = ..., method: _Optional[_Union[ExplanationMethod, str]] = ..., label: _Optional[str] = ..., value: _Optional[float] = ..., value_unit: _Optional[str] = ..., map: _Optional[_Union[Tensor, _Mapping]] = ..., y: _Optional[_Union[MapAxis, _Mapping]] = ..., x: _Optional[_Union[MapAxis, _Mapping]] = ..., png: _Optional[bytes] = ..., settings: _Optional[_Mapping[str, str]] = ..., class_numbers: _Optional[_Mapping[str, Tensor]] = ...) -> None: ...
 
 class MapAxis(_message.Message):
     __slots__ = ("edges", "unit", "names")
