@@ -130,8 +130,8 @@ class GatewayClient:
         """Return the map of one window, or one row, of a file, and its picture as PNG.
 
         number: of the window or row, from 0; None for the window in which the class is the most probable, or the score the
-        highest. The row of the map has no values: they stay at the gateway. Raises SettingsError if the call fails, InvalidInput for the
-        item, and what read_rows raises.
+        highest. The row of the map has no values: they stay at the gateway. Raises SettingsError if the call fails,
+        InvalidInput for the item, and what read_rows raises.
         """
         model = self._model(wanted)
         request = wanted.request()
