@@ -184,8 +184,8 @@ def class_maps(
     """Return the class activation map of each row, as an engine computes its activations, in batches of the model.
 
     target: the label of a class, or its place among the labels; None takes the most probable class of each row. head: of the
-    version, if it was read already. timeout_s: for each batch. A map's `arrays` has logits, probabilities and bias of all
-    classes.
+    version, if it was read already. timeout_s: for each batch. A map's `arrays` has labels, logits, probabilities and
+    bias of all classes.
     Raises NotExplainable, InvalidInput for an unknown class, and what Engine.infer raises.
     """
     head = ClassHead.read(version) if head is None else head
@@ -213,7 +213,12 @@ def class_maps(
                     y=y,
                     x=x,
                     settings={"probability": f"{probabilities[index]:.4g}"},
-                    arrays={"logits": logits, "probabilities": probabilities, "bias": head.bias},
+                    arrays={
+                        "labels": np.array(head.labels),
+                        "logits": logits,
+                        "probabilities": probabilities,
+                        "bias": head.bias,
+                    },
                 )
             )
     return maps

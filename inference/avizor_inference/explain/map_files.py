@@ -22,6 +22,7 @@ def write_npz(path: Path, found: HeatMap, judged: Curves | None) -> None:
         "y_edges": found.y.edges,
         "x_edges": found.x.edges,
         "about": np.array(json.dumps(about(found))),
+        **found.arrays,
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays, **(_curve_arrays(judged) if judged else {}))  # type: ignore[arg-type]

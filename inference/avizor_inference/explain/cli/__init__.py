@@ -8,6 +8,7 @@ import click
 
 # name -> short help; the module of the same name, with _ for -, has a command of that name.
 _COMMANDS: dict[str, str] = {
+    "cam": "Where an item speaks for a class.",
     "occlusion": "Where hiding parts of an item changes the answer most.",
     "error-map": "Where an autoencoder's reconstruction is wrong.",
 }

@@ -1,0 +1,100 @@
+"""Run `avizor explain cam`: where in items a classifier sees the evidence for a class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.engines.base import Engine
+from avizor_inference.engines.embedded import Device
+from avizor_inference.errors import InvalidInput, NotExplainable
+from avizor_inference.explain.cam import ClassHead, class_maps
+from avizor_inference.explain.cli.map_options import MAP_OPTIONS, items_argument, json_option, number_option, row_of
+from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.cli.options import (
+    ENGINE_OPTIONS,
+    MODEL_OPTIONS,
+    OUT_OPTIONS,
+    engine_options,
+    model_options,
+    opened,
+    out_option,
+)
+from avizor_inference.explain.heat_map import HeatMap
+from avizor_inference.explain.raw_rows import read_rows
+from avizor_inference.explain.target import class_target
+from avizor_inference.explain.telling_row import telling_row
+from avizor_inference.items.input_spec import TableInput
+from avizor_inference.repository.models import ModelVersion
+
+_GROUPS = {
+    "What to look at": ("class_", *MAP_OPTIONS),
+    "Model and engine": (*MODEL_OPTIONS, *ENGINE_OPTIONS),
+    "Output": OUT_OPTIONS,
+}
+
+_EXAMPLES = """\b
+Examples:
+  avizor explain cam digits seven.png
+  avizor explain cam photos cat.jpg street.jpg --class dog --out maps
+  avizor explain cam fans fan.wav --window 3 --engine triton://localhost:8001
+"""
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS, short_help="Where an item speaks for a class.", epilog=_EXAMPLES)
+@click.argument("model")
+@items_argument
+@click.option(
+    "--class", "class_", metavar="LABEL", show_default="the most probable", help="Class whose evidence is looked for."
+)
+@number_option(None, "that in which the class is the most probable")
+@json_option
+@model_options
+@engine_options
+@out_option
+def cam(
+    model: str,
+    items: tuple[Path, ...],
+    class_: str | None,
+    number: int | None,
+    as_json: bool,
+    models: Path,
+    version: int | None,
+    engine: str,
+    device: Device,
+    out: Path,
+) -> None:
+    """Draw the class activation map of each ITEM: where MODEL, a classifier, sees evidence for a class, and against it.
+
+    It is Grad-CAM without its ReLU, by the exact gradient of the class's logit. Of a sound with several windows, the window is
+    looked at in which the class of the whole sound is the most probable.
+    """
+    with opened(models, model, version, engine, device) as (running, chosen):
+        if isinstance(chosen.manifest.input, TableInput):
+            raise NotExplainable(
+                f"{model} takes rows of a table, which have no places; use `avizor explain occlusion {model} ...`"
+            )
+        head = ClassHead.read(chosen)
+        if class_ is not None:
+            class_target(chosen.manifest, class_)  # refused before anything is read
+        output = MapOutput(out, chosen.manifest.input, as_json=as_json)
+        for item in items:
+            output.write([(_map_of(running, chosen, head, item, class_, number), None)])
+
+
+def _map_of(
+    engine: Engine, version: ModelVersion, head: ClassHead, item: Path, class_: str | None, number: int | None
+) -> HeatMap:
+    """Return the map of one row of a file."""
+    rows = read_rows(item, version.manifest.input)
+    if not rows:
+        raise InvalidInput(f"{item} holds nothing that the model could look at; name another file")
+    if number is not None or len(rows) == 1:
+        return class_maps(engine, version, [row_of(rows, item, number or 0)], class_, head)[0]
+    row, target = telling_row(engine, version, rows, class_)
+    (found,) = class_maps(engine, version, [row], target, head)
+    which = f"{row.index} of 0 to {len(rows) - 1}, where {found.target} is the most probable"
+    return replace(found, settings={**found.settings, "row": which})
