@@ -17,6 +17,7 @@ from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.hiding.settings import By, HidingSettings, chosen_fill
 from avizor_inference.explain.occlusion import occlusion_map, rows_of_map
 from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference.items.input_spec import TableInput
 from avizor_service.catalogue import OpenVersion
 
 _BY: dict[int, By | None] = {
@@ -76,7 +77,7 @@ def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
                 "ERROR_MAP or OCCLUSION",
                 field="method",
             )
-        return MapPlan(method, 1, partial(_class_map, model, model.class_head()), target, output)
+        return MapPlan(method, 1, partial(_class_map, model, _head(model)), target, output)
     if classifies:
         raise InvalidInput(
             f"model {model.version.name!r} is a classifier, and an error map is of an autoencoder; ask for CAM or OCCLUSION",
@@ -94,10 +95,17 @@ def _suitable(model: OpenVersion) -> pb.ExplanationMethod:
     if model.manifest.task != "classify":
         return pb.EXPLANATION_METHOD_ERROR_MAP
     try:
-        model.class_head()
+        _head(model)
     except NotExplainable:
         return pb.EXPLANATION_METHOD_OCCLUSION
     return pb.EXPLANATION_METHOD_CAM
+
+
+def _head(model: OpenVersion) -> ClassHead:
+    """Return the head of a classifier. Raises NotExplainable."""
+    if isinstance(model.manifest.input, TableInput):
+        raise NotExplainable(f"model {model.version.name!r} takes rows of a table, which have no places; ask for OCCLUSION")
+    return model.class_head()
 
 
 def _target(model: OpenVersion, label: str) -> int | None:
