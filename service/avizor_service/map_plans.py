@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import InvalidInput, NotExplainable
-from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.hiding.settings import By, HidingSettings, chosen_fill
@@ -19,6 +19,9 @@ from avizor_inference.explain.occlusion import occlusion_map, rows_of_map
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.items.input_spec import TableInput
 from avizor_service.catalogue import OpenVersion
+
+if TYPE_CHECKING:
+    from avizor_inference.explain.cam import ClassHead
 
 _BY: dict[int, By | None] = {
     pb.OCCLUSION_BY_UNSPECIFIED: None,
@@ -143,6 +146,8 @@ def _occluded(model: OpenVersion, settings: HidingSettings, engine: Engine, row:
 
 
 def _class_map(model: OpenVersion, head: ClassHead, engine: Engine, row: RawRow, target: int | None) -> HeatMap:
+    from avizor_inference.explain.cam import class_maps  # loads onnx
+
     (only,) = class_maps(engine, model.version, [row], target, head)
     return only
 

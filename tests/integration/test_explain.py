@@ -148,7 +148,7 @@ def _retry_s(error: grpc.RpcError) -> float:
     status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
     retry = RetryInfo()
     assert status.details[0].Unpack(retry)
-    return min(1.0, retry.retry_delay.ToMilliseconds() / 1000)
+    return min(1.0, float(retry.retry_delay.ToMilliseconds()) / 1000)
 
 
 def test_a_call_that_is_cancelled_or_late_ends_its_work(served: Gateway, stub: Stub) -> None:
@@ -171,7 +171,11 @@ def test_a_call_that_is_cancelled_or_late_ends_its_work(served: Gateway, stub: S
 
 def test_two_hundred_calls_at_once_leave_the_memory_as_it_was(models: Path) -> None:
     request = pb.ExplainRequest(
-        model="digits", items=[IMAGE], method=OCCLUSION, occlusion=pb.OcclusionSettings(size=[4], stride=[1]), format=3
+        model="digits",
+        items=[IMAGE],
+        method=OCCLUSION,
+        occlusion=pb.OcclusionSettings(size=[4], stride=[1]),
+        format=pb.EXPLANATION_FORMAT_BOTH,
     )
     with gateway(models, "--alpha", 0.05, "--device", device()) as running, grpc.insecure_channel(running.address) as channel:
         process = psutil.Process(running.process.pid)

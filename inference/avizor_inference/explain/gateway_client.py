@@ -34,8 +34,8 @@ _BY: dict[By | None, pb.OcclusionBy] = {
     "frequency": pb.OCCLUSION_BY_FREQUENCY,
     "both": pb.OCCLUSION_BY_BOTH,
 }
-# Fields of Item that hold a file, by the field of Model that describes the input.
-_FILES = {"image": "image", "audio": "audio", "signal": "signal"}
+# Inputs of which a file is an item. The fields of Model and of Item have the same names.
+_FILES = ("image", "audio", "signal")
 
 # A gateway that is full says when to try again, and gRPC's own retries wait for so long.
 _RETRIES = {
@@ -117,7 +117,7 @@ class GatewayClient:
             self._channel = grpc.secure_channel(gateway.address, credentials, _CHANNEL)
         else:
             self._channel = grpc.insecure_channel(gateway.address, _CHANNEL)
-        self._stub = InferenceServiceStub(self._channel)
+        self._stub = InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._models: dict[tuple[str, int], pb.Model] = {}
 
     def __enter__(self) -> Self:
@@ -160,7 +160,9 @@ class GatewayClient:
 
 
 def _file(path: Path, model: pb.Model) -> pb.Item:
-    return pb.Item(source=path.name, **{_FILES[model.WhichOneof("input")]: _read(path)})
+    item = pb.Item(source=path.name)
+    setattr(item, str(model.WhichOneof("input")), _read(path))
+    return item
 
 
 def _row(path: Path, number: int, model: pb.Model) -> pb.Item:

@@ -225,11 +225,11 @@ def test_the_work_of_a_map_is_gone_when_its_call_is_cancelled(gateway: Gateway) 
 
 
 def test_a_classifier_has_its_class_activation_map(gateway: Gateway, models: Path) -> None:
-    for fields in ({}, {"method": pb.EXPLANATION_METHOD_CAM, "label": "3"}):
-        response = answer(gateway, "digits", PICTURE, PICTURE, **fields)
+    for label in ("", "3"):
+        response = answer(gateway, "digits", PICTURE, PICTURE, method=pb.EXPLANATION_METHOD_CAM if label else 0, label=label)
         with EmbeddedEngine(models) as engine:
             version = ModelRepository(models).version("digits")
-            (wanted,) = class_maps(engine, version, [RawRow("", 0, PIXELS)], fields.get("label"))
+            (wanted,) = class_maps(engine, version, [RawRow("", 0, PIXELS)], label or None)
         for found in response.items:
             np.testing.assert_allclose(array(found.map), wanted.values, rtol=1e-4, atol=1e-5)
             assert (found.method, found.label, found.value_unit) == (pb.EXPLANATION_METHOD_CAM, wanted.target, "logit")
