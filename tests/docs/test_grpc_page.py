@@ -60,7 +60,7 @@ def test_the_examples_run(address: str, capsys: pytest.CaptureFixture[str]) -> N
     assert re.match(r"0\.\d+ (True|False)$|1\.0 False$", printed[2])
     assert printed[3].startswith("0.0 ")
     assert printed[3].endswith("(1, 16, 17)")
-    assert printed[4] == "0.0"
+    assert "0.0" in printed  # between two embeddings of one picture
     assert printed[-1] == "50 rows of the model were run"  # 7 x 7 places and the picture itself
     assert re.match(r"3 0\.\d+ probability falls by -?\d", printed[-3])
     with Image.open("clean.png") as clean:
