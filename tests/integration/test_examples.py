@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from handwritten_digits import bundled
 from machine_sounds import recording_seed
 from machine_synthesis.faults import FAULT_TO_SIGNAL_DB
 from machine_synthesis.operation import bands_of_split
 from sklearn.metrics import roc_auc_score
 from support.environment import ROOT
+from wrong_reason import compare
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
@@ -148,3 +150,17 @@ def test_demo(tmp_path: Path) -> None:
     alarms = re.search(r"false alarms: (\d+) of 240", printed)
     assert alarms is not None
     assert int(alarms[1]) <= 30  # 12 promised on average over calibrations
+
+
+@pytest.mark.slow
+def test_maps_show_that_a_network_learned_a_mark_in_the_corner(tmp_path: Path) -> None:
+    picture = tmp_path / "maps.png"
+    found = compare(bundled(), tmp_path / "models", picture)
+    wrong, right = found["wrong-reason"], found["right-reason"]
+    # The accuracy tells: 3s without the mark are lost, and any digit with it is a 3.
+    assert wrong.recall < 0.3 < 0.8 < right.recall
+    assert right.fooled < 0.1 < 0.5 < wrong.fooled
+    for kind in ("occlusion", "cam"):
+        assert wrong.corner[kind] > 0.5, "most of what speaks for a 3 is in the corner"
+        assert right.corner[kind] < 0.2
+    assert picture.stat().st_size > 10_000

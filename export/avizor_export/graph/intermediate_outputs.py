@@ -35,10 +35,10 @@ class Taps:
         self._handles[name] = module.register_forward_hook(lambda _, __, output: self._catch(name, part(output), flat=True))
 
     def catch_map(self, name: str, module: nn.Module) -> None:
-        """Catch the last output of the module that is a feature map [N, C, h, w]; the module may run several times."""
+        """Catch the last output of the module that is a feature map, of two dimensions or of one; it may run several times."""
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if is_map(output):
+            if is_map(output) or is_line(output):
                 self._catch(name, output, flat=False)
 
         self._handles[name] = module.register_forward_hook(hook)
@@ -62,6 +62,11 @@ class Taps:
 def is_map(value: object) -> bool:
     """Return whether the value is a feature map [N, C, h, w] of more than one pixel."""
     return isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] * value.shape[3] > 1
+
+
+def is_line(value: object) -> bool:
+    """Return whether the value has the shape of a feature map of one dimension, [N, C, length], of more than one place."""
+    return isinstance(value, Tensor) and value.ndim == 3 and value.shape[2] > 1
 
 
 def names_with_a_row_per_item(small: Mapping[str, Tensor], large: Mapping[str, Tensor], sizes: tuple[int, int]) -> set[str]:

@@ -3,6 +3,9 @@
 A feature map has its channels first. Layer norms and linear layers expect them last, so the network permutes them before, often
 by a plain function that no hook sees. After such a layer an output counts as channels-first again once a convolution, a pooling
 or a norm of maps has run, or a residual block has ended.
+
+The features of a signal are maps of one dimension, [N, C, length]. Tokens look the same, [N, tokens, C]. So they count only
+after a layer of one dimension, until a layer that works on rows has run; and only in a network without maps of two dimensions.
 """
 
 from __future__ import annotations
@@ -15,14 +18,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
-from avizor_export.graph.intermediate_outputs import is_map
+from avizor_export.graph.intermediate_outputs import is_line, is_map
 
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm, _MaxPoolNd, _AvgPoolNd, _AdaptiveMaxPoolNd, _AdaptiveAvgPoolNd)
 _ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 def last_linear_and_map(network: nn.Module, run: Callable[[], object]) -> tuple[nn.Module | None, nn.Module | None]:
-    """Return the last linear layer that runs, and the last module that returns a feature map [N, C, h, w].
+    """Return the last linear layer that runs, and the last module that returns a feature map [N, C, h, w], or [N, C, length].
 
     Either is None if there is none. run: runs the network once. There is no map where the network turns it into tokens, or into
     pixels that are rows, and continues with those.
@@ -38,7 +41,7 @@ def last_linear_and_map(network: nn.Module, run: Callable[[], object]) -> tuple[
     finally:
         for handle in handles:
             handle.remove()
-    return observer.linear, observer.map
+    return observer.linear, observer.map or observer.line
 
 
 class _LayerObserver:
@@ -47,6 +50,7 @@ class _LayerObserver:
     def __init__(self) -> None:
         self.linear: nn.Module | None = None
         self.map: nn.Module | None = None
+        self.line: nn.Module | None = None
         self._channels_first = True
         self._channels_first_at_entry: dict[nn.Module, bool] = {}
 
@@ -60,11 +64,19 @@ class _LayerObserver:
             self.linear = module
         if _works_on_rows(module, output):
             self.map = None
+        self._note_line(module, output)
         if not is_map(output):
             return
         self._channels_first = self._is_channels_first(module, inputs, output)
         if self._channels_first:
             self.map = module
+
+    def _note_line(self, module: nn.Module, output: Any) -> None:
+        """Note that a module has returned a map of one dimension, or works on rows."""
+        if isinstance(module, (nn.LayerNorm, nn.RNNBase, *_ATTENTION)) or (isinstance(module, nn.Linear) and is_line(output)):
+            self.line = None
+        elif is_line(output) and (isinstance(module, _CHANNELS_FIRST) or self.line is not None):
+            self.line = module
 
     def _is_channels_first(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> bool:
         if isinstance(module, _CHANNELS_FIRST):

@@ -20,7 +20,8 @@ from avizor_inference.errors import ExportError
 
 
 class WrappedClassifier(WrappedNetwork):
-    """Return `probabilities` [N, K] and, where the network has them, `embedding` [N, E] and `activations` [N, C, h, w].
+    """Return `probabilities` [N, K] and, where the network has them, `embedding` [N, E] and `activations` [N, C, h, w] (of
+    signals [N, C, length]).
 
     head: how the probabilities are made of what the network returns: logits, until `take_as_given` is called.
     Raises ExportError unless the network returns float32[N, K], or [N, K, 1, 1] and the like, or for a binary classifier [N, 1]

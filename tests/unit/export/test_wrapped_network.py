@@ -141,6 +141,33 @@ def test_activations_are_a_map_with_its_channels_first(
     assert (tuple(outputs["activations"].shape[1:]) if "activations" in outputs else None) == shape
 
 
+class Steps(nn.Module):
+    """A network for signals; what follows its convolutions is given."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.MaxPool1d(2))
+        self.layers, self.linear = nn.Sequential(*layers), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.convolutions(x)
+        rows = self.layers(steps.transpose(1, 2)).mean(1) if len(self.layers) else steps.mean(2)
+        logits: Tensor = self.linear(rows)
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [(Steps(), (4, 7)), (Steps(nn.Linear(4, 4)), None), (Steps(nn.LayerNorm(4)), None)],
+    ids=["convolutions", "linear over rows", "norm over rows"],
+)
+def test_activations_of_a_signal_are_steps_with_their_channels_first(network: nn.Module, shape: tuple[int, ...] | None) -> None:
+    spec = TensorInput(name="signal", item_shape=(2, 16))
+    with served(network, spec=spec) as model, torch.inference_mode():
+        outputs = model.named(torch.rand(3, 2, 16))
+    assert (tuple(outputs["activations"].shape[1:]) if "activations" in outputs else None) == shape
+
+
 VECTOR = TensorInput(name="row", item_shape=(8,))
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def error_map(
     model: str,
     items: tuple[Path, ...],
-    number: int,
+    number: int | None,
     as_json: bool,
     judge: bool,
     fill: str | None,
@@ -51,5 +51,6 @@ def error_map(
         spec = chosen.manifest.input
         output = MapOutput(out, spec, as_json=as_json)
         for item in items:
-            found = map_of_errors(running, chosen, chosen_row(item, spec, number))
+            row, _ = chosen_row(running, chosen, item, number)
+            found = map_of_errors(running, chosen, row)
             output.write([(found, curves(running, chosen, found, fill) if judge else None)])

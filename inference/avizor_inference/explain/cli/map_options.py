@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
+from avizor_inference.engines.base import Engine
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.raw_rows import RawRow, read_rows
-from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.explain.telling_row import telling_row
+from avizor_inference.repository.models import ModelVersion
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,8 +25,8 @@ def items_argument(command: Command) -> Command:
 
 
 def map_options(command: Command) -> Command:
-    """Add MAP_OPTIONS; the first row is the default."""
-    return number_option(0)(json_option(command))
+    """Add MAP_OPTIONS; the row that tells most is the default."""
+    return number_option(None, "that in which the class is the most probable, or the score the highest")(json_option(command))
 
 
 def number_option(default: int | None, shown: str | bool = True) -> Callable[[Command], Command]:
@@ -46,9 +48,21 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each map.")(command)
 
 
-def chosen_row(item: Path, spec: InputSpec, number: int) -> RawRow:
-    """Return one row of a file. Raises InvalidInput if it has fewer, and what read_rows raises."""
-    return row_of(read_rows(item, spec), item, number)
+def chosen_row(
+    engine: Engine, version: ModelVersion, item: Path, number: int | None, class_: str | None = None
+) -> tuple[RawRow, str | int | None]:
+    """Return one row of a file, and the class to explain; number None: the row that tells most of the class, or of the score.
+
+    The class is None where it is that of the row, and of an autoencoder. Raises InvalidInput if the file has no such row, and
+    what read_rows raises.
+    """
+    rows = read_rows(item, version.manifest.input)
+    if not rows:
+        raise InvalidInput(f"{item} holds nothing that the model could look at; name another file")
+    if number is not None or len(rows) == 1:
+        return row_of(rows, item, number or 0), class_
+    row, target = telling_row(engine, version, rows, class_)
+    return row, None if version.manifest.task == "reconstruct" else target
 
 
 def row_of(rows: Sequence[RawRow], item: Path, number: int) -> RawRow:

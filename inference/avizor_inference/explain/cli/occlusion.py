@@ -110,7 +110,7 @@ def occlusion(
     stride: tuple[float, ...],
     fill: str | None,
     by: By | None,
-    number: int,
+    number: int | None,
     as_json: bool,
     judge: bool,
     compare: bool,
@@ -136,17 +136,18 @@ def occlusion(
         rows_of_map(spec, settings)  # refused before anything is read
         output = MapOutput(out, spec, as_json=as_json)
         for item in items:
-            found = occlusion_map(running, chosen, chosen_row(item, spec, number), settings, class_)
-            maps = [found, *(_other_map(running, chosen, found, class_) if compare else ())]
+            row, target = chosen_row(running, chosen, item, number, class_)
+            found = occlusion_map(running, chosen, row, settings, target)
+            maps = [found, *(_other_map(running, chosen, found) if compare else ())]
             output.write([_judged(running, chosen, each, fill) if judge or compare else (each, None) for each in maps])
 
 
-def _other_map(engine: Engine, version: ModelVersion, found: HeatMap, class_: str | None) -> list[HeatMap]:
-    """Return the map of the other kind for the same row; none if the model has none, with the reason on standard error."""
+def _other_map(engine: Engine, version: ModelVersion, found: HeatMap) -> list[HeatMap]:
+    """Return the map of the other kind for the same row and class; none, and why on standard error, if the model has none."""
     if version.manifest.task == "reconstruct":
         return [error_map(engine, version, found.row)]
     try:
-        return class_maps(engine, version, [found.row], class_)
+        return class_maps(engine, version, [found.row], found.target)
     except NotExplainable as error:
         click.echo(f"no class activation map beside it: {error}", err=True)
         return []
