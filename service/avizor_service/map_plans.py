@@ -8,8 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.arrays import Array
-from avizor_inference.classify import MeanProbabilities
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.error_map import error_map
@@ -35,25 +33,13 @@ _BY: dict[int, By | None] = {
 class MapPlan:
     """Says how one map is computed: `make(engine, row, target)`, which runs so many `rows` of the model.
 
-    target: the place of a class, None for the most probable one of a row, and for an autoencoder. output: that tells how much
-    each window has of the target.
+    target: the place of a class, None for the most probable one of a row, and for an autoencoder.
     """
 
     method: pb.ExplanationMethod
     rows: int
     make: Callable[[Engine, RawRow, int | None], HeatMap]
     target: int | None
-    output: str
-
-    def telling_window(self, values: Array) -> tuple[int, int | None]:
-        """Return the window of an item with most of the target, and the target.
-
-        values: of `output` for its windows, float[windows, n]. Without a target it is the most probable class of the item.
-        """
-        if self.output == "score":
-            return int(values[:, 0].argmax()), None
-        target = int(MeanProbabilities.of(values).value.argmax()) if self.target is None else self.target
-        return int(values[:, target].argmax()), target
 
 
 def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
@@ -69,10 +55,9 @@ def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
             f"settings of occlusion are given, and the method is {name_of(method)}; leave them out, or ask for OCCLUSION",
             field="occlusion",
         )
-    output = "probabilities" if classifies else "score"
     if method == pb.EXPLANATION_METHOD_OCCLUSION:
         settings, rows = _occlusion(model, request.occlusion)
-        return MapPlan(method, rows, partial(_occluded, model, settings), target, output)
+        return MapPlan(method, rows, partial(_occluded, model, settings), target)
     if method == pb.EXPLANATION_METHOD_CAM:
         if not classifies:
             raise InvalidInput(
@@ -80,13 +65,13 @@ def map_plan(model: OpenVersion, request: pb.ExplainRequest) -> MapPlan:
                 "ERROR_MAP or OCCLUSION",
                 field="method",
             )
-        return MapPlan(method, 1, partial(_class_map, model, _head(model)), target, output)
+        return MapPlan(method, 1, partial(_class_map, model, _head(model)), target)
     if classifies:
         raise InvalidInput(
             f"model {model.version.name!r} is a classifier, and an error map is of an autoencoder; ask for CAM or OCCLUSION",
             field="method",
         )
-    return MapPlan(method, 1, partial(_error_map, model), target, output)
+    return MapPlan(method, 1, partial(_error_map, model), target)
 
 
 def name_of(method: int) -> str:

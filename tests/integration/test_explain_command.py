@@ -71,6 +71,7 @@ def test_a_gateway_writes_the_files_that_its_engine_and_repository_write(
         ("occlusion", "kinds", items / "fan.wav", "--by", "both", "--window", "2"),
         ("occlusion", "transfers", items / "rows.csv", "--row", "1", "--fill", "missing"),
         ("error-map", "normal", items / "fan.wav", "--window", "1"),
+        ("error-map", "normal", items / "odd.wav"),
         ("error-map", "transfers", items / "rows.npy", "--row", "2"),
     ]
     for command in commands:
@@ -113,6 +114,7 @@ def test_what_a_gateway_refuses_is_said_in_its_words(guarded: tuple[Gateway, Pat
         (("error-map", "normal", items / "fan.wav", "--window", "9"), "window 9 is asked for, and the item has 3"),
         (("cam", "nothing", items / "seven.png"), "NOT_FOUND"),
         (("error-map", "transfers", items / "rows.csv", "--row", "2"), "has 2 rows, numbered from 0; there is no 2"),
+        (("error-map", "transfers", items / "rows.csv"), "has 2 rows, and a gateway explains one; name it with --row N"),
         (("cam", "digits", items / "none.png"), "cannot be read"),
     ):
         failed = run(*command, *options)

@@ -68,7 +68,10 @@ def requests() -> list[dict[str, Any]]:
         {"rpc": "Classify", "request": {"model": "kinds", "items": items, "top_k": 3}},
         {"rpc": "Embed", "request": {"model": "kinds", "items": [{"audio": sound}]}},
         {"rpc": "Classify", "request": {"model": "kinds", "items": items, "outputs": ["heat"]}},
-        {"rpc": "Explain", "request": {"model": "kinds", "items": [{"audio": sound}], "method": "EXPLANATION_METHOD_OCCLUSION"}},
+        {
+            "rpc": "Explain",
+            "request": {"model": "kinds", "items": [{"audio": sound}], "method": "EXPLANATION_METHOD_OCCLUSION"},
+        },
     ]
 
 

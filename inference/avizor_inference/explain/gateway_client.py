@@ -130,13 +130,13 @@ class GatewayClient:
         """Return the map of one window, or one row, of a file, and its picture as PNG.
 
         number: of the window or row, from 0; None for the window in which the class is the most probable, or the score the
-        highest. The row of the map has no values: they stay at the gateway. Raises SettingsError if the call fails,
-        InvalidInput for the item, and what read_rows raises.
+        highest, and for the only row of a file of rows. The row of the map has no values: they stay at the gateway. Raises
+        SettingsError if the call fails, InvalidInput for the item, and what read_rows raises.
         """
         model = self._model(wanted)
         request = wanted.request()
         is_file = path.suffix.lower() != ".npy" and model.WhichOneof("input") in _FILES
-        request.items.append(_file(path, model) if is_file else _row(path, number or 0, model))
+        request.items.append(_file(path, model) if is_file else _row(path, number, model))
         if is_file and number is not None:
             request.window = number
         (found,) = self._call(self._stub.Explain, request).items
@@ -165,8 +165,8 @@ def _file(path: Path, model: pb.Model) -> pb.Item:
     return item
 
 
-def _row(path: Path, number: int, model: pb.Model) -> pb.Item:
-    """Return one row of a table, or of a .npy file, as a tensor."""
+def _row(path: Path, number: int | None, model: pb.Model) -> pb.Item:
+    """Return one row of a table, or of a .npy file, as a tensor; number None: its only one."""
     kind = model.WhichOneof("input")
     if path.suffix.lower() == ".npy":
         values = _at(open_array(path), number, path)
@@ -179,10 +179,12 @@ def _row(path: Path, number: int, model: pb.Model) -> pb.Item:
     return pb.Item(source=source, tensor=tensor)
 
 
-def _at(rows: Any, number: int, path: Path) -> Items:
-    if number >= len(rows):
-        raise InvalidInput(f"{path} has {len(rows)} rows, numbered from 0; there is no {number}")
-    values: Items = np.asarray(rows[number])
+def _at(rows: Any, number: int | None, path: Path) -> Items:
+    if number is None and len(rows) > 1:
+        raise InvalidInput(f"{path} has {len(rows)} rows, and a gateway explains one; name it with --row N, from 0")
+    if (number or 0) >= len(rows):
+        raise InvalidInput(f"{path} has {len(rows)} rows, numbered from 0; there is no {number or 0}")
+    values: Items = np.asarray(rows[number or 0])
     return values.astype(values.dtype.newbyteorder("<"), copy=False)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.engines.base import Engine, InferRequest
-from avizor_inference.engines.infer_rows import infer_rows
+from avizor_inference.engines.base import Engine
 from avizor_inference.errors import AnswerTooLarge, InvalidInput, MediaError, NotExplainable, RequestError
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.pictures.figure import new_figure, png_of
 from avizor_inference.explain.pictures.maps import draw_maps
 from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference.explain.telling_row import telling_row
 from avizor_inference.items.decode import Item
 from avizor_inference.items.input_spec import InputSpec
 from avizor_service import wire
@@ -35,15 +35,6 @@ _LONGEST_NAME = 60
 
 # matplotlib does not promise that two threads may draw at once.
 _drawing = threading.Lock()
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Holds the window of an item that is explained, the class, None for the most probable one, and why it is this window."""
-
-    row: RawRow
-    target: int | None
-    reason: str = ""
 
 
 async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
@@ -114,10 +105,11 @@ async def _explained(
     """Return the message on one item. Raises what its decoder, or the computation of its map, has raised."""
     if isinstance(item, BadItem):
         return pb.Explanation(error=item_status(item.error, number))
-    window = await engine.in_thread(_window, engine, plan, model, item, request)
-    heat_map = await engine.in_thread(plan.make, engine, window.row, window.target)
-    if window.reason:
-        heat_map = replace(heat_map, settings={**heat_map.settings, "row": f"{window.reason}, where {_most(heat_map)}"})
+    row, target = await engine.in_thread(_row, engine, plan, model, item, request)
+    heat_map = await engine.in_thread(plan.make, engine, row, target)
+    if plan.method == pb.EXPLANATION_METHOD_CAM and len(item.rows) > 1 and not request.HasField("window"):
+        which = f"{row.index} of 0 to {len(item.rows) - 1}, where {heat_map.target} is the most probable"
+        heat_map = replace(heat_map, settings={**heat_map.settings, "row": which})
     spec = model.manifest.input
     message = wire.explanation_message(heat_map, spec, with_numbers=request.format != pb.EXPLANATION_FORMAT_PNG)
     message.method = plan.method
@@ -127,21 +119,20 @@ async def _explained(
     return message
 
 
-def _window(engine: Engine, plan: MapPlan, model: OpenVersion, item: Item, request: pb.ExplainRequest) -> _Window:
-    """Return the window of an item that is explained. Run in a thread: all windows may have to be run. Raises InvalidInput."""
-    count, place, target, reason = len(item.rows), request.window, plan.target, ""
-    if place >= count:
-        raise InvalidInput(f"window {place} is asked for, and the item has {count}, from 0 on")
-    if count > 1 and not request.HasField("window"):
-        name, version = model.manifest.input.tensor_spec.name, model.version
-        outputs = infer_rows(engine, InferRequest(version.name, {name: item.rows}, [plan.output], version.version))
-        place, target = plan.telling_window(outputs[plan.output])
-        reason = f"{place} of 0 to {count - 1}"
-    return _Window(RawRow("", place, item.rows[place], item.spans[place]), target, reason)
+def _row(
+    engine: Engine, plan: MapPlan, model: OpenVersion, item: Item, request: pb.ExplainRequest
+) -> tuple[RawRow, int | None]:
+    """Return the window of an item that is explained, and the class, None for the most probable one of it.
 
-
-def _most(heat_map: HeatMap) -> str:
-    return "the score is the highest" if heat_map.target_unit == "score" else f"{heat_map.target} is the most probable"
+    Run in a thread: all windows may have to be run. Raises InvalidInput.
+    """
+    rows = [RawRow("", place, *row) for place, row in enumerate(zip(item.rows, item.spans, strict=True))]
+    if request.window >= len(rows):
+        raise InvalidInput(f"window {request.window} is asked for, and the item has {len(rows)}, from 0 on")
+    if request.HasField("window") or len(rows) == 1:
+        return rows[request.window], plan.target
+    row, target = telling_row(engine, model.version, rows, plan.target)
+    return row, target if model.manifest.task == "classify" else None
 
 
 def name_over_picture(item: pb.Item, number: int) -> str:
