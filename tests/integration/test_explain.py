@@ -16,8 +16,13 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from integration.gateway import IMAGE, Gateway, Stub, gateway, normal, png, refused
 from support.environment import device
+from support.tables import TRANSFER, transfers
+from torch import nn
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_export.architectures.lenet import LeNet
+from avizor_export.exporter import export_model
+from avizor_export.request import ExportRequest
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.explain.cam import class_maps
@@ -26,6 +31,7 @@ from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.hiding.settings import HidingSettings
 from avizor_inference.explain.occlusion import occlusion_map
 from avizor_inference.explain.raw_rows import RawRow, read_rows
+from avizor_inference.items.input_spec import ImageInput
 from avizor_inference.repository.models import ModelRepository
 
 PICTURE = np.random.default_rng(3).integers(0, 256, (32, 32), np.uint8)
@@ -204,3 +210,25 @@ def test_a_gateway_has_the_limits_that_its_options_say(models: Path) -> None:
         code, details = refused(caught.value)
         assert code == "INVALID_ARGUMENT"
         assert "would run 3848 rows of the model (962 for each of 4 maps), and this gateway runs at most 100" in details
+
+
+@pytest.mark.slow
+def test_models_without_class_activation_maps_are_explained_by_hiding(tmp_path: Path) -> None:
+    rows = ExportRequest("rows", "classify", TRANSFER, real_items=transfers(8), labels=["good", "bad"])
+    export_model(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)), rows, tmp_path)
+    image = ImageInput(height=32, width=32, channels=1)
+    blind = ExportRequest("blind", "classify", image, labels=list("0123456789"), leave_out=["activations"])
+    export_model(LeNet(), blind, tmp_path)
+    row = pb.Item()
+    row.row.update({"amount": 120.5, "hour": 3, "country": "FR"})
+    with gateway(tmp_path, "--device", device()) as running, grpc.insecure_channel(running.address) as channel:
+        stub = running.stub(channel)
+        for model, item, why in (("rows", row, "takes rows of a table"), ("blind", IMAGE, "activations")):
+            (found,) = stub.Explain(pb.ExplainRequest(model=model, items=[item])).items
+            assert found.method == OCCLUSION
+            assert np.isfinite(array(found.map)).all()
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Explain(pb.ExplainRequest(model=model, items=[item], method=pb.EXPLANATION_METHOD_CAM))
+            code, details = refused(caught.value)
+            assert code == "FAILED_PRECONDITION"
+            assert why in details

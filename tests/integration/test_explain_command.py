@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,3 +131,11 @@ def test_options_of_a_repository_do_not_go_with_a_gateway(items: Path) -> None:
         assert f"{option[0]} is for a repository" in failed.output
     failed = run("cam", "digits", items / "seven.png", "--gateway", "127.0.0.1:1", "--timeout-s", "0.5")
     assert "the gateway 127.0.0.1:1 answers" in str(failed.exception)
+
+
+def test_without_the_extra_of_the_service_it_is_said_what_to_install(items: Path) -> None:
+    code = "import sys; sys.modules['google.rpc'] = None; from avizor_cli.main import main; main()"
+    command = ["explain", "cam", "digits", items / "seven.png", "--gateway", "127.0.0.1:1"]
+    failed = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr == "Error: --gateway needs google, which is not installed; pip install 'avizor[service]'\n"
