@@ -1,7 +1,7 @@
 """Draw maps over the items that they explain: the item beside the map over it, both on the same axes.
 
 Colours: red speaks for the class, blue against it, and the more colour there is, the more it does. Where the map is 0 the item
-shows through, in grey where it is an image, so that all colour is the map's. A map without negative values goes from dark to
+shows through, in grey where it is an image, so that all colour is the map's. Errors, which are never negative, go from dark to
 light. Both colour maps are even to the eye (coolwarm: K. Moreland, 2009).
 """
 
@@ -26,7 +26,7 @@ from avizor_inference.explain.background import (
 )
 from avizor_inference.explain.heat_map import Axis, HeatMap
 from avizor_inference.explain.pictures.figure import new_figure
-from avizor_inference.items.input_spec import AudioInput, InputSpec
+from avizor_inference.items.input_spec import AudioInput, ImageInput, InputSpec
 from avizor_inference.items.kinds.mel_scale import MelScale, hz_to_mel, mel_to_hz
 from avizor_inference.items.kinds.sound_front_ends import LogMelFrontEnd
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 _PANEL = (4.2, 3.4)  # inches
 _BAR = 0.26  # inches of a bar of a table
 _MOST_BARS = 40
-_MOST_ALPHA = 0.75
+_MOST_ALPHA = 0.8
+_DARKEST = 90  # of an image under a map, of 255: colours over black are hard to tell apart
 _NAMES = {"cam": "class activation map", "occlusion": "hidden parts", "error_map": "error"}
 _MEANINGS = {"cam": "logit", "occlusion": "fall when hidden", "error_map": "squared error"}
 _HZ = (20_000, 10_000, 5000, 2000, 1000, 500, 200, 100, 50, 20)
@@ -55,7 +56,7 @@ def draw_maps(maps: Sequence[HeatMap], spec: InputSpec) -> Figure:
         columns = max(map(len, lines))
     else:
         height, columns = _PANEL[1], 1 + max(map(len, lines))
-    figure = new_figure(_PANEL[0] * columns + 0.8, height * len(lines))
+    figure = new_figure(_width(spec) * columns + 0.8, height * len(lines))
     panels = figure.subplots(len(lines), columns, squeeze=False)
     for line, group in zip(panels, lines, strict=True):
         background = background_of(group[0].row, spec)
@@ -71,6 +72,13 @@ def draw_maps(maps: Sequence[HeatMap], spec: InputSpec) -> Figure:
         for panel in line[len(group) + (not background_is_text) :]:
             panel.set_axis_off()
     return figure
+
+
+def _width(spec: InputSpec) -> float:
+    """Return the width of a panel in inches: an image keeps its proportions."""
+    if not isinstance(spec, ImageInput):
+        return _PANEL[0]
+    return min(max((_PANEL[1] - 1) * spec.width / spec.height, 2.4), 6.0) + 0.8
 
 
 def _title(map: HeatMap, spec: InputSpec, with_item: bool) -> str:
@@ -89,7 +97,7 @@ def _plain(text: str) -> str:
 
 
 def _draw_map(figure: Figure, panel: Axes, map: HeatMap, background: Background | None, spec: InputSpec) -> None:
-    low, high = limits(map.values)
+    low, high = limits(map)
     colours: dict[str, Any] = {"cmap": "coolwarm" if low < 0 else "plasma", "vmin": low, "vmax": high}
     if isinstance(background, Cells):
         _draw_bars(panel, map, background)
@@ -115,10 +123,10 @@ def _draw_map(figure: Figure, panel: Axes, map: HeatMap, background: Background 
     bar.set_label(_MEANINGS[map.kind] + (": + for, \N{MINUS SIGN} against" if low < 0 else ""))
 
 
-def limits(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the values at the ends of the colours: symmetric around 0 if any is negative, else from 0 on."""
-    largest = float(np.abs(values).max()) or 1.0
-    return (-largest if values.min() < 0 else 0.0), largest
+def limits(map: HeatMap) -> tuple[float, float]:
+    """Return the values at the ends of the colours: symmetric around 0, or from 0 on for errors, which are never negative."""
+    largest = float(np.abs(map.values).max()) or 1.0
+    return (0.0 if map.kind == "error_map" else -largest), largest
 
 
 def _alpha(values: NDArray[np.float32], largest: float) -> Floats:
@@ -183,7 +191,7 @@ def _in_grey(background: Background | None) -> Background | None:
     if not isinstance(background, Picture):
         return background
     grey = background.pixels @ np.array([0.299, 0.587, 0.114])
-    return Picture(np.repeat((40 + grey * (215 / 255))[..., None], 3, axis=2).astype(np.uint8))
+    return Picture(np.repeat((_DARKEST + grey * ((255 - _DARKEST) / 255))[..., None], 3, axis=2).astype(np.uint8))
 
 
 def _draw_lines(panel: Axes, lines: Lines) -> None:
