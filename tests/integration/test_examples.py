@@ -158,9 +158,10 @@ def test_maps_show_that_a_network_learned_a_mark_in_the_corner(tmp_path: Path) -
     found = compare(bundled(), tmp_path / "models", picture)
     wrong, right = found["wrong-reason"], found["right-reason"]
     # The accuracy tells: 3s without the mark are lost, and any digit with it is a 3.
-    assert wrong.recall < 0.3 < 0.8 < right.recall
-    assert right.fooled < 0.1 < 0.5 < wrong.fooled
-    for kind in ("occlusion", "cam"):
-        assert wrong.corner[kind] > 0.5, "most of what speaks for a 3 is in the corner"
-        assert right.corner[kind] < 0.2
+    assert wrong.recall < 0.3 < 0.75 < right.recall
+    assert right.fooled < 0.1 < 0.3 < wrong.fooled
+    # The corner is 6% of the image, and a place of the last feature map sees far beyond it.
+    assert wrong.corner["occlusion"] > 0.5, "most of what speaks for a 3 is in the corner"
+    assert wrong.corner["cam"] > 0.2
+    assert max(right.corner.values()) < 0.1
     assert picture.stat().st_size > 10_000

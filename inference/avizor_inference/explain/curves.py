@@ -25,6 +25,7 @@ from avizor_inference.repository.models import ModelVersion
 _BLOCKS, _BLOCKS_OF_A_LINE = 16, 64
 _STEPS = 32
 _RANDOM_ORDERS = 4
+_ROWS_OF_FEW = 64  # so many blocks are hidden by chance, in more orders, where a row has few columns
 
 _Order = NDArray[np.intp]  # of the blocks, from the first to be hidden to the last
 
@@ -112,7 +113,8 @@ def _shares(blocks: Axis, places: Axis) -> Floats:
 
 def _random_orders(count: int) -> list[_Order]:
     rng = np.random.default_rng(0)
-    return [rng.permutation(count) for _ in range(_RANDOM_ORDERS)]
+    orders = max(_RANDOM_ORDERS, _ROWS_OF_FEW // count)
+    return [rng.permutation(count) for _ in range(orders)]
 
 
 def _steps(count: int) -> NDArray[np.intp]:

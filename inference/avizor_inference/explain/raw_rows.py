@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from avizor_inference.arrays import Items
-from avizor_inference.errors import InvalidInput
+from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.decode import content_of_file, decode_item
 from avizor_inference.items.input_spec import InputSpec
@@ -42,7 +42,10 @@ def read_rows(path: Path, spec: InputSpec, channels: ChannelMode = "each") -> li
         return [RawRow(str(path), index, each.windows[0]) for index, each in enumerate(recordings)]
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder; name the files in it, as in {path}/*")
-    item = decode_item(content_of_file(path, spec).taking(channels), spec, max_windows=MAX_ROWS)
+    try:
+        item = decode_item(content_of_file(path, spec).taking(channels), spec, max_windows=MAX_ROWS)
+    except MediaError as error:  # its text does not name the file
+        raise MediaError(f"{path}: {error}", error.offset) from error
     return [
         RawRow(str(path), index, values, span) for index, (values, span) in enumerate(zip(item.rows, item.spans, strict=True))
     ]

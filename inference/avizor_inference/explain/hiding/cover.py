@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_inference.arrays import Floats, Items
+from avizor_inference.arrays import Items
 
 # Which places of a map are hidden: bool[h, w].
 Mask = NDArray[np.bool_]
+# Where the places of a map's axis begin among the indices of a dimension, and where the last one ends: int[places + 1].
+Bounds = NDArray[np.intp]
 
 
 class Cover(ABC):
@@ -25,38 +26,32 @@ class Cover(ABC):
 class ArrayCover(Cover):
     """Puts the values of `fill`, an array like the row, over the hidden places of the row.
 
-    places: the first two dimensions of the row, as it is seen through `seen_as`, are the map's: [height, width, ...].
-    y, x: of each index of these dimensions, the place of the map that it belongs to; the number of places where to none.
+    places: the first two dimensions of the row, as it is seen through `seen_as`, are the map's: [height, width, ...]; with
+    `channels_first` the last two. y, x: which indices of them belong to each place of the map.
     """
 
-    def __init__(self, row: Items, fill: Items, seen_as: tuple[int, ...], channels_first: bool, y: Places, x: Places) -> None:
-        self._row, self._fill = row, self._seen(fill, seen_as, channels_first)
+    def __init__(self, row: Items, fill: Items, seen_as: tuple[int, ...], channels_first: bool, y: Bounds, x: Bounds) -> None:
+        self._row = row
         self._seen_as, self._channels_first = seen_as, channels_first
+        self._fill = self._seen(fill)
         self._y, self._x = y, x
 
     def hide(self, mask: Mask, out: Items) -> None:
-        """See Cover."""
+        """See Cover. A box, as occlusion hides it, costs hardly more than the copy of the row."""
         out[...] = self._row
-        hidden = with_outside(mask)[self._y][:, self._x]
-        self._seen(out, self._seen_as, self._channels_first)[hidden] = self._fill[hidden]
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            return
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        place = slice(self._y[box[0].start], self._y[box[0].stop]), slice(self._x[box[1].start], self._x[box[1].stop])
+        hidden = mask[box]
+        if hidden.all():
+            self._seen(out)[place] = self._fill[place]
+            return
+        heights, widths = np.diff(self._y)[box[0]], np.diff(self._x)[box[1]]
+        each = np.repeat(np.repeat(hidden, heights, axis=0), widths, axis=1)
+        self._seen(out)[place][each] = self._fill[place][each]
 
-    @staticmethod
-    def _seen(array: Items, seen_as: tuple[int, ...], channels_first: bool) -> Items:
-        view = array.view()
-        view.shape = seen_as  # never a copy
-        return np.moveaxis(view, 0, -1) if channels_first else view
-
-
-# Of each index of a dimension, the place of a map's axis that it belongs to: int[n].
-Places = NDArray[np.intp]
-
-
-def places_of(edges: Floats, positions: NDArray[np.floating[Any]]) -> Places:
-    """Return the place, from 0, that each position belongs to; the number of places where it is outside of all."""
-    places = np.searchsorted(edges, positions, side="right") - 1
-    return np.where(places < 0, len(edges) - 1, np.minimum(places, len(edges) - 1))
-
-
-def with_outside(mask: Mask) -> Mask:
-    """Return the mask with one more row and column, of what is outside the map and never hidden."""
-    return np.pad(mask, ((0, 1), (0, 1)))
+    def _seen(self, array: Items) -> Items:
+        view = array.reshape(self._seen_as)  # of a contiguous array: no copy
+        return np.moveaxis(view, 0, -1) if self._channels_first else view

@@ -7,7 +7,7 @@ import numpy as np
 from avizor_inference.arrays import Floats
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.heat_map import Axis
-from avizor_inference.explain.hiding.cover import ArrayCover, Cover, Places, places_of
+from avizor_inference.explain.hiding.cover import ArrayCover, Bounds, Cover
 from avizor_inference.explain.hiding.fills import fill_array
 from avizor_inference.explain.hiding.sound_cover import SoundCover
 from avizor_inference.explain.raw_rows import RawRow
@@ -30,7 +30,7 @@ def cover_of(spec: InputSpec, row: RawRow, y: Axis, x: Axis, fill: str | float, 
     height, width = shape[-2:] if channels_first else shape[:2]
     rate = float(spec.sample_rate or 1) if isinstance(spec, SignalInput) else 1.0
     columns = Axis(x.edges - start_of(spec, row))
-    return ArrayCover(row.values, values, shape, channels_first, _indices(y, height), _indices(columns, width, rate))
+    return ArrayCover(row.values, values, shape, channels_first, _bounds(y, height), _bounds(columns, width, rate))
 
 
 def start_of(spec: InputSpec, row: RawRow) -> float:
@@ -48,5 +48,6 @@ def _hertz_of(axis: Axis) -> Floats | None:
     return None
 
 
-def _indices(axis: Axis, count: int, rate: float = 1.0) -> Places:
-    return places_of(axis.edges, (np.arange(count) + 0.5) / rate)
+def _bounds(axis: Axis, count: int, rate: float = 1.0) -> Bounds:
+    """Return which indices belong to each place: those whose middle is in it."""
+    return np.searchsorted((np.arange(count) + 0.5) / rate, axis.edges)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.arrays import Floats, Items
 from avizor_inference.errors import InvalidInput
-from avizor_inference.explain.hiding.cover import Cover, Mask, places_of, with_outside
+from avizor_inference.explain.hiding.cover import Cover, Mask
 
 # The levels of frequencies are averaged in dB; what is by more dB below the loudest counts as that.
 _LEAST_DB = -120.0
@@ -36,9 +37,10 @@ class SoundCover(Cover):
         filled = _fill_spectrum(spectrum, fill)
         self._difference = spectrum - filled
         self._still = np.fft.irfft(filled, samples)
-        self._x = places_of(seconds, (np.arange(samples) + 0.5) / rate)
+        self._x = _places(seconds, (np.arange(samples) + 0.5) / rate)
         self._x_fade, self._stretches = _fade(seconds, 1 / rate), len(seconds) - 1
-        self._y = None if hertz is None else places_of(hertz, np.fft.rfftfreq(samples, 1 / rate))
+        self._alone = hertz is None  # stretches of time, with all frequencies
+        self._y = _places(np.array([0.0, np.inf]) if hertz is None else hertz, np.fft.rfftfreq(samples, 1 / rate))
         self._bands, self._y_fade = (1, 1) if hertz is None else (len(hertz) - 1, _fade(hertz, rate / samples))
         if self._stretches > 1 and self._bands > 1 and (needed := self._bands * row.nbytes) > _MOST_BYTES:
             raise InvalidInput(
@@ -48,8 +50,8 @@ class SoundCover(Cover):
 
     def hide(self, mask: Mask, out: Items) -> None:
         """See Cover."""
-        if self._y is None:
-            out[...] = np.where(with_outside(mask)[0][self._x], self._still, self._wave)
+        if self._alone:
+            out[...] = np.where(_at(mask[0], self._x), self._still, self._wave)
         elif self._stretches == 1:
             out[...] = self._wave - self._part(mask[:, 0])
         else:
@@ -65,8 +67,7 @@ class SoundCover(Cover):
 
     def _part(self, bands: NDArray[np.bool_]) -> Floats:
         """Return what the waveform has in these bands and the fill has not."""
-        bins = np.append(bands, False)[self._y]  # the last one: outside of all bands
-        return np.fft.irfft(self._difference * smooth(bins, self._y_fade), self._wave.shape[-1])
+        return np.fft.irfft(self._difference * smooth(_at(bands, self._y), self._y_fade), self._wave.shape[-1])
 
     @cached_property
     def _parts(self) -> NDArray[np.float32]:
@@ -83,6 +84,17 @@ class SoundCover(Cover):
             where = slice(max(0, samples[0] - self._x_fade), samples[-1] + 1 + self._x_fade) if len(samples) else slice(0, 0)
             ramps.append((where, smooth(inside[where], self._x_fade).astype(np.float32)))
         return ramps
+
+
+def _places(edges: Floats, positions: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """Return the place, from 0, that each position belongs to; the number of places where it is outside of all."""
+    places = np.searchsorted(edges, positions, side="right") - 1
+    return np.where(places < 0, len(edges) - 1, np.minimum(places, len(edges) - 1))
+
+
+def _at(hidden: NDArray[np.bool_], places: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return whether each position is hidden; what is outside of all places never is."""
+    return np.asarray(np.append(hidden, False)[places])
 
 
 def smooth(mask: NDArray[np.bool_], width: int) -> Floats:

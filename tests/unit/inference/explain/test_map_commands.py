@@ -125,6 +125,13 @@ def test_what_cannot_work_is_refused_in_words(
     assert message in f"{result.output} {result.exception}"
 
 
+def test_a_file_that_cannot_be_read_is_named(models: Path, digit: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_text("no image")
+    result = run(models, "occlusion", "digits", digit, broken, "--size", "16", "--out", tmp_path / "out")
+    assert f"{broken}: not an image" in str(result.exception)
+
+
 def test_a_classifier_has_no_error_map(models: Path, digit: Path, tmp_path: Path) -> None:
     result = run(models, "error-map", "digits", digit, "--out", tmp_path / "out")
     assert "is a classifier, which has no error map" in str(result.exception)
