@@ -180,14 +180,15 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     metavar="MIB",
     type=_AT_LEAST_1,
     default=_DEFAULTS.decoder_memory_mib,
-    help="Most memory that decoding one item may take, in MiB. A process that decodes has 50 MiB besides.",
+    help="Most memory that decoding one item, or drawing one picture of Explain, may take, in MiB. A process that decodes has "
+    "50 MiB besides.",
 )
 @click.option(
     "--decode-timeout-s",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=_DEFAULTS.decode_timeout_s,
-    help="Longest time that decoding one item may take.",
+    help="Longest time that decoding one item, or drawing one picture of Explain, may take.",
 )
 @click.option(
     "--max-decoded-mib",

@@ -36,6 +36,10 @@ class EngineTurns(Engine):
         self._is_left = False
         self.rows = 0
 
+    def is_left(self) -> bool:
+        """Return whether the caller was cancelled: what is done for it is done in vain. Any thread may ask."""
+        return self._is_left
+
     async def in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return `function(*arguments)`, run by one of the threads. The function may use this engine.
 

@@ -6,16 +6,17 @@ import contextlib
 from collections.abc import Iterator
 
 from avizor_inference.errors import GatewayFull
+from avizor_service.drawing.drawer import Drawer
 from avizor_service.metrics import Metrics
 from avizor_service.threads import Threads
 from avizor_service.throughput import Throughput
 
 
 class Explanations:
-    """Counts the calls of Explain that are computed. threads: for their computations, at least `most`."""
+    """Counts the calls of Explain that are computed. threads: for their computations, at least `most`. drawer: of pictures."""
 
-    def __init__(self, metrics: Metrics, most: int, threads: Threads) -> None:
-        self._rejected, self._most, self.threads = metrics.rejected, most, threads
+    def __init__(self, metrics: Metrics, most: int, threads: Threads, drawer: Drawer) -> None:
+        self._rejected, self._most, self.threads, self.drawer = metrics.rejected, most, threads, drawer
         self._calls = Throughput()
 
     @contextlib.contextmanager

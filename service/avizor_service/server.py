@@ -25,6 +25,7 @@ from avizor_service.calls import Calls
 from avizor_service.catalogue import Catalogue
 from avizor_service.connections import connection_options
 from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.drawing.drawer import open_drawer
 from avizor_service.engine_watch import EngineWatch
 from avizor_service.explanations import Explanations
 from avizor_service.gateway import Gateway
@@ -82,7 +83,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device, batching=True))
         threads = stack.enter_context(open_threads(settings.max_in_flight))
         explaining = stack.enter_context(open_threads(settings.max_explanations, "avizor-explain"))
-        explanations = Explanations(metrics, settings.max_explanations, explaining)
+        drawer = stack.enter_context(open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s))
+        explanations = Explanations(metrics, settings.max_explanations, explaining, drawer)
         watch = EngineWatch(engine, settings.engine)
         gateway = _gateway(settings, repository, engine, watch, decoders, threads, explanations, metrics)
         messages = MessageMemory(settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics)

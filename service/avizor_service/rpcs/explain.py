@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import AnswerTooLarge, InvalidInput, MediaError, NotExplainable, RequestError
-from avizor_inference.explain.heat_map import HeatMap
-from avizor_inference.explain.pictures.figure import new_figure, png_of
-from avizor_inference.explain.pictures.maps import draw_maps
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.explain.telling_row import telling_row
 from avizor_inference.items.decode import Item
-from avizor_inference.items.input_spec import InputSpec
 from avizor_service import wire
 from avizor_service.calls import Call
 from avizor_service.catalogue import OpenVersion
+from avizor_service.drawing.drawer import Drawer, require_matplotlib
 from avizor_service.engine_turns import EngineTurns
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
@@ -33,9 +29,6 @@ _MOST_PICTURES = 64
 # Characters of a source that are written over a picture.
 _LONGEST_NAME = 60
 
-# matplotlib does not promise that two threads may draw at once.
-_drawing = threading.Lock()
-
 
 async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
     """Return a map of one window of each item. An item that cannot be explained has an error instead.
@@ -48,14 +41,14 @@ async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> p
     with gateway.explanations.place(), gateway.inference.memory_of_call() as memory:
         engine = EngineTurns(gateway.inference, model, gateway.explanations.threads, call.time_remaining_s)
         if request.format in _PICTURES:
-            await engine.in_thread(new_figure, 1, 1)
+            require_matplotlib()
         plan = await engine.in_thread(map_plan, model, request)
         decoded = await gateway.inference.decode(memory, model, request.items, call.time_remaining_s)
         _check_cost(gateway, call, plan, decoded, chooses=not request.HasField("window"))
         answer = pb.ExplainResponse(model=call.model, version=model.version.version)
         for number, item in enumerate(decoded):
             try:
-                message = await _explained(engine, plan, model, item, request, number)
+                message = await _explained(engine, gateway.explanations.drawer, plan, model, item, request, number)
             except (RequestError, MediaError, NotExplainable) as error:
                 message = pb.Explanation(error=item_status(error, number))
             memory.take_answer(message.ByteSize())
@@ -100,7 +93,13 @@ def _check_cost(gateway: Gateway, call: Call, plan: MapPlan, decoded: Sequence[I
 
 
 async def _explained(
-    engine: EngineTurns, plan: MapPlan, model: OpenVersion, item: Item | BadItem, request: pb.ExplainRequest, number: int
+    engine: EngineTurns,
+    drawer: Drawer,
+    plan: MapPlan,
+    model: OpenVersion,
+    item: Item | BadItem,
+    request: pb.ExplainRequest,
+    number: int,
 ) -> pb.Explanation:
     """Return the message on one item. Raises what its decoder, or the computation of its map, has raised."""
     if isinstance(item, BadItem):
@@ -115,7 +114,7 @@ async def _explained(
     message.method = plan.method
     if request.format in _PICTURES:
         named = replace(heat_map, row=replace(heat_map.row, item=name_over_picture(request.items[number], number)))
-        message.png = await engine.in_thread(_picture, named, spec)
+        message.png = await engine.in_thread(drawer.draw, named, spec, engine.is_left)
     return message
 
 
@@ -139,11 +138,6 @@ def name_over_picture(item: pb.Item, number: int) -> str:
     """Return what is written over the picture of an item: the beginning of its source, where it has one."""
     printable = "".join(each for each in item.source[:_LONGEST_NAME] if each.isprintable())
     return printable.strip() or f"item {number}"
-
-
-def _picture(heat_map: HeatMap, spec: InputSpec) -> bytes:
-    with _drawing:
-        return png_of(draw_maps([heat_map], spec))
 
 
 def _check_answer(answer: pb.ExplainResponse, most: int) -> None:

@@ -15,6 +15,7 @@ from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import BatchTooLarge, DeadlineExceeded, GatewayFull
+from avizor_service.drawing.drawer import Drawer
 from avizor_service.engine_turns import EngineTurns
 from avizor_service.explanations import Explanations
 from avizor_service.gateway import Gateway
@@ -135,7 +136,7 @@ def test_a_batch_for_which_there_is_no_memory_is_refused(models: Path) -> None:
 
 def test_more_explanations_than_places_are_rejected_and_a_place_is_given_back() -> None:
     metrics = Metrics()
-    explanations = Explanations(metrics, 1, Threads(concurrent.futures.ThreadPoolExecutor(1)))
+    explanations = Explanations(metrics, 1, Threads(concurrent.futures.ThreadPoolExecutor(1)), Drawer(64, 1.0))
     for _ in range(2):
         with explanations.place(), pytest.raises(GatewayFull, match="--max-explanations"), explanations.place():
             pytest.fail("there was no place")

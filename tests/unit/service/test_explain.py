@@ -200,7 +200,7 @@ def test_more_explanations_than_places_are_rejected(models: Path) -> None:
 def test_without_matplotlib_numbers_are_returned_and_pictures_refused(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert answer(gateway, "digits", method=OCCLUSION, occlusion=COARSE).items[0].HasField("map")
     with pytest.raises(SettingsError, match=r"pip install 'avizor\[pictures\]'"):
         answer(gateway, "digits", method=OCCLUSION, occlusion=COARSE, format=pb.EXPLANATION_FORMAT_PNG)
