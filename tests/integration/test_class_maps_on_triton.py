@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from support.sounds import tone
 
+from avizor_inference.arrays import Items
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.explain.cam import class_maps
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.repository.models import ModelRepository
 
-ROWS = {
+ROWS: dict[str, list[Items]] = {
     "digits": [np.random.default_rng(seed).integers(0, 256, (32, 32, 1), dtype=np.uint8) for seed in range(3)],
     "kinds": [tone(4096 / 8000, seed=seed, hz=200.0 * (seed + 1)) for seed in range(3)],
 }

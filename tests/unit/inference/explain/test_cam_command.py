@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from support.sounds import tone, write_wav
 
-from avizor_inference.errors import InvalidInput, NotExplainable
+from avizor_inference.errors import InvalidInput, MediaError, NotExplainable
 from avizor_inference.explain.cli import explain
 
 
@@ -65,6 +65,10 @@ def test_what_has_no_map_is_refused_in_words(models: Path, digit: Path, tmp_path
         run("digits", digit, "--class", "seven", *out)
     with pytest.raises(InvalidInput, match="there is no 3"):
         run("digits", digit, "--window", 3, *out)
+    damaged = digit.with_name("damaged.png")
+    damaged.write_bytes(b"no image")
+    with pytest.raises(MediaError, match=r"damaged\.png: not an image"):
+        run("digits", damaged, *out)
     with pytest.raises(NotExplainable, match=r"normal version 1 has no classes.*error map.*avizor explain occlusion"):
         run("normal", digit, *out)
     with pytest.raises(NotExplainable, match="rows of a table, which have no places; use `avizor explain occlusion transfers"):

@@ -108,9 +108,9 @@ def test_a_map_of_a_signal_has_a_place_for_each_stretch_of_time(tmp_path: Path) 
         ("conv4 pool conv6s2 fc12 fc", 24, False),
         ("alexnet", 64, False),
         ("zfnet", 32, False),
-        ("vgg11", 32, False),
+        ("vgg16", 32, False),
         ("googlenet", 64, True),
-        ("resnet18", 64, True),
+        ("resnet34", 64, True),
         ("densenet121", 64, True),
     ],
 )
