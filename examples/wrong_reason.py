@@ -29,14 +29,20 @@ from numpy.typing import NDArray
 from training import train_classifier
 
 from avizor_export import ExportRequest, build, export_model
-from avizor_inference import EmbeddedEngine, ImageInput, InferRequest, ModelVersion, infer_rows
-from avizor_inference.explain.cam import class_maps
-from avizor_inference.explain.heat_map import HeatMap
-from avizor_inference.explain.hiding.settings import HidingSettings
-from avizor_inference.explain.occlusion import occlusion_map
-from avizor_inference.explain.pictures.figure import write_png
-from avizor_inference.explain.pictures.maps import draw_maps
-from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference import (
+    EmbeddedEngine,
+    HeatMap,
+    HidingSettings,
+    ImageInput,
+    InferRequest,
+    ModelVersion,
+    RawRow,
+    class_maps,
+    draw_maps,
+    infer_rows,
+    occlusion_map,
+    write_png,
+)
 
 NETWORK = "conv8bn pool conv16bn pool conv16bn pool gap fc"
 MARKED = 3  # the class whose training images have the mark

@@ -36,6 +36,13 @@ from .errors import SettingsError as SettingsError
 from .errors import UnknownOutput as UnknownOutput
 from .errors import UnsafeFile as UnsafeFile
 from .errors import VersionRefused as VersionRefused
+from .explain.cam import class_maps as class_maps
+from .explain.heat_map import HeatMap as HeatMap
+from .explain.hiding.settings import HidingSettings as HidingSettings
+from .explain.occlusion import occlusion_map as occlusion_map
+from .explain.pictures.figure import write_png as write_png
+from .explain.pictures.maps import draw_maps as draw_maps
+from .explain.raw_rows import RawRow as RawRow
 from .items.audio import windows_of as windows_of
 from .items.data.item_files import read_recordings as read_recordings
 from .items.data.recording import NormalRecording as NormalRecording

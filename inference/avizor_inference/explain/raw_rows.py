@@ -44,7 +44,7 @@ def read_rows(path: Path, spec: InputSpec, channels: ChannelMode = "each") -> li
         raise InvalidInput(f"{path} is a folder; name the files in it, as in {path}/*")
     try:
         item = decode_item(content_of_file(path, spec).taking(channels), spec, max_windows=MAX_ROWS)
-    except MediaError as error:  # its text does not name the file
+    except MediaError as error:
         raise MediaError(f"{path}: {error}", error.offset) from error
     return [
         RawRow(str(path), index, values, span) for index, (values, span) in enumerate(zip(item.rows, item.spans, strict=True))
