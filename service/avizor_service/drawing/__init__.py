@@ -1,1 +1,1 @@
-"""Draw pictures in a process: what draws holds Python's lock for as long as it draws, and nobody else could be answered."""
+"""Draw pictures in a process with limits. In a thread it would compete with all calls for Python's lock, and could not be ended."""
