@@ -44,18 +44,18 @@ class OpenVersion:
         Raises NotExplainable if the graph has none that is known, VersionRefused.
         """
         head = self._head
-        if isinstance(head, NotExplainable):
-            raise head
+        if isinstance(head, str):
+            raise NotExplainable(head)  # anew: an error that is raised again and again keeps all its frames
         return head
 
     @cached_property
-    def _head(self) -> ClassHead | NotExplainable:
+    def _head(self) -> ClassHead | str:
         from avizor_inference.explain.cam import ClassHead  # loads onnx
 
         try:
             return ClassHead.read(self.version)
         except NotExplainable as error:
-            return error.with_traceback(None)
+            return str(error)
 
     @property
     def calibration(self) -> Calibration | None:

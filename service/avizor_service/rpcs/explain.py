@@ -8,6 +8,7 @@ from dataclasses import replace
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import Engine
 from avizor_inference.errors import AnswerTooLarge, InvalidInput, MediaError, NotExplainable, RequestError
+from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.explain.telling_row import telling_row
 from avizor_inference.items.decode import Item
@@ -45,15 +46,16 @@ async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> p
         plan = await engine.in_thread(map_plan, model, request)
         decoded = await gateway.inference.decode(memory, model, request.items, call.time_remaining_s)
         _check_cost(gateway, call, plan, decoded, chooses=not request.HasField("window"))
-        answer = pb.ExplainResponse(model=call.model, version=model.version.version)
+        answer, size = pb.ExplainResponse(model=call.model, version=model.version.version), 0
         for number, item in enumerate(decoded):
             try:
                 message = await _explained(engine, gateway.explanations.drawer, plan, model, item, request, number)
             except (RequestError, MediaError, NotExplainable) as error:
                 message = pb.Explanation(error=item_status(error, number))
             memory.take_answer(message.ByteSize())
+            size += message.ByteSize()
+            _check_answer(size, gateway.settings.max_answer_mib)
             answer.items.append(message)
-            _check_answer(answer, gateway.settings.max_answer_mib)
         answer.rows = engine.rows
         return answer
 
@@ -104,18 +106,26 @@ async def _explained(
     """Return the message on one item. Raises what its decoder, or the computation of its map, has raised."""
     if isinstance(item, BadItem):
         return pb.Explanation(error=item_status(item.error, number))
-    row, target = await engine.in_thread(_row, engine, plan, model, item, request)
-    heat_map = await engine.in_thread(plan.make, engine, row, target)
+    heat_map, message = await engine.in_thread(_map, engine, plan, model, item, request)
+    if request.format in _PICTURES:
+        named = replace(heat_map, row=replace(heat_map.row, item=name_over_picture(request.items[number], number)))
+        message.png = await engine.in_thread(drawer.draw, named, model.manifest.input, engine.is_left)
+    return message
+
+
+def _map(
+    engine: Engine, plan: MapPlan, model: OpenVersion, item: Item, request: pb.ExplainRequest
+) -> tuple[HeatMap, pb.Explanation]:
+    """Return the map of one window of an item, and the message on it. Run in a thread."""
+    row, target = _row(engine, plan, model, item, request)
+    heat_map = plan.make(engine, row, target)
     if plan.method == pb.EXPLANATION_METHOD_CAM and len(item.rows) > 1 and not request.HasField("window"):
         which = f"{row.index} of 0 to {len(item.rows) - 1}, where {heat_map.target} is the most probable"
         heat_map = replace(heat_map, settings={**heat_map.settings, "row": which})
-    spec = model.manifest.input
-    message = wire.explanation_message(heat_map, spec, with_numbers=request.format != pb.EXPLANATION_FORMAT_PNG)
+    with_numbers = request.format != pb.EXPLANATION_FORMAT_PNG
+    message = wire.explanation_message(heat_map, model.manifest.input, with_numbers=with_numbers)
     message.method = plan.method
-    if request.format in _PICTURES:
-        named = replace(heat_map, row=replace(heat_map.row, item=name_over_picture(request.items[number], number)))
-        message.png = await engine.in_thread(drawer.draw, named, spec, engine.is_left)
-    return message
+    return heat_map, message
 
 
 def _row(
@@ -123,7 +133,7 @@ def _row(
 ) -> tuple[RawRow, int | None]:
     """Return the window of an item that is explained, and the class, None for the most probable one of it.
 
-    Run in a thread: all windows may have to be run. Raises InvalidInput.
+    All windows may have to be run for that. Raises InvalidInput.
     """
     rows = [RawRow("", place, *row) for place, row in enumerate(zip(item.rows, item.spans, strict=True))]
     if request.window >= len(rows):
@@ -140,9 +150,9 @@ def name_over_picture(item: pb.Item, number: int) -> str:
     return printable.strip() or f"item {number}"
 
 
-def _check_answer(answer: pb.ExplainResponse, most: int) -> None:
-    """Raise AnswerTooLarge if what is there of an answer has more than so many MiB."""
-    if answer.ByteSize() > most << 20:
+def _check_answer(size: int, most: int) -> None:
+    """Raise AnswerTooLarge if the maps of an answer, of `size` bytes, have more than so many MiB."""
+    if size > most << 20:
         raise AnswerTooLarge(
             f"the maps have more than the {most} MiB that this gateway computes for a call (--max-answer-mib); send fewer "
             "items",
