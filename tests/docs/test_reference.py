@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -43,13 +44,22 @@ def test_meanings_are_not_written_into_the_files() -> None:
 
 def test_every_command_and_option_is_shown() -> None:
     context = click.Context(avizor)
-    for name in avizor.list_commands(context):
-        command = avizor.get_command(context, name)
-        assert command is not None
+    for name, command in commands(avizor, context):
         section = page("cli.md").partition(f"\n## avizor {name}\n")[2].partition("\n## ")[0]
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-        assert options
+        assert options or isinstance(command, click.Group)
+        assert section
         assert [option for option in options if option not in section] == []
+
+
+def commands(group: click.Group, context: click.Context, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield each command below a group, `explain occlusion` among them, with its whole name."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{before}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, context, f"{before}{name} ")
 
 
 def test_every_metric_is_shown() -> None:

@@ -25,6 +25,7 @@ from avizor_inference.explain.cli.options import (
     opened,
     out_option,
 )
+from avizor_inference.explain.curves import curves
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import read_rows
 from avizor_inference.explain.target import class_target
@@ -59,6 +60,7 @@ Examples:
 )
 @number_option(None, "that in which the class is the most probable")
 @json_option
+@click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")
 @model_options
 @engine_options
 @gateway_options
@@ -69,6 +71,7 @@ def cam(
     class_: str | None,
     number: int | None,
     as_json: bool,
+    judge: bool,
     models: Path,
     version: int | None,
     engine: str,
@@ -94,7 +97,8 @@ def cam(
             class_target(chosen.manifest, class_)  # refused before anything is read
         output = MapOutput(out, chosen.manifest.input, as_json=as_json)
         for item in items:
-            output.write([(_map_of(running, chosen, head, item, class_, number), None)])
+            found = _map_of(running, chosen, head, item, class_, number)
+            output.write([(found, curves(running, chosen, found) if judge else None)])
 
 
 def _map_of(
