@@ -18,7 +18,6 @@
     │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     ├── GatewayFull                the gateway has as much to do as it accepts at once
     ├── MessageTooLarge            a request is larger than the gateway takes
-    ├── NotAvailable               what is declared but cannot be done yet
     ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
     ├── NotExplainable             an explanation that cannot be computed for this model
@@ -117,10 +116,6 @@ class GatewayFull(AvizorError):
 
 class MessageTooLarge(AvizorError):
     """A request is larger than the gateway takes. To try again would not help."""
-
-
-class NotAvailable(AvizorError):
-    """It is declared, but this version cannot do it yet."""
 
 
 class GatewayStopping(AvizorError):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.engines.base import Engine, check_same_digest
-from avizor_inference.errors import CalibrationError
+from avizor_inference.errors import CalibrationError, NotExplainable
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+
+if TYPE_CHECKING:
+    from avizor_inference.explain.cam import ClassHead
 
 
 class OpenVersion:
@@ -33,6 +37,25 @@ class OpenVersion:
     def longest_label_bytes(self) -> int:
         """Return the size of the longest label of a classifier in bytes; 0 if there are none."""
         return max((len(label.encode()) for label in self.manifest.labels or ()), default=0)
+
+    def class_head(self) -> ClassHead:
+        """Return the head of a classifier, which its activation maps need. The first call reads the graph: for a thread.
+
+        Raises NotExplainable if the graph has none that is known, VersionRefused.
+        """
+        head = self._head
+        if isinstance(head, str):
+            raise NotExplainable(head)  # anew: an error that is raised again and again keeps all its frames
+        return head
+
+    @cached_property
+    def _head(self) -> ClassHead | str:
+        from avizor_inference.explain.cam import ClassHead  # loads onnx
+
+        try:
+            return ClassHead.read(self.version)
+        except NotExplainable as error:
+            return str(error)
 
     @property
     def calibration(self) -> Calibration | None:

@@ -27,6 +27,7 @@ _GROUPS = {
     "Listening": ("host", "port", "metrics_port", "tokens"),
     "Anomalies": ("alpha", "confidence", "sources"),
     "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s", "send_timeout_s"),
+    "Explanations": ("max_explanations", "max_explain_rows"),
     "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
     "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
@@ -158,6 +159,20 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     help="Longest recording, in windows of the model.",
 )
 @click.option(
+    "--max-explanations",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_explanations,
+    help="Most calls of Explain that are computed at once. More are rejected, and may be tried again.",
+)
+@click.option(
+    "--max-explain-rows",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.max_explain_rows,
+    help="Most rows of the model that one call of Explain may run: windows, and copies of them with a part hidden.",
+)
+@click.option(
     "--decoders", metavar="N", type=_AT_LEAST_1, default=_DEFAULTS.decoders, help="Processes that decode images and recordings."
 )
 @click.option(
@@ -165,14 +180,15 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     metavar="MIB",
     type=_AT_LEAST_1,
     default=_DEFAULTS.decoder_memory_mib,
-    help="Most memory that decoding one item may take, in MiB. A process that decodes has 50 MiB besides.",
+    help="Most memory that decoding one item, or drawing one picture of Explain, may take, in MiB. A process that decodes has "
+    "50 MiB besides.",
 )
 @click.option(
     "--decode-timeout-s",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=_DEFAULTS.decode_timeout_s,
-    help="Longest time that decoding one item may take.",
+    help="Longest time that decoding one item, or drawing one picture of Explain, may take.",
 )
 @click.option(
     "--max-decoded-mib",

@@ -11,6 +11,7 @@ from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue, OpenVersion
 from avizor_service.engine_watch import EngineWatch
+from avizor_service.explanations import Explanations
 from avizor_service.inference import Inference
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads
@@ -18,7 +19,7 @@ from avizor_service.threads import Threads
 # The RPC to call instead, by the task of a model.
 _RPC_OF: dict[Task, str] = {"classify": "Classify", "reconstruct": "DetectAnomaly or Reconstruct"}
 
-ItemsRequest = pb.ClassifyRequest | pb.DetectAnomalyRequest | pb.EmbedRequest | pb.ReconstructRequest
+ItemsRequest = pb.ClassifyRequest | pb.DetectAnomalyRequest | pb.EmbedRequest | pb.ReconstructRequest | pb.ExplainRequest
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Gateway:
     anomaly_metrics: AnomalyMetrics
     threads: Threads
     engine_watch: EngineWatch
+    explanations: Explanations
 
     async def open_model(self, call: Call, request: ItemsRequest, task: Task | None) -> OpenVersion:
         """Return the model that a request for a task names, and count the call under it. task: None for any.

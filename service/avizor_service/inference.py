@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -85,6 +86,26 @@ class Inference:
             results = await self._run_in(memory, model, items, outputs, time_remaining_s, WINDOW_BYTES)
             return await self._threads.wait_for(then, results)
 
+    def memory_of_call(self) -> CallMemory:
+        """Return the memory of one call, for `decode`: `with inference.memory_of_call() as memory: ...`."""
+        return self._memory.of_call()
+
+    async def decode(
+        self,
+        memory: CallMemory,
+        model: OpenVersion,
+        items: Sequence[pb.Item],
+        time_remaining_s: Callable[[], float | None],
+    ) -> list[Item | BadItem]:
+        """Return each item as rows of the model's tensor, in the order of the items. They count as memory of the call.
+
+        Raises what decode_items raises.
+        """
+        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        if clipped := sum([item.level.beyond > 0 for item in decoded if isinstance(item, Item)]):
+            self._metrics.clipped.labels(model.version.name).inc(clipped)
+        return decoded
+
     async def _run_in(
         self,
         memory: CallMemory,
@@ -94,10 +115,8 @@ class Inference:
         time_remaining_s: Callable[[], float | None],
         window_bytes: int,
     ) -> list[ItemResult | BadItem]:
-        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        decoded = await self.decode(memory, model, items, time_remaining_s)
         good = [item for item in decoded if isinstance(item, Item)]
-        if clipped := sum([item.level.beyond > 0 for item in good]):
-            self._metrics.clipped.labels(model.version.name).inc(clipped)
         windows = sum([len(item.rows) for item in good])
         size = bytes_of(model.spec.outputs, outputs)
         check_answer(size + window_bytes, windows, outputs, self._max_answer_mib)
@@ -119,6 +138,25 @@ class Inference:
     ) -> Mapping[str, Array]:
         """Return the named outputs for rows of the model's tensor, [n, *item_shape]. Raises what Engine.infer raises."""
         return await self._infer(model, [rows], outputs, lambda: timeout_s)
+
+    async def run_turn(
+        self,
+        model: OpenVersion,
+        rows: Array,
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+        turn: asyncio.Semaphore,
+    ) -> Mapping[str, Array]:
+        """Return the named outputs for a part of a call's rows, [n, *item_shape], when the call has its `turn`.
+
+        Rows and outputs count as memory until the end, and from the turn on as work of the model, which others have to wait
+        for. Raises GatewayFull if there is no memory, and what Engine.infer raises.
+        """
+        with self._memory.of_call() as memory:
+            memory.take_answer(rows.nbytes + bytes_of(model.spec.outputs, outputs) * len(rows))
+            async with turn:
+                with self.loads.of(model.version.name).work(len(rows)):
+                    return await self._infer(model, [rows], outputs, time_remaining_s)
 
     def note_clipped(self, model: OpenVersion) -> None:
         """Count a stream with samples beyond full scale."""

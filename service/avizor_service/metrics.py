@@ -30,7 +30,7 @@ class Metrics:
         self.streams = Gauge("avizor_streams", "Streams (Monitor) in progress.", registry=self.registry)
         self.rejected = Counter(
             "avizor_rejected",
-            "Calls rejected before any computation: full, bytes, size, wait, decoders, streams, unauthenticated.",
+            "Calls rejected before any computation: full, bytes, size, wait, decoders, streams, explanations, unauthenticated.",
             ["reason"],
             registry=self.registry,
         )

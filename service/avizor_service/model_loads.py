@@ -94,3 +94,12 @@ class ModelLoads:
             raise GatewayFull(
                 f"model {model!r} has {load.throughput.in_progress} rows to do before this request: {problem}", wait_s
             )
+
+    def check_time(self, model: str, rows: int, time_remaining_s: float | None) -> None:
+        """Raise DeadlineExceeded if so many rows of one call cannot be done in time, as far as that is known."""
+        rate = self.of(model).throughput.rate()
+        if time_remaining_s is not None and rate and rows / rate > time_remaining_s:
+            raise DeadlineExceeded(
+                f"{rows} rows of model {model!r} take about {rows / rate:.1f} s, and the deadline is in "
+                f"{time_remaining_s:.1f} s; allow more time, or ask for less"
+            )

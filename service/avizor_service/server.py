@@ -25,7 +25,9 @@ from avizor_service.calls import Calls
 from avizor_service.catalogue import Catalogue
 from avizor_service.connections import connection_options
 from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.drawing.drawer import open_drawer
 from avizor_service.engine_watch import EngineWatch
+from avizor_service.explanations import Explanations
 from avizor_service.gateway import Gateway
 from avizor_service.health_service import SERVICE as HEALTH
 from avizor_service.health_service import HealthService
@@ -80,8 +82,11 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         decoders.launch()  # they get ready while the engine does
         engine = stack.enter_context(open_engine(settings.engine, repository, device=settings.device, batching=True))
         threads = stack.enter_context(open_threads(settings.max_in_flight))
+        explaining = stack.enter_context(open_threads(settings.max_explanations, "avizor-explain"))
+        drawer = stack.enter_context(open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s))
+        explanations = Explanations(metrics, settings.max_explanations, explaining, drawer)
         watch = EngineWatch(engine, settings.engine)
-        gateway = _gateway(settings, repository, engine, watch, decoders, threads, metrics)
+        gateway = _gateway(settings, repository, engine, watch, decoders, threads, explanations, metrics)
         messages = MessageMemory(settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics)
         receiver, streams = Receiver(settings.receive_timeout_s), Streams(metrics, settings.max_streams)
         unread = Unread(settings.send_timeout_s)
@@ -119,6 +124,7 @@ def _gateway(
     watch: EngineWatch,
     decoders: MediaDecoders,
     threads: Threads,
+    explanations: Explanations,
     metrics: Metrics,
 ) -> Gateway:
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
@@ -126,7 +132,7 @@ def _gateway(
     anomaly_metrics.start(catalogue.calibrations())
     memory = DecodedMemory(settings.max_decoded_mib)
     inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
-    return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch)
+    return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations)
 
 
 def _server(settings: Settings, services: list[grpc.GenericRpcHandler], metrics: Metrics) -> grpc.aio.Server:

@@ -32,6 +32,8 @@ class Settings:
     max_connections: int = 1000  # at once; more are closed
     max_items: int = 256  # in one request
     max_windows: int = 1800  # of one recording
+    max_explanations: int = 2  # calls of Explain that are computed at once; more are rejected
+    max_explain_rows: int = 4096  # rows of the model that one call of Explain may run
     decoders: int = 2  # processes that decode media
     decoder_memory_mib: int = 1024  # MiB that decoding one item may take
     decode_timeout_s: float = 30.0  # seconds that decoding one item may take

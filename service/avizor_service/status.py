@@ -31,7 +31,6 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.EngineUnavailable, Code.UNAVAILABLE),
     (errors.EngineBusy, Code.RESOURCE_EXHAUSTED),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
-    (errors.NotAvailable, Code.UNIMPLEMENTED),
     (errors.GatewayStopping, Code.UNAVAILABLE),
     (errors.MessageTooLarge, Code.RESOURCE_EXHAUSTED),
 )

@@ -32,7 +32,7 @@ class Threads:
 
 
 @contextlib.contextmanager
-def open_threads(waiting: int) -> Iterator[Threads]:
-    """Yield a pool of so many threads; join them at the end."""
-    with ThreadPoolExecutor(waiting, "avizor-wait") as waiters:
+def open_threads(waiting: int, name: str = "avizor-wait") -> Iterator[Threads]:
+    """Yield a pool of so many threads; join them at the end. name: what the names of the threads begin with."""
+    with ThreadPoolExecutor(waiting, name) as waiters:
         yield Threads(waiters)

@@ -16,6 +16,7 @@ from avizor_inference.anomaly.verdict import Verdict
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, MeanProbabilities, present_classes, top_k
 from avizor_inference.errors import InvalidInput
+from avizor_inference.explain.heat_map import Axis, HeatMap
 from avizor_inference.items.input_spec import CONTENTS, InputSpec, has_channels
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Span, TensorBytes
 from avizor_inference.items.kinds.table import Value
@@ -175,6 +176,31 @@ def verdict_message(
     for span, score, p_value in zip(spans, scores, p_values, strict=True):
         message.windows.append(pb.JudgedWindow(span=span, score=float(score), p_value=float(p_value)))
     return message
+
+
+def explanation_message(heat_map: HeatMap, spec: InputSpec, *, with_numbers: bool) -> pb.Explanation:
+    """Return what is told of one map, without its method. with_numbers: with its values and axes."""
+    (span,) = span_messages([heat_map.row.span], spec)
+    message = pb.Explanation(
+        span=span,
+        window=heat_map.row.index,
+        label="" if heat_map.target_unit == "score" else heat_map.target,
+        value=heat_map.target_value,
+        value_unit=heat_map.target_unit,
+        settings=heat_map.settings,
+    )
+    if with_numbers:
+        message.map.CopyFrom(tensor_message(heat_map.values))
+        message.y.CopyFrom(_axis(heat_map.y))
+        message.x.CopyFrom(_axis(heat_map.x))
+        add_outputs(
+            message.class_numbers, heat_map.arrays, [name for name, each in heat_map.arrays.items() if each.dtype.kind == "f"]
+        )
+    return message
+
+
+def _axis(axis: Axis) -> pb.MapAxis:
+    return pb.MapAxis(edges=axis.edges, unit=axis.unit, names=axis.names)
 
 
 def _calibration_message(calibration: Calibration) -> pb.Calibration:

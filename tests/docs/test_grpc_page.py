@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import torch
-from integration.gateway import gateway
+from google.protobuf.json_format import ParseDict
+from integration.gateway import gateway, normal
 from PIL import Image
 from support.environment import ROOT
 
+from avizor.v1 import inference_pb2 as pb
+from avizor.v1.inference_pb2_grpc import InferenceServiceStub
 from avizor_cli.main import avizor
 from avizor_export.architectures.catalogue import build, build_autoencoder
 from avizor_export.exporter import export_model
@@ -54,9 +60,17 @@ def test_the_examples_run(address: str, capsys: pytest.CaptureFixture[str]) -> N
     assert re.match(r"0\.\d+ (True|False)$|1\.0 False$", printed[2])
     assert printed[3].startswith("0.0 ")
     assert printed[3].endswith("(1, 16, 17)")
-    assert printed[-1] == "0.0"
+    assert "0.0" in printed  # between two embeddings of one picture
+    assert printed[-1] == "50 rows of the model were run"  # 7 x 7 places and the picture itself
+    assert re.match(r"3 0\.\d+ probability falls by -?\d", printed[-3])
     with Image.open("clean.png") as clean:
         assert (clean.format, clean.mode, clean.size) == ("PNG", "L", (16, 16))
+    with Image.open("looked-at.png") as looked_at:
+        assert looked_at.format == "PNG"
+    request = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0].replace("UklGR...", b64encode(normal()).decode())
+    with grpc.insecure_channel(address) as channel:
+        (item,) = InferenceServiceStub(channel).Explain(ParseDict(json.loads(request), pb.ExplainRequest())).items
+    assert (item.window, item.y.unit, item.settings["fill"]) == (2, "Hz", "silence")
 
 
 def test_the_table_names_every_rpc() -> None:

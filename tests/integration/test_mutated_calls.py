@@ -98,7 +98,7 @@ class Victim:
 def victim(repository: Path, tmp_path: Path) -> Iterator[Victim]:
     log = tmp_path / "log"
     with (
-        gateway(repository, "--alpha", 0.05, "--max-windows", 20, log=log) as running,
+        gateway(repository, "--alpha", 0.05, "--max-windows", 20, "--max-explanations", AT_ONCE, log=log) as running,
         grpc.insecure_channel(running.address) as channel,
     ):
         valid = [(rpc, [each.SerializeToString() for each in call]) for rpc in rpcs() for call in valid_calls(rpc)]

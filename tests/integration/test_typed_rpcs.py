@@ -175,7 +175,13 @@ def test_each_window_has_an_embedding(calls: Stub) -> None:
 @pytest.mark.parametrize(
     ("rpc", "request_", "code", "message", "field"),
     [
-        ("Explain", pb.ExplainRequest(model="copied"), "UNIMPLEMENTED", "not available yet", ""),
+        (
+            "Explain",
+            pb.ExplainRequest(model="copied", items=[pb.Item()], method=pb.EXPLANATION_METHOD_CAM),
+            "INVALID_ARGUMENT",
+            "ask for ERROR_MAP or OCCLUSION",
+            "method",
+        ),
         (
             "DetectAnomaly",
             pb.DetectAnomalyRequest(model="halved", items=[pb.Item()], outputs=["heat"]),

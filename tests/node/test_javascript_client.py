@@ -68,7 +68,10 @@ def requests() -> list[dict[str, Any]]:
         {"rpc": "Classify", "request": {"model": "kinds", "items": items, "top_k": 3}},
         {"rpc": "Embed", "request": {"model": "kinds", "items": [{"audio": sound}]}},
         {"rpc": "Classify", "request": {"model": "kinds", "items": items, "outputs": ["heat"]}},
-        {"rpc": "Explain", "request": {}},
+        {
+            "rpc": "Explain",
+            "request": {"model": "kinds", "items": [{"audio": sound}], "method": "EXPLANATION_METHOD_OCCLUSION"},
+        },
     ]
 
 
@@ -105,8 +108,16 @@ def test_the_details_of_an_items_error_are_decoded(said: dict[str, Any]) -> None
 
 
 def test_the_details_of_a_calls_error_are_decoded(said: dict[str, Any]) -> None:
-    refused, explained = said["answers"][3:]
+    refused = said["answers"][3]
     assert refused["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     (detail,) = refused["details"]
     assert detail["value"]["field_violations"][0]["field"] == "outputs[0]"
-    assert explained["code"] == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+
+def test_a_map_is_read(said: dict[str, Any]) -> None:
+    explained = said["answers"][4]["answer"]
+    (item,) = explained["items"]
+    assert item["method"] == "EXPLANATION_METHOD_OCCLUSION"
+    values = np.frombuffer(base64.b64decode(item["map"]["data"]), "<f4")
+    assert len(values) == len(item["x"]["edges"]) - 1
+    assert int(explained["rows"]) > len(values)

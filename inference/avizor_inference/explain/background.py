@@ -76,7 +76,7 @@ def name_of_row(row: RawRow, spec: InputSpec) -> str:
     """Return which row of which item it is, for a title: `pump3.wav, channel 1, 2.5 to 5 s`."""
     name = Path(row.item).name
     if row.span is None:
-        return f"{name}, row {row.index}" if isinstance(spec, TableInput) else name
+        return f"{name}, row {row.index}" if isinstance(spec, TableInput) and row.index else name
     rate = getattr(spec, "sample_rate", None)
     start, end = row.span.start_sample, row.span.end_sample
     where = f"{start / rate:.6g} to {end / rate:.6g} s" if rate else f"samples {start} to {end}"

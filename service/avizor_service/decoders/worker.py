@@ -29,9 +29,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _main(parent: int, memory_mib: int) -> None:
-    _end_with(parent)
+    end_with(parent)
     load_av()  # its memory is not that of an item
-    _set_limits(memory_mib)
+    set_limits(memory_mib)
     with socket.socket(fileno=os.dup(0)) as connection, connection.makefile("rb") as requests:
         _be_silent()
         connection.sendall(messages.READY)
@@ -59,7 +59,7 @@ def _answer(request: messages.Request, memory_mib: int) -> messages.Parts:
         return messages.pack_error(error, "" if isinstance(error, MediaError | InvalidInput) else traceback.format_exc())
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process with its parent, also while it is busy. Linux does it; elsewhere it ends with the socket."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -67,7 +67,7 @@ def _end_with(parent: int) -> None:
         sys.exit(1)
 
 
-def _set_limits(memory_mib: int) -> None:
+def set_limits(memory_mib: int) -> None:
     """Allow so much memory besides that of the idle process. If the machine runs out of it, a decoder is ended first."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # there is no such file but on Linux

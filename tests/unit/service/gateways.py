@@ -23,7 +23,9 @@ from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Call, Calls
 from avizor_service.catalogue import Catalogue
 from avizor_service.decoded_memory import DecodedMemory
+from avizor_service.drawing.drawer import open_drawer
 from avizor_service.engine_watch import EngineWatch
+from avizor_service.explanations import Explanations
 from avizor_service.gateway import Gateway
 from avizor_service.inference import Inference
 from avizor_service.media_decoders import open_media_decoders
@@ -46,14 +48,18 @@ def open_gateway(
     with (
         engine or EmbeddedEngine(models) as engine,
         open_threads(waiting=2) as threads,
+        open_threads(settings.max_explanations) as explaining,
         open_media_decoders(settings, metrics) as decoders,
+        open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s) as drawer,
     ):
         catalogue = Catalogue(ModelRepository(models), engine)
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
         memory = DecodedMemory(settings.max_decoded_mib)
         inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
-        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads, EngineWatch(engine, settings.engine))
+        explanations = Explanations(metrics, settings.max_explanations, explaining, drawer)
+        watch = EngineWatch(engine, settings.engine)
+        yield Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations)
 
 
 @dataclass(eq=False)

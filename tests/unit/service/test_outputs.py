@@ -1,4 +1,4 @@
-"""outputs.py, Embed, Reconstruct and Explain with a real engine and no server: what is refused before anything runs."""
+"""outputs.py, Embed and Reconstruct with a real engine and no server: what is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pytest
 from unit.service.gateways import call, open_gateway, sound
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_inference.errors import AnswerTooLarge, InvalidInput, NotAvailable, UnknownOutput
+from avizor_inference.errors import AnswerTooLarge, InvalidInput, UnknownOutput
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
 from avizor_service.rpcs.embed import embed
-from avizor_service.rpcs.explain import explain
 from avizor_service.rpcs.reconstruct import reconstruct
 
 
@@ -126,8 +125,3 @@ def test_a_format_that_the_model_cannot_return_is_refused(
     with pytest.raises(InvalidInput, match=message) as caught:
         asyncio.run(reconstruct(gateway, request, call("Reconstruct")))
     assert caught.value.field == field
-
-
-def test_explain_is_not_available(gateway: Gateway) -> None:
-    with pytest.raises(NotAvailable, match="not available yet"):
-        asyncio.run(explain(gateway, pb.ExplainRequest(model="kinds"), call("Explain")))

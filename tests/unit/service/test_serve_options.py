@@ -45,6 +45,7 @@ def test_every_option_of_serve_is_in_a_group() -> None:
         "Listening:",
         "Anomalies:",
         "Limits:",
+        "Explanations:",
         "Connections:",
         "Memory:",
         "Decoding:",

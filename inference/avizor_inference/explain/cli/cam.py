@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,7 @@ from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import Device
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import ClassHead, class_maps
+from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import MAP_OPTIONS, items_argument, json_option, number_option, row_of
 from avizor_inference.explain.cli.map_output import MapOutput
 from avizor_inference.explain.cli.options import (
@@ -31,9 +33,13 @@ from avizor_inference.explain.telling_row import telling_row
 from avizor_inference.items.input_spec import TableInput
 from avizor_inference.repository.models import ModelVersion
 
+if TYPE_CHECKING:
+    from avizor_inference.explain.gateway_client import GatewayAddress
+
 _GROUPS = {
     "What to look at": ("class_", *MAP_OPTIONS),
     "Model and engine": (*MODEL_OPTIONS, *ENGINE_OPTIONS),
+    "Gateway": GATEWAY_OPTIONS,
     "Output": OUT_OPTIONS,
 }
 
@@ -42,6 +48,7 @@ Examples:
   avizor explain cam digits seven.png
   avizor explain cam photos cat.jpg street.jpg --class dog --out maps
   avizor explain cam fans fan.wav --window 3 --engine triton://localhost:8001
+  avizor explain cam fans fan.wav --gateway localhost:50051
 """
 
 
@@ -56,6 +63,7 @@ Examples:
 @click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")
 @model_options
 @engine_options
+@gateway_options
 @out_option
 def cam(
     model: str,
@@ -69,12 +77,16 @@ def cam(
     engine: str,
     device: Device,
     out: Path,
+    gateway: GatewayAddress | None,
 ) -> None:
     """Draw the class activation map of each ITEM: where MODEL, a classifier, sees evidence for a class, and against it.
 
     It is Grad-CAM without its ReLU, by the exact gradient of the class's logit. Of a sound with several windows, the window is
     looked at in which the class of the whole sound is the most probable.
     """
+    if gateway:
+        write_maps_of_gateway(gateway, "cam", model, version, items, number, out, label=class_, as_json=as_json)
+        return
     with opened(models, model, version, engine, device) as (running, chosen):
         if isinstance(chosen.manifest.input, TableInput):
             raise NotExplainable(

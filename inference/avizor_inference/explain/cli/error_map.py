@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from avizor_inference.engines.embedded import Device
+from avizor_inference.explain.cli.gateway_options import gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import chosen_row, items_argument, map_options
 from avizor_inference.explain.cli.map_output import MapOutput
 from avizor_inference.explain.cli.options import engine_options, model_options, opened, out_option
 from avizor_inference.explain.curves import curves
 from avizor_inference.explain.error_map import error_map as map_of_errors
+
+if TYPE_CHECKING:
+    from avizor_inference.explain.gateway_client import GatewayAddress
 
 
 @click.command(short_help="Where an autoencoder's reconstruction is wrong.")
@@ -22,6 +27,7 @@ from avizor_inference.explain.error_map import error_map as map_of_errors
 @click.option("--fill", metavar="FILL", help="What hides places for the curves; see `avizor explain occlusion --help`.")
 @model_options
 @engine_options
+@gateway_options
 @out_option
 def error_map(
     model: str,
@@ -35,8 +41,12 @@ def error_map(
     engine: str,
     device: Device,
     out: Path,
+    gateway: GatewayAddress | None,
 ) -> None:
     """Map the squared error of MODEL, an autoencoder, over each ITEM."""
+    if gateway:
+        write_maps_of_gateway(gateway, "error_map", model, version, items, number, out, as_json=as_json)
+        return
     with opened(models, model, version, engine, device) as (running, chosen):
         spec = chosen.manifest.input
         output = MapOutput(out, spec, as_json=as_json)

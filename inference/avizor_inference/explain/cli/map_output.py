@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from avizor_inference.durable_files import make_folder
+from avizor_inference.durable_files import make_folder, write_bytes
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.explain.curves import Curves
@@ -22,9 +22,12 @@ Judged = tuple[HeatMap, Curves | None]
 
 
 class MapOutput:
-    """Writes the maps of items into a folder, under the names of the items; those of the same name get numbers."""
+    """Writes the maps of items into a folder, under the names of the items; those of the same name get numbers.
 
-    def __init__(self, folder: Path, spec: InputSpec, *, as_json: bool) -> None:
+    spec: of the model's input; None if the pictures come with the maps.
+    """
+
+    def __init__(self, folder: Path, spec: InputSpec | None, *, as_json: bool) -> None:
         self._folder, self._spec, self._as_json = folder, spec, as_json
         self._used: set[str] = set()
         try:
@@ -32,17 +35,18 @@ class MapOutput:
         except OSError as error:
             raise SettingsError(f"{folder}: cannot be made ({reason(error)}); name another folder with --out") from error
 
-    def write(self, maps: Sequence[Judged]) -> None:
+    def write(self, maps: Sequence[Judged], png: bytes | None = None) -> None:
         """Write the maps of one row: the numbers of each as .npz, and one picture of all side by side; and of their curves.
 
-        Print what they show. Raises SettingsError if a file cannot be written, or without matplotlib.
+        png: the picture, if it is drawn already. Print what they show. Raises SettingsError if a file cannot be written, or
+        without matplotlib.
         """
         found = maps[0][0]
         stem = self._stem(found)
         name = f"{stem}.{found.kind if len(maps) == 1 else 'compare'}"
         try:
             numbers = [self._numbers(stem, *each) for each in maps]
-            pictures = self._pictures(name, maps)
+            pictures = self._pictures(name, maps) if png is None else [self._picture(name, png)]
         except OSError as error:
             raise SettingsError(
                 f"{self._folder}: cannot be written ({reason(error)}); free some space, or name another folder"
@@ -67,11 +71,17 @@ class MapOutput:
         write_npz(path, found, judged)
         return path
 
+    def _picture(self, name: str, png: bytes) -> Path:
+        path = self._folder / f"{name}.png"
+        write_bytes(path, png)
+        return path
+
     def _pictures(self, name: str, maps: Sequence[Judged]) -> list[Path]:
         from avizor_inference.explain.pictures.curves import draw_curves
         from avizor_inference.explain.pictures.figure import write_png
         from avizor_inference.explain.pictures.maps import draw_maps
 
+        assert self._spec is not None, "pictures do not come with the maps"
         paths = [self._folder / f"{name}.png"]
         write_png(draw_maps([found for found, _ in maps], self._spec), paths[0])
         if with_curves := [(found, judged) for found, judged in maps if judged]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,7 @@ from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import Device
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import class_maps
+from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import MAP_OPTIONS, chosen_row, items_argument, map_options
 from avizor_inference.explain.cli.map_output import Judged, MapOutput
 from avizor_inference.explain.cli.options import (
@@ -29,10 +31,14 @@ from avizor_inference.explain.hiding.settings import By, HidingSettings
 from avizor_inference.explain.occlusion import occlusion_map, rows_of_map
 from avizor_inference.repository.models import ModelVersion
 
+if TYPE_CHECKING:
+    from avizor_inference.explain.gateway_client import GatewayAddress
+
 _GROUPS = {
     "What to hide": ("class_", "size", "stride", "fill", "by"),
     "What to make": (*MAP_OPTIONS, *OUT_OPTIONS, "judge", "compare"),
     "Model and engine": (*MODEL_OPTIONS, *ENGINE_OPTIONS),
+    "Gateway": GATEWAY_OPTIONS,
 }
 
 _EXAMPLES = """\b
@@ -40,6 +46,7 @@ Examples:
   avizor explain occlusion digits seven.png
   avizor explain occlusion photos cat.jpg --class dog --size 32 --stride 16 --fill blur
   avizor explain occlusion fan fan.wav --by both --window 3 --compare
+  avizor explain occlusion fan fan.wav --by frequency --gateway localhost:50051
 """
 
 
@@ -93,6 +100,7 @@ class _Lengths(click.ParamType):  # type: ignore[type-arg]
 @click.option("--compare", is_flag=True, help="Put the other kind of map beside it, class activation or error, with curves.")
 @model_options
 @engine_options
+@gateway_options
 @out_option
 def occlusion(
     model: str,
@@ -111,12 +119,18 @@ def occlusion(
     engine: str,
     device: Device,
     out: Path,
+    gateway: GatewayAddress | None,
 ) -> None:
     """Hide parts of each ITEM, one after the other, and map by how much MODEL's answer falls.
 
     The answer is the probability of a class, or an autoencoder's score: where hiding makes the score fall, the item is odd.
     """
     settings = HidingSettings(size, stride, fill, by)
+    if gateway:
+        write_maps_of_gateway(
+            gateway, "occlusion", model, version, items, number, out, label=class_, hiding=settings, as_json=as_json
+        )
+        return
     with opened(models, model, version, engine, device) as (running, chosen):
         spec = chosen.manifest.input
         rows_of_map(spec, settings)  # refused before anything is read

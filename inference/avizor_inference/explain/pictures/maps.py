@@ -109,9 +109,10 @@ def _draw_map(figure: Figure, panel: Axes, map: HeatMap, background: Background 
         _draw_background(panel, _in_grey(background), spec, map)
         if len(map.values) == 1 and background is not None:  # a place for each time: over the whole height
             y = Axis(np.array(sorted(panel.get_ylim())), map.y.unit)
-    if isinstance(background, Picture) and map.kind == "cam":
+    if isinstance(background, Picture) and _is_even(map.x) and _is_even(map.y):  # a mesh of a million places takes a minute
+        interpolation = "bilinear" if map.kind == "cam" else "nearest"
         extent = (map.x.edges[0], map.x.edges[-1], map.y.edges[-1], map.y.edges[0])
-        drawn: Any = panel.imshow(map.values, extent=extent, interpolation="bilinear", alpha=alpha, **colours)
+        drawn: Any = panel.imshow(map.values, extent=extent, interpolation=interpolation, alpha=alpha, **colours)
     else:
         drawn = panel.pcolormesh(map.x.edges, y.edges, map.values, alpha=alpha, **colours)
     if not is_over:
@@ -132,6 +133,12 @@ def limits(map: HeatMap) -> tuple[float, float]:
 def _alpha(values: NDArray[np.float32], largest: float) -> Floats:
     """Return how much a map covers its item, 0 to 1: the root of its size, so that weak places can still be seen."""
     return np.asarray(_MOST_ALPHA * np.sqrt(np.abs(values) / largest), np.float64)
+
+
+def _is_even(axis: Axis) -> bool:
+    """Return whether all places of an axis have the same extent."""
+    extents = np.diff(axis.edges)
+    return bool(np.allclose(extents, extents[0]))
 
 
 def _fits(map: HeatMap, background: Background | None) -> bool:

@@ -40,6 +40,27 @@ class ReconstructionFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECONSTRUCTION_FORMAT_TENSOR: _ClassVar[ReconstructionFormat]
     RECONSTRUCTION_FORMAT_PNG: _ClassVar[ReconstructionFormat]
     RECONSTRUCTION_FORMAT_WAV: _ClassVar[ReconstructionFormat]
+
+class ExplanationMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXPLANATION_METHOD_UNSPECIFIED: _ClassVar[ExplanationMethod]
+    EXPLANATION_METHOD_CAM: _ClassVar[ExplanationMethod]
+    EXPLANATION_METHOD_OCCLUSION: _ClassVar[ExplanationMethod]
+    EXPLANATION_METHOD_ERROR_MAP: _ClassVar[ExplanationMethod]
+
+class ExplanationFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXPLANATION_FORMAT_UNSPECIFIED: _ClassVar[ExplanationFormat]
+    EXPLANATION_FORMAT_NUMBERS: _ClassVar[ExplanationFormat]
+    EXPLANATION_FORMAT_PNG: _ClassVar[ExplanationFormat]
+    EXPLANATION_FORMAT_BOTH: _ClassVar[ExplanationFormat]
+
+class OcclusionBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OCCLUSION_BY_UNSPECIFIED: _ClassVar[OcclusionBy]
+    OCCLUSION_BY_TIME: _ClassVar[OcclusionBy]
+    OCCLUSION_BY_FREQUENCY: _ClassVar[OcclusionBy]
+    OCCLUSION_BY_BOTH: _ClassVar[OcclusionBy]
 TASK_UNSPECIFIED: Task
 TASK_CLASSIFY: Task
 TASK_RECONSTRUCT: Task
@@ -56,6 +77,18 @@ RECONSTRUCTION_FORMAT_UNSPECIFIED: ReconstructionFormat
 RECONSTRUCTION_FORMAT_TENSOR: ReconstructionFormat
 RECONSTRUCTION_FORMAT_PNG: ReconstructionFormat
 RECONSTRUCTION_FORMAT_WAV: ReconstructionFormat
+EXPLANATION_METHOD_UNSPECIFIED: ExplanationMethod
+EXPLANATION_METHOD_CAM: ExplanationMethod
+EXPLANATION_METHOD_OCCLUSION: ExplanationMethod
+EXPLANATION_METHOD_ERROR_MAP: ExplanationMethod
+EXPLANATION_FORMAT_UNSPECIFIED: ExplanationFormat
+EXPLANATION_FORMAT_NUMBERS: ExplanationFormat
+EXPLANATION_FORMAT_PNG: ExplanationFormat
+EXPLANATION_FORMAT_BOTH: ExplanationFormat
+OCCLUSION_BY_UNSPECIFIED: OcclusionBy
+OCCLUSION_BY_TIME: OcclusionBy
+OCCLUSION_BY_FREQUENCY: OcclusionBy
+OCCLUSION_BY_BOTH: OcclusionBy
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
@@ -463,18 +496,102 @@ class Reconstruction(_message.Message):
     def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., png: _Optional[bytes] = ..., wav: _Optional[bytes] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "items")
+    __slots__ = ("model", "version", "items", "method", "label", "window", "occlusion", "format")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    OCCLUSION_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     items: _containers.RepeatedCompositeFieldContainer[Item]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+    method: ExplanationMethod
+    label: str
+    window: int
+    occlusion: OcclusionSettings
+    format: ExplanationFormat
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., method: _Optional[_Union[ExplanationMethod, str]] = ..., label: _Optional[str] = ..., window: _Optional[int] = ..., occlusion: _Optional[_Union[OcclusionSettings, _Mapping]] = ..., format: _Optional[_Union[ExplanationFormat, str]] = ...) -> None: ...
+
+class OcclusionSettings(_message.Message):
+    __slots__ = ("size", "stride", "fill", "by")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    size: _containers.RepeatedScalarFieldContainer[float]
+    stride: _containers.RepeatedScalarFieldContainer[float]
+    fill: str
+    by: OcclusionBy
+    def __init__(self, size: _Optional[_Iterable[float]] = ..., stride: _Optional[_Iterable[float]] = ..., fill: _Optional[str] = ..., by: _Optional[_Union[OcclusionBy, str]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("model", "version", "items", "rows")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    items: _containers.RepeatedCompositeFieldContainer[Explanation]
+    rows: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., items: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("error", "span", "window", "method", "label", "value", "value_unit", "map", "y", "x", "png", "settings", "class_numbers")
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ClassNumbersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Tensor
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_UNIT_FIELD_NUMBER: _ClassVar[int]
+    MAP_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    X_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    error: _status_pb2.Status
+    span: Span
+    window: int
+    method: ExplanationMethod
+    label: str
+    value: float
+    value_unit: str
+    map: Tensor
+    y: MapAxis
+    x: MapAxis
+    png: bytes
+    settings: _containers.ScalarMap[str, str]
+    class_numbers: _containers.MessageMap[str, Tensor]
+    def __init__(self, error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., span: _Optional[_Union[Span, _Mapping]] = ..., window: _Optional[int] = ..., method: _Optional[_Union[ExplanationMethod, str]] = ..., label: _Optional[str] = ..., value: _Optional[float] = ..., value_unit: _Optional[str] = ..., map: _Optional[_Union[Tensor, _Mapping]] = ..., y: _Optional[_Union[MapAxis, _Mapping]] = ..., x: _Optional[_Union[MapAxis, _Mapping]] = ..., png: _Optional[bytes] = ..., settings: _Optional[_Mapping[str, str]] = ..., class_numbers: _Optional[_Mapping[str, Tensor]] = ...) -> None: ...
+
+class MapAxis(_message.Message):
+    __slots__ = ("edges", "unit", "names")
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    edges: _containers.RepeatedScalarFieldContainer[float]
+    unit: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, edges: _Optional[_Iterable[float]] = ..., unit: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MonitorRequest(_message.Message):
     __slots__ = ("start", "pcm")

@@ -39,14 +39,14 @@ class InferenceServiceStub(object):
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
     one), or has too few calibration items for alpha
-    UNIMPLEMENTED        the gateway does not have this RPC yet
+    UNIMPLEMENTED        the gateway does not have this RPC: it is older than this file
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
     The status with its details is in the trailing metadata, as a serialized google.rpc.Status under `grpc-status-details-bin`.
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
     INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
-    calibration cannot judge the item.
+    calibration cannot judge the item, and of an explanation, if the model does not allow it.
     """
 
     def __init__(self, channel):
@@ -111,14 +111,14 @@ class InferenceServiceServicer(object):
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
     one), or has too few calibration items for alpha
-    UNIMPLEMENTED        the gateway does not have this RPC yet
+    UNIMPLEMENTED        the gateway does not have this RPC: it is older than this file
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
     The status with its details is in the trailing metadata, as a serialized google.rpc.Status under `grpc-status-details-bin`.
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
     INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
-    calibration cannot judge the item.
+    calibration cannot judge the item, and of an explanation, if the model does not allow it.
     """
 
     def ListModels(self, request, context):
@@ -165,7 +165,14 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Not available yet: every call ends with UNIMPLEMENTED.
+        """Returns where in each item a model looks, as a map of numbers over the item, a picture of it, or both. One window of a
+        recording is explained.
+
+        A call runs many rows of the model, more than one for most maps. If it would run more than the gateway allows for a call
+        (avizor serve --max-explain-rows), it ends with INVALID_ARGUMENT, and the message has both numbers and what to change. The
+        gateway computes few explanations at once (--max-explanations); a call beyond them ends with RESOURCE_EXHAUSTED, and a
+        google.rpc.RetryInfo says when to try again. Pictures are optional: a gateway without matplotlib returns numbers only, and a
+        call for pictures ends with FAILED_PRECONDITION there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,14 +257,14 @@ class InferenceService(object):
     UNAVAILABLE          the engine cannot be reached; a google.rpc.RetryInfo says when to try again
     FAILED_PRECONDITION  the model cannot be used, has no calibration for this engine (the message has the command that makes
     one), or has too few calibration items for alpha
-    UNIMPLEMENTED        the gateway does not have this RPC yet
+    UNIMPLEMENTED        the gateway does not have this RPC: it is older than this file
     INTERNAL             an unexpected error; the message has a request id, which is also in the gateway's log
 
     The status with its details is in the trailing metadata, as a serialized google.rpc.Status under `grpc-status-details-bin`.
 
     If only one item is invalid, the response has an `error` for that item, and results for all other items. Its code is
     INVALID_ARGUMENT, with a BadRequest whose field begins with `items[N]`, N from 0; of a verdict also FAILED_PRECONDITION, if the
-    calibration cannot judge the item.
+    calibration cannot judge the item, and of an explanation, if the model does not allow it.
     """
 
     @staticmethod

@@ -1,0 +1,107 @@
+"""Define the options by which a gateway makes the maps of a sub-command, and write what it answers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from avizor_inference.errors import SettingsError
+from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.heat_map import Kind
+from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
+
+if TYPE_CHECKING:
+    from avizor_inference.explain.gateway_client import GatewayAddress
+
+GATEWAY_OPTIONS = ("gateway", "token_file", "ca_file", "timeout_s")
+
+# What a gateway decides, or cannot do.
+_NOT_WITH_GATEWAY = {
+    "models": "--models",
+    "engine": "--engine",
+    "device": "--device",
+    "judge": "--curves",
+    "compare": "--compare",
+}
+
+_FILE = click.Path(path_type=Path)
+
+
+def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add GATEWAY_OPTIONS. The command gets `gateway`: a GatewayAddress, or None for a repository."""
+
+    @functools.wraps(command)
+    def with_gateway(
+        *, gateway: str | None, token_file: Path | None, ca_file: Path | None, timeout_s: float, **options: Any
+    ) -> None:
+        command(gateway=_address(gateway, token_file, ca_file, timeout_s) if gateway else None, **options)
+
+    options = (
+        click.option(
+            "--gateway",
+            metavar="HOST:PORT",
+            help="A gateway that computes the maps, in place of a repository. The files are sent to it.",
+        ),
+        click.option("--token-file", type=_FILE, help="File with the token that the gateway wants."),
+        click.option(
+            "--ca-file", type=_FILE, help="Certificates (PEM) by which the gateway's is checked. The connection is then TLS."
+        ),
+        click.option(
+            "--timeout-s",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True),
+            default=300.0,
+            show_default=True,
+            help="Seconds to wait for an answer of the gateway.",
+        ),
+    )
+    decorated: Callable[..., Any] = with_gateway
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+def write_maps_of_gateway(
+    gateway: GatewayAddress,
+    kind: Kind,
+    model: str,
+    version: int | None,
+    items: Iterable[Path],
+    number: int | None,
+    out: Path,
+    *,
+    as_json: bool,
+    label: str | None = None,
+    hiding: HidingSettings = DEFAULT,
+) -> None:
+    """Write the maps of items that a gateway computes, as those of a repository are written.
+
+    number: of the window or row; None for the window that tells most. Raises SettingsError, InvalidInput, DatasetError.
+    """
+    from avizor_inference.explain.gateway_client import GatewayClient, Wanted
+
+    wanted = Wanted(kind, model, version, label, hiding)
+    output = MapOutput(out, None, as_json=as_json)
+    with GatewayClient(gateway) as client:
+        for item in items:
+            found, png = client.map(wanted, item, number)
+            output.write([(found, None)], png)
+
+
+def _address(gateway: str, token_file: Path | None, ca_file: Path | None, timeout_s: float) -> GatewayAddress:
+    context = click.get_current_context()
+    for name, option in _NOT_WITH_GATEWAY.items():
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} is for a repository, and --gateway takes its place; leave one of them out")
+    try:
+        from avizor_inference.explain.gateway_client import GatewayAddress
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"--gateway needs {(error.name or '').partition('.')[0]}, which is not installed; pip install 'avizor[service]'"
+        ) from error
+    return GatewayAddress(gateway, token_file, ca_file, timeout_s)
