@@ -15,13 +15,16 @@ from avizor_inference.explain.curves import Curves
 from avizor_inference.explain.heat_map import HeatMap
 
 
-def write_npz(path: Path, found: HeatMap, judged: Curves | None) -> None:
-    """Write the map, its axes and what it was computed with, whole or not at all; `about` is JSON. Raises OSError."""
+def write_npz(path: Path, found: HeatMap, judged: Curves | None, model: str) -> None:
+    """Write the map, its axes and what it was computed with, whole or not at all; `about` is JSON. Raises OSError.
+
+    model: its name, and what else was chosen.
+    """
     arrays = {
         "values": found.values,
         "y_edges": found.y.edges,
         "x_edges": found.x.edges,
-        "about": np.array(json.dumps(about(found))),
+        "about": np.array(json.dumps({"model": model, **about(found)})),
         **found.arrays,
     }
     buffer = io.BytesIO()

@@ -55,7 +55,7 @@ def neighbours(
         click.echo(found.model_dump_json(indent=2))
         return
     click.echo(f"{found.metric} distance to {found.uri} by {found.model}, {found.windows} of its windows compared")
-    rows = [["distance", "label", "score", "source", "start", "uri"], *map(_cells, found.neighbours)]
+    rows = [["distance", "label, probability", "score", "source", "start", "uri"], *map(_cells, found.neighbours)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -17,7 +17,14 @@ from avizor_pipeline.projection.methods import Method, Metric, check_installed
 from avizor_pipeline.projection.picture import draw
 from avizor_pipeline.projection.place import Placed, make_map, place_in
 from avizor_pipeline.projection.trust import Trust, trust_of
-from avizor_pipeline.projection.write import FOLDER, ProjectionReport, names_of, projection_table, state_of, write_projection
+from avizor_pipeline.projection.write import (
+    ProjectionReport,
+    names_of,
+    picture_name,
+    projection_table,
+    state_of,
+    write_projection,
+)
 from avizor_pipeline.sinks.output_files import OutputPath
 
 # Windows in a map; of more, this many are drawn at random.
@@ -62,7 +69,7 @@ def project(out: OutputPath, request: ProjectionRequest) -> ProjectionReport:
     trust = _trust(placed, labels, request.seed)
     map = placed.map
     table, _, map_name = names_of(found.model.name, map.method)
-    pictures = {f"{FOLDER}/{found.model.name}-{map.method}-{each}.png": each for each in colours} if request.pictures else {}
+    pictures = {picture_name(found.model.name, map.method, each): each for each in colours} if request.pictures else {}
     report = ProjectionReport(
         out=name_of(str(out)),
         model=found.model.name,

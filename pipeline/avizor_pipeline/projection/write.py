@@ -15,6 +15,7 @@ from pydantic import Field
 from avizor_inference.arrays import Floats
 from avizor_inference.errors import JobError
 from avizor_inference.strict_json import Strict
+from avizor_pipeline.projection.colours import COLOURS, Colour
 from avizor_pipeline.projection.embeddings import KEYS, Embedded
 from avizor_pipeline.projection.labels import Labels
 from avizor_pipeline.projection.map_file import MAPS, MapFile, map_path, write_map
@@ -65,6 +66,11 @@ def names_of(model: str, method: str) -> tuple[str, str, str]:
     return f"{FOLDER}/{stem}.parquet", f"{FOLDER}/{stem}.json", f"{MAPS}/{stem}.npz"
 
 
+def picture_name(model: str, method: str, colour: Colour) -> str:
+    """Return the picture of a model and method in these colours, below the results."""
+    return f"{FOLDER}/{model}-{method}-{colour}.png"
+
+
 def projection_table(found: Embedded, method: str, places: Floats, labels: Labels | None) -> pa.Table:
     """Return the rows of the table, in the order of windows/."""
     columns = {name: found.rows[name] for name in KEYS}
@@ -96,6 +102,9 @@ def write_projection(
             temporary = temporary_for(path)
             pq.write_table(table, temporary, compression="zstd")
             publish(temporary, path)
+            for each in COLOURS:
+                if (name := picture_name(report.model, report.method, each)) not in pictures:  # it would show an earlier map
+                    (out / name).unlink(missing_ok=True)
             for name, picture in pictures.items():
                 temporary = temporary_for(out / name)
                 temporary.write_bytes(picture)

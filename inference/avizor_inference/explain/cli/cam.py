@@ -15,7 +15,7 @@ from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import MAP_OPTIONS, items_argument, json_option, number_option, row_of
-from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.cli.options import (
     ENGINE_OPTIONS,
     MODEL_OPTIONS,
@@ -95,7 +95,7 @@ def cam(
         head = ClassHead.read(chosen)
         if class_ is not None:
             class_target(chosen.manifest, class_)  # refused before anything is read
-        output = MapOutput(out, chosen.manifest.input, as_json=as_json)
+        output = MapOutput(out, name_of_maps(model, version, class_), chosen.manifest.input, as_json=as_json)
         for item in items:
             found = _map_of(running, chosen, head, item, class_, number)
             output.write([(found, curves(running, chosen, found) if judge else None)])

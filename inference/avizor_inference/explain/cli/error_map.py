@@ -10,7 +10,7 @@ import click
 from avizor_inference.engines.embedded import Device
 from avizor_inference.explain.cli.gateway_options import gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import chosen_row, items_argument, map_options
-from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.cli.options import engine_options, model_options, opened, out_option
 from avizor_inference.explain.curves import curves
 from avizor_inference.explain.error_map import error_map as map_of_errors
@@ -49,7 +49,7 @@ def error_map(
         return
     with opened(models, model, version, engine, device) as (running, chosen):
         spec = chosen.manifest.input
-        output = MapOutput(out, spec, as_json=as_json)
+        output = MapOutput(out, name_of_maps(model, version), spec, as_json=as_json)
         for item in items:
             row, _ = chosen_row(running, chosen, item, number)
             found = map_of_errors(running, chosen, row)

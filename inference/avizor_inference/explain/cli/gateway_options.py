@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from avizor_inference.errors import SettingsError
-from avizor_inference.explain.cli.map_output import MapOutput
+from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.heat_map import Kind
 from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
 
@@ -86,7 +86,7 @@ def write_maps_of_gateway(
     from avizor_inference.explain.gateway_client import GatewayClient, Wanted
 
     wanted = Wanted(kind, model, version, label, hiding)
-    output = MapOutput(out, None, as_json=as_json)
+    output = MapOutput(out, name_of_maps(model, version, label, hiding.by), None, as_json=as_json)
     with GatewayClient(gateway) as client:
         for item in items:
             found, png = client.map(wanted, item, number)

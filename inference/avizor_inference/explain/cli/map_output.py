@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,25 @@ from avizor_inference.items.input_spec import InputSpec
 
 Judged = tuple[HeatMap, Curves | None]
 
+_LONGEST_PART = 60  # characters of a name of files
+# Of a map of a score: if hiding makes it rise by so many times what it makes it fall, the fill is what the model finds odd.
+_ODD_FILL = 2.0
+
+
+def name_of_maps(model: str, version: int | None = None, *chosen: str | None) -> str:
+    """Return what tells the maps of a command from others in the same folder: the model, and what was chosen for them."""
+    parts = [model if version is None else f"{model}-{version}", *filter(None, chosen)]
+    return ".".join(re.sub(r"[^\w-]+", "_", part)[:_LONGEST_PART] for part in parts)
+
 
 class MapOutput:
-    """Writes the maps of items into a folder, under the names of the items; those of the same name get numbers.
+    """Writes the maps of items into a folder, as ITEM.NAME.KIND.png and .npz; items of the same name get numbers.
 
-    spec: of the model's input; None if the pictures come with the maps.
+    name: see `name_of_maps`. spec: of the model's input; None if the pictures come with the maps.
     """
 
-    def __init__(self, folder: Path, spec: InputSpec | None, *, as_json: bool) -> None:
-        self._folder, self._spec, self._as_json = folder, spec, as_json
+    def __init__(self, folder: Path, name: str, spec: InputSpec | None, *, as_json: bool) -> None:
+        self._folder, self._name, self._spec, self._as_json = folder, name, spec, as_json
         self._used: set[str] = set()
         try:
             make_folder(folder)
@@ -54,6 +65,9 @@ class MapOutput:
         for (each, judged), path in zip(maps, numbers, strict=True):
             files = [str(path), *map(str, pictures)]
             click.echo(json.dumps(_summary(each, judged, files)) if self._as_json else _line(each, judged))
+            if _is_fill_odd(each):
+                why = "hiding parts makes the score rise: what is put there is odd to the model; try another --fill"
+                click.echo(f"{each.row.item}: {why}", err=True)
         if not self._as_json:
             click.echo(f"  written: {', '.join(map(str, (*pictures, *numbers)))}")
 
@@ -64,11 +78,11 @@ class MapOutput:
             number += 1
             unique = f"{stem}.{number}"
         self._used.add(unique)
-        return unique
+        return f"{unique}.{self._name}"
 
     def _numbers(self, stem: str, found: HeatMap, judged: Curves | None) -> Path:
         path = self._folder / f"{stem}.{found.kind}.npz"
-        write_npz(path, found, judged)
+        write_npz(path, found, judged, model=self._name)
         return path
 
     def _picture(self, name: str, png: bytes) -> Path:
@@ -100,7 +114,13 @@ def _summary(found: HeatMap, judged: Curves | None, files: list[str]) -> dict[st
 
 def _line(found: HeatMap, judged: Curves | None) -> str:
     row, column = _highest(found)
-    places = [_place(axis, index) for axis, index in ((found.y, row), (found.x, column)) if len(axis.edges) > 2 or axis.names]
+    axes = [("y", found.y, row), ("x", found.x, column)]
+    named = found.y.unit == found.x.unit  # or the units tell them apart
+    places = [
+        f"{name} {_place(axis, index)}" if named and not axis.names else _place(axis, index)
+        for name, axis, index in axes
+        if len(axis.edges) > 2 or axis.names
+    ]
     item = found.row.item + (f" [{found.row.index}]" if found.row.index else "")
     settings = ", ".join(f"{name} {text}" for name, text in found.settings.items())
     target = f"{found.target_unit} {found.target_value:.4g}"
@@ -112,6 +132,11 @@ def _line(found: HeatMap, judged: Curves | None) -> str:
         both = (("deletion", judged.deletion, judged.random_deletion), ("insertion", judged.insertion, judged.random_insertion))
         line += "".join(f"\n  area of {name}: {own.auc:.3f}, in random order {chance.auc:.3f}" for name, own, chance in both)
     return line
+
+
+def _is_fill_odd(found: HeatMap) -> bool:
+    """Return whether a map of what hiding does to a score says more about what is put there than about the item."""
+    return found.kind == "occlusion" and found.target_unit == "score" and -found.values.min() > _ODD_FILL * found.values.max()
 
 
 def _highest(found: HeatMap) -> tuple[int, int]:

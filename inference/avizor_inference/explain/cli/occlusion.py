@@ -14,7 +14,7 @@ from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import class_maps
 from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import MAP_OPTIONS, chosen_row, items_argument, map_options
-from avizor_inference.explain.cli.map_output import Judged, MapOutput
+from avizor_inference.explain.cli.map_output import Judged, MapOutput, name_of_maps
 from avizor_inference.explain.cli.options import (
     ENGINE_OPTIONS,
     MODEL_OPTIONS,
@@ -134,7 +134,7 @@ def occlusion(
     with opened(models, model, version, engine, device) as (running, chosen):
         spec = chosen.manifest.input
         rows_of_map(spec, settings)  # refused before anything is read
-        output = MapOutput(out, spec, as_json=as_json)
+        output = MapOutput(out, name_of_maps(model, version, class_, by), spec, as_json=as_json)
         for item in items:
             row, target = chosen_row(running, chosen, item, number, class_)
             found = occlusion_map(running, chosen, row, settings, target)

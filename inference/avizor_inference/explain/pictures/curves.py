@@ -19,18 +19,19 @@ _STYLES = (("#0b559f", "-"), ("#d1550a", "--"), ("#6a2c91", "-."))
 
 
 def draw_curves(judged: Sequence[tuple[HeatMap, Curves]]) -> Figure:
-    """Return a figure of two panels, deletion and insertion, with a line for each map of one row and one for chance.
+    """Return a figure of two panels, deletion and insertion, with a line for each map of one row and one for chance beside it.
 
     Raises SettingsError without matplotlib.
     """
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2, sharey=True)
-    first, of_first = judged[0]
-    for (found, curves), style in zip(judged, _STYLES, strict=False):
-        _draw(left, curves.deletion, _NAMES[found.kind], style)
-        _draw(right, curves.insertion, _NAMES[found.kind], style)
-    _draw(left, of_first.random_deletion, "in random order", ("0.5", ":"))
-    _draw(right, of_first.random_insertion, "in random order", ("0.5", ":"))
+    first = judged[0][0]
+    for (found, curves), (colour, line) in zip(judged, _STYLES, strict=False):
+        _draw(left, curves.deletion, _NAMES[found.kind], (colour, line))
+        _draw(right, curves.insertion, _NAMES[found.kind], (colour, line))
+        # Each map has its own: the blocks that are hidden are those of its axes.
+        _draw(left, curves.random_deletion, "  in random order", (colour, ":"), 1.0)
+        _draw(right, curves.random_insertion, "  in random order", (colour, ":"), 1.0)
     left.set_ylabel(_what(first))
     left.set_title("deletion: the highest places are hidden first\n(a low area is good)", fontsize="medium")
     left.set_xlabel("share of the item that is hidden")
@@ -52,5 +53,5 @@ def _what(found: HeatMap) -> str:
     return f"probability of {target}".replace("$", r"\$")
 
 
-def _draw(panel: Axes, curve: Curve, name: str, style: tuple[str, str]) -> None:
-    panel.plot(curve.share, curve.values, label=f"{name}: {curve.auc:.3f}", color=style[0], linestyle=style[1], linewidth=1.8)
+def _draw(panel: Axes, curve: Curve, name: str, style: tuple[str, str], width: float = 1.8) -> None:
+    panel.plot(curve.share, curve.values, label=f"{name}: {curve.auc:.3f}", color=style[0], linestyle=style[1], linewidth=width)

@@ -121,7 +121,16 @@ def _draw_map(figure: Figure, panel: Axes, map: HeatMap, background: Background 
         panel.set_xlabel(_label(map.x, "x"))
         panel.set_ylabel("coefficient" if isinstance(spec, AudioInput) else _label(map.y, "y"))
     bar = figure.colorbar(drawn, ax=panel, shrink=0.9)
-    bar.set_label(_MEANINGS[map.kind] + (": + for, \N{MINUS SIGN} against" if low < 0 else ""))
+    bar.set_label(_meaning(map))
+
+
+def _meaning(map: HeatMap) -> str:
+    """Return what the numbers of a map are."""
+    if map.kind == "error_map":
+        return _MEANINGS[map.kind]
+    if map.target_unit == "score":
+        return "fall of the score when hidden"
+    return f"{_MEANINGS[map.kind]}: + for, \N{MINUS SIGN} against"
 
 
 def limits(map: HeatMap) -> tuple[float, float]:
@@ -226,7 +235,7 @@ def _draw_bars(panel: Axes, map: HeatMap, cells: Cells) -> None:
     panel.invert_yaxis()
     panel.axvline(0, color="black", linewidth=0.8)
     left_out = f" (the {len(shown)} largest of {len(values)})" if len(shown) < len(values) else ""
-    panel.set_xlabel(_MEANINGS[map.kind] + left_out)
+    panel.set_xlabel(_meaning(map) + left_out)
 
 
 def _label(axis: Axis, otherwise: str) -> str:

@@ -33,9 +33,9 @@ def test_a_picture_and_the_numbers_behind_it_are_written(models: Path, digit: Pa
     result = run("digits", digit, "--class", "7", "--models", models, "--out", tmp_path / "maps", "--json")
     said = json.loads(result.output)
     assert (said["kind"], said["target"], said["target_unit"]) == ("cam", "7", "logit")
-    with Image.open(tmp_path / "maps" / "seven.cam.png") as picture:
+    with Image.open(tmp_path / "maps" / "seven.digits.7.cam.png") as picture:
         assert np.asarray(picture).std() > 0
-    with np.load(tmp_path / "maps" / "seven.cam.npz") as numbers:
+    with np.load(tmp_path / "maps" / "seven.digits.7.cam.npz") as numbers:
         assert numbers["values"].shape == (5, 5)
         assert numbers["x_edges"].tolist() == np.linspace(0, 32, 6).tolist()
         assert numbers["labels"].tolist() == list("0123456789")
@@ -50,7 +50,7 @@ def test_the_window_that_tells_most_is_taken_and_named(models: Path, tmp_path: P
     probabilities = []
     for window in range(4):
         run("kinds", sound, "--class", "high", "--window", window, *out)
-        name = f"sound-{window}.cam.npz" if window else "sound.cam.npz"
+        name = f"sound-{window}.kinds.high.cam.npz" if window else "sound.kinds.high.cam.npz"
         with np.load(tmp_path / "maps" / name) as numbers:
             probabilities.append(numbers["probabilities"][2])
     assert chosen["row"] == int(np.argmax(probabilities))

@@ -43,17 +43,13 @@ def test_a_digit_is_mapped_as_a_picture_and_numbers(models: Path, digit: Path, t
     assert result.exit_code == 0, result.output
     assert "occlusion of 7 (probability" in result.output
     assert "size 8 pixels x 8 pixels, stride 4 pixels x 4 pixels, fill mean, copies 49" in result.output
-    assert Image.open(out / "seven.occlusion.png").width > 400
-    with np.load(out / "seven.occlusion.npz") as numbers:
+    assert Image.open(out / "seven.digits.7.occlusion.png").width > 400
+    with np.load(out / "seven.digits.7.occlusion.npz") as numbers:
         assert numbers["values"].shape == (8, 8)
         assert numbers["x_edges"].tolist() == list(range(0, 33, 4))
         about = json.loads(str(numbers["about"]))
-    assert (about["kind"], about["target"], about["target_unit"], about["item"]) == (
-        "occlusion",
-        "7",
-        "probability",
-        str(digit),
-    )
+    assert (about["kind"], about["target"], about["target_unit"]) == ("occlusion", "7", "probability")
+    assert (about["item"], about["model"]) == (str(digit), "digits.7")
 
 
 def test_both_kinds_of_maps_of_a_sound_are_put_side_by_side_with_the_areas_of_their_curves(
@@ -70,15 +66,16 @@ def test_both_kinds_of_maps_of_a_sound_are_put_side_by_side_with_the_areas_of_th
     for each in (first, second):
         assert set(each["curves"]) == {"deletion", "insertion", "random_deletion", "random_insertion"}
     names = {path.name for path in out.iterdir()}
-    assert names == {"tone-1.compare.png", "tone-1.compare.curves.png", "tone-1.occlusion.npz", "tone-1.error_map.npz"}
-    with np.load(out / "tone-1.occlusion.npz") as numbers:
+    kinds = ("compare.png", "compare.curves.png", "occlusion.npz", "error_map.npz")
+    assert names == {f"tone-1.normal.frequency.{kind}" for kind in kinds}
+    with np.load(out / "tone-1.normal.frequency.occlusion.npz") as numbers:
         assert len(numbers["deletion_share"]) == len(numbers["deletion_values"])
 
 
 def test_the_map_of_errors_has_the_mean_that_is_the_score(models: Path, sound: Path, tmp_path: Path) -> None:
     result = run(models, "error-map", "normal", sound, "--json", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    with np.load(tmp_path / "out" / "tone.error_map.npz") as numbers:
+    with np.load(tmp_path / "out" / "tone.normal.error_map.npz") as numbers:
         assert numbers["values"].mean() == pytest.approx(json.loads(result.stdout)["target_value"], rel=1e-5)
         assert (np.diff(numbers["y_edges"]) > 0).all()
 
@@ -90,8 +87,21 @@ def test_rows_of_a_table_are_hidden_and_judged_by_their_columns(models: Path, tm
     assert result.exit_code == 0, result.output
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert first["axes"]["x"]["names"] == second["axes"]["x"]["names"] == ["amount", "hour", "country"]
-    with np.load(tmp_path / "out" / "rows-1.error_map.npz") as numbers:  # five features, of which three are the country's
+    with np.load(
+        tmp_path / "out" / "rows-1.transfers.error_map.npz"
+    ) as numbers:  # five features, of which three are the country's
         assert numbers["values"].sum() / 5 == pytest.approx(second["target_value"], rel=1e-5)
+
+
+def test_maps_of_another_model_or_of_other_settings_do_not_replace_those_that_are_there(
+    models: Path, sound: Path, tmp_path: Path
+) -> None:
+    for options in (("kinds",), ("normal",), ("normal", "--by", "frequency"), ("kinds", "--class", "high")):
+        model, *more = options
+        result = run(models, "occlusion", model, sound, "--window", 0, *more, "--out", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+    names = {path.name.removesuffix(".occlusion.png") for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"tone.kinds", "tone.normal", "tone.normal.frequency", "tone.kinds.high"}
 
 
 def test_items_of_the_same_name_do_not_replace_each_other(models: Path, digit: Path, tmp_path: Path) -> None:
@@ -101,7 +111,7 @@ def test_items_of_the_same_name_do_not_replace_each_other(models: Path, digit: P
     result = run(models, "occlusion", "digits", digit, other, "--size", "16", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
-    assert pictures == ["seven.2.occlusion.png", "seven.occlusion.png"]
+    assert pictures == ["seven.2.digits.occlusion.png", "seven.digits.occlusion.png"]
 
 
 @pytest.mark.parametrize(
