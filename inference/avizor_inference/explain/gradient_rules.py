@@ -44,6 +44,9 @@ class Step:
         return self.inputs[place] if place < len(self.inputs) else None
 
 
+# Their rules return the gradient of any input. Those of all others are for the first: the rest are weights, sizes, indices.
+OF_SEVERAL_INPUTS = frozenset({"Concat", "Add", "Sum", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Gemm", "MatMul"})
+
 # (step, gradients of its outputs, place of the input) -> gradient of that input. Gradients that are all 0 come as such.
 Rule = Callable[[Step, list[Array], int], Array]
 

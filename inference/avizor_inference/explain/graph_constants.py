@@ -25,7 +25,11 @@ class GraphConstants(Mapping[str, Array]):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._initializers = {each.name: each for each in model.graph.initializer}
-        self._nodes = {name: node for node in model.graph.node if node.op_type in _FOLDED for name in node.output}
+        # In the order of the graph, in which a node comes after those that it takes values of.
+        self._folded: dict[str, onnx.NodeProto] = {}
+        for node in model.graph.node:
+            if node.op_type in _FOLDED and all(name in self for name in node.input if name):
+                self._folded |= dict.fromkeys(node.output, node)
         self._opsets = {each.domain: each.version for each in model.opset_import}
         self._known: dict[str, Array] = {}
 
@@ -37,7 +41,7 @@ class GraphConstants(Mapping[str, Array]):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of all constants."""
-        return (name for name in (*self._initializers, *self._nodes) if name in self)
+        return iter((*self._initializers, *self._folded))
 
     def __len__(self) -> int:
         """Return the number of constants."""
@@ -45,17 +49,14 @@ class GraphConstants(Mapping[str, Array]):
 
     def __contains__(self, name: object) -> bool:
         """Return whether a value is known without any input."""
-        if name in self._initializers:
-            return True
-        node = self._nodes.get(name) if isinstance(name, str) else None
-        return node is not None and all(each in self for each in node.input if each)
+        return name in self._initializers or name in self._folded
 
     def _compute(self, name: str) -> Array:
         if name in self._initializers:
             return numpy_helper.to_array(self._initializers[name])
         if name not in self:
             raise KeyError(name)
-        node = self._nodes[name]
+        node = self._folded[name]
         values = {each: self[each] for each in node.input if each}
         (result,) = ReferenceEvaluator(node, opsets=self._opsets).run([name], values)
         return np.asarray(result)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import NotExplainable
-from avizor_inference.explain.gradient_rules import RULES
+from avizor_inference.explain.gradient_rules import OF_SEVERAL_INPUTS, RULES
 from avizor_inference.explain.graph_constants import GraphConstants
 
 OFFER = "`avizor explain occlusion` needs no gradient: it hides parts of the item"
@@ -171,6 +171,8 @@ class _Reader:
                 found.update(name for name in node.output if name)
                 if node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
                     unknown.add(node.op_type)
+                elif node.op_type not in OF_SEVERAL_INPUTS and found.intersection(node.input[1:]):
+                    unknown.add(f"{node.op_type} with weights that depend on them")
         if unknown:
             raise refused(
                 f"between `activations` and the class scores there is {', '.join(sorted(unknown))}, whose gradient is not known"
@@ -195,9 +197,8 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _as_float32(value: Array) -> Array:
-    return (
-        np.ascontiguousarray(value, np.float32) if value.dtype.name in ("float16", "bfloat16") else np.ascontiguousarray(value)
-    )
+    """Return the value in C order, half precision as float32; a scalar stays one, which a Gather by it relies on."""
+    return np.asarray(value, np.float32 if value.dtype.name in ("float16", "bfloat16") else value.dtype, order="C")
 
 
 def _in_float32(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from avizor_inference.error_text import one_line
 from avizor_inference.errors import JobError, SettingsError
 from avizor_pipeline.settings import ChosenModel, JobSettings
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
 from avizor_pipeline.sinks.output_folder import SUMMARY_FILE, begun_settings
-from avizor_pipeline.sinks.write_errors import reading
 
 # What makes a row of windows/ unique.
 KEYS = ("uri", "channel", "start_sample", "model")
@@ -52,7 +52,7 @@ def finished_job(out: OutputPath) -> Iterator[JobSettings]:
     settings = begun_settings(out)
     if settings is None:
         raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
-    with job_lock(out, make=False), reading(out):
+    with job_lock(out, make=False), _intact(out):
         if not (out / SUMMARY_FILE).exists():
             raise JobError(f"the job in {out} is not finished; run its command again, which goes on")
         if not settings.embeddings:
@@ -124,6 +124,18 @@ def _parts(out: OutputPath) -> Iterator[pq.ParquetFile]:
     for path in files_of(out / "windows", ".parquet"):
         with pq.ParquetFile(opened(path)) as file:
             yield file
+
+
+@contextmanager
+def _intact(out: OutputPath) -> Iterator[None]:
+    """Turn the errors of a part that cannot be read into a JobError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise JobError(
+            f"{out}: its tables cannot be read ({one_line(error)}); `avizor verify` tells which are damaged, and the job's own "
+            "command makes them again"
+        ) from error
 
 
 def _check_finite(found: Embedded) -> None:

@@ -6,10 +6,11 @@ What t-SNE knows of its points (their neighbours and affinities) is computed aga
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, BinaryIO, get_args
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +22,15 @@ from avizor_inference.neighbourhoods import of_unit_length
 from avizor_inference.principal_components import Components
 from avizor_pipeline.projection.embeddings import KEYS
 from avizor_pipeline.projection.methods import Method, Metric
-from avizor_pipeline.sinks.output_files import OutputPath, opened, output_path, publish, temporary_for
+from avizor_pipeline.sinks.output_files import OutputPath, output_path, publish, temporary_for
 
 MAPS = "maps"
 
 # Version of the file.
 _FORMAT = 1
+
+# Of all arrays of a map: many times what 100,000 points take.
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +93,53 @@ def read_map(old: str, model: str, method: str) -> MapFile:
     try:
         if isinstance(path, Path) and not path.is_file():
             raise FileNotFoundError(path)
-        with np.load(opened(path), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") if isinstance(path, Path) else path.open() as content:
+            arrays = _arrays_of(content)
     except FileNotFoundError as error:
         raise SettingsError(f"--place-in {old}: there is no map {path}; `avizor project` makes it") from error
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+    # A damaged archive ends in errors of many kinds, of zipfile, zlib and numpy.
+    except (OSError, ValueError, BadZipFile, EOFError, zlib.error, RuntimeError, TypeError, KeyError, MemoryError) as error:
         raise SettingsError(f"--place-in {old}: {path} is no map that can be read ({error}); make it again") from error
-    names = {field.name for field in fields(MapFile)}
-    if arrays.keys() != names | {"format"} or arrays.pop("format") != _FORMAT:
+    if (format := arrays.pop("format", None)) is None or format.shape != () or format != _FORMAT:
         raise SettingsError(f"--place-in {old}: {path} is not a map of this version of Avizor; make it again")
-    values = {name: array.item() if array.ndim == 0 else array for name, array in arrays.items()}
-    found = MapFile(**values)
-    n, k = len(found.places), len(found.directions)
-    shapes = (found.points.shape, found.places.shape, found.keys.shape, found.directions.shape[1:])
-    if shapes != ((n, k), (n, 2), (n, 16), found.mean.shape) or not np.isfinite(found.places).all():
+    if not _belong_together(arrays):
         raise SettingsError(f"--place-in {old}: the arrays of {path} do not belong together; make it again")
-    return found
+    values: dict[str, Any] = {name: array.item() if array.ndim == 0 else array for name, array in arrays.items()}
+    return MapFile(**values)
+
+
+def _arrays_of(content: BinaryIO) -> dict[str, Array]:
+    """Return the arrays of a .npz file. Raises ValueError for what is none, or unpacks to too much."""
+    with ZipFile(content) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+        if size > _MOST_BYTES:
+            raise ValueError(f"it unpacks to {size / 2**30:.1f} GiB, and a map has at most {_MOST_BYTES / 2**30:.0f}")
+    content.seek(0)
+    with np.load(content, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _belong_together(arrays: dict[str, Array]) -> bool:
+    """Return whether arrays are those of a map: their names, types and shapes, and finite numbers."""
+    if arrays.keys() != {field.name for field in fields(MapFile)}:
+        return False
+    texts = {"method": get_args(Method), "metric": get_args(Metric), "model": None, "sha256": None}
+    for name, allowed in texts.items():
+        if arrays[name].shape != () or arrays[name].dtype.kind != "U" or (allowed and arrays[name].item() not in allowed):
+            return False
+    numbers = {"perplexity": "f", "seed": "iu", "mean": "f", "directions": "f", "points": "f", "places": "f", "keys": "u"}
+    for name, kinds in numbers.items():
+        if arrays[name].dtype.kind not in kinds or not np.isfinite(arrays[name]).all():
+            return False
+    n, k, numbers_of_one = arrays["places"].shape[:1], arrays["directions"].shape[:1], arrays["mean"].shape
+    shapes = {
+        "perplexity": (),
+        "seed": (),
+        "points": n + k,
+        "places": (*n, 2),
+        "keys": (*n, 16),
+        "directions": k + numbers_of_one,
+    }
+    fits = all(arrays[name].shape == shape for name, shape in shapes.items()) and arrays["mean"].ndim == 1
+    good: bool = fits and 0 not in (*n, *k)
+    return good and 0 <= float(arrays["perplexity"]) < max(2, *n) and int(arrays["seed"]) >= 0

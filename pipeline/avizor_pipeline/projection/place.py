@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,6 +93,11 @@ def place_in(found: Embedded, old: MapFile, threads: int) -> Placed:
             f"the map is of {old.model} of sha256 {old.sha256[:12]}..., and the results are of {found.model.name} of "
             f"{found.model.sha256[:12]}...: embeddings of two models cannot be compared; make a map of these results"
         )
+    if old.mean.shape != found.vectors.shape[1:]:
+        raise SettingsError(
+            f"the map is of embeddings of {len(old.mean)} numbers, and those of the results have {found.vectors.shape[1]}; "
+            "the map is damaged: make one of these results"
+        )
     if old.method == "umap":
         raise SettingsError("a map by umap cannot take new points, since it is kept without the code that UMAP needs; use tsne")
     points = old.reduced(found.vectors)
@@ -100,7 +105,7 @@ def place_in(found: Embedded, old: MapFile, threads: int) -> Placed:
     new = np.flatnonzero(at < 0)
     places = np.where(at[:, None] >= 0, old.places[at], 0.0)
     if old.method == "pca":
-        places = pca(points)
+        places[new] = pca(points[new])
     elif len(new):
         check_installed("tsne")
         reference = old.points.astype(np.float64)
@@ -109,7 +114,7 @@ def place_in(found: Embedded, old: MapFile, threads: int) -> Placed:
     own[new] = len(old.places) + np.arange(len(new))
     before = np.concatenate([old.points, points[new].astype(np.float32)])
     after = np.concatenate([old.places, places[new]])
-    return Placed(places, replace(old), int((at >= 0).sum()), None, before, after, own)
+    return Placed(places, old, int((at >= 0).sum()), None, before, after, own)
 
 
 def _places_in(old: MapFile, found: Embedded, points: Floats) -> Indices:

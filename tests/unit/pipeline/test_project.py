@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -97,6 +98,59 @@ def test_a_map_that_cannot_be_read_is_refused_and_nothing_in_it_is_run(tmp_path:
             project(out, ProjectionRequest(method="pca", pictures=False, place_in=str(bad)))
     with pytest.raises(SettingsError, match="there is no map"):
         project(out, ProjectionRequest(method="pca", pictures=False, place_in=str(tmp_path / "absent")))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"points": np.full((30, 2), np.nan, np.float32)},
+        {"perplexity": np.array(1e9)},
+        {"method": np.array("x/../../evil")},
+        {"metric": np.array("manhattan")},
+        {"mean": np.zeros(1)},
+        {"places": np.array(1.0)},
+        {"format": np.array([1, 1])},
+        {"seed": np.array(-5)},
+    ],
+    ids=lambda damage: next(iter(damage)),
+)
+def test_a_damaged_map_is_refused_and_the_good_one_stays(tmp_path: Path, damage: dict[str, Any]) -> None:
+    out = embedded_job(tmp_path / "out", clouds(30)[0])
+    project(out, _PCA)
+    good = (out / "maps/m-pca.npz").read_bytes()
+    with np.load(out / "maps/m-pca.npz") as file:
+        np.savez(tmp_path / "bad.npz", **{**file, **damage})
+    with pytest.raises(SettingsError, match=r"do not belong together|of another|not a map|is damaged"):
+        project(out, ProjectionRequest(method="pca", pictures=False, place_in=str(tmp_path / "bad.npz")))
+    assert (out / "maps/m-pca.npz").read_bytes() == good
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    out = embedded_job(tmp_path / "out", clouds(30)[0])
+    bomb = tmp_path / "bomb.npz"
+    np.savez(bomb, points=np.zeros(8, np.float32))
+    content = bytearray(bomb.read_bytes())
+    at = content.rindex(b"PK\x01\x02") + 24  # the size of the only member, in the directory
+    content[at : at + 4] = (0xFFFF_FFF0).to_bytes(4, "little")
+    bomb.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"it unpacks to 4\.0 GiB"):
+        project(out, ProjectionRequest(method="pca", pictures=False, place_in=str(bomb)))
+
+
+def test_a_table_that_is_damaged_is_named_with_what_to_do(tmp_path: Path) -> None:
+    out = embedded_job(tmp_path / "out", clouds(30)[0])
+    part = max((out / "windows").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    with pytest.raises(JobError, match="avizor verify"):
+        project(out, _PCA)
+
+
+def test_pictures_of_an_earlier_map_do_not_stay(tmp_path: Path) -> None:
+    vectors, labels = clouds(30)
+    out = embedded_job(tmp_path / "out", vectors, labels=labels)
+    project(out, ProjectionRequest(method="pca", colours=("label", "source")))
+    project(out, ProjectionRequest(method="pca", colours=("label",)))
+    assert [path.name for path in (out / "projection").glob("*.png")] == ["m-pca-label.png"]
 
 
 def test_of_more_windows_a_random_sample_is_shown(tmp_path: Path) -> None:

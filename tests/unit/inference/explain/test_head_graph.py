@@ -13,6 +13,7 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.errors import NotExplainable
 from avizor_inference.explain.cam import ClassHead
+from avizor_inference.explain.graph_constants import GraphConstants
 from avizor_inference.explain.head_graph import read_head
 
 RNG = np.random.default_rng(0)
@@ -125,6 +126,20 @@ def test_a_head_in_float16_is_computed_in_float32() -> None:
     assert np.allclose(head.map(MAP, 0), np.tensordot(half[:, 0].astype(np.float32), MAP, 1), atol=1e-6)
 
 
+def test_a_head_may_pick_one_place_by_a_scalar() -> None:
+    pick = helper.make_node("Gather", ["activations", "second"], ["column"], axis=3)
+    mean = helper.make_node("ReduceMean", ["column", "rows"], ["pooled"], keepdims=0)
+    head = head_of(graph([pick, mean, LINEAR, SOFTMAX], second=np.array(1), rows=np.array([2])))
+    assert np.allclose(head.map(MAP, 0), np.tensordot(WEIGHTS[:, 0], MAP, 1), atol=1e-5)
+
+
+def test_constants_that_double_from_node_to_node_take_no_time() -> None:
+    chain = [helper.make_node("Concat", [f"c{i}", f"c{i}"], [f"c{i + 1}"], axis=0) for i in range(60)]
+    constants = GraphConstants(graph([*chain, MEAN, LINEAR, SOFTMAX], c0=np.zeros(0, np.float32)))
+    assert "c60" in constants
+    assert len(constants["c60"]) == 0
+
+
 REFUSED = {
     "there is CumSum, whose gradient is not known": graph(
         [
@@ -134,6 +149,17 @@ REFUSED = {
             SOFTMAX,
         ],
         axis=np.array(1),
+    ),
+    "there is Conv with weights that depend on them": graph(
+        [
+            helper.make_node("ReduceSum", ["activations", "batch"], ["kernels"], keepdims=1),
+            helper.make_node("Conv", ["activations", "kernels"], ["one"]),
+            helper.make_node("Flatten", ["one"], ["pooled"]),
+            helper.make_node("Gemm", ["pooled", "of_one"], ["logits"]),
+            SOFTMAX,
+        ],
+        batch=np.array([0]),
+        of_one=WEIGHTS[:1],
     ),
     "depend on image by another way": graph(
         [
