@@ -183,7 +183,7 @@ def convolutions(network: nn.Module) -> Convolutions:
 
 def trained(recipe: Recipe, seed: int, data: Data, folder: Path) -> tuple[float, Convolutions]:
     """Return quality and convolutions of a trained network: accuracy, or the share of the variance that it reconstructs."""
-    path = folder / f"{recipe.name}-{seed}.npz"
+    path = _path(folder, recipe, seed)
     if not path.exists():
         items, labels, test, expected = data.of(recipe)
         network = fresh(recipe, tuple(items.shape[1:]), INITIALISATIONS[seed % len(INITIALISATIONS)], seed)
@@ -200,6 +200,10 @@ def trained(recipe: Recipe, seed: int, data: Data, folder: Path) -> tuple[float,
     with np.load(path) as stored:
         weights = {name.removeprefix("after:"): stored[name] for name in stored.files if name.startswith("after:")}
         return float(stored["quality"]), weights
+
+
+def _path(folder: Path, recipe: Recipe, seed: int) -> Path:
+    return folder / f"{recipe.name}-{seed}.npz"
 
 
 def p_value_of(weights: Convolutions) -> float:
@@ -220,9 +224,13 @@ def untrained(recipe: Recipe, data: Data, folder: Path) -> list[float]:
     return [float(each) for each in json.loads(path.read_text())]
 
 
-def measure(recipe: Recipe, seeds: int, data: Data, folder: Path) -> Measured:
-    """Return the numbers of one design: trained with each seed, and fresh copies of each initialisation."""
-    results = [trained(recipe, seed, data, folder) for seed in range(min(seeds, recipe.seeds))]
+def measure(recipe: Recipe, seeds: int, data: Data, folder: Path, *, train: bool) -> Measured:
+    """Return the numbers of one design: trained with each seed, and fresh copies of each initialisation.
+
+    train: whether to train what is not in the folder; without, it is left out.
+    """
+    wanted = [seed for seed in range(min(seeds, recipe.seeds)) if train or _path(folder, recipe, seed).exists()]
+    results = [trained(recipe, seed, data, folder) for seed in wanted]
     return Measured(recipe, [(quality, p_value_of(weights)) for quality, weights in results], untrained(recipe, data, folder))
 
 
@@ -276,6 +284,7 @@ def main() -> None:
     parser.add_argument("--spoken", type=Path, required=True, help="Folder of the Free Spoken Digit Dataset.")
     parser.add_argument("--weights", type=Path, help="Folder that keeps the trained convolutions.")
     parser.add_argument("--seeds", type=int, default=3, help="Most seeds of a design; large designs have one.")
+    parser.add_argument("--stored-only", action="store_true", help="Train nothing: judge the networks that are in --weights.")
     parser.add_argument("--only", default="", help="Names of designs, separated by commas.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # with more, threads of a busy machine wait for each other
@@ -285,7 +294,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.weights or Path(folder)
         kept.mkdir(parents=True, exist_ok=True)
-        designs = [measure(recipe, arguments.seeds, data, kept) for recipe in chosen]
+        train = not arguments.stored_only
+        designs = [measure(recipe, arguments.seeds, data, kept, train=train) for recipe in chosen]
     print("\n| design | trained: quality | p-value | fresh: smallest p-value | median | AUC |\n|---|---|---|---:|---:|---:|")
     for each in designs:
         print(each.row())
