@@ -181,5 +181,5 @@ class FilterNoise(Strict):
             return ""
         return (
             f"the filters cannot be told from fresh weights (p = {self.p_value:.2g}): perhaps the network was hardly trained, "
-            "or its weights were not loaded; a good small network can look so, too; look at its metrics on held-out items"
+            "or its weights were not loaded; a good network can look so, too; look at its metrics on held-out items"
         )
