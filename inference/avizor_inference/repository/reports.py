@@ -180,6 +180,6 @@ class FilterNoise(Strict):
         if self.p_value is None or self.p_value <= MOST_CHANCE:
             return ""
         return (
-            f"the filters cannot be told from fresh weights (p = {self.p_value:.2g}): the network was hardly trained, or "
-            "its weights were not loaded; look at its metrics on held-out items"
+            f"the filters cannot be told from fresh weights (p = {self.p_value:.2g}): perhaps the network was hardly trained, "
+            "or its weights were not loaded; a good network can look so, too; look at its metrics on held-out items"
         )
