@@ -56,7 +56,7 @@ def test_recordings_shorter_than_a_window_are_not_judged_and_the_summary_says_so
     result = batch(data, models, out)
     assert result.returncode == 0, result.stderr
     assert re.search(r"^  default +1 +0 +- +1$", result.stdout, re.MULTILINE)
-    assert "the column not_judged" in result.stdout
+    assert "see not_judged in" in result.stdout
     rows = query(
         f"select uri, score > 0, p_value, is_anomaly, not_judged from '{out}/recordings/*.parquet' where not_judged <> ''"
     )
