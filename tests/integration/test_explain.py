@@ -175,6 +175,7 @@ def test_a_call_that_is_cancelled_or_late_ends_its_work(served: Gateway, stub: S
     assert stub.Explain(pb.ExplainRequest(model="digits", items=[IMAGE])).items[0].HasField("map")
 
 
+@pytest.mark.slow
 def test_two_hundred_calls_at_once_leave_the_memory_as_it_was(models: Path) -> None:
     request = pb.ExplainRequest(
         model="digits",

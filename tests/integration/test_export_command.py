@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from support.sounds import SAMPLE_RATE, tone, write_wav
 
@@ -111,6 +112,7 @@ def test_an_autoencoder_of_the_users_own_with_calibration(tmp_path: Path) -> Non
     assert f"| mean | {min(spec.front_end.mean):.4g} to {max(spec.front_end.mean):.4g}, one for each of 16 bands" in card
 
 
+@pytest.mark.slow
 def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(NET.replace("self.encoder", "self.enc"))
     result = avizor(
@@ -121,6 +123,7 @@ def test_an_autoencoder_whose_latent_vector_is_not_found_says_how_to_have_it(tmp
     assert "has no embedding; keep the part that returns the latent vector as the attribute `encoder`" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_factory_whose_weights_are_random_is_refused_unless_they_are_meant(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(NET)
     asked = ["export", "mine:autoencoder", "--set", "latent=5", "--name", "fan", "--task", "reconstruct"]
@@ -134,6 +137,7 @@ def test_a_factory_whose_weights_are_random_is_refused_unless_they_are_meant(tmp
     assert ModelRepository(tmp_path / "models").version("fan").manifest.provenance.arguments == {"latent": 5}
 
 
+@pytest.mark.slow
 def test_a_factory_that_always_gives_the_same_weights_is_taken_with_a_warning(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n" + NET + "\n\ndef seeded():\n    torch.manual_seed(0)\n    return autoencoder(5)\n"

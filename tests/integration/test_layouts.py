@@ -161,6 +161,7 @@ def test_all_that_a_file_does_not_tell_is_asked_for_at_once(tmp_path: Path) -> N
     np.testing.assert_allclose(expected(found.network, 64), expected(module, 64), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 224])
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "googlenet", "resnet34", "densenet121"])
 def test_the_layout_of_torchvision_gives_what_its_module_gives_at_every_size(tmp_path: Path, name: str, size: int) -> None:
@@ -188,6 +189,7 @@ def test_a_layout_that_the_file_does_not_have_is_refused_with_the_one_that_it_ha
     assert "--set layout is 'small'; write layout=torchvision or layout=adapted" in said
 
 
+@pytest.mark.slow
 def test_an_adaptive_pool_is_published_where_the_map_is_smaller(tmp_path: Path) -> None:
     module = torchvisions("alexnet")
     run(tmp_path, "alexnet", 96, saved(tmp_path, module))

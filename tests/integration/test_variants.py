@@ -169,6 +169,7 @@ def reached(models: Path, name: str) -> float:
     return float((np.concatenate(found).argmax(axis=1) == HELD_OUT.labels).mean())
 
 
+@pytest.mark.slow
 def test_int8_is_held_to_the_guard_through_a_live_server_as_well(
     digits: nn.Module, tmp_path: Path, triton_address: str
 ) -> None:
@@ -343,6 +344,7 @@ def test_an_autoencoder_on_labels_that_are_turned_round_is_told_so(tmp_path: Pat
         export_model(Plane(), request(precision="int8", **settings), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_in_int8_has_a_calibration_of_its_own(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     items = np.zeros((300, 6), np.float32)

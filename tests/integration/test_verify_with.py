@@ -101,6 +101,7 @@ def test_batches_that_are_larger_than_the_servers_and_no_patience(
     assert "Through the server: Most probable class the same on 100.0%" in (version.folder / "card.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_says_why(triton_install: TritonInstall, models: Path, tmp_path: Path) -> None:
     """Advice on the server's mode is given where that is what is wrong, and not where the model is."""
     spec = TensorInput(name="x", item_shape=(6,))

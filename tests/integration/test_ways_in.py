@@ -109,6 +109,7 @@ def test_a_design_without_weights_has_learnt_nothing(tmp_path: Path) -> None:
     assert said.startswith("none.pt does not exist")
 
 
+@pytest.mark.slow
 def test_torchvisions_weights_bring_labels_and_normalisation(tmp_path: Path) -> None:
     torch.manual_seed(0)
     published = torchvision_models.googlenet(weights=None, init_weights=False, aux_logits=True, transform_input=True).eval()

@@ -98,6 +98,7 @@ def test_the_summary_is_a_file_and_can_be_printed_as_json(data: Path, models: Pa
     assert json.loads(again.stdout)["models"] == summary["models"]
 
 
+@pytest.mark.slow
 def test_a_job_that_another_version_began_is_not_gone_on_with(data: Path, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert batch(data, models, out).returncode == 0

@@ -66,6 +66,7 @@ def finished(many_recordings: Path, models: Path, tmp_path_factory: pytest.TempP
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

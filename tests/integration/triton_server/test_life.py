@@ -59,6 +59,7 @@ def test_a_server_that_ends_by_itself_is_cleaned_up(triton_install: TritonInstal
     assert not shared_memory(server)
 
 
+@pytest.mark.slow
 def test_several_servers_at_once(triton_install: TritonInstall, classifier_only: Path, server: TritonServer) -> None:
     with TritonServer(triton_install, classifier_only) as first, TritonServer(triton_install, classifier_only) as second:
         assert len({one.grpc_url for one in (server, first, second)}) == 3
@@ -67,6 +68,7 @@ def test_several_servers_at_once(triton_install: TritonInstall, classifier_only:
             infer(one, Call("classifier", {"x": rows(3)}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["grpc", "http", "metrics"])
 def test_a_port_that_is_taken_in_between_is_given_up(
     triton_install: TritonInstall, classifier_only: Path, monkeypatch: pytest.MonkeyPatch, which: str

@@ -43,6 +43,7 @@ def test_models_that_do_not_load_say_why(
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_threads_are_those_of_the_configuration(triton_install: TritonInstall, tmp_path: Path) -> None:
     def threads(count: int) -> int:
         folder = tmp_path / str(count)

@@ -26,6 +26,7 @@ from avizor_export.request import ExportRequest
 from avizor_inference.items.input_spec import TensorInput
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "giga_multiply_adds"), [("alexnet", 0.714), ("vgg16", 15.470), ("resnet34", 3.664), ("googlenet", 1.498)]
 )
@@ -238,6 +239,7 @@ def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
     assert str(run.exception) == f"{tmp_path / name} does not exist"
 
 
+@pytest.mark.slow
 def test_a_layout_of_torchvisions_is_shown_where_it_is_asked_for() -> None:
     adapted = CliRunner().invoke(describe, ["resnet34", "--size", "64"])
     torchvisions = CliRunner().invoke(describe, ["resnet34", "--size", "64", "--layout", "torchvision"])

@@ -243,6 +243,7 @@ def classifier(path: Path, *more: onnx.NodeProto, constants: tuple[onnx.TensorPr
     return path
 
 
+@pytest.mark.slow
 def test_files_from_elsewhere(tmp_path: Path) -> None:
     """ONNX files, programs, weights, arrays and tables, in a process of its own that has to live through all of them."""
     classifier(tmp_path / "net.onnx")

@@ -221,6 +221,7 @@ RUNS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @RUNS
 def test_compensated_log_mels_agree_with_the_oracle(sets: list[dict[str, Any]], run: Run) -> None:
     """Within 80 dB of the clip's peak logarithms differ by at most 1e-4, elsewhere powers by at most 1e-7 of the peak.

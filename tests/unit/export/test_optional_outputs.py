@@ -112,6 +112,7 @@ def test_of_an_onnx_file_too(tmp_path: Path) -> None:
     assert {output.name for output in version.manifest.outputs} == {"probabilities", "embedding"}
 
 
+@pytest.mark.slow
 def test_a_later_version_keeps_the_same_outputs_and_is_told_how(tmp_path: Path) -> None:
     export_model(Network(), request("activations"), tmp_path)
     with pytest.raises(ExportError, match="it has no activations: --leave-out activations"):

@@ -72,6 +72,7 @@ def test_zeros_that_give_rounding_are_left_out(tmp_path: Path, caplog: pytest.Lo
     assert any("zeros are left out of the parity check" in record.message for record in caplog.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [IMAGE, TensorInput(name="x", item_shape=(3, 16, 16))])
 def test_of_an_onnx_file_too(tmp_path: Path, spec: InputSpec) -> None:
     path, free = tmp_path / "given.onnx", {0: torch.export.Dim("batch")}

@@ -58,6 +58,7 @@ def exported() -> tuple[Run, onnx.ModelProto]:
     return torch_run(served), to_onnx(served, "image", example)
 
 
+@pytest.mark.slow
 def test_maps_up_to_thousands_are_proven(tmp_path: Path) -> None:
     version = export_model(large_resnet34(), ExportRequest("m", "classify", IMAGE, labels=LABELS), tmp_path)
     activations = version.manifest.parity.outputs["activations"]
@@ -78,6 +79,7 @@ def swapped(weights: Items) -> Items:
     return np.concatenate([weights[1::-1], weights[2:]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "change"),
     [

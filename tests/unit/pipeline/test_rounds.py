@@ -169,6 +169,7 @@ def alter(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_many_files_are_known_again(tmp_path: Path) -> None:
     count = 150_000  # more than are collected before they are sorted in
     entries = [entry(f"{number}.wav") for number in range(count)]

@@ -71,6 +71,7 @@ def test_a_file_that_ends_or_hangs_its_worker_costs_itself_and_nothing_else(
     assert letter["message"].startswith(f"1-bad.wav: {says}")
 
 
+@pytest.mark.slow
 def test_several_such_files_in_one_shard_are_all_found(
     models: Path, quiet: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
