@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -137,6 +138,7 @@ def _signals_blocked() -> Iterator[None]:
     So a stopped job leaves no process half started. And what a terminal or a service manager sends to all processes of a job
     reaches the workers only through the job, which then ends them.
     """
+    resource_tracker.ensure_running()  # to start it in here would unblock SIGINT and SIGTERM, as its own start ends with that
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
