@@ -12,9 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -24,7 +23,7 @@ from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.error_text import lacks_memory
 from avizor_inference.items.object_files import begin_threads
 from avizor_inference.object_store import is_url
-from avizor_inference.stop_signals import STOP_SIGNALS
+from avizor_inference.stop_signals import signals_blocked
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import JobContext, open_context
 from avizor_pipeline.process_memory import limit_own, prepare_limit
@@ -80,7 +79,9 @@ class Worker:
         self._seen, self._looked, self._quiet = 0, time.monotonic(), 0.0
         if self._pool is not None:
             return self._pool.submit(_run, task)
-        with _signals_blocked():
+        # Before the signals are blocked: its start ends with SIGINT and SIGTERM unblocked.
+        resource_tracker.ensure_running()
+        with signals_blocked():
             before = set(multiprocessing.active_children())
             start = (self._options, self._numbers)
             self._pool = ProcessPoolExecutor(1, self._spawn, initializer=_start, initargs=start)
@@ -129,21 +130,6 @@ def _how(code: int | None, memory: int | None) -> str:
         if code is not None and code < 0:
             return signal.Signals(-code).name
     return f"an exit with status {code}"
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a job while processes are started. They inherit this.
-
-    So a stopped job leaves no process half started. And what a terminal or a service manager sends to all processes of a job
-    reaches the workers only through the job, which then ends them.
-    """
-    resource_tracker.ensure_running()  # to start it in here would unblock SIGINT and SIGTERM, as its own start ends with that
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ---- in a worker process

@@ -11,7 +11,7 @@ import sys
 
 from avizor_inference.errors import DecoderEnded
 from avizor_inference.items.decode import Item
-from avizor_inference.stop_signals import STOP_SIGNALS
+from avizor_inference.stop_signals import signals_blocked
 from avizor_service.decoders import messages
 from avizor_service.decoders.messages import Answer, Request
 
@@ -31,19 +31,17 @@ class DecoderProcess:
     def __init__(self, memory_mib: int) -> None:
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", "avizor_service.decoders.worker", str(os.getpid()), str(memory_mib)]
-        # It inherits this, and so does not end when a service manager, or Ctrl-C, tells all processes of the gateway to stop.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             for end in (self._socket, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-            self._process = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD}
-            )
+            with signals_blocked():
+                self._process = subprocess.Popen(
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env={**os.environ, **_ONE_THREAD}
+                )
         except BaseException:
             self._socket.close()
             raise
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         self._socket.setblocking(False)
         self.is_ready = False  # whether it takes requests

@@ -7,7 +7,6 @@ import contextlib
 import os
 import pickle
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from importlib.util import find_spec
 from avizor_inference.errors import InvalidInput, SettingsError
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.items.input_spec import InputSpec
-from avizor_inference.stop_signals import STOP_SIGNALS
+from avizor_inference.stop_signals import signals_blocked
 from avizor_service.drawing.messages import ERROR, HEAD, SIZE
 
 # Seconds between two looks at whether a picture is still wanted.
@@ -76,14 +75,10 @@ class Drawer:
         if self._process is None or self._process.poll() is not None:
             self._end()
             command = [sys.executable, "-P", "-m", "avizor_service.drawing.worker", str(os.getpid()), str(self._memory_mib)]
-            # It inherits this, and so does not end when all processes of the gateway are told to stop.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            try:
+            with signals_blocked():
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
                 )
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._process
 
     def _asked(self, process: subprocess.Popen[bytes], request: bytes, is_left: Callable[[], bool]) -> tuple[bytes, bytes]:
