@@ -19,24 +19,23 @@ from avizor_inference.calibration_options import (
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import engine_kind
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.dataset import Columns
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.model_options import ENGINE_OPTIONS, MODEL_OPTIONS, engine_options, model_options
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
 from avizor_inference.repository.calibration_store import roll_back, store
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.source_options import SOURCE_OPTIONS, DataPath, source_options
 
-_path = click.Path(path_type=Path)
-
 _GROUPS = {
     "What to do (one of these)": ("data", "activate_id", "rollback"),
     "With --data": ("activate", *SOURCE_OPTIONS),
-    "Model and engine": ("models", "version", "engine", "device"),
+    "Model and engine": (*MODEL_OPTIONS, *ENGINE_OPTIONS),
 }
 
 _EXAMPLES = """\b
@@ -66,12 +65,8 @@ _KEPT = "a gateway that has judged with this model uses it after a restart, and 
 @click.option("--rollback", is_flag=True, help="Make the calibration that was active before this one active again.")
 @click.option("--activate", is_flag=True, help="Use the new calibration from now on; without it, it is only stored.")
 @source_options("--data")
-@click.option("--models", type=_path, default=Path("models"), help="Folder of the model repository.")
-@click.option("--version", metavar="N", type=click.IntRange(min=1), show_default="the newest", help="Version of the model.")
-@click.option(
-    "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the model: `ort`, in this process, or triton://HOST:8001."
-)
-@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
+@model_options
+@engine_options
 def calibrate(
     model: str,
     data: Path | None,

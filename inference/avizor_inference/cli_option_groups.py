@@ -1,13 +1,22 @@
-"""Write the help texts of commands with many options: the options in groups, under headings."""
+"""Add options to commands, and write the help texts of those with many: the options in groups, under headings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import click
 
 OTHER = "Other options"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_options(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """Add options to a command, which `--help` lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 class GroupedCommand(click.Command):

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
+from avizor_inference.cli_option_groups import Command, with_options
 from avizor_inference.items.standard_input import INPUT_FILE, STANDARD_INPUT, keep_list
 from avizor_inference.items.windows import MAX_CHANNELS, ChannelMode
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 SOURCE_OPTIONS = ("source_pattern", "path_column", "source_column", "bytes_column", "channels", "limit")
 
@@ -53,6 +52,16 @@ class DataPath(click.Path):
         return ctx.meta[_KEPT]
 
 
+channels_option = click.option(
+    "--channels",
+    metavar="each|mix|N",
+    type=_Channels(),
+    default="each",
+    show_default=True,
+    help="What a model of one channel takes of a sound of several: each, their mean, or channel N, from 0.",
+)
+
+
 def source_options(data: str) -> Callable[[Command], Command]:
     """Return what adds the options SOURCE_OPTIONS to a command. data: what they are about, for their help."""
     options = (
@@ -81,13 +90,7 @@ def source_options(data: str) -> Callable[[Command], Command]:
             default="",
             help=f"Column of whole files, if {data} is Parquet with pictures or sounds.",
         ),
-        click.option(
-            "--channels",
-            metavar="each|mix|N",
-            type=_Channels(),
-            default="each",
-            help="What a model of one channel takes of a sound of several: each, their mean, or channel N, from 0.",
-        ),
+        channels_option,
         click.option(
             "--limit",
             metavar="N",
@@ -96,9 +99,4 @@ def source_options(data: str) -> Callable[[Command], Command]:
         ),
     )
 
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return lambda command: with_options(command, *options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -36,8 +37,8 @@ _TOLERANCE = 1e-4
 class LatentSheet:
     """Holds the sheet.
 
-    steps: float64[n], in standard deviations, ascending; [0] if the embeddings have one direction. x, y: those of the columns
-    and of the rows. reconstructions: float32[rows, columns, *shape]. embeddings: float64[rows, columns, numbers], what was
+    x, y: float64[n], the steps of the columns and of the rows, in standard deviations, ascending; y is [0] if the embeddings
+    have one direction. reconstructions: float32[rows, columns, *shape]. embeddings: float64[rows, columns, numbers], what was
     decoded. shares: of the variance, of both directions. items: rows of data that the directions come from.
     """
 
@@ -82,8 +83,7 @@ def latent_sheet(engine: Engine, version: ModelVersion, rows: Items, size: int) 
     return _decoded(found, decode, size, len(rows))
 
 
-def _decoded(found: Components, decode: object, size: int, items: int) -> LatentSheet:
-    assert callable(decode)
+def _decoded(found: Components, decode: Callable[[Array], Array], size: int, items: int) -> LatentSheet:
     steps = np.linspace(-_REACH, _REACH, size)
     deviations = np.sqrt(found.variances)
     x, y = steps, steps if len(deviations) > 1 and deviations[1] > 0 else np.zeros(1)

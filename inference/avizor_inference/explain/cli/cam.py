@@ -11,26 +11,24 @@ import click
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import Device
-from avizor_inference.errors import InvalidInput, NotExplainable
+from avizor_inference.errors import NotExplainable
 from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
-from avizor_inference.explain.cli.map_options import MAP_OPTIONS, items_argument, json_option, number_option, row_of
-from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
-from avizor_inference.explain.cli.options import (
-    ENGINE_OPTIONS,
-    MODEL_OPTIONS,
-    OUT_OPTIONS,
-    engine_options,
-    model_options,
-    opened,
-    out_option,
+from avizor_inference.explain.cli.map_options import (
+    MAP_OPTIONS,
+    chosen_row,
+    curves_option,
+    items_argument,
+    json_option,
+    number_option,
 )
+from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
+from avizor_inference.explain.cli.options import OUT_OPTIONS, opened, out_option
 from avizor_inference.explain.curves import curves
 from avizor_inference.explain.heat_map import HeatMap
-from avizor_inference.explain.raw_rows import read_rows
 from avizor_inference.explain.target import class_target
-from avizor_inference.explain.telling_row import telling_row
 from avizor_inference.items.input_spec import TableInput
+from avizor_inference.model_options import ENGINE_OPTIONS, MODEL_OPTIONS, engine_options, model_options
 from avizor_inference.repository.models import ModelVersion
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ Examples:
 )
 @number_option(None, "that in which the class is the most probable")
 @json_option
-@click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")
+@curves_option
 @model_options
 @engine_options
 @gateway_options
@@ -105,12 +103,9 @@ def _map_of(
     engine: Engine, version: ModelVersion, head: ClassHead, item: Path, class_: str | None, number: int | None
 ) -> HeatMap:
     """Return the map of one row of a file."""
-    rows = read_rows(item, version.manifest.input)
-    if not rows:
-        raise InvalidInput(f"{item} holds nothing that the model could look at; name another file")
-    if number is not None or len(rows) == 1:
-        return class_maps(engine, version, [row_of(rows, item, number or 0)], class_, head)[0]
-    row, target = telling_row(engine, version, rows, class_)
-    (found,) = class_maps(engine, version, [row], target, head)
-    which = f"{row.index} of 0 to {len(rows) - 1}, where {found.target} is the most probable"
+    chosen = chosen_row(engine, version, item, number, class_)
+    (found,) = class_maps(engine, version, [chosen.row], chosen.target, head)
+    if not chosen.among:
+        return found
+    which = f"{chosen.row.index} of 0 to {chosen.among - 1}, where {found.target} is the most probable"
     return replace(found, settings={**found.settings, "row": which})

@@ -9,11 +9,12 @@ import click
 
 from avizor_inference.engines.embedded import Device
 from avizor_inference.explain.cli.gateway_options import gateway_options, write_maps_of_gateway
-from avizor_inference.explain.cli.map_options import chosen_row, items_argument, map_options
+from avizor_inference.explain.cli.map_options import chosen_row, curves_option, items_argument, map_options
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
-from avizor_inference.explain.cli.options import engine_options, model_options, opened, out_option
+from avizor_inference.explain.cli.options import opened, out_option
 from avizor_inference.explain.curves import curves
 from avizor_inference.explain.error_map import error_map as map_of_errors
+from avizor_inference.model_options import engine_options, model_options
 
 if TYPE_CHECKING:
     from avizor_inference.explain.gateway_client import GatewayAddress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @items_argument
 @map_options
-@click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")
+@curves_option
 @click.option("--fill", metavar="FILL", help="What hides places for the curves; see `avizor explain occlusion --help`.")
 @model_options
 @engine_options
@@ -51,6 +52,5 @@ def error_map(
         spec = chosen.manifest.input
         output = MapOutput(out, name_of_maps(model, version), spec, as_json=as_json)
         for item in items:
-            row, _ = chosen_row(running, chosen, item, number)
-            found = map_of_errors(running, chosen, row)
+            found = map_of_errors(running, chosen, chosen_row(running, chosen, item, number).row)
             output.write([(found, curves(running, chosen, found, fill) if judge else None)])

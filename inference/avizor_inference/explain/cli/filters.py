@@ -18,12 +18,13 @@ from avizor_inference.arrays import Array, Floats
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.durable_files import make_folder, write_bytes
 from avizor_inference.errors import SettingsError
-from avizor_inference.explain.cli.options import MODEL_OPTIONS, OUT_OPTIONS, model_options, out_option
+from avizor_inference.explain.cli.options import OUT_OPTIONS, out_option
 from avizor_inference.explain.filter_axes import FilterPictures, pictures_of
 from avizor_inference.explain.filter_noise import noise_of, share_of_noise
 from avizor_inference.explain.layers import Convolution, Layers, noise_in
 from avizor_inference.explain.pictures.figure import png_of
 from avizor_inference.explain.pictures.filters import MOST_FEATURES, MOST_FILTERS, draw_filters, draw_matrix, filters_shown
+from avizor_inference.model_options import MODEL_OPTIONS, model_options
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.reports import FilterNoise
 

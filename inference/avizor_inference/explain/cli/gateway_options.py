@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from avizor_inference.cli_option_groups import with_options
 from avizor_inference.errors import SettingsError
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.heat_map import Kind
@@ -60,10 +61,7 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Seconds to wait for an answer of the gateway.",
         ),
     )
-    decorated: Callable[..., Any] = with_gateway
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated
+    return with_options(with_gateway, *options)
 
 
 def write_maps_of_gateway(

@@ -11,19 +11,13 @@ import numpy as np
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.durable_files import make_folder, write_bytes
 from avizor_inference.engines.embedded import Device
-from avizor_inference.explain.cli.options import (
-    ENGINE_OPTIONS,
-    MODEL_OPTIONS,
-    OUT_OPTIONS,
-    engine_options,
-    model_options,
-    opened,
-    out_option,
-)
+from avizor_inference.explain.cli.options import OUT_OPTIONS, opened, out_option
 from avizor_inference.explain.latent import MOST_ROWS, latent_sheet, read_some
 from avizor_inference.explain.pictures.figure import new_figure
 from avizor_inference.explain.pictures.latent_sheet import draw_sheet
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.model_options import ENGINE_OPTIONS, MODEL_OPTIONS, engine_options, model_options
+from avizor_inference.source_options import channels_option
 
 _GROUPS = {"Model": (*MODEL_OPTIONS, *ENGINE_OPTIONS), "Sheet": ("data", "size", "channels"), "Output": OUT_OPTIONS}
 
@@ -32,14 +26,6 @@ Examples:
   avizor explain latent digit-codes --data pictures
   avizor explain latent machine-sound --data sounds/normal --size 7
 """
-
-
-def _channels(context: click.Context, option: click.Parameter, value: str) -> ChannelMode:
-    if value in ("each", "mix"):
-        return value  # type: ignore[return-value]
-    if value.isdecimal():
-        return int(value)
-    raise click.BadParameter("give `each`, `mix`, or the number of a channel, from 0", context, option)
 
 
 @click.command(cls=GroupedCommand, groups=_GROUPS, short_help="Draw an autoencoder's latent space as a sheet.", epilog=_EPILOG)
@@ -53,7 +39,7 @@ def _channels(context: click.Context, option: click.Parameter, value: str) -> Ch
     help=f"Real items, a folder or a file: the first {MOST_ROWS:,} rows of it say which directions are the strongest.",
 )
 @click.option("--size", metavar="N", type=click.IntRange(2, 25), default=9, show_default=True, help="Steps in each direction.")
-@click.option("--channels", metavar="WHICH", callback=_channels, default="each", show_default=True, help="Channels of a sound.")
+@channels_option
 @out_option
 def latent(
     model: str,

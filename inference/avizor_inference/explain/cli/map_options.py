@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,24 +49,38 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each map.")(command)
 
 
-def chosen_row(
-    engine: Engine, version: ModelVersion, item: Path, number: int | None, class_: str | None = None
-) -> tuple[RawRow, str | int | None]:
-    """Return one row of a file, and the class to explain; number None: the row that tells most of the class, or of the score.
+def curves_option(command: Command) -> Command:
+    """Add `judge`."""
+    return click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")(command)
 
-    The class is None where it is that of the row, and of an autoencoder. Raises InvalidInput if the file has no such row, and
-    what read_rows raises.
+
+@dataclass(frozen=True, eq=False)
+class ChosenRow:
+    """Holds one row of a file, and the class to explain: None where it is that of the row, and of an autoencoder.
+
+    among: the number of rows of which it tells most; 0 if it was named, or is the only one.
+    """
+
+    row: RawRow
+    target: str | int | None
+    among: int = 0
+
+
+def chosen_row(engine: Engine, version: ModelVersion, item: Path, number: int | None, class_: str | None = None) -> ChosenRow:
+    """Return one row of a file; number None: the row that tells most of the class, or of the score.
+
+    Raises InvalidInput if the file has no such row, and what read_rows raises.
     """
     rows = read_rows(item, version.manifest.input)
     if not rows:
         raise InvalidInput(f"{item} holds nothing that the model could look at; name another file")
     if number is not None or len(rows) == 1:
-        return row_of(rows, item, number or 0), class_
+        return ChosenRow(_row_of(rows, item, number or 0), class_)
     row, target = telling_row(engine, version, rows, class_)
-    return row, None if version.manifest.task == "reconstruct" else target
+    return ChosenRow(row, None if version.manifest.task == "reconstruct" else target, len(rows))
 
 
-def row_of(rows: Sequence[RawRow], item: Path, number: int) -> RawRow:
+def _row_of(rows: Sequence[RawRow], item: Path, number: int) -> RawRow:
     """Return one of the rows of a file. Raises InvalidInput if it has fewer."""
     if number >= len(rows):
         raise InvalidInput(f"{item} has {len(rows)} rows (windows of a sound), numbered from 0; there is no {number}")

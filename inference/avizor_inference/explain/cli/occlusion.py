@@ -13,22 +13,15 @@ from avizor_inference.engines.embedded import Device
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import class_maps
 from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
-from avizor_inference.explain.cli.map_options import MAP_OPTIONS, chosen_row, items_argument, map_options
+from avizor_inference.explain.cli.map_options import MAP_OPTIONS, chosen_row, curves_option, items_argument, map_options
 from avizor_inference.explain.cli.map_output import Judged, MapOutput, name_of_maps
-from avizor_inference.explain.cli.options import (
-    ENGINE_OPTIONS,
-    MODEL_OPTIONS,
-    OUT_OPTIONS,
-    engine_options,
-    model_options,
-    opened,
-    out_option,
-)
+from avizor_inference.explain.cli.options import OUT_OPTIONS, opened, out_option
 from avizor_inference.explain.curves import curves
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.hiding.settings import By, HidingSettings
 from avizor_inference.explain.occlusion import occlusion_map, rows_of_map
+from avizor_inference.model_options import ENGINE_OPTIONS, MODEL_OPTIONS, engine_options, model_options
 from avizor_inference.repository.models import ModelVersion
 
 if TYPE_CHECKING:
@@ -96,7 +89,7 @@ class _Lengths(click.ParamType):  # type: ignore[type-arg]
     help="Of sound: stretches of time, bands of frequency, or bands in stretches.",
 )
 @map_options
-@click.option("--curves", "judge", is_flag=True, help="Judge the map by deletion and insertion curves.")
+@curves_option
 @click.option("--compare", is_flag=True, help="Put the other kind of map beside it, class activation or error, with curves.")
 @model_options
 @engine_options
@@ -136,8 +129,8 @@ def occlusion(
         rows_of_map(spec, settings)  # refused before anything is read
         output = MapOutput(out, name_of_maps(model, version, class_, by), spec, as_json=as_json)
         for item in items:
-            row, target = chosen_row(running, chosen, item, number, class_)
-            found = occlusion_map(running, chosen, row, settings, target)
+            shown = chosen_row(running, chosen, item, number, class_)
+            found = occlusion_map(running, chosen, shown.row, settings, shown.target)
             maps = [found, *(_other_map(running, chosen, found) if compare else ())]
             output.write([_judged(running, chosen, each, fill) if judge or compare else (each, None) for each in maps])
 

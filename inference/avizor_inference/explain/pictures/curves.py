@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from avizor_inference.explain.curves import Curve, Curves
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.pictures.figure import new_figure
+from avizor_inference.explain.pictures.names import KINDS, plain, target_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NAMES = {"cam": "class activation map", "occlusion": "hidden parts", "error_map": "error"}
 # Dark enough on white, and different in grey and for those who do not see red or green well.
 _STYLES = (("#0b559f", "-"), ("#d1550a", "--"), ("#6a2c91", "-."))
 
@@ -27,8 +27,8 @@ def draw_curves(judged: Sequence[tuple[HeatMap, Curves]]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     first = judged[0][0]
     for (found, curves), (colour, line) in zip(judged, _STYLES, strict=False):
-        _draw(left, curves.deletion, _NAMES[found.kind], (colour, line))
-        _draw(right, curves.insertion, _NAMES[found.kind], (colour, line))
+        _draw(left, curves.deletion, KINDS[found.kind], (colour, line))
+        _draw(right, curves.insertion, KINDS[found.kind], (colour, line))
         # Each map has its own: the blocks that are hidden are those of its axes.
         _draw(left, curves.random_deletion, "  in random order", (colour, ":"), 1.0)
         _draw(right, curves.random_insertion, "  in random order", (colour, ":"), 1.0)
@@ -49,8 +49,7 @@ def draw_curves(judged: Sequence[tuple[HeatMap, Curves]]) -> Figure:
 def _what(found: HeatMap) -> str:
     if found.target_unit == "score":
         return "score"
-    target = found.target if len(found.target) <= 30 else found.target[:27] + "..."
-    return f"probability of {target}".replace("$", r"\$")
+    return plain(f"probability of {target_of(found)}")
 
 
 def _draw(panel: Axes, curve: Curve, name: str, style: tuple[str, str], width: float = 1.8) -> None:

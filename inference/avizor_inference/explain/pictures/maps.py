@@ -26,6 +26,7 @@ from avizor_inference.explain.background import (
 )
 from avizor_inference.explain.heat_map import Axis, HeatMap
 from avizor_inference.explain.pictures.figure import new_figure
+from avizor_inference.explain.pictures.names import KINDS, plain, target_of
 from avizor_inference.items.input_spec import AudioInput, ImageInput, InputSpec
 from avizor_inference.items.kinds.mel_scale import MelScale, hz_to_mel, mel_to_hz
 from avizor_inference.items.kinds.sound_front_ends import LogMelFrontEnd
@@ -39,7 +40,6 @@ _BAR = 0.26  # inches of a bar of a table
 _MOST_BARS = 40
 _MOST_ALPHA = 0.8
 _DARKEST = 90  # of an image under a map, of 255: colours over black are hard to tell apart
-_NAMES = {"cam": "class activation map", "occlusion": "hidden parts", "error_map": "error"}
 _MEANINGS = {"cam": "logit", "occlusion": "fall when hidden", "error_map": "squared error"}
 _HZ = (20_000, 10_000, 5000, 2000, 1000, 500, 200, 100, 50, 20)
 _LEAST_STEP = 0.06  # between two ticks, of the height
@@ -87,13 +87,8 @@ def _title(map: HeatMap, spec: InputSpec, with_item: bool) -> str:
     if probability := map.settings.get("probability"):
         value = f"probability {float(probability):.3f}, {value}"
     item = f"{name_of_row(map.row, spec)}\n" if with_item else ""
-    target = map.target if len(map.target) <= 30 else map.target[:27] + "..."
-    return _plain(f"{item}{target}: {value}\n{_NAMES[map.kind]}" if target != "score" else f"{item}{value}\n{_NAMES[map.kind]}")
-
-
-def _plain(text: str) -> str:
-    """Return a text that matplotlib shows as it is: a dollar sign would begin a formula."""
-    return text.replace("$", r"\$")
+    target = "" if map.target == "score" else f"{target_of(map)}: "
+    return plain(f"{item}{target}{value}\n{KINDS[map.kind]}")
 
 
 def _draw_map(figure: Figure, panel: Axes, map: HeatMap, background: Background | None, spec: InputSpec) -> None:
@@ -219,7 +214,7 @@ def _draw_lines(panel: Axes, lines: Lines) -> None:
         panel.plot(middles, place + 0.95 - 0.9 * scaled, color="black", linewidth=0.6)
     panel.set_ylim(len(lines.values), 0)
     panel.set_xlim(lines.x.edges[0], lines.x.edges[-1])
-    panel.set_yticks(np.arange(len(lines.values)) + 0.5, [_plain(name) for name in lines.names])
+    panel.set_yticks(np.arange(len(lines.values)) + 0.5, [plain(name) for name in lines.names])
     panel.set_xlabel(_label(lines.x, "sample"))
 
 
@@ -231,7 +226,7 @@ def _draw_bars(panel: Axes, map: HeatMap, cells: Cells) -> None:
     texts = dict(zip(cells.names, cells.values, strict=True))
     labels = [f"{names[place]} = {texts[names[place]]}" if names[place] in texts else names[place] for place in shown]
     panel.barh(range(len(shown)), values[shown], color=["#b40426" if value > 0 else "#3b4cc0" for value in values[shown]])
-    panel.set_yticks(range(len(shown)), [_plain(label) for label in labels])
+    panel.set_yticks(range(len(shown)), [plain(label) for label in labels])
     panel.invert_yaxis()
     panel.axvline(0, color="black", linewidth=0.8)
     left_out = f" (the {len(shown)} largest of {len(values)})" if len(shown) < len(values) else ""

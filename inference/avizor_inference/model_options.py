@@ -1,0 +1,51 @@
+"""Define the options that say which model of a repository is meant, and what runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avizor_inference.cli_option_groups import Command, with_options
+from avizor_inference.engines.open_engine import EMBEDDED
+
+MODEL_OPTIONS = ("models", "version")
+ENGINE_OPTIONS = ("engine", "device")
+
+
+def model_options(command: Command) -> Command:
+    """Add MODEL_OPTIONS."""
+    return with_options(
+        command,
+        click.option(
+            "--models",
+            type=click.Path(path_type=Path),
+            default=Path("models"),
+            show_default=True,
+            help="Folder of the model repository.",
+        ),
+        click.option(
+            "--version", metavar="N", type=click.IntRange(min=1), show_default="the newest", help="Version of the model."
+        ),
+    )
+
+
+def engine_options(command: Command) -> Command:
+    """Add ENGINE_OPTIONS."""
+    return with_options(
+        command,
+        click.option(
+            "--engine",
+            metavar="ENGINE",
+            default=EMBEDDED,
+            show_default=True,
+            help="What runs the model: `ort`, in this process, or triton://HOST:8001.",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["config", "cpu", "cuda"]),
+            default="config",
+            show_default=True,
+            help="Device of the engine `ort`.",
+        ),
+    )
