@@ -13,7 +13,7 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
-from avizor_inference.errors import EngineUnavailable, ModelNotFound
+from avizor_inference.errors import DeadlineExceeded, EngineBusy, EngineError, EngineUnavailable, ModelNotFound
 from avizor_inference.items.decode import Item
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
@@ -68,7 +68,8 @@ class Inference:
 
         time_remaining_s: the seconds that decoding, and then the engine, get; None for no limit. window_bytes: of the answer
         for each window, besides these outputs. Raises AnswerTooLarge before anything runs, and what decode_items and
-        Engine.infer raise. Decoded windows count as work of the model until the end.
+        Engine.infer raise; if a run fails at some items only, these are bad items. Decoded windows count as work of the
+        model until the end.
         """
         with self._memory.of_call() as memory:
             return await self._run_in(memory, model, items, outputs, time_remaining_s, window_bytes)
@@ -127,11 +128,37 @@ class Inference:
             self.loads.admit(model.version.name, time_remaining_s())
         # Not before: items that wait for a decoder must not hold up those that need none.
         with self.loads.of(model.version.name).work(windows):
-            result = await self._infer(model, [item.rows for item in good], outputs, time_remaining_s)
-        if len(decoded) == 1:
-            return [ItemResult(good[0], result)]
-        shares = iter(_split(result, [len(item.rows) for item in good]))
-        return [ItemResult(item, next(shares)) if isinstance(item, Item) else item for item in decoded]
+            if len(decoded) == 1:
+                return [ItemResult(good[0], await self._infer(model, [good[0].rows], outputs, time_remaining_s))]
+            results = await self._of_each(model, [item.rows for item in good], outputs, time_remaining_s)
+        errors = [result for result in results if isinstance(result, EngineError)]
+        if len(errors) == len(results):  # then it is not about one item
+            raise errors[0]
+        shares = iter(map(_result_of, good, results))
+        return [next(shares) if isinstance(item, Item) else item for item in decoded]
+
+    async def _of_each(
+        self,
+        model: OpenVersion,
+        items: Sequence[Array],
+        outputs: Sequence[str],
+        time_remaining_s: Callable[[], float | None],
+    ) -> list[Mapping[str, Array] | EngineError]:
+        """Return the named outputs for the rows of each item, or the error with which its run failed.
+
+        All run together. If that fails, each half of them does, until the items are alone that make a run fail: some graphs
+        do at some values, such as an index that a table does not have. Raises what holds for the whole call.
+        """
+        try:
+            return [*_split(await self._infer(model, items, outputs, time_remaining_s), [len(rows) for rows in items])]
+        except (EngineUnavailable, DeadlineExceeded, EngineBusy):
+            raise
+        except EngineError as error:
+            if len(items) == 1:
+                return [error.with_traceback(None)]  # which would hold the rows
+        half = len(items) // 2
+        first = await self._of_each(model, items[:half], outputs, time_remaining_s)
+        return first + await self._of_each(model, items[half:], outputs, time_remaining_s)
 
     async def run_rows(
         self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None
@@ -174,6 +201,10 @@ class Inference:
         except (EngineUnavailable, ModelNotFound):  # it is away, or has come back with other versions
             model.forget_newest()
             raise
+
+
+def _result_of(item: Item, outputs: Mapping[str, Array] | EngineError) -> ItemResult | BadItem:
+    return BadItem(outputs) if isinstance(outputs, EngineError) else ItemResult(item, outputs)
 
 
 def _split(outputs: Mapping[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:

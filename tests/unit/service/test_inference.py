@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from support.lookup_model import ITEMS, lookup_items, write_lookup
 from support.sounds import SAMPLE_RATE, tone
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.errors import DeadlineExceeded, MediaError, UnknownOutput
+from avizor_inference.errors import DeadlineExceeded, EngineError, MediaError, UnknownOutput
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.catalogue import Catalogue
 from avizor_service.decoded_memory import DecodedMemory
@@ -46,8 +47,9 @@ def run(
     *,
     metrics: Metrics | None = None,
     timeout_s: float | None = None,
+    name: str = "normal",
 ) -> list[ItemResult | BadItem]:
-    model = Catalogue(ModelRepository(models), engine).open("normal")
+    model = Catalogue(ModelRepository(models), engine).open(name)
     settings, metrics = Settings(models, max_windows=20), metrics or Metrics()
     with open_threads(waiting=2) as threads, open_media_decoders(settings, metrics) as decoders:
         inference = Inference(engine, threads, metrics, decoders, DecodedMemory(settings.max_decoded_mib))
@@ -90,3 +92,32 @@ def test_recordings_beyond_full_scale_are_counted(engine: EmbeddedEngine, models
     metrics = Metrics()
     run(engine, models, [sound(1.0), sound(1.0, loudness=8)], ["score"], metrics=metrics)
     assert metrics.registry.get_sample_value("avizor_items_clipped_total", {"model": "normal"}) == 1
+
+
+@pytest.fixture
+def lookups(tmp_path: Path) -> Iterator[EmbeddedEngine]:
+    write_lookup(tmp_path, "")
+    with EmbeddedEngine(tmp_path) as engine:
+        yield engine
+
+
+def lookup(index: int) -> pb.Item:
+    return pb.Item(tensor=pb.Tensor(dtype="int64", shape=[2], data=lookup_items(index).tobytes()))
+
+
+def test_items_at_which_the_graph_fails_cost_the_others_nothing(lookups: EmbeddedEngine, tmp_path: Path) -> None:
+    indices = [3, ITEMS, 5, 7, 9, 11, ITEMS + 1, 13, 15, 17, 19]  # two runs of at most 8 rows
+    results = run(lookups, tmp_path, [*map(lookup, indices), pb.Item()], ["embedding"], name="lookup")
+    for index, result in zip(indices, results, strict=False):
+        if index < ITEMS:
+            assert isinstance(result, ItemResult)
+            assert result.outputs["embedding"].tolist() == [[10.0 * index]]
+        else:
+            assert isinstance(result, BadItem)
+            assert isinstance(result.error, EngineError)
+    assert isinstance(results[-1], BadItem)
+
+
+def test_a_graph_that_fails_at_every_item_fails_the_call(lookups: EmbeddedEngine, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="lookup"):
+        run(lookups, tmp_path, [lookup(ITEMS), lookup(ITEMS)], ["embedding"], name="lookup")
