@@ -108,6 +108,16 @@ class Metrics:
         self.engine_up = Gauge(
             "avizor_engine_up", "1 while the engine takes requests, 0 while it is away.", ["engine"], registry=self.registry
         )
+        self.reload_ok = Gauge(
+            "avizor_reload_ok",
+            "1 if the files of this part (models, tokens, ...) could be read when they were last looked at; 0 if what was in "
+            "use before still is.",
+            ["part"],
+            registry=self.registry,
+        )
+        self.reload_failures = Counter(
+            "avizor_reload_failures", "Reloads that failed, on SIGHUP or by time.", ["part"], registry=self.registry
+        )
 
 
 def metric_names() -> frozenset[str]:

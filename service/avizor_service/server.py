@@ -39,6 +39,7 @@ from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
 from avizor_service.reflection import serve_reflection
+from avizor_service.reloading import Reloading
 from avizor_service.servicer import SERVICE, NoMethod, handlers
 from avizor_service.settings import Settings
 from avizor_service.small_messages import SmallMessages
@@ -68,6 +69,8 @@ class Addresses:
 async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     """Serve until SIGTERM or SIGINT; then take no new calls, and answer those that have arrived, within `grace_s` seconds.
 
+    SIGHUP reads files again that may have changed (reloading.py).
+
     started: is called once the gateway listens. Raises AvizorError before that if it cannot serve with these settings: a
     repository or token file that cannot be used, an alpha that a calibration cannot support, a port that is taken.
     """
@@ -76,6 +79,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     metrics = Metrics()
+    reloading = Reloading(metrics)
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
     with contextlib.ExitStack() as stack:
         repository = ModelRepository(settings.models)
         decoders = stack.enter_context(open_media_decoders(settings, metrics))
@@ -105,6 +110,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
             asyncio.create_task(receiver.end_late()),
             asyncio.create_task(small.receiver.end_late()),
             asyncio.create_task(unread.end_late()),
+            asyncio.create_task(reloading.work()),
         ]
         # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
         gc.collect()
