@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,3 +140,21 @@ def test_without_the_extra_of_the_service_it_is_said_what_to_install(items: Path
     failed = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr == "Error: --gateway needs google, which is not installed; pip install 'avizor[service]'\n"
+
+
+def test_an_item_that_cannot_be_read_costs_the_others_nothing(
+    guarded: tuple[Gateway, Path], models: Path, items: Path, tmp_path: Path
+) -> None:
+    (bad := tmp_path / "bad.wav").write_bytes(b"no sound")
+    gone, served = tmp_path / "gone.wav", ("--gateway", guarded[0].address, "--token-file", guarded[1])
+    for where in (("--models", models), served):
+        out = tmp_path / where[0]
+        result = run("error-map", "normal", items / "fan.wav", bad, gone, items / "odd.wav", *where, "--out", out)
+        assert result.exit_code == 3, result.output
+        assert {re.split("[.-]", path.name)[0] for path in out.glob("*.png")} == {"fan", "odd"}
+        first, second, last = result.stderr.splitlines()
+        assert first.startswith(f"Error: {bad}: ")
+        assert str(gone) in second
+        assert last == "2 of 4 items could not be looked at"
+        assert run("error-map", "normal", bad, gone, *where, "--out", out).exit_code == 1
+        assert isinstance(run("error-map", "normal", bad, *where, "--out", out).exception, AvizorError)

@@ -15,7 +15,7 @@ from avizor.v1 import inference_pb2 as pb
 from avizor.v1.inference_pb2_grpc import InferenceServiceStub
 from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import reason
-from avizor_inference.errors import InvalidInput, SettingsError
+from avizor_inference.errors import InvalidInput, MediaError, SettingsError
 from avizor_inference.explain.heat_map import Axis, HeatMap, Kind
 from avizor_inference.explain.hiding.settings import By, HidingSettings
 from avizor_inference.explain.raw_rows import RawRow, read_rows
@@ -131,7 +131,7 @@ class GatewayClient:
 
         number: of the window or row, from 0; None for the window in which the class is the most probable, or the score the
         highest, and for the only row of a file of rows. The row of the map has no values: they stay at the gateway. Raises
-        SettingsError if the call fails, InvalidInput for the item, and what read_rows raises.
+        SettingsError if the call fails, InvalidInput for the item, MediaError for its file, and what read_rows raises.
         """
         model = self._model(wanted)
         request = wanted.request()
@@ -161,7 +161,10 @@ class GatewayClient:
 
 def _file(path: Path, model: pb.Model) -> pb.Item:
     item = pb.Item(source=path.name)
-    setattr(item, str(model.WhichOneof("input")), _read(path))
+    try:
+        setattr(item, str(model.WhichOneof("input")), path.read_bytes())
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({reason(error)}); name another file") from error
     return item
 
 

@@ -13,6 +13,7 @@ from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import Device
 from avizor_inference.errors import NotExplainable
 from avizor_inference.explain.cam import ClassHead, class_maps
+from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import (
     MAP_OPTIONS,
@@ -94,9 +95,12 @@ def cam(
         if class_ is not None:
             class_target(chosen.manifest, class_)  # refused before anything is read
         output = MapOutput(out, name_of_maps(model, version, class_), chosen.manifest.input, as_json=as_json)
-        for item in items:
+
+        def look_at(item: Path) -> None:
             found = _map_of(running, chosen, head, item, class_, number)
             output.write([(found, curves(running, chosen, found) if judge else None)])
+
+        each_item(items, look_at)
 
 
 def _map_of(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from avizor_inference.engines.embedded import Device
+from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.gateway_options import gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import chosen_row, curves_option, items_argument, map_options
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
@@ -51,6 +52,9 @@ def error_map(
     with opened(models, model, version, engine, device) as (running, chosen):
         spec = chosen.manifest.input
         output = MapOutput(out, name_of_maps(model, version), spec, as_json=as_json)
-        for item in items:
+
+        def look_at(item: Path) -> None:
             found = map_of_errors(running, chosen, chosen_row(running, chosen, item, number).row)
             output.write([(found, curves(running, chosen, found, fill) if judge else None)])
+
+        each_item(items, look_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from avizor_inference.cli_option_groups import with_options
 from avizor_inference.errors import SettingsError
+from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.heat_map import Kind
 from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
@@ -69,7 +70,7 @@ def write_maps_of_gateway(
     kind: Kind,
     model: str,
     version: int | None,
-    items: Iterable[Path],
+    items: Sequence[Path],
     number: int | None,
     out: Path,
     *,
@@ -86,9 +87,12 @@ def write_maps_of_gateway(
     wanted = Wanted(kind, model, version, label, hiding)
     output = MapOutput(out, name_of_maps(model, version, label, hiding.by), None, as_json=as_json)
     with GatewayClient(gateway) as client:
-        for item in items:
+
+        def look_at(item: Path) -> None:
             found, png = client.map(wanted, item, number)
             output.write([(found, None)], png)
+
+        each_item(items, look_at)
 
 
 def _address(gateway: str, token_file: Path | None, ca_file: Path | None, timeout_s: float) -> GatewayAddress:

@@ -12,6 +12,7 @@ from avizor_inference.engines.base import Engine
 from avizor_inference.engines.embedded import Device
 from avizor_inference.errors import InvalidInput, NotExplainable
 from avizor_inference.explain.cam import class_maps
+from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.gateway_options import GATEWAY_OPTIONS, gateway_options, write_maps_of_gateway
 from avizor_inference.explain.cli.map_options import MAP_OPTIONS, chosen_row, curves_option, items_argument, map_options
 from avizor_inference.explain.cli.map_output import Judged, MapOutput, name_of_maps
@@ -128,11 +129,14 @@ def occlusion(
         spec = chosen.manifest.input
         rows_of_map(spec, settings)  # refused before anything is read
         output = MapOutput(out, name_of_maps(model, version, class_, by), spec, as_json=as_json)
-        for item in items:
+
+        def look_at(item: Path) -> None:
             shown = chosen_row(running, chosen, item, number, class_)
             found = occlusion_map(running, chosen, shown.row, settings, shown.target)
             maps = [found, *(_other_map(running, chosen, found) if compare else ())]
             output.write([_judged(running, chosen, each, fill) if judge or compare else (each, None) for each in maps])
+
+        each_item(items, look_at)
 
 
 def _other_map(engine: Engine, version: ModelVersion, found: HeatMap) -> list[HeatMap]:
