@@ -17,6 +17,9 @@
     │   ├── DeadlineExceeded       there was no answer in time
     │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     ├── GatewayFull                the gateway has as much to do as it accepts at once
+    │   └── RateExceeded           a token has made as many calls as it may in this time
+    ├── Unauthenticated            a call without a token that counts
+    ├── NotAllowed                 a call for a model that its token may not ask for
     ├── MessageTooLarge            a request is larger than the gateway takes
     ├── GatewayStopping            the gateway is shutting down
     ├── CalibrationError           a calibration that cannot be made, or that cannot support a p-value
@@ -112,6 +115,18 @@ class GatewayFull(AvizorError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RateExceeded(GatewayFull):
+    """A token has made as many calls as it may in this time."""
+
+
+class Unauthenticated(AvizorError):
+    """A call has no token that counts, or its token was revoked while it was under way."""
+
+
+class NotAllowed(AvizorError):
+    """The token of a call may not ask for that model."""
 
 
 class MessageTooLarge(AvizorError):

@@ -14,6 +14,7 @@ from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
 from avizor_service.batches import call_ended_early
+from avizor_service.callers import Caller, current_caller
 from avizor_service.door import Door
 from avizor_service.message_fields import PART_BYTES, SMALL_BYTES, Fields, count_parts
 from avizor_service.message_memory import MessageMemory
@@ -32,6 +33,7 @@ class Call:
     """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it.
 
     messages: where its message has room. message_bytes: how much of it message and answer have. places: where it takes a place.
+    caller: who makes it.
     """
 
     rpc: str
@@ -42,6 +44,7 @@ class Call:
     receiver: Receiver = field(default_factory=Receiver)
     places: Places | None = None
     has_place: bool = False
+    caller: Caller = field(default_factory=current_caller)
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -66,8 +69,9 @@ class Call:
             raise DeadlineExceeded("the deadline passed before the request was read; allow more time")
 
     def admit(self) -> None:
-        """Take a place. Raises GatewayFull if there is none, DeadlineExceeded if the deadline has passed."""
+        """Take a place. Raises GatewayFull if there is none, DeadlineExceeded if it is late, and what Caller.admit raises."""
         self.check_deadline()
+        self.caller.admit()
         if self.places:
             self.places.admit()
             self.has_place = True

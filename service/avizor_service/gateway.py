@@ -37,8 +37,8 @@ class Gateway:
     async def open_model(self, call: Call, request: ItemsRequest, task: Task | None) -> OpenVersion:
         """Return the model that a request for a task names, and count the call under it. task: None for any.
 
-        Raises InvalidInput if the request is not in order, what Catalogue.open raises, and GatewayFull or DeadlineExceeded if
-        it would not be answered in time. Nothing is decoded before that.
+        Raises InvalidInput if the request is not in order, what `opened` raises, and GatewayFull or DeadlineExceeded if it
+        would not be answered in time. Nothing is decoded before that.
         """
         if not request.model:
             raise InvalidInput("name a model", field="model")
@@ -57,8 +57,9 @@ class Gateway:
     async def opened(self, call: Call, name: str, version: int, field: str = "version") -> OpenVersion:
         """Return a version that answers, and count the call under its model: while the engine is away, too.
 
-        field: of the request, that holds the version. Raises InvalidInput, and what Catalogue.open raises.
+        field: of the request, that holds the version. Raises NotAllowed, InvalidInput, and what Catalogue.open raises.
         """
+        call.caller.require(name)
         if version < 0:
             raise InvalidInput(f"version {version} is below 0; 0 is the newest", field=field)
         model = self.catalogue.opened(name, version)

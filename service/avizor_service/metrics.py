@@ -30,7 +30,8 @@ class Metrics:
         self.streams = Gauge("avizor_streams", "Streams (Monitor) in progress.", registry=self.registry)
         self.rejected = Counter(
             "avizor_rejected",
-            "Calls rejected before any computation: full, bytes, size, wait, decoders, streams, explanations, unauthenticated.",
+            "Calls rejected before any computation: full, bytes, size, wait, decoders, streams, explanations, rate, "
+            "unauthenticated.",
             ["reason"],
             registry=self.registry,
         )

@@ -46,7 +46,7 @@ from avizor_service.small_messages import SmallMessages
 from avizor_service.stopping import stop
 from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
-from avizor_service.tokens import TokenInterceptor, read_tokens
+from avizor_service.tokens import TokenInterceptor, Tokens, read_tokens
 from avizor_service.unread import Unread
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     metrics = Metrics()
     reloading = Reloading(metrics)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
+    tokens = Tokens(read_tokens(settings.tokens) if settings.tokens else None, metrics)
     with contextlib.ExitStack() as stack:
         repository = ModelRepository(settings.models)
         decoders = stack.enter_context(open_media_decoders(settings, metrics))
@@ -98,7 +99,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread)
         small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s)
         health = HealthService(("", SERVICE), small)
-        server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], metrics)
+        server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], tokens)
         serve_reflection([SERVICE, HEALTH], server, small)
         server.add_generic_rpc_handlers([NoMethod()])
         address = listen(server, settings.host, settings.port)
@@ -141,8 +142,8 @@ def _gateway(
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations)
 
 
-def _server(settings: Settings, services: list[grpc.GenericRpcHandler], metrics: Metrics) -> grpc.aio.Server:
-    interceptors = [TokenInterceptor(read_tokens(settings.tokens), metrics)] if settings.tokens else []
+def _server(settings: Settings, services: list[grpc.GenericRpcHandler], tokens: Tokens) -> grpc.aio.Server:
+    interceptors = [TokenInterceptor(tokens)] if settings.tokens else []
     options = [*_limits(settings), *connection_options(settings), ("grpc.so_reuseport", 0)]
     server = grpc.aio.server(interceptors=interceptors, options=options)
     server.add_generic_rpc_handlers(services)

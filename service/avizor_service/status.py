@@ -31,6 +31,8 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.EngineUnavailable, Code.UNAVAILABLE),
     (errors.EngineBusy, Code.RESOURCE_EXHAUSTED),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
+    (errors.Unauthenticated, Code.UNAUTHENTICATED),
+    (errors.NotAllowed, Code.PERMISSION_DENIED),
     (errors.GatewayStopping, Code.UNAVAILABLE),
     (errors.MessageTooLarge, Code.RESOURCE_EXHAUSTED),
 )

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
 from avizor_inference.errors import GatewayFull, GatewayStopping
+from avizor_service.callers import current_caller
 from avizor_service.metrics import Metrics
 
 Message = TypeVar("Message")
@@ -38,21 +39,23 @@ class Streams:
         self._stopped.set()
 
     def require_running(self) -> None:
-        """Raise GatewayStopping once the gateway stops."""
+        """Raise GatewayStopping once the gateway stops, Unauthenticated once the stream's token is revoked."""
+        current_caller().require_valid()
         if self._stopped.is_set():
             raise GatewayStopping("the gateway is shutting down; start the stream again")
 
     async def until_stopped(self, messages: AsyncIterator[Message]) -> AsyncGenerator[Message, None]:
-        """Yield the messages of a client as they come. Raises GatewayStopping once the gateway stops.
+        """Yield the messages of a client as they come. Raises what `require_running` raises, as soon as it does.
 
         The next message is read when it is asked for, so that a client that sends faster than it is served has to wait.
         """
-        stopped = asyncio.create_task(self._stopped.wait())
+        revoked = current_caller().revoked
+        ends = [asyncio.create_task(event.wait()) for event in (self._stopped, revoked)]
         try:
             while True:
                 reading = asyncio.ensure_future(anext(messages, None))
                 try:
-                    await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     if not reading.done():
                         reading.cancel()
@@ -63,4 +66,5 @@ class Streams:
                     return
                 yield read.pop()  # nothing here holds a large message after that
         finally:
-            stopped.cancel()
+            for end in ends:
+                end.cancel()

@@ -11,9 +11,10 @@ from avizor_service.gateway import Gateway
 
 
 async def get_model(gateway: Gateway, request: pb.GetModelRequest, call: Call) -> pb.Model:
-    """Return one version of a model. Raises InvalidInput, ModelNotFound."""
+    """Return one version of a model. Raises InvalidInput, NotAllowed, ModelNotFound."""
     if not request.name:
         raise InvalidInput("name a model", field="name")
+    call.caller.require(request.name)
     model = await gateway.threads.wait_for(model_message, gateway.catalogue, request.name, request.version)
     call.model = model.name
     return model

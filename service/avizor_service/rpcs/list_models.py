@@ -6,6 +6,7 @@ import logging
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import AvizorError
+from avizor_service.callers import Caller
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
@@ -15,12 +16,16 @@ _log = logging.getLogger(__name__)
 
 
 async def list_models(gateway: Gateway, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-    """Return the newest version of every model, in order of name. One that cannot be read is left out, and logged."""
-    return pb.ListModelsResponse(models=await gateway.threads.wait_for(_all, gateway.catalogue))
+    """Return the newest version of every model that the caller may ask for, in order of name.
+
+    One that cannot be read is left out, and logged.
+    """
+    return pb.ListModelsResponse(models=await gateway.threads.wait_for(_all, gateway.catalogue, call.caller))
 
 
-def _all(catalogue: Catalogue) -> list[pb.Model]:
-    return [message for name in catalogue.names() if (message := _readable(catalogue, name))]
+def _all(catalogue: Catalogue, caller: Caller) -> list[pb.Model]:
+    names = filter(caller.may_call, catalogue.names())
+    return [message for name in names if (message := _readable(catalogue, name))]
 
 
 def _readable(catalogue: Catalogue, name: str) -> pb.Model | None:

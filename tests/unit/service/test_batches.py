@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,7 +22,7 @@ from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.servicer import NoMethod
 from avizor_service.small_messages import SmallMessages
-from avizor_service.tokens import TokenInterceptor
+from avizor_service.tokens import Token, TokenInterceptor, Tokens
 from avizor_service.unread import Unread
 
 CALLS = 500
@@ -54,7 +55,8 @@ def _as_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
 async def served(handler: Handler, *others: grpc.GenericRpcHandler, token: str = "") -> AsyncIterator[grpc.Channel]:
     """Serve `/test/Call`, which the handler answers."""
     methods = {"Call": grpc.stream_unary_rpc_method_handler(handler)}
-    interceptors = [TokenInterceptor((token,), Metrics())] if token else []
+    tokens = Tokens([Token(hashlib.sha256(token.encode()).digest(), "ali")], Metrics())
+    interceptors = [TokenInterceptor(tokens)] if token else []
     server = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler("test", methods), *others], interceptors=interceptors
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -10,12 +11,21 @@ from pathlib import Path
 import grpc
 import pytest
 
-from avizor_inference.errors import TokenFileError
+from avizor_inference.errors import TokenFileError, Unauthenticated
+from avizor_service.callers import current_caller
 from avizor_service.metrics import Metrics
-from avizor_service.tokens import TokenInterceptor, read_tokens
+from avizor_service.tokens import Token, TokenInterceptor, Tokens, read_tokens
 
 Metadata = Sequence[tuple[str, str]]
 HEADERS = ("Bearer sesame", "Bearer other-one")
+
+
+def digest(header: str) -> bytes:
+    return hashlib.sha256(header.encode()).digest()
+
+
+TOKENS = [Token(digest(header), name) for header, name in zip(HEADERS, ("ali", "baba"), strict=True)]
+FORM = 'not of the form "Bearer <token>" "<name>"; or "Bearer <token>" "<name> models=<a>,<b> rate=<calls a second>";'
 
 
 def token_file(folder: Path, text: str) -> Path:
@@ -26,7 +36,63 @@ def token_file(folder: Path, text: str) -> Path:
 
 def test_each_line_of_the_form_is_a_token_and_comments_are_not(tmp_path: Path) -> None:
     path = token_file(tmp_path, '# who may call\n\n  "Bearer sesame" "ali-1.x";  \n"Bearer !#~a+b/c=" baba_2;\n')
-    assert read_tokens(path) == ("Bearer sesame", "Bearer !#~a+b/c=")
+    ali, baba = read_tokens(path)
+    assert ali == Token(digest("Bearer sesame"), "ali-1.x")
+    assert baba == Token(digest("Bearer !#~a+b/c="), "baba_2")
+
+
+@pytest.mark.parametrize(
+    ("rights", "models", "rate"),
+    [
+        ("models=lenet", {"lenet"}, None),
+        ("models=lenet,ae.v-2_x", {"lenet", "ae.v-2_x"}, None),
+        ("rate=50", None, 50.0),
+        ("rate=0.5", None, 0.5),
+        ("rate=2 models=ae", {"ae"}, 2.0),
+        ("models=ae  rate=2", {"ae"}, 2.0),
+    ],
+)
+def test_a_line_says_which_models_a_token_may_ask_for_and_how_often(
+    tmp_path: Path, rights: str, models: set[str] | None, rate: float | None
+) -> None:
+    (token,) = read_tokens(token_file(tmp_path, f'"Bearer sesame" "ali {rights}";\n'))
+    assert (token.name, token.models, token.rate) == ("ali", models, rate)
+
+
+@pytest.mark.parametrize(
+    ("rights", "why"),
+    [
+        ("models=", "models=: '' is not the name of a model; write names with commas between them"),
+        ("models=a,,b", "models=a,,b: '' is not the name of a model; write names with commas between them"),
+        ("models=.a", "models=.a: '.a' is not the name of a model; write names with commas between them"),
+        ("models=a models=b", "models= stands twice; leave one of them"),
+        ("rate=0", "rate=0 is not a number of calls a second from 0.001 to 1000000"),
+        ("rate=-1", "rate=-1 is not a number of calls a second from 0.001 to 1000000"),
+        ("rate=nan", "rate=nan is not a number of calls a second from 0.001 to 1000000"),
+        ("rate=", "rate= is not a number of calls a second from 0.001 to 1000000"),
+        ("rate=2000000", "rate=2000000 is not a number of calls a second from 0.001 to 1000000"),
+        ("burst=3", "burst= is not known; there are models= and rate="),
+        ("models=$host", FORM),
+        ("models", FORM),
+    ],
+)
+def test_rights_that_make_no_sense_are_refused_and_the_token_is_not_shown(tmp_path: Path, rights: str, why: str) -> None:
+    path = token_file(tmp_path, f'"Bearer sesame" "ali {rights}";\n')
+    with pytest.raises(TokenFileError) as refusal:
+        read_tokens(path)
+    assert str(refusal.value) == f"{path}, line 1: {why}"
+
+
+def test_a_token_that_stands_twice_is_refused_since_it_is_not_clear_what_it_may_do(tmp_path: Path) -> None:
+    path = token_file(tmp_path, '"Bearer sesame" "ali";\n"Bearer sesame" "baba models=ae";\n')
+    with pytest.raises(TokenFileError) as refusal:
+        read_tokens(path)
+    assert str(refusal.value) == f"{path}, line 2: the token stands in an earlier line too; leave one of them"
+
+
+def test_neither_a_token_nor_what_holds_it_shows_it(tmp_path: Path) -> None:
+    (token,) = read_tokens(token_file(tmp_path, '"Bearer sesame" "ali";\n'))
+    assert "sesame" not in f"{token!r} {vars(Tokens([token], Metrics()))!r}"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +118,7 @@ def test_a_line_of_another_form_is_refused_with_its_number(tmp_path: Path, line:
     path = token_file(tmp_path, f'\n"Bearer sesame" "ali";\n{line}\n')
     with pytest.raises(TokenFileError) as refusal:
         read_tokens(path)
-    assert str(refusal.value) == f'{path}, line 3: not of the form "Bearer <token>" "<name>";'
+    assert str(refusal.value) == f"{path}, line 3: {FORM}"
 
 
 def test_a_file_without_a_token_is_refused_since_nobody_could_call(tmp_path: Path) -> None:
@@ -65,12 +131,16 @@ def test_a_file_without_a_token_is_refused_since_nobody_could_call(tmp_path: Pat
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TokenFileError, match=r"^.*gone: cannot be read \(.*No such file or directory.*\)$"):
         read_tokens(tmp_path / "gone")
-    with pytest.raises(TokenFileError, match=r"cannot be read \('ascii' codec"):
+    with pytest.raises(TokenFileError, match=r"cannot be read \(it has characters beyond ASCII\)"):
         read_tokens(token_file(tmp_path, '"Bearer schlüssel" "ali";\n'))
 
 
 async def _echo(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
     return request
+
+
+async def _name(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    return current_caller().name.encode()
 
 
 async def _echo_stream(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
@@ -86,6 +156,8 @@ def _code(channel: grpc.Channel, method: str, metadata: Metadata) -> tuple[str, 
             call = channel.stream_stream(method)((b"" for _ in range(1) if end.wait()), metadata=metadata, timeout=20)
             call.add_done_callback(lambda _: end.set())
             assert list(call) == [b""]
+        elif method.endswith("Name"):
+            return channel.unary_unary(method)(b"", metadata=metadata).decode(), ""
         elif method.endswith("Many"):
             assert list(channel.stream_stream(method)(iter([b"a", b"b"]), metadata=metadata)) == [b"a", b"b"]
         else:
@@ -98,10 +170,11 @@ def _code(channel: grpc.Channel, method: str, metadata: Metadata) -> tuple[str, 
 async def _codes(metrics: Metrics, calls: Sequence[tuple[str, Metadata]]) -> list[tuple[str, str]]:
     """Make the calls to a real server that asks for tokens."""
     one, many = grpc.unary_unary_rpc_method_handler(_echo), grpc.stream_stream_rpc_method_handler(_echo_stream)
-    server = grpc.aio.server(interceptors=[TokenInterceptor(HEADERS, metrics)])
+    name = grpc.unary_unary_rpc_method_handler(_name)
+    server = grpc.aio.server(interceptors=[TokenInterceptor(Tokens(TOKENS, metrics))])
     server.add_generic_rpc_handlers(
         (
-            grpc.method_handlers_generic_handler("test.Echo", {"One": one, "Many": many, "Silent": many}),
+            grpc.method_handlers_generic_handler("test.Echo", {"One": one, "Many": many, "Silent": many, "Name": name}),
             grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": one}),
         )
     )
@@ -136,11 +209,17 @@ def test_every_token_of_the_file_is_let_in_and_nothing_else(method: str) -> None
         [("authorization", "Bearer sesamee")],
         [("authorization", "bearer sesame")],
         [("token", "Bearer sesame")],
+        [("authorization", HEADERS[0]), ("authorization", HEADERS[1])],
     ]
     right: list[Metadata] = [[("authorization", header)] for header in HEADERS]
     results, turned_away = codes([(method, metadata) for metadata in (*right, *wrong)])
     assert results == [LET_IN] * len(right) + [REFUSED] * len(wrong)
     assert turned_away == len(wrong)
+
+
+def test_the_handler_of_a_call_knows_whose_token_it_has() -> None:
+    calls = [("/test.Echo/Name", [("authorization", header)]) for header in (*HEADERS, *reversed(HEADERS))]
+    assert [name for name, _ in codes(calls)[0]] == ["ali", "baba", "baba", "ali"]
 
 
 @pytest.mark.parametrize("method", ["/test.Echo/Silent", "/test.Nothing/Silent"])
@@ -157,3 +236,18 @@ def test_a_method_that_does_not_exist_is_not_told_to_callers_without_a_token() -
     results, turned_away = codes([("/test.Echo/None", known), ("/test.Echo/None", unknown)])
     assert [code for code, _ in results] == ["UNIMPLEMENTED", "UNAUTHENTICATED"]
     assert turned_away == 1
+
+
+def test_tokens_are_replaced_and_only_those_that_are_gone_or_changed_are_revoked() -> None:
+    ali, baba = TOKENS
+    tokens = Tokens(TOKENS, Metrics())
+    before = [tokens.caller_of(header) for header in HEADERS]
+    tokens.replace([ali, Token(baba.digest, "baba", models=frozenset({"ae"}))])
+    after = [tokens.caller_of(header) for header in HEADERS]
+    assert before[0] is after[0]
+    assert before[1] is not after[1]
+    assert [caller and caller.revoked.is_set() for caller in (*before, *after)] == [False, True, False, False]
+    tokens.replace([ali])
+    assert tokens.caller_of(HEADERS[1]) is None
+    with pytest.raises(Unauthenticated, match="the token was revoked, or its rights have changed; call again with a valid one"):
+        after[1].require_valid()  # type: ignore[union-attr]
