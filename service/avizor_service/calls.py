@@ -13,15 +13,15 @@ import grpc
 from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
-from avizor_service.batches import call_ended_early
 from avizor_service.callers import Caller, current_caller
 from avizor_service.door import Door
 from avizor_service.message_fields import PART_BYTES, SMALL_BYTES, Fields, count_parts
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
-from avizor_service.status import end, grpc_code, status_of
+from avizor_service.status import grpc_code, status_of
 from avizor_service.throughput import Throughput
+from avizor_service.transport import Transport
 from avizor_service.unread import Unread
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
@@ -37,7 +37,7 @@ class Call:
     """
 
     rpc: str
-    context: grpc.aio.ServicerContext
+    transport: Transport
     messages: MessageMemory
     model: str = NO_MODEL
     message_bytes: int = 0
@@ -48,8 +48,7 @@ class Call:
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
-        remaining: float | None = self.context.time_remaining()
-        return remaining
+        return self.transport.time_remaining()
 
     def answer(self, message: bytes) -> bytes:
         """Return the answer of a call. It counts until the client has received it. Raises GatewayFull, DeadlineExceeded."""
@@ -85,7 +84,7 @@ class Call:
         await self.messages.take(self.time_remaining_s())
         message = size = None
         try:
-            message = await self.receiver.message(self.context)
+            message = await self.receiver.message(self.transport)
             size = await self.unpacked_bytes(message, fields)
         finally:
             if size is None:
@@ -119,7 +118,7 @@ class Places(Protocol):
 
 
 class Calls:
-    """Wraps each call of each servicer, unary or streaming: `async with calls.call(rpc, context) as call: ...`."""
+    """Wraps each call, unary or streaming, whatever brought it: `async with calls.call(rpc, transport) as call: ...`."""
 
     def __init__(
         self,
@@ -139,12 +138,12 @@ class Calls:
         # A look-up by labels takes as long as all else that is done to a metric.
         self._requests, self._duration = cache(metrics.requests.labels), cache(metrics.duration.labels)
 
-    def call(self, rpc: str, context: grpc.aio.ServicerContext, places: Places | None = None) -> _Guard:
+    def call(self, rpc: str, transport: Transport, places: Places | None = None) -> _Guard:
         """Return what counts a call, and ends it with a status if the block raises. Its handler then returns as if it had not.
 
         The block begins with `Call.admit`. places: where the call takes a place; None for the calls in flight.
         """
-        return _Guard(self, Call(rpc, context, self._messages, receiver=self._receiver, places=places or self))
+        return _Guard(self, Call(rpc, transport, self._messages, receiver=self._receiver, places=places or self))
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
@@ -186,7 +185,7 @@ class _Guard:
         if self._calls.door.closed:
             await self._calls.door.wait()
         task = asyncio.current_task()
-        assert task is not None, "gRPC runs each call in a task, which ends when the client has the answer"
+        assert task is not None, "each call runs in a task, which ends when the client has the answer"
         task.add_done_callback(self._over)
         return self._call
 
@@ -196,26 +195,26 @@ class _Guard:
         del where  # its frames hold the message
         if error is None:
             self._is_answered = True  # the place is given back when the client has the answer
-            self._calls.unread.add(self._call.context)
+            self._calls.unread.add(self._call.transport)
         else:
             self._leave()
         if error is None:
             self._count(grpc.StatusCode.OK)
         elif isinstance(error, asyncio.CancelledError | ExecuteBatchError):  # the latter: it left while it was written to
-            call_ended_early()
+            self._call.transport.given_up()
             self._count(self._code_of_cancelled())
         elif isinstance(error, Exception):
             status = status_of(error)
             self._count(grpc_code(status))
-            if self._call.is_late():  # gRPC has ended it, and can send no status
-                call_ended_early()
+            if self._call.transport.ends_late_calls and self._call.is_late():  # it has ended it, and can send no status
+                self._call.transport.given_up()
                 raise asyncio.CancelledError from None
-            end(self._call.context, status)
+            self._call.transport.end(status)
             return True
         return False
 
     def _over(self, _task: object) -> None:
-        self._calls.unread.discard(self._call.context)
+        self._calls.unread.discard(self._call.transport)
         if self._is_answered:
             self._leave()
 
@@ -224,7 +223,7 @@ class _Guard:
             self._call.places.leave(self._call)
 
     def _code_of_cancelled(self) -> grpc.StatusCode:
-        """Return why gRPC cancelled a call: its deadline has passed, or the client cancelled it or is gone."""
+        """Return why a call was cancelled: its deadline has passed, or the client cancelled it or is gone."""
         return grpc.StatusCode.DEADLINE_EXCEEDED if self._call.is_late() else grpc.StatusCode.CANCELLED
 
     def _count(self, code: grpc.StatusCode) -> None:

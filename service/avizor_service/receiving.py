@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-import grpc
-
 from avizor_inference.errors import InvalidInput, MessageLate
-
-# A call that the client leaves, or whose message is too large, ends without one, too. gRPC then cancels it a moment later.
-_CANCELLATION_S = 0.02
+from avizor_service.transport import Transport
 
 # The shortest time between two looks at what is late, and the longest.
 _LOOKS_S = (0.05, 1.0)
@@ -26,16 +22,17 @@ class Receiver:
         self._timeout_s = timeout_s
         self._since: dict[asyncio.Task[object], float] = {}  # the task of each call that waits -> when it began; in order
 
-    async def message(self, context: grpc.aio.ServicerContext) -> bytes:
+    async def message(self, transport: Transport) -> bytes:
         """Return the next message of a call. It is not read from the connection before that.
 
-        Raises InvalidInput if the call ends without one, MessageLate if it is not complete in time.
+        Raises InvalidInput if the call ends without one, MessageLate if it is not complete in time, and what Transport.read
+        raises.
         """
         task = asyncio.current_task()
         assert task is not None, "calls run in tasks"
         self._since[task] = time.monotonic()
         try:
-            message = await context.read()
+            message = await transport.read()
         except asyncio.CancelledError:
             if task in self._since:
                 raise
@@ -45,11 +42,9 @@ class Receiver:
             ) from None
         finally:
             self._since.pop(task, None)
-        if message is grpc.aio.EOF:
-            await asyncio.sleep(_CANCELLATION_S)
+        if message is None:
             raise InvalidInput("the call holds no message; send one")
-        received: bytes = message
-        return received
+        return message
 
     async def end_late(self) -> None:
         """End, again and again, the calls whose message is late. Returns when cancelled."""

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.message_fields import Fields, not_a_message
+from avizor_service.transport import GrpcTransport
 
 Request = TypeVar("Request", bound=Message)
 Answer = Callable[[Gateway, Any, Call], Awaitable[Message | bytes]]
@@ -25,7 +26,7 @@ def unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, calls
     fields = Fields(kind.DESCRIPTOR)
 
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
-        async with calls.call(rpc, context) as call:
+        async with calls.call(rpc, GrpcTransport(context)) as call:
             call.admit()
             # No variable holds the request, which may be large, while the answer waits for its client.
             made = await answer(gateway, parsed(kind, await call.message(fields)), call)

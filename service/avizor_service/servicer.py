@@ -21,6 +21,7 @@ from avizor_service.rpcs.list_models import list_models
 from avizor_service.rpcs.monitor import monitor
 from avizor_service.rpcs.reconstruct import reconstruct
 from avizor_service.streams import Streams
+from avizor_service.transport import GrpcTransport
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
@@ -58,7 +59,7 @@ class NoMethod(grpc.GenericRpcHandler):
 
 def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethodHandler:
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> None:
-        async with calls.call("Monitor", context, streams) as call:
+        async with calls.call("Monitor", GrpcTransport(context), streams) as call:
             call.admit()
             async with (
                 aclosing(streams.until_stopped(messages_of(context))) as messages,

@@ -18,6 +18,7 @@ from avizor_service.message_fields import SMALL_BYTES
 from avizor_service.message_memory import MessageMemory
 from avizor_service.receiving import Receiver
 from avizor_service.status import end, status_of
+from avizor_service.transport import GrpcTransport
 from avizor_service.unread import Unread
 
 # So many messages are received at once, even if there is no room for any.
@@ -81,7 +82,7 @@ class SmallMessages:
     async def _received(self, context: grpc.aio.ServicerContext) -> bytes:
         self._receiving += 1
         try:
-            return await self.receiver.message(context)
+            return await self.receiver.message(GrpcTransport(context))
         finally:
             self._receiving -= 1
 
@@ -89,7 +90,7 @@ class SmallMessages:
         await self._messages.take(context.time_remaining())
         message = None
         try:
-            message = await self.receiver.message(context)
+            message = await self.receiver.message(GrpcTransport(context))
         finally:
             self._messages.forget(is_received=message is not None)
         return message

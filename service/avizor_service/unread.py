@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from typing import Protocol
 from urllib.parse import unquote
 
 import grpc
@@ -27,6 +28,13 @@ _LOOKS_S = (0.05, 1.0)
 _OPEN_FILES = "/dev/fd"
 
 
+class Waiting(Protocol):
+    """Waits for its client to read."""
+
+    def peer(self) -> str:
+        """Return the client's address as gRPC writes it."""
+
+
 class Unread:
     """Knows which calls wait for their client to read, and ends the connections of those that wait for too long.
 
@@ -35,15 +43,15 @@ class Unread:
 
     def __init__(self, timeout_s: float = 60.0) -> None:
         self._timeout_s = timeout_s
-        self._since: dict[grpc.aio.ServicerContext, float] = {}  # in order
+        self._since: dict[Waiting, float] = {}  # in order
 
-    def add(self, context: grpc.aio.ServicerContext) -> None:
+    def add(self, call: Waiting) -> None:
         """Note that a call waits for its client to read, from now on."""
-        self._since[context] = time.monotonic()
+        self._since[call] = time.monotonic()
 
-    def discard(self, context: grpc.aio.ServicerContext) -> None:
+    def discard(self, call: Waiting) -> None:
         """Note that a call does not wait any more; it need not have waited."""
-        self._since.pop(context, None)
+        self._since.pop(call, None)
 
     async def write(self, context: grpc.aio.ServicerContext, message: bytes) -> None:
         """Write a message of a stream, which waits while the client does not read."""
@@ -70,12 +78,12 @@ class Unread:
         """Return the peers of all calls that wait since before that time. They wait anew: ending them may fail."""
         peers: set[str] = set()
         while self._since:
-            context, since = next(iter(self._since.items()))
+            call, since = next(iter(self._since.items()))
             if since > begun_before:
                 break
-            self.discard(context)
-            self.add(context)
-            peers.add(context.peer())
+            self.discard(call)
+            self.add(call)
+            peers.add(call.peer())
         return sorted(peers)
 
 

@@ -36,6 +36,7 @@ from avizor_service.servicer import SERVICE, handlers
 from avizor_service.settings import Settings
 from avizor_service.streams import Streams
 from avizor_service.threads import open_threads
+from avizor_service.transport import GrpcTransport
 
 
 @contextlib.contextmanager
@@ -96,7 +97,7 @@ def room() -> MessageMemory:
 
 def call(rpc: str) -> Call:
     """Return a call in progress."""
-    return Call(rpc, Caller(), room())
+    return Call(rpc, GrpcTransport(Caller()), room())
 
 
 def served(gateway: Gateway, calls: Calls, rpc: str, request: Message, caller: Caller | None = None) -> bytes:

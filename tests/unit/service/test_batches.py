@@ -23,6 +23,7 @@ from avizor_service.metrics import Metrics
 from avizor_service.servicer import NoMethod
 from avizor_service.small_messages import SmallMessages
 from avizor_service.tokens import Token, TokenInterceptor, Tokens
+from avizor_service.transport import GrpcTransport
 from avizor_service.unread import Unread
 
 CALLS = 500
@@ -158,9 +159,9 @@ def test_a_call_that_is_given_up_is_noticed(method: str, late: bool) -> None:
     health = HealthService([""], SmallMessages(MessageMemory(1, 2, 1.0, Metrics()), Unread(), 8))
 
     async def wait(_requests: object, context: grpc.aio.ServicerContext) -> None:
-        async with calls.call("Call", context) as call:
+        async with calls.call("Call", GrpcTransport(context)) as call:
             call.admit()
-            await call.receiver.message(context)
+            await call.receiver.message(call.transport)
 
     async def run() -> None:
         async with served(wait, health.handlers()) as channel:

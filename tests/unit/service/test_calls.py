@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 from avizor_inference.errors import DeadlineExceeded, ModelNotFound
 from avizor_service.calls import Call, Calls
 from avizor_service.metrics import Metrics
+from avizor_service.transport import GrpcTransport
 
 Handler = Callable[[Call], Awaitable[bytes]]
 
@@ -21,7 +22,7 @@ Handler = Callable[[Call], Awaitable[bytes]]
 @contextlib.asynccontextmanager
 async def served(calls: Calls, handler: Handler) -> AsyncIterator[grpc.aio.UnaryUnaryMultiCallable]:
     async def answer(_request: bytes, context: grpc.aio.ServicerContext) -> bytes | None:
-        async with calls.call("Ask", context) as call:
+        async with calls.call("Ask", GrpcTransport(context)) as call:
             call.admit()
             return await handler(call)
         return None

@@ -1,0 +1,89 @@
+"""Say what a call needs of what brought it: gRPC, or HTTP. All that a call goes through knows no more of either."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import grpc
+from google.rpc.status_pb2 import Status
+
+from avizor_service.batches import call_ended_early
+from avizor_service.status import end
+
+# A call that the client leaves, or whose message is too large, ends without one, too. gRPC then cancels it a moment later.
+_CANCELLATION_S = 0.02
+
+
+class Transport(Protocol):
+    """Brings one call, and takes its answer away.
+
+    ends_late_calls: whether it ends a call itself at the client's deadline; no status can be sent after that.
+    """
+
+    ends_late_calls: bool
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the client's deadline, None if it set none."""
+
+    def header(self, name: str) -> str:
+        """Return what the client sent beside its message under a name in small letters; "" if nothing."""
+
+    async def read(self) -> bytes | None:
+        """Return the next message of the call, None if it ends without one. It is not read from the connection before that.
+
+        Raises AvizorError for one that is refused while it comes.
+        """
+
+    def end(self, status: Status) -> None:
+        """Let the call end with a status when its handler returns."""
+
+    def given_up(self) -> None:
+        """Note that the client left, or that its deadline passed, before the call had ended."""
+
+    def peer(self) -> str:
+        """Return the client's address as gRPC writes it: `ipv4:HOST:PORT` or `ipv6:[HOST]:PORT`."""
+
+
+class GrpcTransport:
+    """Brings a call of gRPC. context: that of its handler."""
+
+    __slots__ = ("_context",)
+
+    ends_late_calls = True
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        self._context = context
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the client's deadline, None if it set none."""
+        remaining: float | None = self._context.time_remaining()
+        return remaining
+
+    def header(self, name: str) -> str:
+        """Return a value of the call's metadata by its name; "" if there is none, or if it is not text."""
+        for each, value in self._context.invocation_metadata() or ():
+            if each == name:
+                return value if isinstance(value, str) else ""
+        return ""
+
+    async def read(self) -> bytes | None:
+        """Return the next message of the call, None if it ends without one."""
+        message = await self._context.read()
+        if message is grpc.aio.EOF:
+            await asyncio.sleep(_CANCELLATION_S)
+            return None
+        received: bytes = message
+        return received
+
+    def end(self, status: Status) -> None:
+        """Let the call end with a status when its handler returns."""
+        end(self._context, status)
+
+    def given_up(self) -> None:
+        """Let the memory of such calls be freed (batches.py)."""
+        call_ended_early()
+
+    def peer(self) -> str:
+        """Return the client's address."""
+        return str(self._context.peer())
