@@ -95,16 +95,16 @@ test-ort-minimum: $(STAMP) ## Run the contract suite with the oldest ONNX Runtim
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .PHONY: up
-up: models ## Start the stack; exports the demo's models first if there are none
-	deploy/secrets.sh
-	$(COMPOSE) up --build --detach
+up: ## Start the stack with the models in AVIZOR_MODELS or models/; trains the demo's first if there are none
+	COMPOSE="$(COMPOSE)" deploy/up.sh $(HOSTS)
 
 .PHONY: down
 down: ## Stop the stack
 	$(COMPOSE) down --remove-orphans
 
-models: | $(STAMP)
-	$(BIN)/python examples/machine_anomalies.py --data demo-output/sounds --models $@
+.PHONY: demo-models
+demo-models: $(STAMP) ## Train the models of the demo into models/
+	$(BIN)/python examples/machine_anomalies.py --data demo-output/sounds --models models
 
 .PHONY: lint
 lint: $(STAMP) ## Check style, and which package may import which

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# secrets.sh [HOST]... : create the secrets of the stack in deploy/secrets. Files that exist are not changed.
-#   tls.crt, tls.key   self-signed certificate of the front door, for localhost and each HOST (a name or an address)
-#   tokens             the clients that may call: a line of nginx's map for each one; at first one client with a random token
-#   token              only the token of that client, for use on this machine
+# secrets.sh [HOST]... : create the secrets of the stack in deploy/secrets. What is there is kept.
+#   tls.crt, tls.key   certificate of the front door: self-signed, for localhost and each HOST (a name or an address). Yours may
+#                      take its place: it is never replaced. If it names no HOST, or has no key, this script says so and fails.
+#                      A self-signed one that this script made is made again, with the same key, if it lacks a HOST.
+#   tokens             the clients that may call, a line of nginx's map for each one; at first `local`, and `probe`, as which
+#                      Prometheus' probe calls the front door
+#   token, probe-token only the tokens of these two
 #   grafana-password   password of Grafana's user `admin`
 set -euo pipefail
 cd "$(dirname "$0")/secrets"
@@ -13,25 +16,86 @@ command -v openssl >/dev/null || { echo "openssl is missing; on Debian and Ubunt
 chmod 700 .
 umask 022
 
-if [[ ! -s tls.key || ! -s tls.crt ]]; then
-  names=DNS:localhost,IP:127.0.0.1,DNS:nginx
+# The name of the certificates that this script makes; by it one is known again.
+readonly subject="CN=avizor"
+
+fail() {
+  echo "deploy/secrets.sh: $*" >&2
+  exit 1
+}
+
+names_of_certificate() { # one a line, as openssl writes them: DNS:localhost, IP Address:127.0.0.1
+  openssl x509 -in tls.crt -noout -ext subjectAltName 2>/dev/null | tail -n +2 | tr -d '\n' | sed 's/, */\n/g; s/^ *//'
+}
+
+is_named() { # HOST
+  if is_address "$1"; then openssl x509 -in tls.crt -noout -checkip "$1"; else openssl x509 -in tls.crt -noout -checkhost "$1"; fi \
+    | grep -q "does match"
+}
+
+is_address() { [[ $1 =~ ^[0-9.]+$ || $1 == *:* ]]; }
+
+is_made_here() { # issued by itself, and under our name
+  [[ $(openssl x509 -in tls.crt -noout -subject -issuer -nameopt RFC2253) == "subject=$subject"$'\n'"issuer=$subject" ]]
+}
+
+make_certificate() { # for localhost, the names that it has, and all HOSTs; with the key that is there, or a new one
+  local names=DNS:localhost,IP:127.0.0.1,DNS:nginx host entry
+  if [[ -s tls.crt ]]; then
+    while read -r entry; do
+      entry=${entry/IP Address:/IP:}
+      [[ ,$names, == *",$entry,"* ]] || names+=",$entry"
+    done < <(names_of_certificate; echo)
+    names=${names%,}
+  fi
   for host in "$@"; do
-    if [[ $host =~ ^[0-9.]+$ || $host == *:* ]]; then names+=",IP:$host"; else names+=",DNS:$host"; fi
+    if is_address "$host"; then entry="IP:$host"; else entry="DNS:$host"; fi
+    [[ ,$names, == *",$entry,"* ]] || names+=",$entry"
   done
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 825 -subj /CN=avizor \
-    -addext "subjectAltName=$names" -keyout tls.key.new -out tls.crt.new 2>/dev/null
-  chmod 644 tls.key.new # openssl makes it readable for its owner only
-  mv tls.key.new tls.key
+  if [[ ! -s tls.key ]]; then
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out tls.key.new
+    chmod 644 tls.key.new # openssl makes it readable for its owner only
+    mv tls.key.new tls.key
+  fi
+  openssl req -x509 -key tls.key -days 825 -subj /CN=avizor -addext "subjectAltName=$names" -out tls.crt.new \
+    || fail "openssl cannot make a certificate for $names; its message is above"
   mv tls.crt.new tls.crt
-  echo "created deploy/secrets/tls.crt and tls.key for $names"
+  echo "created deploy/secrets/tls.crt for $names; give it to all callers"
+}
+
+for host in "$@"; do
+  [[ $host =~ ^[A-Za-z0-9.:*-]+$ && $host != -* ]] || fail "$host is no name or address of a host; write it without port and brackets"
+done
+
+if [[ ! -s tls.crt ]]; then
+  make_certificate "$@"
+elif [[ ! -s tls.key ]]; then
+  fail "tls.key is missing, and without it tls.crt cannot be used. Put the key back; or remove tls.crt, and this script makes a new pair"
+else
+  openssl x509 -in tls.crt -noout 2>/dev/null || fail "tls.crt is no certificate in PEM form; put a right one there, or remove it"
+  [[ $(openssl pkey -in tls.key -pubout 2>/dev/null) == $(openssl x509 -in tls.crt -noout -pubkey) ]] \
+    || fail "tls.key is not the key of tls.crt; put the pair there that belongs together"
+  missing=()
+  for host in "$@"; do is_named "$host" || missing+=("$host"); done
+  if ((${#missing[@]})) && ! is_made_here; then
+    fail "tls.crt is yours, and does not name ${missing[*]}; ask its issuer for one that does. It was not changed"
+  fi
+  ! ((${#missing[@]})) || make_certificate "${missing[@]}"
+  openssl x509 -in tls.crt -noout -checkend $((30 * 86400)) >/dev/null \
+    || echo "deploy/secrets/tls.crt ends on $(openssl x509 -in tls.crt -noout -enddate | cut -d= -f2): replace it before" >&2
 fi
 
-if [[ ! -s tokens ]]; then
+add_client() { # NAME FILE: a client with a random token
+  local token
   token=$(openssl rand -hex 32)
-  echo "$token" >token
-  echo "\"Bearer $token\" \"local\";" >tokens
-  echo "created deploy/secrets/tokens with one client, whose token is in deploy/secrets/token"
-fi
+  echo "$token" >"$2"
+  [[ ! -s tokens || -z $(tail -c 1 tokens) ]] || echo >>tokens # a last line without its end
+  echo "\"Bearer $token\" \"$1\";" >>tokens
+  echo "created the client $1 in deploy/secrets/tokens; its token is in deploy/secrets/$2"
+}
+
+[[ -s tokens ]] || add_client local token
+[[ -s probe-token ]] || add_client probe probe-token
 
 if [[ ! -s grafana-password ]]; then
   openssl rand -hex 16 >grafana-password

@@ -1,4 +1,7 @@
-"""Receive the alerts of the local stack: print each as a line on standard output, and return the last 100 at GET /alerts.
+"""Receive the alerts of the local stack: print each on standard output, and return the last 100 at GET /alerts.
+
+An alert that fires is a line with its labels and summary, and below it what was seen, what to do first, and where to look.
+One that is resolved is a line.
 
 In production a paging service takes its place. Alertmanager posts its webhook here. Needs only Python itself.
 """
@@ -6,6 +9,7 @@ In production a paging service takes its place. Alertmanager posts its webhook h
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import deque
 from datetime import UTC, datetime
@@ -14,18 +18,45 @@ from typing import Any
 
 PORT = 8080
 LARGEST_BODY = 2**20  # bytes; Alertmanager sends a few KiB
+LONGEST_TEXT = 2000  # characters of a text that is printed
 
 # Newest last. Appending to a deque is atomic, and so is copying it.
 RECEIVED: deque[dict[str, Any]] = deque(maxlen=100)
 
 
-def line_of(alert: dict[str, Any]) -> str:
-    """Return an alert as one line for people to read."""
+def lines_of(alert: dict[str, Any]) -> list[str]:
+    """Return an alert as lines for people to read, without control characters.
+
+    The first has status, severity, name, labels and summary. If it fires, those below it are indented: the description, which
+    has numbers and what to do first, the page's section on it, and the link to its expression in Prometheus.
+    """
     labels = dict(alert.get("labels", {}))
     name, severity = labels.pop("alertname", "?"), labels.pop("severity", "-")
-    where = " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    summary = alert.get("annotations", {}).get("summary", "")
-    return f"{alert.get('status', '?').upper():8s} {severity:6s} {name} {where}: {summary}"
+    where = " ".join(f"{key}={_quoted(str(value))}" for key, value in sorted(labels.items()))
+    notes, status = alert.get("annotations", {}), str(alert.get("status", "?"))
+    lines = [f"{status.upper():8s} {severity:6s} {name} {where}: {notes.get('summary', '')}"]
+    if status == "firing":
+        below = (
+            ("", notes.get("description")),
+            ("runbook: ", notes.get("runbook_url")),
+            ("graph: ", alert.get("generatorURL")),
+        )
+        lines += [f"    {title}{text}" for title, text in below if text]
+    return [_printable(line) for line in lines]
+
+
+def _quoted(value: str) -> str:
+    """Return the value of a label so that it cannot be taken for several labels."""
+    return value if re.fullmatch(r'[^\s"=:]+', value) else json.dumps(value, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    """Return a text with control characters, and those that change the direction of writing, as escapes; and not too long.
+
+    Labels hold names that clients chose: a terminal must not obey them, and a new line must not look like another alert.
+    """
+    escaped = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return escaped if len(escaped) <= LONGEST_TEXT else f"{escaped[:LONGEST_TEXT]}..."
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,7 +76,8 @@ class Handler(BaseHTTPRequestHandler):
         received = datetime.now(UTC).isoformat(timespec="milliseconds")
         for alert in alerts:
             RECEIVED.append({**alert, "received": received})
-            print(received, line_of(alert), flush=True)
+            first, *below = lines_of(alert)
+            print(f"{received} {first}", *below, sep="\n", flush=True)
         self._answer(200)
 
     def do_GET(self) -> None:

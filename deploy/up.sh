@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# up.sh [HOST]... : start the stack, and say where it is and what to do next. `make up` calls it; HOST as in secrets.sh.
+#   AVIZOR_MODELS   the folder of the models, by default models/ (also read from .env, as Compose does)
+# Only if no models folder is named and models/ holds no model, the models of the demo are trained first, for which `make`
+# creates .venv. Everything else needs only Docker with Compose, and openssl.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+setting() { # NAME DEFAULT: from the environment, else from .env, else the default
+  local found=${!1:-}
+  [[ -n $found || ! -f .env ]] || found=$(sed -n "s/^$1=//p" .env | tail -n 1)
+  echo "${found:-$2}"
+}
+
+has_models() { # FOLDER
+  compgen -G "$1/*/config.pbtxt" >/dev/null
+}
+
+compose=${COMPOSE:-$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)}
+models=$(setting AVIZOR_MODELS "")
+
+if [[ -n $models ]]; then
+  has_models "$models" || {
+    echo "AVIZOR_MODELS=$models holds no model (FOLDER/NAME/config.pbtxt); name the folder that avizor export wrote to, or leave it out" >&2
+    exit 1
+  }
+elif ! has_models models; then
+  echo "models/ holds no model: training those of the demo"
+  ${MAKE:-make} demo-models
+fi
+
+deploy/secrets.sh "$@"
+$compose up --build --detach
+
+door=${1:-localhost}:$(setting AVIZOR_FRONT_PORT 8443)
+cat <<END
+
+The stack runs.
+  front door    https://$door   gRPC, and JSON over HTTP; trust deploy/secrets/tls.crt
+  token         in deploy/secrets/token
+  models        ${models:-models}
+  Prometheus    http://localhost:$(setting AVIZOR_PROMETHEUS_PORT 9090)
+  Alertmanager  http://localhost:$(setting AVIZOR_ALERTMANAGER_PORT 9093)
+  alerts        $compose logs -f alerts
+
+Next, ask it which models it serves:
+  curl --cacert deploy/secrets/tls.crt -H "authorization: Bearer \$(cat deploy/secrets/token)" https://$door/v1/models
+docs/operations.md says how to go on: verdicts, batch jobs, alerts. Stop the stack with: make down
+END
