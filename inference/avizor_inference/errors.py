@@ -10,6 +10,7 @@
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
     │   ├── BatchTooLarge          more items than the model's max_batch_size
+    │   ├── SharedMemoryUnknown    a tensor in a region of shared memory, of which the gateway has none
     │   ├── AnswerTooLarge         the answer would hold more than the gateway computes for a call
     │   └── MessageLate            a call whose message was not complete in time
     ├── EngineError                the engine failed at a valid request
@@ -83,6 +84,10 @@ class UnknownOutput(RequestError):
 
 class BatchTooLarge(RequestError):
     """A request has more items than the model's max_batch_size."""
+
+
+class SharedMemoryUnknown(RequestError):
+    """A tensor of a request is in a region of shared memory that the gateway does not know."""
 
 
 class AnswerTooLarge(RequestError):

@@ -38,6 +38,14 @@ class OpenVersion:
         """Return the size of the longest label of a classifier in bytes; 0 if there are none."""
         return max((len(label.encode()) for label in self.manifest.labels or ()), default=0)
 
+    def labels_of(self, output: str) -> Sequence[str]:
+        """Return the labels of an output's values, in their order; empty if they have none."""
+        return self.manifest.labels or () if output in self._labelled else ()
+
+    @cached_property
+    def _labelled(self) -> frozenset[str]:
+        return frozenset(output.name for output in self.version.config.output if output.label_filename)
+
     def class_head(self) -> ClassHead:
         """Return the head of a classifier, which its activation maps need. The first call reads the graph: for a thread.
 

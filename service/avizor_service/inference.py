@@ -160,6 +160,22 @@ class Inference:
         first = await self._of_each(model, items[:half], outputs, time_remaining_s)
         return first + await self._of_each(model, items[half:], outputs, time_remaining_s)
 
+    async def run_tensor(
+        self, model: OpenVersion, rows: Array, outputs: Sequence[str], time_remaining_s: Callable[[], float | None]
+    ) -> Mapping[str, Array]:
+        """Return the named outputs for the only tensor of a call, [n, *item_shape], as many rows as one batch has at most.
+
+        Rows and outputs count as memory, and the rows as work of the model, until the end. Raises AnswerTooLarge before
+        anything runs, GatewayFull, and what Engine.infer raises.
+        """
+        size = bytes_of(model.spec.outputs, outputs)
+        check_answer(size, len(rows), outputs, self._max_answer_mib)
+        with self._memory.of_call() as memory:
+            memory.take(rows.nbytes)
+            memory.take_answer(size * len(rows))
+            with self.loads.of(model.version.name).work(len(rows)):
+                return await self._infer(model, [rows], outputs, time_remaining_s)
+
     async def run_rows(
         self, model: OpenVersion, rows: Array, outputs: Sequence[str], timeout_s: float | None
     ) -> Mapping[str, Array]:

@@ -37,6 +37,7 @@ from avizor_service.media_decoders import MediaDecoders, open_media_decoders
 from avizor_service.message_memory import BEYOND_MIB, MessageMemory
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
+from avizor_service.open_inference import servicer as open_inference
 from avizor_service.receiving import Receiver
 from avizor_service.reflection import serve_reflection
 from avizor_service.reloading import Reloading
@@ -99,8 +100,9 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread)
         small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s)
         health = HealthService(("", SERVICE), small)
-        server = _server(settings, [handlers(gateway, calls, streams), health.handlers()], tokens)
-        serve_reflection([SERVICE, HEALTH], server, small)
+        services = [handlers(gateway, calls, streams), open_inference.handlers(gateway, calls), health.handlers()]
+        server = _server(settings, services, tokens)
+        serve_reflection([SERVICE, open_inference.SERVICE, HEALTH], server, small)
         server.add_generic_rpc_handlers([NoMethod()])
         address = listen(server, settings.host, settings.port)
         metrics_address = _serve_metrics(settings, metrics, stack)

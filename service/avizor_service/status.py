@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 # Subclasses before their base: the first class that fits is taken.
 _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.ModelNotFound, Code.NOT_FOUND),
+    (errors.SharedMemoryUnknown, Code.NOT_FOUND),
     (errors.RequestError, Code.INVALID_ARGUMENT),
     (errors.MediaError, Code.INVALID_ARGUMENT),
     (errors.CalibrationError, Code.FAILED_PRECONDITION),
