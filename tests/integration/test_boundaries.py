@@ -56,7 +56,15 @@ def test_the_wheel_holds_every_package_with_its_types(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    packages = {"avizor_inference", "avizor_export", "avizor_pipeline", "avizor_service", "avizor_cli", "avizor"}
+    packages = {
+        "avizor_inference",
+        "avizor_export",
+        "avizor_pipeline",
+        "avizor_service",
+        "avizor_client",
+        "avizor_cli",
+        "avizor",
+    }
     for package in packages:
         assert f"{package}/__init__.py" in names
         assert f"{package}/py.typed" in names

@@ -13,7 +13,7 @@ import pytest
 from support.environment import ROOT
 
 FACES = ("avizor_inference", "avizor_export", "avizor_pipeline")
-PACKAGES = {"avizor_inference", "avizor_export", "avizor_pipeline", "avizor_service", "avizor_cli"}
+PACKAGES = {"avizor_inference", "avizor_export", "avizor_pipeline", "avizor_service", "avizor_client", "avizor_cli"}
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")]
 
 

@@ -1,0 +1,229 @@
+"""Call a gateway from an event loop: `AsyncClient`, with the methods of `Client`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+
+from avizor.v1 import inference_pb2 as pb
+from avizor.v1.inference_pb2_grpc import InferenceServiceStub
+from avizor_client import reading, requests
+from avizor_client.answers import (
+    Answer,
+    Classification,
+    Embedding,
+    Explanation,
+    InputKind,
+    Method,
+    Model,
+    MonitoredWindow,
+    MonitorEnded,
+    MonitorStarted,
+    Reconstruction,
+    Verdict,
+)
+from avizor_client.connection import Connection, Tls, new_request_id
+from avizor_client.errors import call_failed
+from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
+from avizor_client.streams import Chunk, Heard, MonitorSettings
+from avizor_client.tokens import Token
+
+
+class AsyncClient:
+    """Calls one gateway from one event loop. Close it, or use it as an asynchronous context manager. See Client.
+
+    Files are read in a thread.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        tls: Tls | None = None,
+        token: str | None = None,
+        token_file: Path | str | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        """See Client. It belongs to the event loop in which it is made."""
+        self._connection = Connection(target, tls, Token(token, token_file), timeout_s)
+        self._channel = self._connection.open(grpc.aio)
+        self._stub: Any = InferenceServiceStub(self._channel)
+        self._kinds: dict[tuple[str, int], InputKind] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection. Calls that run end."""
+        await self._channel.close()
+
+    async def models(self) -> tuple[Model, ...]:
+        """Return the models of the gateway, sorted by name."""
+        return requests.models(await self._ask("ListModels", pb.ListModelsRequest(), new_request_id()))
+
+    async def model(self, name: str, version: int = 0) -> Model:
+        """Return one model. version: 0 for the newest."""
+        return reading.model(await self._ask("GetModel", pb.GetModelRequest(name=name, version=version), new_request_id()))
+
+    async def classify(
+        self,
+        model: str,
+        items: Items,
+        *,
+        version: int = 0,
+        source: str = "",
+        top_k: int = 0,
+        threshold: float = 0.0,
+        outputs: Iterable[str] = (),
+    ) -> Answer[Classification]:
+        """Return the most probable classes of each item. See Client.classify."""
+        return await self._run(requests.classify(model, version, top_k, threshold, outputs), items, source)
+
+    async def detect(
+        self,
+        model: str,
+        items: Items,
+        *,
+        version: int = 0,
+        source: str = "",
+        alpha: float = 0.0,
+        confidence: float = 0.0,
+        outputs: Iterable[str] = (),
+    ) -> Answer[Verdict]:
+        """Return how unusual each item is. See Client.detect."""
+        return await self._run(requests.detect(model, version, alpha, confidence, outputs), items, source)
+
+    async def embed(self, model: str, items: Items, *, version: int = 0, source: str = "") -> Answer[Embedding]:
+        """Return a vector for each window of each item."""
+        return await self._run(requests.embed(model, version), items, source)
+
+    async def reconstruct(
+        self, model: str, items: Items, *, version: int = 0, source: str = "", format: Format = "tensor"
+    ) -> Answer[Reconstruction]:
+        """Return what an autoencoder makes of each item: a tensor, or a whole PNG or WAV."""
+        return await self._run(requests.reconstruct(model, version, format), items, source)
+
+    async def explain(
+        self,
+        model: str,
+        items: Items,
+        *,
+        version: int = 0,
+        source: str = "",
+        method: Method | None = None,
+        label: str = "",
+        window: int | None = None,
+        occlusion: Occlusion | None = None,
+        format: MapFormat = "numbers",
+    ) -> Answer[Explanation]:
+        """Return where in each item a model looks. See Client.explain."""
+        return await self._run(requests.explain(model, version, method, label, window, occlusion, format), items, source)
+
+    def monitor(self, chunks: Iterable[Chunk] | AsyncIterable[Chunk], settings: MonitorSettings) -> AsyncMonitorStream:
+        """Return a stream that listens to sound while its chunks come. It has no deadline and is not tried again."""
+        return AsyncMonitorStream(self._stub, self._connection, chunks, settings)
+
+    async def _run(self, call: ItemsCall[T], items: Items, source: str) -> Answer[T]:
+        pending = call.requests(items, await self._kind(call.model, call.version), source)
+        while (request := await asyncio.to_thread(next, pending, None)) is not None:
+            request_id = new_request_id()
+            call.add(await self._ask(call.rpc, request, request_id), request_id)
+        return call.answer()
+
+    async def _kind(self, model: str, version: int) -> InputKind:
+        if (model, version) not in self._kinds:
+            self._kinds[model, version] = (await self.model(model, version)).input_kind
+        return self._kinds[model, version]
+
+    async def _ask(self, rpc: str, request: Any, request_id: str) -> Any:
+        metadata = self._connection.metadata(request_id)
+        try:
+            return await getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
+        except grpc.RpcError as error:
+            raise call_failed(error, request_id) from error
+
+
+class AsyncMonitorStream:
+    """A stream of sound that a gateway listens to: `async with`, and `async for` over its windows. See MonitorStream."""
+
+    def __init__(
+        self,
+        stub: Any,
+        connection: Connection,
+        chunks: Iterable[Chunk] | AsyncIterable[Chunk],
+        settings: MonitorSettings,
+    ) -> None:
+        self._stub, self._connection, self._chunks, self._settings = stub, connection, chunks, settings
+        self._request_id = new_request_id()
+        self._heard = Heard()
+        self._broken: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen. Returns when the gateway has accepted the stream."""
+        metadata = self._connection.metadata(self._request_id)
+        self._call = self._stub.Monitor(self._requests(), metadata=metadata)
+        try:
+            await self._receive()
+        except BaseException:
+            self._call.cancel()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._call.cancel()
+
+    @property
+    def started(self) -> MonitorStarted:
+        """What the gateway does with the stream."""
+        assert self._heard.started is not None, "the stream has not begun; use it as a context manager"
+        return self._heard.started
+
+    @property
+    def ended(self) -> MonitorEnded | None:
+        """What the stream came to; None before its end."""
+        return self._heard.ended
+
+    async def __aiter__(self) -> AsyncIterator[MonitoredWindow]:
+        """Yield the windows as they are judged, until the chunks end."""
+        while self._heard.ended is None:
+            window = await self._receive()
+            if window:
+                yield window
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        yield self._settings.start()
+        try:
+            async for chunk in _in_turn(self._chunks):
+                for message in self._settings.messages(chunk):
+                    yield message
+        except Exception as error:
+            self._broken = error
+            self._call.cancel()
+
+    async def _receive(self) -> MonitoredWindow | None:
+        try:
+            return self._heard.take(await self._call.read())
+        except (grpc.RpcError, asyncio.CancelledError) as error:
+            if self._broken:
+                raise self._broken from error
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise call_failed(error, self._request_id) from error
+
+
+async def _in_turn(chunks: Iterable[Chunk] | AsyncIterable[Chunk]) -> AsyncIterator[Chunk]:
+    """Yield chunks. Those that are not asynchronous are taken in a thread: a pipe may be silent for long."""
+    if isinstance(chunks, AsyncIterable):
+        async for chunk in chunks:
+            yield chunk
+        return
+    iterator = iter(chunks)
+    while (chunk_or_end := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield chunk_or_end

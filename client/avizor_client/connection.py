@@ -1,0 +1,95 @@
+"""Say where a gateway is and how it is called: address, TLS, retries, and what goes with every call."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from avizor_client.errors import InputError
+from avizor_client.files import read_file
+from avizor_client.tokens import Token
+
+# gRPC's own retries: a gateway that is full, or whose engine is away, says when they should come, or that they should not.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "avizor.v1.InferenceService", "method": method}],
+            "retryPolicy": {
+                "maxAttempts": 5,  # the most that gRPC allows
+                "initialBackoff": "0.2s",
+                "maxBackoff": "3s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+        # Not Monitor: the sound of a stream is not kept.
+        for method in ("ListModels", "GetModel", "Classify", "DetectAnomaly", "Embed", "Reconstruct", "Explain")
+    ]
+}
+_OPTIONS = [
+    # A proxy is for the internet. It would look for 127.0.0.1 elsewhere.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # A call whose message is larger than this is not tried again; by default that is every picture.
+    ("grpc.per_rpc_retry_buffer_size", 256 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Says how the gateway proves who it is, and how the client does.
+
+    ca: certificates (PEM) by which the gateway's is checked; None: those that gRPC brings. certificate, key: of the client, in
+    PEM, for mutual TLS; both or neither. server_name: what the gateway's certificate is for, if that is not the address.
+    """
+
+    ca: Path | str | None = None
+    certificate: Path | str | None = None
+    key: Path | str | None = None
+    server_name: str = ""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Says how a gateway is called.
+
+    target: `HOST:PORT`, or `unix:PATH`. tls: None for a connection that is not encrypted. timeout_s: of each request, with all
+    its tries.
+    """
+
+    target: str
+    tls: Tls | None
+    token: Token
+    timeout_s: float
+
+    def open(self, channels: Any) -> Any:
+        """Return a channel. channels: the module `grpc`, or `grpc.aio`. Raises InputError for files that cannot be read."""
+        if self.tls is None:
+            return channels.insecure_channel(self.target, _OPTIONS)
+        name = [("grpc.ssl_target_name_override", self.tls.server_name)] if self.tls.server_name else []
+        return channels.secure_channel(self.target, _credentials(self.tls), _OPTIONS + name)
+
+    def metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """Return what goes with a call. Raises InputError if the token cannot be read."""
+        return (("x-request-id", request_id), *self.token.metadata())
+
+
+def new_request_id() -> str:
+    """Return an id for a request that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def _credentials(tls: Tls) -> Any:
+    if (tls.certificate is None) != (tls.key is None):
+        raise InputError("a client certificate needs its key, and a key its certificate; give both or neither")
+    key, certificate = (read_file(path) if path else None for path in (tls.key, tls.certificate))
+    return grpc.ssl_channel_credentials(read_file(tls.ca) if tls.ca else None, key, certificate)

@@ -1,0 +1,157 @@
+"""Hold every error that the client raises, in one tree, and read those of gRPC into it.
+
+ClientError
+InputError             nothing was sent: a file, an item or a setting is wrong
+ItemFailed             one item could not be answered; it stands in the answer in place of a result
+CallFailed             the whole call failed
+InvalidArgument        a field of the request is wrong: `field` names it
+NotFound               no such model or version
+Unauthenticated        no valid token
+PermissionDenied       the token may not do this
+FailedPrecondition     the model cannot do this, such as a verdict without a calibration
+Busy                   the gateway is full, and was so at every try: `retry_after_s` says when to come back
+TooLarge               the message is larger than the gateway takes
+Unavailable            gateway or engine cannot be reached
+DeadlineExceeded       no answer in time
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import BadRequest, RequestInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+
+class ClientError(Exception):
+    """Base of every error that the client raises on purpose."""
+
+
+class InputError(ClientError):
+    """A file, an item or a setting cannot be used. Nothing was sent."""
+
+
+class ItemFailed(ClientError):
+    """One item could not be answered; the others of the call were.
+
+    code: name of the gRPC code, such as `INVALID_ARGUMENT`. field: what in the item is wrong, such as `tensor`; may be empty.
+    """
+
+    def __init__(self, code: str, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.field = code, message, field
+
+
+class CallFailed(ClientError):
+    """A call failed as a whole.
+
+    code: name of the gRPC code. field: the part of the request that is wrong, such as `items[3].tensor`; may be empty.
+    retry_after_s: seconds after which the gateway may have room; None if it did not say. request_id: what the gateway's log
+    has the call under.
+    """
+
+    def __init__(
+        self, code: str, message: str, field: str = "", retry_after_s: float | None = None, request_id: str = ""
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message, self.field = code, message, field
+        self.retry_after_s, self.request_id = retry_after_s, request_id
+
+
+class InvalidArgument(CallFailed):
+    """A part of the request is wrong; `field` names it. To try again would not help."""
+
+
+class NotFound(CallFailed):
+    """No model, or no version of it, has that name."""
+
+
+class Unauthenticated(CallFailed):
+    """The call has no valid token."""
+
+
+class PermissionDenied(CallFailed):
+    """The token is valid, but may not make this call."""
+
+
+class FailedPrecondition(CallFailed):
+    """The model cannot do this; the message says what is missing, such as a calibration."""
+
+
+class Busy(CallFailed):
+    """The gateway was full at every try. `retry_after_s` says when to come back."""
+
+
+class TooLarge(CallFailed):
+    """A message is larger than the gateway, or this client, takes. To try again would not help."""
+
+
+class Unavailable(CallFailed):
+    """The gateway, or the engine behind it, could not be reached at any try."""
+
+
+class DeadlineExceeded(CallFailed):
+    """There was no answer in time."""
+
+
+_KINDS: dict[str, type[CallFailed]] = {
+    "INVALID_ARGUMENT": InvalidArgument,
+    "NOT_FOUND": NotFound,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
+    "FAILED_PRECONDITION": FailedPrecondition,
+    "RESOURCE_EXHAUSTED": Busy,
+    "UNAVAILABLE": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
+
+
+def call_failed(error: Any, request_id: str) -> CallFailed:
+    """Return what a grpc.RpcError means. request_id: that was sent with the call; the gateway may have given it another."""
+    status = _status(error)
+    retry_after_s = _retry_after_s(status)
+    info = _detail(status, RequestInfo)
+    code = error.code().name
+    kind = _KINDS.get(code, CallFailed)
+    if kind is Busy and retry_after_s is None:
+        kind = TooLarge
+    return kind(code, str(error.details()), _field(status), retry_after_s, info.request_id if info else request_id)
+
+
+def item_failed(status: Status) -> ItemFailed:
+    """Return the error of one item."""
+    _, _, field = _field(status).partition("].")  # the item's own place is where it stands in the answer
+    return ItemFailed(Code.Name(status.code), status.message, field)
+
+
+def _status(error: Any) -> Status:
+    """Return the details of a failed call; empty if the server sent none, as nginx does."""
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-status-details-bin":
+            try:
+                return Status.FromString(value)
+            except DecodeError:
+                break
+    return Status()
+
+
+def _detail(status: Status, kind: Any) -> Any:
+    """Return the first detail of a kind, or None."""
+    for packed in status.details:
+        if packed.Is(kind.DESCRIPTOR):
+            found = kind()
+            packed.Unpack(found)
+            return found
+    return None
+
+
+def _field(status: Status) -> str:
+    bad = _detail(status, BadRequest)
+    return str(bad.field_violations[0].field) if bad and bad.field_violations else ""
+
+
+def _retry_after_s(status: Status) -> float | None:
+    retry = _detail(status, RetryInfo)
+    return float(retry.retry_delay.ToTimedelta().total_seconds()) if retry else None

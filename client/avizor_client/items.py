@@ -1,0 +1,125 @@
+"""Turn what a user has (files, bytes, arrays, samples, rows) into items of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.json_format import ParseDict, ParseError
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_client.answers import Array, InputKind
+from avizor_client.errors import InputError
+from avizor_client.files import read_file
+
+# Inputs of which a file is an item. The fields of Model and of Item have the same names.
+FILE_KINDS = ("image", "audio", "signal")
+
+_PCM_FORMATS = {"int16": pb.PCM_FORMAT_S16LE, "float32": pb.PCM_FORMAT_F32LE}
+
+
+@dataclass(frozen=True, eq=False)
+class Pcm:
+    """Sound without a file around it.
+
+    samples: int16 or float32 (full scale is 1) of shape [samples] or [samples, channels]; or bytes of int16, little-endian, the
+    channels of one moment next to each other. sample_rate: Hz. channels: of bytes; an array has them in its shape.
+    """
+
+    samples: Array | bytes
+    sample_rate: int
+    channels: int = 1
+
+
+# A path or the bytes of an encoded file; one item of the model's own tensor, or of a .npy file; samples; a table row.
+Content = Path | str | bytes | Array | Pcm | Mapping[str, float | str | bool | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One item to ask about.
+
+    source: where it comes from, such as the name of a machine. mix_channels: of a sound of several channels, take their mean
+    instead of each by itself.
+    """
+
+    content: Content
+    source: str = ""
+    mix_channels: bool = False
+
+
+def messages(items: Iterable[Item | Content], kind: InputKind, source: str) -> Iterable[pb.Item]:
+    """Yield the messages of items, each when it is asked for: files are read only then.
+
+    kind: what the model takes. source: of the items that do not name one. Raises InputError.
+    """
+    for each in items:
+        item = each if isinstance(each, Item) else Item(each)
+        message = pb.Item(source=item.source or source)
+        if item.mix_channels:
+            message.channel_mode = pb.CHANNEL_MODE_MIX
+        _fill(message, item.content, kind)
+        yield message
+
+
+def pcm_message(pcm: Pcm) -> pb.Pcm:
+    """Return samples as a message. Raises InputError for another type or shape."""
+    if isinstance(pcm.samples, bytes):
+        return pb.Pcm(format=pb.PCM_FORMAT_S16LE, sample_rate=pcm.sample_rate, channels=pcm.channels, data=pcm.samples)
+    samples = np.asarray(pcm.samples)
+    format = _PCM_FORMATS.get(samples.dtype.name)
+    if format is None or samples.ndim not in (1, 2):
+        raise InputError(
+            f"samples are {samples.dtype.name}{list(samples.shape)}; give int16 or float32 of shape [samples] or "
+            "[samples, channels]"
+        )
+    channels = samples.shape[1] if samples.ndim == 2 else 1
+    return pb.Pcm(format=format, sample_rate=pcm.sample_rate, channels=channels, data=_little(samples).tobytes())
+
+
+def _fill(message: pb.Item, content: Content, kind: InputKind) -> None:
+    if isinstance(content, str | Path):
+        path = Path(content)
+        if path.suffix.lower() == ".npy" and kind != "signal":
+            message.tensor.CopyFrom(_tensor(_open_array(path)))
+        else:
+            _fill_file(message, read_file(path), kind, str(path))
+    elif isinstance(content, bytes):
+        _fill_file(message, content, kind, "bytes")
+    elif isinstance(content, Pcm):
+        message.pcm.CopyFrom(pcm_message(content))
+    elif isinstance(content, Mapping):
+        try:
+            ParseDict(dict(content), message.row)
+        except (ParseError, TypeError, ValueError) as error:
+            raise InputError(f"a row holds something else than numbers, texts and None: {error}") from error
+    else:
+        message.tensor.CopyFrom(_tensor(np.asarray(content)))
+
+
+def _fill_file(message: pb.Item, data: bytes, kind: InputKind, name: str) -> None:
+    if kind not in FILE_KINDS:
+        hint = "give its rows, as dictionaries" if kind == "table" else "give an array, or a .npy file of one item"
+        raise InputError(f"{name}: a file is not one item of a model that takes a {kind}; {hint}")
+    setattr(message, kind, data)
+
+
+def _open_array(path: Path) -> Array:
+    try:
+        found: Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: is not a .npy file that can be read ({error}); write one with numpy.save") from error
+    return found
+
+
+def _tensor(values: Array) -> pb.Tensor:
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"an array of {values.dtype.name} is not a tensor; give numbers")
+    return pb.Tensor(dtype=values.dtype.name, shape=values.shape, data=_little(values).tobytes())
+
+
+def _little(values: Array) -> Any:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
