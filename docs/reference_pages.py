@@ -8,11 +8,12 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 from google.rpc.code_pb2 import Code
+from prometheus_client import Metric, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
 from avizor_cli.main import avizor
@@ -134,13 +135,15 @@ def metrics_page() -> Iterator[str]:
     of_service = [each for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
     for title, where, metrics in (("Gateway", of_gateway, of_service), ("Batch job", of_batch, batch_metrics())):
         yield f"\n## {title}\n\n{where}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
-        yield from map(_metric_row, metrics)
+        for metric in metrics:
+            yield from (_metric_row(family, metric._labelnames) for family in metric.describe())
+        if metrics is of_service:  # on Linux
+            yield from map(_metric_row, ProcessCollector(registry=None).collect())
 
 
-def _metric_row(metric: MetricWrapperBase) -> str:
-    (family,) = metric.describe()
+def _metric_row(family: Metric, label_names: Sequence[str] = ()) -> str:
     name = family.name + ("_total" if family.type == "counter" else "")
-    labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+    labels = ", ".join(f"`{label}`" for label in label_names)
     return f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
 
 

@@ -13,8 +13,10 @@ import grpc
 from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference.errors import DeadlineExceeded, GatewayFull
+from avizor_service.call_record import REQUEST_ID, CallRecord, begin_record
 from avizor_service.callers import Caller, current_caller
 from avizor_service.door import Door
+from avizor_service.logs.call_log import CallLog
 from avizor_service.message_fields import PART_BYTES, SMALL_BYTES, Fields, count_parts
 from avizor_service.message_memory import MessageMemory
 from avizor_service.metrics import Metrics
@@ -33,7 +35,7 @@ class Call:
     """Holds one call in progress. The RPC sets `model` once the model is found; the call is counted under it.
 
     messages: where its message has room. message_bytes: how much of it message and answer have. places: where it takes a place.
-    caller: who makes it.
+    caller: who makes it. record: what the log says of it.
     """
 
     rpc: str
@@ -45,6 +47,7 @@ class Call:
     places: Places | None = None
     has_place: bool = False
     caller: Caller = field(default_factory=current_caller)
+    record: CallRecord = field(default_factory=CallRecord)
 
     def time_remaining_s(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -127,11 +130,13 @@ class Calls:
         messages: MessageMemory | None = None,
         receiver: Receiver | None = None,
         unread: Unread | None = None,
+        log: CallLog | None = None,
     ) -> None:
         self._metrics, self._max_in_flight = metrics, max_in_flight
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
         self._receiver = receiver or Receiver()
         self.unread = unread or Unread()
+        self._log = log
         self._calls = calls = Throughput()
         metrics.in_flight.set_function(lambda: calls.in_progress)
         self.door = Door()
@@ -143,7 +148,11 @@ class Calls:
 
         The block begins with `Call.admit`. places: where the call takes a place; None for the calls in flight.
         """
-        return _Guard(self, Call(rpc, transport, self._messages, receiver=self._receiver, places=places or self))
+        record = begin_record(transport.header)
+        transport.answer_header(REQUEST_ID, record.request_id)
+        call = Call(rpc, transport, self._messages, receiver=self._receiver, places=places or self, record=record)
+        record.token = call.caller.name
+        return _Guard(self, call)
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
@@ -163,10 +172,12 @@ class Calls:
         self._messages.free(call.message_bytes)
         self._calls.leave(1, done=True)
 
-    def count(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
-        """Count a call that has ended."""
+    def count(self, call: Call, code: grpc.StatusCode, seconds: float, message: str) -> None:
+        """Count a call that has ended, and write its line in the log. message: of its status."""
         self._requests(call.rpc, call.model, code.name).inc()
         self._duration(call.rpc, call.model).observe(seconds)
+        if self._log:
+            self._log.ended(call.record, call.rpc, call.model, code.name, seconds, message)
 
 
 class _Guard:
@@ -205,7 +216,7 @@ class _Guard:
             self._count(self._code_of_cancelled())
         elif isinstance(error, Exception):
             status = status_of(error)
-            self._count(grpc_code(status))
+            self._count(grpc_code(status), status.message)
             if self._call.transport.ends_late_calls and self._call.is_late():  # it has ended it, and can send no status
                 self._call.transport.given_up()
                 raise asyncio.CancelledError from None
@@ -226,5 +237,5 @@ class _Guard:
         """Return why a call was cancelled: its deadline has passed, or the client cancelled it or is gone."""
         return grpc.StatusCode.DEADLINE_EXCEEDED if self._call.is_late() else grpc.StatusCode.CANCELLED
 
-    def _count(self, code: grpc.StatusCode) -> None:
-        self._calls.count(self._call, code, time.perf_counter() - self._started)
+    def _count(self, code: grpc.StatusCode, message: str = "") -> None:
+        self._calls.count(self._call, code, time.perf_counter() - self._started, message)

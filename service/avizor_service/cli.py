@@ -11,7 +11,6 @@ import uvloop
 
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_service.logs import start_log
 from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings
 
@@ -31,6 +30,7 @@ _GROUPS = {
     "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
     "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
+    "Log": ("log_format", "log_level", "log_calls"),
     "Stopping": ("stop_delay_s", "grace_s"),
 }
 
@@ -246,6 +246,24 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     default=_DEFAULTS.grace_s,
     help="Seconds given to running calls on shutdown.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "json", "console"]),
+    default=_DEFAULTS.log_format,
+    help="Lines of the log, on standard error: `json` for programs, `console` for people; `auto` is `console` on a terminal.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default=_DEFAULTS.log_level,
+    help="The least severe lines that are written.",
+)
+@click.option(
+    "--log-calls",
+    type=click.Choice(["all", "failed", "none"]),
+    default=_DEFAULTS.log_calls,
+    help="Calls that have a line in the log. `failed`: those that end with an error, or of which an item does.",
+)
 def serve(**options: Any) -> None:
     """Serve the models of a repository over gRPC: avizor.v1, health and reflection. Prometheus metrics have a separate port.
 
@@ -253,7 +271,6 @@ def serve(**options: Any) -> None:
     once all calls that have arrived are answered.
     """
     settings = Settings(**options)
-    start_log()
     uvloop.run(run(settings, _print_addresses))
 
 

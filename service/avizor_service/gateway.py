@@ -51,6 +51,9 @@ class Gateway:
         most = self.settings.max_items
         if len(request.items) > most:
             raise InvalidInput(f"the request holds more than {most} items; send at most {most} at once", field="items")
+        call.record.items = len(request.items)
+        for item in request.items:
+            call.record.note_source(item.source)
         self.inference.loads.admit(call.model, call.time_remaining_s())
         return model
 
@@ -66,9 +69,12 @@ class Gateway:
         if model:
             call.model = name
             self.engine_watch.require_up()
+            call.record.version = model.version.version
             return model
         # Only the first call waits for files, and for the engine.
         if await self.threads.wait_for(self.catalogue.knows, name):
             call.model = name
         self.engine_watch.require_up()
-        return await self.threads.wait_for(self.catalogue.open, name, version)
+        model = await self.threads.wait_for(self.catalogue.open, name, version)
+        call.record.version = model.version.version
+        return model

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import functools
 import math
+import resource
 import signal
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 from avizor_inference.errors import DeadlineExceeded, DecoderEnded, GatewayFull, MediaError, SettingsError
 from avizor_inference.items.decode import Item
@@ -36,6 +38,7 @@ class MediaDecoders:
         self.count, self.max_windows = settings.decoders, settings.max_windows
         self._limit_s, self._max_wait_s = settings.decode_timeout_s, settings.max_wait_s
         self._ended, self._rejected = metrics.decoders_ended, metrics.rejected
+        metrics.decoder_memory.set_function(lambda: sum(map(resident_bytes, self.pids())))
         self._slots = tuple(DecoderSlot(settings.decoder_memory_mib) for _ in range(self.count))
         self._throughputs = {
             slot: Throughput() for slot in self._slots
@@ -204,6 +207,15 @@ class MediaDecoders:
             with contextlib.suppress(OSError):  # the next item tries again
                 slot.start()
         self._give(slot)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process has in use, in bytes; 0 if there is none such, or the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _not_started(error: Exception) -> SettingsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 # Latency of one call: from a fraction of a millisecond on a GPU to a long recording on a laptop.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -15,7 +15,9 @@ class Metrics:
     """Holds the counters, gauges and histograms of one gateway."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a series beside each counter, which nothing reads. It holds for the whole process
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "avizor_requests", "Finished calls, by gRPC status code.", ["rpc", "model", "code"], registry=self.registry
         )
@@ -40,6 +42,16 @@ class Metrics:
             "Decoder processes that ended and were replaced: time, an item took too long; crash; forsaken, an item went on "
             "after its caller had left.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.decoder_memory = Gauge(
+            "avizor_decoder_resident_memory_bytes",
+            "Memory of all processes that decode media, in bytes; on Linux.",
+            registry=self.registry,
+        )
+        self.log_lines_dropped = Counter(
+            "avizor_log_lines_dropped",
+            "Lines of the log that were not written: nobody reads it fast enough, or its disk is full.",
             registry=self.registry,
         )
         self.rows_in_progress = Gauge(

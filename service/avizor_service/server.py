@@ -33,6 +33,7 @@ from avizor_service.health_service import SERVICE as HEALTH
 from avizor_service.health_service import HealthService
 from avizor_service.inference import Inference
 from avizor_service.listening import listen
+from avizor_service.logs.open_log import open_log
 from avizor_service.media_decoders import MediaDecoders, open_media_decoders
 from avizor_service.message_memory import BEYOND_MIB, MessageMemory
 from avizor_service.metric_labels import BoundedSources
@@ -84,6 +85,8 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
     tokens = Tokens(read_tokens(settings.tokens) if settings.tokens else None, metrics)
     with contextlib.ExitStack() as stack:
+        dropped = metrics.log_lines_dropped.inc
+        log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped))
         repository = ModelRepository(settings.models)
         decoders = stack.enter_context(open_media_decoders(settings, metrics))
         decoders.launch()  # they get ready while the engine does
@@ -97,7 +100,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         messages = MessageMemory(settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics)
         receiver, streams = Receiver(settings.receive_timeout_s), Streams(metrics, settings.max_streams)
         unread = Unread(settings.send_timeout_s)
-        calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread)
+        calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread, log)
         small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s)
         health = HealthService(("", SERVICE), small)
         services = [handlers(gateway, calls, streams), open_inference.handlers(gateway, calls), health.handlers()]

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_service.batches import call_ended_early
+from avizor_service.call_record import REQUEST_ID
 from avizor_service.calls import Calls
 from avizor_service.gateway import Gateway
 from avizor_service.rpc_steps import Answer, each_parsed, messages_of, unary
@@ -61,6 +62,7 @@ def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethod
     async def serve(_requests: object, context: grpc.aio.ServicerContext) -> None:
         async with calls.call("Monitor", GrpcTransport(context), streams) as call:
             call.admit()
+            await context.send_initial_metadata(((REQUEST_ID, call.record.request_id),))  # trailers come after months
             async with (
                 aclosing(streams.until_stopped(messages_of(context))) as messages,
                 aclosing(monitor(gateway, each_parsed(pb.MonitorRequest, messages, call), call)) as responses,

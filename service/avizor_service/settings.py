@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
+
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LoggedCalls = Literal["all", "failed", "none"]
 
 
 @dataclass(frozen=True)
@@ -43,5 +48,8 @@ class Settings:
     connection_age_s: float = 3600.0  # seconds after which a connection takes no new calls
     connection_idle_s: float = 900.0  # seconds after which a connection without calls is closed
     keepalive_s: float = 60.0  # seconds of silence after which a client has to answer a ping
+    log_format: LogFormat = "auto"  # console on a terminal, else json
+    log_level: LogLevel = "info"
+    log_calls: LoggedCalls = "all"
     stop_delay_s: float = 0.0  # seconds between the word that the gateway is not ready and the end of its service
     grace_s: float = 15.0  # seconds that running calls get on shutdown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -13,6 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from avizor_inference import errors
+from avizor_service.call_record import REQUEST_ID, current_id, current_record
 
 _log = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ _RETRY_S, _SHORTEST_RETRY_S, _LONGEST_RETRY_S = 1.0, 0.05, 60.0
 def status_of(error: Exception, field: str = "") -> Status:
     """Return the google.rpc.Status of an error. field: the part of the request that the error is about, before its own `field`.
 
-    An error outside Avizor's tree was not expected: the caller gets a request id, the log gets the id and the traceback.
+    An error outside Avizor's tree was not expected: the caller gets the call's request id, the log gets it and the traceback.
     """
     for kind, code in _CODES:
         if isinstance(error, kind):
             return Status(code=code, message=_text(error), details=_details(error, code, field))
-    request_id = uuid.uuid4().hex
+    request_id = current_id()
     if isinstance(error, errors.EngineError):  # some graphs fail at some inputs, again and again: its text says all
         _log.error("request %s failed: %s", request_id, error)
     else:
@@ -69,7 +69,9 @@ def status_of(error: Exception, field: str = "") -> Status:
 
 
 def item_status(error: Exception, number: int) -> Status:
-    """Return the status of one item of a request. number: its place in the request, from 0."""
+    """Return the status of one item of a request, and note that it has one. number: its place in the request, from 0."""
+    if record := current_record():
+        record.failed_items += 1
     return status_of(error, field=f"items[{number}]")
 
 
@@ -82,7 +84,8 @@ def end(context: grpc.aio.ServicerContext, status: Status) -> None:
     """Let a call end with a status and its details when its handler returns. `context.abort` would keep the call in memory."""
     context.set_code(_GRPC_CODES[status.code])
     context.set_details(status.message)
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()), *_pushback(status)))
+    details = ("grpc-status-details-bin", status.SerializeToString())
+    context.set_trailing_metadata((details, (REQUEST_ID, current_id()), *_pushback(status)))
 
 
 def _pushback(status: Status) -> tuple[tuple[str, str], ...]:

@@ -72,6 +72,10 @@ class StreamJudge:
             judged_by=plan.judged_by,
         )
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many stretches were flagged, and how many alarms have begun."""
+        return self._flagged, self._alarm.begun
+
     def ended(self) -> pb.MonitorEnded:
         """Return what a client is told at the end."""
         return pb.MonitorEnded(stretches=self._judged, flagged=self._flagged, alarms=self._alarm.begun)

@@ -29,6 +29,9 @@ class Transport(Protocol):
     def header(self, name: str) -> str:
         """Return what the client sent beside its message under a name in small letters; "" if nothing."""
 
+    def answer_header(self, name: str, value: str) -> None:
+        """Let the client have a value beside the answer, or the status, once either is sent. There is one such value."""
+
     async def read(self) -> bytes | None:
         """Return the next message of the call, None if it ends without one. It is not read from the connection before that.
 
@@ -48,12 +51,13 @@ class Transport(Protocol):
 class GrpcTransport:
     """Brings a call of gRPC. context: that of its handler."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_context", "_metadata")
 
     ends_late_calls = True
 
     def __init__(self, context: grpc.aio.ServicerContext) -> None:
         self._context = context
+        self._metadata: tuple[tuple[str, str | bytes], ...] | None = None  # gRPC makes it anew each time
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the client's deadline, None if it set none."""
@@ -62,10 +66,16 @@ class GrpcTransport:
 
     def header(self, name: str) -> str:
         """Return a value of the call's metadata by its name; "" if there is none, or if it is not text."""
-        for each, value in self._context.invocation_metadata() or ():
+        if self._metadata is None:
+            self._metadata = self._context.invocation_metadata() or ()
+        for each, value in self._metadata:
             if each == name:
                 return value if isinstance(value, str) else ""
         return ""
+
+    def answer_header(self, name: str, value: str) -> None:
+        """Send a value in the trailing metadata, with the answer: headers of their own cost as much as a small call."""
+        self._context.set_trailing_metadata(((name, value),))
 
     async def read(self) -> bytes | None:
         """Return the next message of the call, None if it ends without one."""

@@ -57,6 +57,7 @@ async def infer(gateway: Gateway, request: TensorRequest, call: Call) -> TensorA
     named = _named(model, request.outputs)
     gateway.inference.loads.admit(name, call.time_remaining_s())
     (rows,) = arrays.values()  # the manifest of a version has one input
+    call.record.items = len(rows)
     results = await gateway.inference.run_tensor(model, rows, list(named), call.time_remaining_s)
     outputs = [_output(model, output, results[output], count) for output, count in named.items()]
     return TensorAnswer(name, model.version.version, outputs)

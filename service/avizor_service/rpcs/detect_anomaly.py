@@ -39,6 +39,7 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
         confidence=confidence or 0,
         calibration_id=calibration.id,
     )
+    flagged = 0
     results = await gateway.inference.run(model, request.items, union([_OUTPUT], named), call.time_remaining_s)
     for number, (item, result) in enumerate(zip(request.items, results, strict=True)):
         if isinstance(result, BadItem):
@@ -59,6 +60,8 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
         message = wire.verdict_message(judged, alpha, spans, scores, p_values, confidence)
         wire.add_outputs(message.outputs, result.outputs, named)
         answer.items.append(message)
+        flagged += message.is_anomaly
+    call.record.anomalies = flagged
     return answer
 
 

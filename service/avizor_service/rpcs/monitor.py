@@ -113,6 +113,9 @@ class _Listener:
             for answer, window, score in zip(answers, windows, scores[:, 0], strict=True):
                 self.judge.judge(answer, float(score), is_short=window.length < rows.shape[-1])
         self.windows += len(windows)
+        self.call.record.items = self.windows
+        if self.judge:
+            self.call.record.anomalies, self.call.record.alarms = self.judge.counts()
         self._note_clipped(model)
         return answers
 
@@ -161,6 +164,7 @@ async def _start(requests: AsyncIterator[pb.MonitorRequest]) -> pb.MonitorStart:
 
 async def _open(gateway: Gateway, start: pb.MonitorStart, call: Call) -> _Listener:
     """Return what a start asks for. Raises InvalidInput, MediaError, CalibrationError, and what Catalogue.open raises."""
+    call.record.note_source(start.source)
     detector = await _model(gateway, call, start.detector, start.detector_version, "reconstruct")
     classifier = await _model(gateway, call, start.classifier, start.classifier_version, "classify")
     formats = [_format(model) for model in (detector, classifier) if model]

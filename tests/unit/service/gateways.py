@@ -77,6 +77,9 @@ class Caller:
     def time_remaining(self) -> float | None:
         return None
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     async def read(self) -> bytes:
         return self.message
 
