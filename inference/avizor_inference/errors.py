@@ -5,7 +5,8 @@
     │   ├── ModelNotFound          no model, or no version, of that name
     │   └── VersionRefused         a version whose files do not agree with its manifest or with each other
     ├── SettingsError              a command cannot do what its options ask for: an address, a folder, a device
-    │   └── TokenFileError         a file of tokens that cannot be used
+    │   ├── TokenFileError         a file of tokens that cannot be used
+    │   └── CertificateFileError   a certificate, or its key, that cannot be used
     ├── RequestError               the caller's request is wrong
     │   ├── InvalidInput           an input is missing, unknown, or of the wrong dtype or shape
     │   ├── UnknownOutput          an output that the model does not have
@@ -64,6 +65,10 @@ class SettingsError(AvizorError):
 
 class TokenFileError(SettingsError):
     """A file of tokens cannot be used."""
+
+
+class CertificateFileError(SettingsError):
+    """A file of a certificate, or of its key, cannot be used."""
 
 
 class RequestError(AvizorError):

@@ -23,7 +23,8 @@ _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
     "Models": ("models", "engine", "device"),
-    "Listening": ("host", "port", "metrics_port", "tokens"),
+    "Listening": ("host", "port", "metrics_port", "reflection"),
+    "Safety": ("tokens", "tls_certificate", "tls_key", "client_ca", "allow_anonymous"),
     "Anomalies": ("alpha", "confidence", "sources"),
     "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s", "send_timeout_s"),
     "Explanations": ("max_explanations", "max_explain_rows"),
@@ -89,6 +90,34 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=_PATH,
     default=_DEFAULTS.tokens,
     help='File of tokens, in lines `"Bearer TOKEN" "NAME";`. Only calls with one of them are answered. Without it, all are.',
+)
+@click.option(
+    "--tls-certificate",
+    metavar="FILE",
+    type=_PATH,
+    default=_DEFAULTS.tls_certificate,
+    help="Certificate of the gateway in PEM, with those between it and its root. Without it, calls come in plain text.",
+)
+@click.option(
+    "--tls-key", metavar="FILE", type=_PATH, default=_DEFAULTS.tls_key, help="Private key of the certificate, in PEM."
+)
+@click.option(
+    "--client-ca",
+    metavar="FILE",
+    type=_PATH,
+    default=_DEFAULTS.client_ca,
+    help="Certificates in PEM, one of which has to have signed the certificate of each client. Without it, clients need none.",
+)
+@click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    default=_DEFAULTS.allow_anonymous,
+    help="Let anyone call, from other machines too. Without it, a --host that they can reach needs --tokens or --client-ca.",
+)
+@click.option(
+    "--reflection/--no-reflection",
+    default=_DEFAULTS.reflection,
+    help="Tell clients such as grpcurl which RPCs there are, and what their messages look like.",
 )
 @click.option(
     "--alpha",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -17,16 +19,18 @@ from avizor_inference.errors import SettingsError
 _LONGEST_PATH = 107
 
 
-def listen(server: grpc.aio.Server, host: str, port: int) -> str:
+def listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> str:
     """Let the server listen, and return its address as clients write it: HOST:PORT or unix:PATH.
 
-    host: an address, or unix:PATH, which needs no port. port: 0 takes a free one. Raises SettingsError.
+    host: an address, or unix:PATH, which needs no port. port: 0 takes a free one. credentials: of TLS; None for plain text.
+    Raises SettingsError.
     """
+    add_port = partial(server.add_secure_port, server_credentials=credentials) if credentials else server.add_insecure_port
     if host.startswith(UNIX):
-        return _listen_on_socket(server, Path(host.removeprefix(UNIX)))
+        return _listen_on_socket(add_port, Path(host.removeprefix(UNIX)))
     address = with_port(host, port)
     try:
-        return with_port(host, int(server.add_insecure_port(address)))
+        return with_port(host, int(add_port(address)))
     except RuntimeError as error:  # it does not say why
         raise SettingsError(
             f"cannot listen on {address}: {_why_not_free(host, port)}; stop the other process or choose another --port or "
@@ -45,7 +49,7 @@ def _why_not_free(host: str, port: int) -> str:
     return "address in use"
 
 
-def _listen_on_socket(server: grpc.aio.Server, path: Path) -> str:
+def _listen_on_socket(add_port: Callable[[str], int], path: Path) -> str:
     address = f"{UNIX}{path}"
     length = len(os.fsencode(path))
     if length > _LONGEST_PATH:
@@ -62,7 +66,7 @@ def _listen_on_socket(server: grpc.aio.Server, path: Path) -> str:
         raise SettingsError(
             f"cannot listen on {address}: {reason(error)}; choose a path in a folder that exists and may be written to"
         ) from error
-    server.add_insecure_port(address)
+    add_port(address)
     return address
 
 

@@ -118,6 +118,12 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
+        self.certificate_ends = Gauge(
+            "avizor_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a file of TLS expires, in seconds since 1970: certificate, client_ca.",
+            ["file"],
+            registry=self.registry,
+        )
         self.engine_up = Gauge(
             "avizor_engine_up", "1 while the engine takes requests, 0 while it is away.", ["engine"], registry=self.registry
         )

@@ -27,6 +27,7 @@ class _Named:
     reload: Reload
     every_s: float
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    told: str = ""  # of what is wrong: what is found again at each look is told once
 
 
 class Reloading:
@@ -65,11 +66,15 @@ class Reloading:
         try:
             await asyncio.to_thread(part.reload, asked)
         except Exception as error:
-            self._metrics.reload_failures.labels(part.name).inc()
             self._metrics.reload_ok.labels(part.name).set(0)
             known = isinstance(error, AvizorError)
+            told, part.told = part.told, str(error)
+            if told == part.told and not asked:
+                return
+            self._metrics.reload_failures.labels(part.name).inc()
             _log.error("%s: not read again, what was in use stays: %s", part.name, error, exc_info=None if known else error)
         else:
             self._metrics.reload_ok.labels(part.name).set(1)
+            part.told = ""
             if asked:
                 _log.info("%s: read again", part.name)

@@ -20,6 +20,7 @@ from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
+from avizor_service.access import open_access
 from avizor_service.anomaly_metrics import AnomalyMetrics
 from avizor_service.calls import Calls
 from avizor_service.catalogue import Catalogue
@@ -48,7 +49,7 @@ from avizor_service.small_messages import SmallMessages
 from avizor_service.stopping import stop
 from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
-from avizor_service.tokens import TokenInterceptor, Tokens, read_tokens
+from avizor_service.tokens import TokenInterceptor, Tokens
 from avizor_service.unread import Unread
 
 _log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
     metrics = Metrics()
     reloading = Reloading(metrics)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
-    tokens = Tokens(read_tokens(settings.tokens) if settings.tokens else None, metrics)
+    access = open_access(settings, metrics, reloading)
     with contextlib.ExitStack() as stack:
         dropped = metrics.log_lines_dropped.inc
         log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped))
@@ -104,10 +105,12 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s)
         health = HealthService(("", SERVICE), small)
         services = [handlers(gateway, calls, streams), open_inference.handlers(gateway, calls), health.handlers()]
-        server = _server(settings, services, tokens)
-        serve_reflection([SERVICE, open_inference.SERVICE, HEALTH], server, small)
+        server = _server(settings, services, access.tokens)
+        if settings.reflection:
+            serve_reflection([SERVICE, open_inference.SERVICE, HEALTH], server, small)
         server.add_generic_rpc_handlers([NoMethod()])
-        address = listen(server, settings.host, settings.port)
+        credentials = access.certificates.grpc_credentials() if access.certificates else None
+        address = listen(server, settings.host, settings.port, credentials)
         metrics_address = _serve_metrics(settings, metrics, stack)
         await decoders.ready()
         await server.start()

@@ -27,6 +27,11 @@ class Settings:
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
     confidence: float | None = None  # that a calibration keeps alpha; None: on average
     tokens: Path | None = None  # None: anyone may call
+    tls_certificate: Path | None = None  # None: plain text
+    tls_key: Path | None = None  # of that certificate
+    client_ca: Path | None = None  # clients need a certificate of it; None: they need none
+    allow_anonymous: bool = False  # to listen beyond this machine where anyone may call
+    reflection: bool = True  # tell callers which RPCs there are
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
     max_in_flight: int = 256  # calls at once; more are rejected
     max_streams: int = 64  # Monitor at once; more are rejected

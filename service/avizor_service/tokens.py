@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from avizor_inference.repository.manifest import NAME_PATTERN
 from avizor_service.batches import call_ended_early
 from avizor_service.callers import Caller, Rate, set_caller
 from avizor_service.metrics import Metrics
+
+_log = logging.getLogger(__name__)
 
 # A line of nginx's map: "Bearer <token>" "<name>"; or "Bearer <token>" "<name> models=a,b rate=50";
 _LINE = re.compile(r'^"(Bearer [\x21\x23-\x7e]+)"\s+(?:"([\w.-]+)((?: +[a-z]+=[\w.,-]*)*)"|([\w.-]+));$')
@@ -134,10 +137,18 @@ class Tokens:
     def replace(self, tokens: Sequence[Token]) -> None:
         """Let these tokens count from now on. Those that are gone, or may now do other things, are revoked."""
         before, self._callers = self._callers, {}
+        new = []
         for token in tokens:
-            self._callers[token] = before.pop(token) if token in before else self._caller(token)
+            if token in before:
+                self._callers[token] = before.pop(token)
+            else:
+                self._callers[token] = self._caller(token)
+                new.append(token.name)
         for caller in before.values():
             caller.revoked.set()
+        if before or new:
+            gone = ", ".join(caller.name for caller in before.values())
+            _log.info("tokens that count now: %d; new: %s; revoked: %s", len(tokens), ", ".join(new) or "none", gone or "none")
 
     def _caller(self, token: Token) -> Caller:
         refused = self._metrics.rejected.labels("rate").inc

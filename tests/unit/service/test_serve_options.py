@@ -43,6 +43,7 @@ def test_every_option_of_serve_is_in_a_group() -> None:
     assert [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")] == [
         "Models:",
         "Listening:",
+        "Safety:",
         "Anomalies:",
         "Limits:",
         "Explanations:",
