@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -79,6 +79,14 @@ class Engine(ABC):
         None: it was not run, or failed, and has to be submitted. Never raises.
         """
         return None
+
+    def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
+        """Return what was run as messages `ModelStatistics` of Triton's protocol: one for each version that was used.
+
+        model: empty for all; version: None for all. An engine that counts nothing returns none. Raises EngineUnavailable,
+        ModelNotFound.
+        """
+        return []
 
     @abstractmethod
     def ready(self, timeout_s: float = 1.0) -> bool:

@@ -24,6 +24,7 @@ class Pending(Future[dict[str, Array]]):
         super().__init__()
         self.request, self.rows, self.arrived = request, rows, arrived
         self.outputs = tuple(request.outputs)
+        self.has_answer = False
         self.deadline = math.inf if request.timeout_s is None else arrived + request.timeout_s
         self._leave = leave
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
@@ -53,6 +54,15 @@ class BatchingEngine(Engine):
         """See Engine.infer_light, and ModelBatcher's."""
         batcher = self._batchers.get((request.model, request.version))
         return batcher.infer_light(request) if batcher else None
+
+    def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
+        """See Engine.statistics. They begin when a version is first used."""
+        with self._lock:
+            batchers = set(self._batchers.values())
+        chosen = [
+            batcher for batcher in batchers if model in ("", batcher.spec.name) and version in (None, batcher.spec.version)
+        ]
+        return [batcher.statistics.message() for batcher in sorted(chosen, key=lambda one: (one.spec.name, one.spec.version))]
 
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready."""

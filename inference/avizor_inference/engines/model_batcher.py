@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import InvalidStateError
 
 import numpy as np
 
@@ -15,8 +13,9 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check_request, seconds_left
 from avizor_inference.engines.batch_policy import BatchPolicy
 from avizor_inference.engines.batch_queue import BatchQueue, Pending
+from avizor_inference.engines.run_statistics import RunStatistics
 from avizor_inference.engines.watchdog import Watchdog
-from avizor_inference.errors import DeadlineExceeded, EngineUnavailable
+from avizor_inference.errors import DeadlineExceeded, EngineBusy, EngineUnavailable
 
 Answer = dict[str, Array] | Exception
 
@@ -38,6 +37,7 @@ class ModelBatcher:
     def __init__(self, engine: Engine, spec: ModelSpec, policy: BatchPolicy, runs: int, watchdog: Watchdog) -> None:
         self._engine, self.spec, self._policy, self._runs, self._watchdog = engine, spec, policy, runs, watchdog
         self._queue = BatchQueue(spec.name, policy)
+        self.statistics = RunStatistics(spec.name, spec.version)
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)  # wakes one free thread
         self._filled = threading.Condition(self._lock)  # wakes the thread that waits until a batch is due
@@ -58,12 +58,16 @@ class ModelBatcher:
     def submit(self, request: InferRequest) -> Pending:
         """Queue a request. Raises what Engine.submit raises, and EngineBusy."""
         now = time.monotonic()
-        pending = Pending(request, check_request(self.spec, request), now, self._leave)
+        pending = Pending(request, check_request(self.spec, request), now, self._cancelled)
         seconds_left(request, now)
         with self._lock:
             if self._closed:
                 raise EngineUnavailable("the engine was closed")
-            self._queue.add(pending)
+            try:
+                self._queue.add(pending)
+            except EngineBusy:
+                self.statistics.failed()
+                raise
             self._wake()
         self._watch(pending, self._queue.fails_at(pending))
         return pending
@@ -80,9 +84,14 @@ class ModelBatcher:
                 return None
             self._running, self._running_rows = 1, rows
         limit_s = LIGHT_LIMIT_S if request.timeout_s is None else min(LIGHT_LIMIT_S, request.timeout_s)
-        began = time.thread_time()
+        began, at = time.thread_time(), time.monotonic()
         try:
-            return self._engine.infer(InferRequest(request.model, request.inputs, request.outputs, self.spec.version, limit_s))
+            run = InferRequest(request.model, request.inputs, request.outputs, self.spec.version, limit_s)
+            answer = self._engine.infer(run)
+            infer_s = time.monotonic() - at
+            self.statistics.ran(rows, 1, 0.0, 0.0, infer_s, 0.0)
+            self.statistics.succeeded(infer_s)
+            return answer
         except Exception:  # a thread finds out why
             return None
         finally:
@@ -121,6 +130,10 @@ class ModelBatcher:
             thread.start()  # it waits for the lock
             self._waking = True
             self._threads.append(thread)
+
+    def _cancelled(self, pending: Pending) -> None:
+        self._leave(pending)
+        self.statistics.cancelled(time.monotonic() - pending.arrived)
 
     def _leave(self, pending: Pending) -> bool:
         with self._lock:
@@ -206,13 +219,25 @@ class ModelBatcher:
     def _run(self, batch: Sequence[Pending]) -> list[Answer]:
         """Return an answer for each request. If a run fails, each runs alone, so that a bad one costs the others nothing."""
         try:
-            return [*_shares([pending.rows for pending in batch], self._engine.infer(self._together(batch)))]
+            return self._answers_of_run(batch)
         except DeadlineExceeded:
             return [self._too_slow(pending) for pending in batch]
         except EngineUnavailable as error:
             return [EngineUnavailable(str(error)) for _ in batch]
         except Exception as error:
             return [error] if len(batch) == 1 else [self._run([pending])[0] for pending in batch]
+
+    def _answers_of_run(self, batch: Sequence[Pending]) -> list[Answer]:
+        began = time.monotonic()
+        request = self._together(batch)
+        ready = time.monotonic()
+        result = self._engine.infer(request)
+        ran = time.monotonic()
+        sizes = [pending.rows for pending in batch]
+        answers: list[Answer] = [*_shares(sizes, result)]
+        queue_s = sum(began - pending.arrived for pending in batch)
+        self.statistics.ran(sum(sizes), len(batch), queue_s, ready - began, ran - ready, time.monotonic() - ran)
+        return answers
 
     def _together(self, batch: Sequence[Pending]) -> InferRequest:
         """Return one request for a batch. Its run is ended when the last deadline has passed."""
@@ -223,11 +248,16 @@ class ModelBatcher:
         return InferRequest(self.spec.name, inputs, batch[0].outputs, self.spec.version, timeout_s)
 
     def _answer(self, pending: Pending, answer: Answer) -> None:
-        """Set a request's answer, unless it has one: its deadline may have passed at this moment."""
-        with contextlib.suppress(InvalidStateError):
+        """Set a request's answer, unless it has one: its deadline may have passed at this moment. It is counted before."""
+        with self._lock:
+            first, pending.has_answer = not (pending.has_answer or pending.cancelled()), True
+        if first:
+            seconds = time.monotonic() - pending.arrived
             if isinstance(answer, Exception):
+                self.statistics.failed(seconds)
                 pending.set_exception(answer)
             else:
+                self.statistics.succeeded(seconds)
                 pending.set_result(answer)
         self._watchdog.forget(pending)  # last, or one that is watched at this moment would be kept
 

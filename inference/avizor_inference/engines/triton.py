@@ -132,6 +132,15 @@ class TritonEngine(Engine):
         future.add_done_callback(lambda done: sent.cancel() if done.cancelled() else None)
         return future
 
+    def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
+        """See Engine.statistics: those of the server, of what all its clients have asked for."""
+        wanted = "" if version is None else str(version)
+        try:
+            answer = self._client.get_inference_statistics(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise self._translated(error, model) from error
+        return list(answer.model_stats)
+
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready. A server that is away may come back with other versions, so the newest ones are asked for again."""
         if self._closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
@@ -394,3 +395,30 @@ def test_closing_ends_a_run_without_end(bench: Callable[..., Bench]) -> None:
     tested.engine.close()
     with pytest.raises(EngineUnavailable, match="the engine was closed while model 'lookup' ran"):
         running.result(timeout=30)
+
+
+def test_statistics_count_what_ran_what_failed_and_what_was_cancelled(bench: Callable[..., Bench]) -> None:
+    tested = bench("dynamic_batching { default_queue_policy { max_queue_size: 4 } }")
+    assert tested.engine.statistics() == []
+    first = tested.begin_a_run()
+    others = [tested.ask(1), tested.ask(2, 3), tested.ask(4, timeout_s=0.05), tested.ask(5)]
+    with pytest.raises(EngineBusy):
+        tested.ask(6)
+    assert others[3].cancel()
+    with pytest.raises(DeadlineExceeded):
+        answer(others[2])
+    tested.held.let_go()
+    assert [answer(future) for future in (first, *others[:2])] == [[0], [1], [2, 3]]
+    tested.make_light()
+    before = len(tested.held.sizes) - 2
+    (counts,) = tested.engine.statistics("lookup", 1)
+    stats = counts.inference_stats
+    assert (counts.name, counts.version) == ("lookup", "1")
+    assert (counts.inference_count, counts.execution_count) == (sum(tested.held.sizes), len(tested.held.sizes))
+    assert (stats.success.count, stats.fail.count, counts.response_stats["0"].cancel.count) == (3 + before, 2, 1)
+    assert stats.queue.count == stats.compute_infer.count == 3 + before
+    assert stats.compute_infer.ns > 0
+    assert stats.success.ns >= stats.queue.ns + stats.compute_input.ns + stats.compute_infer.ns
+    assert {batch.batch_size: batch.compute_infer.count for batch in counts.batch_stats} == dict(Counter(tested.held.sizes))
+    assert tested.engine.statistics("lookup", 2) == tested.engine.statistics("another") == []
+    assert tested.engine.statistics() == [counts]
