@@ -115,6 +115,11 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     help="Let anyone call, from other machines too. Without it, a --host that they can reach needs --tokens or --client-ca.",
 )
 @click.option(
+    "--open-inference/--no-open-inference",
+    default=_DEFAULTS.open_inference,
+    help="Serve the Open Inference Protocol too: raw tensors in and out, for Triton's clients.",
+)
+@click.option(
     "--reflection/--no-reflection",
     default=_DEFAULTS.reflection,
     help="Tell clients such as grpcurl which RPCs there are, and what their messages look like.",

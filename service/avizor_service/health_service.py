@@ -29,6 +29,11 @@ class HealthService:
         self._serving, self._stopping, self._ended = False, False, False
         self._changed = asyncio.Event()  # set, and followed by another one, at each change
 
+    @property
+    def is_serving(self) -> bool:
+        """Return whether the services serve."""
+        return self._serving and not self._stopping
+
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return what answers `Check` and `Watch`."""
         methods = {
@@ -59,7 +64,7 @@ class HealthService:
     def _status(self, service: str) -> int:
         if service not in self._services:
             return int(_Response.SERVICE_UNKNOWN)
-        return int(_Response.SERVING if self._serving and not self._stopping else _Response.NOT_SERVING)
+        return int(_Response.SERVING if self.is_serving else _Response.NOT_SERVING)
 
     async def _check(self, _requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
         async with self._messages.call(context) as admit:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Inference:
         max_wait_s: float = 2.0,
     ) -> None:
         self.loads = ModelLoads(max_wait_s, metrics)
+        self._engine = engine
         self._runs, self._threads, self._metrics = EngineRuns(engine, threads), threads, metrics
         self._decoders, self._memory, self._max_answer_mib = decoders, memory, max_answer_mib
 
@@ -159,6 +160,10 @@ class Inference:
         half = len(items) // 2
         first = await self._of_each(model, items[:half], outputs, time_remaining_s)
         return first + await self._of_each(model, items[half:], outputs, time_remaining_s)
+
+    def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
+        """See Engine.statistics."""
+        return self._engine.statistics(model, version)
 
     async def run_tensor(
         self, model: OpenVersion, rows: Array, outputs: Sequence[str], time_remaining_s: Callable[[], float | None]

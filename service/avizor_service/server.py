@@ -103,11 +103,14 @@ async def run(settings: Settings, started: Callable[[Addresses], None]) -> None:
         unread = Unread(settings.send_timeout_s)
         calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread, log)
         small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s)
-        health = HealthService(("", SERVICE), small)
-        services = [handlers(gateway, calls, streams), open_inference.handlers(gateway, calls), health.handlers()]
+        names = [SERVICE, open_inference.SERVICE] if settings.open_inference else [SERVICE]
+        health = HealthService(("", *names), small)
+        services = [handlers(gateway, calls, streams), health.handlers()]
+        if settings.open_inference:
+            services.append(open_inference.handlers(gateway, calls, streams, health, small))
         server = _server(settings, services, access.tokens)
         if settings.reflection:
-            serve_reflection([SERVICE, open_inference.SERVICE, HEALTH], server, small)
+            serve_reflection([*names, HEALTH], server, small)
         server.add_generic_rpc_handlers([NoMethod()])
         credentials = access.certificates.grpc_credentials() if access.certificates else None
         address = listen(server, settings.host, settings.port, credentials)

@@ -31,6 +31,7 @@ class Settings:
     tls_key: Path | None = None  # of that certificate
     client_ca: Path | None = None  # clients need a certificate of it; None: they need none
     allow_anonymous: bool = False  # to listen beyond this machine where anyone may call
+    open_inference: bool = True  # serve the Open Inference Protocol
     reflection: bool = True  # tell callers which RPCs there are
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
     max_in_flight: int = 256  # calls at once; more are rejected
