@@ -72,10 +72,11 @@ async def model_statistics(gateway: Gateway, call: Call, name: str, version: str
     name: empty for all models that the caller may call. Versions that were never asked for have zeros. Raises InvalidInput for
     a model or version that is not there, as Triton does, NotAllowed, EngineUnavailable.
     """
-    number = version_number(name, version) if name else 0
+    number = 0
     if name:
         call.caller.require(name)
         try:
+            number = version_number(name, version)
             await gateway.threads.wait_for(gateway.catalogue.find, name, number)
         except ModelNotFound as error:
             raise InvalidInput(str(error), field="name") from error
