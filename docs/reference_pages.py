@@ -20,7 +20,7 @@ from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import batch_metrics
 from avizor_pipeline.sinks.table_schemas import MEANINGS, PROJECTION, Q_VALUES, TABLES
-from avizor_service.metrics import Metrics
+from avizor_service.metrics import Metrics, WorkerMetrics
 from avizor_service.status import status_of
 
 FOLDER = Path(__file__).parent / "reference"
@@ -132,7 +132,7 @@ def metrics_page() -> Iterator[str]:
     yield METRICS
     of_gateway = "`avizor serve` serves them at `http://HOST:9464/metrics` (`--metrics-port`)."
     of_batch = "`avizor batch` serves them with `--metrics-port`, and pushes them with `--pushgateway`."
-    of_service = [each for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
+    of_service = [each for each in (vars(Metrics()) | vars(WorkerMetrics())).values() if isinstance(each, MetricWrapperBase)]
     for title, where, metrics in (("Gateway", of_gateway, of_service), ("Batch job", of_batch, batch_metrics())):
         yield f"\n## {title}\n\n{where}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
         for metric in metrics:

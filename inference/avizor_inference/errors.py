@@ -175,6 +175,10 @@ class DecoderEnded(AvizorError):
         self.by_signal = by_signal
 
 
+class WorkersFailed(AvizorError):
+    """The workers of a gateway do not start, or end again and again."""
+
+
 class DatasetError(AvizorError):
     """A dataset cannot be listed or read."""
 

@@ -25,6 +25,7 @@ from avizor_service.status import grpc_code, status_of
 from avizor_service.throughput import Throughput
 from avizor_service.transport import Transport
 from avizor_service.unread import Unread
+from avizor_service.whole import ALONE, Whole
 
 # The model's name is unverified client input until the model is found, so until then it must not become a metric label.
 NO_MODEL = ""
@@ -131,8 +132,9 @@ class Calls:
         receiver: Receiver | None = None,
         unread: Unread | None = None,
         log: CallLog | None = None,
+        whole: Whole = ALONE,
     ) -> None:
-        self._metrics, self._max_in_flight = metrics, max_in_flight
+        self._metrics, self._places = metrics, whole.limit("in_flight", max_in_flight)
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
         self._receiver = receiver or Receiver()
         self.unread = unread or Unread()
@@ -156,11 +158,11 @@ class Calls:
 
     def admit(self) -> None:
         """Take a place. Raises GatewayFull."""
-        count = self._calls.in_progress
-        if count >= self._max_in_flight:
+        if not self._places.take():
             self._metrics.rejected.labels("full").inc()
             raise GatewayFull(
-                f"{count} calls are in progress, as many as this gateway serves at once; try again", self._calls.wait_s()
+                f"{self._places.most} calls are in progress, as many as this gateway serves at once; try again",
+                self._calls.wait_s(),
             )
         self._calls.enter(1)
 
@@ -170,6 +172,7 @@ class Calls:
         All work for it has ended, also if it was cancelled, and its answer was received.
         """
         self._messages.free(call.message_bytes)
+        self._places.give()
         self._calls.leave(1, done=True)
 
     def count(self, call: Call, code: grpc.StatusCode, seconds: float, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import uvloop
 
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_service.server import Addresses, run
 from avizor_service.settings import Settings
+from avizor_service.whole import Addresses
 
 _PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(0, 65535)
@@ -23,8 +24,9 @@ _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
     "Models": ("models", "engine", "device"),
-    "Listening": ("host", "port", "metrics_port", "reflection"),
+    "Listening": ("host", "port", "metrics_port", "reflection", "open_inference"),
     "Safety": ("tokens", "tls_certificate", "tls_key", "client_ca", "allow_anonymous"),
+    "Workers": ("workers",),
     "Anomalies": ("alpha", "confidence", "sources"),
     "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s", "send_timeout_s"),
     "Explanations": ("max_explanations", "max_explain_rows"),
@@ -123,6 +125,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     "--reflection/--no-reflection",
     default=_DEFAULTS.reflection,
     help="Tell clients such as grpcurl which RPCs there are, and what their messages look like.",
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=_AT_LEAST_1,
+    default=_DEFAULTS.workers,
+    help="Processes that serve on the same port, as one gateway. More than one pays for small models on many cores.",
 )
 @click.option(
     "--alpha",
@@ -305,7 +314,14 @@ def serve(**options: Any) -> None:
     once all calls that have arrived are answered.
     """
     settings = Settings(**options)
-    uvloop.run(run(settings, _print_addresses))
+    if settings.workers > 1:
+        from avizor_service.workers.first import run_workers
+
+        asyncio.run(run_workers(settings, _print_addresses))
+    else:
+        from avizor_service.server import run  # the first of several processes needs neither engine nor gRPC
+
+        uvloop.run(run(settings, _print_addresses))
 
 
 def _print_addresses(addresses: Addresses) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from avizor_inference.errors import GatewayFull, MediaError
+from avizor_service.whole import ALONE, Whole
 
 # A call may use this part of what all calls may use together.
 _SHARE_OF_CALL = 4
@@ -13,9 +14,8 @@ _SHARE_OF_CALL = 4
 class DecodedMemory:
     """Counts the bytes of the decoded items of all calls in progress: at most `mib` MiB, and a quarter of it for one call."""
 
-    def __init__(self, mib: int) -> None:
-        self._most, self._most_of_call = mib << 20, (mib << 20) // _SHARE_OF_CALL
-        self._used = 0
+    def __init__(self, mib: int, whole: Whole = ALONE) -> None:
+        self._room, self._most_of_call = whole.limit("decoded_bytes", mib << 20), (mib << 20) // _SHARE_OF_CALL
 
     def of_call(self) -> CallMemory:
         """Return the memory of one call: `with memory.of_call() as call: ...`. What it holds is free again after that."""
@@ -23,16 +23,15 @@ class DecodedMemory:
 
     def take(self, count: int) -> None:
         """Count so many bytes more. Raises GatewayFull."""
-        if self._used + count > self._most:
+        if not self._room.take(count):
             raise GatewayFull(
-                f"decoded items and outputs of all calls take {self._used >> 20} MiB of the {self._most >> 20} MiB that this "
-                "gateway allows for them (--max-decoded-mib); try again"
+                f"decoded items and outputs of all calls take {self._room.used >> 20} MiB of the {self._room.most >> 20} MiB "
+                "that this gateway allows for them (--max-decoded-mib); try again"
             )
-        self._used += count
 
     def free(self, count: int) -> None:
         """Count so many bytes no more."""
-        self._used -= count
+        self._room.give(count)
 
 
 class CallMemory:

@@ -10,14 +10,15 @@ from avizor_service.drawing.drawer import Drawer
 from avizor_service.metrics import Metrics
 from avizor_service.threads import Threads
 from avizor_service.throughput import Throughput
+from avizor_service.whole import ALONE, Whole
 
 
 class Explanations:
     """Counts the calls of Explain that are computed. threads: for their computations, at least `most`. drawer: of pictures."""
 
-    def __init__(self, metrics: Metrics, most: int, threads: Threads, drawer: Drawer) -> None:
-        self._rejected, self._most, self.threads, self.drawer = metrics.rejected, most, threads, drawer
-        self._calls = Throughput()
+    def __init__(self, metrics: Metrics, most: int, threads: Threads, drawer: Drawer, whole: Whole = ALONE) -> None:
+        self._rejected, self.threads, self.drawer = metrics.rejected, threads, drawer
+        self._places, self._calls = whole.limit("explanations", most), Throughput()
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -25,10 +26,10 @@ class Explanations:
 
         A call has its place neither while it is received nor while its client reads the answer, however slowly.
         """
-        if self._calls.in_progress >= self._most:
+        if not self._places.take():
             self._rejected.labels("explanations").inc()
             raise GatewayFull(
-                f"{self._calls.in_progress} explanations are computed, as many as this gateway does at once "
+                f"{self._places.most} explanations are computed, as many as this gateway does at once "
                 "(--max-explanations); try again",
                 self._calls.wait_s(),
             )
@@ -38,4 +39,5 @@ class Explanations:
             yield
             is_done = True
         finally:
+            self._places.give()
             self._calls.leave(1, done=is_done)

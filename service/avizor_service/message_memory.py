@@ -8,9 +8,13 @@ from collections import deque
 from avizor_inference.errors import GatewayFull, MessageTooLarge
 from avizor_service.metrics import Metrics
 from avizor_service.throughput import Throughput
+from avizor_service.whole import ALONE, Whole
 
 # gRPC receives messages of so many MiB beyond the limit, so that those between are refused in our own words.
 BEYOND_MIB = 1
+
+# Seconds between two looks for room that another worker has given back.
+_LOOK_S = 0.005
 
 
 class MessageMemory:
@@ -20,12 +24,13 @@ class MessageMemory:
     expected wait for room. For one event loop.
     """
 
-    def __init__(self, max_mib: int, all_mib: int, max_wait_s: float, metrics: Metrics) -> None:
+    def __init__(self, max_mib: int, all_mib: int, max_wait_s: float, metrics: Metrics, whole: Whole = ALONE) -> None:
         self._max_mib, self._max_wait_s, self._rejected = max_mib, max_wait_s, metrics.rejected
         self.receiving_bytes = (max_mib + BEYOND_MIB) << 20
         self._all_mib = max(all_mib, self.receiving_bytes >> 20)
-        self._free = self._all_mib << 20
-        self._beyond = self._free // 4
+        self._room = whole.limit("message_bytes", self._all_mib << 20)
+        self._most_with_answers = self._room.most + self._room.most // 4
+        self._looks_again = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._receiving = Throughput()
 
@@ -35,8 +40,7 @@ class MessageMemory:
         Follow with `keep` or `forget`.
         """
         self._receiving.enter(1)
-        if not self._waiting and self._free >= self.receiving_bytes:
-            self._free -= self.receiving_bytes
+        if not self._waiting and self._room.take(self.receiving_bytes):
             return
         try:
             await self._wait(time_remaining_s)
@@ -63,13 +67,13 @@ class MessageMemory:
 
         Raises GatewayFull if answers have taken a quarter more than there is: their clients do not read them.
         """
-        if self._free < -self._beyond:
+        if self._room.used > self._most_with_answers:
             self._rejected.labels("bytes").inc()
             raise GatewayFull(
                 f"answers that were not read take more than the {self._all_mib} MiB that this gateway allows for messages "
                 "(--max-request-mib-in-flight); try again later",
             )
-        self._free -= count
+        self._room.add(count)
 
     def forget(self, *, is_received: bool = False) -> None:
         """Count a message no more that did not come, or that was received and refused."""
@@ -78,12 +82,25 @@ class MessageMemory:
 
     def free(self, count: int) -> None:
         """Make room of so many bytes."""
-        self._free += count
-        while self._waiting and self._free >= self.receiving_bytes:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                self._free -= self.receiving_bytes
-                waiter.set_result(None)
+        self._room.give(count)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Give room to those that wait, in their order. If it is shared, look again: other workers do not tell."""
+        while self._waiting:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+            elif self._room.take(self.receiving_bytes):
+                self._waiting.popleft().set_result(None)
+            else:
+                break
+        if self._waiting and self._room.is_shared and not self._looks_again:
+            self._looks_again = True
+            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looks_again = False
+        self._let_in()
 
     async def _wait(self, time_remaining_s: float | None) -> None:
         longest_s = self._max_wait_s if time_remaining_s is None else min(self._max_wait_s, time_remaining_s)
@@ -92,6 +109,7 @@ class MessageMemory:
             raise self._full(expected_s)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        self._let_in()
         try:
             async with asyncio.timeout(longest_s):
                 await waiter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 # Latency of one call: from a fraction of a millisecond on a GPU to a long recording on a laptop.
@@ -139,7 +141,36 @@ class Metrics:
         )
 
 
+# How the gauges of several workers (--workers) become one of the whole gateway.
+GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
+    "avizor_in_flight_requests": sum,
+    "avizor_streams": sum,
+    "avizor_rows_in_progress": sum,
+    "avizor_rows_per_second": sum,
+    "avizor_decoder_resident_memory_bytes": sum,
+    "avizor_alert_alpha": max,
+    "avizor_calibration_info": max,
+    "avizor_calibration_created_timestamp_seconds": max,
+    "avizor_engine_up": min,
+    "avizor_reload_ok": min,
+}
+
+
+class WorkerMetrics:
+    """Holds what the first process of several (--workers) says of the others."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.workers = Gauge("avizor_workers", "Workers that serve. With --workers over 1.", registry=self.registry)
+        self.ended = Counter(
+            "avizor_workers_ended",
+            "Workers that ended and were replaced: stopped, one was told to end; crash. With --workers over 1.",
+            ["reason"],
+            registry=self.registry,
+        )
+
+
 def metric_names() -> frozenset[str]:
     """Return the names as they are exposed, without the suffixes of histograms: what rules and dashboards may use."""
-    metrics = Metrics().registry.collect()
+    metrics = [*Metrics().registry.collect(), *WorkerMetrics().registry.collect()]
     return frozenset(metric.name + ("_total" if metric.type == "counter" else "") for metric in metrics)

@@ -22,6 +22,7 @@ class Settings:
     engine: str = EMBEDDED  # or triton://HOST:PORT
     device: Device = "config"  # of the embedded engine
     host: str = "127.0.0.1"  # IPv6 without brackets; or unix:PATH
+    workers: int = 1  # processes that serve
     port: int = 50051  # 0: any free one
     metrics_port: int = 9464  # 0: any free one
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none

@@ -20,6 +20,7 @@ from avizor_service.receiving import Receiver
 from avizor_service.status import end, status_of
 from avizor_service.transport import GrpcTransport
 from avizor_service.unread import Unread
+from avizor_service.whole import ALONE, Whole
 
 # So many messages are received at once, even if there is no room for any.
 _ALWAYS = 2
@@ -35,10 +36,17 @@ class SmallMessages:
     do not read. timeout_s: longest time to receive a message, up to five seconds.
     """
 
-    def __init__(self, messages: MessageMemory, unread: Unread, max_calls: int, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        messages: MessageMemory,
+        unread: Unread,
+        max_calls: int,
+        timeout_s: float = _TIMEOUT_S,
+        whole: Whole = ALONE,
+    ) -> None:
         self.receiver, self.unread = Receiver(min(timeout_s, _TIMEOUT_S)), unread
-        self._messages, self._max_calls = messages, max_calls
-        self._calls = self._receiving = 0
+        self._messages, self._places = messages, whole.limit("small_calls", max_calls)
+        self._receiving = 0
 
     @contextlib.asynccontextmanager
     async def call(self, context: grpc.aio.ServicerContext) -> AsyncIterator[Callable[[], None]]:
@@ -49,15 +57,16 @@ class SmallMessages:
         """
 
         def admit() -> None:
-            if self._calls >= self._max_calls:
-                raise GatewayFull(f"{self._calls} health checks and the like are in progress, as many as this gateway takes")
             task = asyncio.current_task()
             assert task is not None, "calls run in tasks"
+            if not self._places.take():
+                raise GatewayFull(
+                    f"{self._places.most} health checks and the like are in progress, as many as this gateway takes"
+                )
             task.add_done_callback(leave)
-            self._calls += 1
 
         def leave(_task: object) -> None:
-            self._calls -= 1
+            self._places.give()
             self.unread.discard(context)
 
         try:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from avizor_inference.errors import GatewayFull, GatewayStopping
 from avizor_service.callers import current_caller
 from avizor_service.metrics import Metrics
+from avizor_service.whole import ALONE, Whole
 
 Message = TypeVar("Message")
 
@@ -16,22 +17,20 @@ Message = TypeVar("Message")
 class Streams:
     """Counts the streams in progress, which may last for months, apart from the calls in flight."""
 
-    def __init__(self, metrics: Metrics, max_streams: int) -> None:
-        self._metrics, self._max_streams = metrics, max_streams
-        self._in_progress = 0
+    def __init__(self, metrics: Metrics, max_streams: int, whole: Whole = ALONE) -> None:
+        self._metrics, self._places = metrics, whole.limit("streams", max_streams)
         self._stopped = asyncio.Event()
 
     def admit(self) -> None:
         """Take a place for one stream. Raises GatewayFull if there is none."""
-        if self._in_progress >= self._max_streams:
+        if not self._places.take():
             self._metrics.rejected.labels("streams").inc()
-            raise GatewayFull(f"{self._in_progress} streams are in progress, as many as this gateway accepts; try again")
-        self._in_progress += 1
+            raise GatewayFull(f"{self._places.most} streams are in progress, as many as this gateway accepts; try again")
         self._metrics.streams.inc()
 
     def leave(self, call: object) -> None:
         """Give the place of a stream back."""
-        self._in_progress -= 1
+        self._places.give()
         self._metrics.streams.dec()
 
     def stop(self) -> None:

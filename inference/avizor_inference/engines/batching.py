@@ -31,8 +31,8 @@ class BatchingEngine(Engine):
     after the other. For a model as fast as LeNet there is `infer_light`.
     """
 
-    def __init__(self, engine: Engine, repository: ModelRepository) -> None:
-        self._engine, self._repository = engine, repository
+    def __init__(self, engine: Engine, repository: ModelRepository, cores: int | None = None) -> None:
+        self._engine, self._repository, self._cores = engine, repository, cores
         self._watchdog = Watchdog("avizor-batch-deadlines")
         self._batchers: dict[tuple[str, int | None], ModelBatcher] = {}
         self._lock = threading.Lock()
@@ -101,5 +101,5 @@ class BatchingEngine(Engine):
 
     def _open(self, spec: ModelSpec) -> ModelBatcher:
         config = self._repository.version(spec.name, spec.version).config
-        share = core_share(config, on_gpu=spec.engine_class == "onnxruntime-cuda")
+        share = core_share(config, on_gpu=spec.engine_class == "onnxruntime-cuda", cores=self._cores)
         return ModelBatcher(self._engine, spec, BatchPolicy.of(config), share.runs, self._watchdog)

@@ -22,14 +22,14 @@ class CoreShare:
     threads: int
 
 
-def core_share(config: ModelConfig, *, on_gpu: bool = False) -> CoreShare:
+def core_share(config: ModelConfig, *, on_gpu: bool = False, cores: int | None = None) -> CoreShare:
     """Return how many runs of a model go on at once, and with how many threads, when many callers share the cores.
 
     What config.pbtxt sets is kept: `intra_op_thread_count`, and more than one instance. What it does not set is chosen so that
     there is a thread for each core, by preference a run of one thread for each: that has the most rows/s (decision 28). A
-    GPU runs as many batches at once as there are instances.
+    GPU runs as many batches at once as there are instances. cores: those to share; None for all that this process may use.
     """
-    instances, threads, cores = instance_count(config), intra_op_threads(config), usable_cores()
+    instances, threads, cores = instance_count(config), intra_op_threads(config), cores or usable_cores()
     if on_gpu:
         return CoreShare(instances, threads)
     if instances > 1:

@@ -56,6 +56,7 @@ class EmbeddedEngine(Engine):
     intra_op_threads: threads for one run; None takes the config's `intra_op_thread_count`, 0 lets ONNX Runtime choose.
     many_callers: several runs go on at once and share the cores with what their callers do. Then a run has the threads that
         core_share gives it, and threads that wait sleep. Without it they spin for a while: fastest for one caller.
+    cores: how many the runs share; None for all that this process may use.
     """
 
     def __init__(
@@ -65,16 +66,18 @@ class EmbeddedEngine(Engine):
         device: Device = "config",
         intra_op_threads: int | None = None,
         many_callers: bool = False,
+        cores: int | None = None,
     ) -> None:
         self.repository = repository if isinstance(repository, ModelRepository) else ModelRepository(repository)
         self._device = device
         self._threads = intra_op_threads
         self._many_callers = many_callers
+        self._cores = cores or usable_cores()
         self._loaded: dict[tuple[str, int | None], _Loaded] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._runs: set[ort.RunOptions] = set()  # of those that go on
-        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="avizor-embedded")
+        self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="avizor-embedded")
         self._watchdog = Watchdog("avizor-run-deadlines")
 
     def spec(self, model: str, version: int | None = None) -> ModelSpec:
@@ -146,7 +149,11 @@ class EmbeddedEngine(Engine):
     def _threads_of_run(self, version: ModelVersion, on_gpu: bool) -> int:
         if self._threads is not None:
             return self._threads
-        return core_share(version.config, on_gpu=on_gpu).threads if self._many_callers else intra_op_threads(version.config)
+        return (
+            core_share(version.config, on_gpu=on_gpu, cores=self._cores).threads
+            if self._many_callers
+            else intra_op_threads(version.config)
+        )
 
     def _run(self, loaded: _Loaded, request: InferRequest, started: float) -> dict[str, Array]:
         model, left = loaded.spec.name, seconds_left(request, started)

@@ -25,14 +25,16 @@ def open_engine(
     device: Device = "config",
     intra_op_threads: int | None = None,
     batching: bool = False,
+    cores: int | None = None,
 ) -> Engine:
     """Open the engine called `name`: `ort` is ONNX Runtime in this process, `triton://HOST:PORT` a Triton server's gRPC.
 
     device, intra_op_threads: of `ort`; a server has its own. batching: requests of many callers share runs, as config.pbtxt
-    says; a server does so in any case. Raises SettingsError for any other name.
+    says; a server does so in any case. cores: that they may use; None for all of this process. Raises SettingsError for any
+    other name.
     """
     if name == EMBEDDED and batching:
-        return BatchingEngine(EmbeddedEngine(repository, device=device, many_callers=True), repository)
+        return BatchingEngine(EmbeddedEngine(repository, device=device, many_callers=True, cores=cores), repository, cores)
     if name == EMBEDDED:
         return EmbeddedEngine(repository, device=device, intra_op_threads=intra_op_threads)
     if not name.startswith(f"{SCHEME}://"):

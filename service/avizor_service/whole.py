@@ -1,0 +1,92 @@
+"""Say what a gateway shares with the other workers of `avizor serve --workers`: nothing, if one process is all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry
+
+LimitName = Literal["in_flight", "streams", "message_bytes", "decoded_bytes", "explanations", "small_calls"]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Says where a running gateway listens."""
+
+    grpc: str
+    metrics: str
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Holds what the others may ask of a process.
+
+    registry: of its metrics. serving(bool): says to callers whether the whole serves. not_ready(): says to them that it stops.
+    stop(): stops this process as SIGTERM does.
+    """
+
+    registry: CollectorRegistry
+    serving: Callable[[bool], None]
+    not_ready: Callable[[], None]
+    stop: Callable[[], None]
+
+
+class Limit:
+    """Bounds a count, such as calls at once, or bytes. For one thread."""
+
+    is_shared = False
+
+    def __init__(self, most: int) -> None:
+        self.most, self._own = most, 0
+
+    @property
+    def used(self) -> int:
+        """Return the count; of all workers, if it is shared."""
+        return self._own
+
+    def take(self, count: int = 1) -> bool:
+        """Count so many more if they are within the limit. Return whether they are."""
+        if self._own + count > self.most:
+            return False
+        self._own += count
+        return True
+
+    def add(self, count: int) -> None:
+        """Count so many more, whatever the limit."""
+        self._own += count
+
+    def give(self, count: int = 1) -> None:
+        """Count so many less."""
+        self._own -= count
+
+
+class Whole:
+    """Holds what the workers of one gateway share. In this one there is one process.
+
+    cores: how many the models of this process may use; None for all that there are. shares_ports: whether other processes
+    listen on the same ports. metrics_address: where the metrics of the whole are; "" if this process shows its own.
+    """
+
+    cores: int | None = None
+    shares_ports = False
+    metrics_address = ""
+
+    def limit(self, _name: LimitName, most: int) -> Limit:
+        """Return what bounds a count of the whole gateway."""
+        return Limit(most)
+
+    def share(self, count: int) -> int:
+        """Return the share of this process in a count that cannot be shared, at least 1."""
+        return count
+
+    def engine_changed(self, up: bool, serving: Callable[[bool], None]) -> None:
+        """Note that the engine of this process is up, or away. serving(bool): is called when that changes for the whole."""
+        serving(up)
+
+    async def take_part(self, _controls: Controls) -> None:
+        """Do what the others ask for, until cancelled."""
+
+
+ALONE = Whole()
