@@ -1,0 +1,141 @@
+"""Define `avizor call classify`, `detect`, `embed` and `reconstruct`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from avizor_client.answers import Answer, Classification, ClassProbability, Embedding, Reconstruction, Span, Verdict
+from avizor_client.cli.output import print_line
+from avizor_client.cli.questions import Question, item_options
+from avizor_client.client import Client
+from avizor_client.requests import Format
+
+
+@click.command(short_help="The most probable classes of files.")
+@item_options
+@click.option("--top-k", type=click.IntRange(min=0), default=0, show_default="1, or all over their thresholds", help="Classes.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Only classes of at least this probability.",
+)
+@click.option("--windows", is_flag=True, help="A line for each window of a recording, too.")
+def classify(question: Question, top_k: int, threshold: float, windows: bool) -> None:
+    """Print the most probable classes of FILES, asked of MODEL.
+
+    A file is what the model takes: a picture, a sound, a signal, a CSV file of rows, a .npy file of one tensor; `-` is standard
+    input. A quoted pattern such as 'scans/*.png' is expanded.
+    """
+
+    def ask(client: Client, items: list[Any]) -> Answer[Classification]:
+        return client.classify(question.model, items, version=question.version, top_k=top_k, threshold=threshold)
+
+    for name, item in question.ask(ask):
+        if not question.as_json:
+            print_line([name, _classes(item.classes)], [question.width()])
+            for window in item.windows if windows else ():
+                print_line(
+                    [f"  {window.span.start_s:.2f}-{window.span.end_s:.2f} s", _classes(window.classes)], [question.width()]
+                )
+    question.end()
+
+
+def _where(span: Span) -> str:
+    channel = f", channel {span.channel}" if span.channel else ""
+    return f"  {span.start_s:.2f}-{span.end_s:.2f} s{channel}"
+
+
+def _classes(classes: Sequence[ClassProbability]) -> str:
+    return ", ".join(f"{each.label} {each.probability:.3f}" for each in classes) or "no class"
+
+
+@click.command(short_help="How unusual files are.")
+@item_options
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    show_default="that of the gateway",
+    help="Promised share of false alarms.",
+)
+@click.option("--windows", is_flag=True, help="A line for each window of a recording, too.")
+@click.option("--exit-code", is_flag=True, help="End with 4 if there is an anomaly.")
+def detect(question: Question, alpha: float | None, windows: bool, exit_code: bool) -> None:
+    """Print verdict, p-value and score of FILES, asked of the autoencoder MODEL. FILES: see `avizor call classify`."""
+
+    def ask(client: Client, items: list[Any]) -> Answer[Verdict]:
+        return client.detect(question.model, items, version=question.version, alpha=alpha or 0.0)
+
+    anomalies = 0
+    for name, item in question.ask(ask):
+        anomalies += item.is_anomaly
+        if not question.as_json:
+            verdict = "ANOMALY" if item.is_anomaly else "normal"
+            columns = [name, verdict, f"p {item.p_value:.4g}", f"score {item.score:.4g}", f"judged by {item.judged_by}"]
+            print_line(columns, [question.width(), 7, 10, 14])
+            for window in item.windows if windows else ():
+                columns = [_where(window.span), "", f"p {window.p_value:.4g}", f"score {window.score:.4g}"]
+                print_line(columns, [question.width(), 7, 10])
+    question.end(is_anomaly=exit_code and anomalies > 0)
+
+
+@click.command(short_help="A vector for each window of files.")
+@item_options
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the vectors of each item as a .npy file.")
+def embed(question: Question, out: Path | None) -> None:
+    """Print the size of the embeddings of FILES, or all numbers with --json; --out writes them. FILES: see `classify`."""
+
+    def ask(client: Client, items: list[Any]) -> Answer[Embedding]:
+        return client.embed(question.model, items, version=question.version)
+
+    for name, item in question.ask(ask):
+        windows, size = item.vectors.shape[0], item.vectors.size // max(item.vectors.shape[0], 1)
+        where = ""
+        if out:
+            where = str(_place(out, name, ".npy"))
+            np.save(where, item.vectors)
+        if not question.as_json:
+            print_line([name, f"{windows} x {size}", where], [question.width(), 12])
+    question.end()
+
+
+@click.command(short_help="What an autoencoder makes of files.")
+@item_options
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", required=True, help="Where the results are written.")
+@click.option(
+    "--format",
+    type=click.Choice(["tensor", "png", "wav"]),
+    default="tensor",
+    show_default=True,
+    help="A .npy file on the network's scale, a picture, or a sound.",
+)
+def reconstruct(question: Question, out: Path, format: Format) -> None:
+    """Write what the autoencoder MODEL makes of FILES, such as a picture without noise. FILES: see `classify`."""
+
+    def ask(client: Client, items: list[Any]) -> Answer[Reconstruction]:
+        return client.reconstruct(question.model, items, version=question.version, format=format)
+
+    for name, item in question.ask(ask):
+        place = _place(out, name, ".npy" if format == "tensor" else f".{format}")
+        if item.tensor is None:
+            place.write_bytes(item.file)
+        else:
+            np.save(place, item.tensor)
+        if not question.as_json:
+            print_line([name, str(place)], [question.width()])
+    question.end()
+
+
+def _place(out: Path, name: str, suffix: str) -> Path:
+    """Return where the result of an item is written: below `out`, at the path of the item with another suffix."""
+    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
+    place = out.joinpath(*parts)
+    place = place.with_name(place.name + suffix)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place

@@ -1,0 +1,200 @@
+"""`avizor call` against a real gateway: what it prints, for people and as JSON, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from integration.gateway import AVIZOR, Gateway, gateway, normal, odd, png, wav
+from integration.listeners import calm, fault, sixteen_bits
+from support.sounds import SAMPLE_RATE
+
+from avizor_client.cli import call
+
+STRETCH_S = 3 * 4096 / SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def running(models: Path) -> Iterator[Gateway]:
+    with gateway(models, "--alpha", 0.05) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Gateway) -> Path:
+    """The current folder, with files to ask about."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AVIZOR_CALL_TARGET", running.address)
+    for source in ("a", "b"):
+        (tmp_path / source).mkdir()
+        (tmp_path / source / "normal.wav").write_bytes(normal())
+    (tmp_path / "a" / "odd.wav").write_bytes(odd())
+    (tmp_path / "torn.wav").write_bytes(b"no sound")
+    (tmp_path / "digit.png").write_bytes(png(np.zeros((32, 32), np.uint8)))
+    return tmp_path
+
+
+def run(*arguments: object, input: bytes | None = None) -> Result:
+    return CliRunner().invoke(call, [str(each) for each in arguments], input=input, catch_exceptions=False)
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_models_are_listed(folder: Path) -> None:
+    result = run("models")
+    assert result.exit_code == 0
+    header, *rows = result.stdout.splitlines()
+    assert header.split() == ["name", "version", "task", "input", "of", "answers"]
+    assert [row.split()[0] for row in rows] == ["digits", "kinds", "normal", "transfers"]
+    assert "32 x 32 x 1" in rows[0]
+    assert "4096 samples at 8000 Hz" in rows[2]
+    assert rows[2].endswith("verdicts, from 60 normal items")
+    (model,) = lines(run("models", "normal", "--json"))
+    assert (model["name"], model["calibrations"][0]["recordings"]) == ("normal", {"a": 30, "b": 30})
+
+
+def test_files_are_classified_and_a_bad_one_is_named_in_its_turn(folder: Path) -> None:
+    result = run("classify", "kinds", "a/*.wav", "torn.wav", "absent.wav", "b/normal.wav", "--top-k", 2, "--windows")
+    assert result.exit_code == 3
+    printed = result.stdout.splitlines()
+    names = [line.split()[0] for line in printed if not line.startswith(" ")]
+    assert names == ["a/normal.wav", "a/odd.wav", "torn.wav", "absent.wav", "b/normal.wav"]
+    assert "INVALID_ARGUMENT: not an audio file" in result.stdout
+    assert "UNREADABLE: No such file or directory" in result.stdout
+    assert sum(line.startswith("  0.51-1.02 s") for line in printed) == 3
+
+
+def test_verdicts_use_the_source_that_a_path_says(folder: Path) -> None:
+    arguments = ["detect", "normal", "a/odd.wav", "b/normal.wav", "--source-pattern", r"(\w+)/"]
+    printed = run(*arguments)
+    assert printed.exit_code == 0
+    first, second = printed.stdout.splitlines()
+    assert first.split()[:2] == ["a/odd.wav", "ANOMALY"]
+    assert second.split()[:2] == ["b/normal.wav", "normal"]
+    odd, usual = lines(run(*arguments, "--json"))
+    assert (odd["is_anomaly"], usual["is_anomaly"]) == (True, False)
+    assert [each["source"] for each in (odd, usual)] == ["a", "b"]
+    assert usual["judged_by"] == "b"
+    assert len(odd["windows"]) == 3
+
+
+def test_an_anomaly_ends_the_command_with_4_if_that_is_asked(folder: Path) -> None:
+    assert run("detect", "normal", "a/odd.wav").exit_code == 0
+    assert run("detect", "normal", "a/odd.wav", "--exit-code").exit_code == 4
+    assert run("detect", "normal", "b/normal.wav", "--exit-code").exit_code == 0
+    assert run("detect", "normal", "a/odd.wav", "torn.wav", "--exit-code").exit_code == 3
+
+
+def test_rows_of_a_table_are_judged_one_by_one(folder: Path) -> None:
+    Path("rows.csv").write_text("\ufeffamount;hour;country\n70;12;ES\n;3;FR\n")
+    first, second = lines(run("detect", "transfers", "rows.csv", "--json"))
+    assert [first["file"], second["file"]] == ["rows.csv, row 0", "rows.csv, row 1"]
+    assert first["score"] != second["score"]
+    Path("rows.csv").write_text("amount,hour\nmuch,12\n")
+    result = run("detect", "transfers", "rows.csv")
+    assert result.exit_code == 1
+    assert "'much' is in a column of numbers" in result.stderr
+    Path("rows.csv").write_text("amount,wrong\n1,12\n")
+    result = run("detect", "transfers", "rows.csv")
+    assert result.exit_code == 3
+    assert "wrong" in result.stdout
+
+
+def test_an_item_comes_from_standard_input_and_results_go_to_files(folder: Path) -> None:
+    (item,) = lines(run("embed", "digits", "-", "--json", input=Path("digit.png").read_bytes()))
+    assert run("embed", "digits", "digit.png", "--out", "vectors").exit_code == 0
+    np.testing.assert_allclose(np.load("vectors/digit.png.npy"), item["vectors"], rtol=1e-5)
+    assert run("reconstruct", "normal", "a/odd.wav", "--out", "made").exit_code == 0
+    assert np.load("made/a/odd.wav.npy").shape[0] == 3
+    result = run("reconstruct", "normal", "a/odd.wav", "--out", "made", "--format", "png")
+    assert result.exit_code == 1
+    assert "INVALID_ARGUMENT" in result.stderr
+    assert "field format" in result.stderr
+
+
+def test_what_a_terminal_would_obey_is_not_printed(folder: Path) -> None:
+    Path("\x1b[31mred.wav").write_bytes(normal())
+    result = run("classify", "kinds", "\x1b[31mred.wav")
+    assert result.stdout.startswith("\\x1b[31mred.wav")
+
+
+def test_more_files_than_a_group_are_answered_in_their_order(folder: Path) -> None:
+    for number in range(40):
+        Path(f"{number:02}.png").write_bytes(png(np.full((32, 32), number, np.uint8)))
+    answers = lines(run("classify", "digits", "[0-9]*.png", "--json"))
+    assert [each["file"] for each in answers] == [f"{number:02}.png" for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify", "kinds", "."], "is a folder; name its files"),
+        (["classify", "kinds", "torn.wav", "--source-pattern", "("], "not a regular expression"),
+        (["classify", "kinds", "torn.wav", "--source-pattern", "a"], "has no group"),
+        (["classify", "kinds", "torn.wav", "--source-pattern", "(a)", "--source", "a"], "leave one of them out"),
+        (["monitor", "kinds", "a/odd.wav", "--also", "kinds"], "are both a classifier"),
+        (["detect", "normal", "a/odd.wav", "--alpha", "1"], "--alpha"),
+    ],
+)
+def test_wrong_usage_ends_with_2(folder: Path, arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+def test_a_call_that_fails_is_one_line_with_a_request_id(folder: Path) -> None:
+    result = run("classify", "nothing", "digit.png")
+    assert result.exit_code == 1
+    assert "NOT_FOUND: no model named 'nothing'" in result.stderr
+    assert "(request id " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_file_is_listened_to(folder: Path) -> None:
+    sound = np.concatenate([calm(3 * STRETCH_S), fault(5 * STRETCH_S), calm(5 * STRETCH_S, seed=901)])
+    Path("long.wav").write_bytes(wav(sixteen_bits(sound)))
+    options = ["--source", "a", "--false-alarms-per-hour", 20]
+    result = run("monitor", "normal", "long.wav", "--also", "kinds", "--alarms-only", "--exit-code", *options)
+    assert result.exit_code == 4
+    begins, ends = result.stdout.splitlines()
+    assert begins.startswith("10.24-10.75 s")
+    assert begins.endswith("ALARM BEGINS")
+    assert ends.endswith("alarm ends")
+    assert "an alarm begins after 4 flagged stretches" in result.stderr
+    assert "39 windows, 1 alarms" in result.stderr
+    messages = lines(run("monitor", "normal", "long.wav", "--json", *options))
+    assert [next(iter(each)) for each in messages] == ["started", *["window"] * 39, "ended"]
+    assert messages[-1]["ended"]["alarms"] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"RIFF", "is not a WAV file that can be read"), (wav(np.zeros(9, np.float32), kind="AIFF"), "give raw PCM with --rate")],
+)
+def test_sound_that_is_no_wav_says_how_to_convert_it(folder: Path, data: bytes, message: str) -> None:
+    Path("sound").write_bytes(data)
+    result = run("monitor", "normal", "sound")
+    assert (result.exit_code, message in result.stderr) == (1, True)
+
+
+def test_a_microphone_is_heard_while_it_goes_on(folder: Path) -> None:
+    """Windows come out of the command before its input has ended."""
+    command = [AVIZOR, "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "--json", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(sixteen_bits(calm(2.0)).tobytes())
+        process.stdin.flush()
+        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
+        process.stdin.close()
+        rest = process.stdout.read().splitlines()
+    assert "started" in first
+    assert second["window"]["span"]["end_sample"] == 4096
+    assert (process.returncode, "ended" in json.loads(rest[-1])) == (0, True)
