@@ -78,7 +78,8 @@ EXIT_CODES = """\
 | 0 | done. Of `avizor batch`: all rows are there |
 | 1 | failed: one of the errors above, or a problem of the system; `avizor models` and `avizor health`: not all is well |
 | 2 | wrong usage: an unknown option, or a value that an option does not take |
-| 3 | `avizor batch` finished, with dead letters |
+| 3 | `avizor batch` finished, with dead letters; `avizor call`: some items could not be answered |
+| 4 | `avizor call --exit-code`: an anomaly was found, or there was an alarm |
 | 129 | stopped by SIGHUP |
 | 130 | stopped by Ctrl-C (SIGINT) |
 | 143 | stopped by SIGTERM. `avizor serve` stops cleanly on SIGTERM and Ctrl-C, with 0 |"""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
+from typing import Any
 
 import click
 import grpc
@@ -15,7 +18,13 @@ _EXAMPLES = """\b
 Examples:
   avizor health
   avizor health --target [::1]:50051 --timeout-s 1
+  avizor health --target gateway.example.com:8443 --ca tls.crt --token-file token
 """
+
+_FILE = click.Path(path_type=Path)
+
+# A token alone, or the first line of a file of `avizor serve --tokens`.
+_TOKEN = re.compile(r'\A\s*([\x21\x23-\x7e]+)\s*\Z|^\s*"Bearer ([\x21\x23-\x7e]+)"', re.MULTILINE)
 
 
 @click.command(
@@ -31,14 +40,58 @@ Examples:
     default=3.0,
     help="Seconds to wait for an answer.",
 )
-def health(target: str, timeout_s: float) -> None:
+@click.option("--tls", is_flag=True, help="TLS, with the authorities that gRPC brings. The next options imply it.")
+@click.option("--ca", type=_FILE, help="Certificates (PEM) by which the gateway's is checked.")
+@click.option("--client-certificate", type=_FILE, help="Certificate (PEM) of the caller, for mutual TLS; needs --client-key.")
+@click.option("--client-key", type=_FILE, help="Its key (PEM).")
+@click.option("--server-name", default="", help="Name in the gateway's certificate, if that is not the address.")
+@click.option("--token-file", type=_FILE, help="File with a token. A gateway wants none here; the front door does.")
+def health(
+    target: str,
+    timeout_s: float,
+    tls: bool,
+    ca: Path | None,
+    client_certificate: Path | None,
+    client_key: Path | None,
+    server_name: str,
+    token_file: Path | None,
+) -> None:
     """Ask a gateway whether it serves. Exit code: 0 it serves, 1 it does not."""
-    with grpc.insecure_channel(target, _CHANNEL) as channel:
+    if (client_certificate is None) != (client_key is None):
+        raise click.UsageError("--client-certificate and --client-key belong together; give both or neither")
+    credentials = None
+    if tls or ca or client_certificate or server_name:
+        credentials = grpc.ssl_channel_credentials(*(_read(file) for file in (ca, client_key, client_certificate)))
+    metadata = (("authorization", f"Bearer {_token(token_file)}"),) if token_file else ()
+    with _channel(target, credentials, server_name) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            ask = health_pb2_grpc.HealthStub(channel).Check
+            answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             click.echo(f"{target}: {error.code().name}: {error.details()}", err=True)
             sys.exit(1)
     click.echo(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         sys.exit(1)
+
+
+def _channel(target: str, credentials: Any, server_name: str) -> Any:
+    if credentials is None:
+        return grpc.insecure_channel(target, _CHANNEL)
+    name = [("grpc.ssl_target_name_override", server_name)] if server_name else []
+    return grpc.secure_channel(target, credentials, _CHANNEL + name)
+
+
+def _token(file: Path) -> str:
+    found = _TOKEN.search(str(_read(file), "ascii", "replace"))
+    if found is None:
+        raise click.ClickException(f"{file}: holds no token; write the token alone, or a line as for `avizor serve --tokens`")
+    return found[1] or found[2]
+
+
+def _read(file: Path | None) -> Any:
+    """Return the bytes of a file; None without one."""
+    try:
+        return file and file.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{file}: cannot be read ({error.strerror}); name another file") from error

@@ -186,7 +186,7 @@ def test_sound_that_is_no_wav_says_how_to_convert_it(folder: Path, data: bytes, 
 
 def test_a_microphone_is_heard_while_it_goes_on(folder: Path) -> None:
     """Windows come out of the command before its input has ended."""
-    command = [AVIZOR, "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "--json", "-"]
+    command = [str(AVIZOR), "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "--json", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
