@@ -17,6 +17,7 @@ from avizor_service.reloading import Reloading
 from avizor_service.renewal import LOOK_S, Renewal
 from avizor_service.settings import Settings
 from avizor_service.tokens import Tokens, read_tokens
+from avizor_service.whole import ALONE, Whole
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Access:
     certificates: Certificates | None
 
 
-def open_access(settings: Settings, metrics: Metrics, reloading: Reloading) -> Access:
+def open_access(settings: Settings, metrics: Metrics, reloading: Reloading, whole: Whole = ALONE) -> Access:
     """Read the files that the settings name, from now on also when they change. To be called on the event loop.
 
     Raises SettingsError: TokenFileError and CertificateFileError for files that cannot be used, and for anyone who could call
@@ -37,7 +38,7 @@ def open_access(settings: Settings, metrics: Metrics, reloading: Reloading) -> A
     """
     files = tls_files(settings)
     require_known_callers(settings)
-    tokens = _tokens(settings.tokens, metrics, reloading)
+    tokens = _tokens(settings.tokens, metrics, reloading, whole)
     certificates = Certificates(files, metrics) if files else None
     if files and certificates:
         renewal = Renewal(files.paths(), certificates.renew)
@@ -50,10 +51,10 @@ def open_access(settings: Settings, metrics: Metrics, reloading: Reloading) -> A
     return Access(tokens, certificates)
 
 
-def _tokens(path: Path | None, metrics: Metrics, reloading: Reloading) -> Tokens:
+def _tokens(path: Path | None, metrics: Metrics, reloading: Reloading, whole: Whole) -> Tokens:
     if path is None:
         return Tokens(None, metrics)
-    tokens, loop = Tokens(read_tokens(path), metrics), asyncio.get_running_loop()
+    tokens, loop = Tokens(read_tokens(path), metrics, whole), asyncio.get_running_loop()
 
     def read() -> None:  # in a thread; the loop alone may change who calls
         loop.call_soon_threadsafe(tokens.replace, read_tokens(path))

@@ -141,7 +141,7 @@ class Metrics:
         )
 
 
-# How the gauges of several workers (--workers) become one of the whole gateway.
+# How the gauges of several workers (--workers) become one of the whole gateway; of any other the largest counts.
 GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
     "avizor_in_flight_requests": sum,
     "avizor_streams": sum,
@@ -151,6 +151,7 @@ GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
     "avizor_alert_alpha": max,
     "avizor_calibration_info": max,
     "avizor_calibration_created_timestamp_seconds": max,
+    "avizor_certificate_expiry_timestamp_seconds": min,
     "avizor_engine_up": min,
     "avizor_reload_ok": min,
 }

@@ -71,7 +71,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
     metrics = Metrics()
     reloading = Reloading(metrics)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
-    access = open_access(settings, metrics, reloading)
+    access = open_access(settings, metrics, reloading, whole)
     with contextlib.ExitStack() as stack:
         dropped = metrics.log_lines_dropped.inc
         log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped))

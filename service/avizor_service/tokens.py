@@ -15,8 +15,9 @@ import grpc
 from avizor_inference.errors import TokenFileError
 from avizor_inference.repository.manifest import NAME_PATTERN
 from avizor_service.batches import call_ended_early
-from avizor_service.callers import Caller, Rate, set_caller
+from avizor_service.callers import Caller, set_caller
 from avizor_service.metrics import Metrics
+from avizor_service.whole import ALONE, Whole
 
 _log = logging.getLogger(__name__)
 
@@ -111,10 +112,10 @@ def _rate(value: str) -> float:
 
 
 class Tokens:
-    """Knows who holds which token. tokens: that count now; None lets anyone call."""
+    """Knows who holds which token. tokens: that count now; None lets anyone call. whole: in which their rates are bounded."""
 
-    def __init__(self, tokens: Sequence[Token] | None, metrics: Metrics) -> None:
-        self._metrics, self._anyone = metrics, tokens is None
+    def __init__(self, tokens: Sequence[Token] | None, metrics: Metrics, whole: Whole = ALONE) -> None:
+        self._metrics, self._anyone, self._whole = metrics, tokens is None, whole
         self._callers: dict[Token, Caller] = {}
         self.replace(tokens or ())
 
@@ -152,7 +153,8 @@ class Tokens:
 
     def _caller(self, token: Token) -> Caller:
         refused = self._metrics.rejected.labels("rate").inc
-        return Caller(token.name, token.models, Rate(token.rate, refused) if token.rate else None)
+        rate = self._whole.rate(token.digest.hex(), token.rate, refused) if token.rate else None
+        return Caller(token.name, token.models, rate)
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):

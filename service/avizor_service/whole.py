@@ -8,6 +8,8 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from avizor_service.callers import Rate
+
 LimitName = Literal["in_flight", "streams", "message_bytes", "decoded_bytes", "explanations", "small_calls"]
 
 
@@ -76,6 +78,10 @@ class Whole:
     def limit(self, _name: LimitName, most: int) -> Limit:
         """Return what bounds a count of the whole gateway."""
         return Limit(most)
+
+    def rate(self, _token: str, per_second: float, refused: Callable[[], None]) -> Rate:
+        """Return what bounds the calls of a token. token: what its file may be named after."""
+        return Rate(per_second, refused)
 
     def share(self, count: int) -> int:
         """Return the share of this process in a count that cannot be shared, at least 1."""

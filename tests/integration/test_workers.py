@@ -95,6 +95,32 @@ def test_streams_of_all_workers_have_one_limit_that_one_worker_alone_can_use(who
     wait_for(whole, "avizor_streams", 0)
 
 
+def test_a_token_has_one_rate_and_every_worker_hears_when_it_is_revoked(models: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text('"Bearer sesame" "ali rate=0.01";\n"Bearer other" "baba";\n')
+    with gateway(models, "--alpha", 0.05, "--workers", 2, "--tokens", tokens) as running, stubs(running, 12) as each_stub:
+        assert sorted(listed(each_stub, "sesame")) == ["OK"] + ["RESOURCE_EXHAUSTED"] * 11
+        assert listed(each_stub, "other") == ["OK"] * 12
+        tokens.write_text('"Bearer sesame" "ali rate=0.01";\n')
+        running.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while listed(each_stub, "other") != ["UNAUTHENTICATED"] * 12:
+            assert time.monotonic() < deadline, "a worker still knows the token"
+
+
+def listed(each_stub: list[Stub], token: str) -> list[str]:
+    """How a call over each connection ended."""
+
+    def ended(stub: Stub) -> str:
+        try:
+            stub.ListModels(pb.ListModelsRequest(), metadata=[("authorization", f"Bearer {token}")])
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        return "OK"
+
+    return [ended(stub) for stub in each_stub]
+
+
 def test_a_killed_worker_costs_its_own_calls_and_is_replaced(models: Path) -> None:
     with gateway(models, "--alpha", 0.05, "--workers", 2) as running, watched(running, CLASSIFIED) as seen:
         load = Load(running, 16)

@@ -11,10 +11,12 @@ from typing import Any
 
 from avizor_inference.engines.core_share import usable_cores
 from avizor_inference.stop_signals import STOP_SIGNALS
+from avizor_service.callers import Rate
 from avizor_service.whole import Addresses, Controls, Limit, LimitName, Whole
 from avizor_service.workers.gauges import snapshot
 from avizor_service.workers.messages import Message, Peer
 from avizor_service.workers.shared_counts import SharedCounts
+from avizor_service.workers.shared_rate import SharedRate
 from avizor_service.workers.shares import Place
 
 
@@ -37,6 +39,10 @@ class Member(Whole):
     def limit(self, name: LimitName, most: int) -> Limit:
         """See Whole.limit."""
         return self._counts.limit(self._place.number, name, most)
+
+    def rate(self, token: str, per_second: float, refused: Callable[[], None]) -> Rate:
+        """See Whole.rate."""
+        return SharedRate(self._place.folder / f"rate-{token}", per_second, refused)
 
     def share(self, count: int) -> int:
         """See Whole.share."""
