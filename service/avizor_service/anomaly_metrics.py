@@ -25,6 +25,7 @@ class AnomalyMetrics:
     def __init__(self, metrics: Metrics, sources: BoundedSources, alpha: float, confidence: float | None = None) -> None:
         self._metrics, self._sources, self._alpha, self._confidence = metrics, sources, alpha, confidence
         self._shown: dict[str, str] = {}  # id of the calibration in use, by model
+        self._warned: set[str] = set()  # ids of calibrations
         # A look-up by labels takes as long as all else that is done to a metric.
         self._scored, self._not_judged = cache(metrics.scored.labels), cache(metrics.not_judged.labels)
         self._anomalies, self._p_value = cache(metrics.anomalies.labels), cache(metrics.p_value.labels)
@@ -35,21 +36,36 @@ class AnomalyMetrics:
         calibrations: the active ones, by the model's name. Warns of sources that have too few recordings for alpha. Raises
         CalibrationError if all calibrations of a model have too few in all.
         """
-        for active in calibrations.values():  # a smaller one may be for another engine; a request that needs it is refused
-            require_alpha(max(active, key=Calibration.most_of_a_kind), self._alpha, self._confidence)
+        for active in calibrations.values():
+            self.accept(active)
         for calibration in chain.from_iterable(calibrations.values()):
             self._sources.add(calibration.source_names)
         for name, active in calibrations.items():
-            for calibration in active:
+            self.watch(name, active)
+
+    def accept(self, active: Sequence[Calibration]) -> None:
+        """Raise CalibrationError if all active calibrations of a model have too few recordings for alpha."""
+        if active:  # a smaller one may be for another engine; a request that needs it is refused
+            require_alpha(max(active, key=Calibration.most_of_a_kind), self._alpha, self._confidence)
+
+    def watch(self, name: str, active: Sequence[Calibration], in_use: Calibration | None = None) -> None:
+        """Show the series of a calibrated model: at the start, and when it is loaded or calibrated later.
+
+        active: its active calibrations. in_use: that verdicts come from, if it is known. Warns as `start` does.
+        """
+        for calibration in active:
+            self._sources.add(calibration.source_names)
+            if calibration.id not in self._warned:
+                self._warned.add(calibration.id)
                 self._warn_if_under_calibrated(name, calibration)
-            self._metrics.alert_alpha.labels(name).set(self._alpha)
-            if len(active) == 1:  # of several, the engine decides
-                self.judged_by(name, active[0])
-            for source in self._sources.all():
-                self._metrics.scored.labels(name, source)
-                self._metrics.not_judged.labels(name, source)
-                self._metrics.anomalies.labels(name, source)
-                self._metrics.alarms.labels(name, source)
+        self._metrics.alert_alpha.labels(name).set(self._alpha)
+        if in_use or len(active) == 1:  # of several, the engine decides
+            self.judged_by(name, in_use or active[0])
+        for source in self._sources.all():
+            self._metrics.scored.labels(name, source)
+            self._metrics.not_judged.labels(name, source)
+            self._metrics.anomalies.labels(name, source)
+            self._metrics.alarms.labels(name, source)
 
     def judged_by(self, model: str, calibration: Calibration) -> None:
         """Show which calibration the verdicts on a model come from."""

@@ -1,115 +1,89 @@
-"""Hold the models a gateway serves: its own copy of their manifests and calibrations, compared with what the engine runs."""
+"""Hold the models a gateway serves: its own copy of their manifests and calibrations, compared with what the engine runs.
+
+Where a caller names no version, the newest one answers that the engine has and that nothing is wrong with. Which one that is
+changes in `refresh` only, after the new one has been opened and proven; calls that have begun end on the one they began with.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from avizor_inference.anomaly.engine_calibration import find_calibration
-from avizor_inference.anomaly.p_values import Judge
-from avizor_inference.engines.base import Engine, check_same_digest
-from avizor_inference.errors import CalibrationError, NotExplainable
+from avizor_inference.engines.base import Engine, ModelSpec, check_same_digest
+from avizor_inference.engines.probe_check import check_probe
+from avizor_inference.errors import (
+    AvizorError,
+    DeadlineExceeded,
+    EngineBusy,
+    EngineUnavailable,
+    ModelNotFound,
+    VersionRefused,
+)
 from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.fingerprint import Fingerprint, fingerprint
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_service.engine_holds import EngineHolds
+from avizor_service.open_version import OpenVersion
+from avizor_service.version_state import VersionState
 
-if TYPE_CHECKING:
-    from avizor_inference.explain.cam import ClassHead
+__all__ = ["Catalogue", "OpenVersion", "VersionState"]
+
+_log = logging.getLogger(__name__)
+
+# What passes by itself, and says nothing about a version.
+_PASSES = (EngineUnavailable, EngineBusy, DeadlineExceeded)
 
 
-class OpenVersion:
-    """Holds one version of a model, ready to answer: what the repository says of it, and what the engine says.
+@dataclass(frozen=True)
+class _Look:
+    """Holds what was found of a model when it was looked at.
 
-    forget_newest: to be called when the engine is away. It may come back with other versions.
+    mark: of its files. specs: what an engine that loads by itself said. problems: by version; of 0 those of the whole model.
     """
 
-    def __init__(
-        self, version: ModelVersion, engine: Engine, engine_options: str, forget_newest: Callable[[], None] = lambda: None
-    ) -> None:
-        self.version, self.manifest, self.spec = version, version.manifest, engine.spec(version.name, version.version)
-        self._engine, self._engine_options = engine, engine_options
-        self.forget_newest = forget_newest
-        self._judge: tuple[Calibration, Judge] | None = None
-        self._lock = threading.Lock()
-
-    @cached_property
-    def longest_label_bytes(self) -> int:
-        """Return the size of the longest label of a classifier in bytes; 0 if there are none."""
-        return max((len(label.encode()) for label in self.manifest.labels or ()), default=0)
-
-    def labels_of(self, output: str) -> Sequence[str]:
-        """Return the labels of an output's values, in their order; empty if they have none."""
-        return self.manifest.labels or () if output in self._labelled else ()
-
-    @cached_property
-    def _labelled(self) -> frozenset[str]:
-        return frozenset(output.name for output in self.version.config.output if output.label_filename)
-
-    def class_head(self) -> ClassHead:
-        """Return the head of a classifier, which its activation maps need. The first call reads the graph: for a thread.
-
-        Raises NotExplainable if the graph has none that is known, VersionRefused.
-        """
-        head = self._head
-        if isinstance(head, str):
-            raise NotExplainable(head)  # anew: an error that is raised again and again keeps all its frames
-        return head
-
-    @cached_property
-    def _head(self) -> ClassHead | str:
-        from avizor_inference.explain.cam import ClassHead  # loads onnx
-
-        try:
-            return ClassHead.read(self.version)
-        except NotExplainable as error:
-            return str(error)
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """Return the calibration that verdicts of this gateway come from; None before the first."""
-        return self._judge[0] if self._judge else None
-
-    def judging_in_use(self) -> tuple[Calibration, Judge] | None:
-        """Return the calibration and the judge of earlier verdicts; None before the first. Never waits: for the event loop."""
-        return self._judge
-
-    def judging(self) -> tuple[Calibration, Judge]:
-        """Return the calibration for the engine's scores, and its judge. The first call chooses it, and runs the probe items.
-
-        Raises CalibrationError if there is none, or the engine's scores do not agree with it; then the next call tries again.
-        """
-        with self._lock:
-            if self._judge is None:
-                found = find_calibration(self._engine, self.version, self._engine_options)
-                if found is None:
-                    raise CalibrationError(
-                        f"model {self.version.name!r} has no calibration, so there are no p-values; make one of normal items: "
-                        f"{self.version.calibrate_command(self._engine_options)}"
-                    )
-                self._judge = found.calibration, Judge(found.calibration, found.tie)
-            return self._judge
+    mark: Fingerprint
+    specs: tuple[ModelSpec, ...]
+    problems: dict[int, str] = field(default_factory=dict)
+    ready: int = 0  # the version that answers; 0 for none
 
 
 class Catalogue:
-    """Opens versions when they are first asked for, and keeps them.
+    """Opens versions when they are first asked for, or by `refresh`, and keeps them until there are newer ones.
 
-    engine_options: how the engine is named on a command line (open_engine.engine_options).
+    engine_options: how the engine is named on a command line (open_engine.engine_options). accept: raises CalibrationError for
+    calibrations that are not to be used. Close it before the engine.
     """
 
-    def __init__(self, repository: ModelRepository, engine: Engine, engine_options: str = "--engine ort") -> None:
-        self._repository, self._engine, self._engine_options = repository, engine, engine_options
+    def __init__(
+        self,
+        repository: ModelRepository,
+        engine: Engine,
+        engine_options: str = "--engine ort",
+        accept: Callable[[Sequence[Calibration]], None] = lambda _calibrations: None,
+    ) -> None:
+        self._repository, self._engine, self._engine_options, self._accept = repository, engine, engine_options, accept
         self._open: dict[tuple[str, int], OpenVersion] = {}
         self._newest: dict[str, OpenVersion] = {}
+        self._looks: dict[str, _Look] = {}
+        self._holds = EngineHolds(engine)
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+
+    def close(self) -> None:
+        """End what frees versions that are not used any more."""
+        self._holds.close()
 
     def open(self, name: str, version: int = 0) -> OpenVersion:
         """Return a version that the engine runs, the newest for 0. Raises ModelNotFound, VersionRefused, EngineUnavailable."""
-        # The newest is the newest that the engine has, which may be behind the repository.
-        number = version or self._engine.spec(name).version
+        with self._lock:
+            if not version and (newest := self._newest.get(name)):
+                return newest
+        number = version or self._newest_number(name)
         with self._lock:
             if (name, number) not in self._open:
-                self._open[name, number] = self._opened(self._repository.version(name, number))
+                self._open[name, number] = self._opened(name, number)
             opened = self._open[name, number]
             if not version:
                 self._newest[name] = opened
@@ -128,8 +102,15 @@ class Catalogue:
         self._newest.clear()
 
     def find(self, name: str, version: int = 0) -> ModelVersion:
-        """Return a version as the repository has it, the newest for 0. Needs no engine. Raises ModelNotFound."""
-        return self._repository.version(name, version or None)
+        """Return a version as it answers or, if it is not open, as the repository has it. 0 is the one that answers.
+
+        Needs no engine. Raises ModelNotFound, RepositoryError.
+        """
+        if opened := self.opened(name, version):
+            return opened.version
+        look = self._looks.get(name)
+        number = version or (look.ready if look else 0)
+        return self._repository.version(name, number) if number else self._repository.served(name)
 
     def names(self) -> list[str]:
         """Return the names of the repository's models, sorted."""
@@ -139,10 +120,40 @@ class Catalogue:
         """Return the numbers of a model's versions, ascending. Raises ModelNotFound."""
         return self._repository.versions(name)
 
+    def states(self) -> list[VersionState]:
+        """Return the versions that answer, and whatever on disk does not, as of the last look, by name and version.
+
+        Never waits: for the event loop.
+        """
+        states = {}
+        for name, look in self._looks.copy().items():
+            for number, problem in look.problems.items():
+                states[name, number] = VersionState(name, number, "UNAVAILABLE", problem)
+            if look.ready:
+                states[name, look.ready] = VersionState(name, look.ready, "READY", look.problems.get(look.ready, ""))
+        for name, number in self._open.copy():
+            states.setdefault((name, number), VersionState(name, number, "READY"))
+        return sorted(states.values())
+
     def calibrations(self) -> dict[str, tuple[Calibration, ...]]:
-        """Return the active calibrations of each model's newest version that has some. Needs no engine."""
-        by_name = {name: self.find(name).calibrations() for name in self.names()}
-        return {name: calibrations for name, calibrations in by_name.items() if calibrations}
+        """Return the active calibrations of the version of each model that is served. Needs no engine.
+
+        Models that have none, or that something is wrong with, are left out: `states` names the latter.
+        """
+        found = {}
+        for name in self.names():
+            try:
+                calibrations = self.active_calibrations(self.find(name))
+            except AvizorError:
+                continue
+            if calibrations:
+                found[name] = calibrations
+        return found
+
+    def active_calibrations(self, version: ModelVersion) -> tuple[Calibration, ...]:
+        """Return a version's active calibrations: if it is open those in use, else those on disk. Raises VersionRefused."""
+        opened = self._open.get((version.name, version.version))
+        return opened.active_calibrations() if opened else version.calibrations()
 
     def calibration_in_use(self, version: ModelVersion, active: Sequence[Calibration]) -> Calibration | None:
         """Return the calibration that verdicts on a version come from. Needs no engine. active: the version's active ones.
@@ -154,7 +165,187 @@ class Catalogue:
             return opened.calibration
         return active[0] if len(active) == 1 else None
 
-    def _opened(self, version: ModelVersion) -> OpenVersion:
-        opened = OpenVersion(version, self._engine, self._engine_options, self.forget_newest)
+    def survey(self) -> None:
+        """Take a quick look at all models, for `states`, before the first `refresh`. It opens nothing and needs no engine.
+
+        Raises RepositoryError if the repository cannot be read.
+        """
+        for name in self._repository.names():
+            problems: dict[int, str] = {}
+            ready = 0
+            try:
+                for number in self._repository.candidates(name):
+                    try:
+                        _check_files(self._repository.version(name, number))
+                        ready = number
+                        break
+                    except AvizorError as error:
+                        problems[number] = str(error)
+            except AvizorError as error:
+                problems[0] = str(error)
+            self._looks[name] = _Look((), (), problems, ready)
+
+    def refresh(self, *, asked: bool = False) -> None:
+        """Look at all models, and let newer versions and calibrations answer from now on, each after it was proven.
+
+        What is wrong with a version or a calibration is in `states`, and what answered before it goes on. asked: look at those
+        again, too, whose files have not changed. Raises RepositoryError if the repository cannot be read.
+        """
+        with self._refreshing:
+            names = self._repository.names()
+            for name in names:
+                try:
+                    self._refresh(name, asked=asked)
+                except _PASSES as error:
+                    _log.log(logging.WARNING if asked else logging.DEBUG, "model %r: looked at later: %s", name, error)
+                except Exception:  # of a library, for example; the other models are served
+                    _log.exception("model %r cannot be looked at", name)
+                    chosen = self._newest.get(name)
+                    problem = {0: "it cannot be looked at, for a reason that nobody expected; the gateway's log has it"}
+                    self._looks[name] = _Look((), (), problem, chosen.version.version if chosen else 0)
+            for name in self._looks.keys() - set(names):
+                del self._looks[name]
+                self._let_go(name, None)
+
+    def _refresh(self, name: str, *, asked: bool) -> None:
+        mark, before = fingerprint(self._repository.root / name), self._looks.get(name)
+        problems: dict[int, str] = {}
+        specs: tuple[ModelSpec, ...] = ()
+        try:
+            loaded = self._engine.loaded(name)
+            specs = tuple(self._engine.spec(name, number) for number in loaded or ())
+            same = before and (before.mark, before.specs) == (mark, specs)
+            if same and not asked and (name in self._newest or not (before and before.ready)):
+                return
+            candidates = self._repository.candidates(name) if loaded is None else loaded[::-1]
+            chosen = self._best(name, candidates, problems) or self._newest.get(name)
+        except _PASSES:
+            raise
+        except AvizorError as error:
+            problems[0] = str(error)
+            chosen = self._newest.get(name)
+        self._let_go(name, chosen)
+        self._looks[name] = _Look(mark, specs, problems, chosen.version.version if chosen else 0)
+
+    def _best(self, name: str, candidates: Sequence[int], problems: dict[int, str]) -> OpenVersion | None:
+        """Return the first of these versions that may answer, opened and proven, or None. problems: filled by version."""
+        for place, number in enumerate(candidates):
+            try:
+                return self._proven(name, number, candidates[place + 1 :], problems)
+            except _PASSES:
+                raise
+            except AvizorError as error:
+                problems[number] = str(error)
+        return None
+
+    def _proven(self, name: str, number: int, older: Sequence[int], problems: dict[int, str]) -> OpenVersion:
+        """Return a version that may answer. Raises AvizorError if it may not.
+
+        older: what could answer instead. problems: where is noted what is wrong with a version that may answer all the same.
+        """
+        current = self._open.get((name, number))
+        if current is None or not current.is_proven:
+            return self._judged(self._checked(current or self._opened(name, number)), older, problems)
+        try:
+            return self._renewed(current, problems)
+        except _PASSES:
+            raise
+        except AvizorError as error:  # it goes on, whatever has happened to its files
+            problems[number] = str(error)
+            return current
+
+    def _renewed(self, current: OpenVersion, problems: dict[int, str]) -> OpenVersion:
+        """Return what is to answer instead of an open version: itself, or one with another calibration. Raises AvizorError."""
+        version = self._repository.version(current.version.name, current.version.version)
+        if version.manifest != current.manifest:
+            raise VersionRefused(
+                f"{version.folder} was replaced while it is served; the earlier one goes on. Publish what is new as a version "
+                "of its own, or restart the gateway"
+            )
+        version.verify()
+        if self._engine.spec(version.name, version.version) != current.spec:
+            return self._judged(self._checked(self._opened(version.name, version.version)), (), problems)
+        if current.calibration is None:
+            return self._judged(current, (), problems)
+        active = version.calibrations()
+        if active == current.active_calibrations():
+            return current
+        renewed = self._opened(version.name, version.version)
+        renewed.is_proven = True
+        self._accept(active)
+        renewed.judging()
+        return renewed
+
+    def _checked(self, opened: OpenVersion) -> OpenVersion:
+        """Return an open version, after the engine has computed its probe items. Raises AvizorError."""
+        if self._engine.loaded(opened.version.name) is not None:  # else the engine has verified the files
+            opened.version.verify()
+        check_probe(self._engine, opened.version)
+        opened.is_proven = True
+        return opened
+
+    def _judged(self, opened: OpenVersion, older: Sequence[int], problems: dict[int, str]) -> OpenVersion:
+        """Return a version, after its calibration was chosen, if it has some that can be used.
+
+        Without one it has no verdicts. Raises AvizorError if there would be verdicts of an older version instead.
+        """
+        if opened.manifest.task != "reconstruct" or opened.calibration:
+            return opened
+        falls_back = any(self._is_calibrated(opened.version.name, number) for number in older)
+        try:
+            if falls_back or opened.version.calibrations():
+                self._accept(opened.version.calibrations())
+                opened.judging()
+        except _PASSES:
+            raise
+        except AvizorError as error:
+            if falls_back:
+                raise
+            problems[opened.version.version] = str(error)
+        return opened
+
+    def _is_calibrated(self, name: str, number: int) -> bool:
+        try:
+            return bool(self._repository.version(name, number).calibrations())
+        except AvizorError:
+            return False
+
+    def _let_go(self, name: str, chosen: OpenVersion | None) -> None:
+        """Let a version answer from now on, and forget all others of the model; calls that use them keep them to their end."""
+        with self._lock:
+            before = self._newest.get(name)
+            if chosen:
+                self._newest[name] = self._open[name, chosen.version.version] = chosen
+            else:
+                self._newest.pop(name, None)
+            if before is not chosen:
+                for key in [key for key, opened in self._open.items() if key[0] == name and opened is not chosen]:
+                    del self._open[key]
+
+    def _newest_number(self, name: str) -> int:
+        """Return which version answers where none is named. Raises ModelNotFound, RepositoryError, what Engine.spec raises."""
+        if self._engine.loaded(name) is not None:  # it may be behind the repository
+            return self._engine.spec(name).version
+        look = self._looks.get(name)
+        if look and look.ready:
+            return look.ready
+        first: AvizorError | None = None
+        for number in self._repository.candidates(name):
+            try:
+                return self._engine.spec(name, number).version
+            except (VersionRefused, ModelNotFound) as error:
+                first = first or error
+        assert first, "a model has candidates, or candidates() raises"
+        raise first
+
+    def _opened(self, name: str, number: int) -> OpenVersion:
+        version, hold = self._repository.version(name, number), self._holds.of(name, number)
+        opened = OpenVersion(version, self._engine, self._engine_options, self.forget_newest, hold)
         check_same_digest(opened.spec, version)
         return opened
+
+
+def _check_files(version: ModelVersion) -> None:
+    """Raise AvizorError unless the files of a version are there and can be read, as far as a quick look shows."""
+    version.verify_size()
+    version.calibrations()

@@ -23,7 +23,7 @@ _SECONDS = click.FloatRange(min=0.1, max=2_000_000)
 _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
-    "Models": ("models", "engine", "device"),
+    "Models": ("models", "engine", "device", "scan_s"),
     "Listening": ("host", "port", "metrics_port", "reflection", "open_inference"),
     "Safety": ("tokens", "tls_certificate", "tls_key", "client_ca", "allow_anonymous"),
     "Workers": ("workers",),
@@ -71,6 +71,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=click.Choice(["config", "cpu", "cuda"]),
     default=_DEFAULTS.device,
     help="Device of the engine `ort`; `config` is what each model's config.pbtxt asks for.",
+)
+@click.option(
+    "--scan-s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=_DEFAULTS.scan_s,
+    help="Seconds between two looks for new versions, calibrations and models, which are then served. 0: only on SIGHUP.",
 )
 @click.option(
     "--host",

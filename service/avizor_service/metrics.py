@@ -139,6 +139,19 @@ class Metrics:
         self.reload_failures = Counter(
             "avizor_reload_failures", "Reloads that failed, on SIGHUP or by time.", ["part"], registry=self.registry
         )
+        self.model_up = Gauge(
+            "avizor_model_up",
+            "1 for a model of the repository that is served, 0 for one of which no version can be.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.version_refused = Gauge(
+            "avizor_version_refused",
+            "1 for a version on disk, or a new calibration of it, that is not used because something is wrong with it; "
+            "version 0 for a whole model, or a folder that is none. The log says why.",
+            ["model", "version"],
+            registry=self.registry,
+        )
 
 
 # How the gauges of several workers (--workers) become one of the whole gateway; of any other the largest counts.

@@ -26,6 +26,7 @@ class _Named:
     name: str
     reload: Reload
     every_s: float
+    at_start: bool
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     told: str = ""  # of what is wrong: what is found again at each look is told once
 
@@ -37,9 +38,13 @@ class Reloading:
         self._metrics = metrics
         self._parts: list[_Named] = []
 
-    def add(self, name: str, reload: Reload, every_s: float = 0.0) -> None:
-        """Add a part, before `work`. name: a label of the metrics. every_s: seconds between two looks besides; 0 for none."""
-        self._parts.append(_Named(name, reload, every_s))
+    def add(self, name: str, reload: Reload, every_s: float = 0.0, *, at_start: bool = False) -> None:
+        """Add a part, before `work`.
+
+        name: a label of the metrics. every_s: seconds between two looks besides; 0 for none. at_start: it is read when `work`
+        begins, too.
+        """
+        self._parts.append(_Named(name, reload, every_s, at_start))
         self._metrics.reload_ok.labels(name).set(1)
         self._metrics.reload_failures.labels(name)
 
@@ -54,6 +59,8 @@ class Reloading:
         await asyncio.gather(*map(self._follow, self._parts))
 
     async def _follow(self, part: _Named) -> None:
+        if part.at_start:
+            await self._run(part, asked=False)
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(part.asked.wait(), part.every_s or None)

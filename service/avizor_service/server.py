@@ -35,6 +35,7 @@ from avizor_service.message_memory import BEYOND_MIB, MessageMemory
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.metrics import Metrics
 from avizor_service.metrics_server import serve_metrics
+from avizor_service.model_watch import ModelWatch
 from avizor_service.open_inference import servicer as open_inference
 from avizor_service.receiving import Receiver
 from avizor_service.reflection import serve_reflection
@@ -87,6 +88,10 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         explanations = Explanations(metrics, settings.max_explanations, explaining, drawer, whole)
         watch = EngineWatch(engine, settings.engine)
         gateway = _gateway(settings, repository, engine, watch, decoders, threads, explanations, metrics, whole)
+        stack.callback(gateway.catalogue.close)
+        models = ModelWatch(gateway.catalogue, gateway.anomaly_metrics, metrics)
+        models.start()
+        reloading.add("models", models.reload, settings.scan_s, at_start=True)
         messages = MessageMemory(
             settings.max_message_mib, settings.max_request_mib_in_flight, settings.max_wait_s, metrics, whole
         )
@@ -138,8 +143,8 @@ def _gateway(
     metrics: Metrics,
     whole: Whole,
 ) -> Gateway:
-    catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device))
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
+    catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device), anomaly_metrics.accept)
     anomaly_metrics.start(catalogue.calibrations())
     memory = DecodedMemory(settings.max_decoded_mib, whole)
     inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)

@@ -23,6 +23,7 @@ class Settings:
     device: Device = "config"  # of the embedded engine
     host: str = "127.0.0.1"  # IPv6 without brackets; or unix:PATH
     workers: int = 1  # processes that serve
+    scan_s: float = 10.0  # seconds between two looks at the repository for changes; 0: only on SIGHUP
     port: int = 50051  # 0: any free one
     metrics_port: int = 9464  # 0: any free one
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none

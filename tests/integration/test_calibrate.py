@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 from integration.gateway import AVIZOR, Stub, gateway, normal, odd, refused
+from integration.jobs import eventually
 from support.sounds import tone, write_wav
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
@@ -266,7 +268,7 @@ def test_the_same_class_of_engine_is_compared_too(own: Path, tmp_path: Path, tri
 def test_a_running_gateway_takes_the_calibration_that_it_lacked(own: Path, sounds: Path) -> None:
     shutil.rmtree(own / "normal" / "1" / "calibrations")
     request = pb.DetectAnomalyRequest(model="normal", items=[pb.Item(audio=normal(), source="a")])
-    with gateway(own, "--alpha", 0.05) as running, grpc.insecure_channel(running.address) as channel:
+    with gateway(own, "--alpha", 0.05, "--scan-s", 0) as running, grpc.insecure_channel(running.address) as channel:
         stub = Stub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.DetectAnomaly(request)
@@ -279,7 +281,9 @@ def test_a_running_gateway_takes_the_calibration_that_it_lacked(own: Path, sound
         assert (model.calibration.id, model.calibration.engine_class, model.calibration.precision) == (
             made, "onnxruntime-cpu", "fp32",
         )  # fmt: skip
-        assert [calibration.id for calibration in model.calibrations] == [later]
+        assert [calibration.id for calibration in model.calibrations] == [made], "and says so"
+        running.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: stub.DetectAnomaly(request).calibration_id == later)
 
 
 def test_a_resumed_job_keeps_the_calibration_that_it_began_with(own: Path, sounds: Path, tmp_path: Path) -> None:

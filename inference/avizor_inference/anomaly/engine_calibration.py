@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from avizor_inference.anomaly.calibrate import score_rows
@@ -25,14 +26,17 @@ class Comparable(NamedTuple):
     tie: float
 
 
-def find_calibration(engine: Engine, version: ModelVersion, engine_options: str) -> Comparable | None:
+def find_calibration(
+    engine: Engine, version: ModelVersion, engine_options: str, active: Sequence[Calibration] | None = None
+) -> Comparable | None:
     """Return the calibration that the engine's scores may be compared with; None if the version has no active one.
 
     It is the active calibration for the engine's class and precision; without one, that for another class in the same
     precision. In either case the probe items of the version have to agree. engine_options: how the engine is named on a command
-    line (open_engine.engine_options). Raises CalibrationError with the command that fixes it if none may be used.
+    line (open_engine.engine_options). active: the version's active calibrations, where they have been read. Raises
+    CalibrationError with the command that fixes it if none may be used.
     """
-    active = version.calibrations()
+    active = version.calibrations() if active is None else active
     if not active:
         return None
     spec = engine.spec(version.name, version.version)

@@ -88,6 +88,16 @@ class Engine(ABC):
         """
         return []
 
+    def loaded(self, model: str) -> list[int] | None:
+        """Return the versions that the engine has loaded, ascending, at least one; None if it loads any when it is asked to.
+
+        It looks anew: the last one is the newest from now on. Raises ModelNotFound, VersionRefused, EngineUnavailable.
+        """
+        return None
+
+    def unload(self, model: str, version: int) -> None:  # noqa: B027 - an engine that holds nothing has nothing to do
+        """Free what the engine holds for a version that nobody uses. Runs that go on end well; a later request loads anew."""
+
     @abstractmethod
     def ready(self, timeout_s: float = 1.0) -> bool:
         """Return whether a request would be accepted now."""

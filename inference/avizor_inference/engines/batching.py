@@ -64,6 +64,20 @@ class BatchingEngine(Engine):
         ]
         return [batcher.statistics.message() for batcher in sorted(chosen, key=lambda one: (one.spec.name, one.spec.version))]
 
+    def loaded(self, model: str) -> list[int] | None:
+        """See Engine.loaded."""
+        return self._engine.loaded(model)
+
+    def unload(self, model: str, version: int) -> None:
+        """See Engine.unload. Ends the threads of the version."""
+        with self._lock:
+            found = self._batchers.get((model, version))
+            self._batchers = {key: batcher for key, batcher in self._batchers.items() if batcher is not found}
+        if found:
+            found.close()
+            found.join()
+        self._engine.unload(model, version)
+
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready."""
         return not self._closed and self._engine.ready(timeout_s)

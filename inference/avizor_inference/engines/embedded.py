@@ -49,7 +49,8 @@ class EmbeddedEngine(Engine):
 
     On a GPU batches are filled up to a power of two, and each of these sizes has a session with its own copy of the weights.
 
-    "The newest version" is fixed when a model is first used; only a new engine sees versions that were published later.
+    "The newest version" is the newest that version_policy serves. It is fixed when a model is first used; only a new engine
+    sees what was published later. A version that is named is loaded when it is asked for.
 
     device: `config` follows instance_group (KIND_GPU needs CUDA, KIND_AUTO uses CUDA if there is a GPU); `cpu` and `cuda`
         override it. Without a usable GPU `cuda` is an error; it never falls back to the CPU silently.
@@ -95,6 +96,12 @@ class EmbeddedEngine(Engine):
         """See Engine.submit. Runs in a thread of the engine's pool; time spent waiting for one counts."""
         return self._pool.submit(self._run, self._checked(request), request, time.monotonic())
 
+    def unload(self, model: str, version: int) -> None:
+        """See Engine.unload. The session is freed when its last run has ended."""
+        with self._lock:
+            kept = {key: loaded for key, loaded in self._loaded.items() if (model, version) != (key[0], loaded.spec.version)}
+            self._loaded = kept
+
     def ready(self, timeout_s: float = 1.0) -> bool:
         """See Engine.ready."""
         return not self._closed
@@ -121,7 +128,7 @@ class EmbeddedEngine(Engine):
         if loaded := self._loaded.get((model, version)):
             return loaded
         with self._lock:
-            wanted = self.repository.version(model, version)
+            wanted = self.repository.version(model, version) if version else self.repository.served(model)
             loaded = self._loaded.get((model, wanted.version)) or self._open(wanted)
             # Under both keys: "the newest" keeps its first meaning until the engine is closed.
             self._loaded[model, wanted.version] = self._loaded[model, version] = loaded

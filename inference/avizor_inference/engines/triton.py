@@ -90,10 +90,20 @@ class TritonEngine(Engine):
             raise EngineUnavailable(f"the engine of Triton at {self.address} is closed")
         if spec := self._specs.get((model, version)):
             return spec
-        spec = self._describe(model, version)
+        spec, _ = self._describe(model, version)
         with self._lock:
             self._specs[model, spec.version] = self._specs[model, version] = spec
         return spec
+
+    def loaded(self, model: str) -> list[int]:
+        """See Engine.loaded."""
+        if self._closed:
+            raise EngineUnavailable(f"the engine of Triton at {self.address} is closed")
+        spec, loaded = self._describe(model, None)
+        with self._lock:
+            others = {key: old for key, old in self._specs.items() if key[0] != model or key[1] in loaded}
+            self._specs = others | {(model, None): spec, (model, spec.version): spec}
+        return loaded
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
         """See Engine.submit. A future that is cancelled before the answer cancels the request at the server, too."""
@@ -176,16 +186,16 @@ class TritonEngine(Engine):
         with self._lock:
             self._specs = {(model, number): spec for (model, number), spec in self._specs.items() if number is not None}
 
-    def _describe(self, model: str, version: int | None) -> ModelSpec:
+    def _describe(self, model: str, version: int | None) -> tuple[ModelSpec, list[int]]:
+        """Return what the server says of a version, of the newest for None, and which versions it has loaded, ascending."""
         wanted = "" if version is None else str(version)
         try:
             metadata = self._client.get_model_metadata(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S)
             config = self._client.get_model_config(model, wanted, client_timeout=DESCRIBE_TIMEOUT_S).config
         except InferenceServerException as error:
             raise self._translated(error, model) from error
-        loaded = [int(number) for number in metadata.versions]
-        number = max(loaded) if version is None else version
-        return _spec(config, model, number)
+        loaded = sorted(map(int, metadata.versions))
+        return _spec(config, model, loaded[-1] if version is None else version), loaded
 
     def _translated(self, error: InferenceServerException, model: str) -> AvizorError:
         """Return our error for one of Triton's, by its code; by its text only where the code is ambiguous."""

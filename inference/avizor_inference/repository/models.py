@@ -18,7 +18,7 @@ from avizor_inference.repository.calibration import ID_PATTERN, Calibration
 from avizor_inference.repository.calibration_store import CALIBRATIONS_FOLDER, calibration_path, read_active
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from avizor_inference.repository.probe import PROBE_FILE, Probe
-from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
+from avizor_inference.repository.triton_config import CONFIG_FILE, read_config, served_versions
 
 # A version folder's name. Every engine's integers can hold that many digits.
 VERSION_PATTERN = r"[1-9][0-9]{0,17}"
@@ -162,6 +162,31 @@ class ModelRepository:
             raise ModelNotFound(f"model {name!r} has no version {version}. Available: {', '.join(map(str, versions))}")
         number = versions[-1] if version is None else version
         return ModelVersion(name, number, self.root / name / str(number))
+
+    def served(self, name: str) -> ModelVersion:
+        """Return the version that is used where none is named: the newest that version_policy in config.pbtxt serves.
+
+        Not yet verified. Raises ModelNotFound, RepositoryError.
+        """
+        return self.version(name, self.candidates(name)[0])
+
+    def candidates(self, name: str) -> list[int]:
+        """Return the versions that may be used where none is named, the best first: after the newest, older ones.
+
+        A version_policy that lists versions rules out all others. Raises ModelNotFound, RepositoryError.
+        """
+        versions = self.versions(name)
+        if not versions:
+            raise ModelNotFound(f"{self.root / name} holds no version of a model; export it again, or move the folder away")
+        config = read_config(self.root / name / CONFIG_FILE)
+        allowed = served_versions(config, versions) if config.version_policy.HasField("specific") else versions
+        if not allowed:
+            wanted = ", ".join(map(str, config.version_policy.specific.versions))
+            raise ModelNotFound(
+                f"model {name!r} is to be served in version {wanted} by its version_policy, and has "
+                f"{', '.join(map(str, versions))}; choose one with `avizor models load {name} --version N`"
+            )
+        return allowed[::-1]
 
 
 def check_on_disk(repository: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -90,6 +91,14 @@ def preferred_batch_size(config: ModelConfig) -> int | None:
 def serves_newest(config: ModelConfig, newest: int) -> bool:
     """Return whether Triton serves the newest version: yes, unless version_policy lists other versions only."""
     return not config.version_policy.HasField("specific") or newest in config.version_policy.specific.versions
+
+
+def served_versions(config: ModelConfig, versions: Sequence[int]) -> list[int]:
+    """Return those of a repository's versions that version_policy serves, ascending. versions: all there are, ascending."""
+    policy = config.version_policy
+    if policy.HasField("specific"):
+        return [version for version in versions if version in policy.specific.versions]
+    return list(versions if policy.HasField("all") else versions[-max(1, policy.latest.num_versions) :])
 
 
 def not_served(version: int) -> str:

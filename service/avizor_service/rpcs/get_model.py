@@ -21,7 +21,7 @@ async def get_model(gateway: Gateway, request: pb.GetModelRequest, call: Call) -
 
 
 def model_message(catalogue: Catalogue, name: str, version: int = 0) -> pb.Model:
-    """Return the message on one version of a model, the newest for 0. Raises ModelNotFound."""
+    """Return the message on one version of a model, for 0 on the one that answers. Raises ModelNotFound, RepositoryError."""
     model = catalogue.find(name, version)
-    active = model.calibrations()
+    active = catalogue.active_calibrations(model)
     return wire.model_message(model, catalogue.versions(name), catalogue.calibration_in_use(model, active), active)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import AvizorError
 from avizor_service.callers import Caller
@@ -12,13 +10,11 @@ from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
 from avizor_service.rpcs.get_model import model_message
 
-_log = logging.getLogger(__name__)
-
 
 async def list_models(gateway: Gateway, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-    """Return the newest version of every model that the caller may ask for, in order of name.
+    """Return the version that answers of every model that the caller may ask for, in order of name.
 
-    One that cannot be read is left out, and logged.
+    One that cannot be read is left out.
     """
     return pb.ListModelsResponse(models=await gateway.threads.wait_for(_all, gateway.catalogue, call.caller))
 
@@ -31,6 +27,5 @@ def _all(catalogue: Catalogue, caller: Caller) -> list[pb.Model]:
 def _readable(catalogue: Catalogue, name: str) -> pb.Model | None:
     try:
         return model_message(catalogue, name)
-    except AvizorError as error:
-        _log.warning("model %r is not listed: %s", name, error)
+    except AvizorError:  # Catalogue.states says why, and so do log and metrics
         return None

@@ -1,0 +1,173 @@
+"""catalogue.py: newer versions take over when they are proven; what is wrong is named, and costs the others nothing."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.jobs import eventually
+from support.versioned_model import remove_version, rows, write_version
+
+from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.batching import BatchingEngine
+from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.errors import RepositoryError
+from avizor_inference.repository.models import ModelRepository
+from avizor_service.catalogue import Catalogue
+
+
+class Loaded(BatchingEngine):
+    """Says which versions it holds."""
+
+    def versions(self, name: str) -> set[int]:
+        return {batcher.spec.version for (model, _), batcher in self._batchers.items() if model == name}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Loaded]:
+    write_version(tmp_path, "v", 1)
+    repository = ModelRepository(tmp_path)
+    with Loaded(EmbeddedEngine(repository), repository) as engine:
+        yield engine
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path, engine: Loaded) -> Iterator[Catalogue]:
+    catalogue = Catalogue(ModelRepository(tmp_path), engine)
+    yield catalogue
+    catalogue.close()
+
+
+def states(catalogue: Catalogue) -> dict[tuple[str, int], tuple[str, str]]:
+    return {(state.name, state.version): (state.state, state.reason) for state in catalogue.states()}
+
+
+def test_a_new_version_and_a_new_model_answer_after_a_look_and_calls_in_flight_end_on_the_old_one(
+    tmp_path: Path, engine: Loaded, catalogue: Catalogue
+) -> None:
+    catalogue.refresh()
+    in_flight = catalogue.opened("v")
+    assert in_flight is not None
+    write_version(tmp_path, "v", 2)
+    write_version(tmp_path, "w", 7)
+    assert catalogue.find("v").version == 1
+    catalogue.refresh()
+    opened = catalogue.opened("v")
+    assert opened is not None
+    assert (opened.version.version, catalogue.find("v").version, catalogue.find("w").version) == (2, 2, 7)
+    assert engine.versions("v") == {1, 2}
+    assert engine.infer(InferRequest("v", {"input": rows()}, ["embedding"], in_flight.spec.version))["embedding"][0, 0] == 1
+    del in_flight
+    gc.collect()
+    assert eventually(lambda: engine.versions("v") == {2})
+    assert states(catalogue) == {("v", 2): ("READY", ""), ("w", 7): ("READY", "")}
+
+
+def test_what_is_wrong_is_named_and_what_answered_goes_on(tmp_path: Path, catalogue: Catalogue) -> None:
+    catalogue.refresh()
+    write_version(tmp_path, "v", 2, probe_of=3)
+    cut = write_version(tmp_path, "v", 3)
+    (cut / "model.onnx").write_bytes((cut / "model.onnx").read_bytes()[:-1] + b"x")
+    (write_version(tmp_path, "v", 4) / "manifest.json").write_text("{")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "a file").touch()
+    (tmp_path / ".git").mkdir()
+    write_version(tmp_path, "no-config", 1)
+    (tmp_path / "no-config" / "config.pbtxt").write_text("name: nothing {")
+    catalogue.refresh()
+    found = states(catalogue)
+    assert catalogue.find("v").version == 1
+    assert {key: state for key, (state, _) in found.items()} == {
+        ("lost+found", 0): "UNAVAILABLE",
+        ("no-config", 0): "UNAVAILABLE",
+        ("v", 1): "READY",
+        ("v", 2): "UNAVAILABLE",
+        ("v", 3): "UNAVAILABLE",
+        ("v", 4): "UNAVAILABLE",
+    }
+    for key, words in {
+        ("lost+found", 0): "holds no version of a model",
+        ("no-config", 0): "is not a Triton model configuration",
+        ("v", 2): "output embedding of its probe items differs by",
+        ("v", 3): "is not the file its manifest describes",
+        ("v", 4): "is not a manifest",
+    }.items():
+        assert words in found[key][1]
+
+
+def test_a_gateway_that_starts_falls_back_to_the_version_that_a_running_one_would_serve(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    (write_version(tmp_path, "v", 2) / "manifest.json").write_text("{")
+    catalogue.survey()
+    assert {key: state for key, (state, _) in states(catalogue).items()} == {("v", 1): "READY", ("v", 2): "UNAVAILABLE"}
+    assert catalogue.open("v").version.version == 1
+
+
+def test_a_version_that_is_mended_is_taken(tmp_path: Path, catalogue: Catalogue) -> None:
+    catalogue.refresh()
+    manifest = write_version(tmp_path, "v", 2) / "manifest.json"
+    right = manifest.read_text()
+    manifest.write_text("{")
+    catalogue.refresh()
+    assert catalogue.find("v").version == 1
+    manifest.write_text(right)
+    catalogue.refresh()
+    assert states(catalogue) == {("v", 2): ("READY", "")}
+
+
+def test_a_version_that_is_replaced_while_it_answers_goes_on_as_it_was(tmp_path: Path, catalogue: Catalogue) -> None:
+    catalogue.refresh()
+    before = catalogue.opened("v")
+    other = tmp_path / "v" / "1" / "manifest.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"simplified": False}))
+    catalogue.refresh()
+    assert catalogue.opened("v") is before
+    ((state, reason),) = states(catalogue).values()
+    assert (state, "was replaced while it is served" in reason) == ("READY", True)
+
+
+def test_a_version_that_is_removed_gives_way_to_the_one_before_and_a_model_that_is_removed_is_gone(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    write_version(tmp_path, "v", 2)
+    write_version(tmp_path, "w", 1)
+    catalogue.refresh()
+    remove_version(tmp_path, "v", 2)
+    shutil.rmtree(tmp_path / "w")
+    catalogue.refresh()
+    assert (catalogue.find("v").version, catalogue.opened("w")) == (1, None)
+    assert set(states(catalogue)) == {("v", 1)}
+
+
+def test_a_repository_that_cannot_be_read_changes_nothing(tmp_path: Path, catalogue: Catalogue) -> None:
+    catalogue.refresh()
+    tmp_path.rename(tmp_path.with_name("away"))
+    try:
+        with pytest.raises(RepositoryError):
+            catalogue.refresh()
+        assert states(catalogue) == {("v", 1): ("READY", "")}
+        assert catalogue.find("v").version == 1
+    finally:
+        tmp_path.with_name("away").rename(tmp_path)
+
+
+def test_the_policy_in_config_pbtxt_chooses_the_version(tmp_path: Path, catalogue: Catalogue) -> None:
+    write_version(tmp_path, "v", 2)
+    catalogue.refresh()
+    config = tmp_path / "v" / "config.pbtxt"
+    text = config.read_text()
+    config.write_text(text + "version_policy { specific { versions: [ 1 ] } }\n")
+    catalogue.refresh()
+    assert catalogue.find("v").version == 1
+    config.write_text(text + "version_policy { specific { versions: [ 5 ] } }\n")
+    catalogue.refresh()
+    assert catalogue.find("v").version == 1
+    assert "is to be served in version 5" in states(catalogue)["v", 0][1]
+    config.write_text(text)
+    catalogue.refresh()
+    assert states(catalogue) == {("v", 2): ("READY", "")}
