@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
 
 REQUEST_ID, TRACEPARENT = "x-request-id", "traceparent"
 
@@ -20,6 +23,22 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[
 _MOST_SOURCES, _LONGEST_SOURCE = 4, 64
 
 
+_NOT_TRACED = contextlib.nullcontext()
+
+
+class CallTrace(Protocol):
+    """Holds the span of a call that is traced."""
+
+    def part(self, name: str) -> AbstractContextManager[object]:
+        """Surround a part of the call with a span of its own."""
+
+    def traceparent(self) -> str:
+        """Return what names the span that this task is in to others."""
+
+    def end(self, model: str, code: str, message: str) -> None:
+        """End the span. code, message: of the call's status."""
+
+
 @dataclass(slots=True)
 class CallRecord:
     """Holds what is noted of one call. RPCs fill in what they learn.
@@ -28,6 +47,7 @@ class CallRecord:
     token: name of the caller's token. version: of the model, 0 as long as it is not known. sources: the first few that the
     items name. items: of the request, or windows of a stream. failed_items: those with an error. anomalies: items, or stretches
     of a stream, that are flagged at what the caller asked for; None if the call judges nothing. alarms: of a stream.
+    trace: of a call that is traced; `traceparent` is then that of its own span.
     """
 
     request_id: str = ""
@@ -39,6 +59,7 @@ class CallRecord:
     failed_items: int = 0
     anomalies: int | None = None
     alarms: int | None = None
+    trace: CallTrace | None = None
 
     @property
     def trace_id(self) -> str:
@@ -75,8 +96,22 @@ def current_record() -> CallRecord | None:
     return _current.get()
 
 
+def call_part(name: str) -> AbstractContextManager[object]:
+    """Surround a part of the current call with a span of this name, if the call is traced."""
+    record = _current.get()
+    return record.trace.part(name) if record and record.trace else _NOT_TRACED
+
+
+def current_traceparent() -> str:
+    """Return what names the current call's span to others: the client's if the call is not traced here; empty for none."""
+    record = _current.get()
+    if record is None:
+        return ""
+    return record.trace.traceparent() if record.trace else record.traceparent
+
+
 def current_id() -> str:
-    """Return the request id of the call that this task works for; a new one outside of calls."""
+    """Return the request id of the call that this task works for; a new one outside of calls, so that no two are alike."""
     record = _current.get()
     return record.request_id if record else new_id()
 

@@ -23,6 +23,7 @@ from avizor_service.metrics import Metrics
 from avizor_service.receiving import Receiver
 from avizor_service.status import grpc_code, status_of
 from avizor_service.throughput import Throughput
+from avizor_service.tracing import Tracing
 from avizor_service.transport import Transport
 from avizor_service.unread import Unread
 from avizor_service.whole import ALONE, Whole
@@ -133,12 +134,13 @@ class Calls:
         unread: Unread | None = None,
         log: CallLog | None = None,
         whole: Whole = ALONE,
+        tracing: Tracing | None = None,
     ) -> None:
         self._metrics, self._places = metrics, whole.limit("in_flight", max_in_flight)
         self._messages = messages or MessageMemory(64, 1024, 2.0, metrics)
         self._receiver = receiver or Receiver()
         self.unread = unread or Unread()
-        self._log = log
+        self._log, self._tracing = log, tracing
         self._calls = calls = Throughput()
         metrics.in_flight.set_function(lambda: calls.in_progress)
         self.door = Door()
@@ -154,6 +156,8 @@ class Calls:
         transport.answer_header(REQUEST_ID, record.request_id)
         call = Call(rpc, transport, self._messages, receiver=self._receiver, places=places or self, record=record)
         record.token = call.caller.name
+        if self._tracing:
+            self._tracing.begin(rpc, record)
         return _Guard(self, call)
 
     def admit(self) -> None:
@@ -179,6 +183,8 @@ class Calls:
         """Count a call that has ended, and write its line in the log. message: of its status."""
         self._requests(call.rpc, call.model, code.name).inc()
         self._duration(call.rpc, call.model).observe(seconds)
+        if call.record.trace:
+            call.record.trace.end(call.model, code.name, message)
         if self._log:
             self._log.ended(call.record, call.rpc, call.model, code.name, seconds, message)
 

@@ -33,7 +33,7 @@ _GROUPS = {
     "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
     "Memory": ("max_message_mib", "max_request_mib_in_flight", "max_answer_mib"),
     "Decoding": ("decoders", "decoder_memory_mib", "decode_timeout_s", "max_decoded_mib"),
-    "Log": ("log_format", "log_level", "log_calls"),
+    "Log and traces": ("log_format", "log_level", "log_calls", "otlp_endpoint"),
     "Stopping": ("stop_delay_s", "grace_s"),
 }
 
@@ -313,6 +313,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=click.Choice(["all", "failed", "none"]),
     default=_DEFAULTS.log_calls,
     help="Calls that have a line in the log. `failed`: those that end with an error, or of which an item does.",
+)
+@click.option(
+    "--otlp-endpoint",
+    metavar="URL",
+    default=_DEFAULTS.otlp_endpoint,
+    show_default="what OTEL_EXPORTER_OTLP_ENDPOINT says, or else nothing is traced",
+    help="Collector that OpenTelemetry spans are sent to: http://HOST:4317, OTLP over gRPC. It needs avizor[tracing].",
 )
 def serve(**options: Any) -> None:
     """Serve the models of a repository over gRPC: avizor.v1, health and reflection. Prometheus metrics have a separate port.

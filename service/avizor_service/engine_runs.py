@@ -11,6 +11,7 @@ import numpy as np
 
 from avizor_inference.arrays import Array, Items
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_service.call_record import current_id, current_traceparent
 from avizor_service.engine_results import EngineResults
 from avizor_service.leaving import leave, result_of
 from avizor_service.threads import LIGHT_BYTES, Threads
@@ -65,7 +66,8 @@ class EngineRuns:
 
     async def _batch(self, spec: ModelSpec, rows: Items, outputs: Sequence[str], time_remaining_s: TimeRemaining) -> Outputs:
         (name,) = spec.inputs
-        request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s())
+        said = (current_id(), current_traceparent())
+        request = InferRequest(spec.name, {name: rows}, outputs, spec.version, time_remaining_s(), *said)
         if rows.nbytes <= LIGHT_BYTES:
             answer = self._engine.infer_light(request)
             if answer is not None:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TypeVar
 
 from avizor_inference.arrays import Array
@@ -45,7 +46,8 @@ class EngineTurns(Engine):
 
         If the caller is cancelled, so is what waits at the engine; no more is run, and the function is waited for.
         """
-        running = self._threads.waiting.submit(function, *arguments)
+        # The thread works for the same call, as do the batches that it asks for.
+        running = self._threads.waiting.submit(copy_context().run, function, *arguments)
         try:
             return await asyncio.wrap_future(running)
         except asyncio.CancelledError:

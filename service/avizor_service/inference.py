@@ -16,6 +16,7 @@ from avizor_inference.engines.base import Engine
 from avizor_inference.errors import DeadlineExceeded, EngineBusy, EngineError, EngineUnavailable, ModelNotFound
 from avizor_inference.items.decode import Item
 from avizor_service import wire
+from avizor_service.call_record import call_part
 from avizor_service.catalogue import OpenVersion
 from avizor_service.decoded_memory import CallMemory, DecodedMemory
 from avizor_service.decoding import BadItem, decode_items
@@ -103,7 +104,8 @@ class Inference:
 
         Raises what decode_items raises.
         """
-        decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        with call_part("decode"):
+            decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
         if clipped := sum([item.level.beyond > 0 for item in decoded if isinstance(item, Item)]):
             self._metrics.clipped.labels(model.version.name).inc(clipped)
         return decoded
@@ -218,7 +220,8 @@ class Inference:
         time_remaining_s: Callable[[], float | None],
     ) -> Mapping[str, Array]:
         try:
-            return await self._runs.run(model.spec, items, outputs, time_remaining_s)
+            with call_part("engine"):  # its queue, and its runs
+                return await self._runs.run(model.spec, items, outputs, time_remaining_s)
         except (EngineUnavailable, ModelNotFound):  # it is away, or has come back with other versions
             model.forget_newest()
             raise

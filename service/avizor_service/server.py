@@ -47,6 +47,7 @@ from avizor_service.stopping import stop
 from avizor_service.streams import Streams
 from avizor_service.threads import Threads, open_threads
 from avizor_service.tokens import TokenInterceptor, Tokens
+from avizor_service.tracing import open_tracing
 from avizor_service.unread import Unread
 from avizor_service.whole import ALONE, Addresses, Controls, Whole
 
@@ -72,10 +73,11 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
     metrics = Metrics()
     reloading = Reloading(metrics)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
-    access = open_access(settings, metrics, reloading, whole)
     with contextlib.ExitStack() as stack:
         dropped = metrics.log_lines_dropped.inc
         log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped))
+        tracing = stack.enter_context(open_tracing(settings.otlp_endpoint))
+        access = open_access(settings, metrics, reloading, whole)
         repository = ModelRepository(settings.models)
         decoders = stack.enter_context(open_media_decoders(settings, metrics))
         decoders.launch()  # they get ready while the engine does
@@ -97,7 +99,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         )
         receiver, streams = Receiver(settings.receive_timeout_s), Streams(metrics, settings.max_streams, whole)
         unread = Unread(settings.send_timeout_s)
-        calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread, log, whole)
+        calls = Calls(metrics, settings.max_in_flight, messages, receiver, unread, log, whole, tracing)
         small = SmallMessages(messages, unread, settings.max_connections, settings.receive_timeout_s, whole)
         names = [SERVICE, open_inference.SERVICE] if settings.open_inference else [SERVICE]
         health = HealthService(("", *names), small)

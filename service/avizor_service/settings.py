@@ -59,5 +59,6 @@ class Settings:
     log_format: LogFormat = "auto"  # console on a terminal, else json
     log_level: LogLevel = "info"
     log_calls: LoggedCalls = "all"
+    otlp_endpoint: str = ""  # of a collector of traces; empty: what OTEL_EXPORTER_OTLP_ENDPOINT says
     stop_delay_s: float = 0.0  # seconds between the word that the gateway is not ready and the end of its service
     grace_s: float = 15.0  # seconds that running calls get on shutdown

@@ -44,6 +44,7 @@ class InferRequest:
     outputs: names of the wanted outputs, at least one; only they are computed and returned.
     version: None means the newest.
     timeout_s: longest time until the answer, in seconds, time in queues included; None sets no limit.
+    request_id, traceparent: what a server is told of the caller, for its log and its traces; empty for nothing.
     """
 
     model: str
@@ -51,6 +52,8 @@ class InferRequest:
     outputs: Sequence[str]
     version: int | None = None
     timeout_s: float | None = None
+    request_id: str = ""
+    traceparent: str = ""
 
 
 class Engine(ABC):

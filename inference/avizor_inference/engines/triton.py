@@ -137,7 +137,9 @@ class TritonEngine(Engine):
             finish,
             model_version=str(spec.version),
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
+            request_id=request.request_id,
             client_timeout=left,
+            headers={"traceparent": request.traceparent} if request.traceparent else None,
         )
         future.add_done_callback(lambda done: sent.cancel() if done.cancelled() else None)
         return future
