@@ -24,7 +24,7 @@ _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
     "Models": ("models", "engine", "device", "scan_s"),
-    "Listening": ("host", "port", "metrics_port", "reflection", "open_inference"),
+    "Listening": ("host", "port", "metrics_host", "metrics_port", "reflection", "open_inference"),
     "Safety": ("tokens", "tls_certificate", "tls_key", "client_ca", "allow_anonymous"),
     "Workers": ("workers",),
     "Anomalies": ("alpha", "confidence", "sources"),
@@ -87,6 +87,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     help="Address to listen on; 0.0.0.0 or :: for all. unix:PATH is a socket for gRPC; metrics are then on 127.0.0.1.",
 )
 @click.option("--port", metavar="PORT", type=_PORT, default=_DEFAULTS.port, help="Port of gRPC; 0 takes a free one.")
+@click.option(
+    "--metrics-host",
+    metavar="ADDRESS",
+    default=_DEFAULTS.metrics_host,
+    callback=_bare,
+    show_default="that of --host",
+    help="Address of the Prometheus metrics, which need no token.",
+)
 @click.option(
     "--metrics-port",
     metavar="PORT",

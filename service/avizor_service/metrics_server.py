@@ -15,7 +15,7 @@ _LOCAL = "127.0.0.1"
 
 
 def serve_metrics(port: int, host: str, registry: CollectorRegistry, stack: contextlib.ExitStack) -> str:
-    """Serve metrics until the stack is closed, and return HOST:PORT. host: of gRPC. port: 0 takes a free one.
+    """Serve metrics until the stack is closed, and return HOST:PORT. host: an address, or unix:PATH. port: 0 takes a free one.
 
     Raises SettingsError.
     """
@@ -25,7 +25,7 @@ def serve_metrics(port: int, host: str, registry: CollectorRegistry, stack: cont
     except OSError as error:
         raise SettingsError(
             f"cannot serve metrics on {with_port(host, port)}: {reason(error)}; stop the other process or choose another "
-            "--metrics-port or --host"
+            "--metrics-port, --metrics-host or --host"
         ) from error
     stack.callback(thread.join)
     stack.callback(server.server_close)

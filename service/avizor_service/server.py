@@ -112,7 +112,9 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         server.add_generic_rpc_handlers([NoMethod()])
         credentials = access.certificates.grpc_credentials() if access.certificates else None
         address = listen(server, settings.host, settings.port, credentials)
-        metrics_address = whole.metrics_address or serve_metrics(settings.metrics_port, settings.host, metrics.registry, stack)
+        metrics_address = whole.metrics_address or serve_metrics(
+            settings.metrics_port, settings.metrics_host or settings.host, metrics.registry, stack
+        )
         await decoders.ready()
         await server.start()
         tasks = [

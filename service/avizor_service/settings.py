@@ -25,6 +25,7 @@ class Settings:
     workers: int = 1  # processes that serve
     scan_s: float = 10.0  # seconds between two looks at the repository for changes; 0: only on SIGHUP
     port: int = 50051  # 0: any free one
+    metrics_host: str = ""  # of Prometheus; empty: that of gRPC
     metrics_port: int = 9464  # 0: any free one
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
     confidence: float | None = None  # that a calibration keeps alpha; None: on average

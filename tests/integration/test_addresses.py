@@ -108,3 +108,10 @@ def test_a_unix_socket_that_cannot_be_says_why(models: Path, tmp_path: Path, pat
 def serve(models: Path, host: str) -> subprocess.CompletedProcess[str]:
     command = [AVIZOR, "serve", "--models", models, "--alpha", "0.05", "--host", host, "--metrics-port", "0"]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_metrics_may_have_an_address_of_their_own(models: Path) -> None:
+    with gateway(models, "--alpha", 0.05, "--host", "::1", "--metrics-host", "127.0.0.1") as running:
+        assert running.address.startswith("[::1]:")
+        assert running.metrics_url.startswith("http://127.0.0.1:")
+        assert running.metrics()

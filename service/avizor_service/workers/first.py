@@ -51,7 +51,9 @@ async def run_workers(settings: Settings, started: Callable[[Addresses], None]) 
         port = stack.enter_context(held_port(settings.host, settings.port, "--port"))
         folder = Path(stack.enter_context(_folder()))
         workers = _Workers(replace(settings, port=port), folder)
-        metrics_address = serve_metrics(settings.metrics_port, settings.host, workers.metrics.registry, stack)
+        metrics_address = serve_metrics(
+            settings.metrics_port, settings.metrics_host or settings.host, workers.metrics.registry, stack
+        )
         loop.add_signal_handler(signal.SIGHUP, workers.signal, signal.SIGHUP)
         fills = [asyncio.create_task(slot.fill()) for slot in workers.open(metrics_address)]
         filled = asyncio.gather(*fills)
