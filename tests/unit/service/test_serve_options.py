@@ -35,7 +35,7 @@ def test_options_are_read_as_the_settings_need_them(monkeypatch: pytest.MonkeyPa
 def test_every_option_has_help_and_the_command_has_examples(command: click.Command) -> None:
     assert all(isinstance(option, click.Option) and option.help for option in command.params)
     shown = CliRunner().invoke(command, ["--help"]).output
-    assert shown.count(f"  avizor {command.name}") == 2
+    assert shown.count(f"  avizor {command.name}") >= 2
 
 
 def test_every_option_of_serve_is_in_a_group() -> None:
