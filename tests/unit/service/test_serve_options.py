@@ -51,7 +51,7 @@ def test_every_option_of_serve_is_in_a_group() -> None:
         "Connections:",
         "Memory:",
         "Decoding:",
-        "Log:",
+        "Log and traces:",
         "Stopping:",
         "Other options:",
     ]
