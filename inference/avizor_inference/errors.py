@@ -16,6 +16,7 @@
     │   └── MessageLate            a call whose message was not complete in time
     ├── EngineError                the engine failed at a valid request
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
+    │   │   └── VersionNotLoaded   the engine has not loaded this version, or not any more
     │   ├── DeadlineExceeded       there was no answer in time
     │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
     ├── GatewayFull                the gateway has as much to do as it accepts at once
@@ -109,6 +110,10 @@ class EngineError(AvizorError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot be reached, or was closed."""
+
+
+class VersionNotLoaded(EngineUnavailable):
+    """The engine knows the model, and has not loaded this version, or not any more: another one may have taken over."""
 
 
 class DeadlineExceeded(EngineError):

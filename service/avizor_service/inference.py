@@ -13,7 +13,14 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine
-from avizor_inference.errors import DeadlineExceeded, EngineBusy, EngineError, EngineUnavailable, ModelNotFound
+from avizor_inference.errors import (
+    DeadlineExceeded,
+    EngineBusy,
+    EngineError,
+    EngineUnavailable,
+    ModelNotFound,
+    VersionNotLoaded,
+)
 from avizor_inference.items.decode import Item
 from avizor_service import wire
 from avizor_service.call_record import call_part
@@ -222,9 +229,12 @@ class Inference:
         try:
             with call_part("engine"):  # its queue, and its runs
                 return await self._runs.run(model.spec, items, outputs, time_remaining_s)
-        except (EngineUnavailable, ModelNotFound):  # it is away, or has come back with other versions
+        except EngineUnavailable:  # it is away, or another version has taken over
             model.forget_newest()
             raise
+        except ModelNotFound as error:  # it has come back with other versions
+            model.forget_newest()
+            raise VersionNotLoaded(str(error)) from error
 
 
 def _result_of(item: Item, outputs: Mapping[str, Array] | EngineError) -> ItemResult | BadItem:

@@ -13,10 +13,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc
 from integration.gateway import Gateway, Stub, gateway, normal
 from integration.jobs import eventually
 from support.calibrations import recalibrated
 from support.versioned_model import rows, write_version
+from triton_server.install import TritonInstall
+from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
 
@@ -148,3 +151,31 @@ def test_a_new_calibration_takes_over_as_a_whole_and_a_broken_one_leaves_the_old
         assert eventually(lambda: running.metrics().get('avizor_version_refused{model="normal",version="1"}') == 1)
         assert used() == (second, second, [second], [second])
     assert f"{third}.json is not a calibration" in log.read_text()
+
+
+def test_on_triton_a_version_takes_over_and_goes_without_a_failed_call(tmp_path: Path, triton_install: TritonInstall) -> None:
+    own = tmp_path / "models"
+    write_version(own, "v", 1)
+    write_version(own, "w", 1)
+    with (
+        TritonServer(triton_install, own) as server,
+        gateway(own, "--engine", f"triton://{server.grpc_url}", "--scan-s", 60) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        stub, triton = Stub(channel), tritonclient.grpc.InferenceServerClient(server.grpc_url)
+        callers = Callers(running)
+        callers.until(1)
+        write_version(own, "v", 2)
+        triton.load_model("v")
+        callers.until(2)
+        assert stub.GetModel(pb.GetModelRequest(name="v")).version == 2
+        config = own / "v" / "config.pbtxt"
+        config.write_text(config.read_text() + "version_policy { specific { versions: [ 1 ] } }")
+        before = callers.ended[1]
+        triton.load_model("v")
+        assert eventually(lambda: callers.ended[1] > before)
+        assert stub.GetModel(pb.GetModelRequest(name="v")).version == 1
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Embed(pb.EmbedRequest(model="v", version=2, items=REQUEST.items))
+        assert caught.value.code().name == "UNAVAILABLE"
+        assert set(callers.stop()) == {1, 2}

@@ -23,6 +23,7 @@ from avizor_inference.errors import (
     EngineUnavailable,
     InvalidInput,
     ModelNotFound,
+    VersionNotLoaded,
     VersionRefused,
 )
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -32,11 +33,15 @@ from avizor_inference.repository.triton_config import TRITON_TYPES, asks_for_gpu
 # Metadata and configuration are small: a server that does not send them in this time counts as away.
 DESCRIBE_TIMEOUT_S = 10.0
 
-# Part of what Triton answers, with NOT_FOUND, about a model that it knows but has not loaded (yet, or any more).
-_NOT_LOADED = "has no available versions"
+# Parts of what Triton answers about a model that it knows, but has not loaded (yet, or any more): the first one with NOT_FOUND
+# about all versions, the second one with UNAVAILABLE about one of them.
+_NOT_LOADED = ("has no available versions", "is not at ready state")
 
 # Parts of what Triton answers, with UNAVAILABLE, about a request that its queue policy refuses.
 _BUSY = ("Exceeds maximum queue size", "timeout expired")
+
+# A name to ask about.
+_ANY_MODEL = "avizor"
 
 _WIRE_TYPES = {dtype: name.removeprefix("TYPE_") for dtype, name in TRITON_TYPES.items()}
 _DTYPES = {name: dtype for dtype, name in TRITON_TYPES.items()}
@@ -100,9 +105,10 @@ class TritonEngine(Engine):
         if self._closed:
             raise EngineUnavailable(f"the engine of Triton at {self.address} is closed")
         spec, loaded = self._describe(model, None)
-        with self._lock:
-            others = {key: old for key, old in self._specs.items() if key[0] != model or key[1] in loaded}
-            self._specs = others | {(model, None): spec, (model, spec.version): spec}
+        others = [self._describe(model, number)[0] for number in loaded[:-1]]
+        with self._lock:  # those of versions that are not loaded stay: calls that use them are told by the server
+            self._specs[model, None] = spec
+            self._specs |= {(model, each.version): each for each in (*others, spec)}
         return loaded
 
     def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
@@ -160,6 +166,10 @@ class TritonEngine(Engine):
         with contextlib.suppress(InferenceServerException):
             if self._client.is_server_ready(client_timeout=timeout_s):
                 return True
+            # With --strict-readiness it says no as long as one model is not ready: one that is broken, or is being loaded. The
+            # question about a model has an answer then, also if there is none of that name. One that stops refuses it.
+            self._client.is_model_ready(_ANY_MODEL, client_timeout=timeout_s)
+            return True
         self._forget_newest()
         return False
 
@@ -206,7 +216,9 @@ class TritonEngine(Engine):
             return DeadlineExceeded(f"Triton at {self.address} gave no answer for model {model!r} in time")
         if code == grpc.StatusCode.UNAVAILABLE.name and any(part in text for part in _BUSY):
             return EngineBusy(f"Triton at {self.address} has more requests for model {model!r} than its queue takes: {text}")
-        if code == grpc.StatusCode.UNAVAILABLE.name or _NOT_LOADED in text:
+        if any(part in text for part in _NOT_LOADED):
+            return VersionNotLoaded(f"Triton at {self.address} has not loaded model {model!r}, or this version of it: {text}")
+        if code == grpc.StatusCode.UNAVAILABLE.name:
             return EngineUnavailable(f"Triton at {self.address} is away, or has not loaded model {model!r}: {text}")
         if code == grpc.StatusCode.NOT_FOUND.name:
             return ModelNotFound(_not_found(text, model))

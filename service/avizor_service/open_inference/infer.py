@@ -11,6 +11,7 @@ from avizor_inference.errors import InvalidInput, ModelNotFound, UnknownOutput
 from avizor_service.calls import Call
 from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
+from avizor_service.newest import by_newest
 from avizor_service.open_inference.classification import classified
 from avizor_service.open_inference.tensors import DATATYPES, InputTensor, OutputTensor, read_inputs
 
@@ -45,6 +46,7 @@ class TensorAnswer:
     outputs: Sequence[OutputTensor]
 
 
+@by_newest
 async def infer(gateway: Gateway, request: TensorRequest, call: Call) -> TensorAnswer:
     """Return the outputs of a model for the tensors of a request, and count the call under the model.
 

@@ -9,6 +9,7 @@ from avizor_service.calls import Call
 from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
+from avizor_service.newest import by_newest
 from avizor_service.outputs import WINDOW_BYTES, requested_outputs, union
 from avizor_service.status import item_status
 
@@ -18,6 +19,7 @@ _OUTPUT = "probabilities"
 _CLASS_BYTES = 16
 
 
+@by_newest
 async def classify(gateway: Gateway, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:
     """Return the classes of each item that `top_k` and `threshold` select, and the outputs that the request names.
 

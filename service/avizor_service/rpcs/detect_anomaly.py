@@ -12,12 +12,14 @@ from avizor_service import wire
 from avizor_service.calls import Call
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
+from avizor_service.newest import by_newest
 from avizor_service.outputs import requested_outputs, union
 from avizor_service.status import item_status
 
 _OUTPUT = "score"
 
 
+@by_newest
 async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, call: Call) -> pb.DetectAnomalyResponse:
     """Return a verdict on each item, and count it, and the outputs that the request names.
 

@@ -8,11 +8,13 @@ from avizor_service import wire
 from avizor_service.calls import Call
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
+from avizor_service.newest import by_newest
 from avizor_service.status import item_status
 
 _OUTPUT = "embedding"
 
 
+@by_newest
 async def embed(gateway: Gateway, request: pb.EmbedRequest, call: Call) -> pb.EmbedResponse:
     """Return the embedding of each item, of a model for any task. An item that cannot be served has an error instead."""
     model = await gateway.open_model(call, request, None)

@@ -20,6 +20,7 @@ from avizor_service.engine_turns import EngineTurns
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem
 from avizor_service.map_plans import MapPlan, map_plan
+from avizor_service.newest import by_newest
 from avizor_service.status import item_status
 
 _PICTURES = (pb.EXPLANATION_FORMAT_PNG, pb.EXPLANATION_FORMAT_BOTH)
@@ -31,6 +32,7 @@ _MOST_PICTURES = 64
 _LONGEST_NAME = 60
 
 
+@by_newest
 async def explain(gateway: Gateway, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:
     """Return a map of one window of each item. An item that cannot be explained has an error instead.
 

@@ -16,6 +16,7 @@ from avizor_service import wire
 from avizor_service.calls import Call
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem, ItemResult
+from avizor_service.newest import by_newest
 from avizor_service.status import item_status
 
 _OUTPUT = "reconstruction"
@@ -24,6 +25,7 @@ _OUTPUT = "reconstruction"
 _Encoder = Callable[[ItemResult], pb.Reconstruction]
 
 
+@by_newest
 async def reconstruct(gateway: Gateway, request: pb.ReconstructRequest, call: Call) -> pb.ReconstructResponse:
     """Return the reconstruction of each item in the format of the request. An item that cannot be served has an error instead.
 
