@@ -94,6 +94,7 @@ def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only
         "front-door": lambda folder: on_triton(folder, door=True, through_gateway=False),
         "gateway-triton": lambda folder: on_triton(folder, door=False, through_gateway=True),
         "gateway": lambda _: servers.gateway(models, "ort", []),
+        "gateway-unlogged": lambda _: servers.gateway(models, "ort", [], "--log-calls", "none"),
         "bare-inline": lambda _: servers.bare("inline", file, model.shape),
         "bare-batching": lambda _: servers.bare("batching", file, model.shape),
         "bare-sync": lambda _: servers.bare("sync", file, model.shape),

@@ -29,6 +29,7 @@ from avizor_service.health_service import SERVICE as HEALTH
 from avizor_service.health_service import HealthService
 from avizor_service.inference import Inference
 from avizor_service.listening import listen
+from avizor_service.logs.call_log import CallLog
 from avizor_service.logs.open_log import open_log
 from avizor_service.media_decoders import MediaDecoders, open_media_decoders
 from avizor_service.message_memory import BEYOND_MIB, MessageMemory
@@ -106,10 +107,10 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         services = [handlers(gateway, calls, streams), health.handlers()]
         if settings.open_inference:
             services.append(open_inference.handlers(gateway, calls, streams, health, small))
-        server = _server(settings, services, access.tokens, whole)
+        server = _server(settings, services, access.tokens, whole, log)
         if settings.reflection:
             serve_reflection([*names, HEALTH], server, small)
-        server.add_generic_rpc_handlers([NoMethod()])
+        server.add_generic_rpc_handlers([NoMethod(log)])
         credentials = access.certificates.grpc_credentials() if access.certificates else None
         address = listen(server, settings.host, settings.port, credentials)
         metrics_address = whole.metrics_address or serve_metrics(
@@ -155,8 +156,10 @@ def _gateway(
     return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations)
 
 
-def _server(settings: Settings, services: list[grpc.GenericRpcHandler], tokens: Tokens, whole: Whole) -> grpc.aio.Server:
-    interceptors = [TokenInterceptor(tokens)] if settings.tokens else []
+def _server(
+    settings: Settings, services: list[grpc.GenericRpcHandler], tokens: Tokens, whole: Whole, log: CallLog
+) -> grpc.aio.Server:
+    interceptors = [TokenInterceptor(tokens, log)] if settings.tokens else []
     options = [*_limits(settings, whole), *connection_options(settings), ("grpc.so_reuseport", int(whole.shares_ports))]
     server = grpc.aio.server(interceptors=interceptors, options=options)
     server.add_generic_rpc_handlers(services)

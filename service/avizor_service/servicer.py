@@ -8,10 +8,11 @@ import grpc
 from google.protobuf.message import Message
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_service.batches import call_ended_early
 from avizor_service.call_record import REQUEST_ID
 from avizor_service.calls import Calls
 from avizor_service.gateway import Gateway
+from avizor_service.logs.call_log import CallLog
+from avizor_service.refusals import refusal
 from avizor_service.rpc_steps import Answer, each_parsed, messages_of, unary
 from avizor_service.rpcs.classify import classify
 from avizor_service.rpcs.detect_anomaly import detect_anomaly
@@ -48,14 +49,13 @@ def handlers(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.GenericRp
 class NoMethod(grpc.GenericRpcHandler):
     """Refuses the calls that no handler before it knows. gRPC does so too, but then nobody notices those that are given up."""
 
-    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """Return what refuses a call."""
-        return grpc.stream_stream_rpc_method_handler(self._refuse)
+    def __init__(self, log: CallLog | None = None) -> None:
+        self._log = log
 
-    async def _refuse(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
-        call_ended_early()  # it may have
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details("there is no such RPC here; ask reflection for those there are")
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """Return what refuses a call."""
+        message = "there is no such RPC here; ask reflection for those there are"
+        return refusal(details, grpc.StatusCode.UNIMPLEMENTED, message, self._log)
 
 
 def _monitor(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.RpcMethodHandler:

@@ -14,9 +14,10 @@ import grpc
 
 from avizor_inference.errors import TokenFileError
 from avizor_inference.repository.manifest import NAME_PATTERN
-from avizor_service.batches import call_ended_early
 from avizor_service.callers import Caller, set_caller
+from avizor_service.logs.call_log import CallLog
 from avizor_service.metrics import Metrics
+from avizor_service.refusals import refusal
 from avizor_service.whole import ALONE, Whole
 
 _log = logging.getLogger(__name__)
@@ -160,16 +161,8 @@ class Tokens:
 class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Passes a call on if its `authorization` is one of the tokens; else ends it with UNAUTHENTICATED."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
-        async def refuse(_requests: object, context: grpc.aio.ServicerContext) -> None:
-            call_ended_early()  # it may have
-            context.set_code(grpc.StatusCode.UNAUTHENTICATED)
-            context.set_details(HOW_TO_CALL)
-
-        # Of an RPC of any kind, known or not: gRPC would receive the message of a unary one before it asks the handler.
-        self._refuse = grpc.stream_stream_rpc_method_handler(refuse)
+    def __init__(self, tokens: Tokens, log: CallLog | None = None) -> None:
+        self._tokens, self._log = tokens, log
 
     async def intercept_service(
         self,
@@ -182,6 +175,6 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         given = [value for key, value in handler_call_details.invocation_metadata if key == "authorization"]
         caller = self._tokens.caller_of(str(given[0]) if len(given) == 1 else "")
         if caller is None:
-            return self._refuse
+            return refusal(handler_call_details, grpc.StatusCode.UNAUTHENTICATED, HOW_TO_CALL, self._log)
         set_caller(caller)  # gRPC runs the handler in the same task
         return await continuation(handler_call_details)

@@ -103,6 +103,23 @@ def test_a_call_that_fails_has_the_message_in_its_line_and_its_id_in_the_answer(
     assert "no\\nthing" in line["message"] or "'no\\\\nthing'" in line["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "token", "code"),
+    [
+        ("/avizor.v1.InferenceService/ListModels", "0" * 32, "UNAUTHENTICATED"),
+        ("/avizor.v1.InferenceService/Nothing" + "x" * 500, TOKEN, "UNIMPLEMENTED"),
+    ],
+)
+def test_a_call_that_is_turned_away_by_its_headers_has_a_line_too(logged: Logged, path: str, token: str, code: str) -> None:
+    request_id = uuid.uuid4().hex
+    with grpc.insecure_channel(logged.running.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(path)(b"", metadata=[("authorization", f"Bearer {token}"), ("x-request-id", request_id)])
+    assert ids(caught.value) == [request_id]
+    line = logged.line_of(request_id)
+    assert (line["code"], line["rpc"], line["model"]) == (code, path[:100], "")
+    assert token not in logged.log.read_text()
+
+
 def test_a_stream_tells_its_id_at_its_start_and_has_a_line_at_its_end(logged: Logged) -> None:
     request_id = uuid.uuid4().hex
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from avizor_service.call_record import CallRecord
+from avizor_service.call_record import CallRecord, begin_record
 from avizor_service.logs.rendering import printable, time_now
 
 # Which calls have a line.
@@ -18,6 +18,9 @@ _SEVERITY = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 # Characters of a failed call's message that are written.
 _LONGEST_MESSAGE = 200
+
+# Characters of what a client calls that is not there, or may not be called.
+_LONGEST_PATH = 100
 
 
 class CallLog:
@@ -52,6 +55,15 @@ class CallLog:
         if message:
             line["message"] = printable(message[:_LONGEST_MESSAGE])
         self._put(self._render(line))
+
+    def refused(self, path: str, header: Callable[[str], str], code: str, message: str) -> str:
+        """Write the line of a call that was turned away by its headers alone; return its request id.
+
+        path: what the client called. header: returns what it sent under a name in small letters; "" if nothing.
+        """
+        record = begin_record(header)
+        self.ended(record, printable(path[:_LONGEST_PATH]), "", code, 0.0, message)
+        return record.request_id
 
     def _add_known(self, line: dict[str, Any], record: CallRecord) -> None:
         """Add what is known of this call; of another kind of call it would not be."""
