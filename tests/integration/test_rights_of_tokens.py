@@ -10,6 +10,8 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from integration.gateway import IMAGE, Gateway, Stub, gateway, normal, refused
+from integration.open_inference_cases import infer_request
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from avizor.v1 import inference_pb2 as pb
 
@@ -17,6 +19,7 @@ TOKENS = """
 "Bearer all" "ali";
 "Bearer some" "baba models=kinds,tones";
 "Bearer slow" "cassim rate=0.01";
+"Bearer rare" "dina rate=0.01";
 """
 DENIED = ("PERMISSION_DENIED", "this token may not call that model; ListModels names those that it may")
 
@@ -30,9 +33,19 @@ def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
 
 
 @pytest.fixture
-def stub(served: Gateway) -> Iterator[Stub]:
+def channel(served: Gateway) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(served.address) as channel:
-        yield served.stub(channel)
+        yield channel
+
+
+@pytest.fixture
+def stub(served: Gateway, channel: grpc.Channel) -> Stub:
+    return served.stub(channel)
+
+
+@pytest.fixture
+def triton(channel: grpc.Channel) -> service_pb2_grpc.GRPCInferenceServiceStub:
+    return service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
 def holding(token: str) -> list[tuple[str, str]]:
@@ -100,3 +113,53 @@ def test_a_token_that_calls_too_often_is_told_when_to_try_again_and_costs_others
         assert 30 < retry.retry_delay.ToSeconds() <= 60
     assert stub.ListModels(pb.ListModelsRequest(), metadata=holding("all")).models
     assert served.metrics()['avizor_rejected_total{reason="rate"}'] == 2
+
+
+# Those of the Open Inference Protocol that name a model.
+OF_A_MODEL = {
+    "ModelReady": lambda model: service_pb2.ModelReadyRequest(name=model),
+    "ModelMetadata": lambda model: service_pb2.ModelMetadataRequest(name=model),
+    "ModelConfig": lambda model: service_pb2.ModelConfigRequest(name=model),
+    "ModelStatistics": lambda model: service_pb2.ModelStatisticsRequest(name=model),
+    "ModelInfer": lambda model: infer_request(model=model),
+}
+
+
+@pytest.mark.parametrize("rpc", OF_A_MODEL)
+@pytest.mark.parametrize("model", ["digits", "nowhere"])
+def test_the_open_inference_protocol_denies_the_same_models(
+    triton: service_pb2_grpc.GRPCInferenceServiceStub, rpc: str, model: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        getattr(triton, rpc)(OF_A_MODEL[rpc](model), metadata=holding("some"))
+    assert refused(caught.value) == DENIED
+    if model == "digits":
+        getattr(triton, rpc)(OF_A_MODEL[rpc](model), metadata=holding("all"))
+
+
+def test_each_request_of_a_stream_is_denied_or_answered_by_itself(triton: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
+    requests = [infer_request(model="digits"), infer_request(model="nowhere")]
+    answers = triton.ModelStreamInfer(iter(requests), metadata=holding("some"))
+    assert [answer.error_message for answer in answers] == [DENIED[1]] * 2
+
+
+def test_index_and_statistics_leave_out_what_a_token_may_not_ask_for(
+    triton: service_pb2_grpc.GRPCInferenceServiceStub,
+) -> None:
+    def shown(token: str) -> tuple[list[str], list[str]]:
+        index = triton.RepositoryIndex(service_pb2.RepositoryIndexRequest(), metadata=holding(token)).models
+        statistics = triton.ModelStatistics(service_pb2.ModelStatisticsRequest(), metadata=holding(token)).model_stats
+        return [each.name for each in index], [each.name for each in statistics]
+
+    assert shown("all") == (["digits", "kinds", "normal", "transfers"],) * 2
+    assert shown("some") == (["kinds"],) * 2
+
+
+def test_each_request_of_a_stream_counts_in_the_rate_of_its_token(triton: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
+    requests = [infer_request(model="digits") for _ in range(4)]
+    answers = list(triton.ModelStreamInfer(iter(requests), metadata=holding("rare")))
+    # The stream itself is the only call that the token has for now.
+    assert {answer.error_message for answer in answers} == {
+        "this token may make 0.01 calls a second, and they are used up; try again later"
+    }
+    assert len(answers) == len(requests)
