@@ -57,12 +57,13 @@ def _metrics(url: str, source: str) -> Iterator[str]:
 @contextmanager
 def _gateway(avizor: Path, models: Path, alpha: float) -> Iterator[tuple[str, str]]:
     """Start a gateway on free ports, yield its gRPC address and its metrics URL, and stop it with SIGTERM afterwards."""
-    command = [str(avizor), "serve", "--models", str(models), "--alpha", str(alpha), "--port", "0", "--metrics-port", "0"]
+    ports = ["--port", "0", "--metrics-port", "0", "--http-port", "0"]
+    command = [str(avizor), "serve", "--models", str(models), "--alpha", str(alpha), *ports]
     print("$ " + " ".join(command), flush=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        match = re.match(r"serving gRPC on (\S+), metrics on (\S+)", process.stdout.readline())
+        match = re.match(r"serving gRPC on (\S+), metrics on ([^\s,]+)", process.stdout.readline())
         if match is None:
             sys.exit("the gateway did not start")
         yield match[1], match[2]

@@ -62,7 +62,7 @@ def bare(kind: str, model_file: Path, shape: tuple[int, ...]) -> Iterator[Served
 def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: str) -> Iterator[Served]:
     """Serve with `avizor serve`. beside: other processes that do a part of the work."""
     command: list[object] = [Path(sys.executable).with_name("avizor"), "serve", "--models", models, "--engine", engine]
-    command += ["--port", "0", "--metrics-port", "0", *options]
+    command += ["--port", "0", "--metrics-port", "0", "--http-port", "0", *options]
     with _process(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         match = re.match(r"serving gRPC on (\S+),", line := process.stdout.readline())

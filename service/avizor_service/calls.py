@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import Protocol
 
@@ -81,16 +82,20 @@ class Call:
             self.has_place = True
 
     async def message(self, fields: Fields) -> bytes:
+        """Receive the only message of a call, in protobuf's wire format. Raises what `receive` and `unpacked_bytes` raise."""
+        return await self.receive(partial(self.unpacked_bytes, fields=fields))
+
+    async def receive(self, unpacked_bytes: Callable[[bytes], Awaitable[int]]) -> bytes:
         """Receive the only message of a call. It is not read from the connection before that, and counts until the end.
 
-        Raises GatewayFull if there is no room for it, MessageTooLarge, DeadlineExceeded, InvalidInput for one that unpacks to
-        too much, and what Receiver.message raises.
+        unpacked_bytes: returns for how many bytes a message counts. Raises GatewayFull if there is no room for it,
+        DeadlineExceeded, and what `unpacked_bytes` and Receiver.message raise.
         """
         await self.messages.take(self.time_remaining_s())
         message = size = None
         try:
             message = await self.receiver.message(self.transport)
-            size = await self.unpacked_bytes(message, fields)
+            size = await unpacked_bytes(message)
         finally:
             if size is None:
                 self.messages.forget(is_received=message is not None)

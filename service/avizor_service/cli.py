@@ -24,7 +24,17 @@ _DEFAULTS = Settings(models=Path("models"))
 
 _GROUPS = {
     "Models": ("models", "engine", "device", "scan_s"),
-    "Listening": ("host", "port", "metrics_host", "metrics_port", "reflection", "open_inference"),
+    "Listening": (
+        "host",
+        "port",
+        "metrics_host",
+        "metrics_port",
+        "http",
+        "http_port",
+        "cors_origin",
+        "reflection",
+        "open_inference",
+    ),
     "Safety": ("tokens", "tls_certificate", "tls_key", "client_ca", "allow_anonymous"),
     "Workers": ("workers",),
     "Anomalies": ("alpha", "confidence", "sources"),
@@ -101,6 +111,20 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     type=_PORT,
     default=_DEFAULTS.metrics_port,
     help="Port of the Prometheus metrics; 0 takes a free one.",
+)
+@click.option(
+    "--http/--no-http",
+    default=_DEFAULTS.http,
+    help="Serve HTTP as well: avizor.v1 as JSON and files. A gateway on a Unix socket never does.",
+)
+@click.option("--http-port", metavar="PORT", type=_PORT, default=_DEFAULTS.http_port, help="Port of HTTP; 0 takes a free one.")
+@click.option(
+    "--cors-origin",
+    metavar="ORIGIN",
+    multiple=True,
+    show_default=False,
+    help="Origin of web pages that may call over HTTP, such as https://example.org. May be given several times. Without it, "
+    "requests of web pages are refused.",
 )
 @click.option(
     "--tokens",
@@ -348,5 +372,6 @@ def serve(**options: Any) -> None:
 
 def _print_addresses(addresses: Addresses) -> None:
     # Scripts that asked for a free port read this line, so it is not buffered.
-    click.echo(f"serving gRPC on {addresses.grpc}, metrics on http://{addresses.metrics}/metrics")
+    http = f", HTTP on {addresses.http}" if addresses.http else ""
+    click.echo(f"serving gRPC on {addresses.grpc}, metrics on http://{addresses.metrics}/metrics{http}")
     sys.stdout.flush()

@@ -26,6 +26,7 @@ class MessageMemory:
 
     def __init__(self, max_mib: int, all_mib: int, max_wait_s: float, metrics: Metrics, whole: Whole = ALONE) -> None:
         self._max_mib, self._max_wait_s, self._rejected = max_mib, max_wait_s, metrics.rejected
+        self.most_bytes = max_mib << 20
         self.receiving_bytes = (max_mib + BEYOND_MIB) << 20
         self._all_mib = max(all_mib, self.receiving_bytes >> 20)
         self._room = whole.limit("message_bytes", self._all_mib << 20)
@@ -50,10 +51,10 @@ class MessageMemory:
 
     def check_size(self, size: int) -> None:
         """Raise MessageTooLarge for a message of so many bytes, if it is."""
-        if size > self._max_mib << 20:
+        if size > self.most_bytes:
             self._rejected.labels("size").inc()
             raise MessageTooLarge(
-                f"the request has {size} bytes, and this gateway takes {self._max_mib << 20} (--max-message-mib "
+                f"the request has {size} bytes, and this gateway takes {self.most_bytes} (--max-message-mib "
                 f"{self._max_mib}); send fewer items in one request, or use a batch job for long recordings"
             )
 

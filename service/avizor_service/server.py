@@ -27,6 +27,7 @@ from avizor_service.explanations import Explanations
 from avizor_service.gateway import Gateway
 from avizor_service.health_service import SERVICE as HEALTH
 from avizor_service.health_service import HealthService
+from avizor_service.http.open_http import open_http
 from avizor_service.inference import Inference
 from avizor_service.listening import listen
 from avizor_service.logs.call_log import CallLog
@@ -113,11 +114,15 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         server.add_generic_rpc_handlers([NoMethod(log)])
         credentials = access.certificates.grpc_credentials() if access.certificates else None
         address = listen(server, settings.host, settings.port, credentials)
+        http = open_http(settings, gateway, calls, messages, access, health, whole)
+        http_address = "".join(each.listen() for each in http)
         metrics_address = whole.metrics_address or serve_metrics(
             settings.metrics_port, settings.metrics_host or settings.host, metrics.registry, stack
         )
         await decoders.ready()
         await server.start()
+        for each in http:
+            await each.start()
         tasks = [
             asyncio.create_task(watch.watch(partial(_engine_changed, settings, gateway.catalogue, metrics, health, whole))),
             asyncio.create_task(receiver.end_late()),
@@ -125,14 +130,15 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
             asyncio.create_task(unread.end_late()),
             asyncio.create_task(reloading.work()),
             asyncio.create_task(whole.take_part(Controls(metrics.registry, health.serving, health.not_ready, stopped.set))),
+            *(asyncio.create_task(each.connections.end_late()) for each in http),
         ]
         # What is there now stays. Else each full collection looks at all of it, and holds up every call meanwhile.
         gc.collect()
         gc.freeze()
-        started(Addresses(address, metrics_address))
+        started(Addresses(address, metrics_address, http_address))
         await stopped.wait()
         _log.info("stopping")
-        await stop(server, calls.door, health, streams, settings)
+        await stop(server, http, calls.door, health, streams, settings)
         for task in tasks:
             task.cancel()
 

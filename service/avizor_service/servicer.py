@@ -28,7 +28,7 @@ from avizor_service.transport import GrpcTransport
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
 # RPCs of one request and one response.
-_UNARY: dict[str, tuple[type[Message], Answer]] = {
+UNARY: dict[str, tuple[type[Message], Answer]] = {
     "ListModels": (pb.ListModelsRequest, list_models),
     "GetModel": (pb.GetModelRequest, get_model),
     "Classify": (pb.ClassifyRequest, classify),
@@ -41,7 +41,7 @@ _UNARY: dict[str, tuple[type[Message], Answer]] = {
 
 def handlers(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.GenericRpcHandler:
     """Return what answers the RPCs with the parts of a gateway."""
-    methods = {rpc: unary(rpc, kind, answer, gateway, calls) for rpc, (kind, answer) in _UNARY.items()}
+    methods = {rpc: unary(rpc, kind, answer, gateway, calls) for rpc, (kind, answer) in UNARY.items()}
     methods["Monitor"] = _monitor(gateway, calls, streams)
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 

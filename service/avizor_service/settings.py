@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from avizor_inference.addresses import UNIX
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 
@@ -27,6 +28,9 @@ class Settings:
     port: int = 50051  # 0: any free one
     metrics_host: str = ""  # of Prometheus; empty: that of gRPC
     metrics_port: int = 9464  # 0: any free one
+    http: bool = True  # whether HTTP is served
+    http_port: int = 8080  # 0: any free one
+    cors_origin: tuple[str, ...] = ()  # origins of the pages that browsers may let call over HTTP
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
     confidence: float | None = None  # that a calibration keeps alpha; None: on average
     tokens: Path | None = None  # None: anyone may call
@@ -63,3 +67,8 @@ class Settings:
     otlp_endpoint: str = ""  # of a collector of traces; empty: what OTEL_EXPORTER_OTLP_ENDPOINT says
     stop_delay_s: float = 0.0  # seconds between the word that the gateway is not ready and the end of its service
     grace_s: float = 15.0  # seconds that running calls get on shutdown
+
+    @property
+    def serves_http(self) -> bool:
+        """Return whether HTTP is served: a gateway on a Unix socket is for those who may open that file, and has no port."""
+        return self.http and not self.host.startswith(UNIX)

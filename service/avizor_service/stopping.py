@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Protocol
 
 import grpc
 
@@ -15,7 +17,24 @@ from avizor_service.streams import Streams
 _CLOSING_S = 0.5
 
 
-async def stop(server: grpc.aio.Server, door: Door, health: HealthService, streams: Streams, settings: Settings) -> None:
+class OtherServer(Protocol):
+    """Serves the same calls another way."""
+
+    def not_ready(self) -> None:
+        """Tell clients, with their answers, to go elsewhere."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Take nothing new, answer what has arrived, and return; after so many seconds, end what still runs."""
+
+
+async def stop(
+    server: grpc.aio.Server,
+    others: Sequence[OtherServer],
+    door: Door,
+    health: HealthService,
+    streams: Streams,
+    settings: Settings,
+) -> None:
     """Take no new calls, answer those that have arrived, and return; after grace_s seconds, end those that still run.
 
     grpc.aio tells clients to go elsewhere (GOAWAY) only when it stops, and then cancels each call that it has received but not
@@ -23,12 +42,14 @@ async def stop(server: grpc.aio.Server, door: Door, health: HealthService, strea
     clients that wait for an answer send no more, and the server stops in the pause that follows. Then all are answered.
     """
     health.not_ready()
+    for other in others:
+        other.not_ready()
     await asyncio.sleep(settings.stop_delay_s)
     health.end_watches()
     streams.stop()
     door.close()
     await door.quiet(_CLOSING_S, settings.max_in_flight // 2)
-    stopping = asyncio.create_task(server.stop(settings.grace_s))
+    stopping = [asyncio.create_task(each.stop(settings.grace_s)) for each in (server, *others)]
     await asyncio.sleep(0)  # the task has begun: no call is handed over any more
     door.open()
-    await stopping
+    await asyncio.gather(*stopping)

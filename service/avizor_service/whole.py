@@ -19,6 +19,7 @@ class Addresses:
 
     grpc: str
     metrics: str
+    http: str = ""  # a URL; empty if HTTP is not served
 
 
 @dataclass(frozen=True)

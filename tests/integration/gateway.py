@@ -36,6 +36,7 @@ class Gateway:
     process: subprocess.Popen[str]
     address: str
     metrics_url: str
+    http_url: str = ""
 
     def stub(self, channel: grpc.Channel) -> Stub:
         return Stub(channel)
@@ -62,7 +63,7 @@ class Gateway:
 
 @contextlib.contextmanager
 def gateway(models: Path, *options: object, log: Path = Path(os.devnull)) -> Iterator[Gateway]:
-    command = [AVIZOR, "serve", "--models", models, "--port", 0, "--metrics-port", 0, *options]
+    command = [AVIZOR, "serve", "--models", models, "--port", 0, "--metrics-port", 0, "--http-port", 0, *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AVIZOR_SERVE")}
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -71,9 +72,9 @@ def gateway(models: Path, *options: object, log: Path = Path(os.devnull)) -> Ite
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        match = re.match(r"serving gRPC on (\S+), metrics on (\S+)", line)
+        match = re.match(r"serving gRPC on (\S+), metrics on ([^\s,]+)(?:, HTTP on (\S+))?", line)
         assert match, f"the gateway did not start: {line!r}"
-        yield Gateway(process, match[1], match[2])
+        yield Gateway(process, match[1], match[2], match[3] or "")
     finally:
         process.kill()
         process.wait()

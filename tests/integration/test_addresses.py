@@ -106,7 +106,8 @@ def test_a_unix_socket_that_cannot_be_says_why(models: Path, tmp_path: Path, pat
 
 
 def serve(models: Path, host: str) -> subprocess.CompletedProcess[str]:
-    command = [AVIZOR, "serve", "--models", models, "--alpha", "0.05", "--host", host, "--metrics-port", "0"]
+    free = ["--metrics-port", "0", "--http-port", "0"]
+    command = [AVIZOR, "serve", "--models", models, "--alpha", "0.05", "--host", host, *free]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
 
 

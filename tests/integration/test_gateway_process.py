@@ -75,7 +75,8 @@ def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> Non
     ],
 )
 def test_a_gateway_that_cannot_work_does_not_start(models: Path, options: list[str], message: str) -> None:
-    command = [str(AVIZOR), "serve", "--models", str(models), "--port", "0", "--metrics-port", "0", "--alpha", "0.05", *options]
+    free = ["--port", "0", "--metrics-port", "0", "--http-port", "0"]
+    command = [str(AVIZOR), "serve", "--models", str(models), *free, "--alpha", "0.05", *options]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode in (1, 2)
     assert message in result.stderr
@@ -93,12 +94,16 @@ def test_a_gateway_that_cannot_work_does_not_start(models: Path, options: list[s
             "--metrics-port",
             "cannot serve metrics on 127.0.0.1:{port}: address already in use; stop the other process or choose",
         ),
+        (
+            "--http-port",
+            "cannot serve HTTP on 127.0.0.1:{port}: address already in use; stop the other process or choose another",
+        ),
     ],
 )
 def test_a_taken_port_is_reported(models: Path, option: str, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ports = {"--port": "0", "--metrics-port": "0", option: str(port)}
+        ports = {"--port": "0", "--metrics-port": "0", "--http-port": "0", option: str(port)}
         options = [part for pair in ports.items() for part in pair]
         command = [str(AVIZOR), "serve", "--models", str(models), "--alpha", "0.05", *options]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

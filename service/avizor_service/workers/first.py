@@ -50,7 +50,10 @@ async def run_workers(settings: Settings, started: Callable[[Addresses], None]) 
         stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, _lines_dropped))
         port = stack.enter_context(held_port(settings.host, settings.port, "--port"))
         folder = Path(stack.enter_context(_folder()))
-        workers = _Workers(replace(settings, port=port), folder)
+        http_port = settings.http_port
+        if settings.serves_http:
+            http_port = stack.enter_context(held_port(settings.host, http_port, "--http-port"))
+        workers = _Workers(replace(settings, port=port, http_port=http_port), folder)
         metrics_address = serve_metrics(
             settings.metrics_port, settings.metrics_host or settings.host, workers.metrics.registry, stack
         )

@@ -1,0 +1,165 @@
+"""Answer the RPCs of avizor.v1 over HTTP: as JSON under their own names, and with files under the names of models.
+
+POST /avizor.v1.InferenceService/Classify            the request as JSON
+GET  /v1/models                                      ListModels
+GET  /v1/models/NAME[/versions/N]                    GetModel
+POST /v1/models/NAME[/versions/N]:classify?top_k=3   a file, a form with several, or the rest of the request as JSON
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from starlette.datastructures import QueryParams
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_inference.errors import InvalidInput
+from avizor_inference.items.kinds.base import TensorBytes
+from avizor_service.calls import Call, Calls
+from avizor_service.gateway import Gateway
+from avizor_service.http import json_messages
+from avizor_service.http.answers import JSON, refuse_method
+from avizor_service.http.exchange import Exchange
+from avizor_service.http.forms import Form, one_file, parsed_form, request_of
+from avizor_service.http.transport import HttpTransport
+from avizor_service.message_fields import PART_BYTES
+from avizor_service.message_memory import MessageMemory
+from avizor_service.servicer import SERVICE, UNARY
+
+_FORM, _URL_ENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+
+# A form is in memory twice while it is read.
+_COPIES = 2
+
+# Reads the request of a call: what the path says is in the scope.
+Read = Callable[[Call, HttpTransport], Awaitable[Message]]
+
+
+@dataclass(frozen=True)
+class AvizorV1:
+    """Answers the RPCs of avizor.v1 but Monitor, which is gRPC's alone."""
+
+    gateway: Gateway
+    calls: Calls
+    messages: MessageMemory
+
+    def routes(self) -> Iterable[Route]:
+        """Yield what each path is answered by."""
+        for rpc, (kind, _) in UNARY.items():
+            yield self._route(f"/{SERVICE}/{rpc}", rpc, self._as_json(kind), "POST")
+        yield self._route("/v1/models", "ListModels", self._listing, "GET")
+        for path in ("/v1/models/{model}", "/v1/models/{model}/versions/{version:int}"):
+            for rpc, (kind, _) in UNARY.items():
+                if "items" in kind.DESCRIPTOR.fields_by_name:
+                    verb = rpc[0].lower() + rpc[1:]
+                    yield self._route(f"{path}:{verb}", rpc, self._of_items(kind), "POST")
+            yield self._route(path, "GetModel", self._getting, "GET")  # its pattern fits those before, too
+
+    def _route(self, path: str, rpc: str, read: Read, method: str) -> Route:
+        return Route(path, _Rpc(self, rpc, read, method))
+
+    def _as_json(self, kind: type[Message]) -> Read:
+        async def read(call: Call, transport: HttpTransport) -> Message:
+            _require_json(transport)
+            return await json_messages.received(call, kind, self.gateway.threads, {})
+
+        return read
+
+    async def _listing(self, _call: Call, _transport: HttpTransport) -> Message:
+        return pb.ListModelsRequest()
+
+    async def _getting(self, _call: Call, transport: HttpTransport) -> Message:
+        given = _given(transport.scope)
+        return pb.GetModelRequest(name=given["model"], version=given.get("version", 0))
+
+    def _of_items(self, kind: type[Any]) -> Read:
+        async def read(call: Call, transport: HttpTransport) -> Message:
+            given, query = _given(transport.scope), QueryParams(transport.scope["query_string"]).multi_items()
+            content_type = transport.header("content-type")
+            media_type = content_type.partition(";")[0].strip().lower()
+            if media_type == JSON:
+                if query:
+                    raise InvalidInput(f"a JSON body has all fields; put {query[0][0][:50]!r} there, not in the query")
+                return await json_messages.received(call, kind, self.gateway.threads, given)
+            if media_type in ("", _URL_ENCODED):
+                raise InvalidInput(
+                    f"Content-Type {media_type or '(none)'} does not say what the body is; send {_FORM}, {JSON}, or one "
+                    "file with its own type or application/octet-stream",
+                    field="content-type",
+                )
+            version = given.get("version") or _version(query)
+            model = await self.gateway.opened(call, given["model"], version)
+            content = model.manifest.input.content or TensorBytes
+            return await self._from_files(call, kind, content_type, query, given, content.name)
+
+        return read
+
+    async def _from_files(
+        self, call: Call, kind: type[Any], content_type: str, query: list[tuple[str, str]], given: dict[str, Any], taken: str
+    ) -> Message:
+        body = [await call.receive(_form_bytes)]
+        is_form = content_type.lower().startswith(_FORM)
+        most = self.gateway.settings.max_items
+
+        def made() -> Message:
+            body_ = body.pop()
+            form: Form = parsed_form(content_type, body_, most) if is_form else one_file(content_type, body_)
+            del body_  # a form has its own copy
+            return request_of(kind, form, query, given, taken)
+
+        return await self.gateway.threads.wait_for(made)
+
+
+@dataclass(frozen=True)
+class _Rpc:
+    """Answers one RPC: an application of ASGI."""
+
+    of: AvizorV1
+    rpc: str
+    read: Read
+    method: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != self.method:
+            await refuse_method(scope, receive, send)
+            return
+        gateway, answer = self.of.gateway, UNARY[self.rpc][1]
+
+        async def made(call: Call, transport: HttpTransport) -> bytes:
+            # No variable holds the request, which may be large, while the answer waits for its client.
+            message = await answer(gateway, await self.read(call, transport), call)
+            assert isinstance(message, Message), "only the Open Inference Protocol answers with bytes"
+            return await json_messages.json_of(message, gateway.threads)
+
+        transport = HttpTransport(scope, receive, self.of.messages, gateway.threads)
+        await Exchange(self.of.calls, transport, gateway.threads).run(self.rpc, made, send)
+
+
+async def _form_bytes(body: bytes) -> int:
+    """Return for how many bytes a form counts: its number of parts is bounded."""
+    return _COPIES * len(body) + PART_BYTES
+
+
+def _given(scope: Scope) -> dict[str, Any]:
+    return dict(scope["path_params"])
+
+
+def _version(query: list[tuple[str, str]]) -> int:
+    """Return the version that a query names, the newest for none. Raises InvalidInput."""
+    text = dict(query).get("version", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidInput(f"version {text[:50]!r} is not a number; 0 is the newest", field="version")
+    return int(text)
+
+
+def _require_json(transport: HttpTransport) -> None:
+    kind = transport.header("content-type").partition(";")[0].strip().lower()
+    if kind != JSON:
+        raise InvalidInput(
+            f"Content-Type {kind[:50] or '(none)'} is not {JSON}; send the request as JSON", field="content-type"
+        )

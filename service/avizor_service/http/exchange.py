@@ -1,0 +1,44 @@
+"""Take a call of HTTP through the steps of every call, and send what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import Send
+
+from avizor_service.calls import Call, Calls
+from avizor_service.http.answers import JSON, send_error
+from avizor_service.http.compression import is_worth_packing, packed, wanted_encoding
+from avizor_service.http.transport import HttpTransport
+from avizor_service.threads import Threads
+
+# Answers calls: returns the body, as JSON.
+Made = Callable[[Call, HttpTransport], Awaitable[bytes]]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Takes one call through its steps."""
+
+    calls: Calls
+    transport: HttpTransport
+    threads: Threads
+
+    async def run(self, rpc: str, made: Made, send: Send) -> None:
+        """Answer the call. It is admitted by its headers, before its body is read."""
+        transport, answer = self.transport, b""
+        async with self.calls.call(rpc, transport) as call, transport.until_deadline():
+            call.admit()
+            answer = await made(call, transport)
+            encoding = wanted_encoding(transport.header("accept-encoding"))
+            if encoding and is_worth_packing(answer):
+                answer = await self.threads.wait_for(packed, answer, encoding)
+                transport.answer_header("content-encoding", encoding)
+            answer = call.answer(answer)
+        scope, receive, headers = transport.scope, transport.receive, transport.answer_headers
+        if transport.status.code:
+            await send_error(scope, receive, send, transport.status, headers=headers)
+        else:
+            await Response(answer, headers=headers, media_type=JSON)(scope, receive, send)

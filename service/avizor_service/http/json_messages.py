@@ -1,0 +1,114 @@
+"""Translate between JSON and messages, in the form that protobuf defines. What JSON unpacks to is bounded before it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
+from google.protobuf.message import Message
+
+from avizor_inference.errors import InvalidInput
+from avizor_service.calls import Call
+from avizor_service.message_fields import MOST_PARTS, PART_BYTES
+from avizor_service.threads import Threads
+
+Request = TypeVar("Request", bound=Message)
+
+# How often a text is in memory while it is read: as bytes, as text, and as what is made of it.
+_COPIES = 3
+
+# What begins each value, and each part of one. Within a text they are counted, too.
+_MARKS = b",:[{"
+
+# Bytes that are counted before others get their turn: under a millisecond.
+_BYTES_AT_ONCE = 1 << 20
+
+# Larger texts and messages are translated in a thread: that takes about a millisecond for so many bytes.
+_LIGHT_BYTES = 8 << 10
+
+_DEEPEST = 60
+
+
+async def json_bytes(body: bytes) -> int:
+    """Return for how many bytes a JSON text counts, before it is read. Raises InvalidInput for one of too many parts."""
+    parts = 0
+    for start in range(0, len(body), _BYTES_AT_ONCE):
+        piece = body[start : start + _BYTES_AT_ONCE]
+        parts += sum(piece.count(mark) for mark in _MARKS)
+        if parts > MOST_PARTS:
+            raise InvalidInput(
+                f"the JSON has more than {MOST_PARTS} commas, colons and brackets; send fewer items in one request, wide rows "
+                "as tensors, and numbers of tensors as base64 or as binary data"
+            )
+        if len(body) > _BYTES_AT_ONCE:
+            await asyncio.sleep(0)
+    return _COPIES * len(body) + PART_BYTES * parts
+
+
+async def received(call: Call, kind: type[Request], threads: Threads, given: Mapping[str, Any]) -> Request:
+    """Receive the body of a call, and return the message that it is.
+
+    given: fields that the path has, which the body may not. Raises InvalidInput, and what Call.receive raises.
+    """
+    body = await call.receive(json_bytes)
+    if len(body) <= _LIGHT_BYTES:
+        return message_of(kind, body, given)
+    return await threads.wait_for(partial(message_of, kind, body, given))
+
+
+def message_of(kind: type[Request], text: bytes, given: Mapping[str, Any]) -> Request:
+    """Return the message that a JSON text and the fields of the path make. Raises InvalidInput."""
+    fields = object_of(text)
+    if both := fields.keys() & given.keys():
+        raise InvalidInput(f"the path says which {' and '.join(sorted(both))}; leave it out of the body")
+    return filled(kind(), fields | dict(given))
+
+
+def object_of(text: bytes) -> dict[str, Any]:
+    """Return the object that a JSON text is. Raises InvalidInput, also for repeated names and NaN."""
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_unrepeated, parse_constant=_refuse)
+    except RecursionError:
+        raise InvalidInput("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidInput(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("the JSON is not an object; send one: {...}")
+    return value
+
+
+def filled(message: Request, fields: dict[str, Any]) -> Request:
+    """Fill a message with fields as JSON has them, and return it. Raises InvalidInput."""
+    try:
+        ParseDict(fields, message, max_recursion_depth=_DEEPEST)
+    except (ParseError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
+        raise InvalidInput(f"this is no {message.DESCRIPTOR.full_name}: {error}") from error
+    return message
+
+
+async def json_of(message: Message, threads: Threads) -> bytes:
+    """Return a message as JSON. Fields that are 0, empty or false are there, too."""
+    if message.ByteSize() <= _LIGHT_BYTES:
+        return _json_of(message)
+    return await threads.wait_for(_json_of, message)
+
+
+def _json_of(message: Message) -> bytes:
+    return MessageToJson(message, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False).encode()
+
+
+def _unrepeated(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"{name[:50]!r} is repeated in one object")
+        fields[name] = value
+    return fields
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")

@@ -1,0 +1,71 @@
+"""Listen for HTTP, and stop once what has arrived is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from starlette.types import ASGIApp
+
+from avizor_inference.addresses import with_port
+from avizor_inference.error_text import reason
+from avizor_inference.errors import SettingsError
+from avizor_service.http.connections import Connections
+from avizor_service.settings import Settings
+from avizor_service.whole import Whole
+
+# Connections that wait to be taken.
+_BACKLOG = 1024
+
+# Seconds in which a new connection has to speak TLS.
+_HANDSHAKE_S = 20.0
+
+
+class HttpServer:
+    """Serves an application of ASGI over HTTP. whole: of which this process may be one worker.
+
+    tls: of the connections; None for plain text.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, whole: Whole, tls: ssl.SSLContext | None = None) -> None:
+        self._settings, self._whole, self._tls = settings, whole, tls
+        self.connections = Connections(app, settings, whole.share(settings.max_connections))
+        self._socket: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+
+    def listen(self) -> str:
+        """Take the address, and return it as a URL. Raises SettingsError."""
+        host, port = self._settings.host, self._settings.http_port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        is_dual = host == "::" and socket.has_dualstack_ipv6()
+        try:
+            self._socket = socket.create_server(
+                (host, port), family=family, backlog=_BACKLOG, reuse_port=self._whole.shares_ports, dualstack_ipv6=is_dual
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"cannot serve HTTP on {with_port(host, port)}: {reason(error)}; stop the other process or choose another "
+                "--http-port or --host, or --no-http"
+            ) from error
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{with_port(host, self._socket.getsockname()[1])}"
+
+    async def start(self) -> None:
+        """Take connections from now on."""
+        assert self._socket is not None, "it listens"
+        loop = asyncio.get_running_loop()
+        limit_s = min(_HANDSHAKE_S, self._settings.receive_timeout_s) if self._tls else None
+        self._server = await loop.create_server(
+            self.connections.made, sock=self._socket, ssl=self._tls, backlog=_BACKLOG, ssl_handshake_timeout=limit_s
+        )
+
+    def not_ready(self) -> None:
+        """Tell clients, with their answers, to go elsewhere."""
+        self.connections.is_stopping = True
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new connections, answer what has arrived, and return; after so many seconds, end what still runs."""
+        if self._server:
+            self._server.close()
+        await self.connections.end(grace_s)
