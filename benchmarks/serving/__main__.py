@@ -30,8 +30,10 @@ from serving.servers import Served
 
 CONCURRENCIES = (1, 8, 32)
 
-# Goals of the typed Classify at concurrency 32, by model: of MLServer's best, of the better bare server.
+# Goals at concurrency 32, by model: of MLServer's best, of the better bare server. Of the typed Classify, and of ModelInfer of the
+# Open Inference Protocol on the gateway's embedded engine.
 GOALS = {LENET.name: (1.8, 0.75), R18.name: (None, 0.9)}
+OPEN_INFERENCE_GOALS = {LENET.name: (2.0, 0.8), R18.name: (None, None)}
 FRONT_DOOR_GOALS = {LENET.name: 0.80, R18.name: 0.95}
 
 
@@ -95,6 +97,7 @@ def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only
         "gateway-triton": lambda folder: on_triton(folder, door=False, through_gateway=True),
         "gateway": lambda _: servers.gateway(models, "ort", []),
         "gateway-unlogged": lambda _: servers.gateway(models, "ort", [], "--log-calls", "none"),
+        "gateway-oip": lambda _: servers.gateway(models, "ort", [], method=servers.MODEL_INFER),
         "bare-inline": lambda _: servers.bare("inline", file, model.shape),
         "bare-batching": lambda _: servers.bare("batching", file, model.shape),
         "bare-sync": lambda _: servers.bare("sync", file, model.shape),
@@ -177,11 +180,14 @@ def _print_ratios(measured: dict[str, dict[str, dict[int, list[Result]]]]) -> bo
         last = {name: by_callers[CONCURRENCIES[-1]] for name, by_callers in by_server.items()}
         rates = {name: statistics.median(each.rate for each in results) for name, results in last.items()}
         of_mlserver, of_bare = GOALS[model]
+        oip_of_mlserver, oip_of_bare = OPEN_INFERENCE_GOALS[model]
         best_mlserver = max((rate for name, rate in rates.items() if name.startswith("mlserver")), default=None)
         best_bare = max((rate for name, rate in rates.items() if name.startswith("bare")), default=None)
         for what, rate, base, goal in (
             ("gateway / best MLServer", rates.get("gateway"), best_mlserver, of_mlserver),
             ("gateway / better bare server", rates.get("gateway"), best_bare, of_bare),
+            ("gateway's ModelInfer / best MLServer", rates.get("gateway-oip"), best_mlserver, oip_of_mlserver),
+            ("gateway's ModelInfer / better bare server", rates.get("gateway-oip"), best_bare, oip_of_bare),
             ("gateway on Triton / Triton", rates.get("gateway-triton"), rates.get("triton"), None),
             ("front door / Triton", rates.get("front-door"), rates.get("triton"), FRONT_DOOR_GOALS[model]),
         ):

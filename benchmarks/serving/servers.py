@@ -59,8 +59,10 @@ def bare(kind: str, model_file: Path, shape: tuple[int, ...]) -> Iterator[Served
 
 
 @contextlib.contextmanager
-def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: str) -> Iterator[Served]:
-    """Serve with `avizor serve`. beside: other processes that do a part of the work."""
+def gateway(
+    models: Path, engine: str, beside: list[psutil.Process], *options: str, method: str = CLASSIFY
+) -> Iterator[Served]:
+    """Serve with `avizor serve`. beside: other processes that do a part of the work. method: the RPC that is measured."""
     command: list[object] = [Path(sys.executable).with_name("avizor"), "serve", "--models", models, "--engine", engine]
     command += ["--port", "0", "--metrics-port", "0", "--http-port", "0", *options]
     with _process(command, stdout=subprocess.PIPE) as process:
@@ -68,7 +70,7 @@ def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: s
         match = re.match(r"serving gRPC on (\S+),", line := process.stdout.readline())
         if match is None:
             raise SystemExit(f"the gateway did not start: {line!r}")
-        yield Served(match[1], CLASSIFY, [psutil.Process(process.pid), *beside])
+        yield Served(match[1], method, [psutil.Process(process.pid), *beside])
 
 
 @contextlib.contextmanager
