@@ -59,9 +59,7 @@ def bare(kind: str, model_file: Path, shape: tuple[int, ...]) -> Iterator[Served
 
 
 @contextlib.contextmanager
-def gateway(
-    models: Path, engine: str, beside: list[psutil.Process], *options: str, method: str = CLASSIFY
-) -> Iterator[Served]:
+def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: str, method: str = CLASSIFY) -> Iterator[Served]:
     """Serve with `avizor serve`. beside: other processes that do a part of the work. method: the RPC that is measured."""
     command: list[object] = [Path(sys.executable).with_name("avizor"), "serve", "--models", models, "--engine", engine]
     command += ["--port", "0", "--metrics-port", "0", "--http-port", "0", *options]

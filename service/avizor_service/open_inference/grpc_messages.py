@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ _FIELDS: dict[str, str] = {
     "FP64": "fp64_contents",
 }
 
+# Says of a response of a stream that no more follow on its request. Each request has one.
+_FINAL = "triton_final_response"
+
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
 
 
@@ -38,13 +42,56 @@ def tensor_request(message: Any) -> TensorRequest:
     )
 
 
-def answer_message(answer: TensorAnswer, id: str) -> Any:
-    """Return a ModelInferResponse with the outputs as raw bytes. id: of the request."""
-    message = pb.ModelInferResponse(model_name=answer.model, model_version=str(answer.version), id=id)
-    for output in answer.outputs:
-        message.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
-        message.raw_output_contents.append(output.raw())
-    return message
+def answer_bytes(answer: TensorAnswer, id: str, *, final: bool = False) -> bytes:
+    """Return a serialised ModelInferResponse with the outputs as raw bytes.
+
+    id: of the request. final: say that no other response follows, as Triton does in streams. What answers of one form have in
+    common is serialised once: fields of protobuf may stand in any order, and to build each message costs several times as much.
+    """
+    raws = [output.raw() for output in answer.outputs]
+    described = tuple([(output.name, output.datatype, tuple(output.shape)) for output in answer.outputs])
+    parts = [_head(answer.model, answer.version, final, described)]
+    if id:
+        parts.append(bytes(pb.ModelInferResponse(id=id).SerializeToString()))
+    for raw in raws:
+        parts += (_RAW_TAG, _varint(len(raw)), raw)
+    return b"".join(parts)
+
+
+def stream_answer(response: bytes) -> bytes:
+    """Return a serialised ModelStreamInferResponse around a serialised ModelInferResponse."""
+    return b"".join((_RESPONSE_TAG, _varint(len(response)), response))
+
+
+def stream_error(text: str, id: str) -> bytes:
+    """Return a serialised ModelStreamInferResponse for a request that has failed. id: of the request."""
+    failed = pb.ModelStreamInferResponse(error_message=text, infer_response=pb.ModelInferResponse(id=id))
+    return bytes(failed.SerializeToString())
+
+
+@lru_cache(maxsize=1024)
+def _head(model: str, version: int, final: bool, outputs: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+    message = pb.ModelInferResponse(model_name=model, model_version=str(version))
+    for name, datatype, shape in outputs:
+        message.outputs.add(name=name, datatype=datatype, shape=shape)
+    if final:
+        message.parameters[_FINAL].bool_param = True
+    return bytes(message.SerializeToString())
+
+
+def _varint(value: int) -> bytes:
+    """Return a length as protobuf writes it."""
+    written = bytearray()
+    while value > 127:
+        written.append(value & 127 | 128)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
+
+
+def _tag(kind: Any, field: str) -> bytes:
+    """Return how a field of bytes, or of a message, begins."""
+    return _varint(kind.DESCRIPTOR.fields_by_name[field].number << 3 | 2)
 
 
 def values_of(parameters: Mapping[str, Any]) -> dict[str, Value]:
@@ -107,3 +154,7 @@ def _no_data(name: str) -> InvalidInput:
 
 def _class_count(output: Any) -> int:
     return class_count(output.name, values_of(output.parameters)) if output.parameters else 0
+
+
+_RAW_TAG = _tag(pb.ModelInferResponse, "raw_output_contents")
+_RESPONSE_TAG = _tag(pb.ModelStreamInferResponse, "infer_response")

@@ -13,7 +13,7 @@ from avizor_inference.errors import GatewayStopping, Unauthenticated
 from avizor_service.calls import Call
 from avizor_service.gateway import Gateway
 from avizor_service.message_fields import Fields
-from avizor_service.open_inference.grpc_messages import answer_message, tensor_request
+from avizor_service.open_inference.grpc_messages import answer_bytes, stream_answer, stream_error, tensor_request
 from avizor_service.open_inference.infer import infer
 from avizor_service.rpc_steps import parsed
 from avizor_service.status import status_of
@@ -21,9 +21,6 @@ from avizor_service.status import status_of
 # Requests of one stream that run at once, as long as their messages have at most so many bytes. Larger ones run one by one: the
 # memory of a stream is bounded by its largest message.
 _AT_ONCE, _TOGETHER_BYTES = 16, 1 << 18
-
-# Says that no more responses follow on a request. Each has one.
-_FINAL = "triton_final_response"
 
 _FIELDS = Fields(pb.ModelInferRequest.DESCRIPTOR)
 
@@ -67,13 +64,9 @@ async def _answer(gateway: Gateway, message: bytes, call: Call) -> bytes:
         await call.unpacked_bytes(message, _FIELDS)
         request = parsed(pb.ModelInferRequest, message)
         del message
-        response = answer_message(await infer(gateway, tensor_request(request), call), request.id)
-        response.parameters[_FINAL].bool_param = True
-        return bytes(pb.ModelStreamInferResponse(infer_response=response).SerializeToString())
+        answer = await infer(gateway, tensor_request(request), call)
+        return stream_answer(answer_bytes(answer, request.id, final=True))
     except (GatewayStopping, Unauthenticated):
         raise
     except Exception as error:
-        id = "" if request is None else request.id
-        failed = pb.ModelStreamInferResponse(error_message=status_of(error).message)
-        failed.infer_response.id = id
-        return bytes(failed.SerializeToString())
+        return stream_error(status_of(error).message, "" if request is None else request.id)
