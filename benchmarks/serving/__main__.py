@@ -30,8 +30,7 @@ from serving.servers import Served
 
 CONCURRENCIES = (1, 8, 32)
 
-# Goals at concurrency 32, by model: of MLServer's best, of the better bare server. First of the typed Classify, then of the Open
-# Inference Protocol's ModelInfer, both on the embedded engine.
+# Goals at concurrency 32, by model: of MLServer's best, of the better bare server. Of the typed Classify, and of ModelInfer.
 GOALS = {LENET.name: (1.8, 0.75), R18.name: (None, 0.9)}
 OPEN_INFERENCE_GOALS = {LENET.name: (2.0, 0.8), R18.name: (None, None)}
 FRONT_DOOR_GOALS = {LENET.name: 0.80, R18.name: 0.95}

@@ -11,7 +11,6 @@ from tritonclient.grpc import service_pb2 as pb
 from avizor_inference.engines.run_statistics import no_statistics
 from avizor_inference.errors import AvizorError, InvalidInput, ModelNotFound
 from avizor_inference.items.tensor_spec import TensorSpec
-from avizor_service.callers import Caller
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue
 from avizor_service.gateway import Gateway
@@ -23,8 +22,6 @@ EXTENSIONS = ("classification", "model_configuration", "binary_tensor_data", "pa
 
 # What the platform of a model is called whose config.pbtxt names its backend alone.
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx"}
-
-READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
 
 def server_metadata() -> Any:
@@ -90,26 +87,15 @@ async def model_statistics(gateway: Gateway, call: Call, name: str, version: str
 
 
 async def repository_index(gateway: Gateway, call: Call, *, ready_only: bool = False) -> Any:
-    """Return a RepositoryIndexResponse: the newest version of each model that the caller may call; a refused one says why."""
-    models = await gateway.threads.wait_for(_index, gateway.catalogue, call.caller)
-    return pb.RepositoryIndexResponse(models=[each for each in models if each.state == READY or not ready_only])
-
-
-def _index(catalogue: Catalogue, caller: Caller) -> list[Any]:
-    return [_index_of(catalogue, name) for name in catalogue.names() if caller.may_call(name)]
-
-
-def _index_of(catalogue: Catalogue, name: str) -> Any:
-    entry = pb.RepositoryIndexResponse.ModelIndex(name=name)
-    try:
-        version = catalogue.find(name)
-        entry.version = str(version.version)
-        version.manifest  # noqa: B018 - it is read, or refused
-    except AvizorError as error:
-        entry.state, entry.reason = UNAVAILABLE, str(error)
-    else:
-        entry.state = READY
-    return entry
+    """Return a RepositoryIndexResponse: of models that the caller may call, what answers, and what does not and why."""
+    entry = pb.RepositoryIndexResponse.ModelIndex
+    return pb.RepositoryIndexResponse(
+        models=[
+            entry(name=each.name, version=str(each.version or ""), state=each.state, reason=each.reason)
+            for each in gateway.catalogue.states()
+            if call.caller.may_call(each.name) and (each.state == "READY" or not ready_only)
+        ]
+    )
 
 
 def _unused(catalogue: Catalogue, name: str, number: int, used: Iterable[str]) -> list[Any]:
