@@ -45,7 +45,7 @@ Examples:
   avizor calibrate machine-sound --rollback
 """
 
-_KEPT = "a gateway that has judged with this model uses it after a restart, and a batch job that has begun keeps its own"
+_KEPT = "a gateway uses it after its next look at the repository, and a batch job that has begun keeps its own"
 
 
 @click.command(

@@ -10,6 +10,7 @@ import click
 
 from avizor_inference.checks.check_version import check_model, model_notes
 from avizor_inference.errors import AvizorError
+from avizor_inference.load_cli import load, rollback
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, read_config
@@ -71,6 +72,10 @@ def check(group_folder: Path, folder: Path | None, names: tuple[str, ...]) -> No
             click.echo(f"  {_printable(line)}")
     if wrong:
         sys.exit(1)
+
+
+models.add_command(load)
+models.add_command(rollback)
 
 
 def _print_empty(repository: ModelRepository) -> None:

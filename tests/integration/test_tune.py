@@ -26,7 +26,6 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_export.architectures.lenet import LeNet
 from avizor_export.exporter import export_model
 from avizor_export.graph.to_onnx import optimise
-from avizor_export.live_triton.temporary_model import temporary_model, temporary_name
 from avizor_export.request import ExportRequest
 from avizor_export.triton_config.config_pbtxt import generated_config, published_settings
 from avizor_export.triton_config.overrides import OVERRIDES_FILE, read_overrides
@@ -37,6 +36,7 @@ from avizor_export.tuning.save import write_tuned
 from avizor_inference.checks.check_version import check_model
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.temporary_model import temporary_model, temporary_name
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError
 from avizor_inference.repository.models import ModelRepository

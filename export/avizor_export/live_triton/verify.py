@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import tritonclient.grpc as triton
 
-from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model, temporary_name
 from avizor_export.parity.soundness import Run
 from avizor_inference.arrays import Items
+from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model, temporary_name
 from avizor_inference.engines.triton import triton_client
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.triton_config import TRITON_TYPES, parse_config

@@ -14,7 +14,6 @@ import click
 import numpy as np
 
 from avizor_export.live_triton.address import check_server, parse_address
-from avizor_export.live_triton.temporary_model import temporary_name
 from avizor_export.parity.probe_items import random_items
 from avizor_export.triton_config.settings import ServingSettings, serving_of
 from avizor_export.tuning.candidates import Candidate, Choice, Measured, candidate_table, choose
@@ -34,6 +33,7 @@ from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.temporary_model import temporary_name
 from avizor_inference.errors import ExportError
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec

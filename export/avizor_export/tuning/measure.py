@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from avizor_export.live_triton.temporary_model import TIMEOUT_S, temporary_model
 from avizor_export.tuning.candidates import Candidate, Measured, Round
 from avizor_export.tuning.load_generator import Call, run_load
 from avizor_inference.arrays import Items
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import BATCH_PARAMETER, THREADS_PARAMETER

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from google.protobuf.json_format import MessageToDict
@@ -25,23 +25,31 @@ _NOT_REACHED = re.compile("connect|resolution failed|socket closed|unreachable",
 
 
 @contextmanager
-def temporary_model(address: str, model: bytes, config: ModelConfig, name: str) -> Iterator[str]:
+def temporary_model(
+    address: str, model: bytes, config: ModelConfig, name: str, headers: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Load a model on the Triton at host:port `address`, and yield its name there; unload it after the block.
 
-    model: the bytes of an ONNX file. name: as `temporary_name` returns. Raises ExportError if the server cannot load the model,
-    or fails at a call within the block.
+    model: the bytes of an ONNX file. name: as `temporary_name` returns. headers: sent with what changes models. Raises
+    ExportError if the server cannot load the model, or fails at a call within the block.
     """
     client = triton_client(address)
     settings = MessageToDict(_for_one_caller(config, name), preserving_proto_field_name=True)
     try:
-        client.load_model(name, config=json.dumps(settings), files={f"file:1/{MODEL_FILE}": model}, client_timeout=TIMEOUT_S)
+        client.load_model(
+            name,
+            headers=dict(headers or {}),
+            config=json.dumps(settings),
+            files={f"file:1/{MODEL_FILE}": model},
+            client_timeout=TIMEOUT_S,
+        )
         yield name
     except InferenceServerException as error:
         raise ExportError(f"Triton at {address} cannot serve the model as {name}: {error.message()}{_advice(error)}") from error
     finally:
         # If the model was never loaded, or the server is gone, there is nothing to undo.
         with suppress(InferenceServerException):
-            client.unload_model(name, client_timeout=TIMEOUT_S)
+            client.unload_model(name, headers=dict(headers or {}), client_timeout=TIMEOUT_S)
         client.close()
 
 

@@ -1,0 +1,84 @@
+"""Run `avizor models load` and `avizor models rollback`: change which version of a model is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.errors import SettingsError
+from avizor_inference.load_version import load_embedded, load_on_triton, served_version, version_before
+from avizor_inference.model_options import engine_options, model_options
+from avizor_inference.repository.models import ModelRepository
+
+_LOAD_EXAMPLES = """\b
+Examples:
+  avizor models load pumps
+  avizor models load pumps --version 3 --engine triton://127.0.0.1:8001
+"""
+_ROLLBACK_EXAMPLES = """\b
+Examples:
+  avizor models rollback pumps
+  avizor models rollback pumps --engine triton://127.0.0.1:8001
+"""
+_headers = click.option(
+    "--triton-headers",
+    "headers_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="Lines `NAME: VALUE`, sent to a Triton that restricts who may load models.",
+)
+
+
+@click.command(short_help="Prove a version, and let it be served.", epilog=_LOAD_EXAMPLES)
+@click.argument("name")
+@model_options
+@engine_options
+@_headers
+def load(name: str, models: Path, version: int | None, engine: str, device: Device, headers_file: Path | None) -> None:
+    """Let MODEL be served in its newest version, or in --version, after its stored probe items have been computed rightly.
+
+    config.pbtxt keeps the choice, so that a restart serves the same. A Triton loads the version, and the one before again if it
+    does not answer rightly. A gateway on ONNX Runtime finds the choice at its next look (--scan-s, SIGHUP).
+    """
+    _load(ModelRepository(models), name, version, engine, device, headers_file)
+
+
+@click.command(short_help="Let the version before be served again.", epilog=_ROLLBACK_EXAMPLES)
+@click.argument("name")
+@model_options
+@engine_options
+@_headers
+def rollback(name: str, models: Path, version: int | None, engine: str, device: Device, headers_file: Path | None) -> None:
+    """Let MODEL be served in the version before the one that is served, or in --version. It may be repeated.
+
+    It lasts, also after a restart, until `avizor models load` or the next export. It proves the version as `load` does.
+    """
+    repository = ModelRepository(models)
+    target = version or version_before(repository, name, served_version(repository, name, engine))
+    _load(repository, name, target, engine, device, headers_file)
+
+
+def _load(
+    repository: ModelRepository, name: str, version: int | None, engine: str, device: Device, headers_file: Path | None
+) -> None:
+    wanted = repository.version(name, version)
+    chosen = None if wanted.version == repository.versions(name)[-1] else wanted.version
+    if engine == EMBEDDED:
+        load_embedded(repository, wanted, device, chosen)
+        click.echo(f"{name}: version {wanted.version} is chosen; a gateway serves it after its next look at the repository")
+        return
+    load_on_triton(wanted, engine, chosen, _read_headers(headers_file))
+    click.echo(f"{name}: version {wanted.version} is served by {engine}")
+
+
+def _read_headers(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = [line.partition(":") for line in lines]
+    if not all(colon and name.strip() and value.strip() for name, colon, value in pairs):
+        raise SettingsError(f"{path} holds a line that is not `NAME: VALUE`")
+    return {name.strip(): value.strip() for name, _, value in pairs}

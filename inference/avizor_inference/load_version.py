@@ -1,0 +1,101 @@
+"""Let a version of a model be served: prove it first, let config.pbtxt choose it, and undo that if it answers wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tritonclient.utils import InferenceServerException
+
+from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.engines.probe_check import check_probe
+from avizor_inference.engines.temporary_model import temporary_model, temporary_name
+from avizor_inference.engines.triton import TritonEngine, triton_client
+from avizor_inference.engines.triton_address import triton_address
+from avizor_inference.errors import AvizorError, EngineError, VersionRefused
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.version_choice import choose_version, restore
+
+# Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
+_LOAD_S = 600.0
+
+
+def load_embedded(repository: ModelRepository, version: ModelVersion, device: Device, chosen: int | None) -> None:
+    """Prove a version on ONNX Runtime in this process, then choose it for all that read the repository.
+
+    chosen: what config.pbtxt is to name; None for the newest. Raises AvizorError, and leaves everything as it was.
+    """
+    with open_engine(EMBEDDED, repository, device=device) as engine:
+        check_probe(engine, version)
+    choose_version(version.folder.parent, chosen)
+
+
+def load_on_triton(version: ModelVersion, engine: str, chosen: int | None, headers: Mapping[str, str]) -> None:
+    """Prove a version on a Triton under a name that nobody calls, choose it, load it, and prove it again under its own name.
+
+    If that fails, the version before is loaded again, and config.pbtxt chooses it, so that a restart serves the same. headers:
+    sent with what changes models. Raises AvizorError.
+    """
+    address, folder = triton_address(engine), version.folder.parent
+    with TritonEngine(address) as server:
+        before = _served(server, version.name)
+        try:
+            _prove_aside(server, address, version, headers)
+        except AvizorError:
+            if before and before != version.version:
+                choose_version(folder, before)
+            raise
+        text = choose_version(folder, chosen)
+        try:
+            _load(address, version.name, headers)
+            loaded = server.loaded(version.name)
+            if loaded[-1] != version.version:
+                raise EngineError(
+                    f"Triton at {address} has loaded version {loaded[-1]} of {version.name!r}, and not {version.version}; "
+                    f"does it serve {folder.parent}?"
+                )
+            check_probe(server, version)
+        except AvizorError:
+            restore(folder, text)
+            if before and before != version.version:
+                choose_version(folder, before)
+            _load(address, version.name, headers)
+            raise
+
+
+def served_version(repository: ModelRepository, name: str, engine: str) -> int:
+    """Return the version that answers now where a call names none. Raises AvizorError."""
+    if engine == EMBEDDED:
+        return repository.served(name).version
+    with TritonEngine(triton_address(engine)) as server:
+        return server.loaded(name)[-1]
+
+
+def version_before(repository: ModelRepository, name: str, served: int) -> int:
+    """Return the newest version that is older than the one that is served. Raises VersionRefused if there is none."""
+    older = [number for number in repository.versions(name) if number < served]
+    if not older:
+        raise VersionRefused(f"{name!r} has no version before {served} to go back to")
+    return older[-1]
+
+
+def _served(server: TritonEngine, name: str) -> int:
+    try:
+        return server.loaded(name)[-1]
+    except AvizorError:  # it is not loaded yet
+        return 0
+
+
+def _prove_aside(server: TritonEngine, address: str, version: ModelVersion, headers: Mapping[str, str]) -> None:
+    version.verify()
+    model = version.model_path.read_bytes()
+    with temporary_model(address, model, version.config, temporary_name("load"), headers) as name:
+        check_probe(server, version, served_as=name)
+
+
+def _load(address: str, name: str, headers: Mapping[str, str]) -> None:
+    with triton_client(address) as client:
+        try:
+            client.load_model(name, headers=dict(headers), client_timeout=_LOAD_S)
+        except InferenceServerException as error:
+            raise EngineError(f"Triton at {address} cannot load {name!r}: {error.message()}") from error
