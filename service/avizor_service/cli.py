@@ -115,7 +115,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
 @click.option(
     "--http/--no-http",
     default=_DEFAULTS.http,
-    help="Serve HTTP as well: avizor.v1 as JSON and files. A gateway on a Unix socket never does.",
+    help="Serve HTTP too: avizor.v1 as JSON and files, and the Open Inference Protocol. Not on a Unix socket.",
 )
 @click.option("--http-port", metavar="PORT", type=_PORT, default=_DEFAULTS.http_port, help="Port of HTTP; 0 takes a free one.")
 @click.option(

@@ -67,6 +67,11 @@ async def send_error(
     await Response(text, code or http_code(status), {**headers, **error_headers(status)}, JSON)(scope, receive, send)
 
 
+async def send_status(scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str]) -> None:
+    """Send what a call of avizor.v1 has failed with."""
+    await send_error(scope, receive, send, status, headers=headers)
+
+
 async def refuse_method(scope: Scope, receive: Receive, send: Send) -> None:
     """Say that a path has another method than that of the request."""
     status = Status(code=Code.UNIMPLEMENTED, message=f"this path has no method {scope['method'][:20]}; see docs/http.md")

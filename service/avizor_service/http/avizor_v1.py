@@ -23,7 +23,7 @@ from avizor_inference.items.kinds.base import TensorBytes
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.http import json_messages
-from avizor_service.http.answers import JSON, refuse_method
+from avizor_service.http.answers import JSON, refuse_method, send_status
 from avizor_service.http.exchange import Exchange
 from avizor_service.http.forms import Form, one_file, parsed_form, request_of
 from avizor_service.http.transport import HttpTransport
@@ -137,7 +137,7 @@ class _Rpc:
             return await json_messages.json_of(message, gateway.threads)
 
         transport = HttpTransport(scope, receive, self.of.messages, gateway.threads)
-        await Exchange(self.of.calls, transport, gateway.threads).run(self.rpc, made, send)
+        await Exchange(self.of.calls, transport, gateway.threads, send_status).run(self.rpc, made, send)
 
 
 async def _form_bytes(body: bytes) -> int:

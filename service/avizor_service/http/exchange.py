@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from google.rpc.status_pb2 import Status
 from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from avizor_service.calls import Call, Calls
-from avizor_service.http.answers import JSON, send_error
+from avizor_service.http.answers import JSON
 from avizor_service.http.compression import is_worth_packing, packed, wanted_encoding
 from avizor_service.http.transport import HttpTransport
 from avizor_service.threads import Threads
 
-# Answers calls: returns the body, as JSON.
+# Sends what a failed call ends with, and headers besides.
+SendStatus = Callable[[Scope, Receive, Send, Status, Mapping[str, str]], Awaitable[None]]
+
+# Answers calls: returns the body, as JSON unless it sets another Content-Type.
 Made = Callable[[Call, HttpTransport], Awaitable[bytes]]
 
 
@@ -25,6 +29,7 @@ class Exchange:
     calls: Calls
     transport: HttpTransport
     threads: Threads
+    send_status: SendStatus
 
     async def run(self, rpc: str, made: Made, send: Send) -> None:
         """Answer the call. It is admitted by its headers, before its body is read."""
@@ -39,6 +44,6 @@ class Exchange:
             answer = call.answer(answer)
         scope, receive, headers = transport.scope, transport.receive, transport.answer_headers
         if transport.status.code:
-            await send_error(scope, receive, send, transport.status, headers=headers)
+            await self.send_status(scope, receive, send, transport.status, headers)
         else:
             await Response(answer, headers=headers, media_type=JSON)(scope, receive, send)

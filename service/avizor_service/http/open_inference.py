@@ -1,0 +1,125 @@
+"""Answer the Open Inference Protocol's REST form: JSON, with tensors as numbers or as binary data after it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from google.rpc.status_pb2 import Status
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from avizor_inference.errors import EngineUnavailable
+from avizor_service.calls import Call, Calls
+from avizor_service.gateway import Gateway
+from avizor_service.http.answers import JSON, error_headers, http_code, refuse_method
+from avizor_service.http.exchange import Exchange
+from avizor_service.http.json_messages import json_bytes
+from avizor_service.http.tensor_bodies import HEADER_LENGTH, answer_body, header_length, plain, text_of, wanted_tensors
+from avizor_service.http.transport import HttpTransport
+from avizor_service.message_memory import MessageMemory
+from avizor_service.open_inference import describe
+from avizor_service.open_inference.infer import infer
+
+# Bodies of so many bytes are read on the event loop; larger ones in a thread.
+_LIGHT_BYTES = 8 << 10
+
+Answer = Callable[[Call, HttpTransport], Awaitable[bytes]]
+
+
+@dataclass(frozen=True)
+class OpenInference:
+    """Answers the paths of the protocol but health checks, which need no token."""
+
+    gateway: Gateway
+    calls: Calls
+    messages: MessageMemory
+
+    def routes(self) -> Iterable[Route]:
+        """Yield what each path is answered by."""
+        yield self._route("/v2", "ServerMetadata", "GET", self._server)
+        yield self._route("/v2/repository/index", "RepositoryIndex", "POST", self._index)
+        yield self._route("/v2/models/stats", "ModelStatistics", "GET", self._of(describe.model_statistics))
+        for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            yield self._route(f"{path}/ready", "ModelReady", "GET", self._ready)
+            yield self._route(f"{path}/config", "ModelConfig", "GET", self._config)
+            yield self._route(f"{path}/stats", "ModelStatistics", "GET", self._of(describe.model_statistics))
+            yield self._route(f"{path}/infer", "ModelInfer", "POST", self._infer)
+            yield self._route(path, "ModelMetadata", "GET", self._of(describe.model_metadata))
+
+    def _route(self, path: str, rpc: str, method: str, answer: Answer) -> Route:
+        return Route(path, _Endpoint(self, rpc, method, answer))
+
+    async def _server(self, _call: Call, _transport: HttpTransport) -> bytes:
+        return text_of(plain(describe.server_metadata()))
+
+    async def _index(self, call: Call, _transport: HttpTransport) -> bytes:
+        return text_of(plain(await describe.repository_index(self.gateway, call))["models"])
+
+    async def _ready(self, call: Call, transport: HttpTransport) -> bytes:
+        if not await describe.model_ready(self.gateway, call, *_named(transport)):
+            raise EngineUnavailable("the model is not ready")
+        return b""
+
+    async def _config(self, call: Call, transport: HttpTransport) -> bytes:
+        return text_of(plain(await describe.model_config(self.gateway, call, *_named(transport)))["config"])
+
+    def _of(self, describe_model: Callable[[Gateway, Call, str, str], Awaitable[Any]]) -> Answer:
+        async def answer(call: Call, transport: HttpTransport) -> bytes:
+            return text_of(plain(await describe_model(self.gateway, call, *_named(transport))))
+
+        return answer
+
+    async def _infer(self, call: Call, transport: HttpTransport) -> bytes:
+        name, version = _named(transport)
+        length = header_length(transport.header(HEADER_LENGTH))
+
+        async def counted(body: bytes) -> int:
+            return len(body) + await json_bytes(body if length is None else body[:length])
+
+        body = await call.receive(counted)
+        read = partial(wanted_tensors, name, version, body, length)
+        is_light = len(body) <= _LIGHT_BYTES
+        del body
+        request, form = read() if is_light else await self.gateway.threads.wait_for(read)
+        del read  # it holds the body
+        answer = await infer(self.gateway, request, call)
+        del request
+        made, json_length = await self.gateway.threads.wait_for(answer_body, answer, form)
+        if json_length is not None:
+            transport.answer_header("content-type", "application/octet-stream")
+            transport.answer_header(HEADER_LENGTH, str(json_length))
+        return made
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """Answers one path with one method: an application of ASGI."""
+
+    of: OpenInference
+    rpc: str
+    method: str
+    answer: Answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != self.method:
+            await refuse_method(scope, receive, send)
+            return
+        threads = self.of.gateway.threads
+        transport = HttpTransport(scope, receive, self.of.messages, threads)
+        await Exchange(self.of.calls, transport, threads, _send_error).run(self.rpc, self.answer, send)
+
+
+async def _send_error(scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str]) -> None:
+    """Send an error as the protocol has it: a text."""
+    text = text_of({"error": status.message})
+    await Response(text, http_code(status), {**headers, **error_headers(status)}, JSON)(scope, receive, send)
+
+
+def _named(transport: HttpTransport) -> tuple[str, str]:
+    """Return the model and the version that a path names; empty for what it does not name."""
+    given = transport.scope["path_params"]
+    return given.get("model", ""), given.get("version", "")

@@ -1,0 +1,185 @@
+"""Read and write the bodies of the Open Inference Protocol's REST form: JSON, and the binary data that may follow it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from avizor_inference.arrays import Array
+from avizor_inference.errors import InvalidInput
+from avizor_service.http.json_messages import object_of
+from avizor_service.open_inference.infer import TensorAnswer, TensorRequest, WantedOutput
+from avizor_service.open_inference.parameters import check_input_parameters, check_parameters, class_count
+from avizor_service.open_inference.tensors import DATATYPES, InputTensor, OutputTensor
+
+# How many bytes of a body are JSON, if others follow.
+HEADER_LENGTH = "inference-header-content-length"
+
+_DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
+
+_SIZE = "binary_data_size"
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """Says how a client wants its answer. binary: whether outputs are binary that `outputs` does not name otherwise."""
+
+    id: str
+    binary: bool
+    outputs: Mapping[str, bool]
+
+
+def header_length(text: str) -> int | None:
+    """Return how many bytes of a body are JSON, None for all. Raises InvalidInput."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise InvalidInput(f"Inference-Header-Content-Length {text[:30]!r} is not a number", field=HEADER_LENGTH)
+    return int(text)
+
+
+def wanted_tensors(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
+    """Return what a body asks for, and the form of its answer. length: of its JSON.
+
+    Raises InvalidInput, SharedMemoryUnknown.
+    """
+    end = len(body) if length is None else length
+    if end > len(body):
+        raise InvalidInput(f"Inference-Header-Content-Length is {end}, and the body has {len(body)} bytes", field=HEADER_LENGTH)
+    fields = object_of(body[:end])
+    parameters = _object(fields.get("parameters", {}), "parameters")
+    check_parameters({name: value for name, value in parameters.items() if not name.startswith("binary_data")})
+    inputs = []
+    for each in _objects(fields.get("inputs"), "inputs"):
+        tensor, end = _input(each, body, end)
+        inputs.append(tensor)
+    if end != len(body):
+        raise InvalidInput(f"{len(body) - end} bytes of binary data belong to no input; name them by {_SIZE}", field="inputs")
+    outputs, binary = [], {}
+    for each in _objects(fields.get("outputs", []), "outputs"):
+        name, own = _text(each, "name"), _object(each.get("parameters", {}), "outputs.parameters")
+        outputs.append(WantedOutput(name, class_count(name, own)))
+        if "binary_data" in own:
+            binary[name] = own["binary_data"] is True
+    request = TensorRequest(model, version, inputs, outputs)
+    id = fields.get("id", "")
+    if not isinstance(id, str):
+        raise InvalidInput("id is not a text", field="id")
+    return request, AnswerForm(id, parameters.get("binary_data_output") is True, binary)
+
+
+def answer_body(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:
+    """Return a body, and how many bytes of it are JSON; None if all are."""
+    raws, outputs = [], []
+    for output in answer.outputs:
+        entry: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": [int(n) for n in output.shape]}
+        if form.outputs.get(output.name, form.binary):
+            raws.append(output.raw())
+            entry["parameters"] = {_SIZE: len(raws[-1])}
+        else:
+            entry["data"] = _values(output)
+        outputs.append(entry)
+    fields = {"model_name": answer.model, "model_version": str(answer.version), "outputs": outputs}
+    text = text_of(fields | ({"id": form.id} if form.id else {}))
+    return b"".join([text, *raws]), len(text) if raws else None
+
+
+def text_of(value: Any) -> bytes:
+    """Return a value as JSON."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Return a message as JSON has it in this protocol: all integers are numbers, fields have the names of the .proto."""
+    return {field.name: _plain(field, getattr(message, field.name)) for field, _ in message.ListFields()}
+
+
+def _plain(field: Any, value: Any) -> Any:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        inner = field.message_type.fields_by_name["value"]
+        return {str(key): _plain_one(inner, each) for key, each in value.items()}
+    if field.is_repeated:
+        return [_plain_one(field, each) for each in value]
+    return _plain_one(field, value)
+
+
+def _plain_one(field: Any, value: Any) -> Any:
+    if field.message_type:
+        return plain(value)
+    if field.enum_type:
+        return field.enum_type.values_by_number[value].name
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _input(fields: Mapping[str, Any], body: bytes, place: int) -> tuple[InputTensor, int]:
+    """Return one input, and where the binary data of the next one begins. place: where that of this one does."""
+    name, datatype, shape = _text(fields, "name"), _text(fields, "datatype"), fields.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and -(2**63) <= size < 2**63 for size in shape):
+        raise InvalidInput(f"input {name!r} has a shape that is no list of integers", field=name)
+    parameters = _object(fields.get("parameters", {}), name)
+    check_input_parameters(name, parameters)
+    data = fields.get("data")
+    if _SIZE not in parameters:
+        if not isinstance(data, list):
+            raise InvalidInput(f"input {name!r} has no data; send a list, or binary data of {_SIZE} bytes", field=name)
+        return InputTensor(name, datatype, shape, _array(name, datatype, data)), place
+    size = parameters[_SIZE]
+    if data is not None:
+        raise InvalidInput(f"input {name!r} has both data and {_SIZE}; send one of them", field=name)
+    if type(size) is not int or not 0 <= size <= len(body) - place:
+        raise InvalidInput(f"input {name!r} has {_SIZE} {str(size)[:30]}, and {len(body) - place} bytes are left", field=name)
+    return InputTensor(name, datatype, shape, body[place : place + size]), place + size
+
+
+def _array(name: str, datatype: str, data: Sequence[Any]) -> Array | bytes:
+    """Return numbers, flat or nested, as an array of a datatype. One that is not known is refused later, by its name."""
+    dtype = _DTYPES.get(datatype)
+    if dtype is None:
+        return b""
+    try:
+        values = np.array(data)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInput(f"input {name!r} has data of no shape: {error}", field=name) from error
+    if not values.size:
+        return values.astype(dtype)
+    wanted = "iu" if dtype.kind in "iu" else "iuf"
+    if values.dtype.kind not in wanted:
+        raise InvalidInput(f"input {name!r} has data that are not numbers of {datatype}", field=name)
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise InvalidInput(f"input {name!r} has a number that is too large for {datatype}", field=name)
+    return values.astype(dtype)
+
+
+def _values(output: OutputTensor) -> list[Any]:
+    """Return the values of an output in one list. JSON has no NaN: it is null."""
+    if not isinstance(output.values, np.ndarray):
+        return [text.decode(errors="replace") for text in output.values]
+    flat = output.values.reshape(-1)
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        return [float(each) if np.isfinite(each) else None for each in flat]
+    return flat.tolist()
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise InvalidInput(f"an element of inputs or outputs has no {name}, which is a text", field=name)
+    return value
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{name} is not an object", field=name)
+    return value
+
+
+def _objects(value: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise InvalidInput(f"{name} is not a list", field=name)
+    return [_object(each, name) for each in value]
