@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -179,3 +180,21 @@ def test_on_triton_a_version_takes_over_and_goes_without_a_failed_call(tmp_path:
             stub.Embed(pb.EmbedRequest(model="v", version=2, items=REQUEST.items))
         assert caught.value.code().name == "UNAVAILABLE"
         assert set(callers.stop()) == {1, 2}
+
+
+def test_a_version_without_calibration_does_not_end_the_verdicts_of_the_one_before(models: Path, tmp_path: Path) -> None:
+    own = tmp_path / "models"
+    shutil.copytree(models / "normal", own / "normal")
+    shutil.copytree(own / "normal" / "1", own / ".staged")
+    manifest = own / ".staged" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
+    shutil.rmtree(own / ".staged" / "calibrations")
+    request = pb.DetectAnomalyRequest(model="normal", items=[pb.Item(audio=normal(), source="a")])
+    with gateway(own, "--scan-s", 0.2, "--alpha", 0.05) as running, grpc.insecure_channel(running.address) as channel:
+        stub = Stub(channel)
+        assert stub.DetectAnomaly(request).version == 1
+        (own / ".staged").rename(own / "normal" / "2")
+        assert eventually(lambda: running.metrics().get('avizor_version_refused{model="normal",version="2"}') == 1)
+        assert stub.DetectAnomaly(request).version == 1
+        shutil.copytree(own / "normal" / "1" / "calibrations", own / "normal" / "2" / "calibrations")
+        assert eventually(lambda: stub.DetectAnomaly(request).version == 2)

@@ -1,0 +1,47 @@
+"""version_choice.py: a choice is written into config.pbtxt as generated, taken back whole, and never spoils the file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from avizor_export.triton_config.config_pbtxt import published_settings
+from avizor_inference.errors import RepositoryError
+from avizor_inference.repository.triton_config import read_config
+from avizor_inference.repository.version_choice import choose_version, restore
+
+
+@pytest.fixture
+def own(models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(models / "digits", tmp_path / "digits")
+    return tmp_path / "digits"
+
+
+def test_a_choice_is_part_of_a_generated_file_that_export_still_takes(own: Path) -> None:
+    before = (own / "config.pbtxt").read_text()
+    assert choose_version(own, 1) == before
+    assert list(read_config(own / "config.pbtxt").version_policy.specific.versions) == [1]
+    published_settings(own.parent, "digits")  # raises for a file that was edited
+    choose_version(own, 2)
+    assert list(read_config(own / "config.pbtxt").version_policy.specific.versions) == [2]
+    chosen = choose_version(own, None)
+    assert not read_config(own / "config.pbtxt").HasField("version_policy")
+    published_settings(own.parent, "digits")
+    restore(own, chosen)
+    assert (own / "config.pbtxt").read_text() == chosen
+
+
+def test_a_choice_that_is_taken_back_leaves_the_policy_of_the_user(own: Path) -> None:
+    (own / "config.overrides.pbtxt").write_text("version_policy { all {} }  # Ana wants both\n")
+    choose_version(own, 1)
+    choose_version(own, None)
+    assert read_config(own / "config.pbtxt").version_policy.HasField("all")
+
+
+def test_a_file_that_cannot_be_parsed_is_left_as_it_is(own: Path) -> None:
+    (own / "config.pbtxt").write_text("name: {")
+    with pytest.raises(RepositoryError, match="is not a Triton model configuration"):
+        choose_version(own, 1)
+    assert (own / "config.pbtxt").read_text() == "name: {"
