@@ -84,7 +84,14 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         decoders = stack.enter_context(open_media_decoders(settings, metrics))
         decoders.launch()  # they get ready while the engine does
         engine = stack.enter_context(
-            open_engine(settings.engine, repository, device=settings.device, batching=True, cores=whole.cores)
+            open_engine(
+                settings.engine,
+                repository,
+                device=settings.device,
+                batching=True,
+                cores=whole.cores,
+                statistics=whole.statistics,
+            )
         )
         threads = stack.enter_context(open_threads(settings.max_in_flight))
         explaining = stack.enter_context(open_threads(settings.max_explanations, "avizor-explain"))

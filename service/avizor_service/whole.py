@@ -8,6 +8,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_service.callers import Rate
 
 LimitName = Literal["in_flight", "streams", "message_bytes", "decoded_bytes", "explanations", "small_calls"]
@@ -68,10 +69,12 @@ class Limit:
 class Whole:
     """Holds what the workers of one gateway share. In this one there is one process.
 
-    cores: how many the models of this process may use; None for all that there are. shares_ports: whether other processes
-    listen on the same ports. metrics_address: where the metrics of the whole are; "" if this process shows its own.
+    statistics: of what the models ran. cores: how many the models of this process may use; None for all that there are.
+    shares_ports: whether other processes listen on the same ports. metrics_address: where the metrics of the whole are; "" if
+    this process shows its own.
     """
 
+    statistics: StatisticsOfVersions | None = None  # the engine's own
     cores: int | None = None
     shares_ports = False
     metrics_address = ""

@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import AVIZOR, Gateway, Stub, gateway
 from integration.load import REQUEST, Load
@@ -119,6 +120,23 @@ def listed(each_stub: list[Stub], token: str) -> list[str]:
         return "OK"
 
     return [ended(stub) for stub in each_stub]
+
+
+def test_every_worker_tells_the_statistics_of_all(whole: Gateway) -> None:
+    def classified() -> list[int]:
+        """Requests that succeeded, as several connections tell."""
+        told = []
+        for _ in range(8):
+            with triton.InferenceServerClient(whole.address) as client:
+                told.append(client.get_inference_statistics("digits").model_stats[0].inference_stats.success.count)
+        return told
+
+    before = classified()
+    assert len(set(before)) == 1
+    with stubs(whole, 16) as each_stub:
+        for stub in each_stub * 2:
+            assert stub.Classify(REQUEST).items
+    assert classified() == [before[0] + 32] * 8
 
 
 def test_a_killed_worker_costs_its_own_calls_and_is_replaced(models: Path) -> None:

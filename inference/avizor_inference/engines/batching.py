@@ -12,6 +12,7 @@ from avizor_inference.engines.batch_policy import BatchPolicy
 from avizor_inference.engines.batch_queue import Pending
 from avizor_inference.engines.core_share import core_share
 from avizor_inference.engines.model_batcher import ModelBatcher
+from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.errors import EngineUnavailable
 from avizor_inference.repository.models import ModelRepository
@@ -31,8 +32,15 @@ class BatchingEngine(Engine):
     after the other. For a model as fast as LeNet there is `infer_light`.
     """
 
-    def __init__(self, engine: Engine, repository: ModelRepository, cores: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        repository: ModelRepository,
+        cores: int | None = None,
+        statistics: StatisticsOfVersions | None = None,
+    ) -> None:
         self._engine, self._repository, self._cores = engine, repository, cores
+        self._statistics = statistics or StatisticsOfVersions()
         self._watchdog = Watchdog("avizor-batch-deadlines")
         self._batchers: dict[tuple[str, int | None], ModelBatcher] = {}
         self._lock = threading.Lock()
@@ -57,12 +65,7 @@ class BatchingEngine(Engine):
 
     def statistics(self, model: str = "", version: int | None = None) -> list[Any]:
         """See Engine.statistics. They begin when a version is first used."""
-        with self._lock:
-            batchers = set(self._batchers.values())
-        chosen = [
-            batcher for batcher in batchers if model in ("", batcher.spec.name) and version in (None, batcher.spec.version)
-        ]
-        return [batcher.statistics.message() for batcher in sorted(chosen, key=lambda one: (one.spec.name, one.spec.version))]
+        return self._statistics.messages(model, version)
 
     def loaded(self, model: str) -> list[int] | None:
         """See Engine.loaded."""
@@ -116,4 +119,5 @@ class BatchingEngine(Engine):
     def _open(self, spec: ModelSpec) -> ModelBatcher:
         config = self._repository.version(spec.name, spec.version).config
         share = core_share(config, on_gpu=spec.engine_class == "onnxruntime-cuda", cores=self._cores)
-        return ModelBatcher(self._engine, spec, BatchPolicy.of(config), share.runs, self._watchdog)
+        statistics = self._statistics.of(spec.name, spec.version)
+        return ModelBatcher(self._engine, spec, BatchPolicy.of(config), share.runs, self._watchdog, statistics)

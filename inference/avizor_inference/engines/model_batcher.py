@@ -34,10 +34,18 @@ class ModelBatcher:
     batch is due; the others sleep.
     """
 
-    def __init__(self, engine: Engine, spec: ModelSpec, policy: BatchPolicy, runs: int, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        spec: ModelSpec,
+        policy: BatchPolicy,
+        runs: int,
+        watchdog: Watchdog,
+        statistics: RunStatistics,
+    ) -> None:
         self._engine, self.spec, self._policy, self._runs, self._watchdog = engine, spec, policy, runs, watchdog
         self._queue = BatchQueue(spec.name, policy)
-        self.statistics = RunStatistics(spec.name, spec.version)
+        self.statistics = statistics
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)  # wakes one free thread
         self._filled = threading.Condition(self._lock)  # wakes the thread that waits until a batch is due

@@ -5,6 +5,7 @@ from __future__ import annotations
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.batching import BatchingEngine
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address
 from avizor_inference.errors import SettingsError
@@ -26,15 +27,18 @@ def open_engine(
     intra_op_threads: int | None = None,
     batching: bool = False,
     cores: int | None = None,
+    statistics: StatisticsOfVersions | None = None,
 ) -> Engine:
     """Open the engine called `name`: `ort` is ONNX Runtime in this process, `triton://HOST:PORT` a Triton server's gRPC.
 
     device, intra_op_threads: of `ort`; a server has its own. batching: requests of many callers share runs, as config.pbtxt
-    says; a server does so in any case. cores: that they may use; None for all of this process. Raises SettingsError for any
-    other name.
+    says; a server does so in any case. cores: that they may use; None for all of this process. statistics: where
+    `batching` counts what it runs. Raises SettingsError for any other name.
     """
     if name == EMBEDDED and batching:
-        return BatchingEngine(EmbeddedEngine(repository, device=device, many_callers=True, cores=cores), repository, cores)
+        return BatchingEngine(
+            EmbeddedEngine(repository, device=device, many_callers=True, cores=cores), repository, cores, statistics
+        )
     if name == EMBEDDED:
         return EmbeddedEngine(repository, device=device, intra_op_threads=intra_op_threads)
     if not name.startswith(f"{SCHEME}://"):

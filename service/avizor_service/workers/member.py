@@ -17,6 +17,7 @@ from avizor_service.workers.gauges import snapshot
 from avizor_service.workers.messages import Message, Peer
 from avizor_service.workers.shared_counts import SharedCounts
 from avizor_service.workers.shared_rate import SharedRate
+from avizor_service.workers.shared_statistics import SharedStatistics
 from avizor_service.workers.shares import Place
 
 
@@ -28,6 +29,7 @@ class Member(Whole):
     def __init__(self, place: Place, first: Peer) -> None:
         self._place, self._first = place, first
         self._counts = SharedCounts(place.folder, place.workers)
+        self.statistics = SharedStatistics(place.folder, place.number)
         self.cores = max(1, usable_cores() // place.workers)
         self.metrics_address = place.metrics_address
 
