@@ -167,6 +167,8 @@ GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
     "avizor_certificate_expiry_timestamp_seconds": min,
     "avizor_engine_up": min,
     "avizor_reload_ok": min,
+    "avizor_model_up": min,
+    "avizor_version_refused": max,
 }
 
 
