@@ -30,6 +30,10 @@ from serving.servers import Served
 
 CONCURRENCIES = (1, 8, 32)
 
+# Of the load generator, where the gateway has several workers, and where it has one to compare with: the system spreads
+# connections over workers, and not calls.
+CONNECTIONS = 16
+
 # Goals at concurrency 32, by model: of MLServer's best, of the better bare server. Of the typed Classify, and of ModelInfer.
 GOALS = {LENET.name: (1.8, 0.75), R18.name: (None, 0.9)}
 OPEN_INFERENCE_GOALS = {LENET.name: (2.0, 0.8), R18.name: (None, None)}
@@ -97,6 +101,8 @@ def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only
         "gateway": lambda _: servers.gateway(models, "ort", []),
         "gateway-unlogged": lambda _: servers.gateway(models, "ort", [], "--log-calls", "none"),
         "gateway-oip": lambda _: servers.gateway(models, "ort", [], method=servers.MODEL_INFER),
+        "gateway-1-worker": lambda _: servers.gateway(models, "ort", [], connections=CONNECTIONS),
+        "gateway-2-workers": lambda _: servers.gateway(models, "ort", [], "--workers", "2", connections=CONNECTIONS),
         "bare-inline": lambda _: servers.bare("inline", file, model.shape),
         "bare-batching": lambda _: servers.bare("batching", file, model.shape),
         "bare-sync": lambda _: servers.bare("sync", file, model.shape),
@@ -139,6 +145,8 @@ def _load(served: Served, request: Path, callers: int, seconds: float) -> Result
     command = [sys.executable, Path(__file__).with_name("load.py"), served.address, served.method, request, callers, seconds]
     if served.certificate:
         command += ["--certificate", served.certificate]
+    if served.connections > 1:
+        command += ["--connections", served.connections]
     for key, value in served.metadata.items():
         command += ["--metadata", f"{key}={value}"]
     before = served.cpu_s()
@@ -187,6 +195,7 @@ def _print_ratios(measured: dict[str, dict[str, dict[int, list[Result]]]]) -> bo
             ("gateway / better bare server", rates.get("gateway"), best_bare, of_bare),
             ("gateway's ModelInfer / best MLServer", rates.get("gateway-oip"), best_mlserver, oip_of_mlserver),
             ("gateway's ModelInfer / better bare server", rates.get("gateway-oip"), best_bare, oip_of_bare),
+            ("gateway, 2 workers / 1 worker", rates.get("gateway-2-workers"), rates.get("gateway-1-worker"), None),
             ("gateway on Triton / Triton", rates.get("gateway-triton"), rates.get("triton"), None),
             ("front door / Triton", rates.get("front-door"), rates.get("triton"), FRONT_DOOR_GOALS[model]),
         ):

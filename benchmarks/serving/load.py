@@ -1,6 +1,6 @@
 """Send one request again and again, from several callers at once, and print what came back as JSON.
 
-    python load.py ADDRESS METHOD REQUEST_FILE CALLERS SECONDS [--certificate FILE] [--metadata KEY=VALUE]
+    python load.py ADDRESS METHOD REQUEST_FILE CALLERS SECONDS [--connections N] [--certificate FILE] [--metadata KEY=VALUE]
 
 It runs in a separate process, so that its CPU time does not count as that of the server. Requests and answers stay bytes: a
 client that builds and parses messages would take the cores from the server that is measured.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -27,21 +28,26 @@ async def main() -> None:
     parser.add_argument("request", type=Path)
     parser.add_argument("callers", type=int)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--metadata", action="append", default=[])
     options = parser.parse_args()
-    async with _channel(options.address, options.certificate) as channel:
-        await channel.channel_ready()
-        call = channel.unary_unary(options.method)
+    async with contextlib.AsyncExitStack() as stack:
+        calls = []
+        for _ in range(options.connections):
+            channel = await stack.enter_async_context(_channel(options.address, options.certificate))
+            await channel.channel_ready()
+            calls.append(channel.unary_unary(options.method))
         metadata = [tuple(each.split("=", 1)) for each in options.metadata]
         payload = options.request.read_bytes()
-        await call(payload, metadata=metadata, timeout=60)  # the first call may open the model
+        for call in calls:
+            await call(payload, metadata=metadata, timeout=60)  # the first call may open the model
         begin = time.perf_counter() + WARM_UP_S
         end = begin + options.seconds
         latencies: list[float] = []
         errors: list[str] = []
 
-        async def ask() -> None:
+        async def ask(call: grpc.aio.UnaryUnaryMultiCallable) -> None:
             while (started := time.perf_counter()) < end:
                 try:
                     await call(payload, metadata=metadata)
@@ -51,7 +57,7 @@ async def main() -> None:
                 if started >= begin:
                     latencies.append(time.perf_counter() - started)
 
-        await asyncio.gather(*(ask() for _ in range(options.callers)))
+        await asyncio.gather(*(ask(calls[number % len(calls)]) for number in range(options.callers)))
     print(json.dumps({"seconds": options.seconds, "latencies": latencies, "errors": errors[:3], "failed": len(errors)}))
 
 

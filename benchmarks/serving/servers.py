@@ -33,7 +33,7 @@ START_S = 120.0
 class Served:
     """Describes a running server: where it is, what to send, and the processes whose CPU time counts.
 
-    certificate, metadata: for the load generator.
+    certificate, metadata, connections: for the load generator.
     """
 
     address: str
@@ -41,6 +41,7 @@ class Served:
     processes: list[psutil.Process]
     certificate: Path | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    connections: int = 1
 
     def cpu_s(self) -> float:
         """Return the CPU time of its processes and their children so far, in seconds."""
@@ -59,8 +60,18 @@ def bare(kind: str, model_file: Path, shape: tuple[int, ...]) -> Iterator[Served
 
 
 @contextlib.contextmanager
-def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: str, method: str = CLASSIFY) -> Iterator[Served]:
-    """Serve with `avizor serve`. beside: other processes that do a part of the work. method: the RPC that is measured."""
+def gateway(
+    models: Path,
+    engine: str,
+    beside: list[psutil.Process],
+    *options: str,
+    method: str = CLASSIFY,
+    connections: int = 1,
+) -> Iterator[Served]:
+    """Serve with `avizor serve`. beside: other processes that do a part of the work. method: the RPC that is measured.
+
+    connections: of the load generator.
+    """
     command: list[object] = [Path(sys.executable).with_name("avizor"), "serve", "--models", models, "--engine", engine]
     command += ["--port", "0", "--metrics-port", "0", "--http-port", "0", *options]
     with _process(command, stdout=subprocess.PIPE) as process:
@@ -68,7 +79,7 @@ def gateway(models: Path, engine: str, beside: list[psutil.Process], *options: s
         match = re.match(r"serving gRPC on (\S+),", line := process.stdout.readline())
         if match is None:
             raise SystemExit(f"the gateway did not start: {line!r}")
-        yield Served(match[1], method, [psutil.Process(process.pid), *beside])
+        yield Served(match[1], method, [psutil.Process(process.pid), *beside], connections=connections)
 
 
 @contextlib.contextmanager
