@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/secrets"
 command -v openssl >/dev/null || { echo "openssl is missing; on Debian and Ubuntu: apt-get install openssl" >&2; exit 1; }
 
+# A container keeps the file that it was started with. So a file is written into, and not replaced by another.
+
 # Other users of this machine cannot enter the folder. The files in it are readable, because each container runs as a different
 # user and mounts only the files that it needs.
 chmod 700 .
@@ -59,7 +61,8 @@ make_certificate() { # for localhost, the names that it has, and all HOSTs; with
   fi
   openssl req -x509 -key tls.key -days 825 -subj /CN=avizor -addext "subjectAltName=$names" -out tls.crt.new \
     || fail "openssl cannot make a certificate for $names; its message is above"
-  mv tls.crt.new tls.crt
+  cat tls.crt.new >tls.crt
+  rm tls.crt.new
   echo "created deploy/secrets/tls.crt for $names; give it to all callers"
 }
 

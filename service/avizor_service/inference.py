@@ -28,6 +28,7 @@ from avizor_service.catalogue import OpenVersion
 from avizor_service.decoded_memory import CallMemory, DecodedMemory
 from avizor_service.decoding import BadItem, decode_items
 from avizor_service.engine_runs import EngineRuns
+from avizor_service.item_errors import ItemErrors
 from avizor_service.media_decoders import MediaDecoders
 from avizor_service.metrics import Metrics
 from avizor_service.model_loads import ModelLoads
@@ -61,6 +62,7 @@ class Inference:
         max_wait_s: float = 2.0,
     ) -> None:
         self.loads = ModelLoads(max_wait_s, metrics)
+        self.item_errors = ItemErrors(metrics)
         self._engine = engine
         self._runs, self._threads, self._metrics = EngineRuns(engine, threads), threads, metrics
         self._decoders, self._memory, self._max_answer_mib = decoders, memory, max_answer_mib
@@ -111,10 +113,15 @@ class Inference:
 
         Raises what decode_items raises.
         """
+        name = model.version.name
+        self.item_errors.asked(name, len(items))
         with call_part("decode"):
             decoded = await decode_items(items, model.manifest.input, self._decoders, self._threads, memory, time_remaining_s)
+        for item in decoded:
+            if isinstance(item, BadItem):
+                self.item_errors.count(name, item.error)
         if clipped := sum([item.level.beyond > 0 for item in decoded if isinstance(item, Item)]):
-            self._metrics.clipped.labels(model.version.name).inc(clipped)
+            self._metrics.clipped.labels(name).inc(clipped)
         return decoded
 
     async def _run_in(
@@ -144,6 +151,8 @@ class Inference:
         errors = [result for result in results if isinstance(result, EngineError)]
         if len(errors) == len(results):  # then it is not about one item
             raise errors[0]
+        for error in errors:
+            self.item_errors.count(model.version.name, error)
         shares = iter(map(_result_of, good, results))
         return [next(shares) if isinstance(item, Item) else item for item in decoded]
 

@@ -39,6 +39,16 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.items = Counter(
+            "avizor_items", "Items of calls that were admitted, whatever became of them.", ["model"], registry=self.registry
+        )
+        self.item_errors = Counter(
+            "avizor_item_errors",
+            "Items answered with an error: media, they cannot be decoded; request, they are not what the model takes; decoder, "
+            "their decoder ended; engine, the graph fails at them; internal.",
+            ["model", "reason"],
+            registry=self.registry,
+        )
         self.decoders_ended = Counter(
             "avizor_decoders_ended",
             "Decoder processes that ended and were replaced: time, an item took too long; crash; forsaken, an item went on "

@@ -41,7 +41,7 @@ from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import change_lines, version_lines
 from avizor_pipeline.reporting.progress import counted
-from avizor_pipeline.reporting.pushgateway import check_gateway
+from avizor_pipeline.reporting.pushgateway import PushAccess, check_gateway
 from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.runners.local import LocalRunner
@@ -71,7 +71,7 @@ _GROUPS = {
         *("engine", "device", "batch_size", "shard_mib", "workers", "memory"),
         *("file_timeout_s", "engine_wait_s", "max_failed"),
     ),
-    "Monitoring": ("metrics_port", "pushgateway", "push_job", "runs_every"),
+    "Monitoring": ("metrics_port", "pushgateway", "push_job", "push_token_file", "push_ca_file", "runs_every"),
 }
 
 _EPILOG = """\b
@@ -157,8 +157,22 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @click.option(
     "--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics of a running job."
 )
-@click.option("--pushgateway", metavar="HOST:PORT", help="Pushgateway to push to: each minute, and the end of the job.")
+@click.option(
+    "--pushgateway", metavar="HOST:PORT", help="Pushgateway to push to, or its URL: each minute, and the end of the job."
+)
 @click.option("--push-job", metavar="NAME", default=DEFAULT_JOB, help="Name of the job at the Pushgateway.")
+@click.option(
+    "--push-token-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File with the token of a Pushgateway behind a front door; its address is then an https URL.",
+)
+@click.option(
+    "--push-ca-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Certificates (PEM) to trust there, instead of the system's.",
+)
 @click.option(
     "--runs-every",
     metavar="HOURS",
@@ -173,6 +187,8 @@ def batch(
     metrics_port: int | None,
     pushgateway: str | None,
     push_job: str,
+    push_token_file: Path | None,
+    push_ca_file: Path | None,
     runs_every: float | None,
     dry_run: bool,
     as_json: bool,
@@ -192,8 +208,9 @@ def batch(
     a file is the first folder of its path below DATASET, in a list the folder that holds it. The same command again goes on
     with a job that was stopped, and does the files that are new since.
     """
+    access = PushAccess(push_token_file, push_ca_file)
     if pushgateway is not None:
-        check_gateway(pushgateway)
+        check_gateway(pushgateway, access)
     metrics, runner = BatchMetrics(), LocalRunner(workers, file_timeout_s, engine_wait_s)
     asked, redo = JobRequest(**request), changed == "redo"
     prepared = partial(_prepare, asked, out, runner, memory, redo=redo)
@@ -201,7 +218,7 @@ def batch(
         with metrics.http_server(metrics_port):
             _dry_run(prepared(), out, redo=redo, as_json=as_json)
         return
-    with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600) as end:
+    with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600, access) as end:
         with metrics.http_server(metrics_port):
             models, (settings, plan, runner, notes) = prepared()
             _print_header(plan, settings, models, redo=redo, to_stderr=as_json)

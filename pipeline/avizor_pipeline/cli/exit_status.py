@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,7 @@ from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.errors import SettingsError
 from avizor_inference.stop_signals import STOP_SIGNALS
 from avizor_pipeline.reporting.metrics import BatchMetrics
-from avizor_pipeline.reporting.pushgateway import Heartbeat, Pushgateway, check_gateway
+from avizor_pipeline.reporting.pushgateway import Heartbeat, PushAccess, Pushgateway, check_gateway
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -20,7 +21,7 @@ EXIT_DEAD_LETTERS = 3
 _EXIT_SIGNAL = 128
 _SUCCESSES = (0, EXIT_DEAD_LETTERS)
 
-_GATEWAY, _JOB = "--pushgateway", "--push-job"
+_GATEWAY, _JOB, _TOKEN, _CA = "--pushgateway", "--push-job", "--push-token-file", "--push-ca-file"
 DEFAULT_JOB = "avizor-batch"
 
 
@@ -32,9 +33,16 @@ class PushedEnd:
     between two runs in seconds, for the alert on a job that does not run; None: not known.
     """
 
-    def __init__(self, metrics: BatchMetrics, gateway: str | None, job: str, runs_every_s: float | None = None) -> None:
+    def __init__(
+        self,
+        metrics: BatchMetrics,
+        gateway: str | None,
+        job: str,
+        runs_every_s: float | None = None,
+        access: PushAccess | None = None,
+    ) -> None:
         self._metrics, self._runs_every_s = metrics, runs_every_s
-        self._gateway = Pushgateway(gateway, job) if gateway else None
+        self._gateway = Pushgateway(gateway, job, access or PushAccess()) if gateway else None
         self._heartbeat: Heartbeat | None = None
 
     def push(self, code: int) -> str:
@@ -85,7 +93,8 @@ class PushedCommand(GroupedCommand):
         except click.UsageError:
             gateway = _value(arguments, _GATEWAY)
             if gateway and "--dry-run" not in arguments:
-                _push_wrong_usage(gateway, _value(arguments, _JOB) or DEFAULT_JOB)
+                token, ca = (Path(value) if (value := _value(arguments, option)) else None for option in (_TOKEN, _CA))
+                _push_wrong_usage(gateway, _value(arguments, _JOB) or DEFAULT_JOB, PushAccess(token, ca))
             raise
 
 
@@ -101,10 +110,10 @@ def exit_code(error: BaseException) -> int:
     return EXIT_FAILED
 
 
-def _push_wrong_usage(gateway: str, job: str) -> None:
+def _push_wrong_usage(gateway: str, job: str, access: PushAccess) -> None:
     with suppress(SettingsError):
-        check_gateway(gateway)
-        _warn(gateway, EXIT_USAGE, PushedEnd(BatchMetrics(), gateway, job).push(EXIT_USAGE))
+        check_gateway(gateway, access)
+        _warn(gateway, EXIT_USAGE, PushedEnd(BatchMetrics(), gateway, job, access=access).push(EXIT_USAGE))
 
 
 def _warn(gateway: str | None, code: int, problem: str) -> None:

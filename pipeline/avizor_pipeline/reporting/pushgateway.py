@@ -2,14 +2,20 @@
 
 The group of the job is /metrics/job/NAME. What a running job pushes is added to it (POST), so that how the last run ended is
 still there; the end replaces the group (PUT). The last success has a group to itself, which a run that fails does not touch.
+
+A Pushgateway asks nobody who they are. One behind a front door is called over https, with a token.
 """
 
 from __future__ import annotations
 
+import ssl
 import threading
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
@@ -29,23 +35,51 @@ _SUCCESS = {"outcome": "success"}
 
 
 @dataclass(frozen=True)
+class PushAccess:
+    """Says how a Pushgateway is called. token: file of a bearer token. ca: certificates to trust (PEM); None: the system's."""
+
+    token: Path | None = None
+    ca: Path | None = None
+
+    def send(
+        self, url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes
+    ) -> Callable[[], None]:
+        """Return what sends a push: a handler of prometheus_client."""
+
+        def handle() -> None:
+            request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 check_gateway saw the scheme
+            if self.token:  # read each time: it may be renewed while a job runs. No redirection takes it elsewhere
+                request.add_unredirected_header("Authorization", f"Bearer {self.token.read_text().strip()}")
+            trust = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
+            with urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust)).open(request, timeout=timeout):
+                pass
+
+        return handle
+
+
+@dataclass(frozen=True)
 class Pushgateway:
     """Names a Pushgateway, HOST:PORT or URL, and the job's name there. A push returns why it failed and what to do, or ""."""
 
     address: str
     job: str
+    access: PushAccess = PushAccess()
 
     def push_running(self, metrics: BatchMetrics) -> str:
         """Push what is known while the job runs."""
-        return _in_time(lambda: pushadd_to_gateway(self.address, self.job, metrics.running, timeout=PUSH_TIMEOUT_S))
+        return self._push(partial(pushadd_to_gateway, registry=metrics.running))
 
     def push_end(self, metrics: BatchMetrics) -> str:
         """Push how the job ended."""
-        return _in_time(lambda: push_to_gateway(self.address, self.job, metrics.ended, timeout=PUSH_TIMEOUT_S))
+        return self._push(partial(push_to_gateway, registry=metrics.ended))
 
     def push_success(self, metrics: BatchMetrics) -> str:
         """Push when the job succeeded last."""
-        return _in_time(lambda: pushadd_to_gateway(self.address, self.job, metrics.succeeded, _SUCCESS, PUSH_TIMEOUT_S))
+        return self._push(partial(pushadd_to_gateway, registry=metrics.succeeded, grouping_key=_SUCCESS))
+
+    def _push(self, push: Callable[..., None]) -> str:
+        send = self.access.send
+        return _in_time(lambda: push(self.address, self.job, timeout=PUSH_TIMEOUT_S, handler=send))
 
 
 class Heartbeat:
@@ -69,8 +103,11 @@ class Heartbeat:
                 return
 
 
-def check_gateway(address: str) -> None:
-    """Raise SettingsError unless `address` is a well-formed HOST:PORT or URL. Does not connect to it."""
+def check_gateway(address: str, access: PushAccess) -> None:
+    """Raise SettingsError unless `address` is a well-formed HOST:PORT or URL, to which a token may go, and files are there.
+
+    Does not connect to it.
+    """
     try:
         url = urlsplit(address if "://" in address else f"http://{address}")
         well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.netloc.endswith(":")
@@ -78,6 +115,13 @@ def check_gateway(address: str) -> None:
         well_formed = False
     if not well_formed:
         raise SettingsError(f"--pushgateway {address} is not an address; write HOST:PORT, and an IPv6 address as [::1]:9091")
+    if access.token and url.scheme != "https":
+        raise SettingsError(
+            f"--push-token-file: the token would travel to {address} in plain text; write https://HOST:PORT/PATH"
+        )
+    for option, path in (("--push-token-file", access.token), ("--push-ca-file", access.ca)):
+        if path and not path.is_file():
+            raise SettingsError(f"{option} {path}: there is no such file")
 
 
 def _in_time(push: Callable[[], None]) -> str:
@@ -98,9 +142,13 @@ def _problem_of(push: Callable[[], None]) -> str:
     try:
         push()
     except HTTPError as error:
-        return f"it answered {error.code} {error.reason}; see its log"
+        what_to_do = "its front door knows no such token; see --push-token-file" if error.code == 401 else "see its log"
+        return f"it answered {error.code} {error.reason}; {what_to_do}"
     except OSError as error:
         cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
+        if isinstance(cause, ssl.SSLError):  # its number is none of the system's
+            said = getattr(cause, "verify_message", "") or cause.reason
+            return f"TLS failed ({said}); name the certificates to trust with --push-ca-file"
         return f"{reason(cause)}; check that a Pushgateway is running there"
     except (ValueError, HTTPException) as error:
         return f"what answers there is not a Pushgateway ({one_line(error)}); give its HOST:PORT"

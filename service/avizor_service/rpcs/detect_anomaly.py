@@ -48,7 +48,9 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
             answer.items.append(pb.Verdict(error=item_status(result.error, number)))
             continue
         if problem := wire.channel_problem(item.channel_mode, result.item.level.channels, calibration, model.manifest.input):
-            answer.items.append(pb.Verdict(error=item_status(InvalidInput(problem, field="channel_mode"), number)))
+            refused = InvalidInput(problem, field="channel_mode")
+            gateway.inference.item_errors.count(call.model, refused)
+            answer.items.append(pb.Verdict(error=item_status(refused, number)))
             continue
         scores = result.outputs[_OUTPUT][:, 0]
         judged = verdict(judge, item.source, ItemScore.of(scores), is_short=result.item.is_short)

@@ -25,8 +25,8 @@ def test_the_figures_are_those_of_the_rules(figures: ModuleType) -> None:
     volumes = re.findall(r"increase\(avizor_anomalies_total\[\w+\]\)\) >= (\d+)", rules)
     assert set(volumes) == {str(figures.FLAGGED)}
     of_jobs = (ROOT / "monitoring" / "prometheus" / "rules" / "batch.yml").read_text()
-    assert f"(1 - (1 - avizor_batch_alpha) ^ {figures.TWELVE})" in of_jobs
-    assert f"and avizor_batch_anomalies >= {figures.FLAGGED_IN_A_JOB}" in of_jobs
+    assert f"(1 - (1 - last_over_time(avizor_batch_alpha[15m])) ^ {figures.TWELVE})" in of_jobs
+    assert f"and last_over_time(avizor_batch_anomalies[15m]) >= {figures.FLAGGED_IN_A_JOB}" in of_jobs
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,23 @@ def test_items_at_which_the_graph_fails_cost_the_others_nothing(lookups: Embedde
 def test_a_graph_that_fails_at_every_item_fails_the_call(lookups: EmbeddedEngine, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="lookup"):
         run(lookups, tmp_path, [lookup(ITEMS), lookup(ITEMS)], ["embedding"], name="lookup")
+
+
+def test_items_that_cannot_be_served_are_counted_by_model_and_kind_of_reason(engine: EmbeddedEngine, models: Path) -> None:
+    metrics = Metrics()
+    items = [sound(1), pb.Item(audio=b"no sound"), pb.Item(audio=b""), pb.Item(image=b"\x89PNG"), sound(1)]
+    results = run(engine, models, items, ["score"], metrics=metrics)
+    assert [isinstance(result, BadItem) for result in results] == [False, True, True, True, False]
+
+    def counted(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, {"model": "normal", **labels})
+
+    assert counted("avizor_items_total") == 5
+    assert counted("avizor_item_errors_total", reason="media") == 2
+    assert counted("avizor_item_errors_total", reason="request") == 1
+
+
+def test_an_item_at_which_the_graph_fails_is_counted(lookups: EmbeddedEngine, tmp_path: Path) -> None:
+    metrics = Metrics()
+    run(lookups, tmp_path, [lookup(0), lookup(ITEMS), lookup(1)], ["embedding"], metrics=metrics, name="lookup")
+    assert metrics.registry.get_sample_value("avizor_item_errors_total", {"model": "lookup", "reason": "engine"}) == 1
