@@ -32,6 +32,7 @@
     ├── DecoderEnded               a process that decodes media ended before it answered
     ├── DatasetError               a dataset that cannot be listed or read
     ├── StoreUnavailable           an object store that cannot be reached, or does not know the credentials
+    ├── WorkersFailed              the workers of a gateway do not start, or end again and again
     ├── JobError                   a batch job that cannot start or go on
     └── ExportError                a model that cannot be exported as requested
         ├── FrozenBatch            a graph whose batch cannot be freed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -13,7 +13,9 @@ from avizor_service.gateway import Gateway
 Answer = TypeVar("Answer")
 
 
-def by_newest(answer: Callable[[Gateway, Any, Call], Awaitable[Answer]]) -> Callable[[Gateway, Any, Call], Awaitable[Answer]]:
+def by_newest(
+    answer: Callable[[Gateway, Any, Call], Awaitable[Answer]],
+) -> Callable[[Gateway, Any, Call], Coroutine[Any, Any, Answer]]:
     """Wrap what answers a request that has a `version`: where it names none, one version answers all of it, or the next one.
 
     A server that loads a new version unloads the old one when its runs have ended. A call may have opened the old one, and come

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -41,10 +42,10 @@ class FrontDoor:
         roots = (self.folder / "ca.pem").read_bytes()
         return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(roots))
 
-    def get(self, path: str, token: str = "", **given: str | bytes | dict[str, str]) -> tuple[int, bytes]:
+    def get(self, path: str, token: str = "", **given: Any) -> tuple[int, bytes]:
         """Return status and body of an HTTP request. given: `method`, `data` or `headers`."""
         headers = dict(given.pop("headers", {})) | ({"authorization": f"Bearer {token}"} if token else {})
-        request = urllib.request.Request(f"https://{self.address}{path}", headers=headers, **given)  # type: ignore[arg-type]
+        request = urllib.request.Request(f"https://{self.address}{path}", headers=headers, **given)
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
         try:

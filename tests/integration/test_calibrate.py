@@ -134,7 +134,7 @@ def test_a_new_calibration_is_stored_then_activated_then_rolled_back(own: Path, 
     command = re.findall(r"not active yet; to use it: avizor calibrate (.*)", stored.output)[0]
     activated = run(*command.split())
     assert activated.exit_code == 0, activated.output
-    assert "restart" in activated.output
+    assert "a gateway uses it after its next look at the repository" in activated.output
     assert active(own) == {"onnxruntime-cpu/fp32": second}
     third = new_id(run("normal", "--data", sounds, "--models", own, "--activate"))
     assert active(own) == {"onnxruntime-cpu/fp32": third}

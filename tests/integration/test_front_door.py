@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from triton_server.server import TritonServer
 from tritonclient.utils import InferenceServerException
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_inference.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ def triton_client(site: Site) -> Iterator[tritonclient.grpc.InferenceServerClien
 
 def classify(client: tritonclient.grpc.InferenceServerClient, headers: dict[str, str], model: str = "digits") -> float:
     """The sum of the probabilities of a raw tensor."""
-    name, array = {
+    inputs: dict[str, tuple[str, Array]] = {
         "digits": ("image", np.zeros((1, 32, 32, 1), np.uint8)),
         "kinds": ("waveform", np.zeros((1, 4096), np.float32)),
-    }[model]
+    }
+    name, array = inputs[model]
     tensor = tritonclient.grpc.InferInput(name, list(array.shape), "UINT8" if name == "image" else "FP32")
     tensor.set_data_from_numpy(array)
     return float(client.infer(model, [tensor], headers=headers, client_timeout=20).as_numpy("probabilities").sum())
@@ -73,7 +76,7 @@ def code(call: Callable[[], object]) -> str:
     with pytest.raises((grpc.RpcError, InferenceServerException)) as caught:
         call()
     error = caught.value
-    return error.status().removeprefix("StatusCode.") if isinstance(error, InferenceServerException) else error.code().name
+    return str(error.status().removeprefix("StatusCode.") if isinstance(error, InferenceServerException) else error.code().name)
 
 
 def infer_requests(site: Site) -> float:
@@ -91,7 +94,7 @@ def test_typed_calls_go_to_the_gateway_and_need_a_token(site: Site) -> None:
         metadata = list(site.headers("free").items())
         assert Stub(channel).Classify(request, metadata=metadata, timeout=20).model == "digits"
         for wrong in (None, [("authorization", "Bearer wrong")]):
-            assert code(lambda wrong=wrong: Stub(channel).Classify(request, metadata=wrong, timeout=20)) == "UNAUTHENTICATED"
+            assert code(partial(Stub(channel).Classify, request, metadata=wrong, timeout=20)) == "UNAUTHENTICATED"
 
 
 def test_tensors_of_a_token_without_restrictions_go_straight_to_triton(

@@ -238,6 +238,7 @@ def test_reflection_of_both_versions_describes_everything(running: Gateway, vers
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     ]
     assert len(contract.file_descriptor_response.file_descriptor_proto) == 5  # with google.protobuf and google.rpc
     assert f"reflection.{version}".encode() in itself.file_descriptor_response.file_descriptor_proto[0]

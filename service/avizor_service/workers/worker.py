@@ -15,16 +15,17 @@ from prometheus_client import values
 
 # Each worker counts in files of its place, not of its process: one that takes the place of another goes on counting there.
 # This comes before any metric is made.
-values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))
-# Labels are removed of gauges alone, and these are not read from the files.
-warnings.filterwarnings("ignore", "Removal of labels has not been implemented")
+if __name__ == "__main__":
+    values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))
+    # Labels are removed of gauges alone, and these are not read from the files.
+    warnings.filterwarnings("ignore", "Removal of labels has not been implemented")
 
-import uvloop  # noqa: E402
+import uvloop
 
-from avizor_inference.errors import AvizorError  # noqa: E402
-from avizor_service.server import run  # noqa: E402
-from avizor_service.workers.member import Member  # noqa: E402
-from avizor_service.workers.shares import Place  # noqa: E402
+from avizor_inference.errors import AvizorError
+from avizor_service.server import run
+from avizor_service.workers.member import Member
+from avizor_service.workers.shares import Place
 
 
 async def _work(place: Place) -> int:

@@ -25,7 +25,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize(("command", "module", "extra"), [("serve", "grpc", "service"), ("batch", "pyarrow", "pipeline")])
+@pytest.mark.parametrize(("command", "module", "extra"), [("serve", "uvloop", "service"), ("batch", "pyarrow", "pipeline")])
 def test_a_command_whose_extra_is_missing_says_what_to_install(command: str, module: str, extra: str) -> None:
     without = WITHOUT.format(module=module)
     called = python(without, "avizor", command, "--any-option", "x")
