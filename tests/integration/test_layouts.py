@@ -111,9 +111,8 @@ def ours(name: str, size: int) -> nn.Module:
     return lively(build(name, CLASSES, (3, size, size)))
 
 
-@pytest.mark.parametrize(
-    ("name", "layout"), [("resnet34", "adapted"), pytest.param("densenet121", "torchvision", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "layout"), [("resnet34", "adapted"), ("densenet121", "torchvision")])
 def test_weights_that_fit_both_layouts_are_published_in_the_one_that_is_said(tmp_path: Path, name: str, layout: str) -> None:
     modules = {"torchvision": torchvisions(name), "adapted": ours(name, 64)}
     weights = saved(tmp_path, modules[layout])

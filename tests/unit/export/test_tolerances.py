@@ -98,6 +98,7 @@ def test_a_layer_that_is_a_little_wrong_is_seen_in_large_maps(layer: str, change
         compare_runs(reference, onnxruntime_run(wrong), IMAGE, None, "torch")
 
 
+@pytest.mark.slow
 def test_items_in_another_order_are_seen_in_large_maps() -> None:
     reference, proto = exported()
     run = onnxruntime_run(proto)
