@@ -150,6 +150,7 @@ def quantised(folder: Path) -> None:
 def test_each_command_of_the_page_runs_as_it_stands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "mynets", raising=False)  # of another page, which was run in this process
     said = {}
     for command in COMMANDS:
         result = CliRunner().invoke(avizor, command, catch_exceptions=False)
