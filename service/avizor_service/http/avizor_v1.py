@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf.message import Message
 from starlette.datastructures import QueryParams
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.errors import InvalidInput
@@ -23,8 +23,8 @@ from avizor_inference.items.kinds.base import TensorBytes
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.http import json_messages
-from avizor_service.http.answers import JSON, refuse_method, send_status
-from avizor_service.http.exchange import Exchange
+from avizor_service.http.answers import JSON, send_status
+from avizor_service.http.exchange import Endpoint, Made
 from avizor_service.http.forms import Form, one_file, parsed_form, request_of
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_fields import PART_BYTES
@@ -61,7 +61,19 @@ class AvizorV1:
             yield self._route(path, "GetModel", self._getting, "GET")  # its pattern fits those before, too
 
     def _route(self, path: str, rpc: str, read: Read, method: str) -> Route:
-        return Route(path, _Rpc(self, rpc, read, method))
+        threads = self.gateway.threads
+        return Route(path, Endpoint(self.calls, self.messages, threads, send_status, rpc, method, self._made(rpc, read)))
+
+    def _made(self, rpc: str, read: Read) -> Made:
+        answer = UNARY[rpc][1]
+
+        async def made(call: Call, transport: HttpTransport) -> bytes:
+            # No variable holds the request, which may be large, while the answer waits for its client.
+            message = await answer(self.gateway, await read(call, transport), call)
+            assert isinstance(message, Message), "only the Open Inference Protocol answers with bytes"
+            return await json_messages.json_of(message, self.gateway.threads)
+
+        return made
 
     def _as_json(self, kind: type[Message]) -> Read:
         async def read(call: Call, transport: HttpTransport) -> Message:
@@ -81,7 +93,7 @@ class AvizorV1:
         async def read(call: Call, transport: HttpTransport) -> Message:
             given, query = _given(transport.scope), QueryParams(transport.scope["query_string"]).multi_items()
             content_type = transport.header("content-type")
-            media_type = content_type.partition(";")[0].strip().lower()
+            media_type = _media_type(content_type)
             if media_type == JSON:
                 if query:
                     raise InvalidInput(f"a JSON body has all fields; put {query[0][0][:50]!r} there, not in the query")
@@ -115,31 +127,6 @@ class AvizorV1:
         return await self.gateway.threads.wait_for(made)
 
 
-@dataclass(frozen=True)
-class _Rpc:
-    """Answers one RPC: an application of ASGI."""
-
-    of: AvizorV1
-    rpc: str
-    read: Read
-    method: str
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != self.method:
-            await refuse_method(scope, receive, send)
-            return
-        gateway, answer = self.of.gateway, UNARY[self.rpc][1]
-
-        async def made(call: Call, transport: HttpTransport) -> bytes:
-            # No variable holds the request, which may be large, while the answer waits for its client.
-            message = await answer(gateway, await self.read(call, transport), call)
-            assert isinstance(message, Message), "only the Open Inference Protocol answers with bytes"
-            return await json_messages.json_of(message, gateway.threads)
-
-        transport = HttpTransport(scope, receive, self.of.messages, gateway.threads)
-        await Exchange(self.of.calls, transport, gateway.threads, send_status).run(self.rpc, made, send)
-
-
 async def _form_bytes(body: bytes) -> int:
     """Return for how many bytes a form counts: its number of parts is bounded."""
     return _COPIES * len(body) + PART_BYTES
@@ -157,8 +144,12 @@ def _version(query: list[tuple[str, str]]) -> int:
     return int(text)
 
 
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
 def _require_json(transport: HttpTransport) -> None:
-    kind = transport.header("content-type").partition(";")[0].strip().lower()
+    kind = _media_type(transport.header("content-type"))
     if kind != JSON:
         raise InvalidInput(
             f"Content-Type {kind[:50] or '(none)'} is not {JSON}; send the request as JSON", field="content-type"

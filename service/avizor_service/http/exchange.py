@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from avizor_service.calls import Call, Calls
-from avizor_service.http.answers import JSON
+from avizor_service.http.answers import JSON, refuse_method
 from avizor_service.http.compression import is_worth_packing, packed, wanted_encoding
 from avizor_service.http.transport import HttpTransport
+from avizor_service.message_memory import MessageMemory
 from avizor_service.threads import Threads
 
 # Sends what a failed call ends with, and headers besides.
@@ -23,26 +24,32 @@ Made = Callable[[Call, HttpTransport], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """Takes one call through its steps."""
+class Endpoint:
+    """Answers one path with one method: an application of ASGI."""
 
     calls: Calls
-    transport: HttpTransport
+    messages: MessageMemory
     threads: Threads
     send_status: SendStatus
+    rpc: str
+    method: str
+    made: Made
 
-    async def run(self, rpc: str, made: Made, send: Send) -> None:
-        """Answer the call. It is admitted by its headers, before its body is read."""
-        transport, answer = self.transport, b""
-        async with self.calls.call(rpc, transport) as call, transport.until_deadline():
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call. It is admitted by its headers, before its body is read."""
+        if scope["method"] != self.method:
+            await refuse_method(scope, receive, send)
+            return
+        transport, answer = HttpTransport(scope, receive, self.messages, self.threads), b""
+        async with self.calls.call(self.rpc, transport) as call, transport.until_deadline():
             call.admit()
-            answer = await made(call, transport)
+            answer = await self.made(call, transport)
             encoding = wanted_encoding(transport.header("accept-encoding"))
             if encoding and is_worth_packing(answer):
                 answer = await self.threads.wait_for(packed, answer, encoding)
                 transport.answer_header("content-encoding", encoding)
             answer = call.answer(answer)
-        scope, receive, headers = transport.scope, transport.receive, transport.answer_headers
+        headers = transport.answer_headers
         if transport.status.code:
             await self.send_status(scope, receive, send, transport.status, headers)
         else:

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from avizor_inference.errors import EngineUnavailable
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
-from avizor_service.http.answers import JSON, error_headers, http_code, refuse_method
-from avizor_service.http.exchange import Exchange
+from avizor_service.http.answers import JSON, error_headers, http_code
+from avizor_service.http.exchange import Endpoint, Made
 from avizor_service.http.json_messages import json_bytes
 from avizor_service.http.tensor_bodies import HEADER_LENGTH, answer_body, header_length, plain, text_of, wanted_tensors
 from avizor_service.http.transport import HttpTransport
@@ -26,8 +26,6 @@ from avizor_service.open_inference.infer import infer
 
 # Bodies of so many bytes are read on the event loop; larger ones in a thread.
 _LIGHT_BYTES = 8 << 10
-
-Answer = Callable[[Call, HttpTransport], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class OpenInference:
             yield self._route(f"{path}/infer", "ModelInfer", "POST", self._infer)
             yield self._route(path, "ModelMetadata", "GET", self._of(describe.model_metadata))
 
-    def _route(self, path: str, rpc: str, method: str, answer: Answer) -> Route:
-        return Route(path, _Endpoint(self, rpc, method, answer))
+    def _route(self, path: str, rpc: str, method: str, answer: Made) -> Route:
+        return Route(path, Endpoint(self.calls, self.messages, self.gateway.threads, _send_error, rpc, method, answer))
 
     async def _server(self, _call: Call, _transport: HttpTransport) -> bytes:
         return text_of(plain(describe.server_metadata()))
@@ -67,7 +65,7 @@ class OpenInference:
     async def _config(self, call: Call, transport: HttpTransport) -> bytes:
         return text_of(plain(await describe.model_config(self.gateway, call, *_named(transport)))["config"])
 
-    def _of(self, describe_model: Callable[[Gateway, Call, str, str], Awaitable[Any]]) -> Answer:
+    def _of(self, describe_model: Callable[[Gateway, Call, str, str], Awaitable[Any]]) -> Made:
         async def answer(call: Call, transport: HttpTransport) -> bytes:
             return text_of(plain(await describe_model(self.gateway, call, *_named(transport))))
 
@@ -93,24 +91,6 @@ class OpenInference:
             transport.answer_header("content-type", "application/octet-stream")
             transport.answer_header(HEADER_LENGTH, str(json_length))
         return made
-
-
-@dataclass(frozen=True)
-class _Endpoint:
-    """Answers one path with one method: an application of ASGI."""
-
-    of: OpenInference
-    rpc: str
-    method: str
-    answer: Answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != self.method:
-            await refuse_method(scope, receive, send)
-            return
-        threads = self.of.gateway.threads
-        transport = HttpTransport(scope, receive, self.of.messages, threads)
-        await Exchange(self.of.calls, transport, threads, _send_error).run(self.rpc, self.answer, send)
 
 
 async def _send_error(scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str]) -> None:
