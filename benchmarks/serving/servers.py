@@ -21,7 +21,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from triton_server.install import install  # noqa: E402 - the folder is found only now
+from integration.front_door import front_door as nginx_of_the_stack  # noqa: E402 - the folder is found only now
+from integration.front_door import token_file  # noqa: E402
+from triton_server.install import install  # noqa: E402
 from triton_server.server import TritonServer  # noqa: E402
 
 CLASSIFY = "/avizor.v1.InferenceService/Classify"
@@ -91,55 +93,11 @@ def triton(models: Path) -> Iterator[Served]:
 
 @contextlib.contextmanager
 def front_door(behind: Served, folder: Path) -> Iterator[Served]:
-    """Serve through nginx with the configuration of the compose stack: TLS, tokens, kept connections."""
-    port, health = _free_port(), _free_port()
-    certificate, key, tokens = (folder / name for name in ("tls.crt", "tls.key", "tokens"))
-    make_key: list[object] = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    make_key += [
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost",
-        "-keyout",
-        key,
-        "-out",
-        certificate,
-    ]
-    subprocess.run(list(map(str, make_key)), check=True, capture_output=True)
-    tokens.write_text('"Bearer 00ff" "bench";\n')
-    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
-    for old, new in {
-        "/tmp/": f"{folder}/",
-        "listen 8443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "listen 127.0.0.1:8081": f"listen 127.0.0.1:{health}",
-        "/run/secrets/tls_certificate": str(certificate),
-        "/run/secrets/tls_key": str(key),
-        "/run/secrets/tokens": str(tokens),
-        "server triton:8001": f"server {behind.address}",
-        "server gateway:50051": f"server {behind.address}",
-    }.items():
-        text = text.replace(old, new)
-    if _nginx_version() < (1, 25, 1):  # `http2 on` is newer
-        text = text.replace("ssl so_keepalive=on;\n        http2 on;", "ssl http2 so_keepalive=on;")
-    config = folder / "nginx.conf"
-    config.write_text(text)
-    with _process(["nginx", "-c", config, "-p", folder, "-g", "daemon off;"], stdout=subprocess.DEVNULL) as process:
-        _wait_for(f"127.0.0.1:{port}", process)
-        served = [psutil.Process(process.pid), *behind.processes]
-        yield Served(f"127.0.0.1:{port}", behind.method, served, certificate, {"authorization": "Bearer 00ff"})
+    """Serve Triton's calls through nginx with the configuration of the compose stack: TLS, tokens, kept connections."""
+    token = token_file(folder, bench="")["bench"]
+    with nginx_of_the_stack(folder, "auto", triton_8001=behind.address) as door:
+        served = [psutil.Process(door.process.pid), *behind.processes]
+        yield Served(door.address, behind.method, served, folder / "ca.pem", {"authorization": f"Bearer {token}"})
 
 
 @contextlib.contextmanager
@@ -193,9 +151,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _nginx_version() -> tuple[int, ...]:
-    said = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr
-    match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", said)
-    return tuple(map(int, match.groups())) if match else (0,)

@@ -74,8 +74,11 @@ def token_file(folder: Path, **clients: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def front_door(folder: Path, **servers: str) -> Iterator[FrontDoor]:
-    """Start nginx with the configuration of the stack and the token file in `folder`. servers: host:port for each one in it."""
+def front_door(folder: Path, workers: int | str = 2, **servers: str) -> Iterator[FrontDoor]:
+    """Start nginx with the configuration of the stack and the token file in `folder`.
+
+    workers: processes, or "auto" for as many as the stack has. servers: host:port for each one in the configuration.
+    """
     if NGINX is None:
         pytest.skip("nginx is not installed")
     authority = trustme.CA()
@@ -85,7 +88,7 @@ def front_door(folder: Path, **servers: str) -> Iterator[FrontDoor]:
     (folder / "tls_certificate").write_bytes(certificate.cert_chain_pems[0].bytes())
     port = _free_port()
     (folder / "nginx.conf").write_text(_configuration(folder, port, servers))
-    process = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-g", "daemon off; worker_processes 2;"])
+    process = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-g", f"daemon off; worker_processes {workers};"])
     try:
         _wait_until_it_listens(port, process)
         yield FrontDoor(process, port, folder)

@@ -151,6 +151,7 @@ def test_a_new_calibration_takes_over_as_a_whole_and_a_broken_one_leaves_the_old
         running.process.send_signal(signal.SIGHUP)
         assert eventually(lambda: running.metrics().get('avizor_version_refused{model="normal",version="1"}') == 1)
         assert used() == (second, second, [second], [second])
+        assert running.stop() == 0  # the log is whole
     assert f"{third}.json is not a calibration" in log.read_text()
 
 

@@ -123,13 +123,15 @@ def test_tritons_spans_are_below_those_of_the_gateway(
         options = ("--engine", f"triton://{triton.grpc_url}", "--otlp-endpoint", collector.url)
         with gateway(models, "--alpha", 0.05, *options) as running, grpc.insecure_channel(running.address) as channel:
             metadata = [("traceparent", f"00-{trace_id}-{'b' * 16}-01"), ("x-request-id", request_id)]
-            running.stub(channel).Classify(
-                pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=normal())]), metadata=metadata
-            )
+            request = pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=normal())])
+            for _ in range(6):  # Triton loses spans now and then
+                running.stub(channel).Classify(request, metadata=metadata)
+                spans = of_triton.spans_of(trace_id, lambda found: any("request_id" in str(span) for span in found))
+                if "request_id" in str(spans):
+                    break
             assert running.stop() == 0
-        spans = of_triton.spans_of(trace_id, lambda found: any("request_id" in str(span) for span in found))
-    engine = by_name(collector.spans_of(trace_id, lambda found: "engine" in by_name(found)))["engine"]
-    assert engine.span_id.hex() in {span["parentSpanId"] for span in spans}
+    engines = [span for span in collector.spans_of(trace_id, lambda found: "engine" in by_name(found)) if span.name == "engine"]
+    assert {span.span_id.hex() for span in engines} & {span["parentSpanId"] for span in spans}
     assert request_id in str(spans)
 
 
@@ -139,10 +141,11 @@ def test_a_gateway_that_traces_nothing_passes_the_clients_trace_to_triton(models
         engine = ("--engine", f"triton://{triton.grpc_url}")
         with gateway(models, "--alpha", 0.05, *engine) as running, grpc.insecure_channel(running.address) as channel:
             metadata = [("traceparent", f"00-{trace_id}-{'c' * 16}-01")]
-            running.stub(channel).Classify(
-                pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=normal())]), metadata=metadata
-            )
-        spans = of_triton.spans_of(trace_id, bool)
+            request = pb.ClassifyRequest(model="kinds", items=[pb.Item(audio=normal())])
+            for _ in range(6):  # Triton loses spans now and then
+                running.stub(channel).Classify(request, metadata=metadata)
+                if spans := of_triton.spans_of(trace_id, bool):
+                    break
     assert "c" * 16 in {span["parentSpanId"] for span in spans}
 
 

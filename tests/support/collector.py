@@ -82,11 +82,12 @@ class JsonCollector:
             self._changed.notify_all()
 
     def spans_of(self, trace_id: str, enough: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
-        """Spans of a trace, once there are enough of them."""
-        until = time.monotonic() + 30
+        """Spans of a trace, once there are enough of them, or those that came within 5 s."""
+        until = time.monotonic() + 5
         with self._changed:
             while not enough(found := [span for span in self._spans if span["traceId"] == trace_id]):
-                assert self._changed.wait(until - time.monotonic()), f"only {found} came"
+                if not self._changed.wait(until - time.monotonic()):
+                    break
             return found
 
 
