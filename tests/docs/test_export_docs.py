@@ -147,6 +147,7 @@ def quantised(folder: Path) -> None:
     quantize_static(folder / "plain.onnx", folder / "quantised.onnx", Rows(), quant_format=QuantFormat.QDQ)
 
 
+@pytest.mark.slow
 def test_each_command_of_the_page_runs_as_it_stands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -131,10 +131,8 @@ def test_weights_that_fit_both_layouts_are_published_in_the_one_that_is_said(tmp
     assert np.abs(expected(modules[other], 64) - wanted).max() > 1e-3  # what would have been published in silence
 
 
-@pytest.mark.parametrize(
-    ("size", "transforms"),
-    [(64, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((64, False), (224, True), (224, False)))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "transforms"), [(64, True), (64, False), (224, True), (224, False)])
 def test_a_googlenet_is_published_as_it_was_trained(tmp_path: Path, size: int, transforms: bool) -> None:
     module = torchvisions("googlenet", aux_logits=True, transform_input=transforms)  # as it is fine-tuned
     weights = saved(tmp_path, module)

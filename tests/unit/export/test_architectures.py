@@ -64,7 +64,9 @@ def test_a_spec_with_the_weights_of_the_reference_gives_its_logits(
         torch.testing.assert_close(written(items), published(items), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg16", "resnet34", "densenet121", "googlenet"])
+@pytest.mark.parametrize(
+    "name", ["alexnet", pytest.param("vgg16", marks=pytest.mark.slow), "resnet34", "densenet121", "googlenet"]
+)
 def test_weights_of_torchvision_give_the_logits_of_torchvision(name: str) -> None:
     torch.manual_seed(0)
     options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}

@@ -89,7 +89,9 @@ def test_a_design_by_the_rules_is_not() -> None:
     assert warnings_for(layers_of_design("conv32k7 pool conv64x3 pool fc256 fc10", 10, (3, 32, 32))[0]) == []
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet34", (3, 64, 64)), ("alexnet", (3, 224, 224))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [pytest.param("resnet34", (3, 64, 64), marks=pytest.mark.slow), ("alexnet", (3, 224, 224))]
+)
 def test_residual_networks_may_be_deep_and_published_sizes_fit(name: str, shape: Shape) -> None:
     warnings = warnings_for(layers_of_design(name, 1000, shape)[0])
     assert not [warning for warning in warnings if "n = " in warning or "never seen" in warning]

@@ -214,7 +214,8 @@ class Compared:
 RUNS = pytest.mark.parametrize(
     ("sets", "run"),
     [
-        pytest.param(SETS, through_torch, id="torch"),
+        pytest.param(FEW_SETS, through_torch, id="torch"),
+        pytest.param(SETS, through_torch, id="torch-all", marks=pytest.mark.slow),
         pytest.param(FEW_SETS, through_onnx, id="onnx"),
         pytest.param(SETS, through_onnx, id="onnx-all", marks=pytest.mark.slow),
     ],

@@ -38,15 +38,15 @@ Outputs = dict[str, Items]
 Run = Callable[[Items], Outputs]
 
 
-def large_resnet34() -> nn.Module:
-    """Its last map has values up to 3800, near whose zeros torch and ONNX Runtime differ by 0.004."""
+def large_resnet18() -> nn.Module:
+    """Its last map has values up to 3500, near whose zeros torch and ONNX Runtime differ by 0.003."""
     torch.manual_seed(0)
-    network: nn.Module = torchvision.models.resnet34(num_classes=10)
+    network: nn.Module = torchvision.models.resnet18(num_classes=10)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
-            module.weight.data.fill_(1.3)
+            module.weight.data.fill_(1.9)
     return network
 
 
@@ -54,13 +54,13 @@ def large_resnet34() -> nn.Module:
 def exported() -> tuple[Run, onnx.ModelProto]:
     """What torch gives, and the graph."""
     example = torch.from_numpy(random_items(IMAGE, 2))
-    served = wrap(large_resnet34(), IMAGE, "classify", example)
+    served = wrap(large_resnet18(), IMAGE, "classify", example)
     return torch_run(served), to_onnx(served, "image", example)
 
 
 @pytest.mark.slow
 def test_maps_up_to_thousands_are_proven(tmp_path: Path) -> None:
-    version = export_model(large_resnet34(), ExportRequest("m", "classify", IMAGE, labels=LABELS), tmp_path)
+    version = export_model(large_resnet18(), ExportRequest("m", "classify", IMAGE, labels=LABELS), tmp_path)
     activations = version.manifest.parity.outputs["activations"]
     assert activations.largest_absolute > 1e-3  # near zeros of the map, where nothing but its scale tells what rounding is
     assert activations.share_of_allowed is not None
