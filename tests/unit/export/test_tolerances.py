@@ -85,7 +85,7 @@ def swapped(weights: Items) -> Items:
     [
         ("network.conv1.weight", one_channel_scaled),
         ("network.layer3.0.conv1.weight", scaled),
-        ("network.layer4.2.conv2.weight", swapped),
+        ("network.layer4.1.conv2.weight", swapped),
     ],
 )
 def test_a_layer_that_is_a_little_wrong_is_seen_in_large_maps(layer: str, change: Callable[[Items], Items]) -> None:
