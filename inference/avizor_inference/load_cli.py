@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.errors import SettingsError
 from avizor_inference.load_version import load_embedded, load_on_triton, served_version, version_before
 from avizor_inference.model_options import engine_options, model_options
@@ -66,8 +66,8 @@ def _load(
 ) -> None:
     wanted = repository.version(name, version)
     chosen = None if wanted.version == repository.versions(name)[-1] else wanted.version
-    if engine == EMBEDDED:
-        load_embedded(repository, wanted, device, chosen)
+    if runs_here(engine):
+        load_embedded(repository, wanted, engine, device, chosen)
         click.echo(f"{name}: version {wanted.version} is chosen; a gateway serves it after its next look at the repository")
         return
     load_on_triton(wanted, engine, chosen, _read_headers(headers_file))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tritonclient.utils import InferenceServerException
 
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.engines.open_engine import open_engine, runs_here
 from avizor_inference.engines.probe_check import check_probe
 from avizor_inference.engines.temporary_model import temporary_model, temporary_name
 from avizor_inference.engines.triton import TritonEngine, triton_client
@@ -20,13 +20,14 @@ from avizor_inference.repository.version_choice import choose_version, restore
 _LOAD_S = 600.0
 
 
-def load_embedded(repository: ModelRepository, version: ModelVersion, device: Device, chosen: int | None) -> None:
-    """Prove a version on ONNX Runtime in this process, then choose it for all that read the repository.
+def load_embedded(repository: ModelRepository, version: ModelVersion, engine: str, device: Device, chosen: int | None) -> None:
+    """Prove a version on an engine in this process, then choose it for all that read the repository.
 
-    chosen: what config.pbtxt is to name; None for the newest. Raises AvizorError, and leaves everything as it was.
+    engine: one that runs_here. chosen: what config.pbtxt is to name; None for the newest. Raises AvizorError, and leaves
+    everything as it was.
     """
-    with open_engine(EMBEDDED, repository, device=device) as engine:
-        check_probe(engine, version)
+    with open_engine(engine, repository, device=device) as opened:
+        check_probe(opened, version)
     choose_version(version.folder.parent, chosen)
 
 
@@ -65,7 +66,7 @@ def load_on_triton(version: ModelVersion, engine: str, chosen: int | None, heade
 
 def served_version(repository: ModelRepository, name: str, engine: str) -> int:
     """Return the version that answers now where a call names none. Raises AvizorError."""
-    if engine == EMBEDDED:
+    if runs_here(engine):
         return repository.served(name).version
     with TritonEngine(triton_address(engine)) as server:
         return server.loaded(name)[-1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from avizor_inference.anomaly.p_values import Judge
-from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.engines.shared_graph import SharedGraph
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
@@ -53,7 +53,7 @@ class JobContext:
 
 def batches_in_flight(settings: JobSettings) -> int:
     """Return how many batches of a model run at once for one worker."""
-    return 1 if settings.engine == EMBEDDED else REMOTE_BATCHES_IN_FLIGHT
+    return 1 if runs_here(settings.engine) else REMOTE_BATCHES_IN_FLIGHT
 
 
 def open_context(
@@ -66,7 +66,7 @@ def open_context(
     engine, models = open_job_engine(settings), open_models(settings)
     groups = group_models(settings, engine, models, shared)
     in_flight = batches_in_flight(settings)
-    wait = None if settings.engine == EMBEDDED else wait
+    wait = None if runs_here(settings.engine) else wait
     batchers: dict[str, Batcher[RowKey]] = {group.name: Batcher(group, in_flight, wait) for group in groups}
     give_back()  # what opening the models needed
     return JobContext(

@@ -28,7 +28,7 @@ from avizor_pipeline.sources.root_names import place_of
 class JobRequest:
     """Holds a batch job as it is asked for.
 
-    datasets: folders, patterns, lists or files. models: names in the repository. engine: `ort` or triton://HOST:PORT. alpha:
+    datasets: folders, patterns, lists or files. models: names in the repository. engine: see open_engine. alpha:
     promised share of false alarms, 0 to 1. confidence: that each calibration keeps alpha, 0 to 1; None: on average over
     calibrations. source_pattern: regular expression whose first group in a file's path is its source; without one it is the
     first folder of the path. path_column: of CSV and Parquet files that list files. source_column: of these, of tables whose

@@ -74,7 +74,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     "--engine",
     metavar="ENGINE",
     default=_DEFAULTS.engine,
-    help="What runs the models: `ort`, ONNX Runtime in this process, or triton://HOST:8001, Triton's gRPC.",
+    help="What runs the models: in this process `ort`, ONNX Runtime, or `openvino` or `openvino:bf16`, OpenVINO; or "
+    "triton://HOST:8001, Triton's gRPC.",
 )
 @click.option(
     "--device",

@@ -13,7 +13,7 @@ from functools import partial
 import grpc
 
 from avizor_inference.engines.base import Engine
-from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
+from avizor_inference.engines.open_engine import engine_options, open_engine, runs_here
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.access import open_access
 from avizor_service.anomaly_metrics import AnomalyMetrics
@@ -195,5 +195,5 @@ def _engine_changed(
 ) -> None:
     """Tell health checks and metrics that the engine is up, or away."""
     catalogue.forget_newest()
-    metrics.engine_up.labels(EMBEDDED if settings.engine == EMBEDDED else "triton").set(up)
+    metrics.engine_up.labels(settings.engine if runs_here(settings.engine) else "triton").set(up)
     whole.engine_changed(up, health.serving)

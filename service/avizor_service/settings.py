@@ -20,7 +20,7 @@ class Settings:
     """Holds the settings of one gateway."""
 
     models: Path
-    engine: str = EMBEDDED  # or triton://HOST:PORT
+    engine: str = EMBEDDED  # see open_engine
     device: Device = "config"  # of the embedded engine
     host: str = "127.0.0.1"  # IPv6 without brackets; or unix:PATH
     workers: int = 1  # processes that serve

@@ -55,12 +55,14 @@ class Wrapper(Engine):
         self._inner.close()
 
 
-@pytest.fixture(params=["embedded", "triton", "batching", "wrapped"])
+@pytest.fixture(params=["embedded", "triton", "batching", "wrapped", "openvino", "openvino batching"])
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[Engine]:
     if request.param == "triton":
         tested: Engine = TritonEngine(request.getfixturevalue("triton_address"))
     elif request.param == "batching":
         tested = open_engine("ort", ModelRepository(models), device=device(), batching=True)
+    elif request.param.startswith("openvino"):
+        tested = open_engine("openvino", ModelRepository(models), batching=request.param.endswith("batching"))
     else:
         tested = EmbeddedEngine(models, device=device())
     with Wrapper(tested) if request.param == "wrapped" else tested as opened:
@@ -116,8 +118,11 @@ def test_score_is_the_mean_of_the_error_map(engine: Engine) -> None:
     assert answers["reconstruction"].shape == answers["error_map"].shape
 
 
-def test_an_engine_says_what_computes_a_model_and_in_which_precision(engine: Engine, models: Path) -> None:
-    expected = EngineKind("onnxruntime-cuda" if on_gpu() else "onnxruntime-cpu", "fp32")
+def test_an_engine_says_what_computes_a_model_and_in_which_precision(
+    engine: Engine, models: Path, request: pytest.FixtureRequest
+) -> None:
+    onnxruntime = EngineKind("onnxruntime-cuda" if on_gpu() else "onnxruntime-cpu", "fp32")
+    expected = EngineKind("openvino", "fp32") if "openvino" in request.node.name else onnxruntime
     repository = ModelRepository(models)
     assert [engine_kind(engine.spec(name), repository.version(name)) for name in ("digits", "normal")] == [expected] * 2
 
@@ -291,7 +296,7 @@ def test_unknown_engines_are_refused(models: Path, name: str) -> None:
     message = (
         "is not a server address; write triton://HOST:PORT"
         if "triton" in name
-        else "not known; use 'ort', or 'triton://HOST:8001'"
+        else "not known; use 'ort', 'openvino', 'openvino:bf16', or 'triton://HOST:8001'"
     )
     with pytest.raises(SettingsError, match=message):
         open_engine(name, ModelRepository(models))

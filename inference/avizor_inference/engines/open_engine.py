@@ -5,6 +5,8 @@ from __future__ import annotations
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.batching import BatchingEngine
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.in_process import InProcessEngine
+from avizor_inference.engines.openvino import OpenVinoEngine, OpenVinoPrecision
 from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address
@@ -12,6 +14,14 @@ from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
 
 EMBEDDED = "ort"
+
+# OpenVINO's engines by name, with their precisions.
+OPENVINO: dict[str, OpenVinoPrecision] = {"openvino": "fp32", "openvino:bf16": "bf16"}
+
+
+def runs_here(name: str) -> bool:
+    """Return whether the engine called `name` computes in the process that opens it, and not on a server."""
+    return name == EMBEDDED or name in OPENVINO
 
 
 def engine_options(name: str, device: Device = "config") -> str:
@@ -29,18 +39,34 @@ def open_engine(
     cores: int | None = None,
     statistics: StatisticsOfVersions | None = None,
 ) -> Engine:
-    """Open the engine called `name`: `ort` is ONNX Runtime in this process, `triton://HOST:PORT` a Triton server's gRPC.
+    """Open the engine called `name`.
 
-    device, intra_op_threads: of `ort`; a server has its own. batching: requests of many callers share runs, as config.pbtxt
-    says; a server does so in any case. cores: that they may use; None for all of this process. statistics: where
-    `batching` counts what it runs. Raises SettingsError for any other name.
+    `ort` is ONNX Runtime in this process, `openvino` and `openvino:bf16` are OpenVINO in this process, `triton://HOST:PORT`
+    is a Triton server's gRPC.
+
+    device: of `ort`. intra_op_threads: for one run in this process; a server has its own. batching: requests of many callers
+    share runs, as config.pbtxt says; a server does so in any case. cores: that they may use; None for all of this process.
+    statistics: where `batching` counts what it runs. Raises SettingsError for any other name, or for what this machine lacks.
     """
-    if name == EMBEDDED and batching:
-        return BatchingEngine(
-            EmbeddedEngine(repository, device=device, many_callers=True, cores=cores), repository, cores, statistics
-        )
-    if name == EMBEDDED:
-        return EmbeddedEngine(repository, device=device, intra_op_threads=intra_op_threads)
+    if runs_here(name):
+        threads = None if batching else intra_op_threads
+        engine = _open_here(name, repository, device, threads, batching, cores if batching else None)
+        return BatchingEngine(engine, repository, cores, statistics) if batching else engine
     if not name.startswith(f"{SCHEME}://"):
-        raise SettingsError(f"engine {name!r} is not known; use 'ort', or 'triton://HOST:8001' with Triton's gRPC port")
+        raise SettingsError(
+            f"engine {name!r} is not known; use 'ort', 'openvino', 'openvino:bf16', or 'triton://HOST:8001' with Triton's gRPC "
+            "port"
+        )
     return TritonEngine(triton_address(name))
+
+
+def _open_here(
+    name: str, repository: ModelRepository, device: Device, threads: int | None, many_callers: bool, cores: int | None
+) -> InProcessEngine:
+    if name == EMBEDDED:
+        return EmbeddedEngine(repository, device=device, intra_op_threads=threads, many_callers=many_callers, cores=cores)
+    if device == "cuda":
+        raise SettingsError(f"--device cuda: the engine {name!r} computes on the CPU; leave --device out, or use --engine ort")
+    return OpenVinoEngine(
+        repository, precision=OPENVINO[name], intra_op_threads=threads, many_callers=many_callers, cores=cores
+    )

@@ -7,19 +7,22 @@ calibration is another question, and anomaly/engine_calibration.py asks it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, engine_kind
 from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.errors import VersionRefused
+from avizor_inference.repository.calibration import RunPrecision
 from avizor_inference.repository.models import ModelVersion
 
 # An engine that does not answer a batch of probe items in this time counts as away.
 PROBE_TIMEOUT_S = 60.0
 
-# Share of an output's largest value: in fp32, and where numbers are rounded to fewer bits. Squares differ by twice as much.
-_ALLOWED, _ALLOWED_ROUNDED = 0.02, 0.2
+# Share of an output's largest value, by the precision in which it is computed. Squares differ by twice as much.
+_ALLOWED: dict[RunPrecision, float] = {"fp32": 0.02, "bf16": 0.05, "fp16": 0.2, "int8": 0.2}
 
 
 def check_probe(engine: Engine, version: ModelVersion, served_as: str = "") -> None:
@@ -32,18 +35,25 @@ def check_probe(engine: Engine, version: ModelVersion, served_as: str = "") -> N
     if probe is None:
         return
     spec = engine.spec(served_as) if served_as else engine.spec(version.name, version.version)
-    allowed = _ALLOWED if engine_kind(spec, version).precision == "fp32" else _ALLOWED_ROUNDED
     (input_name,) = spec.inputs
     inputs = {input_name: np.ascontiguousarray(probe.items)}
     request = InferRequest(spec.name, inputs, list(probe.outputs), spec.version, PROBE_TIMEOUT_S)
-    answers = infer_rows(engine, request, in_flight=1)
-    for name, expected in probe.outputs.items():
-        difference = _difference(expected, answers[name])
+    check_answers(version, infer_rows(engine, request, in_flight=1), engine_kind(spec, version).precision)
+
+
+def check_answers(version: ModelVersion, answers: Mapping[str, Array], precision: RunPrecision) -> None:
+    """Raise VersionRefused unless these are the outputs for the version's probe items, all of them.
+
+    answers: arrays [n, *item_shape] by name. precision: in which they were computed, which says how much they may differ.
+    """
+    probe = version.probe()
+    for name, expected in (probe.outputs if probe else {}).items():
+        difference, allowed = _difference(expected, answers[name]), _ALLOWED[precision]
         if not difference <= allowed:
             raise VersionRefused(
                 f"{version.name!r} version {version.version} is not computed as at export: output {name} of its probe items "
-                f"differs by {difference:.2g} of its largest value, where {allowed:g} is allowed; export it again, or correct "
-                "the engine"
+                f"differs by {difference:.2g} of its largest value, where {allowed:g} is allowed in {precision}; "
+                + ("use an engine in another precision" if precision == "bf16" else "export it again, or correct the engine")
             )
 
 

@@ -131,7 +131,10 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 @tables_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 @click.option(
-    "--engine", metavar="ENGINE", default=EMBEDDED, help="What runs the models: `ort`, in each worker, or triton://HOST:8001."
+    "--engine",
+    metavar="ENGINE",
+    default=EMBEDDED,
+    help="What runs the models: `ort`, `openvino` or `openvino:bf16`, in each worker, or triton://HOST:8001.",
 )
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
 @click.option(

@@ -9,10 +9,12 @@ from integration.jobs import batch, query
 from support.environment import device
 
 
-@pytest.fixture(params=["embedded", "triton"])
+@pytest.fixture(params=["embedded", "openvino", "triton"])
 def engine(request: pytest.FixtureRequest) -> tuple[str, str]:
     if request.param == "embedded":
         return "--device", device()
+    if request.param == "openvino":
+        return "--engine", "openvino"
     return "--engine", f"triton://{request.getfixturevalue('triton_address')}"
 
 
