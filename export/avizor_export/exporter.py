@@ -308,10 +308,12 @@ def _publish(graph: ProvenGraph, request: ResolvedRequest, models: Path) -> Mode
         with stage("check and publish the version"):
             _check_staged(staged, request.name, models)
             write_card(ModelVersion(request.name, manifest.version, staged.version_folder), graph.fp32, request.training)
-            folder = publish(staged, models)
+            published = publish(staged, models)
     for note in notes:
         _log.warning("%s", note)
-    return ModelVersion(request.name, manifest.version, folder)
+    if published.ended:
+        _log.warning("version %d is served from now on: this ends the choice of version %d", manifest.version, published.ended)
+    return ModelVersion(request.name, manifest.version, published.folder)
 
 
 def _check_staged(staged: Staging, name: str, models: Path) -> None:

@@ -99,7 +99,7 @@ def calibrate(
     check_columns(given, columns)
     check_limit(given, limit)
     repository = ModelRepository(models)
-    chosen = repository.version(model, version)
+    chosen = repository.served(model, version)
     if activate_id is not None:
         _activate(chosen, chosen.calibration(activate_id))
         return

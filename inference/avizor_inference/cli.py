@@ -42,7 +42,8 @@ _WIDEST = 60  # characters of one cell
 def models(context: click.Context, folder: Path) -> None:
     """List the models of a repository, or `check` that their files agree. Exit code 1 if a model is unusable.
 
-    The list takes a quick look at the newest version of each model: can its files be read, and has model.onnx the right size?
+    The list takes a quick look at the version of each model that is served: can its files be read, and has model.onnx the
+    right size?
     """
     context.obj = folder
     if context.invoked_subcommand is None and not _list(ModelRepository(folder)):
@@ -92,7 +93,7 @@ def _list(repository: ModelRepository) -> bool:
     broken = []
     for name in names:
         try:
-            rows.append(_row(repository.version(name), repository.versions(name)))
+            rows.append(_row(repository.served(name), repository.versions(name)))
         except AvizorError as error:
             rows.append((name, "UNUSABLE", *["-"] * (len(_COLUMNS) - 2)))
             broken.append(f"{name}: {error}")
@@ -116,13 +117,18 @@ def _row(version: ModelVersion, versions: list[int]) -> tuple[str, ...]:
         version.name,
         manifest.task,
         f"{tensor.name} {tensor.dtype}[N,{','.join(map(str, tensor.item_shape))}]",
-        ",".join(map(str, versions)),
+        _versions(version.version, versions),
         manifest.precision,
         f"{manifest.model_bytes / 1e6:.2f} MB",
         manifest.model_sha256[:12],
         f"{worst:.1e}" if manifest.parity.passed else "FAILED",
         "; ".join(map(_calibration, version.calibrations())) or "none",
     )
+
+
+def _versions(served: int, versions: list[int]) -> str:
+    numbers = ",".join(map(str, versions))
+    return numbers if served == versions[-1] else f"{numbers} (serves {served})"
 
 
 def _calibration(calibration: Calibration) -> str:

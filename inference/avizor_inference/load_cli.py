@@ -10,7 +10,7 @@ from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import runs_here
 from avizor_inference.errors import SettingsError
 from avizor_inference.load_version import load_embedded, load_on_triton, served_version, version_before
-from avizor_inference.model_options import engine_options, model_options
+from avizor_inference.model_options import engine_options, models_option, version_option
 from avizor_inference.repository.models import ModelRepository
 
 _LOAD_EXAMPLES = """\b
@@ -34,7 +34,8 @@ _headers = click.option(
 
 @click.command(short_help="Prove a version, and let it be served.", epilog=_LOAD_EXAMPLES)
 @click.argument("name")
-@model_options
+@models_option
+@version_option("the newest")
 @engine_options
 @_headers
 def load(name: str, models: Path, version: int | None, engine: str, device: Device, headers_file: Path | None) -> None:
@@ -48,7 +49,8 @@ def load(name: str, models: Path, version: int | None, engine: str, device: Devi
 
 @click.command(short_help="Let the version before be served again.", epilog=_ROLLBACK_EXAMPLES)
 @click.argument("name")
-@model_options
+@models_option
+@version_option("the one before")
 @engine_options
 @_headers
 def rollback(name: str, models: Path, version: int | None, engine: str, device: Device, headers_file: Path | None) -> None:

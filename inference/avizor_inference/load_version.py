@@ -14,7 +14,7 @@ from avizor_inference.engines.triton import TritonEngine, triton_client
 from avizor_inference.engines.triton_address import triton_address
 from avizor_inference.errors import AvizorError, EngineError, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.version_choice import choose_version, restore
+from avizor_inference.repository.version_choice import choose_version, choosing, restore
 
 # Seconds that Triton may take to load a model: on a GPU an engine may have to be built.
 _LOAD_S = 600.0
@@ -28,7 +28,8 @@ def load_embedded(repository: ModelRepository, version: ModelVersion, engine: st
     """
     with open_engine(engine, repository, device=device) as opened:
         check_probe(opened, version)
-    choose_version(version.folder.parent, chosen)
+    with choosing(version.folder.parent):
+        choose_version(version.folder.parent, chosen)
 
 
 def load_on_triton(version: ModelVersion, engine: str, chosen: int | None, headers: Mapping[str, str]) -> None:
@@ -38,7 +39,7 @@ def load_on_triton(version: ModelVersion, engine: str, chosen: int | None, heade
     sent with what changes models. Raises AvizorError.
     """
     address, folder = triton_address(engine), version.folder.parent
-    with TritonEngine(address) as server:
+    with choosing(folder), TritonEngine(address) as server:
         before = _served(server, version.name)
         try:
             _prove_aside(server, address, version, headers)

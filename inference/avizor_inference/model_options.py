@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,21 +14,19 @@ MODEL_OPTIONS = ("models", "version")
 ENGINE_OPTIONS = ("engine", "device")
 
 
+models_option = click.option(
+    "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="The model repository."
+)
+
+
+def version_option(default: str) -> Callable[[Command], Command]:
+    """Return what adds --version. default: in words, which version it is otherwise."""
+    return click.option("--version", metavar="N", type=click.IntRange(min=1), show_default=default, help="Which version.")
+
+
 def model_options(command: Command) -> Command:
     """Add MODEL_OPTIONS."""
-    return with_options(
-        command,
-        click.option(
-            "--models",
-            type=click.Path(path_type=Path),
-            default=Path("models"),
-            show_default=True,
-            help="Folder of the model repository.",
-        ),
-        click.option(
-            "--version", metavar="N", type=click.IntRange(min=1), show_default="the newest", help="Version of the model."
-        ),
-    )
+    return with_options(command, models_option, version_option("the one that is served"))
 
 
 def engine_options(command: Command) -> Command:

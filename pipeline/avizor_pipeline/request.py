@@ -124,14 +124,14 @@ def _pinned(name: str, begun: JobSettings | None) -> ChosenModel | None:
 
 
 def _version(repository: ModelRepository, name: str, begun: JobSettings | None) -> ModelVersion:
-    """Return the version that the job began with, or else the newest."""
+    """Return the version that the job began with, or else the one in force."""
     before = _pinned(name, begun)
     if before is None:
-        return repository.version(name)
+        return repository.served(name)
     try:
         return repository.version(name, before.version)
     except RepositoryError as error:
         raise RepositoryError(
             f"the job began with {name} version {before.version}, which cannot be had ({error}): put it back, or choose "
-            "another --out to use the newest"
+            "another --out to use the one that is served now"
         ) from error

@@ -185,7 +185,7 @@ def _describe_published(models: Path, name: str, is_design: bool) -> None:
         raise ExportError(
             f"{name!r} is not an architecture ({known}), a spec or a file, and there is no repository {models}; give --models"
         )
-    version = ModelRepository(models).version(name)
+    version = ModelRepository(models).served(name)
     layers = layers_of_file(version.model_path)
     click.echo(f"{name}: version {version.version} of {models}")
     if is_design:

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avizor_inference.durable_files import sync_folder, write_text
-from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.errors import ExportError, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import CONFIG_FILE, parse_config, serves_newest
+from avizor_inference.repository.version_choice import choosing, chosen_version, with_choice
 
 
 @dataclass(frozen=True)
@@ -67,24 +69,50 @@ def locked(models: Path, name: str) -> Iterator[None]:
         yield
 
 
-def publish(stage: Staging, models: Path) -> Path:
-    """Make the staged version visible to readers; return its folder.
+@dataclass(frozen=True)
+class Published:
+    """Hold the folder of a version that was published, and the version whose choice (a rollback) it ended; None for none."""
+
+    folder: Path
+    ended: int | None = None
+
+
+def publish(stage: Staging, models: Path) -> Published:
+    """Make the staged version visible to readers.
 
     config.pbtxt is replaced before the version is renamed: it has the digests of the existing versions and of the new one, so
-    that it is right before and after.
+    that it is right before and after. A choice stays in it until the new version is there.
     """
-    _flush(stage.root)
     target = models / stage.name
+    folder = target / str(stage.version)
     if not target.is_dir():
+        _flush(stage.root)
         stage.model_folder.rename(target)
-    else:
+        sync_folder(models)
+        return Published(folder)
+    with choosing(target):
+        staged = stage.model_folder / CONFIG_FILE
+        text = staged.read_text(encoding="utf-8")
+        if chosen := _chosen(target):
+            staged.write_text(with_choice(text, chosen), encoding="utf-8")
+        _flush(stage.root)
         for path in [path for path in stage.model_folder.iterdir() if path != stage.version_folder]:
             os.replace(path, target / path.name)  # each file completely or not at all
         sync_folder(target)
-        stage.version_folder.rename(target / str(stage.version))
+        stage.version_folder.rename(folder)
         sync_folder(target)
-    sync_folder(models)
-    return target / str(stage.version)
+        if chosen is None or not serves_newest(parse_config(text, CONFIG_FILE), stage.version):
+            return Published(folder)
+        write_whole(target / CONFIG_FILE, text)
+        return Published(folder, chosen)
+
+
+def _chosen(target: Path) -> int | None:
+    """Return which version of a published model was chosen, if its config.pbtxt is there and in order."""
+    try:
+        return chosen_version(target)
+    except RepositoryError:
+        return None
 
 
 def earlier_digests(models: Path, name: str) -> dict[int, str]:

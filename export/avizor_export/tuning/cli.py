@@ -104,7 +104,7 @@ def tune(**options: Any) -> None:
     """
     arguments = TuneArguments(**options)
     repository = ModelRepository(arguments.models)
-    version = repository.version(arguments.model)
+    version = repository.served(arguments.model)
     version.verify()
     subject = Subject(version, _items(arguments.items, version.manifest.input))
     groups, bench = _bench(arguments, repository, subject)

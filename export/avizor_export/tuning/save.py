@@ -20,6 +20,7 @@ from avizor_export.tuning.measure import sets_instances
 from avizor_inference.errors import ExportError
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import CONFIG_FILE, digest_of_version, digests_in, parse_config
+from avizor_inference.repository.version_choice import choosing, chosen_version, with_choice
 
 _REMEDY = "; let this user write there, or give --dry-run"
 
@@ -62,19 +63,21 @@ def check_writable(models: Path, name: str) -> None:
 
 
 def write_tuned(models: Path, version: ModelVersion, candidate: Candidate) -> Tuned:
-    """Replace config.pbtxt by one with the candidate's values, in one step. Return what changed.
+    """Replace config.pbtxt by one with the candidate's values, in one step; a rollback stays. Return what changed.
 
-    Raises ExportError if the model was published again since `version` was read, if the file cannot be written, or as
+    Raises ExportError if another version is served than when `version` was read, if the file cannot be written, or as
     `tuned_config` does.
     """
     path = models / version.name / CONFIG_FILE
-    with _writing(models, version.name):
+    with _writing(models, version.name), choosing(path.parent):
         before = path.read_text(encoding="utf-8")
         config = parse_config(before, str(path))
-        newest = ModelRepository(models).versions(version.name)[-1]
-        if newest != version.version or digest_of_version(config, newest) != version.manifest.model_sha256:
-            raise ExportError(f"{version.name!r} was published again while it was tuned; tune it again")
+        served = ModelRepository(models).served(version.name).version
+        if served != version.version or digest_of_version(config, served) != version.manifest.model_sha256:
+            raise ExportError(f"another version of {version.name!r} is served since it was tuned; tune it again")
         text = tuned_config(models, version, config, candidate)
+        if chosen := chosen_version(path.parent):
+            text = with_choice(text, chosen)
         tuned = Tuned(changed_fields(config, text), config != version.config)  # reads the file if it was not read yet
         if text != before:
             write_whole(path, text)

@@ -34,6 +34,7 @@ from avizor_inference.repository.triton_config import (
     not_served,
     serves_newest,
 )
+from avizor_inference.repository.version_choice import chosen_version
 
 
 def check_model(repository: ModelRepository, name: str) -> list[str]:
@@ -68,6 +69,8 @@ def model_notes(repository: ModelRepository, name: str) -> list[str]:
     newest = repository.version(name)
     if serves_newest(newest.config, newest.version):
         return []
+    if (chosen := chosen_version(newest.folder.parent)) in repository.versions(name):
+        return [f"{name}: version {chosen} is chosen (`avizor models rollback`, `load`); `avizor models load {name}` ends that"]
     return [f"{name}: {CONFIG_FILE}: {not_served(newest.version)}"]
 
 

@@ -163,12 +163,13 @@ class ModelRepository:
         number = versions[-1] if version is None else version
         return ModelVersion(name, number, self.root / name / str(number))
 
-    def served(self, name: str) -> ModelVersion:
-        """Return the version that is used where none is named: the newest that version_policy in config.pbtxt serves.
+    def served(self, name: str, version: int | None = None) -> ModelVersion:
+        """Return a version that is named, or else the one in force: the newest that version_policy in config.pbtxt serves.
 
-        Not yet verified. Raises ModelNotFound, RepositoryError.
+        Every command asks this where no version is named, so that all of them follow a rollback. Not yet verified. Raises
+        ModelNotFound, RepositoryError.
         """
-        return self.version(name, self.candidates(name)[0])
+        return self.version(name, self.candidates(name)[0] if version is None else version)
 
     def candidates(self, name: str) -> list[int]:
         """Return the versions that may be used where none is named, the best first: after the newest, older ones.

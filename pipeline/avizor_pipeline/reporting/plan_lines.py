@@ -31,12 +31,12 @@ def change_lines(plan: Plan, *, redo: bool) -> Iterator[str]:
 
 
 def version_lines(settings: JobSettings) -> Iterator[str]:
-    """Yield a line for each model whose newest version is another than the one that the job began with."""
+    """Yield a line for each model that is served in another version than the one that the job began with."""
     repository = ModelRepository(settings.repository)
     for model in settings.models:
-        newest = repository.version(model.name).version
-        if newest != model.version:
-            yield f"{model.name}: version {model.version} goes on, with which this job began; the newest is {newest}"
+        served = repository.served(model.name).version
+        if served != model.version:
+            yield f"{model.name}: version {model.version} goes on, with which this job began; version {served} is served now"
 
 
 def _line(names: Names, what: str) -> str:

@@ -71,10 +71,10 @@ def test_the_version_that_a_job_began_with_goes_on_while_it_is_there(data: Path,
     write_wav(data / "a" / "zz.wav", tone(SECONDS, seed=7))
     again = batch(data, own, out)
     assert again.returncode == 0, again.stderr
-    assert "kinds: version 1 goes on, with which this job began; the newest is 2" in again.stdout
+    assert "kinds: version 1 goes on, with which this job began; version 2 is served now" in again.stdout
     assert query(f"select distinct model_version from '{out}/windows/*.parquet' where model = 'kinds'") == [(1,)]
     shutil.rmtree(own / "kinds" / "1")
     gone = batch(data, own, out)
     assert gone.returncode == 1
     assert "the job began with kinds version 1, which cannot be had" in gone.stderr
-    assert "put it back, or choose another --out to use the newest" in gone.stderr
+    assert "put it back, or choose another --out to use the one that is served now" in gone.stderr

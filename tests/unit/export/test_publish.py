@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from avizor_export.publication.publish import publish, staging
+from avizor_inference.repository.triton_config import read_config
+from avizor_inference.repository.version_choice import choose_version
 
 
 def stage(models: Path, text: str) -> Path:
     with staging(models, "m") as stage:
         (stage.version_folder / "model.onnx").write_text(text)
         (stage.model_folder / "config.pbtxt").write_text(text)
-        return publish(stage, models)
+        return publish(stage, models).folder
 
 
 def test_versions_count_up_and_config_is_the_newest(tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_versions_count_up_and_config_is_the_newest(tmp_path: Path) -> None:
     assert stage(tmp_path, "second") == tmp_path / "m" / "2"
     assert (tmp_path / "m" / "1" / "model.onnx").read_text() == "first"
     assert (tmp_path / "m" / "config.pbtxt").read_text() == "second"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".avizor-lock-m", "m"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".avizor-choice-lock-m", ".avizor-lock-m", "m"]
 
 
 def test_what_is_not_published_leaves_nothing(tmp_path: Path) -> None:
@@ -78,3 +80,28 @@ def test_overrides_that_are_there_before_the_first_version_or_between_two_stay(t
     assert stage(tmp_path, "second") == tmp_path / "m" / "2"
     assert (tmp_path / "m" / "config.pbtxt").read_text() == "second"
     assert overrides.read_text() == "mine"
+
+
+@pytest.mark.parametrize("overrides", ["", "version_policy { specific { versions: [ 2 ] } }"], ids=["alone", "with overrides"])
+def test_a_choice_stays_until_a_new_version_is_there_and_is_served(tmp_path: Path, overrides: str) -> None:
+    """Killed at any moment, a publication never lets the version answer that was rolled back."""
+    config = f'name: "m"\n{overrides}\n'
+    for _ in range(2):
+        stage(tmp_path, config)
+    (tmp_path / "m" / "config.overrides.pbtxt").write_text(overrides)
+    choose_version(tmp_path / "m", 1)
+    seen = []
+    with staging(tmp_path, "m") as third, pytest.MonkeyPatch.context() as patch:
+        (third.version_folder / "model.onnx").touch()
+        (third.model_folder / "config.pbtxt").write_text(config)
+        rename = Path.rename
+
+        def watched(path: Path, to: Path) -> Path:
+            seen.append(list(read_config(tmp_path / "m" / "config.pbtxt").version_policy.specific.versions))
+            return rename(path, to)
+
+        patch.setattr(Path, "rename", watched)
+        ended = publish(third, tmp_path).ended
+    assert seen == [[1]]
+    after = list(read_config(tmp_path / "m" / "config.pbtxt").version_policy.specific.versions)
+    assert (ended, after) == ((None, [1]) if overrides else (1, []))

@@ -10,7 +10,7 @@ import pytest
 from avizor_export.triton_config.config_pbtxt import published_settings
 from avizor_inference.errors import RepositoryError
 from avizor_inference.repository.triton_config import read_config
-from avizor_inference.repository.version_choice import choose_version, restore
+from avizor_inference.repository.version_choice import choose_version, chosen_version, restore, with_choice
 
 
 @pytest.fixture
@@ -23,11 +23,14 @@ def test_a_choice_is_part_of_a_generated_file_that_export_still_takes(own: Path)
     before = (own / "config.pbtxt").read_text()
     assert choose_version(own, 1) == before
     assert list(read_config(own / "config.pbtxt").version_policy.specific.versions) == [1]
+    assert (own / "config.pbtxt").read_text() == with_choice(before, 1)
+    assert chosen_version(own) == 1
     published_settings(own.parent, "digits")  # raises for a file that was edited
     choose_version(own, 2)
     assert list(read_config(own / "config.pbtxt").version_policy.specific.versions) == [2]
     chosen = choose_version(own, None)
     assert not read_config(own / "config.pbtxt").HasField("version_policy")
+    assert chosen_version(own) is None
     published_settings(own.parent, "digits")
     restore(own, chosen)
     assert (own / "config.pbtxt").read_text() == chosen
@@ -36,7 +39,9 @@ def test_a_choice_is_part_of_a_generated_file_that_export_still_takes(own: Path)
 def test_a_choice_that_is_taken_back_leaves_the_policy_of_the_user(own: Path) -> None:
     (own / "config.overrides.pbtxt").write_text("version_policy { all {} }  # Ana wants both\n")
     choose_version(own, 1)
+    assert chosen_version(own) == 1
     choose_version(own, None)
+    assert chosen_version(own) is None
     assert read_config(own / "config.pbtxt").version_policy.HasField("all")
 
 

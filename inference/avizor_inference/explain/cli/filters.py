@@ -80,7 +80,7 @@ def filters(
     least as much alike. It is near 0 for a filter that has learned a shape. A table's model has no filters: its first layer is
     drawn over the columns.
     """
-    chosen = ModelRepository(models).version(model, version)
+    chosen = ModelRepository(models).served(model, version)
     chosen.verify()
     graph = onnx.load(chosen.model_path)
     layers = Layers(graph)

@@ -32,7 +32,7 @@ def opened(models: Path, model: str, version: int | None, engine: str, device: D
     Raises RepositoryError, SettingsError, EngineError.
     """
     repository = ModelRepository(models)
-    chosen = repository.version(model, version)
+    chosen = repository.served(model, version)
     with open_engine(engine, repository, device=device) as running:
         check_same_digest(running.spec(chosen.name, chosen.version), chosen)
         yield running, chosen
