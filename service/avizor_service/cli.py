@@ -32,6 +32,7 @@ _GROUPS = {
         "http",
         "http_port",
         "cors_origin",
+        "http_name",
         "reflection",
         "open_inference",
     ),
@@ -126,6 +127,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     show_default=False,
     help="Origin of web pages that may call over HTTP, such as https://example.org. May be given several times. Without it, "
     "requests of web pages are refused.",
+)
+@click.option(
+    "--http-name",
+    metavar="NAME",
+    multiple=True,
+    show_default=False,
+    help="Name by which clients may call over HTTP: the header Host. May be given several times. Where anyone may call, "
+    "localhost and --host alone are answered to without it; else any name.",
 )
 @click.option(
     "--tokens",

@@ -35,7 +35,8 @@ class Metrics:
         self.rejected = Counter(
             "avizor_rejected",
             "Calls rejected before any computation: full, bytes, size, wait, decoders, streams, explanations, rate, "
-            "unauthenticated.",
+            "unauthenticated; unknown, there is no such RPC, path or method; over HTTP also malformed, origin and host, of web "
+            "pages that may not call.",
             ["reason"],
             registry=self.registry,
         )

@@ -28,6 +28,7 @@ from avizor_service.gateway import Gateway
 from avizor_service.health_service import SERVICE as HEALTH
 from avizor_service.health_service import HealthService
 from avizor_service.http.open_http import open_http
+from avizor_service.http.refusals import Refusals
 from avizor_service.inference import Inference
 from avizor_service.listening import listen
 from avizor_service.logs.call_log import CallLog
@@ -118,10 +119,10 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         server = _server(settings, services, access.tokens, whole, log)
         if settings.reflection:
             serve_reflection([*names, HEALTH], server, small)
-        server.add_generic_rpc_handlers([NoMethod(log)])
+        server.add_generic_rpc_handlers([NoMethod(metrics, log)])
         credentials = access.certificates.grpc_credentials() if access.certificates else None
         address = listen(server, settings.host, settings.port, credentials)
-        http = open_http(settings, gateway, calls, messages, access, health, whole)
+        http = open_http(settings, gateway, calls, messages, access, health, Refusals(log, metrics), whole)
         http_address = "".join(each.listen() for each in http)
         metrics_address = whole.metrics_address or serve_metrics(
             settings.metrics_port, settings.metrics_host or settings.host, metrics.registry, stack

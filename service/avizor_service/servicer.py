@@ -12,6 +12,7 @@ from avizor_service.call_record import REQUEST_ID
 from avizor_service.calls import Calls
 from avizor_service.gateway import Gateway
 from avizor_service.logs.call_log import CallLog
+from avizor_service.metrics import Metrics
 from avizor_service.refusals import refusal
 from avizor_service.rpc_steps import Answer, each_parsed, messages_of, unary
 from avizor_service.rpcs.classify import classify
@@ -49,11 +50,12 @@ def handlers(gateway: Gateway, calls: Calls, streams: Streams) -> grpc.GenericRp
 class NoMethod(grpc.GenericRpcHandler):
     """Refuses the calls that no handler before it knows. gRPC does so too, but then nobody notices those that are given up."""
 
-    def __init__(self, log: CallLog | None = None) -> None:
-        self._log = log
+    def __init__(self, metrics: Metrics, log: CallLog | None = None) -> None:
+        self._log, self._refused = log, metrics.rejected.labels("unknown")
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Return what refuses a call."""
+        self._refused.inc()
         message = "there is no such RPC here; ask reflection for those there are"
         return refusal(details, grpc.StatusCode.UNIMPLEMENTED, message, self._log)
 

@@ -31,6 +31,7 @@ class Settings:
     http: bool = True  # whether HTTP is served
     http_port: int = 8080  # 0: any free one
     cors_origin: tuple[str, ...] = ()  # origins of the pages that browsers may let call over HTTP
+    http_name: tuple[str, ...] = ()  # names that the gateway answers to over HTTP, besides those of this machine
     alpha: float = 0.01  # share of false alarms at which the metrics count, and of requests that name none
     confidence: float | None = None  # that a calibration keeps alpha; None: on average
     tokens: Path | None = None  # None: anyone may call

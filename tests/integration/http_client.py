@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,19 @@ def ask(url: str, path: str, body: bytes | None = None, method: str = "", **head
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:
         connection.close()
+
+
+def raw(url: str, request: bytes) -> bytes:
+    """Send bytes as they are; return all that comes until the gateway ends the connection."""
+    address = urlsplit(url)
+    received = b""
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as one:
+        with contextlib.suppress(ConnectionError):
+            one.sendall(request)
+        with contextlib.suppress(ConnectionResetError):
+            while piece := one.recv(65_536):
+                received += piece
+    return received
 
 
 def ask_json(url: str, path: str, message: Any, **headers: str) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -33,8 +34,6 @@ _TOO_LARGE = 413
 
 JSON = "application/json"
 
-_NONE: Mapping[str, str] = {}
-
 
 def http_code(status: Status) -> int:
     """Return the HTTP code of a status. What is exhausted and does not pass by itself is the request's own size."""
@@ -60,19 +59,16 @@ def error_headers(status: Status) -> dict[str, str]:
 
 
 async def send_error(
-    scope: Scope, receive: Receive, send: Send, status: Status, code: int | None = None, headers: Mapping[str, str] = _NONE
+    scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str], code: int | None = None
 ) -> None:
-    """Send a status as JSON. code: of HTTP, if it is not the one of the status. headers: besides those of the status."""
+    """Send a status as JSON. headers: besides those of the status. code: of HTTP, if it is not the one of the status."""
     text = MessageToJson(status, indent=None, ensure_ascii=False)
     await Response(text, code or http_code(status), {**headers, **error_headers(status)}, JSON)(scope, receive, send)
 
 
-async def send_status(scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str]) -> None:
-    """Send what a call of avizor.v1 has failed with."""
-    await send_error(scope, receive, send, status, headers=headers)
-
-
-async def refuse_method(scope: Scope, receive: Receive, send: Send) -> None:
-    """Say that a path has another method than that of the request."""
-    status = Status(code=Code.UNIMPLEMENTED, message=f"this path has no method {scope['method'][:20]}; see docs/http.md")
-    await send_error(scope, receive, send, status, 405)
+async def send_open_error(
+    scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str], code: int | None = None
+) -> None:
+    """Send a status as the Open Inference Protocol has it: a text."""
+    text = json.dumps({"error": status.message})
+    await Response(text, code or http_code(status), {**headers, **error_headers(status)}, JSON)(scope, receive, send)

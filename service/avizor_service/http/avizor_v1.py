@@ -23,9 +23,10 @@ from avizor_inference.items.kinds.base import TensorBytes
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.http import json_messages
-from avizor_service.http.answers import JSON, send_status
+from avizor_service.http.answers import JSON, send_error
 from avizor_service.http.exchange import Endpoint, Made
 from avizor_service.http.forms import Form, one_file, parsed_form, request_of
+from avizor_service.http.refusals import Refusals
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_fields import PART_BYTES
 from avizor_service.message_memory import MessageMemory
@@ -47,13 +48,14 @@ class AvizorV1:
     gateway: Gateway
     calls: Calls
     messages: MessageMemory
+    refusals: Refusals
 
     def routes(self) -> Iterable[Route]:
         """Yield what each path is answered by."""
         for rpc, (kind, _) in UNARY.items():
             yield self._route(f"/{SERVICE}/{rpc}", rpc, self._as_json(kind), "POST")
         yield self._route("/v1/models", "ListModels", self._listing, "GET")
-        for path in ("/v1/models/{model}", "/v1/models/{model}/versions/{version:int}"):
+        for path in ("/v1/models/{model}", "/v1/models/{model}/versions/{version}"):
             for rpc, (kind, _) in UNARY.items():
                 if "items" in kind.DESCRIPTOR.fields_by_name:
                     verb = rpc[0].lower() + rpc[1:]
@@ -61,8 +63,8 @@ class AvizorV1:
             yield self._route(path, "GetModel", self._getting, "GET")  # its pattern fits those before, too
 
     def _route(self, path: str, rpc: str, read: Read, method: str) -> Route:
-        threads = self.gateway.threads
-        return Route(path, Endpoint(self.calls, self.messages, threads, send_status, rpc, method, self._made(rpc, read)))
+        threads, made = self.gateway.threads, self._made(rpc, read)
+        return Route(path, Endpoint(self.calls, self.messages, threads, self.refusals, send_error, rpc, method, made))
 
     def _made(self, rpc: str, read: Read) -> Made:
         answer = UNARY[rpc][1]
@@ -87,7 +89,7 @@ class AvizorV1:
 
     async def _getting(self, _call: Call, transport: HttpTransport) -> Message:
         given = _given(transport.scope)
-        return pb.GetModelRequest(name=given["model"], version=given.get("version", 0))
+        return pb.GetModelRequest(name=given["model"], version=given.get("version"))
 
     def _of_items(self, kind: type[Any]) -> Read:
         async def read(call: Call, transport: HttpTransport) -> Message:
@@ -104,7 +106,7 @@ class AvizorV1:
                     "file with its own type or application/octet-stream",
                     field="content-type",
                 )
-            version = given.get("version") or _version(query)
+            version = given.get("version") or _number(dict(query).get("version", "0"))
             model = await self.gateway.opened(call, given["model"], version)
             content = model.manifest.input.content or TensorBytes
             return await self._from_files(call, kind, content_type, query, given, content.name)
@@ -133,15 +135,16 @@ async def _form_bytes(body: bytes) -> int:
 
 
 def _given(scope: Scope) -> dict[str, Any]:
-    return dict(scope["path_params"])
+    """Return the fields that a path has. Raises InvalidInput for a version that is none."""
+    given = dict(scope["path_params"])
+    return given | {"version": _number(given["version"])} if "version" in given else given
 
 
-def _version(query: list[tuple[str, str]]) -> int:
-    """Return the version that a query names, the newest for none. Raises InvalidInput."""
-    text = dict(query).get("version", "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidInput(f"version {text[:50]!r} is not a number; 0 is the newest", field="version")
-    return int(text)
+def _number(version: str) -> int:
+    """Return a version as a number; 0 is the newest. Raises InvalidInput."""
+    if not (version.isascii() and version.isdigit() and len(version) < 19):
+        raise InvalidInput(f"version {version[:50]!r} is not a number; 0 is the newest", field="version")
+    return int(version)
 
 
 def _media_type(content_type: str) -> str:

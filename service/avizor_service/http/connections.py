@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from email.utils import formatdate
 from typing import Any
 
 import h11
+from google.rpc.code_pb2 import Code
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from avizor_inference.errors import InvalidInput
-from avizor_service.http.answers import send_error
+from avizor_service.call_record import REQUEST_ID
+from avizor_service.http.refusals import Refusals
 from avizor_service.settings import Settings
-from avizor_service.status import status_of
 
 # Bytes of a request's line and headers, and of what frames a chunk.
 _MOST_HEADER_BYTES = 32 << 10
@@ -33,6 +34,9 @@ _LINGER_S = 2.0
 # the end of a connection but in an answer.
 _UNDER_WAY_S = 0.25
 
+_NO_HTTP = "this is no request of HTTP, or its line and headers have more than 32 KiB"
+_NO_HTTP_BODY = json.dumps({"code": Code.INVALID_ARGUMENT, "message": _NO_HTTP, "error": _NO_HTTP}).encode()
+
 # The shortest time between two looks at what is late, and the longest.
 _LOOKS_S = (0.05, 1.0)
 
@@ -40,12 +44,14 @@ _LOOKS_S = (0.05, 1.0)
 class Connections:
     """Holds the connections of one listener. app: what answers requests. most: connections at once; more are closed.
 
+    refusals: where what is no HTTP is noted.
+
     Its limits of time are those of gRPC's connections: `receive_timeout_s` for a request's headers,
     `send_timeout_s` for a client that does not read, `connection_idle_s` for one that asks for nothing.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, most: int) -> None:
-        self.app, self.settings, self.most = app, settings, most
+    def __init__(self, app: ASGIApp, settings: Settings, most: int, refusals: Refusals) -> None:
+        self.app, self.settings, self.most, self.refusals = app, settings, most, refusals
         self.state = ServerState()
         self.is_stopping = False
         self._config = Config(
@@ -141,10 +147,18 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP. In the middle of a request nothing can be said but by ending the connection."""
-        try:
-            super().send_400_response(msg)
-        except h11.LocalProtocolError:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()
+            return
+        request_id = self._all.refusals.no_http(_NO_HTTP)
+        headers = [CLOSE_HEADER, (b"content-type", b"application/json"), (REQUEST_ID.encode(), request_id.encode())]
+        events = (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=_NO_HTTP_BODY),
+            h11.EndOfMessage(),
+        )
+        self.transport.write(b"".join(filter(None, map(self.conn.send, events))))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of this one."""
@@ -180,32 +194,19 @@ class Connection(H11Protocol):
         """Answer one request. It ends when the client has the answer, or is gone."""
         self._begun = self._idle = None
         self._serving = asyncio.current_task()
-        is_last = False
 
         async def answer(message: Message) -> None:
             # Whoever waits for leave to send a body, and gets none, may or may not send it: nobody knows what comes next.
-            is_closing = self._all.is_stopping or is_last or self.cycle.waiting_for_100_continue
+            is_closing = self._all.is_stopping or self.cycle.waiting_for_100_continue
             if is_closing and message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], CLOSE_HEADER]
             await send(message)
 
         try:
-            if problem := _framing_problem(scope):
-                is_last = True
-                await send_error(scope, receive, answer, status_of(InvalidInput(problem)))
-            else:
-                await self._all.app(scope, receive, answer)
-                await self.flow.drain()
+            await self._all.app(scope, receive, answer)
+            await self.flow.drain()
         except asyncio.CancelledError:
             if not self.transport.is_closing():  # nothing can be said of why, so the client is told by the end
                 self.transport.abort()
         finally:
             self._serving = None
-
-
-def _framing_problem(scope: Scope) -> str:
-    """Return why it is unclear where a request ends; "" if it is clear. Another server before this one may see another end."""
-    names = [name for name, _ in scope["headers"]]
-    if b"transfer-encoding" in names and b"content-length" in names:
-        return "the request has both Content-Length and Transfer-Encoding; send one"
-    return ""

@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from avizor_service.calls import Call, Calls
-from avizor_service.http.answers import JSON, refuse_method
+from avizor_service.http.answers import JSON
 from avizor_service.http.compression import is_worth_packing, packed, wanted_encoding
+from avizor_service.http.refusals import Refusals
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_memory import MessageMemory
 from avizor_service.threads import Threads
@@ -30,6 +31,7 @@ class Endpoint:
     calls: Calls
     messages: MessageMemory
     threads: Threads
+    refusals: Refusals
     send_status: SendStatus
     rpc: str
     method: str
@@ -38,7 +40,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call. It is admitted by its headers, before its body is read."""
         if scope["method"] != self.method:
-            await refuse_method(scope, receive, send)
+            await self.refusals.unknown_method(scope, receive, send, self.method)
             return
         transport, answer = HttpTransport(scope, receive, self.messages, self.threads), b""
         async with self.calls.call(self.rpc, transport) as call, transport.until_deadline():

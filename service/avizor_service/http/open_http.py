@@ -8,7 +8,9 @@ from avizor_service.gateway import Gateway
 from avizor_service.health_service import HealthService
 from avizor_service.http.app import App
 from avizor_service.http.avizor_v1 import AvizorV1
+from avizor_service.http.browsers import open_browsers
 from avizor_service.http.open_inference import OpenInference
+from avizor_service.http.refusals import Refusals
 from avizor_service.http.server import HttpServer
 from avizor_service.message_memory import MessageMemory
 from avizor_service.settings import Settings
@@ -22,14 +24,15 @@ def open_http(
     messages: MessageMemory,
     access: Access,
     health: HealthService,
+    refusals: Refusals,
     whole: Whole,
 ) -> list[HttpServer]:
     """Return what serves HTTP, none if it is turned off. It does not listen yet."""
     if not settings.serves_http:
         return []
-    routes = [*AvizorV1(gateway, calls, messages).routes()]
+    routes = [*AvizorV1(gateway, calls, messages, refusals).routes()]
     if settings.open_inference:
-        routes += OpenInference(gateway, calls, messages).routes()
-    app = App(routes, access.tokens, lambda: health.is_serving, settings.cors_origin)
+        routes += OpenInference(gateway, calls, messages, refusals).routes()
+    app = App(routes, access.tokens, lambda: health.is_serving, open_browsers(settings), refusals)
     tls = access.certificates.ssl_context() if access.certificates else None
-    return [HttpServer(app.asgi(), settings, whole, tls)]
+    return [HttpServer(app.asgi(), settings, whole, refusals, tls)]

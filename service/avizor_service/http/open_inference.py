@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from google.rpc.status_pb2 import Status
-from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from avizor_inference.errors import EngineUnavailable
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
-from avizor_service.http.answers import JSON, error_headers, http_code
+from avizor_service.http.answers import send_open_error
 from avizor_service.http.exchange import Endpoint, Made
 from avizor_service.http.json_messages import json_bytes
+from avizor_service.http.refusals import Refusals
 from avizor_service.http.tensor_bodies import HEADER_LENGTH, answer_body, header_length, plain, text_of, wanted_tensors
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_memory import MessageMemory
@@ -35,6 +33,7 @@ class OpenInference:
     gateway: Gateway
     calls: Calls
     messages: MessageMemory
+    refusals: Refusals
 
     def routes(self) -> Iterable[Route]:
         """Yield what each path is answered by."""
@@ -49,7 +48,8 @@ class OpenInference:
             yield self._route(path, "ModelMetadata", "GET", self._of(describe.model_metadata))
 
     def _route(self, path: str, rpc: str, method: str, answer: Made) -> Route:
-        return Route(path, Endpoint(self.calls, self.messages, self.gateway.threads, _send_error, rpc, method, answer))
+        threads = self.gateway.threads
+        return Route(path, Endpoint(self.calls, self.messages, threads, self.refusals, send_open_error, rpc, method, answer))
 
     async def _server(self, _call: Call, _transport: HttpTransport) -> bytes:
         return text_of(plain(describe.server_metadata()))
@@ -91,12 +91,6 @@ class OpenInference:
             transport.answer_header("content-type", "application/octet-stream")
             transport.answer_header(HEADER_LENGTH, str(json_length))
         return made
-
-
-async def _send_error(scope: Scope, receive: Receive, send: Send, status: Status, headers: Mapping[str, str]) -> None:
-    """Send an error as the protocol has it: a text."""
-    text = text_of({"error": status.message})
-    await Response(text, http_code(status), {**headers, **error_headers(status)}, JSON)(scope, receive, send)
 
 
 def _named(transport: HttpTransport) -> tuple[str, str]:

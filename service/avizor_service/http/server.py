@@ -12,6 +12,7 @@ from avizor_inference.addresses import with_port
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_service.http.connections import Connections
+from avizor_service.http.refusals import Refusals
 from avizor_service.settings import Settings
 from avizor_service.whole import Whole
 
@@ -25,12 +26,14 @@ _HANDSHAKE_S = 20.0
 class HttpServer:
     """Serves an application of ASGI over HTTP. whole: of which this process may be one worker.
 
-    tls: of the connections; None for plain text.
+    refusals: where what is no HTTP is noted. tls: of the connections; None for plain text.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, whole: Whole, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, whole: Whole, refusals: Refusals, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._settings, self._whole, self._tls = settings, whole, tls
-        self.connections = Connections(app, settings, whole.share(settings.max_connections))
+        self.connections = Connections(app, settings, whole.share(settings.max_connections), refusals)
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
 

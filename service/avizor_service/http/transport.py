@@ -24,10 +24,7 @@ _SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?")
 
 
 class HttpTransport:
-    """Brings one call of HTTP. messages: which sizes are taken. threads: where a body is unpacked.
-
-    Raises InvalidInput for a timeout that is none.
-    """
+    """Brings one call of HTTP. messages: which sizes are taken. threads: where a body is unpacked."""
 
     ends_late_calls = False
 
@@ -51,7 +48,9 @@ class HttpTransport:
 
     @contextlib.asynccontextmanager
     async def until_deadline(self) -> AsyncIterator[None]:
-        """Cancel the block at the client's deadline. Raises DeadlineExceeded then."""
+        """Cancel the block at the client's deadline. Raises DeadlineExceeded then, InvalidInput for a timeout that is none."""
+        if self._late_at is None and (text := self.header(TIMEOUT)):
+            raise InvalidInput(f"{TIMEOUT} {text[:50]!r} is not a number of seconds such as 2.5", field=TIMEOUT)
         try:
             async with asyncio.timeout(self.time_remaining()):
                 yield
@@ -96,9 +95,5 @@ class HttpTransport:
 
 
 def _late_at(text: str) -> float | None:
-    """Return when a call is late, on the monotonic clock; None if its client set no timeout."""
-    if not text:
-        return None
-    if not _SECONDS.fullmatch(text):
-        raise InvalidInput(f"{TIMEOUT} {text[:50]!r} is not a number of seconds such as 2.5", field=TIMEOUT)
-    return time.monotonic() + float(text)
+    """Return when a call is late, on the monotonic clock; None for a text that is no number of seconds, or empty."""
+    return time.monotonic() + float(text) if _SECONDS.fullmatch(text) else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from avizor_service.call_record import CallRecord, begin_record
+from avizor_service.callers import current_caller
 from avizor_service.logs.rendering import printable, time_now
 
 # Which calls have a line.
@@ -62,6 +63,7 @@ class CallLog:
         path: what the client called. header: returns what it sent under a name in small letters; "" if nothing.
         """
         record = begin_record(header)
+        record.token = current_caller().name
         self.ended(record, printable(path[:_LONGEST_PATH]), "", code, 0.0, message)
         return record.request_id
 

@@ -179,7 +179,7 @@ def test_a_call_that_is_given_up_is_noticed(method: str, late: bool) -> None:
 )
 def test_a_call_that_is_refused_by_its_headers_is_noticed(path: str, token: str, code: str) -> None:
     async def run() -> str:
-        async with served(echo, NoMethod(), token=token) as channel:
+        async with served(echo, NoMethod(Metrics()), token=token) as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 await asyncio.to_thread(channel.unary_unary(path), b"")
             return str(caught.value.code().name)
