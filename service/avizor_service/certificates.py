@@ -58,6 +58,7 @@ class Certificates:
         self._lock = threading.Lock()
         self._pair = _read(files)
         self._is_new_to_grpc = False
+        self._roots_at = 0.0  # when other roots of the clients were read, in seconds since 1970
         self._tell()
 
     def renew(self) -> None:
@@ -67,6 +68,8 @@ class Certificates:
         """
         pair = _read(self._files)
         with self._lock:
+            if pair.client_ca != self._pair.client_ca:
+                self._roots_at = time.time()
             self._pair, self._is_new_to_grpc = pair, True
         self._tell()
 
@@ -81,8 +84,12 @@ class Certificates:
         context.sni_callback = self._hand_over
         return context
 
-    def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = self._pair.context  # OpenSSL asks with or without a name, before it sends a certificate
+    def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int | None:
+        """Give a new connection what is in use now. OpenSSL asks with or without a name, before it sends a certificate."""
+        connection.context = self._pair.context
+        # Of a session that goes on, the client's certificate is not looked at again (only TLS 1.2 has such here).
+        session = connection.session if connection.session_reused else None
+        return ssl.ALERT_DESCRIPTION_ACCESS_DENIED if session and session.time <= self._roots_at else None
 
     def _newer_for_grpc(self) -> grpc.ServerCertificateConfiguration | None:
         """Return what has changed, None if nothing has. gRPC asks at each new connection, from threads of its own."""
@@ -168,6 +175,8 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
         if files.client_ca:
             context.load_verify_locations(cafile=files.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
+            context.num_tickets = 0  # with a ticket a client would come back whose root has been taken away
+            context.options |= ssl.OP_NO_TICKET
     except OSError as error:  # ssl.SSLError is one
         names = ", ".join(map(str, files.paths()))
         raise CertificateFileError(f"{names}: cannot be used for TLS ({error}); write others") from None

@@ -26,7 +26,7 @@ Made = Callable[[Call, HttpTransport], Awaitable[bytes]]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Answers one path with one method: an application of ASGI."""
+    """Answers one path with one method: an application of ASGI. packs: whether an answer may be compressed."""
 
     calls: Calls
     messages: MessageMemory
@@ -36,6 +36,7 @@ class Endpoint:
     rpc: str
     method: str
     made: Made
+    packs: bool = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call. It is admitted by its headers, before its body is read."""
@@ -46,7 +47,7 @@ class Endpoint:
         async with self.calls.call(self.rpc, transport) as call, transport.until_deadline():
             call.admit()
             answer = await self.made(call, transport)
-            encoding = wanted_encoding(transport.header("accept-encoding"))
+            encoding = wanted_encoding(transport.header("accept-encoding")) if self.packs else ""
             if encoding and is_worth_packing(answer):
                 answer = await self.threads.wait_for(packed, answer, encoding)
                 transport.answer_header("content-encoding", encoding)

@@ -49,7 +49,10 @@ class OpenInference:
 
     def _route(self, path: str, rpc: str, method: str, answer: Made) -> Route:
         threads = self.gateway.threads
-        return Route(path, Endpoint(self.calls, self.messages, threads, self.refusals, send_open_error, rpc, method, answer))
+        # As Triton's: its client for asyncio asks for compressed answers always, and reads them of `infer` alone.
+        packs = rpc == "ModelInfer"
+        endpoint = Endpoint(self.calls, self.messages, threads, self.refusals, send_open_error, rpc, method, answer, packs)
+        return Route(path, endpoint)
 
     async def _server(self, _call: Call, _transport: HttpTransport) -> bytes:
         return text_of(plain(describe.server_metadata()))
