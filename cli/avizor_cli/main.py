@@ -25,6 +25,7 @@ def avizor() -> None:
 
 def main() -> None:
     """Run the command. Exit code: 1 and one line for an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
+    _open_standard_files()
     clean_up_when_stopped()
     # Waiting threads of torch sleep instead of spinning. Spinning costs several times the computation's own time on a busy
     # machine (docs/decisions/0027). Set before any sub-command imports torch.
@@ -40,6 +41,19 @@ def main() -> None:
         _fail(f"not enough memory ({error}); choose smaller sizes, or use a machine with more memory")
     except OSError as error:
         _fail(f"{error.filename or 'a file or a connection'}: {reason(error)}; fix that, and run the command again")
+
+
+def _open_standard_files() -> None:
+    """Open the null device where this process was given no standard input, output or error.
+
+    Else the next file or connection that is opened gets the number, and what a library prints goes into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(opened, True)
 
 
 def _fail(message: str) -> NoReturn:

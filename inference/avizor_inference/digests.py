@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from avizor_inference.regular_files import open_regular
+
 
 def digest_of(model: BaseModel) -> str:
     """Return the sha256, in hexadecimal, of a model's canonical JSON (sorted keys, no white space)."""
@@ -22,5 +24,5 @@ def digest_of_json(value: Any) -> str:
 
 def sha256_of_file(path: Path) -> str:
     """Return the sha256, in hexadecimal, of a file's bytes, which are read in blocks. Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

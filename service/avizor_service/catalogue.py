@@ -128,7 +128,7 @@ class Catalogue:
         states = {}
         for name, look in self._looks.copy().items():
             for number, problem in look.problems.items():
-                states[name, number] = VersionState(name, number, "UNAVAILABLE", problem)
+                states[name, number] = VersionState(_unicode(name), number, "UNAVAILABLE", _unicode(problem))
             if look.ready:
                 states[name, look.ready] = VersionState(name, look.ready, "READY", look.problems.get(look.ready, ""))
         for name, number in self._open.copy():
@@ -343,6 +343,11 @@ class Catalogue:
         opened = OpenVersion(version, self._engine, self._engine_options, self.forget_newest, hold)
         check_same_digest(opened.spec, version)
         return opened
+
+
+def _unicode(text: str) -> str:
+    """Return a text that can be sent and written: names of folders may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_files(version: ModelVersion) -> None:

@@ -17,9 +17,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from avizor_inference.error_text import reason
 from avizor_inference.errors import CertificateFileError
+from avizor_inference.regular_files import read_regular
 from avizor_service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+
+# Bytes of the largest file: all authorities of the internet have less than one.
+_MOST_BYTES = 16 << 20
 
 # A certificate that ends sooner is warned of, again and again after so many seconds.
 _SOON = timedelta(days=14)
@@ -126,14 +130,14 @@ def _read(files: TlsFiles) -> _Pair:
     if files.client_ca and client_ca is not None:
         ends["client_ca"] = _end(_certificates(files.client_ca, client_ca))
     context = _context(files)
-    if [path.read_bytes() for path in files.paths()] != [certificate, key, *filter(None, [client_ca])]:
+    if [read_regular(path, _MOST_BYTES) for path in files.paths()] != [certificate, key, *filter(None, [client_ca])]:
         raise CertificateFileError(f"{files.certificate}, or a file beside it, changed while it was read; it is read again")
     return _Pair(certificate, key, client_ca, context, ends)
 
 
 def _bytes(path: Path, option: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise CertificateFileError(f"{path}: cannot be read ({reason(error)}); name a PEM file in {option}") from None
 

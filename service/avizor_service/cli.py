@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,11 @@ import uvloop
 
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.error_text import reason
 from avizor_service.settings import Settings
 from avizor_service.whole import Addresses
+
+_log = logging.getLogger(__name__)
 
 _PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(0, 65535)
@@ -383,5 +388,9 @@ def serve(**options: Any) -> None:
 def _print_addresses(addresses: Addresses) -> None:
     # Scripts that asked for a free port read this line, so it is not buffered.
     http = f", HTTP on {addresses.http}" if addresses.http else ""
-    click.echo(f"serving gRPC on {addresses.grpc}, metrics on http://{addresses.metrics}/metrics{http}")
-    sys.stdout.flush()
+    line = f"serving gRPC on {addresses.grpc}, metrics on http://{addresses.metrics}/metrics{http}"
+    try:
+        if sys.stdout is not None:
+            os.write(sys.stdout.fileno(), f"{line}\n".encode())
+    except OSError as error:  # a disk that is full is no reason not to serve
+        _log.warning("cannot say on standard output where the gateway listens: %s", reason(error))

@@ -43,8 +43,8 @@ _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 # Codes of what passes by itself.
 _TRY_AGAIN = (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
 
-# Bytes of an error's text that are sent.
-_LONGEST_TEXT = 1500
+# Bytes of an error's text, and of the name of a field, that are sent. A client may have chosen the name.
+_LONGEST_TEXT, _LONGEST_FIELD = 1500, 300
 
 # Seconds that a caller should wait before it tries a full gateway, or an engine that is away, again: if it is not known, at
 # least, and at most.
@@ -102,7 +102,7 @@ def _pushback(status: Status) -> tuple[tuple[str, str], ...]:
 def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
     if code == Code.INVALID_ARGUMENT:
         inner = getattr(error, "field", "")
-        path = ".".join(part for part in (field, inner) if part)
+        path = _shortened(".".join(part for part in (field, inner) if part), _LONGEST_FIELD)
         return [_packed(BadRequest(field_violations=[BadRequest.FieldViolation(field=path, description=_text(error))]))]
     if code in _TRY_AGAIN and not isinstance(error, errors.MessageTooLarge):
         return [_packed(RetryInfo(retry_delay=_retry_delay(getattr(error, "retry_after_s", None))))]
@@ -111,11 +111,15 @@ def _details(error: errors.AvizorError, code: int, field: str) -> list[Any]:
 
 def _text(error: Exception) -> str:
     """Return the text of an error. It travels in headers, twice, and gRPC bounds their size."""
-    whole = str(error)
-    text = whole[: _LONGEST_TEXT + 1].encode(errors="replace").decode()
-    if _header_bytes(text) <= _LONGEST_TEXT:
+    return _shortened(str(error), _LONGEST_TEXT)
+
+
+def _shortened(whole: str, most_bytes: int) -> str:
+    """Return a text that has at most so many bytes in a header, and three points where it is cut off."""
+    text = whole[: most_bytes + 1].encode(errors="replace").decode()
+    if _header_bytes(text) <= most_bytes:
         return text
-    while _header_bytes(text) > _LONGEST_TEXT:
+    while _header_bytes(text) > most_bytes:
         text = text[: len(text) * 9 // 10]
     return f"{text}..."
 

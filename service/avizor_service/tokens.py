@@ -12,7 +12,9 @@ from pathlib import Path
 
 import grpc
 
+from avizor_inference.error_text import reason
 from avizor_inference.errors import TokenFileError
+from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.manifest import NAME_PATTERN
 from avizor_service.callers import Caller, set_caller
 from avizor_service.logs.call_log import CallLog
@@ -25,6 +27,9 @@ _log = logging.getLogger(__name__)
 # A line of nginx's map: "Bearer <token>" "<name>"; or "Bearer <token>" "<name> models=a,b rate=50";
 _LINE = re.compile(r'^"(Bearer [\x21\x23-\x7e]+)"\s+(?:"([\w.-]+)((?: +[a-z]+=[\w.,-]*)*)"|([\w.-]+));$')
 _FORM = 'not of the form "Bearer <token>" "<name>"; or "Bearer <token>" "<name> models=<a>,<b> rate=<calls a second>";'
+
+# Bytes of the largest file: a hundred thousand tokens.
+_MOST_BYTES = 16 << 20
 
 # Calls a second that a token may be limited to.
 _RATES = (0.001, 1e6)
@@ -51,9 +56,9 @@ class Token:
 def read_tokens(path: Path) -> tuple[Token, ...]:
     """Return the tokens that are allowed, at least one. Raises TokenFileError, which never shows a token."""
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = str(read_regular(path, _MOST_BYTES), "ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        why = "it has characters beyond ASCII" if isinstance(error, UnicodeDecodeError) else error
+        why = "it has characters beyond ASCII" if isinstance(error, UnicodeDecodeError) else reason(error)
         raise TokenFileError(f"{path}: cannot be read ({why})") from None
     tokens: dict[bytes, Token] = {}
     for number, line in enumerate(map(str.strip, lines), start=1):

@@ -18,6 +18,7 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.manifest import Manifest
 from avizor_inference.strict_json import Strict, validation_message
 
@@ -114,7 +115,7 @@ class Calibration(Strict):
     def read(cls, path: Path, manifest: Manifest) -> Calibration:
         """Read a calibration and compare it with its name and with the manifest. Raises VersionRefused if they differ."""
         try:
-            calibration = cls.from_json(path.read_bytes())
+            calibration = cls.from_json(read_regular(path))
         except (OSError, ValueError) as error:
             why = validation_message(error) if isinstance(error, ValueError) else reason(error)
             raise VersionRefused(f"{path} is not a calibration: {why}; {_REMEDY}") from error

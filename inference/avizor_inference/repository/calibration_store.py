@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints
 from avizor_inference.durable_files import make_folder, write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import CalibrationError, VersionRefused
+from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.calibration import ID_PATTERN, Calibration, EngineKind
 from avizor_inference.strict_json import Strict, validation_message
 
@@ -44,7 +45,7 @@ def read_active(folder: Path) -> ActiveCalibrations:
     """Read which calibrations of a version's folder are active; none without the file. Raises VersionRefused."""
     path = folder / CALIBRATIONS_FOLDER / ACTIVE_FILE
     try:
-        active = ActiveCalibrations.from_json(path.read_bytes())
+        active = ActiveCalibrations.from_json(read_regular(path))
         active.ids()  # refuses keys that are not an engine class and a precision
         return active
     except FileNotFoundError:

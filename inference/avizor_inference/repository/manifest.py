@@ -13,6 +13,7 @@ from avizor_inference.error_text import reason
 from avizor_inference.errors import VersionRefused
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.tensor_spec import TensorSpec
+from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.reports import FilterNoise, ParityReport, VariantReport
 from avizor_inference.strict_json import Strict, validation_message
 
@@ -124,7 +125,7 @@ class Manifest(Strict):
     def read(cls, path: Path) -> Manifest:
         """Read `manifest.json`. Raises VersionRefused with the name of each wrong field."""
         try:
-            return cls.from_json(path.read_bytes())
+            return cls.from_json(read_regular(path))
         except OSError as error:
             raise VersionRefused(f"{path}: cannot be read ({reason(error)}); export the model again") from error
         except ValueError as error:

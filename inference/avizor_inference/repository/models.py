@@ -151,6 +151,8 @@ class ModelRepository:
         if name not in self.names():
             known = ", ".join(self.names()) or "none"
             raise ModelNotFound(f"no model named {name!r}. Available: {known}")
+        if not _is_unicode(name):
+            raise RepositoryError(f"{name!r}: the name of the folder is not UTF-8; rename it, or move the folder away")
         return sorted(int(path.name) for path in _folders(self.root / name) if re.fullmatch(VERSION_PATTERN, path.name))
 
     def version(self, name: str, version: int | None = None) -> ModelVersion:
@@ -196,6 +198,11 @@ def check_on_disk(repository: Path) -> None:
         raise RepositoryError(
             f"{url_of(repository)}: a model repository is a folder on a disk; copy it there, and name that folder"
         )
+
+
+def _is_unicode(name: str) -> bool:
+    """Return whether a name can be sent and written: names of files may be any bytes, which Python keeps as surrogates."""
+    return not any("\ud800" <= each <= "\udfff" for each in name)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import RepositoryError
 from avizor_inference.items.tensor_spec import DType
+from avizor_inference.regular_files import read_regular
 
 CONFIG_FILE = "config.pbtxt"
 LABELS_FILE = "labels.txt"
@@ -44,7 +45,7 @@ def parse_config(text: str, where: str) -> ModelConfig:
 def read_config(path: Path) -> ModelConfig:
     """Read a model's config.pbtxt. Raises RepositoryError if it cannot be read or parsed."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = str(read_regular(path), "utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = reason(error) if isinstance(error, OSError) else one_line(error)
         raise RepositoryError(f"{path}: cannot be read ({why}); export the model again") from error

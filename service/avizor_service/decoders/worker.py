@@ -73,6 +73,8 @@ def set_limits(memory_mib: int) -> None:
     with contextlib.suppress(OSError):  # there is no such file but on Linux
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + (memory_mib << 20)
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the gateway; it cannot be raised
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         Path("/proc/self/oom_score_adj").write_text("1000")
 

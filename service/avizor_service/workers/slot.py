@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from avizor_inference.error_text import reason
 from avizor_inference.errors import WorkersFailed
 from avizor_inference.stop_signals import signals_blocked
 from avizor_service.whole import Addresses
@@ -111,19 +113,17 @@ class Slot:
     async def _run(self) -> int:
         """Run one process until it has ended, and return its exit code, below 0 for a signal."""
         self._failure, self._ready_since = "", 0.0
-        ours, theirs = socket.socketpair()
-        with theirs, signals_blocked():
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "avizor_service.workers.worker", os.fspath(self._place.folder), str(self.number)],
-                stdin=theirs.fileno(),
-                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": os.fspath(self._place.folder)},
-                process_group=0,  # what a terminal sends comes to the first process alone
-            )
-        self._peer = peer = await Peer.open(ours)
+        try:
+            process, ours = self._start()
+        except OSError as error:  # there is no memory for it, or no room for an open file: that may pass
+            self._failure = f"its process cannot be started: {reason(error)}"
+            return 1
+        self._process, self._peer = process, (peer := await Peer.open(ours))
         try:
             await peer.listen(self._hear)
-            async with asyncio.timeout(_EXIT_S):
-                await _ended(process)
+            with contextlib.suppress(TimeoutError):  # one that hangs at its end is killed
+                async with asyncio.timeout(_EXIT_S):
+                    await _ended(process)
         finally:
             process.kill()
             process.wait()
@@ -134,6 +134,23 @@ class Slot:
             self._changed()
         code: int = process.returncode
         return code
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start a process, and return it with this side's end of the pair of sockets. Raises OSError."""
+        folder = os.fspath(self._place.folder)
+        ours, theirs = socket.socketpair()
+        with theirs, signals_blocked():
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "avizor_service.workers.worker", folder, str(self.number)],
+                    stdin=theirs.fileno(),
+                    env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": folder},
+                    process_group=0,  # what a terminal sends comes to the first process alone
+                )
+            except OSError:
+                ours.close()
+                raise
+        return process, ours
 
     async def _hear(self, message: Message) -> None:
         if "ready" in message:
@@ -153,4 +170,7 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
 
 def _how(code: int) -> str:
     """Return how a process ended, in words."""
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return known.get(-code, f"signal {-code}")

@@ -129,7 +129,7 @@ def test_a_file_without_a_token_is_refused_since_nobody_could_call(tmp_path: Pat
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenFileError, match=r"^.*gone: cannot be read \(.*No such file or directory.*\)$"):
+    with pytest.raises(TokenFileError, match=r"^.*gone: cannot be read \(.*no such file or directory.*\)$"):
         read_tokens(tmp_path / "gone")
     with pytest.raises(TokenFileError, match=r"cannot be read \(it has characters beyond ASCII\)"):
         read_tokens(token_file(tmp_path, '"Bearer schlüssel" "ali";\n'))

@@ -1,0 +1,33 @@
+"""Read files of settings, which are small: never wait for a pipe, and never read a device that has no end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+# Bytes of the largest file that is read whole. Manifests and calibrations of many thousand recordings have some MiB.
+_MOST_BYTES = 256 << 20
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading; the caller closes it. Raises OSError for what is no file: a pipe, a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # `open` says it of a folder
+            raise OSError("it is a pipe or a device, and no file")
+        return open(descriptor, "rb")  # noqa: PTH123 - of the descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
+    """Return the bytes of a file. Raises OSError, also for what is no file, and for a file that has more bytes."""
+    with open_regular(path) as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(f"it has more than {most_bytes >> 20} MiB")
+    return data

@@ -1,0 +1,148 @@
+"""A gateway serves where its machine is full, badly set up or badly treated, and what it reads is not what it should be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from integration.gateway import AVIZOR, IMAGE, Gateway, Stub, gateway, refused
+from integration.open_inference_cases import infer_request
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from avizor.v1 import inference_pb2 as pb
+
+SERVE = ("serve", "--port", "0", "--metrics-port", "0", "--http-port", "0", "--alpha", "0.05")
+
+
+@contextlib.contextmanager
+def served_by_shell(script: str, models: Path, *options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `script` in a shell, where $AVIZOR is the command of a gateway."""
+    command = shlex.join([str(part) for part in (AVIZOR, *SERVE, "--models", models, *options)])
+    process = subprocess.Popen(["bash", "-c", script.replace("$AVIZOR", f"exec {command}")], stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def classified(address: str) -> str:
+    """Return the error of a picture that is classified; "" for none."""
+    with grpc.insecure_channel(address) as channel:
+        answer = Stub(channel).Classify(pb.ClassifyRequest(model="digits", items=[IMAGE]), timeout=20)
+        return str(answer.items[0].error.message)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_without_standard_input_and_error_serves(models: Path, workers: int) -> None:
+    with served_by_shell("$AVIZOR 2>&- <&-", models, "--workers", workers) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        assert line.startswith("serving gRPC on ")
+        assert classified(line.split()[3].strip(",")) == ""
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_gateway_whose_output_is_a_full_disk_serves(models: Path, tmp_path: Path) -> None:
+    with served_by_shell("$AVIZOR >/dev/full 2>/dev/full", models, "--host", f"unix:{tmp_path}/gateway") as process:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "gateway").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with grpc.insecure_channel(f"unix:{tmp_path}/gateway") as channel:
+            grpc.channel_ready_future(channel).result(20)
+        assert classified(f"unix:{tmp_path}/gateway") == ""
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_decoders_have_no_more_memory_than_the_gateway_may_use(models: Path) -> None:
+    with served_by_shell("ulimit -v 4000000; $AVIZOR", models, "--decoder-memory-mib", 16000) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        assert line.startswith("serving gRPC on ")
+        assert classified(line.split()[3].strip(",")) == ""
+
+
+@pytest.fixture(scope="module")
+def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Path]]:
+    folder = tmp_path_factory.mktemp("hostile")
+    shutil.copytree(models, folder / "models")
+    with gateway(folder / "models", "--alpha", 0.05, "--scan-s", 0.2, log=folder / "log") as started:
+        yield started, folder / "models"
+
+
+def test_clients_that_say_nothing_do_not_keep_prometheus_out(running: tuple[Gateway, Path]) -> None:
+    started, _ = running
+    at = urllib.parse.urlsplit(started.metrics_url)
+    before = len(os.listdir(f"/proc/{started.process.pid}/fd"))
+    with contextlib.ExitStack() as stack:
+        for _ in range(150):
+            stack.enter_context(socket.create_connection((str(at.hostname), int(at.port or 0)), 10))
+        assert started.metrics()
+        assert len(os.listdir(f"/proc/{started.process.pid}/fd")) < before + 60
+
+
+def test_names_that_clients_choose_fit_into_the_headers_of_a_refusal(running: tuple[Gateway, Path]) -> None:
+    with grpc.insecure_channel(running[0].address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for field in ("inputs", "outputs"):
+            request = infer_request()
+            if field == "inputs":
+                request.inputs[0].name = "é" * 20_000
+            else:
+                request.outputs.add(name="é" * 20_000)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.ModelInfer(request)
+            assert refused(caught.value)[0] == "INVALID_ARGUMENT"
+
+
+def test_a_folder_whose_name_is_not_utf_8_costs_the_others_nothing(running: tuple[Gateway, Path]) -> None:
+    started, models = running
+    stray = models / os.fsdecode(b"bad\xff")
+    shutil.copytree(models / "digits", stray)
+    try:
+        with grpc.insecure_channel(started.address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            deadline = time.monotonic() + 20
+            while len(found := stub.RepositoryIndex(service_pb2.RepositoryIndexRequest()).models) < 5:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert (found[0].name, found[0].state) == ("bad\\udcff", "UNAVAILABLE")
+            assert "not UTF-8" in found[0].reason
+            assert len(stub.ModelStatistics(service_pb2.ModelStatisticsRequest()).model_stats) == 4
+            assert len(started.stub(channel).ListModels(pb.ListModelsRequest()).models) == 4
+        assert started.metrics()['avizor_version_refused{model="bad\\\\udcff",version="0"}'] == 1
+    finally:
+        shutil.rmtree(stray)
+
+
+def test_a_pipe_in_place_of_a_manifest_holds_up_neither_scans_nor_the_end(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    manifest = tmp_path / "models" / "kinds" / "1" / "manifest.json"
+    with gateway(tmp_path / "models", "--alpha", 0.05, "--scan-s", 0.2) as started:
+        manifest.unlink()
+        os.mkfifo(manifest)
+        started.process.send_signal(signal.SIGHUP)
+        with grpc.insecure_channel(started.address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            deadline = time.monotonic() + 20
+            reasons = ""
+            while "a pipe" not in reasons:
+                assert time.monotonic() < deadline
+                reasons = " ".join(each.reason for each in stub.RepositoryIndex(service_pb2.RepositoryIndexRequest()).models)
+        assert classified(started.address) == ""
+        assert started.stop() == 0

@@ -1,0 +1,37 @@
+"""A place among the workers stays in order whatever its process does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from avizor_inference.errors import WorkersFailed
+from avizor_service.settings import Settings
+from avizor_service.workers import slot
+from avizor_service.workers.shares import Place
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        pytest.param("exec 0<&-; sleep 60", "SIGKILL", id="hangs at its end"),
+        pytest.param("kill -40 $$", "signal 40", id="ended by a signal without a name"),
+        pytest.param(None, "cannot be started: no such file or directory", id="cannot be started"),
+    ],
+)
+def test_a_process_that_is_no_worker_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, message: str
+) -> None:
+    program = tmp_path / "python"
+    if script:
+        program.write_text(f"#!/bin/bash\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr(slot, "_EXIT_S", 0.2)
+    ended: list[bool] = []
+    place = Place(1, 2, tmp_path, Settings(models=tmp_path), "")
+    with pytest.raises(WorkersFailed, match=message):
+        asyncio.run(slot.Slot(place, lambda: None, ended.append).fill())
+    assert ended == ([False] if script else [])
