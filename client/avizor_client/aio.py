@@ -24,6 +24,7 @@ from avizor_client.answers import (
     MonitorEnded,
     MonitorStarted,
     Reconstruction,
+    Refused,
     Verdict,
 )
 from avizor_client.connection import Connection, Tls, new_request_id
@@ -67,6 +68,10 @@ class AsyncClient:
     async def models(self) -> tuple[Model, ...]:
         """Return the models of the gateway, sorted by name."""
         return requests.models(await self._ask("ListModels", pb.ListModelsRequest(), new_request_id()))
+
+    async def refused(self) -> tuple[Refused, ...]:
+        """Return what is in the gateway's repository and does not answer, by name and version, with the reason."""
+        return requests.refused(await self._ask("ListModels", pb.ListModelsRequest(), new_request_id()))
 
     async def model(self, name: str, version: int = 0) -> Model:
         """Return one model. version: 0 for the newest."""

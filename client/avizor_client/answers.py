@@ -201,6 +201,19 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A version in the gateway's repository that does not answer, and why.
+
+    version: 0 of a model as a whole. is_served: it answers all the same, without something new, such as a calibration.
+    """
+
+    name: str
+    version: int
+    reason: str
+    is_served: bool
+
+
+@dataclass(frozen=True)
 class MonitorStarted:
     """What the gateway will do with a stream; see inference.proto. Without a detector all but the versions is empty."""
 

@@ -17,6 +17,7 @@ from avizor_client.answers import (
     Method,
     Model,
     Reconstruction,
+    Refused,
     Verdict,
 )
 from avizor_client.errors import ItemFailed, item_failed
@@ -156,6 +157,11 @@ def explain(
 def models(response: pb.ListModelsResponse) -> tuple[Model, ...]:
     """Return the models of a list."""
     return tuple(map(reading.model, response.models))
+
+
+def refused(response: pb.ListModelsResponse) -> tuple[Refused, ...]:
+    """Return what a list says of versions that do not answer."""
+    return tuple(Refused(each.name, each.version, each.reason, each.is_served) for each in response.refused)
 
 
 def _groups(items: Iterable[pb.Item], most: int) -> Iterator[list[pb.Item]]:

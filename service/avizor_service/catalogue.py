@@ -67,8 +67,9 @@ class Catalogue:
         self._open: dict[tuple[str, int], OpenVersion] = {}
         self._newest: dict[str, OpenVersion] = {}
         self._looks: dict[str, _Look] = {}
+        self._wrong: dict[tuple[str, int], str] = {}  # versions that the engine does not compute as export did, and why
         self._holds = EngineHolds(engine)
-        self._lock = threading.Lock()
+        self._lock, self._opening = threading.Lock(), threading.Lock()
         self._refreshing = threading.Lock()
 
     def close(self) -> None:
@@ -76,18 +77,23 @@ class Catalogue:
         self._holds.close()
 
     def open(self, name: str, version: int = 0) -> OpenVersion:
-        """Return a version that the engine runs, the newest for 0. Raises ModelNotFound, VersionRefused, EngineUnavailable."""
+        """Return a version that the engine runs and that is proven, for 0 the one that is served.
+
+        Raises ModelNotFound, VersionRefused, EngineUnavailable, and what Engine.infer raises.
+        """
         with self._lock:
             if not version and (newest := self._newest.get(name)):
                 return newest
-        number = version or self._newest_number(name)
-        with self._lock:
-            if (name, number) not in self._open:
-                self._open[name, number] = self._opened(name, number)
-            opened = self._open[name, number]
-            if not version:
-                self._newest[name] = opened
-            return opened
+        with self._opening:  # many first calls of a version come at once
+            number = version or self._newest_number(name)
+            opened = self._open.get((name, number))
+            if opened is None:
+                if problem := self._wrong.get((name, number)):  # found by a look, or by a call since
+                    raise VersionRefused(problem)
+                opened = self._checked(self._opened(name, number))
+        with self._lock:  # a look may have found another one meanwhile
+            opened = self._open.setdefault((name, number), opened)
+            return opened if version else self._newest.setdefault(name, opened)
 
     def opened(self, name: str, version: int = 0) -> OpenVersion | None:
         """Return a version that is open, the newest for 0, or None. Never waits: for the event loop."""
@@ -104,13 +110,16 @@ class Catalogue:
     def find(self, name: str, version: int = 0) -> ModelVersion:
         """Return a version as it answers or, if it is not open, as the repository has it. 0 is the one that answers.
 
-        Needs no engine. Raises ModelNotFound, RepositoryError.
+        Needs no engine. Raises ModelNotFound, RepositoryError, VersionRefused if none answers.
         """
         if opened := self.opened(name, version):
             return opened.version
         look = self._looks.get(name)
         number = version or (look.ready if look else 0)
-        return self._repository.version(name, number) if number else self._repository.served(name)
+        found = self._repository.version(name, number) if number else self._repository.served(name)
+        if look and not number and look.problems:
+            raise VersionRefused(look.problems[max(look.problems)])
+        return found
 
     def names(self) -> list[str]:
         """Return the names of the repository's models, sorted."""
@@ -217,6 +226,8 @@ class Catalogue:
             same = before and (before.mark, before.specs) == (mark, specs)
             if same and not asked and (name in self._newest or not (before and before.ready)):
                 return
+            for key in [key for key in self._wrong if key[0] == name]:
+                self._wrong.pop(key, None)
             candidates = self._repository.candidates(name) if loaded is None else loaded[::-1]
             chosen = self._best(name, candidates, problems) or self._newest.get(name)
         except _PASSES:
@@ -278,9 +289,15 @@ class Catalogue:
 
     def _checked(self, opened: OpenVersion) -> OpenVersion:
         """Return an open version, after the engine has computed its probe items. Raises AvizorError."""
-        if self._engine.loaded(opened.version.name) is not None:  # else the engine has verified the files
-            opened.version.verify()
-        check_probe(self._engine, opened.version)
+        key = opened.version.name, opened.version.version
+        try:
+            if self._engine.loaded(opened.version.name) is not None:  # else the engine has verified the files
+                opened.version.verify()
+            check_probe(self._engine, opened.version)
+        except VersionRefused as error:
+            self._wrong[key] = str(error)
+            raise
+        self._wrong.pop(key, None)
         opened.is_proven = True
         return opened
 

@@ -31,8 +31,8 @@ from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_pipeline.request import JobRequest
 
 OPENVINO = 'optimization { execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] } }\n'
-# What the score of every item is multiplied by on a server. The spread of the fixture's calibration allows 2e-4 or so.
-LITTLE, A_LOT = 1 + 1e-6, 1.1
+# What the score of every item is multiplied by on a server. The probe items allow 2 %, the fixture's calibration 2e-4 or so.
+LITTLE, A_LOT = 1 + 1e-6, 1.015
 
 
 @pytest.fixture

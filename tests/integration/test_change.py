@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
+from click.testing import CliRunner
 from integration.gateway import Gateway, Stub, gateway, normal
 from integration.jobs import eventually
 from support.calibrations import recalibrated
@@ -23,6 +24,7 @@ from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
+from avizor_client.cli import call
 
 REQUEST = pb.EmbedRequest(model="v", items=[pb.Item(tensor=pb.Tensor(shape=[2], dtype="float32", data=rows()[0].tobytes()))])
 
@@ -89,7 +91,16 @@ def test_one_bad_model_costs_the_others_nothing_and_is_named_in_log_and_metrics(
     with gateway(own, "--scan-s", 0.2, "--alpha", 0.05, log=log) as running, grpc.insecure_channel(running.address) as channel:
         stub = Stub(channel)
         assert stub.Embed(REQUEST).version == 1
-        assert [model.name for model in stub.ListModels(pb.ListModelsRequest()).models] == ["v"]
+        listed = stub.ListModels(pb.ListModelsRequest())
+        assert [model.name for model in listed.models] == ["v"]
+        assert [(each.name, each.version, each.is_served) for each in listed.refused] == [
+            ("lost+found", 0, False),
+            ("normal", 1, False),
+            ("v", 2, False),
+        ]
+        assert "holds no version of a model" in listed.refused[0].reason
+        told = CliRunner().invoke(call, ["models", "--target", running.address]).output
+        assert re.search(r"^not served: v version 2: .*is not a manifest", told, re.MULTILINE), told
         with pytest.raises(grpc.RpcError, match="is not a manifest"):
             stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=[pb.Item(audio=normal())]))
         metrics = running.metrics()

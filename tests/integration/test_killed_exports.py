@@ -82,7 +82,8 @@ def infer(models: Path) -> None:
 def rubbish(models: Path) -> set[str]:
     """What lies beside and in a repository of the model `digits` and does not belong there."""
     files = {path.name for folder in (models.parent, models, models / "digits") for path in folder.iterdir()}
-    known = {"models", "digits", ".avizor-lock-digits", "config.pbtxt", OVERRIDES_FILE, "labels.txt"}
+    locks = {".avizor-lock-digits", ".avizor-choice-lock-digits"}
+    known = {"models", "digits", *locks, "config.pbtxt", OVERRIDES_FILE, "labels.txt"}
     return {name for name in files - known if not name.isdecimal()}
 
 
@@ -240,4 +241,4 @@ def test_real_exports_killed_and_at_once(tmp_path: Path) -> None:
         wanted = ort.InferenceSession(files[seed]).run(None, {"x": rows})[0]
         np.testing.assert_allclose(run(models, name, version, rows), wanted, atol=1e-6)
     hidden = sorted(path.name for folder in (tmp_path, models) for path in folder.iterdir() if path.name.startswith("."))
-    assert hidden == [".avizor-lock-other", ".avizor-lock-twin"]
+    assert hidden == [".avizor-choice-lock-twin", ".avizor-lock-other", ".avizor-lock-twin"]

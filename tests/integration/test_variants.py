@@ -104,7 +104,7 @@ class Plane(nn.Module):
 
 
 def nothing_published(models: Path) -> bool:
-    return not models.exists() or all(path.name.startswith(".avizor-lock") for path in models.iterdir())
+    return not models.exists() or all(path.name.startswith(".avizor-") for path in models.iterdir())
 
 
 def save_images(folder: Path, count: int) -> Path:

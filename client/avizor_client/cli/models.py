@@ -17,18 +17,23 @@ from avizor_client.cli.output import print_json, print_line, width
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each model, one a line, with all of it.")
 @connection_options
 def models(names: tuple[str, ...], as_json: bool, connect: Callable[[], Any]) -> None:
-    """Print what a gateway serves: all models, or those called NAMES."""
+    """Print what a gateway serves: all models, or those called NAMES; and what else it has, and why it does not serve that."""
     with connect() as client:
         found = [client.model(name) for name in names] if names else client.models()
+        refused = [each for each in client.refused() if not names or each.name in names]
     if as_json:
-        for model in found:
-            print_json(vars(model))
+        for each in (*found, *refused):
+            print_json(vars(each))
         return
     rows = [[model.name, str(model.version), model.task, model.input_kind, _input(model), _answers(model)] for model in found]
     header = ["name", "version", "task", "input", "of", "answers"]
     widths = [width(column) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         print_line(row, widths)
+    for each in refused:
+        state = "served, but not all that is new" if each.is_served else "not served"
+        version = f" version {each.version}" if each.version else ""
+        print_line([f"{state}: {each.name}{version}: {each.reason}"])
 
 
 def _input(model: Model) -> str:

@@ -12,20 +12,24 @@ from avizor_service.rpcs.get_model import model_message
 
 
 async def list_models(gateway: Gateway, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-    """Return the version that answers of every model that the caller may ask for, in order of name.
-
-    One that cannot be read is left out.
-    """
-    return pb.ListModelsResponse(models=await gateway.threads.wait_for(_all, gateway.catalogue, call.caller))
+    """Return the version that answers of every model that the caller may ask for, in order of name, and what is refused."""
+    return await gateway.threads.wait_for(_all, gateway.catalogue, call.caller)
 
 
-def _all(catalogue: Catalogue, caller: Caller) -> list[pb.Model]:
-    names = filter(caller.may_call, catalogue.names())
-    return [message for name in names if (message := _readable(catalogue, name))]
-
-
-def _readable(catalogue: Catalogue, name: str) -> pb.Model | None:
-    try:
-        return model_message(catalogue, name)
-    except AvizorError:  # Catalogue.states says why, and so do log and metrics
-        return None
+def _all(catalogue: Catalogue, caller: Caller) -> pb.ListModelsResponse:
+    response = pb.ListModelsResponse()
+    refused = {
+        (state.name, state.version): pb.Refused(
+            name=state.name, version=state.version, reason=state.reason, is_served=state.is_ready
+        )
+        for state in catalogue.states()
+        if state.reason and caller.may_call(state.name)
+    }
+    for name in filter(caller.may_call, catalogue.names()):
+        try:
+            response.models.append(model_message(catalogue, name))
+        except AvizorError as error:
+            if not any(other == name for other, _ in refused):  # it has changed since the last look
+                refused[name, 0] = pb.Refused(name=name, reason=str(error))
+    response.refused.extend(refused[key] for key in sorted(refused))
+    return response

@@ -15,7 +15,7 @@ from support.versioned_model import remove_version, rows, write_version
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.batching import BatchingEngine
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.errors import RepositoryError
+from avizor_inference.errors import RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.catalogue import Catalogue
 
@@ -106,6 +106,24 @@ def test_a_gateway_that_starts_falls_back_to_the_version_that_a_running_one_woul
     catalogue.survey()
     assert {key: state for key, (state, _) in states(catalogue).items()} == {("v", 1): "READY", ("v", 2): "UNAVAILABLE"}
     assert catalogue.open("v").version.version == 1
+
+
+def test_a_version_whose_probe_items_come_out_otherwise_answers_nobody_whoever_asks_first(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    write_version(tmp_path, "w", 1, probe_of=3)
+    for _ in range(2):
+        with pytest.raises(VersionRefused, match="output embedding of its probe items differs"):
+            catalogue.open("w")
+        with pytest.raises(VersionRefused, match="output embedding of its probe items differs"):
+            catalogue.open("w", 1)
+        catalogue.refresh()
+        with pytest.raises(VersionRefused, match="output embedding of its probe items differs"):
+            catalogue.find("w")
+    remove_version(tmp_path, "w", 1)
+    write_version(tmp_path, "w", 1)
+    catalogue.refresh()
+    assert catalogue.open("w").version.version == 1
 
 
 def test_a_version_that_is_mended_is_taken(tmp_path: Path, catalogue: Catalogue) -> None:

@@ -122,7 +122,7 @@ class InferenceServiceServicer(object):
     """
 
     def ListModels(self, request, context):
-        """Lists the models of the repository, sorted by name.
+        """Lists the models that are served, sorted by name, and whatever else is in the repository, with the reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
