@@ -38,7 +38,7 @@ def engine_options(command: Command) -> Command:
             metavar="ENGINE",
             default=EMBEDDED,
             show_default=True,
-            help="What runs the model: `ort`, `openvino` or `openvino:bf16`, in this process, or triton://HOST:8001.",
+            help="What runs the model: `ort`, `openvino`, `openvino:bf16` or `tuned`, in this process, or triton://HOST:8001.",
         ),
         click.option(
             "--device",

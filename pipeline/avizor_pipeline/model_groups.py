@@ -107,5 +107,6 @@ def _may_join(settings: JobSettings, first: JobModel, other: JobModel) -> bool:
     if first.choice.batch_size != other.choice.batch_size:
         return False  # in batches of another size a model may give other last bits
     versions = [first.version, other.version]
-    on_cpu = settings.engine == EMBEDDED and not any(runs_on_gpu(settings.device, version) for version in versions)
+    embedded = all(settings.engine_of(model.choice) == EMBEDDED for model in (first, other))
+    on_cpu = embedded and not any(runs_on_gpu(settings.device, version) for version in versions)
     return on_cpu and have_one_front_end(versions)

@@ -18,7 +18,7 @@ from avizor_inference.items.kinds.base import Content, TensorBytes
 from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.triton_config import call_batch_size, preferred_batch_size
+from avizor_inference.repository.triton_config import EnginesHere, call_batch_size, preferred_batch_size
 from avizor_pipeline.settings import ChosenModel, JobSettings
 
 # Windows in one run of a model whose config.pbtxt names no batch size.
@@ -91,12 +91,14 @@ class JobModel:
         return self.version.manifest.thresholds
 
 
-def choose(version: ModelVersion, found: Comparable | None, batch_size: int | None = None) -> ChosenModel:
+def choose(
+    version: ModelVersion, found: Comparable | None, batch_size: int | None = None, engine: EnginesHere | None = None
+) -> ChosenModel:
     """Pin a model to a version, a calibration, and a batch size.
 
     found: the calibration for the scores of the job's engine, if there is one.
     batch_size: windows in one run; None takes what config.pbtxt says, as tuned, or else the largest it prefers, or else 32.
-    Raises VersionRefused.
+    engine: that the engine `tuned` runs it on. Raises VersionRefused.
     """
     return ChosenModel(
         name=version.name,
@@ -105,6 +107,7 @@ def choose(version: ModelVersion, found: Comparable | None, batch_size: int | No
         calibration_id=found.calibration.id if found else None,
         tie=found.tie if found else TIE,
         batch_size=batch_size or call_batch_size(version.config) or preferred_batch_size(version.config) or DEFAULT_BATCH_SIZE,
+        engine=engine,
     )
 
 
@@ -163,7 +166,9 @@ def nothing_takes(content: Content, models: Iterable[JobModel]) -> str:
 
 def open_job_engine(settings: JobSettings) -> Engine:
     """Open the engine of one worker. It uses one thread: there is a worker for each core."""
-    return open_engine(settings.engine, ModelRepository(settings.repository), device=settings.device, intra_op_threads=1)
+    engines = {choice.name: choice.engine for choice in settings.models if choice.engine}
+    repository = ModelRepository(settings.repository)
+    return open_engine(settings.engine, repository, device=settings.device, intra_op_threads=1, engines=engines)
 
 
 def _has(version: ModelVersion, name: str) -> bool:

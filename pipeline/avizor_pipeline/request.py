@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.engine_calibration import check_same_channels, find_calibration
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED, engine_options, open_engine
+from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, open_engine
+from avizor_inference.engines.tuned import engine_of
 from avizor_inference.errors import RepositoryError, SettingsError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import has_channels
@@ -115,7 +116,8 @@ class JobRequest:
                     found = find_calibration(engine, version, options)
                     if found:
                         check_same_channels(version, found.calibration, self.channels, options)
-                    choices.append(choose(version, found, self.batch_size))
+                    tuned = engine_of(repository, version.name) if self.engine == TUNED else None
+                    choices.append(choose(version, found, self.batch_size, tuned))
         return tuple(choices)
 
 

@@ -10,6 +10,7 @@ from avizor_inference.engines.embedded import Device
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.repository.triton_config import EnginesHere
 from avizor_inference.strict_json import Strict
 
 
@@ -22,6 +23,7 @@ class ChosenModel(Strict):
     calibration_id: str | None = None
     tie: float = Field(default=TIE, description="relative difference from its scores that counts as none")
     batch_size: int = Field(default=32, ge=1, description="windows in one run")
+    engine: EnginesHere | None = Field(default=None, description="that the engine `tuned` runs it on")
 
 
 # Version of the rows and their meaning. A job with another version cannot be resumed.
@@ -74,6 +76,10 @@ class JobSettings(Strict):
                 if path == other or other in path.parents:
                     raise ValueError(f"{named[index]} is within {other}, so its files would be counted twice; leave it out")
         return roots
+
+    def engine_of(self, model: ChosenModel) -> str:
+        """Return the name of the engine that runs a model of the job."""
+        return model.engine or self.engine
 
     @property
     def digest(self) -> str:

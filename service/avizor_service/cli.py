@@ -80,7 +80,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     "--engine",
     metavar="ENGINE",
     default=_DEFAULTS.engine,
-    help="What runs the models: in this process `ort`, ONNX Runtime, or `openvino` or `openvino:bf16`, OpenVINO; or "
+    help="What runs the models: in this process `ort`, ONNX Runtime, `openvino` or `openvino:bf16`, OpenVINO, or `tuned`; or "
     "triton://HOST:8001, Triton's gRPC.",
 )
 @click.option(

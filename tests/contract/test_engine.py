@@ -296,7 +296,7 @@ def test_unknown_engines_are_refused(models: Path, name: str) -> None:
     message = (
         "is not a server address; write triton://HOST:PORT"
         if "triton" in name
-        else "not known; use 'ort', 'openvino', 'openvino:bf16', or 'triton://HOST:8001'"
+        else "not known; use 'ort', 'openvino', 'openvino:bf16', 'tuned', or 'triton://HOST:8001'"
     )
     with pytest.raises(SettingsError, match=message):
         open_engine(name, ModelRepository(models))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from support.environment import on_gpu
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
@@ -34,12 +36,15 @@ from avizor_export.tuning.candidates import Candidate
 from avizor_export.tuning.cli import tune
 from avizor_export.tuning.save import write_tuned
 from avizor_inference.checks.check_version import check_model
+from avizor_inference.engines import openvino
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
+from avizor_inference.engines.open_engine import engines_here
+from avizor_inference.engines.openvino import computes_bf16
 from avizor_inference.engines.temporary_model import temporary_model, temporary_name
 from avizor_inference.engines.triton import TritonEngine
-from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError
-from avizor_inference.repository.models import ModelRepository
+from avizor_inference.errors import AvizorError, EngineError, ExportError, SettingsError, VersionRefused
+from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import read_config
 from avizor_pipeline.models import choose
 
@@ -143,7 +148,20 @@ def test_a_cached_answer_is_given_again_and_never_with_outputs_of_another_reques
 
 def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (tuning / "models/digits/config.pbtxt").read_text()
-    arguments = ("tune", "digits", "--seconds", "0.15", "--batch", "2,8", "--threads", "1", "--instances", "1")
+    arguments = (
+        "tune",
+        "digits",
+        "--seconds",
+        "0.15",
+        "--batch",
+        "2,8",
+        "--threads",
+        "1",
+        "--instances",
+        "1",
+        "--engine",
+        "ort",
+    )
     monkeypatch.chdir(tuning)
     dry = CliRunner().invoke(tune, [*arguments[1:], "--dry-run"], catch_exceptions=False)
     assert "config.pbtxt would have: " in dry.stdout
@@ -153,9 +171,9 @@ def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.Mo
     assert result.returncode == 0, result.stderr
     assert (tuning / "pictures/trade-off.png").read_bytes().startswith(b"\x89PNG")
     (marked,) = [line.split() for line in result.stdout.splitlines() if line.startswith("* ")]
-    chosen = int(marked[3])
-    assert f"chosen: instances 1, threads 1, batch {chosen}" in result.stdout
-    wanted = ServingSettings(max_batch_size=16, queue_delay_us=300, call_batch_size=chosen, intra_op_threads=1)
+    chosen = int(marked[4])
+    assert f"chosen: engine ort, instances 1, threads 1, batch {chosen}" in result.stdout
+    wanted = ServingSettings(max_batch_size=16, queue_delay_us=300, call_batch_size=chosen, intra_op_threads=1, engine="ort")
     assert published_settings(tuning / "models", "digits") == wanted
     assert "instance count not changed" in result.stdout
     after = (tuning / "models/digits/config.pbtxt").read_text()
@@ -167,6 +185,42 @@ def test_tune_embedded_writes_what_it_chose(tuning: Path, monkeypatch: pytest.Mo
     assert choose(repository.version("digits"), None).batch_size == chosen
     assert choose(repository.version("digits"), None, 5).batch_size == 5
     assert choose(repository.version("normal"), None).batch_size == 32
+
+
+def test_tune_compares_all_engines_and_a_batch_job_runs_each_model_on_the_one_that_was_chosen(tuning: Path) -> None:
+    arguments = ("--seconds", 0.1, "--batch", 4, "--threads", 1, "--instances", 1)
+    result = avizor("tune", "digits", *arguments, cwd=tuning)
+    assert result.returncode == 0, result.stderr
+    table = [line.lstrip("* ").split()[0] for line in result.stdout.splitlines()[1 : 1 + len(engines_here())]]
+    assert table == engines_here()
+    assert published_settings(tuning / "models", "digits").engine in engines_here()
+
+    refused = avizor("tune", "digits", *arguments, "--engine", "tuned", cwd=tuning)
+    assert "--engine tuned: tune measures ort, openvino, openvino:bf16, or all of them" in refused.stderr
+    only = avizor("tune", "digits", *arguments, "--engine", "openvino", cwd=tuning)
+    assert only.returncode == 0, only.stderr
+    assert "engine ort -> openvino" in only.stdout or "openvino" in (tuning / "models/digits/config.pbtxt").read_text()
+    assert "openvino computes the model where a command has --engine tuned" in only.stdout
+    assert check_model(ModelRepository(tuning / "models"), "digits") == []
+
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tuning / "digit.png")
+    done = avizor("batch", "digit.png", "--model", "digits", "--engine", "tuned", "--out", "out", cwd=tuning)
+    assert done.returncode == 0, done.stderr
+    (model,) = json.loads((tuning / "out/job.json").read_text())["models"]
+    assert model["engine"] == "openvino"
+
+
+def test_a_model_that_does_not_bear_bf16_is_not_measured_in_it(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_opened: object, version: ModelVersion) -> None:
+        raise VersionRefused(f"{version.name} differs")
+
+    monkeypatch.setattr(openvino, "_prove", refuse)
+    monkeypatch.chdir(tuning)
+    options = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--dry-run"]
+    result = CliRunner().invoke(tune, options, catch_exceptions=False)
+    if computes_bf16():
+        assert "openvino:bf16 is left out: digits differs" in result.stderr
+    assert "openvino:bf16" not in result.stdout
 
 
 def test_an_export_keeps_what_was_tuned_while_it_ran(tuning: Path) -> None:
@@ -204,6 +258,7 @@ def test_what_the_overrides_set_stays(tuning: Path, monkeypatch: pytest.MonkeyPa
     before = read_config(path)
     np.save("items.npy", np.zeros((3, 32, 32, 1), np.uint8))
     arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--items", "items.npy"]
+    arguments += ["--engine", "ort"]
     CliRunner().invoke(tune, arguments, catch_exceptions=False)
     assert (tuning / "tune-digits.png").exists()
     after = read_config(path)
@@ -212,6 +267,7 @@ def test_what_the_overrides_set_stays(tuning: Path, monkeypatch: pytest.MonkeyPa
     assert after.parameters["intra_op_thread_count"].string_value == "1"
     del after.parameters["avizor_batch_size"]
     del after.parameters["intra_op_thread_count"]
+    del after.parameters["avizor_engine"]
     assert after == before
 
 
@@ -219,7 +275,20 @@ def test_what_the_overrides_set_stays(tuning: Path, monkeypatch: pytest.MonkeyPa
 def test_what_could_not_be_written_is_not_measured(tuning: Path, more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tuning)
     folder = tuning / "models/digits"
-    arguments = ["digits", "--seconds", "3600", "--batch", "4", "--threads", "1,2", "--instances", "1", *more]
+    arguments = [
+        "digits",
+        "--seconds",
+        "3600",
+        "--batch",
+        "4",
+        "--threads",
+        "1,2",
+        "--instances",
+        "1",
+        "--engine",
+        "ort",
+        *more,
+    ]
     (folder / OVERRIDES_FILE).write_text('parameters { key: "intra_op_thread_count", value: { string_value: "1" } }')
     with pytest.raises(ExportError, match="sets intra_op_threads to 1, so that 2 would have no effect"):
         tune.main(arguments, standalone_mode=False)
@@ -246,7 +315,7 @@ def test_a_repository_that_cannot_be_written_is_found_before_the_measurement(
     lock = tuning / "models/.avizor-lock-digits"
     lock.unlink(missing_ok=True)
     lock.mkdir()  # root too can write no file there
-    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1"]
+    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--engine", "ort"]
     with pytest.raises(ExportError, match=r"\.avizor-lock-digits cannot be written .*--dry-run"):
         tune.main(arguments, standalone_mode=False)
     assert not Path("tune-digits.png").exists()
@@ -257,7 +326,7 @@ def test_a_repository_that_cannot_be_written_is_found_before_the_measurement(
 def test_a_measurement_whose_choice_cannot_be_written_leaves_its_picture(tuning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tuning)
     (tuning / "models/digits/.config.pbtxt.new").mkdir()
-    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1"]
+    arguments = ["digits", "--seconds", "0.1", "--batch", "4", "--threads", "1", "--instances", "1", "--engine", "ort"]
     with pytest.raises(ExportError, match=r"\.config\.pbtxt\.new cannot be written"):
         tune.main(arguments, standalone_mode=False)
     assert Path("tune-digits.png").exists()
@@ -327,14 +396,28 @@ def test_a_tune_that_is_terminated_unloads_its_model(tuning: Path, server: Trito
         (("nobody",), "no model named 'nobody'"),
         (("digits", "--batch", "32"), "batch 32 is over the model's max_batch_size 16"),
         (
-            ("digits", "--batch", "2", "--threads", "1", "--instances", "1", "--seconds", "0.03", "--max-p99-ms", "1e-9"),
+            (
+                "digits",
+                "--batch",
+                "2",
+                "--threads",
+                "1",
+                "--instances",
+                "1",
+                "--engine",
+                "ort",
+                "--seconds",
+                "0.03",
+                "--max-p99-ms",
+                "1e-9",
+            ),
             "no candidate",
         ),
         (
             ("digits", "--engine", "triton://127.0.0.1:1"),
             r"no Triton answers at 127\.0\.0\.1:1: .*; start it, and check",
         ),
-        (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the embedded engine"),
+        (("digits", "--engine", "triton://localhost", "--device", "cuda"), "--device is for the engine ort"),
         (("digits", "--plot", "out.xyz"), r"out\.xyz does not end in \.png"),
         (("digits", "--plot", "file.txt/out.png"), "its folder cannot be created"),
         (("digits", "--plot", "folder.png"), r"folder\.png cannot be written"),

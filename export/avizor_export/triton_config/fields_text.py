@@ -11,6 +11,7 @@ from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.manifest import Precision
 from avizor_inference.repository.triton_config import (
     BATCH_PARAMETER,
+    ENGINE_PARAMETER,
     LABELS_FILE,
     THREADS_PARAMETER,
     TRITON_TYPES,
@@ -55,6 +56,7 @@ def config_text(
         *_cache(serving),
         *_threads(serving),
         *_call_batch(serving),
+        *_engine(serving),
         _warmups(inputs, serving.max_batch_size),
         *_digests(digests),
     ]
@@ -156,6 +158,12 @@ def _call_batch(serving: ServingSettings) -> Iterator[str]:
     if serving.call_batch_size:
         parameter = f'key: "{BATCH_PARAMETER}", value: {{ string_value: "{serving.call_batch_size}" }}'
         yield f"# Items that `avizor batch` puts into one call. Triton ignores it.\nparameters [ {{ {parameter} }} ]"
+
+
+def _engine(serving: ServingSettings) -> Iterator[str]:
+    if serving.engine:
+        parameter = f'key: "{ENGINE_PARAMETER}", value: {{ string_value: "{serving.engine}" }}'
+        yield f"# What `--engine tuned` runs the model on. Triton ignores it.\nparameters [ {{ {parameter} }} ]"
 
 
 def _digests(digests: Mapping[int, str]) -> Iterator[str]:

@@ -11,7 +11,13 @@ from typing import Literal, TypedDict, get_args
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelQueuePolicy
 
 from avizor_inference.errors import ExportError
-from avizor_inference.repository.triton_config import call_batch_size, instance_count, intra_op_threads
+from avizor_inference.repository.triton_config import (
+    EnginesHere,
+    call_batch_size,
+    instance_count,
+    intra_op_threads,
+    tuned_engine,
+)
 
 Target = Literal["auto", "cpu", "gpu", "tensorrt"]
 QueueTimeoutAction = Literal["reject", "delay"]
@@ -38,6 +44,7 @@ class ServingSettings:
     response_cache: whether the server may answer a repeated input from its cache.
     intra_op_threads: threads of one run on the CPU; 0 is one for each core.
     call_batch_size: items that `avizor batch` puts into one call; 0 lets it choose.
+    engine: what `--engine tuned` runs the model on in its own process; empty if that was not measured.
     """
 
     target: Target = "auto"
@@ -52,10 +59,12 @@ class ServingSettings:
     response_cache: bool = False
     intra_op_threads: int = 0
     call_batch_size: int = 0
+    engine: EnginesHere | Literal[""] = ""
 
     def __post_init__(self) -> None:
         _check_choice("target", self.target, get_args(Target))
         _check_choice("queue_timeout_action", self.queue_timeout_action, get_args(QueueTimeoutAction))
+        _check_choice("engine", self.engine, ("", *get_args(EnginesHere)))
         for name in ("max_batch_size", "instances"):
             _check_at_least(name, getattr(self, name), 1)
         for name in ("queue_delay_us", "max_queue_size", "queue_timeout_ms", "intra_op_threads", "call_batch_size"):
@@ -134,6 +143,7 @@ def serving_of(config: ModelConfig) -> ServingSettings:
         response_cache=config.response_cache.enable,
         intra_op_threads=intra_op_threads(config),
         call_batch_size=call_batch_size(config),
+        engine=tuned_engine(config) or "",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from avizor_inference.errors import ExportError
+from avizor_inference.repository.triton_config import EnginesHere
 
 # Candidates with at least this share of the best throughput count as equally fast: among them, latency decides.
 NEAR_THE_BEST = 0.95
@@ -24,6 +25,7 @@ class Candidate:
     clients: calls under way at once.
     queue_delay_us: how long a request waits in Triton for others, in microseconds; None with the embedded engine.
     preferred: Triton's preferred batch sizes, ascending.
+    engine: that runs it in this process; None on Triton.
     """
 
     instances: int
@@ -32,9 +34,11 @@ class Candidate:
     clients: int
     queue_delay_us: int | None = None
     preferred: tuple[int, ...] = ()
+    engine: EnginesHere | None = None
 
     def __str__(self) -> str:
-        parts = [f"instances {self.instances}", f"threads {self.threads or 'auto'}"]
+        engine = [f"engine {self.engine}"] if self.engine else []
+        parts = [*engine, f"instances {self.instances}", f"threads {self.threads or 'auto'}"]
         if self.queue_delay_us is None:
             return ", ".join([*parts, f"batch {self.batch}"])
         parts += [f"queue delay {self.queue_delay_us} us", f"preferred batch {self.preferred_text}"]
@@ -162,7 +166,12 @@ _INSTANCES: dict[str, _Cell] = {
     "threads": lambda measured: str(measured.candidate.threads or "auto"),
 }
 _NUMBERS: dict[str, _Cell] = {"rows/s": _rate, "p99 ms": _latency}
-_COLUMNS: dict[str, _Cell] = {**_INSTANCES, "batch": lambda measured: str(measured.candidate.batch), **_NUMBERS}
+_COLUMNS: dict[str, _Cell] = {
+    "engine": lambda measured: measured.candidate.engine or "",
+    **_INSTANCES,
+    "batch": lambda measured: str(measured.candidate.batch),
+    **_NUMBERS,
+}
 _TRITON_COLUMNS: dict[str, _Cell] = {
     **_INSTANCES,
     "delay us": lambda measured: str(measured.candidate.queue_delay_us),

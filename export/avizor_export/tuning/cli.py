@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -32,17 +32,19 @@ from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSp
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engines_here, open_engine, runs_here
 from avizor_inference.engines.temporary_model import temporary_name
-from avizor_inference.errors import ExportError
+from avizor_inference.errors import ExportError, VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.repository.triton_config import EnginesHere
 
 _path = click.Path(path_type=Path)
 _RANDOM_ITEMS = 64
 _RECORDINGS = 8
+_ALL = "all"
 _ALREADY_SET = "config.pbtxt has these settings already"
 _Command = Callable[..., Any]
 
@@ -81,9 +83,14 @@ Examples:
 )
 @click.argument("model")
 @click.option("--models", type=_path, default=Path("models"), help="Model repository.")
-@click.option("--engine", metavar="ENGINE", default=EMBEDDED, help="`ort` (embedded), or triton://HOST:PORT.")
+@click.option(
+    "--engine",
+    metavar="ENGINE",
+    default=_ALL,
+    help="`all` that this machine has, or one of `ort`, `openvino` and `openvino:bf16`; or triton://HOST:PORT.",
+)
 @click.option("--items", type=_path, help="Real items to send: a folder, .csv, .parquet or .npy; else random ones.")
-@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the embedded engine.")
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
 @click.option("--seconds", type=click.FloatRange(min=0.01, max=3600), default=3.0, help="Seconds of calls for each candidate.")
 @_numbers("--batch", 0, "Rows of one call. On Triton: preferred batch sizes, 0 for none.")
 @_numbers("--threads", 0, "CPU threads for one run of the model; 0 is one for each core.")
@@ -96,8 +103,8 @@ Examples:
 def tune(**options: Any) -> None:
     """Measure MODEL here, show throughput against p99, and write the best settings into its config.pbtxt.
 
-    Embedded: batch size x threads x calls at once. On a Triton, where the model is loaded temporarily under another name:
-    instances x queue delay, under several numbers of clients, each with calls of one row.
+    In this process: engine x batch size x threads x calls at once. On a Triton, where the model is loaded temporarily under
+    another name: instances x queue delay, under several numbers of clients, each with calls of one row.
 
     The choice is the highest throughput with a p99 within --max-p99-ms. Without a limit, it is the lowest p99 among the
     candidates within 5% of the best throughput.
@@ -123,6 +130,8 @@ def tune(**options: Any) -> None:
         title = f"{arguments.model} on {arguments.engine}"
         plot(arguments.plot_path, title, measured, choice.chosen, arguments.max_p99_ms)
         click.echo(f"plot: {arguments.plot_path}")
+    if (engine := choice.chosen.candidate.engine) not in (None, EMBEDDED):
+        click.echo(f"{engine} computes the model where a command has --engine {TUNED}")
     if not sets_instances(version.config, choice.chosen.candidate):
         click.echo(
             "instance count not changed: calls at once on this CPU do not tell how many a server's GPU can take; measure there "
@@ -163,15 +172,39 @@ class TuneArguments:
 def _bench(arguments: TuneArguments, repository: ModelRepository, subject: Subject) -> tuple[CandidateGroups, Bench]:
     """Return the candidates, and the bench that measures them. Raises ExportError if no candidate fits."""
     current = serving_of(subject.version.config)
-    if arguments.engine == EMBEDDED:
-        return embedded_groups(arguments.space, current), EmbeddedBench(repository, subject, arguments.device)
+    if arguments.engine == _ALL or runs_here(arguments.engine):
+        engines = _engines(arguments, repository)
+        return embedded_groups(arguments.space, current, engines), EmbeddedBench(repository, subject, arguments.device)
     return _triton_bench(arguments, current, subject)
+
+
+def _engines(arguments: TuneArguments, repository: ModelRepository) -> list[EnginesHere]:
+    """Return the engines to compare: those that were asked for, or all of this machine that can run the model.
+
+    Raises AvizorError for one that was asked for and cannot.
+    """
+    asked = [engine for engine in get_args(EnginesHere) if engine == arguments.engine]
+    if not asked and arguments.engine != _ALL:
+        raise ExportError(f"--engine {arguments.engine}: tune measures {', '.join(get_args(EnginesHere))}, or all of them")
+    engines: list[EnginesHere] = []
+    for name in asked or ([EMBEDDED] if arguments.device == "cuda" else engines_here()):
+        device = arguments.device if name == EMBEDDED or asked else "config"
+        try:
+            with open_engine(name, repository, device=device) as engine:
+                engine.spec(arguments.model)
+        except VersionRefused as error:
+            if asked or name == EMBEDDED:
+                raise
+            click.echo(f"{name} is left out: {error}", err=True)
+        else:
+            engines.append(name)
+    return engines
 
 
 def _triton_bench(arguments: TuneArguments, current: ServingSettings, subject: Subject) -> tuple[CandidateGroups, Bench]:
     """Return the candidates, and the bench of a live server. Raises ExportError if no server answers."""
     if arguments.device != "config":
-        raise ExportError("--device is for the embedded engine; a Triton runs a model where its config.pbtxt says (--target)")
+        raise ExportError("--device is for the engine ort; a Triton runs a model where its config.pbtxt says (--target)")
     groups = triton_groups(arguments.space, current)
     check_server(address := parse_address(arguments.engine))
     name = temporary_name("tune")

@@ -16,12 +16,15 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_export.tuning.candidates import Candidate, Measured, Round
 from avizor_export.tuning.load_generator import Call, run_load
 from avizor_inference.arrays import Items
-from avizor_inference.engines.base import InferRequest
+from avizor_inference.engines.base import Engine, InferRequest
+from avizor_inference.engines.core_share import usable_cores
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
+from avizor_inference.engines.open_engine import OPENVINO
+from avizor_inference.engines.openvino import OpenVinoEngine
 from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.triton_config import BATCH_PARAMETER, THREADS_PARAMETER
+from avizor_inference.repository.triton_config import BATCH_PARAMETER, ENGINE_PARAMETER, THREADS_PARAMETER
 
 ROUNDS = 3
 _USUAL_SHAPES = "trt_profile_opt_shapes"
@@ -79,7 +82,7 @@ def measure_candidates(
 
 @dataclass(frozen=True)
 class EmbeddedBench:
-    """Measure on the embedded engine, as batch jobs and the gateway use it, by calls of `batch` rows."""
+    """Measure on engines in this process, as batch jobs and the gateway use them, by calls of `batch` rows."""
 
     repository: ModelRepository
     subject: Subject
@@ -87,14 +90,22 @@ class EmbeddedBench:
 
     @contextmanager
     def open(self, candidate: Candidate) -> Iterator[OpenBench]:
-        """Open a session with the candidate's threads."""
-        with EmbeddedEngine(self.repository, device=self.device, intra_op_threads=candidate.threads) as engine:
+        """Load the model with the candidate's engine and threads."""
+        with self._engine(candidate) as engine:
             yield _OpenEmbedded(engine, self.subject)
+
+    def _engine(self, candidate: Candidate) -> Engine:
+        threads = candidate.threads
+        if candidate.engine not in OPENVINO:
+            return EmbeddedEngine(self.repository, device=self.device, intra_op_threads=threads)
+        streams = max(1, usable_cores() // threads) if threads else 1
+        precision = OPENVINO[candidate.engine]
+        return OpenVinoEngine(self.repository, precision=precision, intra_op_threads=threads, streams=streams)
 
 
 @dataclass(frozen=True)
 class _OpenEmbedded:
-    engine: EmbeddedEngine
+    engine: Engine
     subject: Subject
 
     def call(self, candidate: Candidate) -> Call:
@@ -145,8 +156,8 @@ class _OpenTriton:
 def with_candidate(config: ModelConfig, candidate: Candidate) -> ModelConfig:
     """Return a copy of the configuration with the candidate's values; all other fields are unchanged.
 
-    A measurement with the embedded engine says nothing about a server's batching, so preferred batch sizes are left unchanged
-    (a preferred size of 1 would end batching). It says something about instances only if they run on the CPU.
+    A measurement in this process says nothing about a server's batching, so preferred batch sizes are left unchanged (a
+    preferred size of 1 would end batching). It says something about instances only if they run on the CPU.
     """
     changed = ModelConfig()
     changed.CopyFrom(config)
@@ -159,6 +170,8 @@ def with_candidate(config: ModelConfig, candidate: Candidate) -> ModelConfig:
         del changed.parameters[THREADS_PARAMETER]
     if candidate.queue_delay_us is None:
         changed.parameters[BATCH_PARAMETER].string_value = str(candidate.batch)
+        if candidate.engine:
+            changed.parameters[ENGINE_PARAMETER].string_value = candidate.engine
         return changed
     changed.dynamic_batching.max_queue_delay_microseconds = candidate.queue_delay_us
     if set(changed.dynamic_batching.preferred_batch_size) != set(candidate.preferred):

@@ -71,7 +71,8 @@ def plot(path: Path, title: str, measured: Sequence[Measured], chosen: Measured,
 
 
 def _line_label(candidate: Candidate) -> str:
-    parts = [f"{candidate.instances} x {candidate.threads or 'auto'} threads"]
+    engine = [candidate.engine] if candidate.engine else []
+    parts = [*engine, f"{candidate.instances} x {candidate.threads or 'auto'} threads"]
     if candidate.queue_delay_us is not None:
         parts += [f"{candidate.queue_delay_us} us", *([f"preferred {candidate.preferred_text}"] if candidate.preferred else [])]
     return ", ".join(parts)

@@ -101,5 +101,5 @@ def _settings_of(config: ModelConfig, candidate: Candidate) -> dict[str, Any]:
     if sets_instances(config, candidate):
         values["instances"] = candidate.instances
     if candidate.queue_delay_us is None:
-        return {**values, "call_batch_size": candidate.batch}
+        return {**values, "call_batch_size": candidate.batch, "engine": candidate.engine or ""}
     return {**values, "queue_delay_us": candidate.queue_delay_us, "preferred_batch_sizes": candidate.preferred}

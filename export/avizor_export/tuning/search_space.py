@@ -10,6 +10,7 @@ from itertools import product
 from avizor_export.triton_config.settings import ServingSettings
 from avizor_export.tuning.candidates import Candidate
 from avizor_inference.errors import ExportError
+from avizor_inference.repository.triton_config import EnginesHere
 
 Numbers = Sequence[int]
 # Candidates in groups: all candidates of a group are measured while the model is loaded once.
@@ -32,8 +33,8 @@ class SearchSpace:
     clients: Numbers = ()
 
 
-def embedded_groups(space: SearchSpace, settings: ServingSettings) -> CandidateGroups:
-    """Return candidates for the embedded engine: batch sizes x instances x threads that fit this machine's cores.
+def embedded_groups(space: SearchSpace, settings: ServingSettings, engines: Sequence[EnginesHere]) -> CandidateGroups:
+    """Return candidates for engines in this process: each with batch sizes x instances x threads that fit the cores.
 
     settings: the model's. Raises ExportError for values that do not fit the model, the engine or the cores.
     """
@@ -46,10 +47,11 @@ def embedded_groups(space: SearchSpace, settings: ServingSettings) -> CandidateG
     batches = space.batch or sorted({size for size in _BATCHES if size < settings.max_batch_size} | {settings.max_batch_size})
     threads, instances = space.threads or _powers_of_two(cores), space.instances or _powers_of_two(cores)
     groups = []
-    for count in threads:
+    for engine, count in product(engines, threads):
         fitting = [copies for copies in instances if copies * max(count, 1) <= cores]
         if fitting:
-            groups.append([Candidate(copies, count, batch, clients=copies) for copies, batch in product(fitting, batches)])
+            pairs = product(fitting, batches)
+            groups.append([Candidate(copies, count, batch, clients=copies, engine=engine) for copies, batch in pairs])
     if not groups:
         raise ExportError(f"no --instances x --threads fit the {cores} cores of this machine; give smaller ones")
     return groups

@@ -15,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from avizor_inference.checks.tensorrt_rules import accelerator_problems
 from avizor_inference.errors import RepositoryError
 from avizor_inference.repository.onnx_graph import Graph
-from avizor_inference.repository.triton_config import call_batch_size, intra_op_threads
+from avizor_inference.repository.triton_config import call_batch_size, intra_op_threads, tuned_engine
 
 # What ONNX Runtime 1.30.0, inside the Triton of the stack, can read; found by trying. The limits are higher than those of the
 # contract in onnx_graph.py, and hold for files that another version of export wrote.
@@ -78,9 +78,9 @@ def _instances(config: ModelConfig) -> Iterator[str]:
             yield f"instance_group has count {group.count}"
         if group.gpus and group.kind == group.KIND_CPU:
             yield "instance_group is KIND_CPU and names gpus; remove them, or use KIND_GPU"
-    for number in (intra_op_threads, call_batch_size):
+    for read in (intra_op_threads, call_batch_size, tuned_engine):
         try:
-            number(config)
+            read(config)
         except RepositoryError as error:
             yield str(error)
 

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.batching import BatchingEngine
 from avizor_inference.engines.embedded import Device, EmbeddedEngine
-from avizor_inference.engines.in_process import InProcessEngine
-from avizor_inference.engines.openvino import OpenVinoEngine, OpenVinoPrecision
+from avizor_inference.engines.openvino import OpenVinoEngine, OpenVinoPrecision, computes_bf16, is_installed
 from avizor_inference.engines.run_statistics import StatisticsOfVersions
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.engines.triton_address import SCHEME, triton_address
+from avizor_inference.engines.tuned import TunedEngine
 from avizor_inference.errors import SettingsError
 from avizor_inference.repository.models import ModelRepository
+from avizor_inference.repository.triton_config import EnginesHere
 
-EMBEDDED = "ort"
+EMBEDDED: EnginesHere = "ort"
 
 # OpenVINO's engines by name, with their precisions.
 OPENVINO: dict[str, OpenVinoPrecision] = {"openvino": "fp32", "openvino:bf16": "bf16"}
 
+# Each model on the engine that `avizor tune` chose for it.
+TUNED = "tuned"
+
 
 def runs_here(name: str) -> bool:
     """Return whether the engine called `name` computes in the process that opens it, and not on a server."""
-    return name == EMBEDDED or name in OPENVINO
+    return name in (EMBEDDED, TUNED, *OPENVINO)
+
+
+def engines_here() -> list[EnginesHere]:
+    """Return the engines that this machine has."""
+    found: list[EnginesHere] = [EMBEDDED]
+    if is_installed():
+        found += ["openvino", "openvino:bf16"] if computes_bf16() else ["openvino"]
+    return found
 
 
 def engine_options(name: str, device: Device = "config") -> str:
     """Return the options of a command that opens the same engine, such as `--engine ort --device cuda`."""
-    return f"--engine {name}" + (f" --device {device}" if name == EMBEDDED and device != "config" else "")
+    return f"--engine {name}" + (f" --device {device}" if name in (EMBEDDED, TUNED) and device != "config" else "")
 
 
 def open_engine(
@@ -38,31 +53,45 @@ def open_engine(
     batching: bool = False,
     cores: int | None = None,
     statistics: StatisticsOfVersions | None = None,
+    engines: Mapping[str, EnginesHere] | None = None,
 ) -> Engine:
     """Open the engine called `name`.
 
-    `ort` is ONNX Runtime in this process, `openvino` and `openvino:bf16` are OpenVINO in this process, `triton://HOST:PORT`
-    is a Triton server's gRPC.
+    `ort` is ONNX Runtime in this process, `openvino` and `openvino:bf16` are OpenVINO in this process, `tuned` is the one of
+    these that `avizor tune` chose for a model, `triton://HOST:PORT` is a Triton server's gRPC.
 
     device: of `ort`. intra_op_threads: for one run in this process; a server has its own. batching: requests of many callers
     share runs, as config.pbtxt says; a server does so in any case. cores: that they may use; None for all of this process.
-    statistics: where `batching` counts what it runs. Raises SettingsError for any other name, or for what this machine lacks.
+    statistics: where `batching` counts what it runs. engines: of `tuned`, by model, where config.pbtxt is not to be asked.
+    Raises SettingsError for any other name, or for what this machine lacks.
     """
     if runs_here(name):
-        threads = None if batching else intra_op_threads
-        engine = _open_here(name, repository, device, threads, batching, cores if batching else None)
+        open_one = partial(
+            _open_here,
+            repository=repository,
+            device=device,
+            threads=None if batching else intra_op_threads,
+            many_callers=batching,
+            cores=cores if batching else None,
+        )
+        engine = TunedEngine(repository, open_one, engines) if name == TUNED else open_one(name)
         return BatchingEngine(engine, repository, cores, statistics) if batching else engine
     if not name.startswith(f"{SCHEME}://"):
         raise SettingsError(
-            f"engine {name!r} is not known; use 'ort', 'openvino', 'openvino:bf16', or 'triton://HOST:8001' with Triton's gRPC "
-            "port"
+            f"engine {name!r} is not known; use 'ort', 'openvino', 'openvino:bf16', 'tuned', or 'triton://HOST:8001' with "
+            "Triton's gRPC port"
         )
     return TritonEngine(triton_address(name))
 
 
 def _open_here(
-    name: str, repository: ModelRepository, device: Device, threads: int | None, many_callers: bool, cores: int | None
-) -> InProcessEngine:
+    name: str,
+    repository: ModelRepository,
+    device: Device,
+    threads: int | None,
+    many_callers: bool,
+    cores: int | None,
+) -> Engine:
     if name == EMBEDDED:
         return EmbeddedEngine(repository, device=device, intra_op_threads=threads, many_callers=many_callers, cores=cores)
     if device == "cuda":

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,8 @@ class OpenVinoEngine(InProcessEngine):
         to 8 bits, and changes nothing in a quantised one. A version whose probe items then differ by more than rounding
         explains is refused when it is opened.
 
+    streams: runs that can go on at once; None for one, or with many_callers as many as core_share says.
+
     The first run of a set of outputs compiles the graph for it, which takes about as long as loading the model.
     Raises SettingsError if OpenVINO is not installed, or the processor has no bf16.
     """
@@ -52,10 +55,11 @@ class OpenVinoEngine(InProcessEngine):
         intra_op_threads: int | None = None,
         many_callers: bool = False,
         cores: int | None = None,
+        streams: int | None = None,
     ) -> None:
         super().__init__(repository, intra_op_threads=intra_op_threads, many_callers=many_callers, cores=cores)
         self._core = open_core()
-        self._precision = precision
+        self._precision, self._streams = precision, streams
         if precision == "bf16" and not computes_bf16():
             raise SettingsError("this processor has no instructions for bf16; choose --engine openvino, which computes in fp32")
 
@@ -75,10 +79,11 @@ class OpenVinoEngine(InProcessEngine):
 
     def _settings(self, share: CoreShare) -> dict[str, Any]:
         """Return what OpenVINO is told. Threads that are bound to cores would share them with those of other processes."""
+        streams = self._streams or share.runs
         return {
             "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
-            "INFERENCE_NUM_THREADS": share.runs * (share.threads or self._cores),
-            "NUM_STREAMS": share.runs,
+            "INFERENCE_NUM_THREADS": streams * (share.threads or self._cores),
+            "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,
         }
 
@@ -96,6 +101,11 @@ def open_core() -> Core:
             f"the engine openvino needs the extra: pip install 'avizor[openvino]' ({one_line(error)}); or use --engine ort"
         ) from error
     return openvino.Core()
+
+
+def is_installed() -> bool:
+    """Return whether OpenVINO is installed."""
+    return find_spec("openvino") is not None
 
 
 def computes_bf16() -> bool:

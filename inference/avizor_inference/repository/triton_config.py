@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -20,7 +21,11 @@ LABELS_FILE = "labels.txt"
 DIGEST_PARAMETER = "avizor_model_sha256"
 THREADS_PARAMETER = "intra_op_thread_count"
 BATCH_PARAMETER = "avizor_batch_size"
+ENGINE_PARAMETER = "avizor_engine"
 _DIGITS = 9  # of the largest number in a parameter: every engine's integers can hold it
+
+# Engines that compute in the process that opens them, as `--engine` names them.
+EnginesHere = Literal["ort", "openvino", "openvino:bf16"]
 
 # numpy's dtype name -> the name in config.pbtxt and (without TYPE_) on Triton's wire.
 TRITON_TYPES: dict[DType, str] = {
@@ -82,6 +87,19 @@ def instance_count(config: ModelConfig) -> int:
 def call_batch_size(config: ModelConfig) -> int:
     """Return the number of items in one call of a batch job; 0 if the config leaves it to the job."""
     return _whole_number(config, BATCH_PARAMETER)
+
+
+def tuned_engine(config: ModelConfig) -> EnginesHere | None:
+    """Return the engine in this process that `avizor tune` chose for the model; None if it did not. Raises RepositoryError."""
+    name = config.parameters[ENGINE_PARAMETER].string_value if ENGINE_PARAMETER in config.parameters else ""
+    for engine in get_args(EnginesHere):
+        if name == engine:
+            return engine  # type: ignore[no-any-return]
+    if name:
+        raise RepositoryError(
+            f"{config.name}: parameter {ENGINE_PARAMETER} is {name!r}; give one of {', '.join(get_args(EnginesHere))}"
+        )
+    return None
 
 
 def preferred_batch_size(config: ModelConfig) -> int | None:

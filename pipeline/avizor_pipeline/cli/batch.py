@@ -134,7 +134,7 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     "--engine",
     metavar="ENGINE",
     default=EMBEDDED,
-    help="What runs the models: `ort`, `openvino` or `openvino:bf16`, in each worker, or triton://HOST:8001.",
+    help="What runs the models: `ort`, `openvino`, `openvino:bf16` or `tuned`, in each worker, or triton://HOST:8001.",
 )
 @click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
 @click.option(

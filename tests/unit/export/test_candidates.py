@@ -72,19 +72,26 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
 
 def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_space, "available_cores", lambda: 4)
-    groups = embedded_groups(SearchSpace(), ServingSettings(max_batch_size=16))
+    groups = embedded_groups(SearchSpace(), ServingSettings(max_batch_size=16), ["ort"])
     assert [{candidate.threads for candidate in group} for group in groups] == [{1}, {2}, {4}]
     assert {candidate.batch for group in groups for candidate in group} == {1, 8, 16}
     assert all(candidate.instances * candidate.threads <= 4 for group in groups for candidate in group)
     assert {candidate.instances for candidate in groups[0]} == {1, 2, 4}
     with pytest.raises(ExportError, match="fit the 4 cores"):
-        embedded_groups(SearchSpace(threads=(8,)), ServingSettings())
+        embedded_groups(SearchSpace(threads=(8,)), ServingSettings(), ["ort"])
     with pytest.raises(ExportError, match="batch 32 is over the model's max_batch_size 16"):
-        embedded_groups(SearchSpace(batch=(8, 32)), ServingSettings(max_batch_size=16))
+        embedded_groups(SearchSpace(batch=(8, 32)), ServingSettings(max_batch_size=16), ["ort"])
     with pytest.raises(ExportError, match="at least one row"):
-        embedded_groups(SearchSpace(batch=(0, 32)), ServingSettings())
+        embedded_groups(SearchSpace(batch=(0, 32)), ServingSettings(), ["ort"])
     with pytest.raises(ExportError, match="are for a Triton"):
-        embedded_groups(SearchSpace(clients=(4,)), ServingSettings())
+        embedded_groups(SearchSpace(clients=(4,)), ServingSettings(), ["ort"])
+    several = embedded_groups(SearchSpace(threads=(1, 2)), ServingSettings(), ["ort", "openvino"])
+    assert [(group[0].engine, group[0].threads) for group in several] == [
+        ("ort", 1),
+        ("ort", 2),
+        ("openvino", 1),
+        ("openvino", 2),
+    ]
 
 
 def test_triton_points_keep_what_was_not_asked_for() -> None:
