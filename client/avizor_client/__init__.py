@@ -25,6 +25,7 @@ from avizor_client.answers import (
 from avizor_client.client import Client, MonitorStream
 from avizor_client.connection import Tls
 from avizor_client.errors import (
+    BadAnswer,
     Busy,
     CallFailed,
     ClientError,
@@ -47,6 +48,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "AsyncMonitorStream",
+    "BadAnswer",
     "Busy",
     "Calibration",
     "CallFailed",

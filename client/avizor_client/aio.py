@@ -28,7 +28,7 @@ from avizor_client.answers import (
     Verdict,
 )
 from avizor_client.connection import Connection, Tls, new_request_id
-from avizor_client.errors import call_failed
+from avizor_client.errors import NO_MESSAGE, bad_answer, call_failed
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings
 from avizor_client.tokens import Token
@@ -150,9 +150,12 @@ class AsyncClient:
     async def _ask(self, rpc: str, request: Any, request_id: str) -> Any:
         metadata = self._connection.metadata(request_id)
         try:
-            return await getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
+            answer = await getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise call_failed(error, request_id) from error
+        if answer is None:  # it could not be parsed
+            raise bad_answer(NO_MESSAGE)
+        return answer
 
 
 class AsyncMonitorStream:
@@ -214,7 +217,8 @@ class AsyncMonitorStream:
 
     async def _receive(self) -> MonitoredWindow | None:
         try:
-            return self._heard.take(await self._call.read())
+            message = await self._call.read()
+            return self._heard.take(None if message is grpc.aio.EOF else message)
         except (grpc.RpcError, asyncio.CancelledError) as error:
             if self._broken:
                 raise self._broken from error

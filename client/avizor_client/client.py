@@ -214,7 +214,7 @@ class MonitorStream:
 
     def _receive(self) -> MonitoredWindow | None:
         try:
-            return self._heard.take(next(self._call))
+            return self._heard.take(next(self._call, None))
         except grpc.RpcError as error:
             if self._broken:
                 raise self._broken from error

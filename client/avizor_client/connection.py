@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ _OPTIONS = [
 ]
 
 
+_PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
+
+
 @dataclass(frozen=True)
 class Tls:
     """Says how the gateway proves who it is, and how the client does.
@@ -72,7 +76,13 @@ class Connection:
     timeout_s: float
 
     def open(self, channels: Any) -> Any:
-        """Return a channel. channels: the module `grpc`, or `grpc.aio`. Raises InputError for files that cannot be read."""
+        """Return a channel. channels: the module `grpc`, or `grpc.aio`.
+
+        Raises InputError for an address that is none, and for files that cannot be read.
+        """
+        port = _PORT.search(self.target)
+        if not self.target or (port and int(port[1]) > 65535):  # of a larger port gRPC would take the last 16 bits
+            raise InputError(f"{self.target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH")
         if self.tls is None:
             return channels.insecure_channel(self.target, _OPTIONS)
         name = [("grpc.ssl_target_name_override", self.tls.server_name)] if self.tls.server_name else []
@@ -91,5 +101,14 @@ def new_request_id() -> str:
 def _credentials(tls: Tls) -> Any:
     if (tls.certificate is None) != (tls.key is None):
         raise InputError("a client certificate needs its key, and a key its certificate; give both or neither")
-    key, certificate = (read_file(path) if path else None for path in (tls.key, tls.certificate))
-    return grpc.ssl_channel_credentials(read_file(tls.ca) if tls.ca else None, key, certificate)
+    return grpc.ssl_channel_credentials(_pem(tls.ca), _pem(tls.key), _pem(tls.certificate))
+
+
+def _pem(path: Path | str | None) -> bytes | None:
+    """Return the bytes of a file in PEM. Raises InputError: gRPC would only say that it cannot connect."""
+    if path is None:
+        return None
+    data = read_file(path)
+    if b"-----BEGIN " not in data:
+        raise InputError(f"{path}: is not in PEM; name a file that begins with -----BEGIN")
+    return data

@@ -2,6 +2,7 @@
 
 ClientError
 InputError             nothing was sent: a file, an item or a setting is wrong
+BadAnswer              what came back is no answer of a gateway
 ItemFailed             one item could not be answered; it stands in the answer in place of a result
 CallFailed             the whole call failed
 InvalidArgument        a field of the request is wrong: `field` names it
@@ -31,6 +32,10 @@ class ClientError(Exception):
 
 class InputError(ClientError):
     """A file, an item or a setting cannot be used. Nothing was sent."""
+
+
+class BadAnswer(ClientError):
+    """What came back is no answer of a gateway: another program listens at the address, or one of another release."""
 
 
 class ItemFailed(ClientError):
@@ -108,8 +113,21 @@ _KINDS: dict[str, type[CallFailed]] = {
 }
 
 
-def call_failed(error: Any, request_id: str) -> CallFailed:
+# What gRPC says of an answer that is none, in words: of one that cannot be parsed, and where it still sends when a stream ends.
+NO_MESSAGE, CUT_SHORT = "it is no message of avizor.v1", "the stream has ended without a last message"
+_NO_ANSWER = {"Exception deserializing response!": NO_MESSAGE, "Internal error from Core": CUT_SHORT}
+
+# What it says of a call without an answer.
+_LATE = "Deadline Exceeded"
+
+
+def call_failed(error: Any, request_id: str) -> CallFailed | BadAnswer:
     """Return what a grpc.RpcError means. request_id: that was sent with the call; the gateway may have given it another."""
+    message = str(error.details())
+    if message in _NO_ANSWER:
+        return bad_answer(_NO_ANSWER[message])
+    if message == _LATE:
+        message = "no answer in time; allow more, and see whether a gateway listens at this address"
     status = _status(error)
     retry_after_s = _retry_after_s(status)
     info = _detail(status, RequestInfo)
@@ -117,7 +135,12 @@ def call_failed(error: Any, request_id: str) -> CallFailed:
     kind = _KINDS.get(code, CallFailed)
     if kind is Busy and retry_after_s is None:
         kind = TooLarge
-    return kind(code, str(error.details()), _field(status), retry_after_s, info.request_id if info else request_id)
+    return kind(code, message, _field(status), retry_after_s, info.request_id if info else request_id)
+
+
+def bad_answer(why: str) -> BadAnswer:
+    """Return the error of an answer that is none, with why."""
+    return BadAnswer(f"the answer cannot be understood: {why}; see whether a gateway of this release is at the address")
 
 
 def item_failed(status: Status) -> ItemFailed:

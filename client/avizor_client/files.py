@@ -6,10 +6,17 @@ from pathlib import Path
 
 from avizor_client.errors import InputError
 
+# Bytes of the largest file that is read. No gateway takes a message of more.
+_MOST_BYTES = 1 << 30
+
 
 def read_file(path: Path | str) -> bytes:
-    """Return the bytes of a file. Raises InputError."""
+    """Return the bytes of a file, or of a pipe until its end. Raises InputError."""
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); name another file") from error
+    if len(data) > _MOST_BYTES:
+        raise InputError(f"{path}: has more than {_MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
+    return data

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from avizor.v1 import inference_pb2 as pb
 from avizor_client import answers
 from avizor_client.answers import Array
+from avizor_client.errors import bad_answer
 
 _TASKS: dict[int, answers.Task] = {pb.TASK_CLASSIFY: "classify", pb.TASK_RECONSTRUCT: "reconstruct"}
 _METHODS: dict[int, answers.Method] = {
@@ -21,6 +23,16 @@ _METHODS: dict[int, answers.Method] = {
 }
 
 
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """Raise BadAnswer where a message cannot be read: it is well formed, and means nothing."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise bad_answer(f"{type(error).__name__}: {error}") from error
+
+
+@understood()
 def model(message: pb.Model) -> answers.Model:
     """Return a model."""
     kind: Any = message.WhichOneof("input")

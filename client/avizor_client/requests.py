@@ -20,7 +20,7 @@ from avizor_client.answers import (
     Refused,
     Verdict,
 )
-from avizor_client.errors import ItemFailed, item_failed
+from avizor_client.errors import ItemFailed, bad_answer, item_failed
 from avizor_client.items import Content, Item, messages
 
 # What one request holds at most; one item may be larger. A gateway takes 64 MiB and 256 items by default, and the smaller a
@@ -79,6 +79,7 @@ class ItemsCall(Generic[T]):
         self._version = request.version
         self._results: list[T | ItemFailed] = []
         self._request_ids: list[str] = []
+        self._asked = 0  # items that were asked about
 
     @property
     def model(self) -> str:
@@ -97,14 +98,18 @@ class ItemsCall(Generic[T]):
             request.CopyFrom(self._request)
             request.version = self._version
             request.items.extend(group)
+            self._asked += len(group)
             yield request
 
+    @reading.understood()
     def add(self, response: Any, request_id: str) -> None:
-        """Take the response to a request. The version that answered it answers the next ones."""
+        """Take the response to a request. The version that answered it answers the next ones. Raises BadAnswer."""
         self._version = response.version
         self._request_ids.append(request_id)
         for item in response.items:
             self._results.append(item_failed(item.error) if item.HasField("error") else self._read(item, response))
+        if len(self._results) != self._asked:
+            raise bad_answer(f"it has results for {len(self._results)} of {self._asked} items")
 
     def answer(self) -> Answer[T]:
         """Return the answer to all requests."""

@@ -11,7 +11,7 @@ import numpy as np
 from avizor.v1 import inference_pb2 as pb
 from avizor_client import reading
 from avizor_client.answers import Array, MonitoredWindow, MonitorEnded, MonitorStarted
-from avizor_client.errors import InputError
+from avizor_client.errors import CUT_SHORT, InputError, bad_answer
 
 PcmFormat = Literal["s16le", "f32le"]
 Chunk = bytes | Array
@@ -88,13 +88,21 @@ class Heard:
         self.started: MonitorStarted | None = None
         self.ended: MonitorEnded | None = None
 
+    @reading.understood()
     def take(self, response: Any) -> MonitoredWindow | None:
-        """Take a message, and return the window that it has; None for another message."""
+        """Take a message, and return the window that it has; None for another message. Raises BadAnswer.
+
+        response: None if the stream has ended.
+        """
+        if response is None:
+            raise bad_answer(CUT_SHORT)
         name = response.WhichOneof("message")
-        if name == "window":
-            return reading.monitored_window(response.window)
         if name == "started":
             self.started = reading.monitor_started(response.started)
         elif name == "ended":
             self.ended = reading.monitor_ended(response.ended)
+        if self.started is None:
+            raise bad_answer("the stream has begun without its first message")
+        if name == "window":
+            return reading.monitored_window(response.window)
         return None

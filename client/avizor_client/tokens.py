@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 from avizor_client.errors import InputError
+from avizor_client.files import read_file
 
 _LINE = re.compile(r'"Bearer ([\x21\x23-\x7e]+)"')  # of the file of `avizor serve --tokens`
 _ALONE = re.compile(r"\s*([\x21\x23-\x7e]+)\s*")
@@ -36,14 +38,16 @@ class Token:
     def _renew(self, file: Path) -> None:
         """Read the file if it has changed. The last token is kept while there is no other: a file may be half written."""
         try:
-            stat = file.stat()
-            state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if state == self._state:
+            now = file.stat()
+            state = (now.st_mtime_ns, now.st_size, now.st_ino)
+            if state == self._state or (self._value and stat.S_ISFIFO(now.st_mode)):  # a pipe has it only once
                 return
-            text = file.read_text(encoding="ascii", errors="replace")
-        except OSError as error:
+            text = str(read_file(file), "ascii", "replace")
+        except (OSError, InputError) as error:
             if self._value:
                 return
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{file}: cannot be read ({error.strerror or error}); name another file") from error
         match = _LINE.search(_without_comments(text)) or _ALONE.fullmatch(text)
         if match:

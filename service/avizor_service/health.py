@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,11 @@ Examples:
 """
 
 _FILE = click.Path(path_type=Path)
+
+# Bytes that no file of certificates or tokens has.
+_MOST_BYTES = 16 << 20
+
+_PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
 
 # A token alone, or the first line of a file of `avizor serve --tokens`.
 _TOKEN = re.compile(r'\A\s*([\x21\x23-\x7e]+)\s*\Z|^\s*"Bearer ([\x21\x23-\x7e]+)"', re.MULTILINE)
@@ -61,16 +67,21 @@ def health(
         raise click.UsageError("--client-certificate and --client-key belong together; give both or neither")
     credentials = None
     if tls or ca or client_certificate or server_name:
-        credentials = grpc.ssl_channel_credentials(*(_read(file) for file in (ca, client_key, client_certificate)))
+        credentials = grpc.ssl_channel_credentials(*(_pem(file) for file in (ca, client_key, client_certificate)))
     metadata = (("authorization", f"Bearer {_token(token_file)}"),) if token_file else ()
+    port = _PORT.search(target)
+    if not target or (port and int(port[1]) > 65535):  # of a larger port gRPC would take the last 16 bits
+        raise click.BadParameter(f"{target!r} is no address; give HOST:PORT or unix:PATH", param_hint="--target")
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback for an answer that is none
     with _channel(target, credentials, server_name) as channel:
         try:
             ask = health_pb2_grpc.HealthStub(channel).Check
             answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            click.echo(f"{target}: {error.code().name}: {error.details()}", err=True)
+            click.echo(f"{target}: {error.code().name}: {_printable(str(error.details()))}", err=True)
             sys.exit(1)
-    click.echo(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+    known = health_pb2.HealthCheckResponse.ServingStatus
+    click.echo(known.Name(answer.status) if answer.status in known.values() else f"status {answer.status}, which is none")
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         sys.exit(1)
 
@@ -89,9 +100,28 @@ def _token(file: Path) -> str:
     return found[1] or found[2]
 
 
-def _read(file: Path | None) -> Any:
-    """Return the bytes of a file; None without one."""
+def _pem(file: Path | None) -> bytes | None:
+    """Return the bytes of a file; None without one. Of one that is not in PEM gRPC would only say that it cannot connect."""
+    if file is None:
+        return None
+    data = _read(file)
+    if b"-----BEGIN " not in data:
+        raise click.ClickException(f"{file}: is not in PEM; name a file that begins with -----BEGIN")
+    return data
+
+
+def _read(file: Path) -> bytes:
+    """Return the bytes of a file."""
     try:
-        return file and file.read_bytes()
+        with file.open("rb") as opened:  # a pipe, perhaps
+            data = opened.read(_MOST_BYTES)
     except OSError as error:
         raise click.ClickException(f"{file}: cannot be read ({error.strerror}); name another file") from error
+    if len(data) == _MOST_BYTES:
+        raise click.ClickException(f"{file}: is too large; name another file")
+    return data
+
+
+def _printable(text: str) -> str:
+    """Return what another program says without anything that a terminal would obey."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from avizor_client.cli.output import printable
 from avizor_client.client import Client
 from avizor_client.connection import Tls
-from avizor_client.errors import CallFailed, ClientError
+from avizor_client.errors import BadAnswer, CallFailed, ClientError
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
@@ -72,6 +74,8 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> None:
         encrypted = Tls(ca, certificate, key, server_name) if tls or ca or certificate or key or server_name else None
 
+        logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback for an answer that is none
+
         @contextlib.contextmanager
         def connect() -> Iterator[Client]:
             with _in_words(target), Client(target, tls=encrypted, token_file=token_file, timeout_s=timeout_s) as client:
@@ -92,6 +96,9 @@ def _in_words(target: str) -> Iterator[None]:
     except CallFailed as error:
         place = f"; field {error.field}" if error.field else ""
         later = f"; try again in {error.retry_after_s:g} s" if error.retry_after_s else ""
-        raise click.ClickException(f"{target}: {error}{place}{later} (request id {error.request_id})") from error
+        text = f"{target}: {error}{place}{later} (request id {error.request_id})"
+        raise click.ClickException(printable(text)) from error
+    except BadAnswer as error:
+        raise click.ClickException(printable(f"{target}: {error}")) from error
     except ClientError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error

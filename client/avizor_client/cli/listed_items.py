@@ -87,8 +87,8 @@ def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels
 
 
 def _problem(path: str) -> str:
-    """Return why a file cannot be opened; "" if it can. Its bytes are read when it is sent."""
-    if path == STANDARD_INPUT:
+    """Return why a file cannot be opened; "" if it can. Its bytes are read when it is sent: a pipe has them only once."""
+    if path == STANDARD_INPUT or Path(path).is_fifo():
         return ""
     try:
         Path(path).open("rb").close()

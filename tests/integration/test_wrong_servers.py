@@ -1,0 +1,195 @@
+"""Client and commands end with one clear line whatever answers them, and whatever file they are given."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from integration.gateway import AVIZOR, gateway, png
+
+from avizor.v1 import inference_pb2 as pb
+from avizor_client import AsyncClient, BadAnswer, Client, InputError, MonitorSettings
+
+DIGITS = pb.Model(name="digits", version=1, task=pb.TASK_CLASSIFY, image=pb.ImageInput(height=32, width=32, channels=1))
+
+UNKNOWN = pb.Model.FromString(b"\x0a\x01x\x20\x63")  # of task 99
+
+
+class Anything(grpc.GenericRpcHandler):
+    """Answers every call with messages by the name of its RPC; streams with several."""
+
+    def __init__(self, answers: Callable[[str, grpc.ServicerContext], list[bytes]]) -> None:
+        self._answers = answers
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        rpc = details.method.rpartition("/")[2]
+        if rpc == "Monitor":
+            return grpc.stream_stream_rpc_method_handler(lambda _requests, context: iter(self._answers(rpc, context)))
+        return grpc.unary_unary_rpc_method_handler(lambda _request, context: self._answers(rpc, context)[0])
+
+
+@contextlib.contextmanager
+def server(answers: Callable[[str, grpc.ServicerContext], list[bytes]]) -> Iterator[str]:
+    running = grpc.server(ThreadPoolExecutor(2))
+    running.add_generic_rpc_handlers([Anything(answers)])
+    port = running.add_insecure_port("127.0.0.1:0")
+    running.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        running.stop(0).wait()
+
+
+def of(messages: dict[str, list[Any]]) -> Callable[[str, grpc.ServicerContext], list[bytes]]:
+    given = {rpc: [each.SerializeToString() for each in some] for rpc, some in messages.items()}
+    return lambda rpc, _context: given[rpc]
+
+
+@pytest.mark.parametrize(
+    ("model", "answer", "message"),
+    [
+        pytest.param(pb.Model(), pb.ClassifyResponse(), "cannot be understood", id="model without a task"),
+        pytest.param(
+            UNKNOWN,
+            pb.ClassifyResponse(),
+            "cannot be understood",
+            id="task that is not known",
+        ),
+        pytest.param(DIGITS, pb.ClassifyResponse(), "results for 0 of 1 items", id="too few items"),
+        pytest.param(
+            DIGITS,
+            pb.ClassifyResponse(items=[pb.Classification(outputs={"x": pb.Tensor(dtype="float32", shape=[3], data=b"abcd")})]),
+            "cannot reshape",
+            id="tensor of another size",
+        ),
+        pytest.param(
+            DIGITS,
+            pb.ClassifyResponse(items=[pb.Classification(outputs={"x": pb.Tensor(dtype="nothing", shape=[1], data=b"abcd")})]),
+            "data type",
+            id="tensor of no type",
+        ),
+    ],
+)
+def test_an_answer_that_means_nothing_is_named(model: pb.Model, answer: pb.ClassifyResponse, message: str) -> None:
+    with server(of({"GetModel": [model], "Classify": [answer]})) as target, Client(target) as client:
+        with pytest.raises(BadAnswer, match=message):
+            client.classify("digits", [np.zeros((32, 32, 1), np.uint8)])
+
+        async def in_a_loop() -> None:
+            async with AsyncClient(target) as other:
+                await other.classify("digits", [np.zeros((32, 32, 1), np.uint8)])
+
+        with pytest.raises(BadAnswer, match=message):
+            asyncio.run(in_a_loop())
+
+
+def test_an_answer_of_another_protocol_is_named() -> None:
+    with server(lambda _rpc, _context: [b"\xff\xff\xff"]) as target, Client(target) as client:
+        with pytest.raises(BadAnswer, match="no message"):
+            client.models()
+
+        async def in_a_loop() -> None:
+            async with AsyncClient(target) as other:
+                await other.models()
+
+        with pytest.raises(BadAnswer, match="no message"):
+            asyncio.run(in_a_loop())
+
+
+STARTED = pb.MonitorResponse(started=pb.MonitorStarted(detector_version=1))
+WINDOW = pb.MonitorResponse(window=pb.MonitoredWindow(score=1))
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        pytest.param([], "without a last message", id="nothing"),
+        pytest.param([WINDOW], "without its first message", id="no beginning"),
+        pytest.param([STARTED, WINDOW], "without a last message", id="no end"),
+    ],
+)
+def test_a_stream_that_is_cut_short_is_named(messages: list[pb.MonitorResponse], message: str) -> None:
+    settings = MonitorSettings(detector="normal", sample_rate=16_000)
+
+    async def in_a_loop(target: str) -> None:
+        async with AsyncClient(target) as client, client.monitor([bytes(100)], settings) as stream:
+            async for _window in stream:
+                pass
+
+    def in_a_thread(target: str) -> None:
+        with Client(target) as client, client.monitor([bytes(100)], settings) as stream:
+            for _window in stream:
+                pass
+
+    with server(of({"Monitor": messages})) as target:
+        with pytest.raises(BadAnswer, match=message):
+            in_a_thread(target)
+        with pytest.raises(BadAnswer, match=message):
+            asyncio.run(in_a_loop(target))
+
+
+def said(*arguments: object) -> str:
+    """Run a command that fails, and return its last line."""
+    ended = subprocess.run([AVIZOR, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode in (1, 2), ended
+    assert "Traceback" not in ended.stderr
+    return ended.stderr.strip().splitlines()[-1]
+
+
+def test_commands_print_nothing_that_a_terminal_would_obey() -> None:
+    def refuse(_rpc: str, context: grpc.ServicerContext) -> list[bytes]:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "\x1b]0;owned\x07\nSERVING")
+        raise AssertionError
+
+    with server(refuse) as target:
+        for command in (["health"], ["call", "models"]):
+            assert r"\x1b]0;owned\x07\nSERVING" in said(*command, "--target", target)
+
+
+def test_health_names_a_server_that_is_no_gateway() -> None:
+    with server(lambda _rpc, _context: [b"\xff\xff\xff"]) as target:
+        assert "INTERNAL" in said("health", "--target", target)
+    with server(lambda _rpc, _context: [b"\x08\x63"]) as target:
+        ended = subprocess.run([AVIZOR, "health", "--target", target], capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stdout) == (1, "status 99, which is none\n")
+
+
+@pytest.mark.parametrize("target", ["", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_not_called(target: str) -> None:
+    with pytest.raises(InputError, match="is no address"):
+        Client(target)
+    assert "is no address" in said("health", "--target", target)
+
+
+def test_files_that_are_none_are_named(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(png(np.zeros((4, 4), np.uint8)))
+    assert "is not in PEM" in said("call", "models", "--ca", tmp_path / "picture")
+    assert "is not in PEM" in said("health", "--ca", tmp_path / "picture")
+    assert "has more than" in said("call", "models", "--token-file", "/dev/zero")
+    assert "is too large" in said("health", "--token-file", "/dev/zero")
+
+
+def test_an_item_comes_from_a_named_pipe(models: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(png(np.zeros((32, 32), np.uint8))), daemon=True)
+    with gateway(models, "--alpha", 0.05) as running:
+        writer.start()
+        ended = subprocess.run(
+            [AVIZOR, "call", "classify", "digits", pipe, "--target", running.address],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 0, ended
+    assert ended.stdout.startswith(str(pipe))
