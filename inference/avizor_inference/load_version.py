@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tritonclient.utils import InferenceServerException
 
@@ -20,23 +20,42 @@ from avizor_inference.repository.version_choice import choose_version, choosing,
 _LOAD_S = 600.0
 
 
-def load_embedded(repository: ModelRepository, version: ModelVersion, engine: str, device: Device, chosen: int | None) -> None:
+def load_embedded(
+    repository: ModelRepository,
+    version: ModelVersion,
+    engine: str,
+    device: Device,
+    chosen: int | None,
+    confirm: Callable[[], None] = lambda: None,
+) -> None:
     """Prove a version on an engine in this process, then choose it for all that read the repository.
 
-    engine: one that runs_here. chosen: what config.pbtxt is to name; None for the newest. Raises AvizorError, and leaves
-    everything as it was.
+    engine: one that runs_here. chosen: what config.pbtxt is to name; None for the newest. confirm: raises AvizorError if the
+    version is not served then. Raises AvizorError, and leaves everything as it was.
     """
     with open_engine(engine, repository, device=device) as opened:
         check_probe(opened, version)
-    with choosing(version.folder.parent):
-        choose_version(version.folder.parent, chosen)
+    folder = version.folder.parent
+    with choosing(folder):
+        text = choose_version(folder, chosen)
+        try:
+            confirm()
+        except BaseException:
+            restore(folder, text)
+            raise
 
 
-def load_on_triton(version: ModelVersion, engine: str, chosen: int | None, headers: Mapping[str, str]) -> None:
+def load_on_triton(
+    version: ModelVersion,
+    engine: str,
+    chosen: int | None,
+    headers: Mapping[str, str],
+    confirm: Callable[[], None] = lambda: None,
+) -> None:
     """Prove a version on a Triton under a name that nobody calls, choose it, load it, and prove it again under its own name.
 
     If that fails, the version before is loaded again, and config.pbtxt chooses it, so that a restart serves the same. headers:
-    sent with what changes models. Raises AvizorError.
+    sent with what changes models. confirm: raises AvizorError if the version is not served then. Raises AvizorError.
     """
     address, folder = triton_address(engine), version.folder.parent
     with choosing(folder), TritonEngine(address) as server:
@@ -57,7 +76,8 @@ def load_on_triton(version: ModelVersion, engine: str, chosen: int | None, heade
                     f"does it serve {folder.parent}?"
                 )
             check_probe(server, version)
-        except AvizorError:
+            confirm()
+        except BaseException:
             restore(folder, text)
             if before and before != version.version:
                 choose_version(folder, before)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import grpc
+import trustme
 from click.testing import CliRunner, Result
-from integration.gateway import gateway
-from integration.test_change import Callers
+from integration.gateway import Stub, gateway
+from integration.test_change import REQUEST, Callers
+from support.certificates import certificate_files
 from support.versioned_model import write_version
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
+from avizor.v1 import inference_pb2 as pb
 from avizor_inference.cli import models as command
 from avizor_inference.repository.models import ModelRepository
 
@@ -76,3 +82,45 @@ def test_a_bad_model_on_triton_does_not_stop_the_others(tmp_path: Path, triton_i
         callers.until(1)
         assert set(callers.stop()) == {1}
         assert running.metrics()['avizor_model_up{model="bad"}'] == 0
+
+
+def test_the_command_ends_when_each_worker_of_a_gateway_serves_the_version_and_no_call_fails(tmp_path: Path) -> None:
+    write_version(tmp_path, "v", 1)
+    with gateway(tmp_path, "--scan-s", 0.5, "--workers", 2) as running:
+        callers = Callers(running)
+        callers.until(1)
+        for version, words in ((2, ("load", "v")), (1, ("rollback", "v")), (2, ("load", "v", "--version", "2"))):
+            if version == 2 and not (tmp_path / "v" / "2").exists():
+                write_version(tmp_path, "v", 2)
+            result = run(tmp_path, *words, "--gateway", running.address)
+            assert result.exit_code == 0, result.exception
+            assert result.output == f"v: version {version} is served by the gateway {running.address}\n"
+            for _ in range(16):  # connections of their own
+                with grpc.insecure_channel(running.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                    described = Stub(channel).GetModel(pb.GetModelRequest(name="v")).version
+                    assert (described, Stub(channel).Embed(REQUEST).version) == (version, version)
+        assert set(callers.stop()) == {1, 2}
+
+
+def test_what_a_gateway_refuses_or_does_not_look_at_is_put_back_with_its_reason(models: Path, tmp_path: Path) -> None:
+    own, secret = tmp_path / "models", tmp_path / "tokens"
+    shutil.copytree(models / "normal", own / "normal")
+    write_version(own, "v", 1)
+    secret.write_text('"Bearer s3cret-token-of-ana" "ana";\n')
+    tls = certificate_files(tmp_path, trustme.CA())
+    options = ("--tokens", secret, "--tls-certificate", tls.certificate, "--tls-key", tls.key)
+    with gateway(own, "--scan-s", 0.3, "--alpha", 0.05, *options) as running:
+        reach = ("--gateway", running.address.replace("127.0.0.1", "localhost"), "--ca-file", str(tls.root))
+        assert run(own, "load", "v", *reach, "--token-file", str(secret)).exit_code == 0
+        config = (own / "normal" / "config.pbtxt").read_text()
+        shutil.copytree(own / "normal" / "1", own / ".staged")
+        manifest = own / ".staged" / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
+        shutil.rmtree(own / ".staged" / "calibrations")
+        (own / ".staged").rename(own / "normal" / "2")
+        refused = str(run(own, "load", "normal", *reach, "--token-file", str(secret), "--wait-s", "3").exception)
+        assert "did not serve it within 3 s; it serves version 1; it refuses version 2: model 'normal' has no calib" in refused
+        assert (own / "normal" / "config.pbtxt").read_text() == config
+        write_version(own, "v", 2)
+        without = str(run(own, "load", "v", *reach, "--wait-s", "1").exception)
+        assert "UNAUTHENTICATED" in without

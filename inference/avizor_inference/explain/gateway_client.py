@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import grpc
 import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
-from avizor.v1.inference_pb2_grpc import InferenceServiceStub
 from avizor_inference.arrays import Array, Items
 from avizor_inference.error_text import reason
-from avizor_inference.errors import InvalidInput, MediaError, SettingsError
+from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.explain.heat_map import Axis, HeatMap, Kind
 from avizor_inference.explain.hiding.settings import By, HidingSettings
 from avizor_inference.explain.raw_rows import RawRow, read_rows
+from avizor_inference.gateway_connection import GatewayAddress, GatewayConnection
 from avizor_inference.items.data.arrays import open_array
 from avizor_inference.items.input_spec import CategoryColumn, NumberColumn, TableFrontEnd, TableInput
 from avizor_inference.items.kinds.base import Span
@@ -36,42 +33,6 @@ _BY: dict[By | None, pb.OcclusionBy] = {
 }
 # Inputs of which a file is an item. The fields of Model and of Item have the same names.
 _FILES = ("image", "audio", "signal")
-
-# A gateway that is full says when to try again, and gRPC's own retries wait for so long.
-_RETRIES = {
-    "methodConfig": [
-        {
-            "name": [{"service": "avizor.v1.InferenceService"}],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.5s",
-                "maxBackoff": "10s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
-            },
-        }
-    ]
-}
-_CHANNEL = [
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.service_config", json.dumps(_RETRIES)),
-]
-
-
-@dataclass(frozen=True)
-class GatewayAddress:
-    """Says where a gateway is, and how it is called.
-
-    token_file: holds the token of the caller, alone or in the form of `avizor serve --tokens`; None without one. ca_file: the
-    certificates by which the gateway's is checked, in PEM; None for a connection without TLS. timeout_s: of each call.
-    """
-
-    address: str
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    timeout_s: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -105,26 +66,12 @@ class Wanted:
         return request
 
 
-class GatewayClient:
+class GatewayClient(GatewayConnection):
     """Asks one gateway. Close it, or use it as a context manager. Raises SettingsError for files that cannot be read."""
 
     def __init__(self, gateway: GatewayAddress) -> None:
-        self._gateway = gateway
-        token = _token(gateway.token_file)
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        if gateway.ca_file:
-            credentials = grpc.ssl_channel_credentials(_read(gateway.ca_file))
-            self._channel = grpc.secure_channel(gateway.address, credentials, _CHANNEL)
-        else:
-            self._channel = grpc.insecure_channel(gateway.address, _CHANNEL)
-        self._stub = InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        super().__init__(gateway)
         self._models: dict[tuple[str, int], pb.Model] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._channel.close()
 
     def map(self, wanted: Wanted, path: Path, number: int | None) -> tuple[HeatMap, bytes]:
         """Return the map of one window, or one row, of a file, and its picture as PNG.
@@ -139,7 +86,7 @@ class GatewayClient:
         request.items.append(_file(path, model) if is_file else _row(path, number, model))
         if is_file and number is not None:
             request.window = number
-        (found,) = self._call(self._stub.Explain, request).items
+        (found,) = self.call(self.stub.Explain, request).items
         if found.HasField("error"):
             raise InvalidInput(f"{path}: {found.error.message}")
         return _heat_map(found, wanted.kind, path, found.window if is_file else number or 0, model), found.png
@@ -147,16 +94,8 @@ class GatewayClient:
     def _model(self, wanted: Wanted) -> pb.Model:
         key = wanted.model, wanted.version or 0
         if key not in self._models:
-            self._models[key] = self._call(self._stub.GetModel, pb.GetModelRequest(name=key[0], version=key[1]))
+            self._models[key] = self.call(self.stub.GetModel, pb.GetModelRequest(name=key[0], version=key[1]))
         return self._models[key]
-
-    def _call(self, rpc: Any, request: Any) -> Any:
-        try:
-            return rpc(request, timeout=self._gateway.timeout_s, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise SettingsError(
-                f"the gateway {self._gateway.address} answers {error.code().name}: {error.details()}"
-            ) from error
 
 
 def _file(path: Path, model: pb.Model) -> pb.Item:
@@ -224,20 +163,3 @@ def _array(tensor: pb.Tensor) -> Array:
 
 def _axis(axis: pb.MapAxis) -> Axis:
     return Axis(np.array(axis.edges), axis.unit, tuple(axis.names))  # type: ignore[arg-type]
-
-
-def _token(path: Path | None) -> str:
-    if path is None:
-        return ""
-    text = _read(path).decode(errors="replace")
-    found = re.search(r'Bearer\s+([^\s"]+)', text) or re.fullmatch(r"\s*([\x21-\x7e]+)\s*", text)
-    if not found:
-        raise SettingsError(f"{path}: holds no token; write the token alone, or a line as for `avizor serve --tokens`")
-    return found[1]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({reason(error)}); name another file") from error

@@ -14,7 +14,7 @@ import numpy as np
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.arrays import Array
-from avizor_inference.errors import DeadlineExceeded, EngineUnavailable, InvalidInput
+from avizor_inference.errors import DeadlineExceeded, EngineUnavailable, InvalidInput, VersionNotLoaded
 from avizor_inference.items.kinds.base import Span
 from avizor_inference.items.sound_stream import PcmEncoding, SoundStream
 from avizor_inference.items.windows import Window, WindowFormat
@@ -126,6 +126,11 @@ class _Listener:
         timeout_s = ENGINE_TIMEOUT_S if left is None else min(left, ENGINE_TIMEOUT_S)
         try:
             return (await self.gateway.inference.run_rows(model, rows, [output], timeout_s))[output]
+        except VersionNotLoaded as error:  # its calibration and its stretches were those of that version
+            raise VersionNotLoaded(
+                f"version {model.version.version} of {model.version.name!r} is not loaded any more, so that this stream cannot "
+                "go on; start another one: it uses the version that is served now"
+            ) from error
         except DeadlineExceeded as error:
             if timeout_s < ENGINE_TIMEOUT_S:
                 raise

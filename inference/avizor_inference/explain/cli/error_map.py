@@ -18,7 +18,7 @@ from avizor_inference.explain.error_map import error_map as map_of_errors
 from avizor_inference.model_options import engine_options, model_options
 
 if TYPE_CHECKING:
-    from avizor_inference.explain.gateway_client import GatewayAddress
+    from avizor_inference.gateway_connection import GatewayAddress
 
 
 @click.command(short_help="Where an autoencoder's reconstruction is wrong.")

@@ -5,20 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from avizor_inference.cli_option_groups import with_options
-from avizor_inference.errors import SettingsError
 from avizor_inference.explain.cli.each_item import each_item
 from avizor_inference.explain.cli.map_output import MapOutput, name_of_maps
 from avizor_inference.explain.heat_map import Kind
 from avizor_inference.explain.hiding.settings import DEFAULT, HidingSettings
-
-if TYPE_CHECKING:
-    from avizor_inference.explain.gateway_client import GatewayAddress
+from avizor_inference.gateway_connection import GatewayAddress, check_installed
 
 GATEWAY_OPTIONS = ("gateway", "token_file", "ca_file", "timeout_s")
 
@@ -100,10 +97,5 @@ def _address(gateway: str, token_file: Path | None, ca_file: Path | None, timeou
     for name, option in _NOT_WITH_GATEWAY.items():
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{option} is for a repository, and --gateway takes its place; leave one of them out")
-    try:
-        from avizor_inference.explain.gateway_client import GatewayAddress
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"--gateway needs {(error.name or '').partition('.')[0]}, which is not installed; pip install 'avizor[service]'"
-        ) from error
+    check_installed()
     return GatewayAddress(gateway, token_file, ca_file, timeout_s)

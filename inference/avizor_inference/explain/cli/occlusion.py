@@ -26,7 +26,7 @@ from avizor_inference.model_options import ENGINE_OPTIONS, MODEL_OPTIONS, engine
 from avizor_inference.repository.models import ModelVersion
 
 if TYPE_CHECKING:
-    from avizor_inference.explain.gateway_client import GatewayAddress
+    from avizor_inference.gateway_connection import GatewayAddress
 
 _GROUPS = {
     "What to hide": ("class_", "size", "stride", "fill", "by"),

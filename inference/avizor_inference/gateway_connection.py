@@ -1,0 +1,111 @@
+"""Call a gateway from a command of this package: address, token, TLS. Needs the extra `service` for google.rpc."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+
+from avizor_inference.error_text import reason
+from avizor_inference.errors import SettingsError
+
+# A gateway that is full says when to try again, and gRPC's own retries wait for so long.
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{"service": "avizor.v1.InferenceService"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.5s",
+                "maxBackoff": "10s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+            },
+        }
+    ]
+}
+_CHANNEL = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # each connection is one of its own: it may reach another worker
+    ("grpc.service_config", json.dumps(_RETRIES)),
+]
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    """Says where a gateway is, and how it is called.
+
+    token_file: holds the token of the caller, alone or in the form of `avizor serve --tokens`; None without one. ca_file: the
+    certificates by which the gateway's is checked, in PEM; None for a connection without TLS. timeout_s: of each call.
+    """
+
+    address: str
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    timeout_s: float = 300.0
+
+
+def check_installed() -> None:
+    """Raise SettingsError unless the messages of a gateway can be imported."""
+    try:
+        import avizor.v1.inference_pb2  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"--gateway needs {(error.name or '').partition('.')[0]}, which is not installed; pip install 'avizor[service]'"
+        ) from error
+
+
+class GatewayConnection:
+    """Connects to one gateway. Close it, or use it as a context manager. Raises SettingsError for files that cannot be read."""
+
+    def __init__(self, gateway: GatewayAddress) -> None:
+        self._gateway = gateway
+        token = _token(gateway.token_file)
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        if gateway.ca_file:
+            credentials = grpc.ssl_channel_credentials(_read(gateway.ca_file))
+            self._channel = grpc.secure_channel(gateway.address, credentials, _CHANNEL)
+        else:
+            self._channel = grpc.insecure_channel(gateway.address, _CHANNEL)
+        check_installed()
+        from avizor.v1.inference_pb2_grpc import InferenceServiceStub
+
+        self.stub = InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._channel.close()
+
+    def call(self, rpc: Any, request: Any) -> Any:
+        """Return the answer to a request. rpc: of `stub`. Raises SettingsError, with the code of the gateway."""
+        try:
+            return rpc(request, timeout=self._gateway.timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise SettingsError(
+                f"the gateway {self._gateway.address} answers {error.code().name}: {error.details()}"
+            ) from error
+
+
+def _token(path: Path | None) -> str:
+    if path is None:
+        return ""
+    text = _read(path).decode(errors="replace")
+    found = re.search(r'Bearer\s+([^\s"]+)', text) or re.fullmatch(r"\s*([\x21-\x7e]+)\s*", text)
+    if not found:
+        raise SettingsError(f"{path}: holds no token; write the token alone, or a line as for `avizor serve --tokens`")
+    return found[1]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({reason(error)}); name another file") from error
