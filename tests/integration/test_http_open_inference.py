@@ -43,7 +43,18 @@ def test_tritons_client_reads_what_is_served(client: Any) -> None:
     assert metadata["inputs"][0]["shape"] == [-1, 32, 32, 1]
     assert client.get_model_config("digits")["name"] == "digits"
     assert {each["name"] for each in client.get_model_repository_index()} == {"digits", "kinds", "normal", "transfers"}
-    assert client.get_inference_statistics("digits")["model_stats"][0]["name"] == "digits"
+    statistics = client.get_inference_statistics("digits")["model_stats"][0]
+    assert (statistics["name"], statistics["inference_stats"]["fail"]) == ("digits", {"count": 0, "ns": 0})
+
+
+def test_a_token_that_may_call_nothing_that_is_there_sees_empty_lists(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text('"Bearer sesame" "ali models=other";\n')
+    headers = {"authorization": "Bearer sesame"}
+    with gateway(models, "--alpha", 0.05, "--tokens", tmp_path / "tokens") as running:
+        client = triton.InferenceServerClient(running.http_url.removeprefix("http://"))
+        assert client.get_model_repository_index(headers=headers) == []
+        assert client.get_inference_statistics(headers=headers) == {"model_stats": []}
+        client.close()
 
 
 @pytest.mark.parametrize("packing", [None, "gzip", "deflate"])

@@ -145,7 +145,10 @@ def merged(several: list[Count], name: str) -> Count:
 
 def no_statistics(model: str, version: int) -> Any:
     """Return the ModelStatistics of a version that nothing was asked of."""
-    return pb.ModelStatistics(name=model, version=str(version), inference_stats=pb.InferStatistics())
+    message = pb.ModelStatistics(name=model, version=str(version), inference_stats=pb.InferStatistics())
+    for field in message.inference_stats.DESCRIPTOR.fields:
+        getattr(message.inference_stats, field.name).SetInParent()  # zero, and there
+    return message
 
 
 def _of_run(part: str, rows: int) -> str:

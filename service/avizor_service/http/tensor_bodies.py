@@ -95,8 +95,12 @@ def text_of(value: Any) -> bytes:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Return a message as JSON has it in this protocol: all integers are numbers, fields have the names of the .proto."""
-    return {field.name: _plain(field, getattr(message, field.name)) for field, _ in message.ListFields()}
+    """Return a message as JSON has it in this protocol, and as Triton writes it.
+
+    All integers are numbers, fields have the names of the .proto, and what is zero or empty is there: clients look for it.
+    """
+    fields = (each for each in message.DESCRIPTOR.fields if not each.has_presence or message.HasField(each.name))
+    return {field.name: _plain(field, getattr(message, field.name)) for field in fields}
 
 
 def _plain(field: Any, value: Any) -> Any:
