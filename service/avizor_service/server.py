@@ -78,7 +78,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
     loop.add_signal_handler(signal.SIGHUP, reloading.ask)
     with contextlib.ExitStack() as stack:
         dropped = metrics.log_lines_dropped.inc
-        log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped))
+        log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped, whole.worker))
         tracing = stack.enter_context(open_tracing(settings.otlp_endpoint))
         access = open_access(settings, metrics, reloading, whole)
         repository = ModelRepository(settings.models)

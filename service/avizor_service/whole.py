@@ -69,11 +69,13 @@ class Limit:
 class Whole:
     """Holds what the workers of one gateway share. In this one there is one process.
 
-    statistics: of what the models ran. cores: how many the models of this process may use; None for all that there are.
+    worker: number of this process, from 1 on; 0 if it is all of the gateway. statistics: of what the models ran.
+    cores: how many the models of this process may use; None for all that there are.
     shares_ports: whether other processes listen on the same ports. metrics_address: where the metrics of the whole are; "" if
     this process shows its own.
     """
 
+    worker = 0
     statistics: StatisticsOfVersions | None = None  # the engine's own
     cores: int | None = None
     shares_ports = False

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -16,8 +17,11 @@ import pytest
 import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import AVIZOR, Gateway, Stub, gateway
+from integration.http_client import ask
 from integration.load import REQUEST, Load
 from support.sounds import SAMPLE_RATE
+from triton_server.install import TritonInstall
+from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
 
@@ -26,9 +30,20 @@ CLASSIFIED = 'avizor_requests_total{code="OK",model="digits",rpc="Classify"}'
 
 
 @pytest.fixture(scope="module")
-def whole(models: Path) -> Iterator[Gateway]:
-    with gateway(models, "--alpha", 0.05, "--workers", 2, "--max-streams", 3) as running:
+def whole(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    log = tmp_path_factory.mktemp("whole") / "log"
+    with gateway(models, "--alpha", 0.05, "--workers", 2, "--max-streams", 3, log=log) as running:
+        # Each worker looks at all models once it serves, and what it runs for that counts. Tests come after it.
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: log.read_text().count("models: read again") == 2)
         yield running
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold"
+        time.sleep(0.02)
 
 
 def workers(running: Gateway) -> list[psutil.Process]:
@@ -263,3 +278,51 @@ def test_workers_end_with_the_process_that_started_them(models: Path) -> None:
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
         assert psutil.wait_procs(left, timeout=20)[1] == []
+
+
+def test_no_request_of_http_fails_when_all_workers_stop_under_load(models: Path) -> None:
+    with gateway(models, "--alpha", 0.05, "--workers", 2) as running:
+        ended, refused = Counter[int](), threading.Event()
+
+        def ask_again_and_again() -> None:
+            while not refused.is_set():
+                try:
+                    ended[ask(running.http_url, "/v1/models").code] += 1
+                except ConnectionRefusedError:
+                    refused.set()
+
+        callers = [threading.Thread(target=ask_again_and_again) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        wait_until(lambda: ended[200] > 100)
+        assert running.stop() == 0
+        for caller in callers:
+            caller.join()
+    assert ended.keys() == {200}, ended
+
+
+def test_workers_on_triton_are_one_gateway_that_serves_while_it_does(models: Path, triton_install: TritonInstall) -> None:
+    with TritonServer(triton_install, models) as server:
+        options = ["--alpha", 0.05, "--workers", 2, "--engine", f"triton://{server.grpc_url}"]
+        with gateway(models, *options) as running, stubs(running, 12) as each_stub:
+            before = running.metrics().get(CLASSIFIED, 0)
+            for stub in each_stub:
+                assert stub.Classify(REQUEST).items
+            assert running.metrics()[CLASSIFIED] - before == 12
+            assert healths(running) == {SERVING}
+            server.kill()
+            wait_for(running, 'avizor_engine_up{engine="triton"}', 0)
+            wait_until(lambda: healths(running) == {NOT_SERVING})
+            server.start()
+            wait_until(lambda: healths(running) == {SERVING})  # one worker has found it
+            wait_for(running, 'avizor_engine_up{engine="triton"}', 1)  # all have
+            assert [bool(stub.Classify(REQUEST).items) for stub in each_stub] == [True] * 12
+
+
+def healths(running: Gateway) -> set[int]:
+    """What several connections are told."""
+    told = set()
+    for _ in range(8):
+        with grpc.insecure_channel(running.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            told.add(int(health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status))
+    return told

@@ -26,15 +26,18 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 @contextlib.contextmanager
-def open_log(format: Format | Literal["auto"], level: Level, calls: Calls, dropped: Callable[[int], None]) -> Iterator[CallLog]:
+def open_log(
+    format: Format | Literal["auto"], level: Level, calls: Calls, dropped: Callable[[int], None], worker: int = 0
+) -> Iterator[CallLog]:
     """Write the log of this process to standard error; yield what writes the lines of calls. Write the last lines at the end.
 
     format: `auto` is `console` on a terminal, else `json`. level: the least that is written; of other libraries, warnings at
-    least. dropped: called with each number of lines that could not be written, from any thread.
+    least. dropped: called with each number of lines that could not be written, from any thread. worker: the number of this
+    process among several, which each line has; 0 if it is none of them.
     """
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     chosen: Format = ("console" if is_terminal else "json") if format == "auto" else format
-    render = renderer(chosen, colors=is_terminal)
+    render = renderer(chosen, is_terminal, worker)
 
     def notice(lines: int) -> str:
         text = "log lines were dropped: nobody reads the log fast enough, or its disk is full"
@@ -43,7 +46,7 @@ def open_log(format: Format | Literal["auto"], level: Level, calls: Calls, dropp
     with _standard_error() as file:
         writer = LogWriter(file, dropped, notice)
         handler = _ToWriter(writer)
-        handler.setFormatter(log_formatter(chosen, colors=is_terminal))
+        handler.setFormatter(log_formatter(chosen, is_terminal, worker))
         try:
             with _handling_all(handler, getattr(logging, level.upper())):
                 yield CallLog(writer.put, render, calls, level)

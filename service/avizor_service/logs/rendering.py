@@ -29,10 +29,13 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def renderer(format: Format, colors: bool) -> Callable[[EventDict], str]:
-    """Return what renders an event with `time`, `level`, `event` and more as one line. colors: of a console."""
-    render = _renderer(format, colors)
-    return lambda event: str(render(None, event["level"], event))
+def renderer(format: Format, colors: bool, worker: int = 0) -> Callable[[EventDict], str]:
+    """Return what renders an event with `time`, `level`, `event` and more as one line.
+
+    colors: of a console. worker: that writes the lines, added to each; 0 for none.
+    """
+    render, more = _renderer(format, colors), _of_worker(worker)
+    return lambda event: str(render(None, event["level"], {**event, **more}))
 
 
 def time_now() -> str:
@@ -40,12 +43,22 @@ def time_now() -> str:
     return str(_stamp(None, "", {})["time"])
 
 
-def log_formatter(format: Format, colors: bool) -> logging.Formatter:
-    """Return what formats the records of modules, ours and others', as the lines of calls are."""
+def log_formatter(format: Format, colors: bool, worker: int = 0) -> logging.Formatter:
+    """Return what formats the records of modules, ours and others', as the lines of calls are. See `renderer`."""
+    more = _of_worker(worker)
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[_described, structlog.processors.format_exc_info, _escaped],
+        foreign_pre_chain=[
+            _described,
+            lambda _logger, _level, event: {**event, **more},
+            structlog.processors.format_exc_info,
+            _escaped,
+        ],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(format, colors)],
     )
+
+
+def _of_worker(number: int) -> EventDict:
+    return {"worker": number} if number else {}
 
 
 def _renderer(format: Format, colors: bool) -> Processor:

@@ -95,7 +95,7 @@ class _Workers:
         for number in range(1, self._settings.workers + 1):
             place = Place(number, self._settings.workers, self._folder, self._settings, metrics_address)
             place.write()
-            self._slots.append(Slot(place, self._changed, partial(self._ended, number)))
+            self._slots.append(Slot(place, self._changed, partial(self._ended, number), partial(self._others_serve, number)))
         return self._slots
 
     def addresses(self) -> Addresses:
@@ -124,6 +124,9 @@ class _Workers:
         serving = any(slot.is_up for slot in ready)
         for slot in ready:
             slot.tell(serving=serving)
+
+    def _others_serve(self, number: int) -> bool:
+        return any(slot.is_ready for slot in self._slots if slot.number != number)
 
     def _ended(self, number: int, was_told: bool) -> None:
         self._counts.forget(number)

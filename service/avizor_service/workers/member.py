@@ -29,6 +29,7 @@ class Member(Whole):
     def __init__(self, place: Place, first: Peer) -> None:
         self._place, self._first = place, first
         self._counts = SharedCounts(place.folder, place.workers)
+        self.worker = place.number
         self.statistics = SharedStatistics(place.folder, place.number)
         self.cores = max(1, usable_cores() // place.workers)
         self.metrics_address = place.metrics_address

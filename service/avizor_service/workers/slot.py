@@ -23,11 +23,11 @@ from avizor_service.workers.shares import Place
 
 _log = logging.getLogger(__name__)
 
-# Seconds that a worker has to serve to be no failure, and how many failures in a row end the whole.
+# Seconds that a worker has to serve to be no failure, and how many failures in a row end the whole if no other worker serves.
 _SERVED_S = 5.0
 _MOST_FAILURES = 5
 
-# Seconds until a worker is started again that has failed, and the longest: it doubles from failure to failure.
+# Seconds until a worker is started again that has failed, and the longest: they double from failure to failure.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 # Seconds between two looks whether a process has ended, and the longest that this may take once it has closed its socket.
@@ -38,11 +38,18 @@ class Slot:
     """Holds a worker, and then those that take its place.
 
     changed(): is called when it is ready, or its engine is up or away, or its process has ended. ended(bool): is called with
-    whether it was told to end, before another process takes its place.
+    whether it was told to end, before another process takes its place. others_serve(): returns whether other workers are ready.
     """
 
-    def __init__(self, place: Place, changed: Callable[[], None], ended: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        changed: Callable[[], None],
+        ended: Callable[[bool], None],
+        others_serve: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.number, self._place, self._changed, self._ended = place.number, place, changed, ended
+        self._others_serve = others_serve
         self._process: subprocess.Popen[bytes] | None = None
         self._peer: Peer | None = None
         self._failure = ""  # what the process said why it cannot serve
@@ -51,7 +58,10 @@ class Slot:
         self.addresses: Addresses | None = None
 
     async def fill(self) -> None:
-        """Keep a worker here until `stop`. Raises WorkersFailed if they end again and again, or the first one cannot serve."""
+        """Keep a worker here until `stop`.
+
+        Raises WorkersFailed if the first one cannot serve, or they end again and again while no other worker serves.
+        """
         failures = 0
         while not self._is_stopping:
             code = await self._run()
@@ -60,19 +70,20 @@ class Slot:
             if self.addresses is None:
                 raise WorkersFailed(self._failure or f"a worker could not start: {_how(code)}; its last lines say why")
             failures = 0 if self._ready_since and time.monotonic() - self._ready_since >= _SERVED_S else failures + bool(code)
-            if failures >= _MOST_FAILURES:
+            if failures >= _MOST_FAILURES and not self._others_serve():
                 raise WorkersFailed(
                     f"worker {self.number} ended {failures} times, each within {_SERVED_S:g} s: "
                     f"{self._failure or _how(code)}; the lines before this one say why"
                 )
+            pause_s = _pause_s(failures)
             _log.log(
                 logging.WARNING if code else logging.INFO,
-                "worker %d has ended (%s); another one takes its place",
+                "worker %d has ended (%s); another one takes its place%s",
                 self.number,
                 self._failure or _how(code),
+                f" in {pause_s:g} s, after {failures} that did not serve for {_SERVED_S:g} s" if failures else "",
             )
-            if failures:
-                await asyncio.sleep(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (failures - 1)))
+            await asyncio.sleep(pause_s)
 
     def tell(self, **message: Any) -> None:
         """Tell the worker something, if it is ready."""
@@ -160,6 +171,12 @@ class Slot:
         elif "up" in message:
             self.is_up = message["up"]
         self._changed()
+
+
+def _pause_s(failures: int) -> float:
+    """Return the seconds until a worker is started again, after so many failures in a row."""
+    doubled = min(failures - 1, 30)  # there is no float for 2 ** 1024
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**doubled) if failures else 0.0
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

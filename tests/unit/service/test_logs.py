@@ -21,7 +21,7 @@ import logging, sys
 from grpc._cython import cygrpc
 from avizor_service.logs.open_log import open_log
 
-with open_log(sys.argv[1], "info", "all", print):
+with open_log(sys.argv[1], "info", "all", print, int(sys.argv[2])):
     # As grpc.aio writes them: in a call whose client has left, and in one whose answer failed.
     grpc_aio = logging.getLogger("grpc._cython.cygrpc")
     for error in (cygrpc.ExecuteBatchError("Failed execute_batch"), ValueError("of the \\x1b[31mgateway")):
@@ -32,8 +32,10 @@ with open_log(sys.argv[1], "info", "all", print):
 """
 
 
-def written(format: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", CODE, format], capture_output=True, text=True, timeout=60, check=True)
+def written(format: str, worker: int = 0) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, format, str(worker)], capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stderr.splitlines()
 
 
@@ -58,6 +60,11 @@ def test_people_read_the_same_without_a_character_that_acts_on_their_terminal() 
     assert "[error" in text
     assert text.isascii()
     assert "\x1b" not in text
+
+
+def test_each_line_of_a_worker_has_its_number_and_no_other_line_has_one() -> None:
+    assert [line.get("worker") for line in map(json.loads, written("json", worker=3))] == [3, 3, 3]
+    assert [line.get("worker") for line in map(json.loads, written("json"))] == [None] * 3
 
 
 def test_what_a_terminal_would_act_on_is_escaped() -> None:

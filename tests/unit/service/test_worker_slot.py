@@ -9,6 +9,7 @@ import pytest
 
 from avizor_inference.errors import WorkersFailed
 from avizor_service.settings import Settings
+from avizor_service.whole import Addresses
 from avizor_service.workers import slot
 from avizor_service.workers.shares import Place
 
@@ -35,3 +36,23 @@ def test_a_process_that_is_no_worker_is_named(
     with pytest.raises(WorkersFailed, match=message):
         asyncio.run(slot.Slot(place, lambda: None, ended.append).fill())
     assert ended == ([False] if script else [])
+
+
+def test_a_worker_that_ends_at_each_start_is_tried_again_for_days_while_others_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/bash\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr(slot, "_FIRST_PAUSE_S", 0.0)
+    ended: list[bool] = []
+    place = slot.Slot(Place(1, 2, tmp_path, Settings(models=tmp_path), ""), lambda: None, ended.append, lambda: len(ended) < 12)
+    place.addresses = Addresses("", "")  # an earlier one has served
+    with pytest.raises(WorkersFailed, match="worker 1 ended 12 times, each within 5 s: exit code 1"):
+        asyncio.run(place.fill())
+    assert ended == [False] * 12
+
+
+def test_the_pause_between_two_starts_doubles_up_to_a_limit_whatever_the_number_of_failures() -> None:
+    assert [slot._pause_s(failures) for failures in (0, 1, 2, 3, 6, 7, 5000)] == [0, 0.2, 0.4, 0.8, 6.4, 10, 10]
