@@ -195,6 +195,8 @@ class WorkerMetrics:
             ["reason"],
             registry=self.registry,
         )
+        for reason in ("stopped", "crash"):
+            self.ended.labels(reason)  # a rate misses the first event of a series that begins with it
 
 
 def metric_names() -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import secrets
 import shutil
@@ -53,6 +54,17 @@ class FrontDoor:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
+
+    def id_of(self, path: str, token: str = "", request_id: str = "") -> list[str]:
+        """Return the request ids in the headers of an answer over HTTP, whatever its status. request_id: that is sent."""
+        address, context = ("localhost", self.port), ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        connection = http.client.HTTPSConnection(*address, context=context, timeout=20)
+        try:
+            sent = {"authorization": f"Bearer {token}"} | ({"x-request-id": request_id} if request_id else {})
+            connection.request("GET", path, headers=sent)
+            return connection.getresponse().headers.get_all("x-request-id") or []
+        finally:
+            connection.close()
 
     def log(self) -> str:
         return (self.folder / "access.log").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -190,6 +191,27 @@ def test_a_restricted_token_may_not_push(site: Site) -> None:
     for client, status in (("limited", 403), ("free", 503)):  # no Pushgateway runs here
         answered, _ = site.door.get("/pushgateway/metrics/job/x", site.tokens[client], data=b"x 1\n", method="PUT")
         assert answered == status
+
+
+def test_every_answer_has_its_id_also_of_triton_and_of_the_front_door_itself(
+    site: Site, triton_client: tritonclient.grpc.InferenceServerClient
+) -> None:
+    free = site.tokens["free"]
+    for path, token in (("/v2", free), ("/v2/models/none", free), ("/v2/models/none/load", free), ("/none", free), ("/v2", "")):
+        assert site.door.id_of(path, token, "order-4711") == ["order-4711"]
+        (made,) = site.door.id_of(path, token, "not plain")
+        assert re.fullmatch("[0-9a-f]{32}", made)
+    with site.door.channel() as channel:
+        for method, token in (("ServerLive", free), ("ModelMetadata", free), ("RepositoryModelLoad", free), ("ServerLive", "")):
+            call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}").with_call
+            metadata = [("authorization", f"Bearer {token}"), ("x-request-id", f"order-{method}")]
+            try:
+                _, ended = call(b"", metadata=metadata, timeout=20)
+            except grpc.RpcError as error:
+                ended = error
+            told = [*(ended.initial_metadata() or ()), *(ended.trailing_metadata() or ())]
+            assert [value for name, value in told if name == "x-request-id"] == [f"order-{method}"]
+    assert 'id="order-RepositoryModelLoad"' in site.door.log()
 
 
 def test_the_log_has_names_and_no_tokens(site: Site) -> None:

@@ -18,16 +18,20 @@ def test_a_plain_id_and_a_trace_go_through_and_another_id_is_made(models: Path, 
     token = token_file(tmp_path, caller="")["caller"]
     ids = []
     with gateway(models, "--alpha", 0.05, log=log) as running:
-        with front_door(tmp_path, gateway_50051=running.address) as door, door.channel() as channel:
+        http = running.http_url.removeprefix("http://")
+        with front_door(tmp_path, gateway_50051=running.address, gateway_8080=http) as door, door.channel() as channel:
             for sent in (kept, "not plain", ""):
                 metadata = [("authorization", f"Bearer {token}"), ("traceparent", f"00-{trace_id}-{'b' * 16}-01")]
                 metadata += [("x-request-id", sent)] if sent else []
                 stub = inference_pb2_grpc.InferenceServiceStub(channel)
                 _, call = stub.ListModels.with_call(pb.ListModelsRequest(), metadata=metadata)
                 ids.append(dict(call.trailing_metadata())["x-request-id"])
+                assert dict(call.initial_metadata())["x-request-id"] == ids[-1]
+            ids += door.id_of("/v1/models", token, "order-4711")
+            ids += door.id_of("/v1/models", token)
         assert running.stop() == 0
     calls = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "call"]
     assert [line["request_id"] for line in calls] == ids
-    assert {line["trace_id"] for line in calls} == {trace_id}
-    assert ids[0] == kept
-    assert len({*ids, "not plain", ""}) == 5
+    assert {line["trace_id"] for line in calls[:3]} == {trace_id}
+    assert (ids[0], ids[3]) == (kept, "order-4711")
+    assert len({*ids, "not plain", ""}) == 7
