@@ -87,7 +87,7 @@ def body(input_name: str, **changes: Any) -> dict[str, Any]:
         ({"data": [[1], [1, 2]]}, "of no shape"),
         ({"data": ["a"]}, "not numbers"),
         ({"data": [0.5] * 1024}, "not numbers"),
-        ({"data": [256] * 1024}, "too large"),
+        ({"data": [256] * 1024}, "does not fit"),
         ({"data": [10**30] * 1024}, "not numbers"),
         ({"data": None}, "no data"),
         ({"shape": [-1, 32, 32, 1]}, "a batch of -1"),

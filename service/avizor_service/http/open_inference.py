@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from starlette.routing import Route
 
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.errors import InvalidInput
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.http.answers import send_open_error
 from avizor_service.http.exchange import Endpoint, Made
 from avizor_service.http.json_messages import json_bytes
+from avizor_service.http.open_messages import plain, text_of
 from avizor_service.http.refusals import Refusals
-from avizor_service.http.tensor_bodies import HEADER_LENGTH, answer_body, header_length, plain, text_of, wanted_tensors
+from avizor_service.http.tensor_bodies import HEADER_LENGTH, answer_body, header_length, ready_only, wanted_tensors
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_memory import MessageMemory
 from avizor_service.open_inference import describe
@@ -39,13 +39,13 @@ class OpenInference:
         """Yield what each path is answered by."""
         yield self._route("/v2", "ServerMetadata", "GET", self._server)
         yield self._route("/v2/repository/index", "RepositoryIndex", "POST", self._index)
-        yield self._route("/v2/models/stats", "ModelStatistics", "GET", self._of(describe.model_statistics))
+        yield self._route("/v2/models/stats", "ModelStatistics", "GET", self._statistics)
         for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             yield self._route(f"{path}/ready", "ModelReady", "GET", self._ready)
             yield self._route(f"{path}/config", "ModelConfig", "GET", self._config)
-            yield self._route(f"{path}/stats", "ModelStatistics", "GET", self._of(describe.model_statistics))
+            yield self._route(f"{path}/stats", "ModelStatistics", "GET", self._statistics)
             yield self._route(f"{path}/infer", "ModelInfer", "POST", self._infer)
-            yield self._route(path, "ModelMetadata", "GET", self._of(describe.model_metadata))
+            yield self._route(path, "ModelMetadata", "GET", self._metadata)
 
     def _route(self, path: str, rpc: str, method: str, answer: Made) -> Route:
         threads = self.gateway.threads
@@ -58,21 +58,25 @@ class OpenInference:
         return text_of(plain(describe.server_metadata()))
 
     async def _index(self, call: Call, _transport: HttpTransport) -> bytes:
-        return text_of(plain(await describe.repository_index(self.gateway, call))["models"])
+        is_ready = ready_only(await call.receive(json_bytes))
+        index = plain(await describe.repository_index(self.gateway, call, ready_only=is_ready))
+        return text_of(index.get("models", []))
 
     async def _ready(self, call: Call, transport: HttpTransport) -> bytes:
         if not await describe.model_ready(self.gateway, call, *_named(transport)):
-            raise EngineUnavailable("the model is not ready")
+            raise InvalidInput("the model has no such version that is ready")  # the code is Triton's
         return b""
 
     async def _config(self, call: Call, transport: HttpTransport) -> bytes:
-        return text_of(plain(await describe.model_config(self.gateway, call, *_named(transport)))["config"])
+        config = (await describe.model_config(self.gateway, call, *_named(transport))).config
+        return text_of(plain(config, zeros=True))
 
-    def _of(self, describe_model: Callable[[Gateway, Call, str, str], Awaitable[Any]]) -> Made:
-        async def answer(call: Call, transport: HttpTransport) -> bytes:
-            return text_of(plain(await describe_model(self.gateway, call, *_named(transport))))
+    async def _metadata(self, call: Call, transport: HttpTransport) -> bytes:
+        return text_of(plain(await describe.model_metadata(self.gateway, call, *_named(transport))))
 
-        return answer
+    async def _statistics(self, call: Call, transport: HttpTransport) -> bytes:
+        statistics = await describe.model_statistics(self.gateway, call, *_named(transport))
+        return text_of(plain(statistics, zeros=True, unset=True))
 
     async def _infer(self, call: Call, transport: HttpTransport) -> bytes:
         name, version = _named(transport)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
 from avizor_inference.arrays import Array
 from avizor_inference.errors import InvalidInput
 from avizor_service.http.json_messages import object_of
+from avizor_service.http.open_messages import text_of
 from avizor_service.open_inference.infer import TensorAnswer, TensorRequest, WantedOutput
 from avizor_service.open_inference.parameters import check_input_parameters, check_parameters, class_count
 from avizor_service.open_inference.tensors import DATATYPES, InputTensor, OutputTensor
@@ -65,12 +64,12 @@ def wanted_tensors(model: str, version: str, body: bytes, length: int | None) ->
         name, own = _text(each, "name"), _object(each.get("parameters", {}), "outputs.parameters")
         outputs.append(WantedOutput(name, class_count(name, own)))
         if "binary_data" in own:
-            binary[name] = own["binary_data"] is True
+            binary[name] = _flag(own, "binary_data")
     request = TensorRequest(model, version, inputs, outputs)
     id = fields.get("id", "")
     if not isinstance(id, str):
         raise InvalidInput("id is not a text", field="id")
-    return request, AnswerForm(id, parameters.get("binary_data_output") is True, binary)
+    return request, AnswerForm(id, _flag(parameters, "binary_data_output"), binary)
 
 
 def answer_body(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:
@@ -89,35 +88,9 @@ def answer_body(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | No
     return b"".join([text, *raws]), len(text) if raws else None
 
 
-def text_of(value: Any) -> bytes:
-    """Return a value as JSON."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
-def plain(message: Message) -> dict[str, Any]:
-    """Return a message as JSON has it in this protocol, and as Triton writes it.
-
-    All integers are numbers, fields have the names of the .proto, and what is zero or empty is there: clients look for it.
-    """
-    fields = (each for each in message.DESCRIPTOR.fields if not each.has_presence or message.HasField(each.name))
-    return {field.name: _plain(field, getattr(message, field.name)) for field in fields}
-
-
-def _plain(field: Any, value: Any) -> Any:
-    if field.message_type and field.message_type.GetOptions().map_entry:
-        inner = field.message_type.fields_by_name["value"]
-        return {str(key): _plain_one(inner, each) for key, each in value.items()}
-    if field.is_repeated:
-        return [_plain_one(field, each) for each in value]
-    return _plain_one(field, value)
-
-
-def _plain_one(field: Any, value: Any) -> Any:
-    if field.message_type:
-        return plain(value)
-    if field.enum_type:
-        return field.enum_type.values_by_number[value].name
-    return value.hex() if isinstance(value, bytes) else value
+def ready_only(body: bytes) -> bool:
+    """Return whether an index is to hold what answers alone. body: an object, or nothing. Raises InvalidInput."""
+    return bool(body) and _flag(object_of(body), "ready")
 
 
 def _input(fields: Mapping[str, Any], body: bytes, place: int) -> tuple[InputTensor, int]:
@@ -148,7 +121,7 @@ def _array(name: str, datatype: str, data: Sequence[Any]) -> Array | bytes:
     try:
         values = np.array(data)
     except (ValueError, OverflowError, RecursionError) as error:
-        raise InvalidInput(f"input {name!r} has data of no shape: {error}", field=name) from error
+        raise InvalidInput(f"input {name!r} has data of no shape: lists in it differ in length or depth", field=name) from error
     if not values.size:
         return values.astype(dtype)
     wanted = "iu" if dtype.kind in "iu" else "iuf"
@@ -156,7 +129,7 @@ def _array(name: str, datatype: str, data: Sequence[Any]) -> Array | bytes:
         raise InvalidInput(f"input {name!r} has data that are not numbers of {datatype}", field=name)
     limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     if values.min() < limits.min or values.max() > limits.max:
-        raise InvalidInput(f"input {name!r} has a number that is too large for {datatype}", field=name)
+        raise InvalidInput(f"input {name!r} has a number that does not fit in {datatype}", field=name)
     return values.astype(dtype)
 
 
@@ -177,6 +150,13 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} is neither true nor false", field=name)
+    return value
+
+
 def _object(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"{name} is not an object", field=name)
@@ -186,4 +166,4 @@ def _object(value: Any, name: str) -> dict[str, Any]:
 def _objects(value: Any, name: str) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         raise InvalidInput(f"{name} is not a list", field=name)
-    return [_object(each, name) for each in value]
+    return [_object(each, f"an element of {name}") for each in value]

@@ -32,8 +32,10 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
             raise InvalidInput(
                 f"parameter {name[:64]!r} is not known, and names that begin with triton_ are reserved", field=name
             )
-        if value is None:
-            raise InvalidInput(f"parameter {name[:64]!r} has no value; give one, or leave it out", field=name)
+        if not isinstance(value, bool | int | float | str):
+            raise InvalidInput(
+                f"parameter {name[:64]!r} has no value; give a number, a text, true or false, or leave it out", field=name
+            )
         if kinds is not None and type(value) not in kinds:
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise InvalidInput(f"parameter {name!r} is a {type(value).__name__}; give {wanted}", field=name)
