@@ -9,7 +9,9 @@ from pathlib import Path
 from avizor_client.errors import InputError
 from avizor_client.files import read_file
 
-_LINE = re.compile(r'"Bearer ([\x21\x23-\x7e]+)"')  # of the file of `avizor serve --tokens`
+# A line of a file of `avizor serve --tokens`; a comment does not begin so. The other commands have the same rules in
+# avizor_inference (caller_token.py).
+_LINE = re.compile(r'^\s*"Bearer ([\x21\x23-\x7e]+)"', re.MULTILINE)
 _ALONE = re.compile(r"\s*([\x21\x23-\x7e]+)\s*")
 
 
@@ -49,12 +51,8 @@ class Token:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{file}: cannot be read ({error.strerror or error}); name another file") from error
-        match = _LINE.search(_without_comments(text)) or _ALONE.fullmatch(text)
+        match = _LINE.search(text) or _ALONE.fullmatch(text)
         if match:
             self._value, self._state = match[1], state
         elif not self._value:
             raise InputError(f"{file}: holds no token; write the token alone, or a line as for `avizor serve --tokens`")
-
-
-def _without_comments(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 
+from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 
@@ -66,8 +66,8 @@ class GatewayConnection:
 
     def __init__(self, gateway: GatewayAddress) -> None:
         self._gateway = gateway
-        token = _token(gateway.token_file)
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        file = gateway.token_file
+        self._metadata = (("authorization", f"Bearer {token_in(_read(file), file)}"),) if file else ()
         if gateway.ca_file:
             credentials = grpc.ssl_channel_credentials(_read(gateway.ca_file))
             self._channel = grpc.secure_channel(gateway.address, credentials, _CHANNEL)
@@ -92,16 +92,6 @@ class GatewayConnection:
             raise SettingsError(
                 f"the gateway {self._gateway.address} answers {error.code().name}: {error.details()}"
             ) from error
-
-
-def _token(path: Path | None) -> str:
-    if path is None:
-        return ""
-    text = _read(path).decode(errors="replace")
-    found = re.search(r'Bearer\s+([^\s"]+)', text) or re.fullmatch(r"\s*([\x21-\x7e]+)\s*", text)
-    if not found:
-        raise SettingsError(f"{path}: holds no token; write the token alone, or a line as for `avizor serve --tokens`")
-    return found[1]
 
 
 def _read(path: Path) -> bytes:

@@ -12,6 +12,9 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from avizor_inference.caller_token import token_in
+from avizor_inference.errors import TokenFileError
+
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
 _CHANNEL = [("grpc.enable_http_proxy", 0)]
 
@@ -28,9 +31,6 @@ _FILE = click.Path(path_type=Path)
 _MOST_BYTES = 16 << 20
 
 _PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
-
-# A token alone, or the first line of a file of `avizor serve --tokens`.
-_TOKEN = re.compile(r'\A\s*([\x21\x23-\x7e]+)\s*\Z|^\s*"Bearer ([\x21\x23-\x7e]+)"', re.MULTILINE)
 
 
 @click.command(
@@ -94,10 +94,10 @@ def _channel(target: str, credentials: Any, server_name: str) -> Any:
 
 
 def _token(file: Path) -> str:
-    found = _TOKEN.search(str(_read(file), "ascii", "replace"))
-    if found is None:
-        raise click.ClickException(f"{file}: holds no token; write the token alone, or a line as for `avizor serve --tokens`")
-    return found[1] or found[2]
+    try:
+        return token_in(_read(file), file)
+    except TokenFileError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _pem(file: Path | None) -> bytes | None:

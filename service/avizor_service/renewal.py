@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from avizor_inference.errors import AvizorError
+from avizor_inference.file_stamps import Stamp, stamp
 
 # Seconds between two looks. Files that change are read when two looks have found them alike: one may be half written.
 LOOK_S = 1.5
-
-# What tells one state of the files from another; None for one that is missing.
-_State = tuple[tuple[int, ...] | None, ...]
 
 
 class Renewal:
@@ -23,7 +21,7 @@ class Renewal:
 
     def __init__(self, paths: Iterable[Path], read: Callable[[], None]) -> None:
         self._paths, self._read = tuple(paths), read
-        self._seen = self._used = self._state()
+        self._seen = self._used = self._stamps()
         self._problem: AvizorError | None = None
 
     def look(self, asked: bool) -> None:
@@ -31,10 +29,10 @@ class Renewal:
 
         Raises AvizorError if they cannot be used, at each look until that has changed.
         """
-        state = self._state()
-        rests, self._seen = state == self._seen, state
-        if asked or (rests and state != self._used):
-            self._used, self._problem = state, None
+        stamps = self._stamps()
+        rests, self._seen = stamps == self._seen, stamps
+        if asked or (rests and stamps != self._used):
+            self._used, self._problem = stamps, None
             try:
                 self._read()
             except AvizorError as error:
@@ -42,13 +40,5 @@ class Renewal:
         if self._problem:
             raise type(self._problem)(*self._problem.args)  # anew: an error that is raised again and again keeps all its frames
 
-    def _state(self) -> _State:
-        return tuple(map(_state_of, self._paths))
-
-
-def _state_of(path: Path) -> tuple[int, ...] | None:
-    try:
-        now = path.stat()
-    except OSError:
-        return None
-    return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+    def _stamps(self) -> tuple[Stamp, ...]:
+        return tuple(map(stamp, self._paths))

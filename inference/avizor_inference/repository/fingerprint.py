@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from avizor_inference.file_stamps import stamp
 from avizor_inference.repository.calibration_store import ACTIVE_FILE, CALIBRATIONS_FOLDER
 from avizor_inference.repository.manifest import MANIFEST_FILE, MODEL_FILE
 from avizor_inference.repository.probe import PROBE_FILE
@@ -27,12 +28,4 @@ def fingerprint(folder: Path) -> Fingerprint:
     except OSError as error:
         return (error.errno,)
     paths = [CONFIG_FILE, *(f"{version}/{name}" for version in versions for name in _OF_VERSION)]
-    return tuple((path, _stamp(folder / path)) for path in paths)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return (error.errno or -1,)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return tuple((path, stamp(folder / path)) for path in paths)

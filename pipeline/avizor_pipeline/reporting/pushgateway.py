@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 
 from prometheus_client import push_to_gateway, pushadd_to_gateway
 
+from avizor_inference.caller_token import token_in
 from avizor_inference.error_text import one_line, reason
-from avizor_inference.errors import SettingsError
+from avizor_inference.errors import SettingsError, TokenFileError
 from avizor_pipeline.reporting.metrics import BatchMetrics
 
 PUSH_TIMEOUT_S = 10.0
@@ -49,7 +50,8 @@ class PushAccess:
         def handle() -> None:
             request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 check_gateway saw the scheme
             if self.token:  # read each time: it may be renewed while a job runs. No redirection takes it elsewhere
-                request.add_unredirected_header("Authorization", f"Bearer {self.token.read_text().strip()}")
+                token = token_in(self.token.read_bytes(), self.token)
+                request.add_unredirected_header("Authorization", f"Bearer {token}")
             with self._opener(url).open(request, timeout=timeout):
                 pass
 
@@ -147,6 +149,8 @@ def _in_time(push: Callable[[], None]) -> str:
 def _problem_of(push: Callable[[], None]) -> str:
     try:
         push()
+    except TokenFileError as error:
+        return str(error)
     except HTTPError as error:
         what_to_do = "its front door knows no such token; see --push-token-file" if error.code == 401 else "see its log"
         return f"it answered {error.code} {error.reason}; {what_to_do}"
