@@ -101,7 +101,7 @@ class Catalogue:
 
     def knows(self, name: str) -> bool:
         """Return whether the repository has a model of that name. Needs no engine."""
-        return name in self._repository.names()
+        return self._repository.has(name)
 
     def forget_newest(self) -> None:
         """Ask the engine again which versions are the newest: it may have come back with others."""
@@ -193,6 +193,14 @@ class Catalogue:
             except AvizorError as error:
                 problems[0] = str(error)
             self._looks[name] = _Look((), (), problems, ready)
+        self._note_nameless()
+
+    def _note_nameless(self) -> set[str]:
+        """Take note of folders that cannot be models, for `states`. Return their names."""
+        found = self._repository.nameless()
+        problem = {0: "its name is not UTF-8, so that nobody can ask for it; rename the folder"}
+        self._looks |= {name: _Look((), (), problem) for name in found}
+        return set(found)
 
     def refresh(self, *, asked: bool = False) -> None:
         """Look at all models, and let newer versions and calibrations answer from now on, each after it was proven.
@@ -212,7 +220,7 @@ class Catalogue:
                     chosen = self._newest.get(name)
                     problem = {0: "it cannot be looked at, for a reason that nobody expected; the gateway's log has it"}
                     self._looks[name] = _Look((), (), problem, chosen.version.version if chosen else 0)
-            for name in self._looks.keys() - set(names):
+            for name in self._looks.keys() - set(names) - self._note_nameless():
                 del self._looks[name]
                 self._let_go(name, None)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import pytest
 import trustme
 from click.testing import CliRunner, Result
+from integration.disks import mount
 from integration.gateway import Stub, gateway
 from integration.test_change import REQUEST, Callers
 from support.certificates import certificate_files
@@ -18,6 +23,8 @@ from triton_server.server import TritonServer
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.cli import models as command
+from avizor_inference.errors import RepositoryError
+from avizor_inference.load_version import load_on_triton, served_version
 from avizor_inference.repository.models import ModelRepository
 
 
@@ -124,3 +131,46 @@ def test_what_a_gateway_refuses_or_does_not_look_at_is_put_back_with_its_reason(
         write_version(own, "v", 2)
         without = str(run(own, "load", "v", *reach, "--wait-s", "1").exception)
         assert "UNAUTHENTICATED" in without
+
+
+def test_two_loads_at_once_on_triton_end_with_one_version_chosen_and_served(
+    tmp_path: Path, triton_install: TritonInstall
+) -> None:
+    own = tmp_path / "models"
+    for number in (1, 2, 3):
+        write_version(own, "v", number)
+    repository = ModelRepository(own)
+    with TritonServer(triton_install, own) as server, gateway(own, "--engine", f"triton://{server.grpc_url}") as running:
+        callers = Callers(running, 2)
+        callers.until(3)
+        with ThreadPoolExecutor(2) as pool:
+            wanted = [repository.version("v", number) for number in (1, 2)]
+            loads = [pool.submit(load_on_triton, each, f"triton://{server.grpc_url}", each.version, {}) for each in wanted]
+            for each in loads:
+                each.result()
+        served = served_version(repository, "v", f"triton://{server.grpc_url}")
+        assert served == repository.served("v").version
+        assert served in (1, 2)
+        callers.until(served)
+        assert set(callers.stop()) <= {1, 2, 3}
+
+
+@pytest.mark.parametrize("words", [("load", "v"), ("rollback", "v")], ids=["load", "rollback"])
+def test_a_full_disk_leaves_the_choice_as_it_was_and_is_named(tmp_path: Path, words: tuple[str, str]) -> None:
+    own = tmp_path / "disk"
+    own.mkdir()
+    mount(own, "size=256k")
+    try:
+        for number in (1, 2, 3):
+            write_version(own, "v", number)
+        assert run(own, "load", "v", "--version", "2").exit_code == 0
+        config = (own / "v" / "config.pbtxt").read_text()
+        with contextlib.suppress(OSError), (own / "filler").open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+        error = run(own, *words).exception
+        assert isinstance(error, RepositoryError)
+        assert "config.pbtxt: cannot be written (no space left on device); it is as it was" in str(error)
+        assert (own / "v" / "config.pbtxt").read_text() == config
+    finally:
+        subprocess.run(["umount", own], check=True)

@@ -144,11 +144,27 @@ class ModelRepository:
 
     def names(self) -> list[str]:
         """Return the names of the models, sorted. A folder whose name begins with a dot belongs to a running publication."""
-        return sorted(path.name for path in _folders(self.root) if not path.name.startswith("."))
+        return sorted(name for name in self._folder_names() if _is_text(name))
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a model of that name, without a look at all others."""
+        if not name or name.startswith(".") or Path(name).name != name or not _is_text(name):
+            return False
+        try:
+            return (self.root / name).is_dir()
+        except OSError:  # a name that is too long
+            return False
+
+    def nameless(self) -> list[str]:
+        """Return folders whose names are no text, with escapes for their bytes: nobody can ask for such a model."""
+        return sorted(name.encode(errors="backslashreplace").decode() for name in self._folder_names() if not _is_text(name))
+
+    def _folder_names(self) -> list[str]:
+        return [path.name for path in _folders(self.root) if not path.name.startswith(".")]
 
     def versions(self, name: str) -> list[int]:
         """Return the version numbers of a model, ascending. Raises ModelNotFound."""
-        if name not in self.names():
+        if not self.has(name):
             known = ", ".join(self.names()) or "none"
             raise ModelNotFound(f"no model named {name!r}. Available: {known}")
         if not _is_unicode(name):
@@ -203,6 +219,11 @@ def check_on_disk(repository: Path) -> None:
 def _is_unicode(name: str) -> bool:
     """Return whether a name can be sent and written: names of files may be any bytes, which Python keeps as surrogates."""
     return not any("\ud800" <= each <= "\udfff" for each in name)
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a file's name is UTF-8; other bytes are in it as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from avizor_inference.durable_files import write_text
 from avizor_inference.error_text import reason
 from avizor_inference.errors import RepositoryError
+from avizor_inference.regular_files import read_regular
 from avizor_inference.repository.triton_config import CONFIG_FILE, parse_config, read_config
 
 # What a user sets; a choice that is taken back leaves the policy that is in it.
@@ -72,9 +73,11 @@ def restore(folder: Path, text: str) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path).decode()
     except OSError as error:
         raise RepositoryError(f"{path}: cannot be read ({reason(error)}); export the model again") from error
+    except UnicodeDecodeError as error:
+        raise RepositoryError(f"{path}: is not UTF-8; export the model again") from error
 
 
 def _write(path: Path, text: str) -> None:
@@ -95,7 +98,7 @@ def _own_policy(folder: Path) -> str:
     path = folder / _OVERRIDES_FILE
     if not path.is_file():
         return ""
-    policy = parse_config(path.read_text(encoding="utf-8"), str(path)).version_policy
+    policy = parse_config(_read(path), str(path)).version_policy
     inside = " ".join(str(policy).split())
     return f"{_POLICY} {{ {inside} }}" if inside else ""
 

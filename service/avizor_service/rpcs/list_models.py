@@ -20,7 +20,10 @@ def _all(catalogue: Catalogue, caller: Caller) -> pb.ListModelsResponse:
     response = pb.ListModelsResponse()
     refused = {
         (state.name, state.version): pb.Refused(
-            name=state.name, version=state.version, reason=state.reason, is_served=state.is_ready
+            name=state.name,
+            version=state.version,
+            reason=state.reason,
+            is_served=state.is_ready or (not state.version and catalogue.opened(state.name) is not None),
         )
         for state in catalogue.states()
         if state.reason and caller.may_call(state.name)

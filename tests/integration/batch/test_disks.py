@@ -9,15 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from integration.disks import mount
 from integration.jobs import Sink, batch, command, one_sentence, part_digests
-
-
-def mount(folder: Path, options: str) -> None:
-    result = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        pytest.skip(f"no small disk can be mounted here: {result.stderr.strip()}")
 
 
 @pytest.fixture

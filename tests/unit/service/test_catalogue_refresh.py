@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from support.versioned_model import remove_version, rows, write_version
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.batching import BatchingEngine
 from avizor_inference.engines.embedded import EmbeddedEngine
-from avizor_inference.errors import RepositoryError, VersionRefused
+from avizor_inference.errors import ModelNotFound, RepositoryError, VersionRefused
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.catalogue import Catalogue
 
@@ -74,6 +75,9 @@ def test_what_is_wrong_is_named_and_what_answered_goes_on(tmp_path: Path, catalo
     (cut / "model.onnx").write_bytes((cut / "model.onnx").read_bytes()[:-1] + b"x")
     (write_version(tmp_path, "v", 4) / "manifest.json").write_text("{")
     (tmp_path / "lost+found").mkdir()
+    os.mkdir(os.fsencode(tmp_path) + b"/\xff")  # noqa: PTH102 - bytes that are no text
+    (write_version(tmp_path, "pipe", 1) / "manifest.json").unlink()
+    os.mkfifo(tmp_path / "pipe" / "1" / "manifest.json")
     (tmp_path / "a file").touch()
     (tmp_path / ".git").mkdir()
     write_version(tmp_path, "no-config", 1)
@@ -84,6 +88,8 @@ def test_what_is_wrong_is_named_and_what_answered_goes_on(tmp_path: Path, catalo
     assert {key: state for key, (state, _) in found.items()} == {
         ("lost+found", 0): "UNAVAILABLE",
         ("no-config", 0): "UNAVAILABLE",
+        ("pipe", 1): "UNAVAILABLE",
+        (r"\udcff", 0): "UNAVAILABLE",
         ("v", 1): "READY",
         ("v", 2): "UNAVAILABLE",
         ("v", 3): "UNAVAILABLE",
@@ -91,6 +97,8 @@ def test_what_is_wrong_is_named_and_what_answered_goes_on(tmp_path: Path, catalo
     }
     for key, words in {
         ("lost+found", 0): "holds no version of a model",
+        ("pipe", 1): "it is a pipe or a device, and no file",
+        (r"\udcff", 0): "its name is not UTF-8",
         ("no-config", 0): "is not a Triton model configuration",
         ("v", 2): "output embedding of its probe items differs by",
         ("v", 3): "is not the file its manifest describes",
@@ -189,3 +197,12 @@ def test_the_policy_in_config_pbtxt_chooses_the_version(tmp_path: Path, catalogu
     config.write_text(text)
     catalogue.refresh()
     assert states(catalogue) == {("v", 2): ("READY", "")}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "v/", "./v", "v/1", ".staged", "no\0", "x" * 300, "\udcff", "absent"])
+def test_what_is_no_name_of_a_model_is_not_found(tmp_path: Path, catalogue: Catalogue, name: str) -> None:
+    (tmp_path / ".staged").mkdir()
+    os.mkdir(os.fsencode(tmp_path) + b"/\xff")  # noqa: PTH102 - bytes that are no text
+    assert not catalogue.knows(name)
+    with pytest.raises(ModelNotFound, match="no model named"):
+        catalogue.find(name)
