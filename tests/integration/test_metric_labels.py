@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import IMAGE, Gateway, Stub, gateway, normal
+from integration.http_client import ask
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from avizor.v1 import inference_pb2 as pb
@@ -58,6 +61,15 @@ def test_no_label_of_a_metric_holds_what_a_client_wrote(served: Gateway) -> None
                 with pytest.raises(grpc.RpcError):
                     each()
             answered(served.stub(channel), text)
+            assert {ask_nonsense(served.http_url, *each) for each in hostile_requests(text)} <= {
+                400,
+                401,
+                403,
+                404,
+                405,
+                411,
+                415,
+            }
     series = served.metrics()
     assert not [name for name in series if MARK in name]
     labels = {pair for name in series for pair in re.findall(r'[{,](\w+)="((?:[^"\\]|\\.)*)"', name)}
@@ -65,6 +77,41 @@ def test_no_label_of_a_metric_holds_what_a_client_wrote(served: Gateway) -> None
     assert [(name, value) for name, value in labels if not re.fullmatch(LABELS[name], value)] == []
     assert series['avizor_requests_total{code="NOT_FOUND",model="",rpc="Classify"}'] > 0  # they were counted all the same
     assert series['avizor_items_scored_total{model="normal",source="other"}'] == len(HOSTILE)
+    assert series['avizor_rejected_total{reason="unknown"}'] > len(HOSTILE)  # of HTTP
+
+
+def hostile_requests(text: str) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
+    """Yield method, path, headers and body of requests of HTTP that fail, in which all that may be text is this one."""
+    name, plain = quote(text, safe=""), re.sub("[^0-9A-Za-z]", "", text)
+    headers = {"X-Request-Id": plain, "Traceparent": plain, "User-Agent": plain}
+    tensor = {"name": text, "shape": [1], "datatype": text, "data": [text]}
+    bodies = [b"", text.encode(), json.dumps({"id": text, "inputs": [tensor], "parameters": {text: text}}).encode()]
+    of_models = (
+        "",
+        "/config",
+        "/stats",
+        "/ready",
+        "/infer",
+        f"/versions/{name}",
+        f"/versions/{name}/infer",
+        "/versions/1/infer",
+    )
+    for body in bodies:
+        for path in (f"/{name}", f"/v1/{name}", f"/v1/models/{name}", f"/v1/models/{name}:classify", f"/v2/{name}"):
+            yield "POST", path, headers, body
+        for path in of_models:
+            yield "POST", f"/v2/models/{name}{path}?{name}={name}", headers, body
+        yield "POST", "/v2/models/digits/infer", headers, body
+        yield "POST", f"/v2/models/digits/versions/{name}/infer", headers, body
+        yield "POST", f"/avizor.v1.InferenceService/{name}", headers | {"Content-Type": "application/json"}, body
+        yield "POST", "/avizor.v1.InferenceService/Classify", headers | {"Content-Type": plain}, body
+    yield plain.upper(), "/v1/models", headers, b""
+    yield "GET", "/v1/models", headers | {"Host": plain}, b""
+    yield "GET", "/v1/models", headers | {"Origin": f"https://{plain}"}, b""
+
+
+def ask_nonsense(url: str, method: str, path: str, headers: dict[str, str], body: bytes) -> int:
+    return ask(url, path, body or None, method, **headers).code
 
 
 def all_of(stub: Stub, request: pb.MonitorRequest) -> list[pb.MonitorResponse]:
