@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -26,10 +26,14 @@ SERVE = ("serve", "--port", "0", "--metrics-port", "0", "--http-port", "0", "--a
 
 
 @contextlib.contextmanager
-def served_by_shell(script: str, models: Path, *options: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `script` in a shell, where $AVIZOR is the command of a gateway."""
+def served_by_shell(
+    script: str, models: Path, *options: object, pass_fds: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `script` in a shell, where $AVIZOR is the command of a gateway. pass_fds: open files that the shell has."""
     command = shlex.join([str(part) for part in (AVIZOR, *SERVE, "--models", models, *options)])
-    process = subprocess.Popen(["bash", "-c", script.replace("$AVIZOR", f"exec {command}")], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["bash", "-c", script.replace("$AVIZOR", f"exec {command}")], stdout=subprocess.PIPE, pass_fds=pass_fds
+    )
     try:
         yield process
     finally:
@@ -67,6 +71,23 @@ def test_a_gateway_whose_output_is_a_full_disk_serves(models: Path, tmp_path: Pa
         assert classified(f"unix:{tmp_path}/gateway") == ""
         process.terminate()
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_whose_log_nobody_reads_serves_and_ends(models: Path, workers: int) -> None:
+    """A pipe holds 64 KiB, which is some 300 calls."""
+    never_read, log = os.pipe()
+    with served_by_shell(f"$AVIZOR 2>&{log}", models, "--workers", workers, pass_fds=[log]) as process:
+        os.close(log)
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().split()[3].strip(",")
+        with grpc.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            for _ in range(1000):
+                stub.ModelInfer(infer_request(), timeout=20)
+        process.terminate()
+        assert process.wait(40) == 0
+    os.close(never_read)
 
 
 def test_decoders_have_no_more_memory_than_the_gateway_may_use(models: Path) -> None:

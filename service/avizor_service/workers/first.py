@@ -73,6 +73,9 @@ async def run_workers(settings: Settings, started: Callable[[Addresses], None]) 
             for fill in fills:
                 fill.cancel()
             await asyncio.gather(*fills, return_exceptions=True)
+            await asyncio.wait([filled])
+            if not filled.cancelled():
+                filled.exception()  # else asyncio would write it to standard error, after the log is closed
         if has_failed:
             filled.result()
 
