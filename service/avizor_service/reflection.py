@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from avizor_inference.errors import InvalidInput, MessageLate
+from avizor_service.callers import current_caller
 from avizor_service.small_messages import SmallMessages
 
 SERVICE_NAME = reflection.SERVICE_NAME.replace("v1alpha", "v1")
@@ -39,7 +40,10 @@ def serve_reflection(services: Sequence[str], server: grpc.aio.Server, messages:
 
 
 async def _requests_of(context: grpc.aio.ServicerContext, messages: SmallMessages) -> AsyncIterator[Message]:
-    """Yield the requests of a call. One that asks nothing for a while is over: it would hold room for a large message."""
+    """Yield the requests of a call. One that asks nothing for a while is over: it would hold room for a large message.
+
+    Raises InvalidInput, and Unauthenticated once the caller's token is revoked.
+    """
     kind = reflection_pb2.ServerReflectionRequest
     while True:
         try:
@@ -48,6 +52,7 @@ async def _requests_of(context: grpc.aio.ServicerContext, messages: SmallMessage
             raise InvalidInput("the message is not a ServerReflectionRequest; send one") from error
         except (InvalidInput, MessageLate):  # no more comes
             return
+        current_caller().require_valid()
         yield request
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from integration.gateway import Gateway, Stub, gateway, refused
 
 from avizor.v1 import inference_pb2 as pb
@@ -89,6 +90,25 @@ def test_a_revoked_token_ends_its_streams_also_those_that_wait_and_no_others(stu
     assert ali.push() == "window"
     assert [code(stub, "sesame"), code(stub, "other-one")] == ["OK", "UNAUTHENTICATED"]
     ali.call.cancel()
+
+
+def test_a_revoked_token_ends_its_reflection_too(served: Gateway, stub: Stub, tokens: Path) -> None:
+    asked: queue.SimpleQueue[reflection_pb2.ServerReflectionRequest | None] = queue.SimpleQueue()
+    metadata = [("authorization", "Bearer sesame")]
+    with grpc.insecure_channel(served.address) as channel:
+        answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+            iter(asked.get, None), metadata=metadata
+        )
+        asked.put(reflection_pb2.ServerReflectionRequest(list_services=""))
+        assert next(answers).list_services_response.service
+        tokens.write_text(BABA)
+        served.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: code(stub, "sesame") == "UNAUTHENTICATED")
+        asked.put(reflection_pb2.ServerReflectionRequest(list_services=""))
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        asked.put(None)
+    assert refused(caught.value)[0] == "UNAUTHENTICATED"
 
 
 def test_a_token_with_other_rights_has_to_begin_its_streams_again(stub: Stub, tokens: Path) -> None:
