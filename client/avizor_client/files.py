@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from avizor_client.errors import InputError
@@ -14,9 +15,10 @@ def read_file(path: Path | str) -> bytes:
     """Return the bytes of a file, or of a pipe until its end. Raises InputError."""
     try:
         with Path(path).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+            is_small = os.fstat(file.fileno()).st_size <= _MOST_BYTES  # a pipe has none
+            data = file.read(_MOST_BYTES + 1) if is_small else b""
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); name another file") from error
-    if len(data) > _MOST_BYTES:
+    if not is_small or len(data) > _MOST_BYTES:
         raise InputError(f"{path}: has more than {_MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
     return data

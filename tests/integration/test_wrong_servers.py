@@ -179,6 +179,37 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     assert "is too large" in said("health", "--token-file", "/dev/zero")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["classify", b"digits", b""], "one is empty", id="no name"),
+        pytest.param(["classify", b"dig\xff", b"picture"], "is not UTF-8", id="model"),
+        pytest.param(["classify", b"digits", b"--source", b"\xff", b"picture"], "is not UTF-8", id="source"),
+        pytest.param(["classify", b"digits", b"huge"], "more than 1024 MiB", id="size"),
+    ],
+)
+def test_arguments_that_cannot_be_sent_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture").write_bytes(png(np.zeros((32, 32), np.uint8)))
+    (tmp_path / "huge").touch()
+    os.truncate("huge", 2 << 30)
+    with server(of({"GetModel": [DIGITS]})) as target:
+        command: list[Any] = [AVIZOR, "call", *arguments, "--target", target]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_device_is_not_read_to_its_end() -> None:
+    table = pb.Model(name="rows", version=1, task=pb.TASK_RECONSTRUCT, table=pb.TableInput())
+    with server(of({"GetModel": [table]})) as target:
+        command: list[Any] = [AVIZOR, "call", "detect", "rows", "/dev/zero", "--target", target]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (3, "/dev/zero  UNREADABLE: it is a device, and no file\n")
+
+
 def test_an_item_comes_from_a_named_pipe(models: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

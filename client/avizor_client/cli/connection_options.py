@@ -100,5 +100,7 @@ def _in_words(target: str) -> Iterator[None]:
         raise click.ClickException(printable(text)) from error
     except BadAnswer as error:
         raise click.ClickException(printable(f"{target}: {error}")) from error
+    except UnicodeEncodeError as error:  # an argument, or a name of a file, that is not UTF-8
+        raise click.ClickException(f"{error.object!r} is not UTF-8; write it otherwise, or rename the file") from error
     except ClientError as error:
         raise click.ClickException(printable(str(error))) from error

@@ -47,6 +47,8 @@ def expand(patterns: Sequence[str]) -> list[str]:
         else:
             paths += found
     for path in paths:
+        if not path:
+            raise click.BadParameter("one is empty; name a file", param_hint="FILES")
         if Path(path).is_dir():
             raise click.BadParameter(f"{path} is a folder; name its files, for example with '{path}/*'", param_hint="FILES")
     return paths
@@ -90,6 +92,8 @@ def _problem(path: str) -> str:
     """Return why a file cannot be opened; "" if it can. Its bytes are read when it is sent: a pipe has them only once."""
     if path == STANDARD_INPUT or Path(path).is_fifo():
         return ""
+    if Path(path).is_char_device() or Path(path).is_block_device():
+        return "it is a device, and no file"
     try:
         Path(path).open("rb").close()
     except OSError as error:
