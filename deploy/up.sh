@@ -17,6 +17,10 @@ has_models() { # FOLDER
 }
 
 compose=${COMPOSE:-$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)}
+$compose version >/dev/null 2>&1 || {
+  echo "the stack needs Docker with Compose, and \`$compose version\` fails; see https://docs.docker.com/compose/install" >&2
+  exit 1
+}
 models=$(setting AVIZOR_MODELS "")
 
 if [[ -n $models ]]; then
@@ -29,14 +33,27 @@ elif ! has_models models; then
   ${MAKE:-make} demo-models
 fi
 
+ran_before=$($compose ps -q nginx 2>/dev/null || true)
 deploy/secrets.sh "$@"
-$compose up --build --detach
+$compose up --build --detach || {
+  cat >&2 <<END
+
+The stack did not start; the message above says why.
+  a port is taken          choose others, in the environment or .env: AVIZOR_FRONT_PORT, AVIZOR_PROMETHEUS_PORT, AVIZOR_ALERTMANAGER_PORT
+  a network overlaps       AVIZOR_NETWORK, the first three numbers of its addresses (now $(setting AVIZOR_NETWORK 10.213.77))
+  a container is unhealthy  $compose logs NAME
+Then run this again: what runs already is kept.
+END
+  exit 1
+}
+# a front door that ran before reads certificate and tokens again; if it cannot use them, it says why, and keeps those that it has
+[[ -z $ran_before ]] || $compose exec -T nginx nginx -s reload
 
 door=${1:-localhost}:$(setting AVIZOR_FRONT_PORT 8443)
 cat <<END
 
 The stack runs.
-  front door    https://$door   gRPC, and JSON over HTTP; trust deploy/secrets/tls.crt
+  front door    https://$door   gRPC, and JSON over HTTP; trust deploy/secrets/certificate/tls.crt
   token         in deploy/secrets/token
   models        ${models:-models}
   Prometheus    http://localhost:$(setting AVIZOR_PROMETHEUS_PORT 9090)
@@ -44,6 +61,6 @@ The stack runs.
   alerts        $compose logs -f alerts
 
 Next, ask it which models it serves:
-  curl --cacert deploy/secrets/tls.crt -H "authorization: Bearer \$(cat deploy/secrets/token)" https://$door/v1/models
+  curl --cacert deploy/secrets/certificate/tls.crt -H "authorization: Bearer \$(cat deploy/secrets/token)" https://$door/v1/models
 docs/operations.md says how to go on: verdicts, batch jobs, alerts. Stop the stack with: make down
 END

@@ -115,8 +115,8 @@ def main() -> None:
     """Serve metrics until the container is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="the front door")
-    parser.add_argument("--certificate", type=Path, default=Path("/run/secrets/tls_certificate"), help="what to trust, PEM")
-    parser.add_argument("--token", type=Path, default=Path("/run/secrets/probe_token"), help="a file with the token")
+    parser.add_argument("--certificate", type=Path, default=Path("/run/secrets/certificate/tls.crt"), help="what to trust, PEM")
+    parser.add_argument("--token", type=Path, default=Path("/run/secrets/probe/token"), help="a file with the token")
     parser.add_argument("--port", type=int, default=9115, help="of the metrics")
     options = parser.parse_args()
     registry = CollectorRegistry()

@@ -119,8 +119,10 @@ def _configuration(folder: Path, port: int, servers: dict[str, str]) -> str:
         assert f"server {name};" in text
         text = text.replace(f"server {name};", f"server {address};")
     text = text.replace("worker_processes auto;", "").replace("127.0.0.1:8081", f"127.0.0.1:{_free_port()}")
-    text = text.replace("/dev/stdout", "/tmp/access.log")
-    text = re.sub("/(tmp|run/secrets)/", f"{folder}/", text)
+    text = text.replace("/dev/stdout", "/tmp/access.log").replace("/tmp/", f"{folder}/")
+    for path, name in (("clients/tokens", "tokens"), ("certificate/tls.crt", "tls_certificate"), ("key/tls.key", "tls_key")):
+        assert f"/run/secrets/{path};" in text
+        text = text.replace(f"/run/secrets/{path};", f"{folder}/{name};")
     text = text.replace("listen 8443 ssl so_keepalive=on;", f"listen 127.0.0.1:{port} ssl so_keepalive=on;")
     if _version() < (1, 25, 1):  # http2 was a part of listen
         text = re.sub(r"(listen .* ssl) (so_keepalive=on;)\s+http2 on;", r"\1 http2 \2", text)

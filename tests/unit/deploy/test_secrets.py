@@ -17,6 +17,8 @@ def folder(tmp_path: Path) -> Path:
     """Return the folder of the secrets, beside a copy of the script."""
     shutil.copy(ROOT / "deploy" / "secrets.sh", tmp_path)
     (tmp_path / "secrets").mkdir()
+    for name in ("certificate", "key", "clients"):
+        (tmp_path / "secrets" / name).mkdir()
     return tmp_path / "secrets"
 
 
@@ -29,28 +31,29 @@ def openssl(folder: Path, *arguments: str) -> str:
 
 
 def names(folder: Path) -> str:
-    return openssl(folder, "x509", "-in", "tls.crt", "-noout", "-ext", "subjectAltName")
+    return openssl(folder, "x509", "-in", "certificate/tls.crt", "-noout", "-ext", "subjectAltName")
 
 
 def put_a_certificate_of_the_owner(folder: Path) -> None:
     openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=door.example.com", "-days", "90",
-            "-addext", "subjectAltName=DNS:door.example.com", "-keyout", "tls.key", "-out", "tls.crt")  # fmt: skip
+            "-addext", "subjectAltName=DNS:door.example.com", "-keyout", "key/tls.key", "-out", "certificate/tls.crt")  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_it_makes_a_pair_that_belongs_together_and_two_clients(folder: Path) -> None:
     assert run(folder).returncode == 0
-    assert openssl(folder, "pkey", "-in", "tls.key", "-pubout") == openssl(
-        folder, "x509", "-in", "tls.crt", "-noout", "-pubkey"
+    assert openssl(folder, "pkey", "-in", "key/tls.key", "-pubout") == openssl(
+        folder, "x509", "-in", "certificate/tls.crt", "-noout", "-pubkey"
     )
     lines = [f'"Bearer {(folder / file).read_text().strip()}" "{name}";' for name, file in CLIENTS.items()]
-    assert (folder / "tokens").read_text().splitlines() == lines
+    assert (folder / "clients/tokens").read_text().splitlines() == lines
 
 
-CLIENTS = {"local": "token", "probe": "probe-token"}
+MOVED = {"certificate/tls.crt": "tls.crt", "key/tls.key": "tls.key", "clients/tokens": "tokens", "probe/token": "probe-token"}
+CLIENTS = {"local": "token", "probe": "probe/token"}
 
 
 def test_a_second_run_changes_nothing(folder: Path) -> None:
@@ -71,7 +74,7 @@ def test_hosts_that_are_named_later_are_added_to_its_certificate_and_the_key_sta
     assert "IP Address:192.0.2.7" in names(folder)
     assert "IP Address:2001:DB8:0:0:0:0:0:7" in names(folder)
     after = contents(folder)
-    assert after.pop("tls.crt") != before.pop("tls.crt")
+    assert after.pop("certificate/tls.crt") != before.pop("certificate/tls.crt")
     assert after == before
     assert run(folder, "first.example.com", "2001:db8::7").stdout == ""
 
@@ -88,24 +91,49 @@ def test_the_certificate_of_the_owner_is_not_replaced(folder: Path) -> None:
 
 def test_nor_is_it_where_its_key_is_lost_or_another(folder: Path) -> None:
     put_a_certificate_of_the_owner(folder)
-    certificate = (folder / "tls.crt").read_bytes()
-    (folder / "tls.key").unlink()
+    certificate = (folder / "certificate/tls.crt").read_bytes()
+    (folder / "key/tls.key").unlink()
     refused = run(folder, "door.example.com")
     assert refused.returncode == 1
-    assert "tls.key is missing" in refused.stderr
-    openssl(folder, "genpkey", "-algorithm", "ed25519", "-out", "tls.key")
+    assert "key/tls.key is missing" in refused.stderr
+    openssl(folder, "genpkey", "-algorithm", "ed25519", "-out", "key/tls.key")
     refused = run(folder)
     assert refused.returncode == 1
-    assert "tls.key is not the key of tls.crt" in refused.stderr
-    assert (folder / "tls.crt").read_bytes() == certificate
+    assert "key/tls.key is not the key of certificate/tls.crt" in refused.stderr
+    assert (folder / "certificate/tls.crt").read_bytes() == certificate
 
 
 def test_a_client_is_added_on_a_line_of_its_own_to_an_older_file(folder: Path) -> None:
-    (folder / "tokens").write_text('"Bearer 0f" "old";')
+    (folder / "clients/tokens").write_text('"Bearer 0f" "old";')
     assert run(folder).returncode == 0
-    old, probe = (folder / "tokens").read_text().splitlines()
+    old, probe = (folder / "clients/tokens").read_text().splitlines()
     assert old == '"Bearer 0f" "old";'
-    assert probe == f'"Bearer {(folder / "probe-token").read_text().strip()}" "probe";'
+    assert probe == f'"Bearer {(folder / "probe/token").read_text().strip()}" "probe";'
+
+
+def test_a_probe_that_is_no_client_becomes_one(folder: Path) -> None:
+    run(folder)
+    (folder / "clients/tokens").write_text('"Bearer 0f" "old";\n')
+    assert "created the client probe" in run(folder).stdout
+    assert f'"Bearer {(folder / "probe/token").read_text().strip()}" "probe";' in (folder / "clients/tokens").read_text()
+    assert run(folder).stdout == ""
+
+
+def test_files_where_they_were_before_are_moved_and_not_made_again(folder: Path) -> None:
+    run(folder)
+    before = contents(folder)
+    for name, old in MOVED.items():
+        (folder / name).rename(folder / old)
+    assert run(folder).stdout == ""
+    assert contents(folder) == before
+
+
+def test_what_the_owner_puts_there_can_be_read_in_containers_and_by_nobody_else(folder: Path) -> None:
+    put_a_certificate_of_the_owner(folder)
+    (folder / "key/tls.key").chmod(0o600)
+    assert run(folder).returncode == 0
+    assert (folder / "key/tls.key").stat().st_mode & 0o777 == 0o644
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("host", ["a,DNS:b", "", "https://a", "-a", "a b", "[::1]"])
@@ -118,8 +146,8 @@ def test_what_is_no_host_is_refused_before_anything_is_made(folder: Path, host: 
 
 def test_a_certificate_that_ends_soon_is_told(folder: Path) -> None:
     run(folder)
-    openssl(folder, "req", "-x509", "-key", "tls.key", "-subj", "/CN=avizor", "-days", "10", "-addext",
-            "subjectAltName=DNS:localhost", "-out", "tls.crt")  # fmt: skip
+    openssl(folder, "req", "-x509", "-key", "key/tls.key", "-subj", "/CN=avizor", "-days", "10", "-addext",
+            "subjectAltName=DNS:localhost", "-out", "certificate/tls.crt")  # fmt: skip
     told = run(folder)
     assert told.returncode == 0
     assert "replace it before" in told.stderr

@@ -32,6 +32,24 @@ def up(clone: Path, *hosts: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.fixture
+def compose(tmp_path: Path) -> Path:
+    """Return a Compose that writes down how it is called; `up` fails if the file `fails` is there, and nginx runs after it."""
+    path = tmp_path / "compose"
+    path.write_text(
+        f'''#!/bin/sh
+case "$1" in
+  ps) [ ! -e {tmp_path}/up ] || echo 0123456789ab ;;
+  version) ;;
+  *) echo called compose "$@" ;;
+esac
+[ "$1" != up ] || {{ [ ! -e {tmp_path}/fails ] && touch {tmp_path}/up; }}
+'''
+    )
+    path.chmod(0o755)
+    return path
+
+
 def put_model(folder: Path) -> None:
     (folder / "fan").mkdir(parents=True)
     (folder / "fan" / "config.pbtxt").touch()
@@ -79,3 +97,42 @@ def test_it_says_the_address_where_the_token_is_and_the_next_step(clone: Path) -
         f"authorization: Bearer {token}"
         in subprocess.run(["bash", "-c", dry], cwd=clone, capture_output=True, text=True, check=True).stdout
     )
+
+
+def test_a_second_run_keeps_all_and_has_the_front_door_read_its_files_again(clone: Path, compose: Path) -> None:
+    put_model(clone / "models")
+    first = up(clone, COMPOSE=str(compose))
+    secrets = {path: path.read_bytes() for path in (clone / "deploy" / "secrets").rglob("*") if path.is_file()}
+    second = up(clone, COMPOSE=str(compose))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert {path: path.read_bytes() for path in (clone / "deploy" / "secrets").rglob("*") if path.is_file()} == secrets
+    assert "called compose exec" not in first.stdout
+    assert "called compose exec -T nginx nginx -s reload" in second.stdout
+    assert "The stack runs." in second.stdout
+
+
+def test_without_docker_it_says_so_before_it_trains_or_makes_anything(clone: Path) -> None:
+    refused = up(clone, COMPOSE="no-such-compose")
+    assert refused.returncode == 1
+    assert "needs Docker with Compose" in refused.stderr
+    assert "called" not in refused.stdout
+    assert list((clone / "deploy" / "secrets").iterdir()) == []
+
+
+def test_a_stack_that_does_not_start_is_not_said_to_run(clone: Path, compose: Path) -> None:
+    put_model(clone / "models")
+    (clone / "fails").touch()
+    failed = up(clone, COMPOSE=str(compose))
+    assert failed.returncode == 1
+    assert "AVIZOR_FRONT_PORT" in failed.stderr
+    assert "The stack runs." not in failed.stdout
+
+
+def test_a_certificate_that_cannot_be_used_stops_it(clone: Path, compose: Path) -> None:
+    put_model(clone / "models")
+    assert up(clone, COMPOSE=str(compose)).returncode == 0
+    (clone / "deploy" / "secrets" / "key" / "tls.key").unlink()
+    refused = up(clone, COMPOSE=str(compose))
+    assert refused.returncode == 1
+    assert "key/tls.key is missing" in refused.stderr
+    assert "called" not in refused.stdout
