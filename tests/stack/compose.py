@@ -45,7 +45,7 @@ class Stack:
     @property
     def certificate(self) -> Path:
         """What callers trust."""
-        return ROOT / "deploy" / "secrets" / "tls.crt"
+        return ROOT / "deploy" / "secrets" / "certificate" / "tls.crt"
 
     def channel(self) -> grpc.Channel:
         """TLS to the front door; calls bring their token themselves."""

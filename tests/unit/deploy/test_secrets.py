@@ -36,7 +36,8 @@ def names(folder: Path) -> str:
 
 def put_a_certificate_of_the_owner(folder: Path) -> None:
     openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=door.example.com", "-days", "90",
-            "-addext", "subjectAltName=DNS:door.example.com", "-keyout", "key/tls.key", "-out", "certificate/tls.crt")  # fmt: skip
+            "-addext", "subjectAltName=DNS:door.example.com", "-keyout", "key/tls.key",
+            "-out", "certificate/tls.crt")  # fmt: skip
 
 
 def contents(folder: Path) -> dict[str, bytes]:

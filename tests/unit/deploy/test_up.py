@@ -37,14 +37,14 @@ def compose(tmp_path: Path) -> Path:
     """Return a Compose that writes down how it is called; `up` fails if the file `fails` is there, and nginx runs after it."""
     path = tmp_path / "compose"
     path.write_text(
-        f'''#!/bin/sh
+        f"""#!/bin/sh
 case "$1" in
   ps) [ ! -e {tmp_path}/up ] || echo 0123456789ab ;;
   version) ;;
   *) echo called compose "$@" ;;
 esac
 [ "$1" != up ] || {{ [ ! -e {tmp_path}/fails ] && touch {tmp_path}/up; }}
-'''
+"""
     )
     path.chmod(0o755)
     return path
