@@ -36,13 +36,14 @@ fi
 ran_before=$($compose ps -q nginx 2>/dev/null || true)
 deploy/secrets.sh "$@"
 $compose up --build --detach || {
+  $compose logs --no-color --tail 3 triton gateway nginx >&2 || true
   cat >&2 <<END
 
-The stack did not start; the message above says why.
+The stack did not start; the lines above say why.
   a port is taken          choose others, in the environment or .env: AVIZOR_FRONT_PORT, AVIZOR_PROMETHEUS_PORT, AVIZOR_ALERTMANAGER_PORT
   a network overlaps       AVIZOR_NETWORK, the first three numbers of its addresses (now $(setting AVIZOR_NETWORK 10.213.77))
-  a container is unhealthy  $compose logs NAME
-Then run this again: what runs already is kept.
+  alpha is too small       AVIZOR_ALPHA, as large as the gateway's line says
+More: $compose logs NAME. Then run this again: what runs already is kept.
 END
   exit 1
 }
