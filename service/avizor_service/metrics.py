@@ -187,6 +187,7 @@ class WorkerMetrics:
     """Holds what the first process of several (--workers) says of the others."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.workers = Gauge("avizor_workers", "Workers that serve. With --workers over 1.", registry=self.registry)
         self.ended = Counter(

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -20,6 +20,7 @@ from integration.gateway import AVIZOR, Gateway, Stub, gateway
 from integration.http_client import ask
 from integration.load import REQUEST, Load
 from support.sounds import SAMPLE_RATE
+from support.waiting import wait_until
 from triton_server.install import TritonInstall
 from triton_server.server import TritonServer
 
@@ -37,13 +38,6 @@ def whole(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
         running.process.send_signal(signal.SIGHUP)
         wait_until(lambda: log.read_text().count("models: read again") == 2)
         yield running
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.02)
 
 
 def workers(running: Gateway) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 import trustme
 from integration.gateway import Gateway, Stub, gateway
 from support.certificates import Files, certificate_files
+from support.waiting import wait_until
 
 from avizor.v1 import inference_pb2 as pb
 
@@ -91,13 +92,6 @@ def listed(stub: Stub, token: str) -> str:
     return "OK"
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.1)
-
-
 def test_all_workers_answer_over_grpc_and_http_those_with_a_certificate_and_a_token(site: Site) -> None:
     assert {site.grpc(KEPT) for _ in range(MANY)} == {"OK"}
     assert {site.http(KEPT) for _ in range(MANY)} == {200}
@@ -109,9 +103,7 @@ def test_all_workers_answer_over_grpc_and_http_those_with_a_certificate_and_a_to
 
 
 def test_the_line_of_a_call_names_the_worker_that_answered_it(site: Site) -> None:
-    while len({site.grpc(KEPT) for _ in range(MANY)} | {line["worker"] for line in site.calls()}) < 3:
-        pass
-    assert {line["worker"] for line in site.calls()} == {1, 2}
+    wait_until(lambda: site.grpc(KEPT) == "OK" and {line["worker"] for line in site.calls()} == {1, 2})
     assert {line["rpc"] for line in site.calls() if line.get("token") == "kept"} >= {"ListModels"}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -14,6 +12,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.gateway import Gateway, gateway
+from support.waiting import wait_until
 
 from avizor.v1 import inference_pb2 as pb
 
@@ -25,13 +24,6 @@ GOOD = f'"Bearer {TOKEN}" "caller";\n'
 def workers(running: Gateway) -> list[psutil.Process]:
     children = psutil.Process(running.process.pid).children()
     return [each for each in children if "avizor_service.workers.worker" in each.cmdline()]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold"
-        time.sleep(0.05)
 
 
 def is_answered(running: Gateway) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from avizor_service.metrics import GAUGES_OF_WORKERS, Metrics
+from prometheus_client import enable_created_metrics
+
+from avizor_service.metrics import GAUGES_OF_WORKERS, Metrics, WorkerMetrics
 from avizor_service.workers.gauges import merged, snapshot
 
 
@@ -26,3 +28,15 @@ def test_gauges_are_added_up_or_the_least_counts_and_processes_stay_apart() -> N
     assert samples["process_resident_memory_bytes", ("1",)] > 0
     assert samples["process_cpu_seconds_total", ("2",)] > 0
     assert not any(name.startswith("avizor_requests") for name, _ in samples)  # counters are in files
+
+
+def test_the_first_process_counts_from_0_and_tells_no_times_of_creation() -> None:
+    enable_created_metrics()  # as in a process that has made no other metrics
+    samples = {
+        (each.name, *each.labels.values()): each.value for one in WorkerMetrics().registry.collect() for each in one.samples
+    }
+    assert samples == {
+        ("avizor_workers",): 0,
+        ("avizor_workers_ended_total", "crash"): 0,
+        ("avizor_workers_ended_total", "stopped"): 0,
+    }
