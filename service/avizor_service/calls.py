@@ -59,9 +59,13 @@ class Call:
     def answer(self, message: bytes) -> bytes:
         """Return the answer of a call. It counts until the client has received it. Raises GatewayFull, DeadlineExceeded."""
         self.check_deadline()
-        self.messages.hold(len(message))
-        self.message_bytes += len(message)
+        self.hold(len(message))
         return message
+
+    def hold(self, count: int) -> None:
+        """Count so many bytes of an answer, until the client has received it. Raises GatewayFull."""
+        self.messages.hold(count)
+        self.message_bytes += count
 
     def is_late(self) -> bool:
         """Return whether the client's deadline has passed."""

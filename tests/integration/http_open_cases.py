@@ -165,6 +165,8 @@ SAME: dict[str, tuple[Request, int]] = {
 }
 
 _FLAGS: tuple[Any, ...] = ("yes", 1)
+_OUTPUTS: tuple[Any, ...] = (None, {"name": "embedding"}, ["embedding"], [{}], [{"name": 5}])
+_COUNTS: tuple[Any, ...] = (-1, "3")
 
 # JSON of the wrong kind: a mistake of the client, 400. Triton 2.51 says 500.
 MISTAKES: dict[str, Request] = {
@@ -206,10 +208,10 @@ MISTAKES: dict[str, Request] = {
         f"binary data of size {value}": followed([binary_tensor(value)], bytes(1024))
         for value in (-1, "1024", 1024.0, 2**70, True)
     },
-    **{f"outputs {value}": sent(outputs=value) for value in (None, {"name": "embedding"}, ["embedding"], [{}], [{"name": 5}])},
+    **{f"outputs {value}": sent(outputs=value) for value in _OUTPUTS},
     **{f"binary_data {value}": wanting(binary_data=value) for value in _FLAGS},
     "binary_data_output in words": sent(parameters={"binary_data_output": "yes"}),
-    **{f"classes {value}": wanting(classification=value) for value in (-1, "3")},
+    **{f"classes {value}": wanting(classification=value) for value in _COUNTS},
     "a request id that is a number": sent(id=5),
     "parameters in a list": sent(parameters=[]),
     "a priority in words": sent(parameters={"priority": "high"}),

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 from integration import hostile
 from integration.gateway import gateway
 from integration.hostile import CHECK, CLASSIFY, MIB, RECONSTRUCT, Client, turns
-from torch import nn
+from integration.memory import Peak, wide, with_wide_model
 
 from avizor.v1 import inference_pb2 as pb
-from avizor_export.exporter import export_model
-from avizor_export.request import ExportRequest
-from avizor_export.triton_config.settings import ServingOptions
-from avizor_inference.items.input_spec import TensorInput
 
 # Limits of the gateway that is driven.
 MESSAGE, REQUESTS, CALLS, CONNECTIONS, ANSWER, DECODED, DECODERS, STREAMS = 4, 32, 24, 16, 8, 64, 1, 4
@@ -50,20 +42,12 @@ TERMS = {
     "allocator": 32,
 }
 LARGEST = MESSAGE * MIB
-WIDE = (1, 512, 512)  # an item of 1 MiB
 
 
 @pytest.fixture(scope="module")
 def repository(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models, and one whose outputs are large and take their time."""
-    folder = tmp_path_factory.mktemp("memory") / "models"
-    shutil.copytree(models, folder)
-    network = nn.Sequential(*(nn.Conv2d(1, 1, 7, padding=3) for _ in range(4)))
-    request = ExportRequest(
-        "wide", "reconstruct", TensorInput(item_shape=WIDE), serving=ServingOptions(max_batch_size=MESSAGE - 1)
-    )
-    export_model(network.eval(), request, folder)
-    return folder
+    return with_wide_model(models, tmp_path_factory.mktemp("memory") / "models", MESSAGE - 1)
 
 
 def messages() -> list[Client]:
@@ -106,8 +90,7 @@ def unread() -> list[Client]:
 
 def wide_request() -> bytes:
     """Return a request whose answer is as large as itself."""
-    item = pb.Item(tensor=pb.Tensor(dtype="float32", shape=WIDE, data=bytes(MIB)))
-    return pb.ReconstructRequest(model="wide", items=[item] * (MESSAGE - 1)).SerializeToString()
+    return wide(MESSAGE - 1).SerializeToString()
 
 
 def streams() -> list[Client]:
@@ -123,37 +106,6 @@ def everything() -> list[Client]:
     kinds = (messages, parts, decoded, unread, streams, health)
     one_of_each = [client for kind in kinds for client in kind()[:5]]
     return one_of_each[:: len(one_of_each) // CONNECTIONS][:CONNECTIONS]
-
-
-class Peak:
-    """Watches the memory of a process from a thread."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self.idle = self.highest = self.now()
-
-    def now(self) -> int:
-        return int(self._process.memory_info().rss)
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        end = threading.Event()
-
-        def watch() -> None:
-            while not end.wait(0.005):
-                self.highest = max(self.highest, self.now())
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            end.set()
-            thread.join()
-
-    @property
-    def growth_mib(self) -> float:
-        return (self.highest - self.idle) / MIB
 
 
 # What shows that the worst case was met.
@@ -184,8 +136,8 @@ def test_memory_stays_below_its_ceiling_whatever_is_sent(
         with grpc.insecure_channel(running.address, large) as channel:  # what is done once is idle memory
             channel.unary_unary(CLASSIFY)(hostile.pictures(LARGEST), timeout=60)
             channel.unary_unary(RECONSTRUCT)(hostile.silence("normal", 10), timeout=60)
-            wide = [channel.unary_unary(RECONSTRUCT).future(wide_request(), timeout=60) for _ in range(2)]
-            assert all(each.result() for each in wide)  # as many at once as the model runs on two cores
+            both = [channel.unary_unary(RECONSTRUCT).future(wide_request(), timeout=60) for _ in range(2)]
+            assert all(each.result() for each in both)  # as many at once as the model runs on two cores
         peak = Peak(running.process.pid)
         with peak.watched():
             codes, at_work = hostile.attack(running.address, clients(), 6, running.metrics)

@@ -73,7 +73,8 @@ class AvizorV1:
             # No variable holds the request, which may be large, while the answer waits for its client.
             message = await answer(self.gateway, await read(call, transport), call)
             assert isinstance(message, Message), "only the Open Inference Protocol answers with bytes"
-            return await json_messages.json_of(message, self.gateway.threads)
+            call.hold(message.ByteSize())  # it may wait for its turn
+            return await json_messages.json_of(message, self.gateway.threads, self.gateway.settings.max_answer_mib << 20)
 
         return made
 

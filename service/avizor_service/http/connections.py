@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -118,6 +120,7 @@ class Connection(H11Protocol):
         self._begun: float | None = None
         self._refused: float | None = None
         self._unread: float | None = None
+        self._has_said_all = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are as many as may be."""
@@ -134,6 +137,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends."""
+        if self._has_said_all:
+            return
         if self._idle is not None:
             self._idle, self._begun = None, self.loop.time()
         super().data_received(data)
@@ -158,7 +163,19 @@ class Connection(H11Protocol):
             h11.EndOfMessage(),
         )
         self.transport.write(b"".join(filter(None, map(self.conn.send, events))))
-        self.transport.close()
+        self.end_gently()
+
+    def end_gently(self) -> None:
+        """End the connection once the client has read what was said. If it were closed before its last byte has come, the
+        client's system would throw the answer away.
+        """
+        if self.transport.is_closing() or self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+            self.transport.close()
+            return
+        self._has_said_all, self._refused = True, self.loop.time()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of this one."""
@@ -194,6 +211,7 @@ class Connection(H11Protocol):
         """Answer one request. It ends when the client has the answer, or is gone."""
         self._begun = self._idle = None
         self._serving = asyncio.current_task()
+        self.cycle.transport = _Gentle(self.transport, self.end_gently)  # type: ignore[assignment]
 
         async def answer(message: Message) -> None:
             # Whoever waits for leave to send a body, and gets none, may or may not send it: nobody knows what comes next.
@@ -210,3 +228,23 @@ class Connection(H11Protocol):
                 self.transport.abort()
         finally:
             self._serving = None
+
+
+@dataclass(frozen=True)
+class _Gentle:
+    """Stands for the transport of an answer. end: closes it when the client has the answer."""
+
+    inner: asyncio.Transport
+    end: Callable[[], None]
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self.inner.write(data)
+
+    def is_closing(self) -> bool:
+        """Return whether nothing more can be sent."""
+        return self.inner.is_closing()
+
+    def close(self) -> None:
+        """Send what was written, and then nothing more."""
+        self.end()

@@ -46,12 +46,11 @@ class Endpoint:
         transport, answer = HttpTransport(scope, receive, self.messages, self.threads), b""
         async with self.calls.call(self.rpc, transport) as call, transport.until_deadline():
             call.admit()
-            answer = await self.made(call, transport)
+            answer = call.answer(await self.made(call, transport))
             encoding = wanted_encoding(transport.header("accept-encoding")) if self.packs else ""
             if encoding and is_worth_packing(answer):
                 answer = await self.threads.wait_for(packed, answer, encoding)
                 transport.answer_header("content-encoding", encoding)
-            answer = call.answer(answer)
         headers = transport.answer_headers
         if transport.status.code:
             await self.send_status(scope, receive, send, transport.status, headers)

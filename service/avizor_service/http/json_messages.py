@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 from google.protobuf.message import Message
 
-from avizor_inference.errors import InvalidInput
+from avizor_inference.errors import AnswerTooLarge, InvalidInput
 from avizor_service.calls import Call
 from avizor_service.message_fields import MOST_PARTS, PART_BYTES
 from avizor_service.threads import Threads
@@ -31,6 +33,13 @@ _BYTES_AT_ONCE = 1 << 20
 _LIGHT_BYTES = 8 << 10
 
 _DEEPEST = 60
+
+# Large texts are translated one at a time, in this process: each takes several times its size meanwhile (docs/limits.md). They
+# would not be done sooner side by side.
+one_at_a_time = threading.Lock()
+
+# The share of the largest answer that may be something else than bytes: as JSON that takes up to 24 times as much.
+_SMALL_SHARE = 4
 
 
 async def json_bytes(body: bytes) -> int:
@@ -57,7 +66,12 @@ async def received(call: Call, kind: type[Request], threads: Threads, given: Map
     body = await call.receive(json_bytes)
     if len(body) <= _LIGHT_BYTES:
         return message_of(kind, body, given)
-    return await threads.wait_for(partial(message_of, kind, body, given))
+    return await threads.wait_for(partial(_message_of_many_bytes, kind, body, given))
+
+
+def _message_of_many_bytes(kind: type[Request], text: bytes, given: Mapping[str, Any]) -> Request:
+    with one_at_a_time:
+        return message_of(kind, text, given)
 
 
 def message_of(kind: type[Request], text: bytes, given: Mapping[str, Any]) -> Request:
@@ -90,15 +104,41 @@ def filled(message: Request, fields: dict[str, Any]) -> Request:
     return message
 
 
-async def json_of(message: Message, threads: Threads) -> bytes:
-    """Return a message as JSON. Fields that are 0, empty or false are there, too."""
+async def json_of(message: Message, threads: Threads, most_bytes: int) -> bytes:
+    """Return a message as JSON. Fields that are 0, empty or false are there, too.
+
+    most_bytes: of the largest answer. Raises AnswerTooLarge.
+    """
     if message.ByteSize() <= _LIGHT_BYTES:
         return _json_of(message)
-    return await threads.wait_for(_json_of, message)
+    return await threads.wait_for(_json_of_many_bytes, message, most_bytes)
+
+
+def _json_of_many_bytes(message: Message, most_bytes: int) -> bytes:
+    most = most_bytes // _SMALL_SHARE
+    if message.ByteSize() > most and message.ByteSize() - _bytes_in(message) > most:
+        raise AnswerTooLarge(
+            f"the answer has over {most / 2**20:g} MiB besides tensors and files, more than this gateway writes as JSON; send "
+            "fewer items or shorter recordings, or call over gRPC",
+            field="items",
+        )
+    with one_at_a_time:
+        return _json_of(message)
 
 
 def _json_of(message: Message) -> bytes:
     return MessageToJson(message, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False).encode()
+
+
+def _bytes_in(message: Message) -> int:
+    """Return how much of a message is in fields of bytes."""
+    count = 0
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            count += len(value)
+        elif field.message_type and not field.message_type.GetOptions().map_entry:
+            count += sum(map(_bytes_in, value if field.is_repeated else [value]))
+    return count
 
 
 def _unrepeated(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

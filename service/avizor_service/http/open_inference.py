@@ -16,7 +16,14 @@ from avizor_service.http.exchange import Endpoint, Made
 from avizor_service.http.json_messages import json_bytes
 from avizor_service.http.open_messages import plain, text_of
 from avizor_service.http.refusals import Refusals
-from avizor_service.http.tensor_bodies import HEADER_LENGTH, answer_body, header_length, ready_only, wanted_tensors
+from avizor_service.http.tensor_bodies import (
+    HEADER_LENGTH,
+    answer_body,
+    header_length,
+    ready_only,
+    wanted_tensors,
+    wanted_tensors_of_many_bytes,
+)
 from avizor_service.http.transport import HttpTransport
 from avizor_service.message_memory import MessageMemory
 from avizor_service.open_inference import describe
@@ -86,14 +93,18 @@ class OpenInference:
             return len(body) + await json_bytes(body if length is None else body[:length])
 
         body = await call.receive(counted)
-        read = partial(wanted_tensors, name, version, body, length)
-        is_light = len(body) <= _LIGHT_BYTES
-        del body
-        request, form = read() if is_light else await self.gateway.threads.wait_for(read)
-        del read  # it holds the body
+        if len(body) <= _LIGHT_BYTES:
+            request, form = wanted_tensors(name, version, body, length)
+        else:
+            read = partial(wanted_tensors_of_many_bytes, name, version, body, length)
+            del body
+            request, form = await self.gateway.threads.wait_for(read)
+            del read  # it holds the body
         answer = await infer(self.gateway, request, call)
         del request
-        made, json_length = await self.gateway.threads.wait_for(answer_body, answer, form)
+        call.hold(answer.size)  # it may wait for its turn
+        most = self.gateway.settings.max_answer_mib << 20
+        made, json_length = await self.gateway.threads.wait_for(answer_body, answer, form, most)
         if json_length is not None:
             transport.answer_header("content-type", "application/octet-stream")
             transport.answer_header(HEADER_LENGTH, str(json_length))

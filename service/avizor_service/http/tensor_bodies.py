@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from avizor_inference.arrays import Array
-from avizor_inference.errors import InvalidInput
-from avizor_service.http.json_messages import object_of
+from avizor_inference.errors import AnswerTooLarge, InvalidInput
+from avizor_service.http.json_messages import object_of, one_at_a_time
 from avizor_service.http.open_messages import text_of
 from avizor_service.open_inference.infer import TensorAnswer, TensorRequest, WantedOutput
 from avizor_service.open_inference.parameters import check_input_parameters, check_parameters, class_count
@@ -22,6 +23,9 @@ HEADER_LENGTH = "inference-header-content-length"
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
 
 _SIZE = "binary_data_size"
+
+# What a number as JSON counts for. While it is written it takes up to 92 bytes.
+_NUMBER_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ def header_length(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 12):
         raise InvalidInput(f"Inference-Header-Content-Length {text[:30]!r} is not a number", field=HEADER_LENGTH)
     return int(text)
+
+
+def wanted_tensors_of_many_bytes(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
+    """Return what `wanted_tensors` returns, in a thread: one at a time."""
+    with one_at_a_time:
+        return wanted_tensors(model, version, body, length)
 
 
 def wanted_tensors(model: str, version: str, body: bytes, length: int | None) -> tuple[TensorRequest, AnswerForm]:
@@ -72,8 +82,23 @@ def wanted_tensors(model: str, version: str, body: bytes, length: int | None) ->
     return request, AnswerForm(id, _flag(parameters, "binary_data_output"), binary)
 
 
-def answer_body(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:
-    """Return a body, and how many bytes of it are JSON; None if all are."""
+def answer_body(answer: TensorAnswer, form: AnswerForm, most_bytes: int) -> tuple[bytes, int | None]:
+    """Return a body, and how many bytes of it are JSON; None if all are.
+
+    most_bytes: of the largest answer. Raises AnswerTooLarge for one of too many numbers as JSON.
+    """
+    numbers = sum(math.prod(each.shape) for each in answer.outputs if not form.outputs.get(each.name, form.binary))
+    if numbers * _NUMBER_BYTES > most_bytes:
+        raise AnswerTooLarge(
+            f"the outputs have {numbers} values, and at most {most_bytes // _NUMBER_BYTES} are written as JSON here; ask for "
+            "binary data (binary_data_output), or for fewer outputs",
+            field="outputs",
+        )
+    with one_at_a_time:
+        return _answer_body(answer, form)
+
+
+def _answer_body(answer: TensorAnswer, form: AnswerForm) -> tuple[bytes, int | None]:
     raws, outputs = [], []
     for output in answer.outputs:
         entry: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": [int(n) for n in output.shape]}

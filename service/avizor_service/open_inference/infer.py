@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from avizor_inference.arrays import Array
 from avizor_inference.errors import InvalidInput, ModelNotFound, UnknownOutput
 from avizor_service.calls import Call
@@ -44,6 +46,11 @@ class TensorAnswer:
     model: str
     version: int
     outputs: Sequence[OutputTensor]
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all outputs that are numbers."""
+        return sum(each.values.nbytes for each in self.outputs if isinstance(each.values, np.ndarray))
 
 
 @by_newest
