@@ -30,6 +30,9 @@ def main() -> None:
     # Waiting threads of torch sleep instead of spinning. Spinning costs several times the computation's own time on a busy
     # machine (docs/decisions/0027). Set before any sub-command imports torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # gRPC writes to standard error by itself, a line for each TLS handshake that fails: strangers could fill a gateway's log,
+    # and where nobody reads it, all calls would wait. What matters is raised as an error. Set before gRPC is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     lines = logging.StreamHandler()
     lines.setFormatter(WarningLines())
     logging.basicConfig(level=logging.WARNING, handlers=[lines])

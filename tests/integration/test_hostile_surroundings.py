@@ -16,8 +16,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 from integration.gateway import AVIZOR, IMAGE, Gateway, Stub, gateway, refused
 from integration.open_inference_cases import infer_request
+from support.certificates import certificate_files
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from avizor.v1 import inference_pb2 as pb
@@ -88,6 +90,24 @@ def test_a_gateway_whose_log_nobody_reads_serves_and_ends(models: Path, workers:
         process.terminate()
         assert process.wait(40) == 0
     os.close(never_read)
+
+
+def test_handshakes_that_fail_write_nothing_that_a_gateway_would_wait_for(models: Path, tmp_path: Path) -> None:
+    """A pipe that nobody reads holds 64 KiB, which is some 300 lines."""
+    files, never_read = certificate_files(tmp_path, trustme.CA()), os.pipe()
+    options = ("--tls-certificate", files.certificate, "--tls-key", files.key)
+    with served_by_shell(f"$AVIZOR 2>&{never_read[1]}", models, *options, pass_fds=never_read) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().decode().split()[3].strip(",").rpartition(":")[2]
+        for _ in range(600):
+            with socket.create_connection(("127.0.0.1", int(port)), 10) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                with contextlib.suppress(OSError):
+                    stranger.recv(1)
+        with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(files.root.read_bytes())) as channel:
+            assert service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(infer_request(), timeout=20).model_name
+    for each in never_read:
+        os.close(each)
 
 
 def test_decoders_have_no_more_memory_than_the_gateway_may_use(models: Path) -> None:
