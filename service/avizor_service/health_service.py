@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from avizor_inference.errors import GatewayStopping, InvalidInput
 from avizor_service.small_messages import SmallMessages
+from avizor_service.status import send_status
 
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -75,7 +76,8 @@ class HealthService:
                 context.set_code(grpc.StatusCode.NOT_FOUND)
                 context.set_details(f"there is no service {service[:100]!r} here")
             return _sent(status)
-        return None  # the call has failed
+        await send_status(context)
+        return None
 
     async def _watch(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         async with self._messages.call(context) as admit:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.message_fields import Fields, not_a_message
+from avizor_service.status import send_status
 from avizor_service.transport import GrpcTransport
 
 Request = TypeVar("Request", bound=Message)
@@ -31,7 +32,8 @@ def unary(rpc: str, kind: type[Message], answer: Answer, gateway: Gateway, calls
             # No variable holds the request, which may be large, while the answer waits for its client.
             made = await answer(gateway, parsed(kind, await call.message(fields)), call)
             return call.answer(made if isinstance(made, bytes) else made.SerializeToString())
-        return None  # the call has failed
+        await send_status(context)
+        return None
 
     return grpc.stream_unary_rpc_method_handler(serve)
 

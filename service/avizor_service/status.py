@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import grpc
@@ -10,8 +11,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc._cython.cygrpc import ExecuteBatchError
 
 from avizor_inference import errors
+from avizor_service.batches import call_ended_early
 from avizor_service.call_record import REQUEST_ID, current_id, current_record
 
 _log = logging.getLogger(__name__)
@@ -86,6 +89,21 @@ def end(context: grpc.aio.ServicerContext, status: Status) -> None:
     context.set_details(status.message)
     details = ("grpc-status-details-bin", status.SerializeToString())
     context.set_trailing_metadata((details, (REQUEST_ID, current_id()), *_pushback(status)))
+
+
+async def send_status(context: grpc.aio.ServicerContext) -> None:
+    """Send the status that `end` has set, and nothing else: what a handler of one answer returns with after a failure.
+
+    When such a handler returns, gRPC sends an empty message before the status, and a client's retry policy takes the call for
+    answered. The error by which gRPC ends an aborted call would keep the call in memory, if it knew where it was raised.
+    """
+    try:
+        await context.abort(context.code(), context.details())
+    except grpc.aio.AbortError as error:
+        error.__traceback__ = None
+    except (asyncio.CancelledError, ExecuteBatchError):  # the client has left
+        call_ended_early()
+        raise
 
 
 def _pushback(status: Status) -> tuple[tuple[str, str], ...]:

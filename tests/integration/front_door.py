@@ -85,28 +85,43 @@ def token_file(folder: Path, **clients: str) -> dict[str, str]:
     return tokens
 
 
-@contextlib.contextmanager
-def front_door(folder: Path, workers: int | str = 2, **servers: str) -> Iterator[FrontDoor]:
-    """Start nginx with the configuration of the stack and the token file in `folder`.
-
-    workers: processes, or "auto" for as many as the stack has. servers: host:port for each one in the configuration.
-    """
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    authority = trustme.CA()
+def write_certificate(folder: Path, authority: trustme.CA) -> None:
+    """Write a new certificate, its key, and the authority's own certificate; files that are there are written in place."""
     certificate = authority.issue_cert("localhost", "door.example.com")
     authority.cert_pem.write_to_path(folder / "ca.pem")
     certificate.private_key_pem.write_to_path(folder / "tls_key")
     (folder / "tls_certificate").write_bytes(certificate.cert_chain_pems[0].bytes())
+
+
+@contextlib.contextmanager
+def front_door(
+    folder: Path, workers: int | str = 2, *, authority: trustme.CA | None = None, background: bool = False, **servers: str
+) -> Iterator[FrontDoor]:
+    """Start nginx with the configuration of the stack and the token file in `folder`.
+
+    workers: processes, or "auto" for as many as the stack has. authority: that issues the certificate. background: as a
+    service of the system runs, which can be followed by a new master; whoever asks for it stops it. servers: host:port for
+    each one in the configuration.
+    """
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    write_certificate(folder, authority or trustme.CA())
     port = _free_port()
     (folder / "nginx.conf").write_text(_configuration(folder, port, servers))
-    process = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-g", f"daemon off; worker_processes {workers};"])
+    process = start_nginx(folder, workers, background=background)
     try:
         _wait_until_it_listens(port, process)
         yield FrontDoor(process, port, folder)
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def start_nginx(folder: Path, workers: int | str = 2, *, background: bool = False) -> subprocess.Popen[bytes]:
+    """Start nginx with the configuration in a folder. background: it leaves this process, and its id is in `nginx.pid`."""
+    assert NGINX
+    how = f"daemon {'on' if background else 'off'}; worker_processes {workers};"
+    return subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-g", how])
 
 
 def _configuration(folder: Path, port: int, servers: dict[str, str]) -> str:
@@ -140,7 +155,7 @@ def _version() -> tuple[int, ...]:
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while True:
-        assert process.poll() is None, "nginx did not start; its errors are above"
+        assert not process.poll(), "nginx did not start; its errors are above"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         assert time.monotonic() < deadline, "nginx does not listen"

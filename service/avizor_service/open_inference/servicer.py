@@ -19,6 +19,7 @@ from avizor_service.open_inference.model_infer import model_infer
 from avizor_service.open_inference.stream_infer import stream_infer
 from avizor_service.rpc_steps import Answer, messages_of, unary
 from avizor_service.small_messages import SmallMessages
+from avizor_service.status import send_status
 from avizor_service.streams import Streams
 from avizor_service.transport import GrpcTransport
 
@@ -54,7 +55,8 @@ def _health_check(small: SmallMessages, answer: Callable[[], Message]) -> grpc.R
             admit()
             await small.message(context)
             return bytes(answer().SerializeToString())
-        return None  # the call has failed
+        await send_status(context)
+        return None
 
     return grpc.stream_unary_rpc_method_handler(serve)
 

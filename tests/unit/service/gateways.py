@@ -67,12 +67,11 @@ def open_gateway(
 class Caller:
     """The context of a call from this process: a caller without a network, who sets no deadline.
 
-    message: what it sends. code, details: of a call that has failed.
+    message: what it sends. ended: code and details of a call that has failed.
     """
 
     message: bytes = b""
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    details: str = ""
+    ended: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
 
     def time_remaining(self) -> float | None:
         return None
@@ -84,10 +83,20 @@ class Caller:
         return self.message
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        self.code = code
+        self.ended = (code, self.details())
 
     def set_details(self, details: str) -> None:
-        self.details = details
+        self.ended = (self.code(), details)
+
+    def code(self) -> grpc.StatusCode:
+        return self.ended[0]
+
+    def details(self) -> str:
+        return self.ended[1]
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        assert (code, details) == self.ended
+        raise grpc.aio.AbortError
 
     def set_trailing_metadata(self, metadata: Sequence[object]) -> None:
         pass

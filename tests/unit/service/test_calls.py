@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 from avizor_inference.errors import DeadlineExceeded, ModelNotFound
 from avizor_service.calls import Call, Calls
 from avizor_service.metrics import Metrics
+from avizor_service.status import send_status
 from avizor_service.transport import GrpcTransport
 
 Handler = Callable[[Call], Awaitable[bytes]]
@@ -25,6 +26,7 @@ async def served(calls: Calls, handler: Handler) -> AsyncIterator[grpc.aio.Unary
         async with calls.call("Ask", GrpcTransport(context)) as call:
             call.admit()
             return await handler(call)
+        await send_status(context)
         return None
 
     methods = {"Ask": grpc.unary_unary_rpc_method_handler(answer)}

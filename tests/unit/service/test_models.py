@@ -65,6 +65,6 @@ def test_a_model_that_is_not_there_ends_the_call_and_is_not_a_label(
     metrics, caller = Metrics(), Caller()
     with open_gateway(models) as gateway:
         assert not served(gateway, Calls(metrics, 1), "GetModel", request_, caller)
-    assert caller.code is code
-    assert message in caller.details
+    assert caller.code() is code
+    assert message in caller.details()
     assert counted(metrics, "GetModel", "", code.name) == 1
