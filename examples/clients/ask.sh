@@ -4,6 +4,8 @@
 set -euo pipefail
 target=$1 ca=$2 token_file=$3 model=$4 verb=$5
 shift 5
+files=()
+for file in "$@"; do files+=(--form "item=@$file"); done
 printf 'authorization: Bearer %s\n' "$(cat "$token_file")" |
   curl --silent --show-error --fail-with-body --cacert "$ca" --header @- \
-    "${@/#/--form=item=@}" "https://$target/v1/models/$model:$verb"
+    "${files[@]}" "https://$target/v1/models/$model:$verb"
