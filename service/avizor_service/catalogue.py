@@ -18,7 +18,6 @@ from avizor_inference.errors import (
     DeadlineExceeded,
     EngineBusy,
     EngineUnavailable,
-    ModelNotFound,
     VersionRefused,
 )
 from avizor_inference.repository.calibration import Calibration
@@ -85,14 +84,9 @@ class Catalogue:
             if not version and (newest := self._newest.get(name)):
                 return newest
         with self._opening:  # many first calls of a version come at once
-            number = version or self._newest_number(name)
-            opened = self._open.get((name, number))
-            if opened is None:
-                if problem := self._wrong.get((name, number)):  # found by a look, or by a call since
-                    raise VersionRefused(problem)
-                opened = self._checked(self._opened(name, number))
+            opened = self._proven_when_asked(name, version) if version else self._first_proven(name)
         with self._lock:  # a look may have found another one meanwhile
-            opened = self._open.setdefault((name, number), opened)
+            opened = self._open.setdefault((name, opened.version.version), opened)
             return opened if version else self._newest.setdefault(name, opened)
 
     def opened(self, name: str, version: int = 0) -> OpenVersion | None:
@@ -347,21 +341,29 @@ class Catalogue:
                 for key in [key for key, opened in self._open.items() if key[0] == name and opened is not chosen]:
                     del self._open[key]
 
-    def _newest_number(self, name: str) -> int:
-        """Return which version answers where none is named. Raises ModelNotFound, RepositoryError, what Engine.spec raises."""
-        if self._engine.loaded(name) is not None:  # it may be behind the repository
-            return self._engine.spec(name).version
-        look = self._looks.get(name)
-        if look and look.ready:
-            return look.ready
+    def _first_proven(self, name: str) -> OpenVersion:
+        """Return what a look would let answer. Raises what is wrong with the best version if none may."""
+        loaded, look = self._engine.loaded(name), self._looks.get(name)
+        if loaded is None and look and (ready := self._open.get((name, look.ready))):
+            return ready
+        candidates = self._repository.candidates(name) if loaded is None else loaded[::-1]
         first: AvizorError | None = None
-        for number in self._repository.candidates(name):
+        for place, number in enumerate(candidates):
             try:
-                return self._engine.spec(name, number).version
-            except (VersionRefused, ModelNotFound) as error:
+                return self._judged(self._proven_when_asked(name, number), candidates[place + 1 :], {})
+            except _PASSES:
+                raise
+            except AvizorError as error:
                 first = first or error
         assert first, "a model has candidates, or candidates() raises"
         raise first
+
+    def _proven_when_asked(self, name: str, number: int) -> OpenVersion:
+        if opened := self._open.get((name, number)):
+            return opened
+        if problem := self._wrong.get((name, number)):  # found by a look, or by a call since
+            raise VersionRefused(problem)
+        return self._checked(self._opened(name, number))
 
     def _opened(self, name: str, number: int) -> OpenVersion:
         version, hold = self._repository.version(name, number), self._holds.of(name, number)

@@ -111,9 +111,13 @@ def test_a_gateway_that_starts_falls_back_to_the_version_that_a_running_one_woul
     tmp_path: Path, catalogue: Catalogue
 ) -> None:
     (write_version(tmp_path, "v", 2) / "manifest.json").write_text("{")
+    write_version(tmp_path, "w", 1)
+    write_version(tmp_path, "w", 2, probe_of=9)
     catalogue.survey()
-    assert {key: state for key, (state, _) in states(catalogue).items()} == {("v", 1): "READY", ("v", 2): "UNAVAILABLE"}
-    assert catalogue.open("v").version.version == 1
+    assert [key for key, (state, _) in states(catalogue).items() if state == "READY"] == [("v", 1), ("w", 2)]
+    assert (catalogue.open("v").version.version, catalogue.open("w").version.version) == (1, 1)
+    catalogue.refresh()
+    assert [key for key, (state, _) in states(catalogue).items() if state == "READY"] == [("v", 1), ("w", 1)]
 
 
 def test_a_version_whose_probe_items_come_out_otherwise_answers_nobody_whoever_asks_first(
