@@ -114,7 +114,9 @@ def nginx_upgraded(site: Site, ledger: Ledger) -> str:
     """A new master of nginx takes the sockets (SIGUSR2), and the old one leaves when its calls have ended (SIGQUIT)."""
     before = site.nginx_pid()
     os.kill(before, signal.SIGUSR2)
-    wait_until(lambda: (site.folder / "nginx.pid.oldbin").exists() and site.nginx_pid() != before, "no new master of nginx")
+    wait_until(
+        lambda: all((site.folder / name).exists() for name in ("nginx.pid", "nginx.pid.oldbin")), "no new master of nginx"
+    )
     time.sleep(SETTLE_S)
     os.kill(before, signal.SIGQUIT)  # its workers end with their last stream
     return f"master {before} was followed by {site.nginx_pid()}"
