@@ -101,6 +101,10 @@ def _servers(model: BenchModel, models: Path, mlserver_python: Path | None, only
         "gateway": lambda _: servers.gateway(models, "ort", []),
         "gateway-unlogged": lambda _: servers.gateway(models, "ort", [], "--log-calls", "none"),
         "gateway-oip": lambda _: servers.gateway(models, "ort", [], method=servers.MODEL_INFER),
+        "gateway-http-binary": lambda _: servers.gateway(
+            models, "ort", [], method=model.path, metadata=model.for_http(binary=True)[1]
+        ),
+        "gateway-http-json": lambda _: servers.gateway(models, "ort", [], method=model.path),
         "gateway-1-worker": lambda _: servers.gateway(models, "ort", [], connections=CONNECTIONS),
         "gateway-2-workers": lambda _: servers.gateway(models, "ort", [], "--workers", "2", connections=CONNECTIONS),
         "bare-inline": lambda _: servers.bare("inline", file, model.shape),
@@ -138,6 +142,8 @@ def _measure(
 def _request(model: BenchModel, served: Served) -> bytes:
     if served.method == servers.CLASSIFY:
         return model.for_gateway()
+    if served.method == model.path:
+        return model.for_http(binary=bool(served.metadata))[0]
     return model.for_open_inference() if served.method == servers.MODEL_INFER else model.item()
 
 

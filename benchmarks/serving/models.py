@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import tritonclient.http as triton_http
 from torch import nn
 from torchvision.models import resnet18
 from tritonclient.grpc import service_pb2 as triton
@@ -28,6 +29,11 @@ class BenchModel:
     title: str
     shape: tuple[int, ...]
 
+    @property
+    def path(self) -> str:
+        """Return where the Open Inference Protocol's REST form takes requests."""
+        return f"/v2/models/{self.name}/infer"
+
     def item(self) -> bytes:
         """Return one item as bytes."""
         return bytes(np.random.default_rng(0).standard_normal(self.shape, dtype=np.float32).tobytes())
@@ -43,6 +49,14 @@ class BenchModel:
         request.inputs.add(name=INPUT, datatype="FP32", shape=[1, *self.shape])
         request.outputs.add(name="probabilities")
         return bytes(request.SerializeToString())
+
+    def for_http(self, *, binary: bool) -> tuple[bytes, dict[str, str]]:
+        """Return a request of the Open Inference Protocol's REST form, and its headers. binary: tensors are not JSON."""
+        inputs = triton_http.InferInput(INPUT, [1, *self.shape], "FP32")
+        inputs.set_data_from_numpy(np.frombuffer(self.item(), np.float32).reshape(1, *self.shape), binary_data=binary)
+        outputs = [triton_http.InferRequestedOutput("probabilities", binary_data=binary)]
+        body, length = triton_http.InferenceServerClient.generate_request_body([inputs], outputs=outputs)
+        return bytes(body), {"inference-header-content-length": str(length)} if binary else {}
 
 
 LENET = BenchModel("lenet", "LeNet", (1, 32, 32))

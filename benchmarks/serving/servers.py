@@ -69,19 +69,22 @@ def gateway(
     *options: str,
     method: str = CLASSIFY,
     connections: int = 1,
+    metadata: dict[str, str] | None = None,
 ) -> Iterator[Served]:
-    """Serve with `avizor serve`. beside: other processes that do a part of the work. method: the RPC that is measured.
+    """Serve with `avizor serve`. beside: other processes that do a part of the work. method: the RPC, or the path of HTTP.
 
-    connections: of the load generator.
+    connections, metadata: of the load generator.
     """
     command: list[object] = [Path(sys.executable).with_name("avizor"), "serve", "--models", models, "--engine", engine]
     command += ["--port", "0", "--metrics-port", "0", "--http-port", "0", *options]
     with _process(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        match = re.match(r"serving gRPC on (\S+),", line := process.stdout.readline())
+        match = re.match(r"serving gRPC on (\S+),.* HTTP on (\S+)", line := process.stdout.readline())
         if match is None:
             raise SystemExit(f"the gateway did not start: {line!r}")
-        yield Served(match[1], method, [psutil.Process(process.pid), *beside], connections=connections)
+        processes = [psutil.Process(process.pid), *beside]
+        address = match[2] if method.startswith("/v2/") else match[1]
+        yield Served(address, method, processes, metadata=metadata or {}, connections=connections)
 
 
 @contextlib.contextmanager

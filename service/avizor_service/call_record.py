@@ -82,9 +82,9 @@ def begin_record(header: Callable[[str], str]) -> CallRecord:
     header: returns what the client sent under a name in small letters; "" if nothing.
     """
     request_id, traceparent = header(REQUEST_ID), header(TRACEPARENT)
-    if not _PLAIN_ID.fullmatch(request_id):
+    if not request_id or not _PLAIN_ID.fullmatch(request_id):
         request_id = new_id()
-    if not _TRACEPARENT.fullmatch(traceparent):
+    if traceparent and not _TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
     record = CallRecord(request_id, traceparent)
     _current.set(record)

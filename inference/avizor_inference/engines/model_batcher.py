@@ -26,6 +26,10 @@ LEAST_SHARE_S = 1e-3
 # 28), and it may be the gateway's event loop that is held up. A run that takes much longer than expected is ended.
 LIGHT_S, LIGHT_LIMIT_S = 2e-4, 0.1
 
+# Light runs after which the CPU time of the next one is measured: to ask for it is a system call, and two of them for each run
+# took a good part of the time of a small model. After one that took LONG_S by the clock a thread measures the next.
+LIGHT_RUNS_UNMEASURED, LONG_S = 31, 2e-3
+
 
 class ModelBatcher:
     """Queues requests for one version of a model and runs them in batches, at most `runs` at once, besides a light run.
@@ -53,7 +57,8 @@ class ModelBatcher:
         self._free = 0  # threads that wait for `_arrived`, without one that was woken up
         self._waking = self._waiting_for_due = False
         self._running = self._running_rows = 0
-        self._row_s = 0.0  # CPU time of a row in the latest runs; 0 before the first has ended
+        self._row_s = 0.0  # CPU time of a row in the latest runs that were measured; 0 before the first has ended
+        self._unmeasured = 0  # light runs since the last one that was measured
         self._closed = False
         # Each request with a run to itself may mean that runs are not to be at the same time. A GPU takes no CPU time.
         self._may_be_light = policy.together and spec.engine_class == "onnxruntime-cpu"
@@ -91,8 +96,10 @@ class ModelBatcher:
             if busy or not self._may_be_light or not 0 < rows * self._row_s <= LIGHT_S:
                 return None
             self._running, self._running_rows = 1, rows
+            measures = self._unmeasured >= LIGHT_RUNS_UNMEASURED
+            self._unmeasured = 0 if measures else self._unmeasured + 1
         limit_s = LIGHT_LIMIT_S if request.timeout_s is None else min(LIGHT_LIMIT_S, request.timeout_s)
-        began, at = time.thread_time(), time.monotonic()
+        began, at = time.thread_time() if measures else 0.0, time.monotonic()
         try:
             run = InferRequest(request.model, request.inputs, request.outputs, self.spec.version, limit_s)
             answer = self._engine.infer(run)
@@ -103,7 +110,10 @@ class ModelBatcher:
         except Exception:  # a thread finds out why
             return None
         finally:
-            self._end(rows, time.thread_time() - began)
+            if measures:
+                self._end(rows, time.thread_time() - began)
+            else:
+                self._end(rows, None, forgets=time.monotonic() - at > LONG_S)
 
     def close(self) -> None:
         """Fail the requests that wait, and let the runs that go on be the last ones."""
@@ -173,12 +183,18 @@ class ModelBatcher:
             for pending, answer in zip(batch, answers, strict=True):
                 self._answer(pending, answer)
 
-    def _end(self, rows: int, cpu_s: float) -> None:
-        """Take note of a run that has ended, and of what it has cost."""
+    def _end(self, rows: int, cpu_s: float | None, *, forgets: bool = False) -> None:
+        """Take note of a run that has ended, and of what it has cost; None if that was not measured.
+
+        forgets: what was measured before is not to be trusted.
+        """
         with self._lock:
             self._running -= 1
             self._running_rows -= rows
-            self._row_s += (cpu_s / rows - self._row_s) / (4 if self._row_s else 1)
+            if forgets:
+                self._row_s = 0.0
+            if cpu_s is not None:
+                self._row_s += (cpu_s / rows - self._row_s) / (4 if self._row_s else 1)
 
     def _next(self) -> list[Pending]:
         """Wait for the next batch and return it; empty when the engine is closed."""

@@ -50,15 +50,16 @@ class RunStatistics:
         self.model, self.version = model, version
         self._lock, self._make = threading.Lock(), count
         self._counts: dict[str, Count] = {}
+        self._of_parts: dict[int, list[tuple[Count, Count]]] = {}  # rows of a run -> each part of a request, and of such a run
 
     def ran(self, rows: int, requests: int, queue_s: float, input_s: float, infer_s: float, output_s: float) -> None:
         """Count a run. queue_s: of all its requests together; input_s, infer_s, output_s: of the run."""
         with self._lock:
             self._of(_LAST_RUN).set(time.time())
             self._of("queue").add(queue_s, requests)
-            for part, seconds in zip(_PARTS, (input_s, infer_s, output_s), strict=True):
-                self._of(part).add(seconds * requests, requests)
-                self._of(_of_run(part, rows)).add(seconds, 1)
+            for (of_request, of_run), seconds in zip(self._parts(rows), (input_s, infer_s, output_s), strict=True):
+                of_request.add(seconds * requests, requests)
+                of_run.add(seconds, 1)
 
     def succeeded(self, seconds: float) -> None:
         """Count a request that was answered so many seconds after it came."""
@@ -84,6 +85,11 @@ class RunStatistics:
         if name not in self._counts:
             self._counts[name] = self._make(name)
         return self._counts[name]
+
+    def _parts(self, rows: int) -> list[tuple[Count, Count]]:
+        if rows not in self._of_parts:
+            self._of_parts[rows] = [(self._of(part), self._of(_of_run(part, rows))) for part in _PARTS]
+        return self._of_parts[rows]
 
 
 class StatisticsOfVersions:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Literal
 
+import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
@@ -16,10 +17,6 @@ Format = Literal["json", "console"]
 
 # Characters of one message, and of one traceback (its end), that are written.
 _LONGEST_TEXT, _LONGEST_TRACEBACK = 2000, 6000
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
-
-_stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
 
 
 def printable(text: str) -> str:
@@ -40,7 +37,7 @@ def renderer(format: Format, colors: bool, worker: int = 0) -> Callable[[EventDi
 
 def time_now() -> str:
     """Return the time as lines have it: UTC, with microseconds, as ISO 8601."""
-    return str(_stamp(None, "", {})["time"])
+    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def log_formatter(format: Format, colors: bool, worker: int = 0) -> logging.Formatter:
@@ -74,7 +71,7 @@ def _renderer(format: Format, colors: bool) -> Processor:
 
 
 def _to_json(event: EventDict, **_options: Any) -> str:
-    return _encode(event)
+    return orjson.dumps(event, default=str).decode()
 
 
 def _described(_logger: object, level: str, event: EventDict) -> EventDict:

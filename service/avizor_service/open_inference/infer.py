@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,26 +21,23 @@ from avizor_service.open_inference.tensors import DATATYPES, InputTensor, Output
 _VERSION = re.compile(r"[0-9]{1,18}")
 
 
-@dataclass(frozen=True, slots=True)
-class WantedOutput:
+class WantedOutput(NamedTuple):
     """Names an output that a request asks for. class_count: if it is not 0, its highest values as texts, so many of them."""
 
     name: str
     class_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRequest:
+class TensorRequest(NamedTuple):
     """Holds what a request asks for. version: as it came; empty is the newest. outputs: none means all of the model's."""
 
     model: str
     version: str
     inputs: Sequence[InputTensor]
-    outputs: Sequence[WantedOutput] = field(default_factory=tuple)
+    outputs: Sequence[WantedOutput] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TensorAnswer:
+class TensorAnswer(NamedTuple):
     """Holds the outputs of one request in the order in which it names them, each once; if it names none, in the model's."""
 
     model: str

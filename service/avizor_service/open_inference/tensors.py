@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ BYTES = "BYTES"
 _SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class InputTensor:
+class InputTensor(NamedTuple):
     """Holds one tensor of a request as it came. Nothing of it is checked yet.
 
     shape: batch included. data: little-endian bytes, or an array of the elements in C order, of any shape.
@@ -37,8 +36,7 @@ class InputTensor:
     data: bytes | Array
 
 
-@dataclass(frozen=True, slots=True)
-class OutputTensor:
+class OutputTensor(NamedTuple):
     """Holds one tensor of an answer. shape: batch included. values: numbers, or for BYTES the texts in C order."""
 
     name: str
