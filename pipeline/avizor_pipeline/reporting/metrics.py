@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Collection, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
 
 from avizor_inference.error_text import reason
@@ -22,6 +22,7 @@ class BatchMetrics:
     """
 
     def __init__(self, started_at: float | None = None) -> None:
+        disable_created_metrics()  # a series beside each counter, which nothing reads. It holds for the whole process
         self.running, self.ended, self.succeeded = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
         by_source = ("model", "source")
         self._runs = Gauge("avizor_batch_running", "1 while the job runs, 0 when it has ended.", registry=None)
