@@ -10,6 +10,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,11 @@ class Stack:
         self.environment["AVIZOR_NETWORK"] = f"10.214.{secrets.randbelow(250)}"
 
     @property
+    def secrets(self) -> Path:
+        """What deploy/secrets.sh has made."""
+        return ROOT / "deploy" / "secrets"
+
+    @property
     def front(self) -> str:
         """host:port of the front door."""
         return f"localhost:{self.environment['AVIZOR_FRONT_PORT']}"
@@ -40,12 +46,12 @@ class Stack:
     @property
     def token(self) -> str:
         """The value of a caller's authorization."""
-        return f"Bearer {(ROOT / 'deploy' / 'secrets' / 'token').read_text().strip()}"
+        return f"Bearer {(self.secrets / 'token').read_text().strip()}"
 
     @property
     def certificate(self) -> Path:
         """What callers trust."""
-        return ROOT / "deploy" / "secrets" / "certificate" / "tls.crt"
+        return self.secrets / "certificate" / "tls.crt"
 
     def channel(self) -> grpc.Channel:
         """TLS to the front door; calls bring their token themselves."""
@@ -59,6 +65,26 @@ class Stack:
         )
         assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-3000:]}{done.stderr[-5000:]}"
         return done.stdout
+
+    def read_secrets_again(self) -> None:
+        """Follow the recipe of docs/operations.md after files of the secrets were changed."""
+        subprocess.run([ROOT / "deploy" / "secrets.sh"], check=True)
+        self.compose("exec", "-T", "nginx", "nginx", "-s", "reload")
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What `docker inspect` says of the container of each service, also of those that have ended."""
+        named = ("--filter", f"label=com.docker.compose.project={self.project}")
+        ids = subprocess.run(["docker", "ps", "-aq", *named], capture_output=True, text=True, check=True).stdout.split()
+        found = subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout
+        return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in json.loads(found)}
+
+    def firing(self) -> set[str]:
+        """Names of the alerts that fire in Prometheus now, with the values of their label `to` or `model`, if they have one."""
+        address = f"http://127.0.0.1:{self.environment['AVIZOR_PROMETHEUS_PORT']}/api/v1/alerts"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        alerts = json.load(opener.open(address, timeout=20))["data"]["alerts"]
+        labels = [alert["labels"] for alert in alerts if alert["state"] == "firing"]
+        return {" ".join([each["alertname"], *(each[key] for key in ("to", "model") if key in each)]) for each in labels}
 
     def alerts(self) -> list[dict[str, Any]]:
         """What the webhook has received, newest last."""
