@@ -10,6 +10,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -66,6 +67,17 @@ class Stack:
         assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-3000:]}{done.stderr[-5000:]}"
         return done.stdout
 
+    def wait_until_healthy(self) -> None:
+        """Compose itself waits for those alone that others depend on."""
+        deadline = time.monotonic() + 180
+        while True:
+            states = {name: each["State"] for name, each in self.containers().items()}
+            waited_for = [name for name, each in states.items() if each.get("Health", {}).get("Status", "healthy") != "healthy"]
+            if not waited_for:
+                return
+            assert time.monotonic() < deadline, f"not healthy: {', '.join(waited_for)}"
+            time.sleep(1)
+
     def read_secrets_again(self) -> None:
         """Follow the recipe of docs/operations.md after files of the secrets were changed."""
         subprocess.run([ROOT / "deploy" / "secrets.sh"], check=True)
@@ -102,6 +114,7 @@ def stack(models: Path, alpha: float) -> Iterator[Stack]:
     running = Stack(models, alpha)
     try:
         running.compose("up", "--build", "--detach", timeout_s=1500)
+        running.wait_until_healthy()
         yield running
     except BaseException:
         logs = [*_compose(), "-p", running.project, "logs", "--tail", "60"]
