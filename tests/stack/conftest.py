@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,4 @@ def secrets(running: Stack, tmp_path: Path) -> Iterator[Path]:
         if path.is_file():
             (running.secrets / path.relative_to(kept)).write_bytes(path.read_bytes())
     running.read_secrets_again()
+    time.sleep(6)  # the gateway looks at its files every 5 s
