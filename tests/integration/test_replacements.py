@@ -16,7 +16,7 @@ from triton_server.install import TritonInstall
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 def test_everything_is_replaced_once_under_load(tmp_path: Path, triton_install: TritonInstall) -> None:
     report = tmp_path / "report.md"
-    command = [sys.executable, ROOT / "benchmarks" / "replacements", "--minutes", "1", "--report", report]
+    command = [sys.executable, str(ROOT / "benchmarks" / "replacements"), "--minutes", "1", "--report", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in report.read_text().splitlines() if line.startswith("| nginx, by a new master |")]

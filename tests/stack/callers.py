@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-from compose import Stack
+from stack.compose import Stack
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose import Stack, stack
+from stack.compose import Stack, stack
 from support.environment import ROOT
 
 from avizor_export.architectures.lenet import LeNet

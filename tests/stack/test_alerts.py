@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc
-from compose import Stack
+from stack.compose import Stack
 
 pytestmark = pytest.mark.stack
 

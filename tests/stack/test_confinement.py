@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from compose import Stack
+from stack.compose import Stack
 
 pytestmark = pytest.mark.stack
 

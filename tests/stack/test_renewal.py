@@ -10,8 +10,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from callers import REQUEST, Callers
-from compose import Stack
+from stack.callers import REQUEST, Callers
+from stack.compose import Stack
 
 from avizor.v1 import inference_pb2_grpc
 

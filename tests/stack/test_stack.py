@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
-from compose import GPU, Stack
+from stack.compose import GPU, Stack
 from tritonclient.utils import InferenceServerException
 
 from avizor.v1 import inference_pb2 as pb

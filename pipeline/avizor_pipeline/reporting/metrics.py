@@ -22,7 +22,8 @@ class BatchMetrics:
     """
 
     def __init__(self, started_at: float | None = None) -> None:
-        disable_created_metrics()  # a series beside each counter, which nothing reads. It holds for the whole process
+        # It turns off a series beside each counter, which nothing reads. It holds for the whole process.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.running, self.ended, self.succeeded = CollectorRegistry(), CollectorRegistry(), CollectorRegistry()
         by_source = ("model", "source")
         self._runs = Gauge("avizor_batch_running", "1 while the job runs, 0 when it has ended.", registry=None)

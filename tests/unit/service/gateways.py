@@ -14,6 +14,7 @@ import grpc
 import soundfile
 from google.protobuf.message import Message
 from support.sounds import SAMPLE_RATE, tone
+from unit.service.held_engine import HeldEngine
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import Engine
@@ -54,6 +55,9 @@ def open_gateway(
         open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s) as drawer,
     ):
         catalogue = Catalogue(ModelRepository(models), engine)
+        if isinstance(engine, HeldEngine):
+            with engine.let_through():
+                catalogue.refresh()
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)
         anomaly_metrics.start(catalogue.calibrations())
         memory = DecodedMemory(settings.max_decoded_mib)
