@@ -38,10 +38,14 @@ def test_bf16_has_a_calibration_of_its_own_in_gateway_and_batch(models: Path, tm
     assert key == "onnxruntime-cpu/fp32"
     assert verdicts(own, "openvino") == (fp32, [False, True]), "it agrees on the probe items"
 
+    tune = "tune normal --engine openvino:bf16 --seconds 0.1 --batch 4 --threads 1 --instances 1 --dry-run --models"
+    tuned = subprocess.run([AVIZOR, *tune.split(), own], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "there are no verdicts there yet: " in tuned.stdout
     refused = batch(sounds, own, tmp_path / "refused", "--engine", "openvino:bf16")
     assert refused.returncode == 1
     assert "runs on openvino in bf16 without a calibration for it" in refused.stderr
     command = refused.stderr.partition("Calibrate it there with normal items: avizor ")[2].splitlines()[0]
+    assert f"avizor {command}" in tuned.stdout
     made = subprocess.run([AVIZOR, *command.replace("DIR", str(sounds)).split()], capture_output=True, text=True, check=True)
     active = json.loads((own / "normal" / "1" / "calibrations" / "active.json").read_text())
     bf16 = active["histories"]["openvino/bf16"][-1]

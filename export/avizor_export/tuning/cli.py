@@ -29,12 +29,13 @@ from avizor_export.tuning.measure import (
 from avizor_export.tuning.plot import check_picture, plot
 from avizor_export.tuning.save import changed_fields, check_writable, tuned_config, write_tuned
 from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSpace, embedded_groups, triton_groups
+from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.embedded import Device
-from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engines_here, open_engine, runs_here
+from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, engines_here, open_engine, runs_here
 from avizor_inference.engines.temporary_model import temporary_name
-from avizor_inference.errors import ExportError, VersionRefused
+from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
@@ -132,11 +133,23 @@ def tune(**options: Any) -> None:
         click.echo(f"plot: {arguments.plot_path}")
     if (engine := choice.chosen.candidate.engine) not in (None, EMBEDDED):
         click.echo(f"{engine} computes the model where a command has --engine {TUNED}")
+        _say_what_its_scores_need(engine, repository, version)
     if not sets_instances(version.config, choice.chosen.candidate):
         click.echo(
             "instance count not changed: calls at once on this CPU do not tell how many a server's GPU can take; measure there "
             "with --engine triton://HOST:PORT, or export with --target cpu"
         )
+
+
+def _say_what_its_scores_need(engine_name: str, repository: ModelRepository, version: ModelVersion) -> None:
+    """Print how to calibrate an autoencoder where it was calibrated for an engine whose scores are others."""
+    if version.manifest.task != "reconstruct":
+        return
+    with open_engine(engine_name, repository) as engine:
+        try:
+            find_calibration(engine, version, engine_options(engine_name))
+        except CalibrationError as error:
+            click.echo(f"there are no verdicts there yet: {error}")
 
 
 @dataclass(frozen=True)
