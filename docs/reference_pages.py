@@ -12,7 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
+from google.protobuf.any_pb2 import Any
 from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from prometheus_client import Metric, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -20,6 +23,7 @@ from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import batch_metrics
 from avizor_pipeline.sinks.table_schemas import MEANINGS, PROJECTION, Q_VALUES, TABLES
+from avizor_service.http.answers import http_code
 from avizor_service.metrics import Metrics, WorkerMetrics
 from avizor_service.status import status_of
 
@@ -62,12 +66,72 @@ Every error that Avizor raises on purpose is a class of `avizor_inference.errors
 Its message says what is wrong and what to do.
 
 A command that ends with one of them prints `Error: ` and the message on stderr, and exits with 1.
-The gateway answers with the status code of the last column. INTERNAL is for errors that no call should meet: the caller gets
-a request id, and the gateway's log has the details under that id. A call without a token is answered with UNAUTHENTICATED where
-the gateway has a token file.
+The gateway answers with the status code of the last column; [below](#codes-of-the-gateway) is what each code means to a caller.
 
-| class | meaning | gRPC status code |
-|---|---|---|"""
+| class | meaning | what to do | gRPC status code |
+|---|---|---|---|"""
+
+CODES = """\
+
+## Codes of the gateway
+
+Codes of gRPC, and those of HTTP in their place. Each answer has a request id (`x-request-id`), and the gateway's log has a line
+with it. One item that fails has such a code too, and the others of its call are answered.
+
+| gRPC | HTTP | when | what to do |
+|---|---|---|---|"""
+
+# Of each code that a caller may meet: when, and what to do.
+CODE_ROWS = {
+    Code.INVALID_ARGUMENT: (
+        "a part of the request, or an item, is wrong. Over HTTP also a request that is no HTTP",
+        "change what `BadRequest` in the details names: `items[3].tensor`. To try again would not help",
+    ),
+    Code.UNAUTHENTICATED: (
+        "there is no token, it is not in the file of the gateway or its front door, or it was taken out",
+        "send `authorization: Bearer TOKEN`; ask whoever runs the gateway for one ([security.md](../security.md))",
+    ),
+    Code.PERMISSION_DENIED: (
+        "the token may not ask for this model; over HTTP also a web page, or a `Host`, that may not call",
+        "ask for another model, or for a longer `models=`; for a web page `--cors-origin`, for a name `--http-name`",
+    ),
+    Code.NOT_FOUND: (
+        "there is no such model or version",
+        "`avizor call models` shows what there is, and why a version is not served",
+    ),
+    Code.FAILED_PRECONDITION: (
+        "the model cannot do this: no calibration, a version that is refused, a map that it does not have",
+        "run what the message names, such as `avizor calibrate`; the request itself is right",
+    ),
+    Code.RESOURCE_EXHAUSTED: (
+        "the gateway is full, or the token's `rate=` is used up. Without a retry delay (HTTP 413): the message is too large",
+        "wait for the retry delay, and try again. Too large: send fewer items. If it is often so: [limits.md](../limits.md)",
+    ),
+    Code.UNAVAILABLE: (
+        "the gateway stops or is not there, its engine is away, or a version is not loaded any more",
+        "try again after the retry delay. If it lasts: `avizor health`, then the gateway's log, then Triton's",
+    ),
+    Code.DEADLINE_EXCEEDED: (
+        "the answer is not there in the time that the caller gave, or would not be",
+        "give more time, or send less. If small requests meet it: [limits.md](../limits.md)",
+    ),
+    Code.UNIMPLEMENTED: (
+        "there is no such RPC, path (404) or method (405), or it is turned off (`--no-open-inference`)",
+        "see [grpc.md](../grpc.md), [http.md](../http.md) for what there is; look at the address",
+    ),
+    Code.CANCELLED: (
+        "the caller has left, or its connection was lost",
+        "nothing; if the caller did not mean it, see `--send-timeout-s` and the timeouts of what is between",
+    ),
+    Code.INTERNAL: (
+        "an error that no call should meet",
+        "give the request id to whoever runs the gateway: its log has the reason under that id. Report it",
+    ),
+    Code.UNKNOWN: (
+        "a proxy or another program has answered, and no gateway",
+        "look at the address, and at the log of what is between",
+    ),
+}
 
 EXIT_CODES = """\
 
@@ -149,15 +213,27 @@ def _metric_row(family: Metric, label_names: Sequence[str] = ()) -> str:
 
 
 def errors_page() -> Iterator[str]:
-    """The tree of errors with their status codes, and the exit codes."""
+    """The tree of errors, the codes of the gateway, and the exit codes, each with what to do."""
     yield ERRORS
     yield from _error_rows(errors.AvizorError, 0)
+    yield CODES
+    for code, (when, remedy) in CODE_ROWS.items():
+        yield f"| {Code.Name(code)} | {http_code(Status(code=code, details=_details(code)))} | {when} | {remedy} |"
     yield EXIT_CODES
+
+
+def _details(code: int) -> list[Any]:
+    """Return the details by which a status of this code is told from others of it: a retry delay."""
+    packed = Any()
+    packed.Pack(RetryInfo())
+    return [packed] if code == Code.RESOURCE_EXHAUSTED else []
 
 
 def _error_rows(kind: type[errors.AvizorError], depth: int) -> Iterator[str]:
     indent = "&nbsp;&nbsp;" * depth
-    yield f"| {indent}`{kind.__name__}` | {inspect.cleandoc(kind.__doc__ or '').splitlines()[0]} | {_status_code(kind)} |"
+    meaning, _, remedy = inspect.cleandoc(kind.__doc__ or "").partition("\n\nTo do: ")
+    linked = re.sub(r"docs/([a-z-]+\.md)", r"[\1](../\1)", remedy.strip())
+    yield f"| {indent}`{kind.__name__}` | {meaning} | {linked} | {_status_code(kind)} |"
     for child in kind.__subclasses__():  # in the order of the file
         if child.__module__ == errors.__name__:
             yield from _error_rows(child, depth + 1)

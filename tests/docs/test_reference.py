@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
+from google.rpc.code_pb2 import Code
 from reference_pages import FOLDER, outdated
 
+import avizor_service
 from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
@@ -67,6 +69,16 @@ def test_every_metric_is_shown() -> None:
     assert [name for name in sorted(names) if f"| `{name}` |" not in page("metrics.md")] == []
 
 
-def test_every_error_is_shown_with_a_status_code() -> None:
-    shown = re.findall(r"^\| (?:&nbsp;)*`(\w+)` \|.*\| [A-Z_]+ \|$", page("errors.md"), re.MULTILINE)
+def test_every_error_is_shown_with_what_to_do_and_a_status_code() -> None:
+    shown = re.findall(r"^\| (?:&nbsp;)*`(\w+)` \| [A-Z].*\. \| \S.*\. \| [A-Z_]+ \|$", page("errors.md"), re.MULTILINE)
     assert shown == [name for name, kind in vars(errors).items() if isinstance(kind, type)]
+
+
+def test_every_code_of_the_gateway_is_shown_with_what_to_do() -> None:
+    section = page("errors.md").partition("\n## Codes of the gateway\n")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\| ([A-Z_]+) \| \d{3} \| \w.* \| \S.* \|$", section, re.MULTILINE)
+    service = Path(avizor_service.__file__).parent
+    named = {
+        name for path in service.rglob("*.py") for name in re.findall(r"\b(?:Status)?Code\.([A-Z_]+)", path.read_text("utf-8"))
+    }
+    assert set(shown) == named & set(Code.keys()) - {"OK"}
