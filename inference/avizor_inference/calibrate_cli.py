@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from avizor_inference.anomaly.calibrate import calibrate as score_items
 from avizor_inference.anomaly.calibration_text import compare_scores, describe_calibration
@@ -30,11 +31,14 @@ from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.calibration_store import activate as make_active
 from avizor_inference.repository.calibration_store import roll_back, store
 from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile
 from avizor_inference.source_options import SOURCE_OPTIONS, DataPath, source_options
 
 _GROUPS = {
-    "What to do (one of these)": ("data", "activate_id", "rollback"),
-    "With --data": ("activate", *SOURCE_OPTIONS),
+    "What to do (one of these)": ("data", "from_review", "activate_id", "rollback"),
+    "With --data or --from-review": ("activate",),
+    "With --data": SOURCE_OPTIONS,
+    "With --from-review": ("answers", "review_sample"),
     "Model and engine": (*MODEL_OPTIONS, *ENGINE_OPTIONS),
 }
 
@@ -42,6 +46,7 @@ _EXAMPLES = """\b
 Examples:
   avizor calibrate machine-sound --data sounds/calibration --activate
   avizor calibrate machine-sound --data sounds/calibration --engine triton://127.0.0.1:8001
+  avizor calibrate machine-sound --from-review results --activate
   avizor calibrate machine-sound --rollback
 """
 
@@ -61,15 +66,38 @@ _KEPT = "a gateway uses it after its next look at the repository, and a batch jo
     type=DataPath(),
     help="Normal items not trained on: a folder, a pattern, a list (- is standard input), a tar, .csv, .parquet or .npy.",
 )
+@click.option(
+    "--from-review",
+    metavar="RESULTS",
+    type=click.Path(path_type=Path),
+    help="A finished job, whose flagged items were answered in `avizor review`: all its items but the abnormal ones.",
+)
 @click.option("--activate-id", metavar="ID", help="Make this stored calibration the active one again.")
 @click.option("--rollback", is_flag=True, help="Make the calibration that was active before this one active again.")
 @click.option("--activate", is_flag=True, help="Use the new calibration from now on; without it, it is only stored.")
 @source_options("--data")
+@click.option(
+    "--answers",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    show_default="RESULTS/answers.jsonl",
+    help="The answers that were given.",
+)
+@click.option(
+    "--review-sample",
+    metavar="N",
+    type=click.IntRange(min=1),
+    show_default="all items",
+    help="Take a random N of the job's items, so that fewer need answers. `avizor review --review-sample N` shows them.",
+)
 @model_options
 @engine_options
+@click.pass_context
 def calibrate(
+    context: click.Context,
     model: str,
     data: Path | None,
+    from_review: Path | None,
     activate_id: str | None,
     rollback: bool,
     activate: bool,
@@ -79,6 +107,8 @@ def calibrate(
     bytes_column: str,
     channels: ChannelMode,
     limit: int | None,
+    answers: Path | None,
+    review_sample: int | None,
     models: Path,
     version: int | None,
     engine: str,
@@ -89,10 +119,16 @@ def calibrate(
     A version has one active calibration for each engine class (onnxruntime-cpu, onnxruntime-cuda, tensorrt, openvino) and
     precision. Nothing else of the version changes, and older calibrations stay.
     """
-    if sum((data is not None, activate_id is not None, rollback)) != 1:
-        raise click.UsageError("give one of --data, --activate-id and --rollback")
-    if data is None and activate:
-        raise click.UsageError("--activate goes with --data; --activate-id makes a stored calibration the active one")
+    if sum((data is not None, from_review is not None, activate_id is not None, rollback)) != 1:
+        raise click.UsageError("give one of --data, --from-review, --activate-id and --rollback")
+    if data is None and from_review is None and activate:
+        raise click.UsageError(
+            "--activate goes with --data and --from-review; --activate-id makes a stored calibration the active one"
+        )
+    if from_review is None:
+        for value, option in ((answers, "--answers"), (review_sample, "--review-sample")):
+            if value is not None:
+                raise click.BadParameter("goes with --from-review", param_hint=option)
     columns = Columns(path_column, source_column, bytes_column)
     check_sources(data, "--data", source_pattern, columns)
     given = {"--data": data} if data else {}
@@ -100,6 +136,14 @@ def calibrate(
     check_limit(given, limit)
     repository = ModelRepository(models)
     chosen = repository.served(model, version)
+    if from_review is not None:
+        if channels != "each":
+            raise click.BadParameter("goes with --data; a reviewed job has channels of its own", param_hint="--channels")
+        given_engine = engine if _is_given(context, "engine") else None
+        given_device = device if _is_given(context, "device") else None
+        calibration = _from_review(repository, chosen, from_review, answers, review_sample, given_engine, given_device)
+        _keep(chosen, calibration, models, activate=activate)
+        return
     if activate_id is not None:
         _activate(chosen, chosen.calibration(activate_id))
         return
@@ -113,14 +157,44 @@ def calibrate(
         warn_of_one_window_recordings(data, spec)
         recordings = read_recordings(data, spec, SourceRule(source_pattern), columns, channels=channels, first=limit)
         calibration = score_items(opened, chosen, recordings, channels)
-    _describe(chosen, calibration)
-    path = store(chosen.folder, calibration)
+    _keep(chosen, calibration, models, activate=activate)
+
+
+def _from_review(
+    repository: ModelRepository,
+    version: ModelVersion,
+    results: Path,
+    answers: Path | None,
+    size: int | None,
+    engine: str | None,
+    device: Device | None,
+) -> Calibration:
+    """Return a calibration from a reviewed job. engine, device: None for those that ran the job."""
+    from avizor_inference.anomaly.reviewed import ReviewedJob, calibration_of, review_of  # needs pyarrow
+
+    job = ReviewedJob.read(results)
+    model = job.model(version.name)
+    review = review_of(results, version.name, AnswerFile(answers or results / ANSWERS_FILE).answers(), size)
+    with open_engine(engine or job.engine_of(model), repository, device=device or job.device) as opened:
+        calibration = calibration_of(opened, version, job, results, review)
+    for line in review.lines():
+        click.echo(line)
+    return calibration
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _keep(version: ModelVersion, calibration: Calibration, models: Path, *, activate: bool) -> None:
+    _describe(version, calibration)
+    path = store(version.folder, calibration)
     click.echo(f"stored as {path}")
     if activate:
-        _activate(chosen, calibration)
+        _activate(version, calibration)
     else:
-        command = f"avizor calibrate {chosen.name} --activate-id {calibration.id} --models {shlex.quote(str(models))}"
-        click.echo(f"not active yet; to use it: {command} --version {chosen.version}")
+        command = f"avizor calibrate {version.name} --activate-id {calibration.id} --models {shlex.quote(str(models))}"
+        click.echo(f"not active yet; to use it: {command} --version {version.version}")
 
 
 def _describe(version: ModelVersion, calibration: Calibration) -> None:

@@ -53,7 +53,7 @@ def calibrate(
         channels=channels,
         sources=_sorted(long),
         short=_sorted(short),
-        probe_scores=_probe_scores(engine, spec, version),
+        probe_scores=probe_scores(engine, spec, version),
     )
 
 
@@ -67,8 +67,8 @@ def score_rows(engine: Engine, spec: ModelSpec, rows: Items, timeout_s: float | 
     return tuple(infer_rows(engine, request, in_flight=1)["score"][:, 0].tolist())
 
 
-def _probe_scores(engine: Engine, spec: ModelSpec, version: ModelVersion) -> Scores:
-    """Return the scores of the version's probe items; empty if it has none."""
+def probe_scores(engine: Engine, spec: ModelSpec, version: ModelVersion) -> Scores:
+    """Return the scores of the version's probe items; empty if it has none. Raises CalibrationError if one is not finite."""
     probe = version.probe()
     if probe is None:
         return ()

@@ -74,8 +74,13 @@ def check_calibration(engine: Engine, version: ModelVersion, chosen: Comparable,
         raise _refusal(version, str(engine_kind(spec, version)), [tie], engine_options)
 
 
+def tie_with(engine: Engine, version: ModelVersion, calibration: Calibration) -> float | str:
+    """Return which relative difference to a calibration's scores is a tie, or why the engine may not use the calibration."""
+    return _tie(engine, engine.spec(version.name, version.version), version, calibration)
+
+
 def _tie(engine: Engine, spec: ModelSpec, version: ModelVersion, calibration: Calibration) -> float | str:
-    """Return which relative difference to the calibration's scores is a tie, or why the engine may not use the calibration."""
+    """Return what `tie_with` does."""
     kind, name = engine_kind(spec, version), f"calibration {calibration.id} is for {calibration.kind}"
     if calibration.precision != kind.precision:
         return name

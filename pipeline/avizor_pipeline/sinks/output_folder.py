@@ -19,6 +19,7 @@ from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of
+from avizor_inference.review_answers import ANSWERS_FILE
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.lock import LOCK_FILE, job_lock
@@ -48,8 +49,8 @@ JOB_FILE = "job.json"
 SUMMARY_FILE = "summary.json"
 DERIVED_FILES = (SUMMARY_FILE, "q_values.parquet", "raven", "audacity", "projection")
 
-# What stays when the job is run again, though no row is in it: maps of embeddings, in which new points are placed.
-_KEPT = ("maps",)
+# What stays when the job is run again, though no row is in it: maps of embeddings, in which new points are placed, and answers.
+_KEPT = ("maps", ANSWERS_FILE)
 
 _OTHER_VERSION = "{out} holds a job that another version of Avizor began: its tables can be read; choose another --out"
 
