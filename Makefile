@@ -39,7 +39,7 @@ picture: $(STAMP) ## Draw the picture of the README from the results of `make de
 
 .PHONY: imports
 imports: $(STAMP) ## Print the imports between the parts of each package, as a graph in the DOT language
-	@$(BIN)/import-linter drawgraph avizor_inference avizor_export avizor_pipeline avizor_service avizor_client
+	@$(BIN)/import-linter drawgraph avizor_inference avizor_export avizor_pipeline avizor_review avizor_service avizor_client
 
 .PHONY: demo
 demo: $(STAMP) ## Train, export, judge recordings in a batch job, and serve: a few minutes

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-PACKAGES = {name: f"{name}/avizor_{name}/" for name in ("inference", "export", "pipeline", "service", "client")}
+PACKAGES = {name: f"{name}/avizor_{name}/" for name in ("inference", "export", "pipeline", "review", "service", "client")}
 
 
 def tree(package: str) -> Iterator[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.environment import ROOT
 
-FACES = ("avizor_inference", "avizor_export", "avizor_pipeline")
-PACKAGES = {"avizor_inference", "avizor_export", "avizor_pipeline", "avizor_service", "avizor_client", "avizor_cli"}
+FACES = ("avizor_inference", "avizor_export", "avizor_pipeline", "avizor_review")
+PACKAGES = {*FACES, "avizor_service", "avizor_client", "avizor_cli"}
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")]
 
 
@@ -52,7 +52,7 @@ def test_another_name_is_an_attribute_error(package: str) -> None:
 
 @pytest.mark.parametrize("package", FACES)
 def test_importing_a_face_loads_nothing_heavy(package: str) -> None:
-    heavy = {"torch", "onnx", "onnxruntime", "tritonclient", "pyarrow", "numpy"}
+    heavy = {"torch", "onnx", "onnxruntime", "tritonclient", "pyarrow", "numpy", "duckdb", "altair"}
     code = f"import sys, {package}; print(*sorted({heavy!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

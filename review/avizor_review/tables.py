@@ -1,0 +1,190 @@
+"""Open the Parquet tables of a results folder with DuckDB: read-only, in bounded memory, without what does not count yet.
+
+A part counts when the commit record of its shard is there. So a job may run, or may have been killed, while its results are
+read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+
+from avizor_inference.error_text import one_line, reason
+from avizor_inference.errors import JobError, SettingsError
+
+# What DuckDB keeps in memory; beyond that it writes to a temporary folder.
+_MEMORY = "512MB"
+_THREADS = 2
+
+_CLASSES = "STRUCT(label VARCHAR, probability FLOAT)[]"
+
+# Columns that are read here, by table, with the types that they have where a table has no part. Parts may have more columns.
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "windows": {
+        "uri": "VARCHAR",
+        "source": "VARCHAR",
+        "channel": "SMALLINT",
+        "start_sample": "BIGINT",
+        "end_sample": "BIGINT",
+        "start_s": "DOUBLE",
+        "end_s": "DOUBLE",
+        "model": "VARCHAR",
+        "label": "VARCHAR",
+        "probability": "FLOAT",
+        "top_k": _CLASSES,
+        "embedding": "FLOAT[]",
+        "score": "FLOAT",
+        "p_value": "DOUBLE",
+        "is_anomaly": "BOOLEAN",
+    },
+    "recordings": {
+        "uri": "VARCHAR",
+        "source": "VARCHAR",
+        "model": "VARCHAR",
+        "windows": "INTEGER",
+        "label": "VARCHAR",
+        "probability": "FLOAT",
+        "labels": _CLASSES,
+        "score": "FLOAT",
+        "p_value": "DOUBLE",
+        "is_anomaly": "BOOLEAN",
+        "judged_by": "VARCHAR",
+        "calibration_id": "VARCHAR",
+        "not_judged": "VARCHAR",
+    },
+    "dead_letters": {
+        "uri": "VARCHAR",
+        "source": "VARCHAR",
+        "stage": "VARCHAR",
+        "error_class": "VARCHAR",
+        "message": "VARCHAR",
+    },
+    "rounds": {
+        "uri": "VARCHAR",
+        "path": "VARCHAR",
+        "source": "VARCHAR",
+        "size": "BIGINT",
+        "modified_ns": "BIGINT",
+        "item": "VARCHAR",
+        "first": "BIGINT",
+        "items": "BIGINT",
+        "offset": "BIGINT",
+    },
+}
+
+Row = tuple[Any, ...]
+
+
+class Tables:
+    """Holds the tables of one results folder as views of their names. Threads may ask at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._temporary = tempfile.TemporaryDirectory(prefix="avizor-review-", ignore_cleanup_errors=True)
+        self._lock = threading.Lock()
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": _MEMORY,
+                "threads": str(_THREADS),
+                "temp_directory": self._temporary.name,
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
+        try:
+            self.reload()
+        except BaseException:
+            self.close()
+            raise
+
+    def reload(self) -> None:
+        """Look again at which parts count: a job that runs has more by now. Raises JobError, SettingsError."""
+        with self._lock, reading(self.folder):
+            for table, columns in COLUMNS.items():
+                self._connection.execute(f'CREATE OR REPLACE VIEW "{table}" AS {_select(self._parts(table), columns)}')
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return the rows of a query. Raises JobError if a table cannot be read."""
+        with reading(self.folder):
+            return self._cursor().execute(sql, parameters).fetchall()
+
+    def named(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query, each by the names of its columns. Raises JobError."""
+        with reading(self.folder):
+            found = self._cursor().execute(sql, parameters)
+            names = [column[0] for column in found.description or ()]
+            while rows := found.fetchmany(1024):
+                yield from (dict(zip(names, row, strict=True)) for row in rows)
+
+    def batches(self, sql: str, parameters: Sequence[object] = (), rows: int = 8192) -> Iterator[Any]:
+        """Yield the result of a query as Arrow record batches of at most so many rows. Raises JobError."""
+        with reading(self.folder):
+            reader: Any = self._cursor().execute(sql, parameters).to_arrow_reader(rows)
+            yield from reader
+
+    def close(self) -> None:
+        """Close the database, and remove what it had to write."""
+        self._connection.close()
+        self._temporary.cleanup()
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            return self._connection.cursor()
+
+    def _parts(self, table: str) -> list[Path]:
+        """Return the parts of a table that count, sorted."""
+        found = sorted((self.folder / table).glob("*.parquet"))
+        commits = self.folder / "commits"
+        if table == "rounds" or not commits.is_dir():  # what a gateway has kept has no commit records
+            return found
+        finished = {path.stem for path in commits.glob("*.json")}
+        return [path for path in found if path.stem.partition("-")[0] in finished]
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn the errors of DuckDB, and of the disk, into a JobError."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise JobError(f"{folder}: the question takes more than {_MEMORY} and the temporary folder; ask for less") from error
+    except duckdb.BinderException as error:
+        raise SettingsError(
+            f"{folder} holds tables of another version of Avizor ({one_line(error)}); run its job again with this one"
+        ) from error
+    except duckdb.Error as error:
+        raise JobError(
+            f"{folder}: its tables cannot be read ({one_line(error)}); if its job runs, try again; `avizor verify` tells which "
+            "are damaged"
+        ) from error
+    except OSError as error:
+        raise JobError(f"{error.filename or folder} cannot be read ({reason(error)}); make it readable") from error
+
+
+def _select(parts: Sequence[Path], columns: Mapping[str, str]) -> str:
+    """Return a SELECT of the columns from these parts; of no rows if there are none."""
+    if not parts:
+        return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items()) + " WHERE false"
+    names = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in columns.items())
+    files = ", ".join(_quoted(path) for path in parts)
+    return f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a literal of SQL that stands for no pattern."""
+    text = "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
+    return "'" + text.replace("'", "''") + "'"
