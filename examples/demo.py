@@ -162,6 +162,9 @@ def main() -> None:
     print(f"\nThe results are Parquet files in {results}; the recordings most in need of a look, by DuckDB:")
     query = f"select uri, p_value, score from '{results}/recordings/*.parquet' where is_anomaly order by score desc limit 10"
     print(f'  {Path(sys.executable)} -c "import duckdb; print(duckdb.sql(\\"{query}\\"))"')
+    print("\nThe gateway has been stopped. Start it again, and ask it from another terminal:")
+    print(f"  {avizor} serve --models {models} --alpha {ALPHA}")
+    print(f"  {avizor} call detect machine-sound '{sounds}/test/pump-1/*_0000.wav' --source pump-1")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def _metrics(url: str, source: str) -> Iterator[str]:
 def _gateway(avizor: Path, models: Path, alpha: float) -> Iterator[tuple[str, str]]:
     """Start a gateway on free ports, yield its gRPC address and its metrics URL, and stop it with SIGTERM afterwards."""
     ports = ["--port", "0", "--metrics-port", "0", "--http-port", "0"]
-    command = [str(avizor), "serve", "--models", str(models), "--alpha", str(alpha), *ports]
+    command = [str(avizor), "serve", "--models", str(models), "--alpha", str(alpha), "--log-level", "warning", *ports]
     print("$ " + " ".join(command), flush=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib.metadata import version
 from typing import NoReturn
 
 import click
 
-from avizor_cli.stop_signals import clean_up_when_stopped
+from avizor_cli.stop_signals import clean_up_when_stopped, hold_hangup
 from avizor_cli.subcommands import SubCommands
 from avizor_cli.warning_lines import WarningLines
 from avizor_inference.error_text import reason
@@ -18,13 +17,14 @@ from avizor_inference.errors import AvizorError
 
 
 @click.group(cls=SubCommands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("avizor"), prog_name="avizor")
+@click.version_option(package_name="avizor", prog_name="avizor")
 def avizor() -> None:
     """Take trained CNN classifiers and autoencoders from PyTorch to production, and flag what looks wrong."""
 
 
 def main() -> None:
     """Run the command. Exit code: 1 and one line for an error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
+    hold_hangup(sys.argv[1:])
     _open_standard_files()
     clean_up_when_stopped()
     # Waiting threads of torch sleep instead of spinning. Spinning costs several times the computation's own time on a busy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 from avizor_inference.stop_signals import STOP_SIGNALS
@@ -12,6 +13,9 @@ from avizor_inference.stop_signals import STOP_SIGNALS
 # Seconds within which a second signal is ignored: `timeout` and some service managers send one signal twice, to the process and
 # to its group.
 _SAME_S = 0.5
+
+# The command that does not end with SIGHUP. It lets the signal through once it serves.
+_READS_AGAIN = "serve"
 
 _stopped_at: float | None = None
 
@@ -21,6 +25,12 @@ def clean_up_when_stopped() -> None:
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # ignored already by nohup, or by the `&` of a shell
             signal.signal(number, _stop)
+
+
+def hold_hangup(arguments: Sequence[str]) -> None:
+    """Keep SIGHUP waiting if the arguments name a command that reads files again then, until it is ready to."""
+    if arguments[:1] == [_READS_AGAIN]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

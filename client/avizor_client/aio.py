@@ -27,8 +27,8 @@ from avizor_client.answers import (
     Refused,
     Verdict,
 )
-from avizor_client.connection import Connection, Tls, new_request_id
-from avizor_client.errors import NO_MESSAGE, bad_answer, call_failed
+from avizor_client.connection import MAX_ANSWER_MIB, Closed, Connection, Tls, new_request_id
+from avizor_client.errors import NO_MESSAGE, InputError, bad_answer, call_failed
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings
 from avizor_client.tokens import Token
@@ -48,9 +48,11 @@ class AsyncClient:
         token: str | None = None,
         token_file: Path | str | None = None,
         timeout_s: float = 60.0,
+        max_answer_mib: int = MAX_ANSWER_MIB,
     ) -> None:
-        """See Client. It belongs to the event loop in which it is made."""
-        self._connection = Connection(target, tls, Token(token, token_file), timeout_s)
+        """See Client. It belongs to the event loop in which it is made; elsewhere its methods raise InputError."""
+        self._loop = _running_loop()
+        self._connection = Connection(target, tls, Token(token, token_file), timeout_s, max_answer_mib)
         self._channel = self._connection.open(grpc.aio)
         self._stub: Any = InferenceServiceStub(self._channel)
         self._kinds: dict[tuple[str, int], InputKind] = {}
@@ -62,7 +64,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Calls that run end."""
+        """Close the connection. Calls that run end; later ones raise InputError."""
+        self._stub = Closed()
         await self._channel.close()
 
     async def models(self) -> tuple[Model, ...]:
@@ -133,6 +136,7 @@ class AsyncClient:
 
     def monitor(self, chunks: Iterable[Chunk] | AsyncIterable[Chunk], settings: MonitorSettings) -> AsyncMonitorStream:
         """Return a stream that listens to sound while its chunks come. It has no deadline and is not tried again."""
+        self._require_own_loop()
         return AsyncMonitorStream(self._stub, self._connection, chunks, settings)
 
     async def _run(self, call: ItemsCall[T], items: Items, source: str) -> Answer[T]:
@@ -148,6 +152,7 @@ class AsyncClient:
         return self._kinds[model, version]
 
     async def _ask(self, rpc: str, request: Any, request_id: str) -> Any:
+        self._require_own_loop()
         metadata = self._connection.metadata(request_id)
         try:
             answer = await getattr(self._stub, rpc)(request, timeout=self._connection.timeout_s, metadata=metadata)
@@ -156,6 +161,17 @@ class AsyncClient:
         if answer is None:  # it could not be parsed
             raise bad_answer(NO_MESSAGE)
         return answer
+
+    def _require_own_loop(self) -> None:
+        if _running_loop() is not self._loop:
+            raise InputError("this client was made in another event loop; make one in each")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise InputError("an AsyncClient is made and used in a coroutine: in an event loop that runs") from error
 
 
 class AsyncMonitorStream:

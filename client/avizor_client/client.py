@@ -26,7 +26,7 @@ from avizor_client.answers import (
     Refused,
     Verdict,
 )
-from avizor_client.connection import Connection, Tls, new_request_id
+from avizor_client.connection import MAX_ANSWER_MIB, Closed, Connection, Tls, new_request_id
 from avizor_client.errors import call_failed
 from avizor_client.requests import Format, Items, ItemsCall, MapFormat, Occlusion, T
 from avizor_client.streams import Chunk, Heard, MonitorSettings
@@ -48,12 +48,13 @@ class Client:
         token: str | None = None,
         token_file: Path | str | None = None,
         timeout_s: float = 60.0,
+        max_answer_mib: int = MAX_ANSWER_MIB,
     ) -> None:
         """target: `HOST:PORT`, or `unix:PATH`. token_file: read again when it changes. timeout_s: of each request.
 
-        Raises InputError for files that cannot be read.
+        max_answer_mib: MiB of the largest answer that is taken. Raises InputError for files that cannot be read.
         """
-        self._connection = Connection(target, tls, Token(token, token_file), timeout_s)
+        self._connection = Connection(target, tls, Token(token, token_file), timeout_s, max_answer_mib)
         self._channel = self._connection.open(grpc)
         self._stub: Any = InferenceServiceStub(self._channel)
         self._kinds: dict[tuple[str, int], InputKind] = {}
@@ -65,7 +66,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Calls that run end."""
+        """Close the connection. Calls that run end; later ones raise InputError."""
+        self._stub = Closed()
         self._channel.close()
 
     def models(self) -> tuple[Model, ...]:

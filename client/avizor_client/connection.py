@@ -7,7 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
@@ -35,7 +35,6 @@ _SERVICE_CONFIG = {
 _OPTIONS = [
     # A proxy is for the internet. It would look for 127.0.0.1 elsewhere.
     ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A call whose message is larger than this is not tried again; by default that is every picture.
@@ -45,7 +44,12 @@ _OPTIONS = [
 ]
 
 
+# MiB of an answer that a client takes, if it is not told more: a gateway computes 64 MiB of outputs by default.
+MAX_ANSWER_MIB = 256
+_MOST_MIB = 2047  # gRPC counts the bytes of a message in 32 bits
+
 _PORT = re.compile(r"^(?!unix:).*:([0-9]+)$")
+_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -67,30 +71,45 @@ class Connection:
     """Says how a gateway is called.
 
     target: `HOST:PORT`, or `unix:PATH`. tls: None for a connection that is not encrypted. timeout_s: of each request, with all
-    its tries.
+    its tries. max_answer_mib: MiB of the largest answer that is taken.
     """
 
     target: str
     tls: Tls | None
     token: Token
     timeout_s: float
+    max_answer_mib: int = MAX_ANSWER_MIB
 
     def open(self, channels: Any) -> Any:
         """Return a channel. channels: the module `grpc`, or `grpc.aio`.
 
-        Raises InputError for an address that is none, and for files that cannot be read.
+        Raises InputError for an address or a number that is none, and for files that cannot be read.
         """
         port = _PORT.search(self.target)
-        if not self.target or (port and int(port[1]) > 65535):  # of a larger port gRPC would take the last 16 bits
+        # Without a port gRPC would take 443, and of a larger one the last 16 bits.
+        if ":" not in self.target or _URL.match(self.target) or (port and int(port[1]) > 65535):
             raise InputError(f"{self.target!r} is no address; give HOST:PORT, with a port up to 65535, or unix:PATH")
+        if not self.timeout_s > 0:
+            raise InputError(f"timeout_s is {self.timeout_s}; give seconds above 0")
+        if not 1 <= self.max_answer_mib <= _MOST_MIB:
+            raise InputError(f"max_answer_mib is {self.max_answer_mib}; give 1 to {_MOST_MIB} MiB")
+        options = [*_OPTIONS, ("grpc.max_receive_message_length", self.max_answer_mib << 20)]
         if self.tls is None:
-            return channels.insecure_channel(self.target, _OPTIONS)
-        name = [("grpc.ssl_target_name_override", self.tls.server_name)] if self.tls.server_name else []
-        return channels.secure_channel(self.target, _credentials(self.tls), _OPTIONS + name)
+            return channels.insecure_channel(self.target, options)
+        if self.tls.server_name:
+            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        return channels.secure_channel(self.target, _credentials(self.tls), options)
 
     def metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
         """Return what goes with a call. Raises InputError if the token cannot be read."""
         return (("x-request-id", request_id), *self.token.metadata())
+
+
+class Closed:
+    """Stands in for the stub of a client that is closed: each RPC raises InputError."""
+
+    def __getattr__(self, rpc: str) -> NoReturn:
+        raise InputError("the client is closed; make another one")
 
 
 def new_request_id() -> str:

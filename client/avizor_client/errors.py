@@ -118,7 +118,8 @@ NO_MESSAGE, CUT_SHORT = "it is no message of avizor.v1", "the stream has ended w
 _NO_ANSWER = {"Exception deserializing response!": NO_MESSAGE, "Internal error from Core": CUT_SHORT}
 
 # What it says of a call without an answer.
-_LATE = "Deadline Exceeded"
+_LATE, _LARGE, _NOBODY = "Deadline Exceeded", "CLIENT: Received message larger than max", "failed to connect to all addresses"
+_LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
 
 def call_failed(error: Any, request_id: str) -> CallFailed | BadAnswer:
@@ -127,7 +128,11 @@ def call_failed(error: Any, request_id: str) -> CallFailed | BadAnswer:
     if message in _NO_ANSWER:
         return bad_answer(_NO_ANSWER[message])
     if message == _LATE:
-        message = "no answer in time; allow more, and see whether a gateway listens at this address"
+        message = f"no answer in time; allow more, and {_LOOK}"
+    if message.startswith(_NOBODY):
+        message = f"{message}; {_LOOK}"
+    if _LARGE in message:
+        message = "the answer is larger than this client takes; ask about fewer items at once, or raise max_answer_mib"
     status = _status(error)
     retry_after_s = _retry_after_s(status)
     info = _detail(status, RequestInfo)

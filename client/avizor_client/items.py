@@ -54,8 +54,11 @@ class Item:
 def messages(items: Iterable[Item | Content], kind: InputKind, source: str) -> Iterable[pb.Item]:
     """Yield the messages of items, each when it is asked for: files are read only then.
 
-    kind: what the model takes. source: of the items that do not name one. Raises InputError.
+    kind: what the model takes. source: of the items that do not name one. Raises InputError, also for a single item in place of
+    several: a text would be taken for paths of one letter.
     """
+    if isinstance(items, str | bytes | Path | Mapping | Pcm | Item):
+        raise InputError(f"the items are a single {type(items).__name__}; give a list, [item]")
     for each in items:
         item = each if isinstance(each, Item) else Item(each)
         message = pb.Item(source=item.source or source)

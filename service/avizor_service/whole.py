@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -98,7 +99,8 @@ class Whole:
         serving(up)
 
     async def take_part(self, _controls: Controls) -> None:
-        """Do what the others ask for, until cancelled."""
+        """Do what the others ask for, until cancelled. SIGHUP, which `avizor` holds back, reaches this process from now on."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 ALONE = Whole()

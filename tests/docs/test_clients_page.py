@@ -50,7 +50,8 @@ def test_the_table_of_errors_has_every_kind() -> None:
     kinds = {
         kind.__name__
         for kind in vars(avizor_client).values()
-        if isinstance(kind, type) and issubclass(kind, (avizor_client.CallFailed, avizor_client.InputError))
+        if isinstance(kind, type)
+        and issubclass(kind, (avizor_client.CallFailed, avizor_client.InputError, avizor_client.BadAnswer))
     }
     assert kinds - {"CallFailed"} == set(re.findall(r"`([A-Z]\w+)`", table))
 

@@ -20,11 +20,12 @@ from avizor.v1.inference_pb2_grpc import InferenceServiceServicer, add_Inference
 @dataclass
 class Script(InferenceServiceServicer):
     """failures: codes that ListModels answers with, in their order, before it succeeds. retry_ms: when a client is to come
-    back; None: nothing is said; -1: never. calls: the metadata of each call that arrived."""
+    back; None: nothing is said; -1: never. models: that are listed. calls: the metadata of each call that arrived."""
 
     failures: list[grpc.StatusCode] = field(default_factory=list)
     retry_ms: int | None = None
     delay_s: float = 0.0
+    models: list[pb.Model] = field(default_factory=list)
     calls: list[dict[str, str]] = field(default_factory=list)
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:  # noqa: N802
@@ -34,7 +35,7 @@ class Script(InferenceServiceServicer):
             code = self.failures[len(self.calls) - 1]
             context.set_trailing_metadata(self._trailers(code))
             context.abort(code, "try again later")
-        return pb.ListModelsResponse()
+        return pb.ListModelsResponse(models=self.models)
 
     def _trailers(self, code: grpc.StatusCode) -> tuple[tuple[str, str | bytes], ...]:
         """What the gateway sends: see avizor_service.status."""

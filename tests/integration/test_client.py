@@ -199,6 +199,12 @@ def test_what_cannot_be_sent_is_an_error_before_the_call(client: Everything, con
         client.classify("kinds", [content])
 
 
+@pytest.mark.parametrize("items", ["monday.wav", b"RIFF", Path("monday.wav"), {"column": 1}, Item(b"RIFF")])
+def test_one_item_in_place_of_several_is_an_error(client: Everything, items: Any) -> None:
+    with pytest.raises(InputError, match=r"are a single \w+; give a list, \[item\]"):
+        client.classify("kinds", items)
+
+
 def test_a_file_for_a_model_of_tables_says_what_to_give(client: Everything, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match="give its rows, as dictionaries"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,18 +13,19 @@ import trustme
 from grpc import StatusCode
 from integration.scripted_server import Script, scripted
 
+from avizor.v1 import inference_pb2 as pb
 from avizor_client import AsyncClient, Busy, CallFailed, Client, DeadlineExceeded, InputError, Tls, TooLarge, Unavailable
 
 
-def ask(address: str, in_a_loop: bool, timeout_s: float = 60.0) -> None:
+def ask(address: str, in_a_loop: bool, **options: Any) -> None:
     async def asynchronously() -> None:
-        async with AsyncClient(address, timeout_s=timeout_s) as client:
+        async with AsyncClient(address, **options) as client:
             await client.models()
 
     if in_a_loop:
         asyncio.run(asynchronously())
         return
-    with Client(address, timeout_s=timeout_s) as client:
+    with Client(address, **options) as client:
         client.models()
 
 
@@ -78,6 +81,68 @@ def test_the_deadline_holds_for_all_tries_together(in_a_loop: bool) -> None:
 def test_a_slow_answer_is_a_deadline_exceeded() -> None:
     with scripted(Script(delay_s=2)) as address, pytest.raises(DeadlineExceeded):
         ask(address, in_a_loop=False, timeout_s=0.3)
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_an_answer_beyond_the_limit_is_too_large_and_not_asked_for_again(in_a_loop: bool) -> None:
+    large = pb.Model(name="m" * (1 << 20), task=pb.TASK_CLASSIFY, tensor=pb.TensorSpec(dtype="float32"))
+    script = Script(models=[large])
+    with scripted(script) as address:
+        ask(address, in_a_loop, max_answer_mib=2)
+        with pytest.raises(TooLarge, match="the answer is larger than this client takes; ask about fewer items at once"):
+            ask(address, in_a_loop, max_answer_mib=1)
+    assert len(script.calls) == 2
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout_s": 0}, "timeout_s is 0; give seconds above 0"),
+        ({"timeout_s": float("nan")}, "timeout_s is nan"),
+        ({"max_answer_mib": 0}, "max_answer_mib is 0; give 1 to 2047 MiB"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(options: dict[str, Any], message: str, in_a_loop: bool) -> None:
+    with pytest.raises(InputError, match=message):
+        ask("127.0.0.1:1", in_a_loop, **options)
+
+
+def test_a_client_that_is_closed_says_so() -> None:
+    with Client("127.0.0.1:1") as client:
+        pass
+
+    async def asynchronously() -> None:
+        async with AsyncClient("127.0.0.1:1") as closed:
+            pass
+        await closed.models()
+
+    with pytest.raises(InputError, match="the client is closed; make another one"):
+        client.models()
+    with pytest.raises(InputError, match="the client is closed; make another one"):
+        asyncio.run(asynchronously())
+
+
+def test_a_client_of_an_event_loop_is_of_that_one_alone() -> None:
+    async def make() -> AsyncClient:
+        return AsyncClient("127.0.0.1:1")
+
+    async def use(client: AsyncClient) -> None:
+        await client.models()
+
+    with pytest.raises(InputError, match="in a coroutine"):
+        AsyncClient("127.0.0.1:1")
+    with pytest.raises(InputError, match="was made in another event loop; make one in each"):
+        asyncio.run(use(asyncio.run(make())))
+
+
+def test_threads_share_a_client_and_each_may_have_a_loop_of_its_own() -> None:
+    script = Script()
+    with scripted(script) as address, Client(address) as shared, ThreadPoolExecutor(8) as threads:
+        calls: list[Future[Any]] = [threads.submit(shared.models) for _ in range(32)]
+        calls += [threads.submit(ask, address, True) for _ in range(8)]
+        assert [call.exception() for call in calls] == [None] * 40
+    assert len(script.calls) == 40
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import click
 
 from avizor_client.cli.output import printable
 from avizor_client.client import Client
-from avizor_client.connection import Tls
+from avizor_client.connection import MAX_ANSWER_MIB, Tls
 from avizor_client.errors import BadAnswer, CallFailed, ClientError
 
 _FILE = click.Path(path_type=Path)
@@ -53,6 +53,14 @@ _OPTIONS = (
         show_default=True,
         help="Seconds to wait for an answer, with all tries.",
     ),
+    click.option(
+        "--max-answer-mib",
+        metavar="MIB",
+        type=click.IntRange(1, 2047),
+        default=MAX_ANSWER_MIB,
+        show_default=True,
+        help="Largest answer that is taken, in MiB.",
+    ),
 )
 
 
@@ -70,6 +78,7 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         server_name: str,
         token_file: Path | None,
         timeout_s: float,
+        max_answer_mib: int,
         **options: Any,
     ) -> None:
         encrypted = Tls(ca, certificate, key, server_name) if tls or ca or certificate or key or server_name else None
@@ -78,7 +87,12 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
         @contextlib.contextmanager
         def connect() -> Iterator[Client]:
-            with _in_words(target), Client(target, tls=encrypted, token_file=token_file, timeout_s=timeout_s) as client:
+            with (
+                _in_words(target),
+                Client(
+                    target, tls=encrypted, token_file=token_file, timeout_s=timeout_s, max_answer_mib=max_answer_mib
+                ) as client,
+            ):
                 yield client
 
         command(connect=connect, **options)

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from avizor_client.answers import Answer, Classification, ClassProbability, Embedding, Reconstruction, Span, Verdict
-from avizor_client.cli.output import print_line
+from avizor_client.cli.output import judges, print_line
 from avizor_client.cli.questions import Question, item_options
 from avizor_client.client import Client
 from avizor_client.requests import Format
@@ -77,7 +77,7 @@ def detect(question: Question, alpha: float | None, windows: bool, exit_code: bo
         anomalies += item.is_anomaly
         if not question.as_json:
             verdict = "ANOMALY" if item.is_anomaly else "normal"
-            columns = [name, verdict, f"p {item.p_value:.4g}", f"score {item.score:.4g}", f"judged by {item.judged_by}"]
+            columns = [name, verdict, f"p {item.p_value:.4g}", f"score {item.score:.4g}", judges(item.judged_by)]
             print_line(columns, [question.width(), 7, 10, 14])
             for window in item.windows if windows else ():
                 columns = [_where(window.span), "", f"p {window.p_value:.4g}", f"score {window.score:.4g}"]

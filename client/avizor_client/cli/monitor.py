@@ -14,7 +14,7 @@ import click
 from avizor_client.answers import MonitoredWindow, MonitorStarted
 from avizor_client.cli.connection_options import connection_options
 from avizor_client.cli.listed_items import STANDARD_INPUT
-from avizor_client.cli.output import plain, print_json, print_line
+from avizor_client.cli.output import judges, plain, print_json, print_line
 from avizor_client.client import Client
 from avizor_client.errors import InputError
 from avizor_client.streams import MonitorSettings, PcmFormat
@@ -164,7 +164,7 @@ def _tell_start(started: MonitorStarted, *, as_json: bool) -> None:
         click.echo(
             f"an alarm begins after {started.stretches_to_alarm} flagged stretches of {started.stretch_s:.2f} s and ends after "
             f"{started.stretches_to_clear} calm ones; at most {started.false_alarms_per_hour:.3g} false alarms an hour are "
-            f"expected; judged by {started.judged_by}",
+            f"expected; {judges(started.judged_by)}",
             err=True,
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-_WIDEST = 48  # characters of a name in a table; longer ones move their line
+_WIDEST = 72  # characters of a name in a table; longer ones move their line
 
 
 def printable(text: str) -> str:
@@ -29,6 +29,11 @@ def print_line(cells: Sequence[str], widths: Sequence[int] = ()) -> None:
 def width(names: Sequence[str]) -> int:
     """Return how wide a column of names is."""
     return min(max((len(printable(name)) for name in names), default=0), _WIDEST)
+
+
+def judges(source: str) -> str:
+    """Return a verdict's `judged_by` in words."""
+    return "judged by all sources" if source == "*" else f"judged by {source}"
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

@@ -58,6 +58,7 @@ async def run_workers(settings: Settings, started: Callable[[Addresses], None]) 
             settings.metrics_port, settings.metrics_host or settings.host, workers.metrics.registry, stack
         )
         loop.add_signal_handler(signal.SIGHUP, workers.signal, signal.SIGHUP)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `avizor`
         fills = [asyncio.create_task(slot.fill()) for slot in workers.open(metrics_address)]
         filled = asyncio.gather(*fills)
         filled.add_done_callback(lambda _: stopped.set())  # one has failed

@@ -100,8 +100,8 @@ class Slot:
             return None
 
     def signal(self, number: int) -> None:
-        """Send a signal to the worker, if it is ready."""
-        if self._process and self.is_ready and self._process.poll() is None:
+        """Send a signal to the worker. It waits there until the worker is ready (signals_blocked)."""
+        if self._process and self._process.poll() is None:
             self._process.send_signal(number)
 
     async def stop(self, limit_s: float) -> None:

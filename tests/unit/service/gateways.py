@@ -14,7 +14,7 @@ import grpc
 import soundfile
 from google.protobuf.message import Message
 from support.sounds import SAMPLE_RATE, tone
-from unit.service.held_engine import HeldEngine
+from unit.service.unanswered_engine import UnansweredEngine
 
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.engines.base import Engine
@@ -55,7 +55,7 @@ def open_gateway(
         open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s) as drawer,
     ):
         catalogue = Catalogue(ModelRepository(models), engine)
-        if isinstance(engine, HeldEngine):
+        if isinstance(engine, UnansweredEngine):
             with engine.let_through():
                 catalogue.refresh()
         anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha)

@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from unit.service.gateways import Caller, open_gateway
 from unit.service.gateways import served as answered
-from unit.service.held_engine import HeldEngine
+from unit.service.unanswered_engine import UnansweredEngine
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
@@ -35,7 +35,7 @@ MIB = 1 << 20
 class Served:
     """A gateway of `digits` whose engine is held back, with room for messages of 1 MiB."""
 
-    def __init__(self, channel: grpc.aio.Channel, engine: HeldEngine, metrics: Metrics) -> None:
+    def __init__(self, channel: grpc.aio.Channel, engine: UnansweredEngine, metrics: Metrics) -> None:
         self.stub, self.engine, self.metrics = inference_pb2_grpc.InferenceServiceStub(channel), engine, metrics
 
     def metric(self, name: str, **labels: str) -> float:
@@ -58,7 +58,7 @@ class Served:
 @contextlib.asynccontextmanager
 async def served(models: Path, max_in_flight: int = 64, max_wait_s: float = 60.0) -> AsyncIterator[Served]:
     metrics = Metrics()
-    engine = HeldEngine(EmbeddedEngine(models))
+    engine = UnansweredEngine(EmbeddedEngine(models))
     with open_gateway(models, metrics, engine, max_wait_s=max_wait_s) as gateway:
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2 * MIB)])
         messages = MessageMemory(1, 16, max_wait_s, metrics)
@@ -213,7 +213,7 @@ def test_a_deadline_that_has_passed_ends_a_call_before_its_message_is_read_parse
     models: Path, looks: int, reads: int
 ) -> None:
     metrics = Metrics()
-    engine = HeldEngine(EmbeddedEngine(models))
+    engine = UnansweredEngine(EmbeddedEngine(models))
     with open_gateway(models, metrics, engine) as gateway:
         gateway.catalogue.open("digits")
         caller = LateCaller(iter([1.0] * looks))

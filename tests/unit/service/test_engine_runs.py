@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from unit.service.held_engine import HeldEngine
+from unit.service.unanswered_engine import UnansweredEngine
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
@@ -29,7 +29,7 @@ def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1)).astype(np.uint8)
 
 
-async def until(engine: HeldEngine, submitted: int) -> None:
+async def until(engine: UnansweredEngine, submitted: int) -> None:
     """Wait until the engine has so many requests, and nothing else is left to do."""
     while len(engine.submitted) < submitted:
         await asyncio.sleep(0.001)
@@ -50,7 +50,7 @@ def test_rows_of_any_number_come_back_in_their_order(engine: EmbeddedEngine, cou
 
 
 def test_a_caller_that_is_cancelled_cancels_what_the_engine_has_of_it(engine: EmbeddedEngine) -> None:
-    held = HeldEngine(engine)
+    held = UnansweredEngine(engine)
 
     async def run() -> None:
         with open_threads(1) as threads:
@@ -70,7 +70,7 @@ def test_a_caller_that_is_cancelled_cancels_what_the_engine_has_of_it(engine: Em
 
 
 def test_an_error_of_one_batch_ends_the_others(engine: EmbeddedEngine) -> None:
-    held = HeldEngine(engine)
+    held = UnansweredEngine(engine)
 
     async def run() -> None:
         with open_threads(1) as threads:
@@ -86,7 +86,7 @@ def test_an_error_of_one_batch_ends_the_others(engine: EmbeddedEngine) -> None:
 
 
 def test_each_batch_gets_the_time_that_is_left_when_it_is_sent(engine: EmbeddedEngine) -> None:
-    held, clock = HeldEngine(engine), iter((9.0, 8.0, 7.0, 6.0, 5.0))
+    held, clock = UnansweredEngine(engine), iter((9.0, 8.0, 7.0, 6.0, 5.0))
 
     async def run() -> None:
         with open_threads(1) as threads:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from unit.service.gateways import open_gateway
-from unit.service.held_engine import HeldEngine
+from unit.service.unanswered_engine import UnansweredEngine
 
 from avizor_inference.engines.base import InferRequest
 from avizor_inference.engines.embedded import EmbeddedEngine
@@ -38,7 +38,7 @@ def turns(gateway: Gateway, time_remaining_s: float | None = None) -> EngineTurn
     return EngineTurns(gateway.inference, model, gateway.explanations.threads, lambda: time_remaining_s)
 
 
-async def until(engine: HeldEngine, submitted: int) -> None:
+async def until(engine: UnansweredEngine, submitted: int) -> None:
     while len(engine.submitted) < submitted:
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
@@ -58,7 +58,7 @@ def test_rows_of_any_number_run_from_a_thread_and_are_counted(models: Path) -> N
 
 
 def test_one_batch_of_a_call_is_at_the_engine_and_those_of_others_come_between(models: Path) -> None:
-    async def run(gateway: Gateway, held: HeldEngine) -> None:
+    async def run(gateway: Gateway, held: UnansweredEngine) -> None:
         engine = turns(gateway)
         explaining = asyncio.create_task(engine.in_thread(infer_rows, engine, request(pictures(3 * BATCH))))
         await until(held, 1)
@@ -76,7 +76,7 @@ def test_one_batch_of_a_call_is_at_the_engine_and_those_of_others_come_between(m
         assert [len(each.inputs["image"]) for each, _ in held.submitted] == [BATCH, 1, BATCH, BATCH]
         assert load.in_progress == 0
 
-    with EmbeddedEngine(models) as inner, open_gateway(models, engine=(held := HeldEngine(inner))) as gateway:
+    with EmbeddedEngine(models) as inner, open_gateway(models, engine=(held := UnansweredEngine(inner))) as gateway:
         asyncio.run(run(gateway, held))
 
 
@@ -91,7 +91,7 @@ def test_a_call_that_is_cancelled_leaves_the_engine_and_its_function_ends(models
             ended.append(True)
             raise
 
-    async def run(gateway: Gateway, held: HeldEngine) -> None:
+    async def run(gateway: Gateway, held: UnansweredEngine) -> None:
         engine = turns(gateway)
         explaining = asyncio.create_task(engine.in_thread(batches, engine))
         await until(held, 1)
@@ -107,7 +107,7 @@ def test_a_call_that_is_cancelled_leaves_the_engine_and_its_function_ends(models
             engine.submit(request(pictures(1)))
         assert gateway.inference.loads.of("digits").throughput.in_progress == 0
 
-    with EmbeddedEngine(models) as inner, open_gateway(models, engine=(held := HeldEngine(inner))) as gateway:
+    with EmbeddedEngine(models) as inner, open_gateway(models, engine=(held := UnansweredEngine(inner))) as gateway:
         asyncio.run(run(gateway, held))
 
 

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from unit.service.gateways import open_gateway
-from unit.service.held_engine import HeldEngine
+from unit.service.unanswered_engine import UnansweredEngine
 
 from avizor.v1 import inference_pb2 as pb
 from avizor.v1 import inference_pb2_grpc
@@ -29,7 +29,7 @@ REQUEST = pb.ClassifyRequest(model="digits", items=[PICTURE])
 
 @contextlib.asynccontextmanager
 async def served(
-    models: Path, engine: HeldEngine | None = None, max_in_flight: int = 4, metrics: Metrics | None = None
+    models: Path, engine: UnansweredEngine | None = None, max_in_flight: int = 4, metrics: Metrics | None = None
 ) -> AsyncIterator[grpc.aio.Channel]:
     metrics = metrics or Metrics()
     with open_gateway(models, metrics, engine) as gateway:
@@ -49,7 +49,7 @@ async def refusal(call: grpc.aio.Call) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details() or ""
 
 
-async def until_submitted(engine: HeldEngine, count: int) -> None:
+async def until_submitted(engine: UnansweredEngine, count: int) -> None:
     while len(engine.submitted) < count:
         await asyncio.sleep(0.001)
 
@@ -57,7 +57,7 @@ async def until_submitted(engine: HeldEngine, count: int) -> None:
 def test_other_calls_are_answered_while_a_model_runs(models: Path) -> None:
     async def run() -> pb.ClassifyResponse:
         with EmbeddedEngine(models) as engine:
-            held = HeldEngine(engine)
+            held = UnansweredEngine(engine)
             async with served(models, held) as channel:
                 stub = inference_pb2_grpc.InferenceServiceStub(channel)
                 running = stub.Classify(REQUEST)
@@ -75,7 +75,7 @@ def test_other_calls_are_answered_while_a_model_runs(models: Path) -> None:
 def test_a_cancelled_call_leaves_the_engine(models: Path) -> None:
     async def run() -> bool:
         with EmbeddedEngine(models) as engine:
-            held = HeldEngine(engine)
+            held = UnansweredEngine(engine)
             async with served(models, held) as channel:
                 running = inference_pb2_grpc.InferenceServiceStub(channel).Classify(REQUEST)
                 await until_submitted(held, 1)
@@ -92,7 +92,7 @@ def test_a_cancelled_call_leaves_the_engine(models: Path) -> None:
 def test_a_full_gateway_refuses_a_call_whose_message_has_not_come(models: Path) -> None:
     async def run() -> tuple[grpc.StatusCode, str]:
         with EmbeddedEngine(models) as engine:
-            held, ended = HeldEngine(engine), asyncio.Event()
+            held, ended = UnansweredEngine(engine), asyncio.Event()
 
             async def message() -> AsyncIterator[bytes]:
                 await ended.wait()

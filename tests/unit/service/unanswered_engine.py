@@ -10,7 +10,7 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
 
 
-class HeldEngine(Engine):
+class UnansweredEngine(Engine):
     """Takes requests and answers none before `release`. submitted: the requests and their futures, in order."""
 
     def __init__(self, engine: Engine) -> None:
