@@ -27,7 +27,7 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_files import OutputPath, each_at_once, files_of, opened
-from avizor_pipeline.sinks.output_folder import begun_settings
+from avizor_pipeline.sinks.output_folder import SUMMARY_FILE, begun_settings
 from avizor_pipeline.sinks.part_files import COMMITS, Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
 from avizor_pipeline.sinks.table_schemas import TABLES
@@ -73,6 +73,14 @@ class Proof(Strict, frozen=False):
         self.parts += shard.parts
         self.problem_count += shard.problem_count
         self.problems += shard.problems[: _PROBLEMS_KEPT - len(self.problems)]
+
+
+def verify_output(out: OutputPath) -> Proof:
+    """Do as `verify_job`, and look whether the command came to its end: its last file is the summary. Raises as it does."""
+    proof = verify_job(out)
+    if not proof.problem_count and not (out / SUMMARY_FILE).exists():
+        proof.note(f"{out / SUMMARY_FILE} is missing: the job was stopped before its end; run the same command again")
+    return proof
 
 
 def verify_job(out: OutputPath) -> Proof:

@@ -158,3 +158,14 @@ def test_an_item_that_cannot_be_read_costs_the_others_nothing(
         assert last == "2 of 4 items could not be looked at"
         assert run("error-map", "normal", bad, gone, *where, "--out", out).exit_code == 1
         assert isinstance(run("error-map", "normal", bad, *where, "--out", out).exception, AvizorError)
+
+
+def test_an_item_that_cannot_be_read_costs_no_other_map_of_any_kind(models: Path, items: Path, tmp_path: Path) -> None:
+    (bad := tmp_path / "bad.png").write_bytes(b"no picture")
+    hide = ("occlusion", "digits", "--size", "16")
+    for command in (("cam", "digits"), hide, (*hide, "--compare")):
+        out = tmp_path / "-".join(command)
+        result = run(*command, bad, items / "seven.png", "--models", models, "--out", out)
+        assert result.exit_code == 3, result.output
+        assert result.stderr.splitlines()[0].startswith(f"Error: {bad}: ")
+        assert {re.split("[.-]", path.name)[0] for path in out.glob("*.png")} == {"seven"}

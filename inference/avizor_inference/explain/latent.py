@@ -16,6 +16,7 @@ from avizor_inference.engines.infer_rows import infer_rows
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.decoder import EMBEDDING, RECONSTRUCTION, cut_decoder
+from avizor_inference.items.data.folder_notes import Notes
 from avizor_inference.items.data.item_files import read_recordings
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.source_rule import SourceRule
@@ -51,9 +52,14 @@ class LatentSheet:
 
 
 def read_some(path: Path, spec: InputSpec, channels: ChannelMode) -> Items:
-    """Read the first MOST_ROWS rows of a file or folder: windows, images, or rows of a table. Raises DatasetError."""
-    windows = chain.from_iterable(each.windows for each in read_recordings(path, spec, SourceRule(""), channels=channels))
-    rows = list(islice(windows, MOST_ROWS))
+    """Read the first MOST_ROWS rows of a file or folder: windows, images, or rows of a table. Raises DatasetError.
+
+    Logs what may surprise of those: pictures that lose their proportions, samples that are clipped.
+    """
+    notes = Notes()
+    recordings = read_recordings(path, spec, SourceRule(""), notes=notes, channels=channels)
+    rows = list(islice(chain.from_iterable(each.windows for each in recordings), MOST_ROWS))
+    notes.warn(path)
     if len(rows) < 2:
         raise InvalidInput(f"{path} has {len(rows)} rows for the model; directions need at least two that differ")
     return np.stack(rows)

@@ -25,12 +25,14 @@ class Item:
 
     rows: `[rows >= 1, *item_shape]`. spans: one for each row, None for what is not a sound. is_short: whether it is a sound
     shorter than the model's window, which was filled up with zeros. level: how loud a sound is before clipping, else empty.
+    note: what may surprise in how the row was made, for people.
     """
 
     rows: Items
     spans: tuple[Span | None, ...]
     is_short: bool = False
     level: Level = field(default_factory=Level)
+    note: str = ""
 
 
 def content_of_file(path: Path, spec: InputSpec) -> FileContent:
@@ -47,7 +49,8 @@ def decode_item(content: Content, spec: InputSpec, max_windows: int | None = Non
     Also for a sound of more than `max_windows` windows, and for an item whose rows have more than `max_bytes` bytes.
     """
     if isinstance(content, OneRow) and spec.takes(content) and (max_bytes is None or spec.tensor_spec.item_bytes <= max_bytes):
-        return Item(content.row(spec)[None], (None,))
+        values, note = content.noted_row(spec)
+        return Item(values[None], (None,), note=note)
     level = Level()
     rows: list[Row] = []
     for _, row in stream_rows(content, [spec], level):

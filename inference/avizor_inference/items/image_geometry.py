@@ -23,6 +23,19 @@ class PixelFormat(Protocol):
     pad: tuple[int, ...]
 
 
+# Of the proportions: a smaller change comes from rounding a size to whole pixels, and nobody sees it.
+_SEEN = 0.02
+
+
+def distortion(size: Size, format: PixelFormat) -> str:
+    """Return in words that a picture of this size loses its proportions when it is resized; "" if it keeps them."""
+    if format.fit != "stretch":
+        return ""
+    height, width = _box(format)
+    ratio = size[0] * width / (size[1] * height)
+    return "" if abs(ratio - 1) <= _SEEN else f"stretched to {height} x {width} pixels from other proportions"
+
+
 def resized_size(size: Size, format: PixelFormat) -> Size:
     """Return the size that a picture is resized to. `size`: that of the picture.
 

@@ -33,7 +33,12 @@ MAX_SIDE = 65_535
 
 
 def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint8]:
-    """Return uint8[height, width, channels], resized, cut or padded as the description says. Raises MediaError.
+    """Return uint8[height, width, channels], resized, cut or padded as the description says. Raises MediaError."""
+    return fitted(open_image(source, spec), spec)
+
+
+def open_image(source: bytes | BinaryIO, spec: PixelFormat) -> Image.Image:
+    """Decode an image in its own size: upright, 8 bits, with the model's channels. Raises MediaError.
 
     A file of several pictures (an animation, pages) is refused: one of them is not the whole.
     """
@@ -63,7 +68,7 @@ def decode_image(source: bytes | BinaryIO, spec: PixelFormat) -> NDArray[np.uint
         raise
     except Exception as error:  # a broken file can raise nearly anything from a decoder
         raise MediaError(f"the image cannot be decoded ({type(error).__name__}: {error})") from error
-    return _fitted(upright, spec)
+    return upright
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -73,8 +78,11 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _fitted(image: Image.Image, spec: PixelFormat) -> NDArray[np.uint8]:
-    """Resize the image, and cut the model's pixels out of its centre; where it is smaller than them, it is padded."""
+def fitted(image: Image.Image, spec: PixelFormat) -> NDArray[np.uint8]:
+    """Resize an image, and cut the model's pixels out of its centre; where it is smaller than them, it is padded.
+
+    Raises MediaError if it would become huge.
+    """
     height, width = resized_size((image.height, image.width), spec)
     top, left = first_pixel(height, spec.height), first_pixel(width, spec.width)
     if not spec.antialias:

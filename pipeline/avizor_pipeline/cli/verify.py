@@ -9,7 +9,7 @@ import click
 from avizor_pipeline.cli.exit_status import EXIT_FAILED
 from avizor_pipeline.reporting.progress import counted
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
-from avizor_pipeline.verify import Proof, verify_job
+from avizor_pipeline.verify import Proof, verify_output
 
 _EPILOG = """\b
 Examples:
@@ -34,7 +34,7 @@ def verify(out: OutputPath, as_json: bool) -> None:
     takes it, or a dead letter, and as many rows in windows/ as recordings/ says; no row is there twice. The maps of
     avizor project are of these rows. Changes nothing.
     """
-    proof = verify_job(out)
+    proof = verify_output(out)
     if as_json:
         click.echo(proof.model_dump_json(indent=2))
     else:

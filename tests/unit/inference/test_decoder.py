@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnx.parser
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from avizor_inference.engines.embedded import EmbeddedEngine
 from avizor_inference.engines.ort_session import open_session
 from avizor_inference.errors import InvalidInput
 from avizor_inference.explain.cli import explain
 from avizor_inference.explain.decoder import cut_decoder
-from avizor_inference.explain.latent import latent_sheet
+from avizor_inference.explain.latent import latent_sheet, read_some
+from avizor_inference.items.kinds.image import ImageInput
 from avizor_inference.repository.models import ModelRepository
 
 _HEAD = """<ir_version: 10, opset_import: ["" : 18]>
@@ -100,3 +103,21 @@ def test_the_command_writes_the_picture_and_its_numbers(models: Path, tmp_path: 
     assert (tmp_path / "out/normal-latent.png").read_bytes().startswith(b"\x89PNG")
     with np.load(tmp_path / "out/normal-latent.npz") as file:
         assert file["reconstructions"].shape[:2] == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        ("stretch", "stretched to 8 x 8 pixels from other proportions: {0}/1.png, {0}/2.png, {0}/3.png and 1 more"),
+        ("letterbox", ""),
+    ],
+)
+def test_pictures_that_lose_their_proportions_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fit: Literal["stretch", "letterbox"], said: str
+) -> None:
+    for number, size in enumerate([(16, 16), (20, 30), (8, 16), (9, 8), (30, 2)]):
+        Image.new("L", size, 200).save(tmp_path / f"{number}.png")
+    spec = ImageInput(height=8, width=8, channels=1, fit=fit)
+    assert read_some(tmp_path, spec, "each").shape == (5, 8, 8, 1)
+    wanted = [f"{tmp_path}: {said.format(tmp_path)}"] if said else []
+    assert [record.getMessage() for record in caplog.records] == wanted

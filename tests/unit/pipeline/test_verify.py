@@ -14,6 +14,7 @@ from unit.pipeline.jobs import settings
 from avizor_inference.errors import JobError
 from avizor_pipeline.cli.verify import verify
 from avizor_pipeline.plan import plan_job, planned_shards
+from avizor_pipeline.projection.embeddings import finished_job
 from avizor_pipeline.settings import ChosenModel, JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_folder import claimed
@@ -72,6 +73,7 @@ def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard], in_group
     """Also if its parts have row groups with other files in each."""
     _, out, shard = job
     commit(out, shard, rows_of(shard), 3, in_group)
+    (out / "summary.json").touch()
     result = CliRunner().invoke(verify, [str(out)])
     assert (result.exit_code, result.stderr) == (0, "")
     assert "6 results planned (files x models): 4 in recordings/, 2 missing for 1 dead letter" in result.stdout
@@ -80,6 +82,19 @@ def test_a_complete_job_is_proven(job: tuple[JobSettings, Path, Shard], in_group
         "out": str(out), "files": 3, "planned": 6, "recordings": 4, "unread": 2, "windows": 8, "dead_letters": 1, "parts": 3,
         "problem_count": 0, "problems": [],
     }  # fmt: skip
+
+
+def test_a_job_that_was_stopped_before_its_summary_is_not_complete_as_other_commands_say(
+    job: tuple[JobSettings, Path, Shard],
+) -> None:
+    _, out, shard = job
+    commit(out, shard, rows_of(shard), 3)
+    result = CliRunner().invoke(verify, [str(out)])
+    assert result.exit_code == 1
+    assert f"wrong: {out}/summary.json is missing: the job was stopped before its end; run the same" in result.stderr
+    assert "complete:" not in result.stdout
+    with pytest.raises(JobError, match="is not finished"), finished_job(out):
+        pass
 
 
 def lose_a_recording(rows: Rows) -> None:

@@ -1,4 +1,4 @@
-"""Warn about the files of a folder: what was left out, and what was clipped."""
+"""Warn about the files of a folder: what was left out, clipped or distorted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ class Notes:
     _loud: list[str] = field(default_factory=list)  # the first few of them
     _loud_files: int = 0
     _peak: float = 0.0
+    _surprises: dict[str, list[str]] = field(default_factory=dict)  # what may surprise -> the first few files
+    _surprising: Counter[str] = field(default_factory=Counter)
+
+    def surprise(self, uri: str, note: str) -> None:
+        """Note what may surprise in how a file became a row; "" is nothing."""
+        if note:
+            self._surprising[note] += 1
+            if self._surprising[note] <= _NAMED:
+                self._surprises.setdefault(note, []).append(uri)
 
     def level(self, uri: str, level: Level) -> None:
         """Note the level of a file."""
@@ -46,6 +55,10 @@ class Notes:
             _log.warning("%s: %d files do not match --source-pattern; their source is %r", where, unmatched, DEFAULT_SOURCE)
         if self.left_out.counts:
             _log.warning("%s: left out %s", where, self.left_out)
+        for note, named in self._surprises.items():
+            count = self._surprising[note]
+            more = f" and {count - _NAMED} more" if count > _NAMED else ""
+            _log.warning("%s: %s: %s%s", where, note, ", ".join(named), more)
         if self._loud_files:
             more = f" and {self._loud_files - _NAMED} more" if self._loud_files > _NAMED else ""
             _log.warning(

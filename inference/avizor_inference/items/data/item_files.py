@@ -180,6 +180,7 @@ class _Files:
             for each, content in self._opened(entry):
                 item = decode_item(content.taking(self._channels), self._spec)
                 notes.level(each.uri, item.level)
+                notes.surprise(each.uri, item.note)
                 yield NormalRecording(each.source, item.rows, is_short=item.is_short)
         except (InvalidInput, MediaError, OSError) as error:
             check_store()

@@ -93,6 +93,10 @@ class OneRow(Content):
     def row(self, spec: ItemInput) -> Items:
         """Return the row, [*item_shape]. Raises InvalidInput, MediaError."""
 
+    def noted_row(self, spec: ItemInput) -> tuple[Items, str]:
+        """Return the row, and what may surprise in how it was made, for people; "" where nothing does. Raises as `row`."""
+        return self.row(spec), ""
+
     def rows(self, specs: Sequence[ItemInput], level: Level | None) -> Iterator[tuple[int, Row]]:
         """See Content."""
         yield from ((place, Row(self.row(spec))) for place, spec in enumerate(specs))

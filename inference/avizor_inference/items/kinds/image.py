@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from avizor_inference.arrays import Array, Items, Pixels
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.image_geometry import Filter, Fit
+from avizor_inference.items.image_geometry import Filter, Fit, distortion
 from avizor_inference.items.kinds.base import FileContent, ItemInput, OneRow
 from avizor_inference.items.kinds.short_form import fields_of
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -76,11 +76,16 @@ class ImageFile(FileContent, OneRow):
 
     def row(self, spec: ItemInput) -> Items:
         """See OneRow."""
-        from avizor_inference.items.images import decode_image  # Pillow is not loaded to read a manifest
+        return self.noted_row(spec)[0]
+
+    def noted_row(self, spec: ItemInput) -> tuple[Items, str]:
+        """See OneRow."""
+        from avizor_inference.items.images import fitted, open_image  # Pillow is not loaded to read a manifest
 
         assert isinstance(spec, ImageInput)  # it takes images
         with self.open() as file:
-            return decode_image(file, spec)
+            image = open_image(file, spec)
+        return fitted(image, spec), distortion((image.height, image.width), spec)
 
 
 class ImageInput(ItemInput):
