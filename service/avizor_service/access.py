@@ -6,17 +6,18 @@ import asyncio
 import ipaddress
 import logging
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from avizor_inference.addresses import UNIX
 from avizor_inference.errors import SettingsError
+from avizor_inference.repository.models import ModelRepository
 from avizor_service.certificates import Certificates, TlsFiles
 from avizor_service.metrics import Metrics
 from avizor_service.reloading import Reloading
 from avizor_service.renewal import LOOK_S, Renewal
 from avizor_service.settings import Settings
-from avizor_service.tokens import Tokens, read_tokens
+from avizor_service.tokens import Token, Tokens, read_tokens
 from avizor_service.whole import ALONE, Whole
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def open_access(settings: Settings, metrics: Metrics, reloading: Reloading, whol
     """
     files = tls_files(settings)
     require_known_callers(settings)
-    tokens = _tokens(settings.tokens, metrics, reloading, whole)
+    tokens = _tokens(settings, metrics, reloading, whole)
     certificates = Certificates(files, metrics) if files else None
     if files and certificates:
         renewal = Renewal(files.paths(), certificates.renew)
@@ -51,16 +52,37 @@ def open_access(settings: Settings, metrics: Metrics, reloading: Reloading, whol
     return Access(tokens, certificates)
 
 
-def _tokens(path: Path | None, metrics: Metrics, reloading: Reloading, whole: Whole) -> Tokens:
+def _tokens(settings: Settings, metrics: Metrics, reloading: Reloading, whole: Whole) -> Tokens:
+    path = settings.tokens
     if path is None:
         return Tokens(None, metrics)
-    tokens, loop = Tokens(read_tokens(path), metrics, whole), asyncio.get_running_loop()
+    repository = ModelRepository(settings.models)
 
-    def read() -> None:  # in a thread; the loop alone may change who calls
-        loop.call_soon_threadsafe(tokens.replace, read_tokens(path))
+    def found() -> tuple[Token, ...]:
+        read = read_tokens(path)
+        warn_of_unknown_models(read, repository)
+        return read
 
-    reloading.add("tokens", Renewal([path], read).look, LOOK_S)
+    tokens, loop = Tokens(found(), metrics, whole), asyncio.get_running_loop()
+
+    def renew() -> None:  # in a thread; the loop alone may change who calls
+        loop.call_soon_threadsafe(tokens.replace, found())
+
+    reloading.add("tokens", Renewal([path], renew).look, LOOK_S)
     return tokens
+
+
+def warn_of_unknown_models(tokens: Iterable[Token], repository: ModelRepository) -> None:
+    """Warn of names in `models=` that no model has. They may be of models to come, so that the tokens count all the same."""
+    for token in tokens:
+        unknown = sorted(name for name in token.models or () if not repository.has(name))
+        if unknown:
+            _log.warning(
+                "the token of %s may ask for %s, and no model in %s is called so; see `avizor models`, and mend models=",
+                token.name,
+                ", ".join(unknown),
+                repository.root,
+            )
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:
