@@ -118,7 +118,15 @@ NO_MESSAGE, CUT_SHORT = "it is no message of avizor.v1", "the stream has ended w
 _NO_ANSWER = {"Exception deserializing response!": NO_MESSAGE, "Internal error from Core": CUT_SHORT}
 
 # What it says of a call without an answer.
-_LATE, _LARGE, _NOBODY = "Deadline Exceeded", "CLIENT: Received message larger than max", "failed to connect to all addresses"
+_LATE, _NOBODY = "Deadline Exceeded", "failed to connect to all addresses"
+_LARGE = {
+    "CLIENT: Received message larger than max": (
+        "the answer is larger than this client takes; ask about fewer items at once, or raise max_answer_mib"
+    ),
+    "SERVER: Received message larger than max": (
+        "the request is larger than the gateway takes (--max-message-mib); send fewer or smaller items, or use a batch job"
+    ),
+}
 _LOOK = "see whether a gateway listens at this address, and whether it wants TLS"
 
 
@@ -131,8 +139,9 @@ def call_failed(error: Any, request_id: str) -> CallFailed | BadAnswer:
         message = f"no answer in time; allow more, and {_LOOK}"
     if message.startswith(_NOBODY):
         message = f"{message}; {_LOOK}"
-    if _LARGE in message:
-        message = "the answer is larger than this client takes; ask about fewer items at once, or raise max_answer_mib"
+    for large, words in _LARGE.items():
+        if large in message:
+            message = words
     status = _status(error)
     retry_after_s = _retry_after_s(status)
     info = _detail(status, RequestInfo)

@@ -8,17 +8,17 @@ from pathlib import Path
 from avizor_client.errors import InputError
 
 # Bytes of the largest file that is read. No gateway takes a message of more.
-_MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 30
 
 
 def read_file(path: Path | str) -> bytes:
     """Return the bytes of a file, or of a pipe until its end. Raises InputError."""
     try:
         with Path(path).open("rb") as file:
-            is_small = os.fstat(file.fileno()).st_size <= _MOST_BYTES  # a pipe has none
-            data = file.read(_MOST_BYTES + 1) if is_small else b""
+            is_small = os.fstat(file.fileno()).st_size <= MOST_BYTES  # a pipe has none
+            data = file.read(MOST_BYTES + 1) if is_small else b""
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); name another file") from error
-    if not is_small or len(data) > _MOST_BYTES:
-        raise InputError(f"{path}: has more than {_MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
+    if not is_small or len(data) > MOST_BYTES:
+        raise InputError(f"{path}: has more than {MOST_BYTES >> 20} MiB; name a smaller file, or use a batch job")
     return data

@@ -120,6 +120,46 @@ def test_an_item_comes_from_standard_input_and_results_go_to_files(folder: Path)
     assert "field format" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["models"],
+        ["models", "normal"],
+        ["classify", "kinds", "a/odd.wav", "torn.wav", "absent.wav"],
+        ["detect", "normal", "a/odd.wav", "torn.wav", "absent.wav", "--windows"],
+        ["embed", "digits", "digit.png", "torn.wav", "--out", "vectors"],
+        ["reconstruct", "normal", "a/odd.wav", "torn.wav", "--out", "made"],
+        ["monitor", "normal", "a/odd.wav", "--alarms-only"],
+        ["monitor", "normal", "a/odd.wav", "--also", "kinds"],
+    ],
+)
+def test_every_line_of_json_is_an_object_and_nothing_else_is_printed(folder: Path, arguments: list[str]) -> None:
+    result = run(*arguments, "--json")
+    assert result.exit_code in (0, 3)
+    assert result.stderr == ""
+    for line in result.stdout.splitlines():
+        found = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert isinstance(found, dict)
+        if "written" in found:
+            assert Path(found["written"]).is_file()
+    assert ("--out" in arguments) == ('"written"' in result.stdout)
+
+
+def test_an_item_that_is_too_large_costs_the_others_nothing(folder: Path) -> None:
+    with Path("large.wav").open("wb") as file:
+        file.truncate(70 << 20)
+    with Path("giant.wav").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    result = run("classify", "kinds", "a/odd.wav", "large.wav", "giant.wav", "b/normal.wav", "--json")
+    assert result.exit_code == 3
+    answers = {each["file"]: each.get("error", {}) for each in lines(result)}
+    assert list(answers) == ["a/odd.wav", "large.wav", "giant.wav", "b/normal.wav"]
+    assert answers["a/odd.wav"] == answers["b/normal.wav"] == {}
+    assert answers["large.wav"]["code"] == "RESOURCE_EXHAUSTED"
+    assert "larger than the gateway takes (--max-message-mib)" in answers["large.wav"]["message"]
+    assert answers["giant.wav"]["message"] == "it has more than 1024 MiB; use a batch job"
+
+
 def test_what_a_terminal_would_obey_is_not_printed(folder: Path) -> None:
     Path("\x1b[31mred.wav").write_bytes(normal())
     result = run("classify", "kinds", "\x1b[31mred.wav")

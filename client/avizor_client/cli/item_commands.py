@@ -37,7 +37,7 @@ def classify(question: Question, top_k: int, threshold: float, windows: bool) ->
     def ask(client: Client, items: list[Any]) -> Answer[Classification]:
         return client.classify(question.model, items, version=question.version, top_k=top_k, threshold=threshold)
 
-    for name, item in question.ask(ask):
+    for name, item, _ in question.ask(ask):
         if not question.as_json:
             print_line([name, _classes(item.classes)], [question.width()])
             for window in item.windows if windows else ():
@@ -73,7 +73,7 @@ def detect(question: Question, alpha: float | None, windows: bool, exit_code: bo
         return client.detect(question.model, items, version=question.version, alpha=alpha or 0.0)
 
     anomalies = 0
-    for name, item in question.ask(ask):
+    for name, item, _ in question.ask(ask):
         anomalies += item.is_anomaly
         if not question.as_json:
             verdict = "ANOMALY" if item.is_anomaly else "normal"
@@ -94,12 +94,14 @@ def embed(question: Question, out: Path | None) -> None:
     def ask(client: Client, items: list[Any]) -> Answer[Embedding]:
         return client.embed(question.model, items, version=question.version)
 
-    for name, item in question.ask(ask):
+    def write(name: str, item: Embedding) -> Path:
+        assert out is not None
+        place = _place(out, name, ".npy")
+        np.save(place, item.vectors)
+        return place
+
+    for name, item, where in question.ask(ask, write if out else None):
         windows, size = item.vectors.shape[0], item.vectors.size // max(item.vectors.shape[0], 1)
-        where = ""
-        if out:
-            where = str(_place(out, name, ".npy"))
-            np.save(where, item.vectors)
         if not question.as_json:
             print_line([name, f"{windows} x {size}", where], [question.width(), 12])
     question.end()
@@ -121,14 +123,17 @@ def reconstruct(question: Question, out: Path, format: Format) -> None:
     def ask(client: Client, items: list[Any]) -> Answer[Reconstruction]:
         return client.reconstruct(question.model, items, version=question.version, format=format)
 
-    for name, item in question.ask(ask):
+    def write(name: str, item: Reconstruction) -> Path:
         place = _place(out, name, ".npy" if format == "tensor" else f".{format}")
         if item.tensor is None:
             place.write_bytes(item.file)
         else:
             np.save(place, item.tensor)
+        return place
+
+    for name, _, place in question.ask(ask, write):
         if not question.as_json:
-            print_line([name, str(place)], [question.width()])
+            print_line([name, place], [question.width()])
     question.end()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import click
 
 from avizor_client.answers import Model
 from avizor_client.errors import InputError
+from avizor_client.files import MOST_BYTES
 from avizor_client.items import Item
 
 STANDARD_INPUT = "-"
@@ -89,16 +91,17 @@ def listed_items(paths: Sequence[str], model: Model, rule: Rule, *, mix_channels
 
 
 def _problem(path: str) -> str:
-    """Return why a file cannot be opened; "" if it can. Its bytes are read when it is sent: a pipe has them only once."""
+    """Return why a file cannot be sent; "" if it can. Its bytes are read when it is sent: a pipe has them only once."""
     if path == STANDARD_INPUT or Path(path).is_fifo():
         return ""
     if Path(path).is_char_device() or Path(path).is_block_device():
         return "it is a device, and no file"
     try:
-        Path(path).open("rb").close()
+        with Path(path).open("rb") as file:
+            is_large = os.fstat(file.fileno()).st_size > MOST_BYTES
     except OSError as error:
         return error.strerror or str(error)
-    return ""
+    return f"it has more than {MOST_BYTES >> 20} MiB; use a batch job" if is_large else ""
 
 
 def _source(path: str, rule: Rule) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,12 +17,13 @@ from avizor_client.cli.connection_options import connection_options
 from avizor_client.cli.listed_items import Listed, Rule, Unreadable, expand, listed_items, source_rule
 from avizor_client.cli.output import print_json, print_line, width
 from avizor_client.client import Client
-from avizor_client.errors import ItemFailed
+from avizor_client.errors import ItemFailed, TooLarge
 
 _GROUP = 16  # items that are asked about before their answers are printed
 _SOME_FAILED, _ANOMALY = 3, 4
 
 Ask = Callable[[Client, list[Any]], Answer[Any]]
+Write = Callable[[str, Any], Path]  # writes the result of an item of a name to a file
 
 
 @dataclass
@@ -40,8 +42,11 @@ class Question:
     connect: Callable[[], Any]
     failed: int = field(default=0, init=False)
 
-    def ask(self, ask: Ask) -> Iterator[tuple[str, Any]]:
-        """Yield the name and the result of each item that was answered, printed already if as JSON; tell of the others."""
+    def ask(self, ask: Ask, write: Write | None = None) -> Iterator[tuple[str, Any, str]]:
+        """Yield name and result of each item that was answered, printed already if as JSON, and where `write` wrote it.
+
+        Tells of the other items.
+        """
         with self.connect() as client:
             model = client.model(self.model, self.version)
             listed = listed_items(self.files, model, self.rule, mix_channels=self.mix_channels)
@@ -50,9 +55,10 @@ class Question:
                     if isinstance(item, ItemFailed):
                         self._tell(name, head, item)
                         continue
+                    place = str(write(name, item)) if write else ""
                     if self.as_json:
-                        print_json(head | _fields(item))
-                    yield name, item
+                        print_json(head | _fields(item) | ({"written": place} if place else {}))
+                    yield name, item, place
 
     def width(self) -> int:
         """Return how wide the column of names is."""
@@ -116,8 +122,16 @@ def _answers(
     client: Client, ask: Ask, group: Sequence[Listed | Unreadable]
 ) -> Iterator[tuple[str, dict[str, Any], Any | ItemFailed]]:
     """Yield, for each item in its turn, its name, what JSON says first of it, and its result."""
-    readable = [each for each in group if isinstance(each, Listed)]
-    answer = ask(client, [each.item for each in readable]) if readable else None
+    readable = [each.item for each in group if isinstance(each, Listed)]
+    try:
+        answer = ask(client, readable) if readable else None
+    except TooLarge as error:
+        if len(group) > 1:  # that one is too large costs the others nothing
+            for each in group:
+                yield from _answers(client, ask, [each])
+            return
+        yield group[0].name, {"file": group[0].name}, ItemFailed(error.code, error.message)
+        return
     results = iter(answer.items if answer else ())
     for each in group:
         if isinstance(each, Unreadable):
