@@ -27,6 +27,7 @@ Examples:
   avizor models check --models /srv/models digits pumps
 """
 _COLUMNS = ("name", "task", "input", "versions", "precision", "size", "sha256", "parity", "calibration")
+_UNUSABLE = ("UNUSABLE", *["-"] * (len(_COLUMNS) - 2))
 _WIDEST = 60  # characters of one cell
 
 
@@ -85,18 +86,19 @@ def _print_empty(repository: ModelRepository) -> None:
 
 def _list(repository: ModelRepository) -> bool:
     """Print the table. Return False if a model is unusable."""
-    names = repository.names()
-    if not names:
+    names, nameless = repository.names(), repository.nameless()
+    if not names and not nameless:
         _print_empty(repository)
         return True
     rows: list[tuple[str, ...]] = [_COLUMNS]
-    broken = []
+    broken = [f"{name}: the name is not UTF-8, so that nobody can ask for the model; rename the folder" for name in nameless]
     for name in names:
         try:
             rows.append(_row(repository.served(name), repository.versions(name)))
         except AvizorError as error:
-            rows.append((name, "UNUSABLE", *["-"] * (len(_COLUMNS) - 2)))
+            rows.append((name, *_UNUSABLE))
             broken.append(f"{name}: {error}")
+    rows += [(name, *_UNUSABLE) for name in nameless]
     rows = [tuple(map(_cell, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:

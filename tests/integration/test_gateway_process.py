@@ -68,7 +68,7 @@ def test_only_calls_with_a_token_are_let_in(models: Path, tmp_path: Path) -> Non
     ("options", "message"),
     [
         (["--alpha", "0.001"], "needs at least 999 normal items"),
-        (["--engine", "http://x"], "use 'ort', or 'triton://HOST:8001'"),
+        (["--engine", "http://x"], "or 'triton://HOST:8001' with"),
         (["--models", "/nowhere"], "is not a folder"),
         (["--tokens", "/nowhere"], "cannot be read"),
         (["--alpha", "3"], "--alpha"),

@@ -9,7 +9,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2 as pb
 
 from avizor_inference.engines.run_statistics import no_statistics
-from avizor_inference.errors import AvizorError, InvalidInput, ModelNotFound
+from avizor_inference.errors import AvizorError, EngineUnavailable, InvalidInput, ModelNotFound
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_service.calls import Call
 from avizor_service.catalogue import Catalogue
@@ -30,14 +30,17 @@ def server_metadata() -> Any:
 
 
 async def model_ready(gateway: Gateway, call: Call, name: str, version: str) -> bool:
-    """Return whether a version of a model answers now. Raises InvalidInput for what is no version, NotAllowed."""
+    """Return whether a version of a model answers now.
+
+    Raises InvalidInput for what is no version, NotAllowed, and EngineUnavailable while none answers.
+    """
     call.caller.require(name)
     try:
         number = version_number(name, version)
         gateway.engine_watch.require_up()
         if gateway.catalogue.opened(name, number) is None:
             await gateway.threads.wait_for(gateway.catalogue.open, name, number)
-    except InvalidInput:
+    except (InvalidInput, EngineUnavailable):
         raise
     except AvizorError:
         return False

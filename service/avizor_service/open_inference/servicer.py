@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2 as pb
 
-from avizor_inference.errors import InvalidInput
+from avizor_inference.errors import EngineUnavailable, InvalidInput
 from avizor_service.calls import Call, Calls
 from avizor_service.gateway import Gateway
 from avizor_service.health_service import HealthService
@@ -67,7 +67,11 @@ async def _server_metadata(_gateway: Gateway, _request: Any, _call: Call) -> Mes
 
 
 async def _model_ready(gateway: Gateway, request: Any, call: Call) -> Message:
-    message: Message = pb.ModelReadyResponse(ready=await describe.model_ready(gateway, call, request.name, request.version))
+    try:
+        ready = await describe.model_ready(gateway, call, request.name, request.version)
+    except EngineUnavailable:
+        ready = False
+    message: Message = pb.ModelReadyResponse(ready=ready)
     return message
 
 
