@@ -141,12 +141,12 @@ class Results:
         page = f"SELECT {_ITEM} FROM recordings WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         rows = self.tables.rows(page, [*parameters, *more, limit, offset])
         times = self._times([row[0] for row in rows])
-        return [Item(*row[:12], time=times.get(row[0])) for row in rows]
+        return [Item(*(*row, times.get(row[0]))) for row in rows]
 
     def item(self, uri: str, model: str) -> Item | None:
         """Return one item; None if the job has no such row."""
         rows = self.tables.rows(f"SELECT {_ITEM} FROM recordings WHERE uri = ? AND model = ?", [uri, model])
-        return Item(*rows[0][:12], time=self._times([uri]).get(uri)) if rows else None
+        return Item(*(*rows[0], self._times([uri]).get(uri))) if rows else None
 
     def count(self, query: ItemQuery | None = None) -> int:
         """Return the number of items that are wanted."""

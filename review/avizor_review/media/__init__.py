@@ -1,0 +1,1 @@
+"""Make items of a job visible and audible."""

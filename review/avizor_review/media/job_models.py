@@ -1,0 +1,95 @@
+"""Find the models of a job, as they were when it ran, and run them for maps of their errors."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from avizor_inference.engines.base import Engine
+from avizor_inference.engines.open_engine import EMBEDDED, open_engine
+from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
+from avizor_inference.explain.error_map import error_map
+from avizor_inference.explain.heat_map import HeatMap
+from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference.items.file_access import path_of
+from avizor_inference.repository.calibration import Calibration
+from avizor_inference.repository.models import ModelRepository, ModelVersion
+from avizor_review.job_file import JobFile
+
+
+class JobModels:
+    """Opens the models of a job from a repository: the one that is named, or else the one that the job used.
+
+    Maps are computed with ONNX Runtime on the CPU, which each machine has, whatever engine the job ran on.
+    """
+
+    def __init__(self, job: JobFile, models: Path | None = None) -> None:
+        self._job, self._root = job, models or path_of(job.repository)
+        self._found: dict[str, ModelVersion | str] = {}
+        self._engine: Engine | None = None
+        self._closing, self._lock = ExitStack(), threading.Lock()
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._closing.close()
+
+    def version(self, name: str) -> ModelVersion | None:
+        """Return the version that the job used; None if it is not at hand."""
+        found = self._look(name)
+        return None if isinstance(found, str) else found
+
+    def problem(self, name: str) -> str:
+        """Return why a model is not at hand; "" if it is."""
+        found = self._look(name)
+        return found if isinstance(found, str) else ""
+
+    def calibration(self, name: str) -> Calibration | None:
+        """Return the calibration that a model's scores were compared with; None if there was none, or it is not at hand."""
+        version, model = self.version(name), self._job.model(name)
+        if version is None or model is None or model.calibration_id is None:
+            return None
+        try:
+            return version.calibration(model.calibration_id)
+        except RepositoryError:
+            return None
+
+    def card(self, name: str) -> str:
+        """Return the card of the version in Markdown; "" if it is not at hand."""
+        version = self.version(name)
+        path = version.folder / "card.md" if version else None
+        try:
+            return path.read_text(encoding="utf-8", errors="replace") if path else ""
+        except OSError:
+            return ""
+
+    def error_map(self, name: str, row: RawRow) -> HeatMap:
+        """Return where in a row the model's reconstruction is wrong. Raises InvalidInput, EngineError, RepositoryError."""
+        version = self.version(name)
+        if version is None:
+            raise RepositoryError(self.problem(name))
+        return error_map(self._opened(), version, row)
+
+    def _opened(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._closing.enter_context(open_engine(EMBEDDED, ModelRepository(self._root), device="cpu"))
+            return self._engine
+
+    def _look(self, name: str) -> ModelVersion | str:
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> ModelVersion | str:
+        model = self._job.model(name)
+        if model is None:
+            return f"the job had no model named {name!r}"
+        try:
+            version = ModelRepository(self._root).version(name, model.version)
+            if model.sha256 and version.manifest.model_sha256 != model.sha256:
+                raise VersionRefused(f"{version.folder} is not the version that the job used")
+            version.verify()
+        except AvizorError as error:
+            return f"{error}; name the folder of the job's models with --models"
+        return version

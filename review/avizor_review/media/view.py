@@ -1,0 +1,67 @@
+"""Hold what of an item is shown: its picture, the error over it, its sound, its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from avizor_inference.arrays import Samples
+from avizor_review.media.sound_bytes import SoundFormat, encode_sound
+
+
+class Scale(NamedTuple):
+    """Says what the edges of a picture stand for. ticks: further values, each with its place from the low edge, 0 to 1."""
+
+    low: float
+    high: float
+    unit: str
+    ticks: tuple[tuple[float, float], ...] = ()
+
+
+class Cell(NamedTuple):
+    """Holds one column of a row of a table, with the share of the row's error that is its own; None where it is not known."""
+
+    name: str
+    value: str
+    error: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """Holds float32[channels, samples] as the model heard it."""
+
+    samples: Samples
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it is."""
+        return float(self.samples.shape[1] / self.sample_rate)
+
+    def encoded(self, format: SoundFormat) -> bytes:
+        """Return it as a file."""
+        return encode_sound(self.samples, self.sample_rate, format)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Holds what is shown of one row of an item.
+
+    picture: a PNG, or a JPEG of a large photograph: a spectrogram with its lowest frequency at the bottom, a picture, the lines
+    of a signal. overlay: a PNG of where the error is, to be laid over it; `no_overlay` says why there is none. x, y: what its
+    edges stand for. mark: where the row that is looked at begins and ends, of the width, 0 to 1. cells: of a row of a table.
+    """
+
+    picture: bytes | None = None
+    overlay: bytes | None = None
+    no_overlay: str = ""
+    x: Scale | None = None
+    y: Scale | None = None
+    mark: tuple[float, float] | None = None
+    cells: tuple[Cell, ...] = ()
+    sound: Sound | None = None
+
+    @property
+    def picture_type(self) -> str:
+        """Return the media type of the picture."""
+        return "image/jpeg" if self.picture and self.picture.startswith(b"\xff\xd8") else "image/png"

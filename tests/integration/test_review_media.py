@@ -1,0 +1,163 @@
+"""Media: from a row of a job's tables to a picture, the error over it, and sound, for each kind of item and place."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from PIL import Image
+from support.packed import png, write_column, write_tar
+from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.tables import TRANSFER, transfers
+
+from avizor_inference.errors import MediaError
+from avizor_pipeline.cli.batch import batch
+from avizor_review.item_query import ItemQuery
+from avizor_review.media.media import Media
+from avizor_review.media.view import View
+from avizor_review.results import Results
+
+WINDOW = 4096
+
+
+def ran(out: Path, models: Path, data: Path, *more: str) -> Path:
+    arguments = [str(data), "--models", str(models), "--out", str(out), "--alpha", "0.05", "--workers", "1", *more]
+    result = CliRunner().invoke(batch, arguments)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def odd(seconds: float = 1.536, seed: int = 0) -> np.ndarray:
+    noise = 0.3 * np.random.default_rng(seed).standard_normal(int(seconds * SAMPLE_RATE))
+    return np.clip(noise, -1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sounds(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job over a recording with noise in its second half, and a long one with a burst at 30 s."""
+    folder = tmp_path_factory.mktemp("media")
+    half = np.concatenate([tone(2 * WINDOW / SAMPLE_RATE, seed=1), odd(2 * WINDOW / SAMPLE_RATE)])
+    write_wav(folder / "data" / "a" / "half.wav", half)
+    burst = tone(60.0, seed=2)
+    burst[30 * SAMPLE_RATE : 31 * SAMPLE_RATE] = odd(1.0)
+    write_wav(folder / "data" / "a" / "long.wav", burst)
+    return ran(folder / "out", models, folder / "data", "--model", "normal", "--model", "kinds")
+
+
+def telling(results: Results, media: Media, name: str, model: str = "normal", around_s: float = 3.0) -> View:
+    (item,) = results.items(ItemQuery(text=name, model=model))
+    window = results.telling_windows([(item.uri, model)])[item.uri, model]
+    return media.view(item.uri, model, window.channel, window.start_sample, around_s)
+
+
+def covered(view: View) -> np.ndarray:
+    """How strong the error's colour is in each column of the picture."""
+    assert view.overlay
+    image = Image.open(io.BytesIO(view.overlay)).convert("RGBA")
+    return np.asarray(np.asarray(image)[..., 3].mean(axis=0))
+
+
+def test_the_error_lies_over_the_part_of_a_sound_that_is_odd(sounds: Path) -> None:
+    with Results.open(sounds) as results, Media(results) as media:
+        view = telling(results, media, "half.wav")
+    strength = covered(view)
+    assert view.picture
+    width, height = Image.open(io.BytesIO(view.picture)).size
+    assert (len(strength), height) == (width, Image.open(io.BytesIO(view.overlay or b"")).height)
+    assert strength[width // 2 + 20 :].mean() > 1.5 * strength[: width // 2 - 20].mean()
+    assert view.mark
+    assert view.mark[0] >= 0.5
+    assert (view.x and view.x.low, view.y and view.y.unit) == (0.0, "Hz")
+
+
+def test_a_long_sound_is_shown_around_the_window_that_is_looked_at(sounds: Path) -> None:
+    with Results.open(sounds) as results, Media(results) as media:
+        view = telling(results, media, "long.wav", around_s=2.0)
+    assert view.x
+    assert view.x.low < 29.5 < 31 < view.x.high
+    assert view.x.high - view.x.low < 6
+    assert view.sound
+    assert view.sound.seconds == pytest.approx(view.x.high - view.x.low)
+
+
+def test_what_is_heard_is_what_is_in_the_file(sounds: Path) -> None:
+    whole, _ = soundfile.read(sounds.parent / "data" / "a" / "long.wav", dtype="float32")
+    with Results.open(sounds) as results, Media(results) as media:
+        view = telling(results, media, "long.wav")
+    assert view.x
+    assert view.sound
+    first = round(view.x.low * SAMPLE_RATE)
+    np.testing.assert_allclose(view.sound.samples[0], whole[first : first + view.sound.samples.shape[1]], atol=1e-6)
+    for format in ("wav", "flac"):
+        samples, rate = soundfile.read(io.BytesIO(view.sound.encoded(format)), dtype="float32")
+        assert rate == SAMPLE_RATE
+        np.testing.assert_allclose(samples, view.sound.samples[0], atol=1e-4)
+    assert view.sound.encoded("mp3")[:2] in (b"\xff\xfb", b"\xff\xe3", b"ID", b"\xff\xf3")
+
+
+def test_a_classifier_has_a_picture_and_no_error(sounds: Path) -> None:
+    with Results.open(sounds) as results, Media(results) as media:
+        view = telling(results, media, "half.wav", "kinds")
+    assert view.picture
+    assert view.overlay is None
+    assert "classifier" in view.no_overlay
+
+
+def test_without_the_models_sound_is_still_seen_and_heard(sounds: Path, tmp_path: Path) -> None:
+    with Results.open(sounds) as results, Media(results, tmp_path / "absent") as media:
+        view = telling(results, media, "long.wav")
+    assert view.picture
+    assert view.sound
+    assert "--models" in view.no_overlay
+
+
+def test_a_file_that_is_gone_or_was_changed_is_said(models: Path, tmp_path: Path) -> None:
+    for name in ("gone.wav", "changed.wav"):
+        write_wav(tmp_path / "data" / name, tone(1.0))
+    out = ran(tmp_path / "out", models, tmp_path / "data", "--model", "normal")
+    (tmp_path / "data" / "gone.wav").unlink()
+    write_wav(tmp_path / "data" / "changed.wav", tone(1.5, seed=3))
+    os.utime(tmp_path / "data" / "changed.wav", ns=(0, 10**18))
+    with Results.open(out) as results, Media(results) as media:
+        for name, why in (("gone.wav", "is gone"), ("changed.wav", "was changed")):
+            with pytest.raises(MediaError, match=why):
+                telling(results, media, name)
+
+
+def test_items_in_tars_and_columns_of_bytes_are_shown(models: Path, tmp_path: Path) -> None:
+    for folder in ("tar", "column"):
+        (tmp_path / folder).mkdir()
+    pictures = {f"{place}.png": png(place) for place in range(3)}
+    write_tar(tmp_path / "tar" / "p.tar", pictures)
+    write_column(tmp_path / "column" / "p.parquet", pictures)
+    for folder, more in (("tar", ()), ("column", ("--bytes-column", "image"))):
+        out = ran(tmp_path / f"{folder}-out", models, next((tmp_path / folder).iterdir()), "--model", "digits", *more)
+        with Results.open(out) as results, Media(results) as media:
+            for item in results.items():
+                view = media.view(item.uri, "digits")
+                assert view.picture
+                assert Image.open(io.BytesIO(view.picture)).size == (32, 32)
+
+
+def test_a_row_of_a_table_is_shown_with_the_error_of_each_column(models: Path, tmp_path: Path) -> None:
+    rows = transfers(6, seed=5)
+    path = tmp_path / "rows.csv"
+    with Results.open(_table_job(path, rows, models, tmp_path / "out")) as results, Media(results) as media:
+        view = media.view(results.items(ItemQuery(order="uri"))[2].uri, "transfers")
+    assert sum(cell.error or 0 for cell in view.cells) == pytest.approx(1)
+    assert [cell.name for cell in view.cells] == ["amount", "hour", "country"]
+    assert view.picture is None
+
+
+def _table_job(path: Path, rows: np.ndarray, models: Path, out: Path) -> Path:
+    countries = TRANSFER.front_end.columns[2].categories  # type: ignore[union-attr]
+    lines = ["amount,hour,country"]
+    for amount, hour, country in np.nan_to_num(rows, nan=1.0).tolist():
+        lines.append(f"{amount:.6g},{hour:.6g},{countries[int(country)]}")
+    path.write_text("\n".join(lines) + "\n")
+    return ran(out, models, path, "--model", "transfers")
