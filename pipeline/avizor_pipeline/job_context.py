@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from avizor_inference.anomaly.p_values import Judge
@@ -15,8 +15,8 @@ from avizor_inference.unused_memory import give_back
 from avizor_pipeline.batching import Batcher
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.model_groups import ModelGroup, group_models
-from avizor_pipeline.models import JobModel, open_job_engine, open_models
-from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.models import JobModel, judges_of, open_job_engine, open_models
+from avizor_pipeline.settings import JobSettings, PinnedCalibration
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.row_groups import rows_in_group
 from avizor_pipeline.sources.base import Source
@@ -50,6 +50,18 @@ class JobContext:
     judges: Mapping[str, Judge]
     rows_in_group: int
 
+    def judged_by(self, pins: Sequence[PinnedCalibration]) -> JobContext:
+        """Return the context in which these calibrations judge; the same if there are none.
+
+        Raises VersionRefused if one is gone.
+        """
+        if not pins:
+            return self
+        models = [model.judged_by(pins) for model in self.models]
+        named = {model.name: model for model in models}
+        groups = [replace(group, models=tuple(named[model.name] for model in group.models)) for group in self.groups]
+        return replace(self, models=models, groups=groups, judges=judges_of(models))
+
 
 def batches_in_flight(settings: JobSettings) -> int:
     """Return how many batches of a model run at once for one worker."""
@@ -76,6 +88,6 @@ def open_context(
         models,
         groups,
         batchers,
-        judges={model.name: Judge(*model.comparable) for model in models if model.comparable},
+        judges=judges_of(models),
         rows_in_group=min(rows_in_group(model.classes_shown(settings.top_k), model.embedding_numbers) for model in models),
     )

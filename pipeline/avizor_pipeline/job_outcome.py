@@ -82,6 +82,8 @@ class Outcome:
         self.earlier_files, self.earlier_dead_letters = finished.files, finished.dead_letters
         self.earlier_in_part = finished.files_in_part
         for shard, sections in finished.sections.items():
+            if not sections.of:  # of a stream, which is counted when it is put together
+                continue
             self._in_part[shard], self._sections[shard] = len(sections.done), sections.of
         self.earlier_work = self.work_so_far + sum(self.work.get(shard, 0) for shard in finished.shards)
 

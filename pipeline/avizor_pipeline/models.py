@@ -9,7 +9,7 @@ from functools import cached_property
 from math import prod
 
 from avizor_inference.anomaly.engine_calibration import Comparable
-from avizor_inference.anomaly.p_values import TIE
+from avizor_inference.anomaly.p_values import TIE, Judge
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import open_engine
 from avizor_inference.errors import InvalidInput, JobError
@@ -19,7 +19,7 @@ from avizor_inference.items.windows import WindowFormat
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.repository.triton_config import EnginesHere, call_batch_size, preferred_batch_size
-from avizor_pipeline.settings import ChosenModel, JobSettings
+from avizor_pipeline.settings import ChosenModel, JobSettings, PinnedCalibration
 
 # Windows in one run of a model whose config.pbtxt names no batch size.
 DEFAULT_BATCH_SIZE = 32
@@ -80,6 +80,17 @@ class JobModel:
         """Return what the scores are compared with; None without a calibration."""
         return Comparable(self.calibration, self.choice.tie) if self.calibration else None
 
+    def judged_by(self, pins: Iterable[PinnedCalibration]) -> JobModel:
+        """Return the model with the calibration that is pinned for it; as it is if there is none.
+
+        Raises VersionRefused if the calibration is gone.
+        """
+        for pin in pins:
+            if pin.model == self.name:
+                choice = self.choice.model_copy(update={"calibration_id": pin.calibration_id, "tie": pin.tie})
+                return replace(self, choice=choice, calibration=self.version.calibration(pin.calibration_id))
+        return self
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Return a classifier's labels; they are empty for an autoencoder."""
@@ -89,6 +100,11 @@ class JobModel:
     def thresholds(self) -> tuple[float, ...]:
         """Return the thresholds of a multi-label classifier's classes; they are empty for any other model."""
         return self.version.manifest.thresholds
+
+
+def judges_of(models: Iterable[JobModel]) -> dict[str, Judge]:
+    """Return a judge for each model that has a calibration, by its name."""
+    return {model.name: Judge(*model.comparable) for model in models if model.comparable}
 
 
 def choose(

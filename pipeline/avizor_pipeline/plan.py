@@ -18,12 +18,20 @@ from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.object_store import is_url
 from avizor_pipeline.known_files import Changes, Found, KnownFiles
 from avizor_pipeline.largest_files import LargestFiles
-from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.settings import JobSettings, PinnedCalibration
 from avizor_pipeline.sharding import Shard, shards
 from avizor_pipeline.sinks.output_files import OutputPath, each_at_once
 from avizor_pipeline.sinks.output_folder import Planned
 from avizor_pipeline.sinks.part_files import dead_uris
-from avizor_pipeline.sinks.rounds import key_of, read_round, read_states, round_files, write_round
+from avizor_pipeline.sinks.rounds import (
+    key_of,
+    last_calibrations,
+    read_calibrations,
+    read_round,
+    read_states,
+    round_files,
+    write_round,
+)
 from avizor_pipeline.sinks.write_errors import writing
 from avizor_pipeline.sources.open_source import open_source
 from avizor_pipeline.sources.root_names import RootNames
@@ -124,7 +132,7 @@ def plan_job(
                 known.look(entry)
                 yield entry
 
-    new = written_round(to_do())
+    new = written_round(to_do(), last_calibrations(rounds))
     if not settings.limit and known.unseen:  # with a limit a file may only have left the first ones
         _note_missing(rounds, known, changes)
     plan = counted(settings, rounds, new, moved, left_out, changes)
@@ -139,11 +147,14 @@ def plan_job(
     return plan
 
 
-def written_round(entries: Iterator[Entry]) -> BinaryIO | None:
-    """Return a temporary file that holds these files as a round; None if there are none. Raises JobError."""
+def written_round(entries: Iterator[Entry], calibrations: Sequence[PinnedCalibration] = ()) -> BinaryIO | None:
+    """Return a temporary file that holds these files as a round; None if there are none. Raises JobError.
+
+    calibrations: that judge them, see `Shard`.
+    """
     with writing(Path(gettempdir())):
         file = TemporaryFile()  # noqa: SIM115 - it is there as long as the plan
-        if write_round(file, entries):
+        if write_round(file, entries, calibrations):
             return file
     file.close()
     return None
@@ -202,7 +213,7 @@ def plan_retry(settings: JobSettings, out: OutputPath) -> Plan:
                     changes.new += again
                     yield now
 
-    new = written_round(to_do())
+    new = written_round(to_do(), last_calibrations(rounds))
     return counted(settings, rounds, new, moved, changes=changes)
 
 
@@ -221,7 +232,7 @@ def _shards(
 ) -> Iterator[tuple[Shard, Sequence[Entry]]]:
     """Yield the shards, and the files that each has lost to later rounds. The ids are as if it had them still."""
     for number, file in enumerate(rounds, start=1):
-        for shard in shards(settings, read_round(file), number):
+        for shard in shards(settings, read_round(file), number, read_calibrations(file)):
             left, gone = list[Entry](), list[Entry]()
             for entry in shard.entries:
                 (left if not moved or _is_of(entry, number, moved) else gone).append(entry)

@@ -9,11 +9,10 @@ from functools import partial
 import numpy as np
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.classify import MeanProbabilities
 from avizor_inference.errors import JobError
 from avizor_inference.items.audio import Level
-from avizor_pipeline.models import JobModel
+from avizor_pipeline.models import JobModel, judges_of
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_files import OutputPath, each_at_once
@@ -58,7 +57,7 @@ class SectionJoin:
         """Commit the files of which all sections are done: the job was stopped before it did that."""
         for shard in shards if self.finished else ():
             if shard.id in self.finished and self.finished[shard.id].is_complete:
-                yield self._commit(shard, self.finished[shard.id].dead)
+                yield self.commit(shard, self.finished[shard.id])
 
     def tasks(self, shard: Shard) -> Iterator[Shard]:
         """Yield what is left of a shard: itself, or its sections."""
@@ -83,26 +82,26 @@ class SectionJoin:
         # A section that still runs after one that could not be read would leave rows of a dead file behind.
         if not file.running and file.finished.is_complete:
             del self._files[done.shard]
-            yield self._commit(file.shard, file.finished.dead)
+            yield self.commit(file.shard, file.finished)
 
-    def _commit(self, shard: Shard, dead: int | None) -> Commit:
-        """Commit a file. dead: its first section that could not be read, for which the whole file is a dead letter."""
+    def commit(self, shard: Shard, finished: FinishedSections) -> Commit:
+        """Commit a file of which all sections are done. If one could not be read, the whole file is a dead letter."""
         (entry,) = shard.entries
-        judges = {model.name: Judge(*model.comparable) for model in self.models if model.comparable}
-        totals, writer = ShardTotals(self.settings, self.models, judges), PartWriter(self.out, shard.id)
+        models, dead, sections = [model.judged_by(shard.calibrations) for model in self.models], finished.dead, finished.all
+        totals, writer = ShardTotals(self.settings, models, judges_of(models)), PartWriter(self.out, shard.id)
         with writing(self.out):
             if dead is None:
                 totals.items[entry.uri] = entry
-                for _, record in each_at_once(self.out, range(shard.sections), partial(self._record, shard)):
+                for _, record in each_at_once(self.out, sections, partial(self._record, shard)):
                     _add(totals, entry.uri, record)
                     writer.take_part("windows", record.windows, record.sha256)
             else:
                 letter = self._record(shard, dead).dead_letter
                 assert letter  # or it is not dead
                 writer.add("dead_letters", letter)
-                remove_parts(self.out, shard.id, shard.sections)
+                remove_parts(self.out, shard.id, sections)
             commit = totals.commit(writer, shard.id, files=1)
-            remove_sections(self.out, shard.id, shard.sections)
+            remove_sections(self.out, shard.id, sections)
         return commit
 
     def _record(self, shard: Shard, number: int) -> SectionRecord:

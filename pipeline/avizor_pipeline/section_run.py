@@ -17,6 +17,7 @@ def run_task(
     context: JobContext, shard: Shard, lost: Mapping[str, str] | None = None, watch: Watch | None = None
 ) -> Commit | SectionRecord:
     """Process a shard or a section, and make it count. See ShardRun."""
+    context = context.judged_by(shard.calibrations)
     if shard.is_section:
         return SectionRun(context, shard, lost, watch).run_section()
     return ShardRun(context, shard, lost, watch).run()
@@ -30,6 +31,10 @@ class SectionRun(ShardRun):
     def run_section(self) -> SectionRecord:
         """Process the section. Raises JobError, EngineError."""
         self.process()
+        return self.record()
+
+    def record(self) -> SectionRecord:
+        """Make what was processed count. Raises JobError."""
         shard, (entry,) = self._shard, self._shard.entries
         if self._letter and self._writer.counts["windows"]:
             self._writer.drop("windows", {entry.uri})

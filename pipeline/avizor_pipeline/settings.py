@@ -26,6 +26,14 @@ class ChosenModel(Strict):
     engine: EnginesHere | None = Field(default=None, description="that the engine `tuned` runs it on")
 
 
+class PinnedCalibration(Strict):
+    """Pins the calibration of one model for the files of a round. tie: see ChosenModel."""
+
+    model: str
+    calibration_id: str
+    tie: float = TIE
+
+
 # Version of the rows and their meaning. A job with another version cannot be resumed.
 ROWS_FORMAT = 7
 

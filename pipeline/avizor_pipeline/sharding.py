@@ -11,7 +11,7 @@ from avizor_inference.items.find_files import suffix_of
 from avizor_inference.items.input_spec import CONTENTS
 from avizor_inference.items.kinds.base import FileContent
 from avizor_inference.items.sections import WHOLE, Section
-from avizor_pipeline.settings import JobSettings
+from avizor_pipeline.settings import JobSettings, PinnedCalibration
 from avizor_pipeline.sinks.part_files import shard_of
 from avizor_pipeline.sinks.section_files import section_id
 
@@ -30,12 +30,14 @@ class Shard:
     """Holds what a worker does at once. Its id is a hash of the settings, the round, and each entry's uri, size and time.
 
     sections: into which its one file is cut, which is too long for one worker; else 1. section: the one that this is.
+    calibrations: that judge the files, of models for which they are not those that the job began with.
     """
 
     id: str
     entries: tuple[Entry, ...]
     sections: int = 1
     section: Section = WHOLE
+    calibrations: tuple[PinnedCalibration, ...] = ()
 
     @property
     def is_section(self) -> bool:
@@ -64,11 +66,18 @@ class Shard:
         return sum(entry.items for entry in self.entries)
 
 
-def shards(settings: JobSettings, entries: Iterable[Entry], number: int = 1) -> Iterator[Shard]:
+def shards(
+    settings: JobSettings, entries: Iterable[Entry], number: int = 1, calibrations: tuple[PinnedCalibration, ...] = ()
+) -> Iterator[Shard]:
     """Yield the shards of a round in the order of its entries; a long file, which is a shard by itself, comes at once.
 
-    Only one shard is kept in memory. number: of the round.
+    Only one shard is kept in memory. number: of the round. calibrations: see Shard.
     """
+    for shard in _shards(settings, entries, number):
+        yield replace(shard, calibrations=calibrations) if calibrations else shard
+
+
+def _shards(settings: JobSettings, entries: Iterable[Entry], number: int) -> Iterator[Shard]:
     collected: list[Entry] = []
     count = size = items = 0
     for entry in entries:

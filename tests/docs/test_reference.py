@@ -15,6 +15,7 @@ import avizor_service
 from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
+from avizor_pipeline.reporting.watch_metrics import metric_names as watch_metric_names
 from avizor_pipeline.sinks.table_schemas import MEANINGS, TABLES
 from avizor_service.metrics import metric_names as gateway_metric_names
 
@@ -65,7 +66,7 @@ def commands(group: click.Group, context: click.Context, before: str = "") -> It
 
 
 def test_every_metric_is_shown() -> None:
-    names = gateway_metric_names() | batch_metric_names()
+    names = gateway_metric_names() | batch_metric_names() | watch_metric_names()
     assert [name for name in sorted(names) if f"| `{name}` |" not in page("metrics.md")] == []
 
 

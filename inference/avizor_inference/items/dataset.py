@@ -174,6 +174,21 @@ def list_dataset(
     listing.column_check.end()
 
 
+def entries_of_file(
+    path: Path,
+    relative: Path,
+    rule: SourceRule,
+    left_out: LeftOut | None = None,
+    columns: Columns | None = None,
+    packs: Mapping[str, Pack] | None = None,
+) -> Iterator[Entry]:
+    """Yield what `list_dataset` yields of one file of a folder: itself, or the items in it.
+
+    relative: its path below the folder. Raises DatasetError if it is a table without the columns that `columns` names.
+    """
+    yield from _Listing(frozenset(), rule, left_out or LeftOut(), columns or Columns(), packs or {}).file(path, relative)
+
+
 def first_items(entries: Iterable[Entry], count: int | None) -> Iterator[Entry]:
     """Yield the entries of the first `count` items; of all for None."""
     if count is None:
@@ -222,7 +237,7 @@ class _Listing:
             yield from self._listed((path, "") for path in listed_files(root))
         else:
             self._check_table(root)
-            yield from self._file(root, Path(root.name))
+            yield from self.file(root, Path(root.name))
 
     def _check_table(self, root: Path) -> None:
         """Raise DatasetError for a table whose rows are not the items, if nothing says what is in it."""
@@ -236,7 +251,7 @@ class _Listing:
             yield from self._objects(root, lambda _: True)
         else:
             for path in find_files(root, self.suffixes, self.left_out):
-                yield from self._file(path, path.relative_to(root))
+                yield from self.file(path, path.relative_to(root))
 
     def _matching(self, pattern: Path) -> Iterator[Entry]:
         base = fixed_part(pattern)
@@ -244,7 +259,7 @@ class _Listing:
             yield from self._objects(base, matcher(pattern), nothing_matches(pattern))
         else:
             for path in self._wanted(matching_files(pattern)):
-                yield from self._file(path, path.relative_to(base))
+                yield from self.file(path, path.relative_to(base))
 
     def _objects(
         self, base: Path, is_asked: Callable[[PurePath], bool], nothing: DatasetError | None = None
@@ -262,11 +277,11 @@ class _Listing:
                 continue
             nothing = None
             for wanted in self._wanted([path]):
-                yield from self._file(wanted, relative, state=state)
+                yield from self.file(wanted, relative, state=state)
         if nothing:
             raise nothing
 
-    def _file(self, path: Path, relative: Path, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
+    def file(self, path: Path, relative: Path, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
         """Yield a file, or the items in it. source: its own, if it has one. state: its size and time, if they are known."""
         state = state_at(path) if state is None else state
         file = Entry(name_of(str(path)), path, source or self.rule.source_of(relative), *state)
@@ -288,7 +303,7 @@ class _Listing:
     def _listed(self, files: Iterable[tuple[Path, str]]) -> Iterator[Entry]:
         """Yield the files of a list, each once."""
         for path, source, state in with_states(self._wanted_once(files)):
-            yield from self._file(path, path if self.rule.pattern else Path(*path.parts[-2:]), source, state)
+            yield from self.file(path, path if self.rule.pattern else Path(*path.parts[-2:]), source, state)
 
     def _wanted_once(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
         """Leave out what comes again. Hashes of the paths are kept: they take less memory than the paths."""

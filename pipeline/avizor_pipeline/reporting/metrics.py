@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
@@ -121,7 +121,12 @@ class BatchMetrics:
 
 def metric_names() -> frozenset[str]:
     """Return the names as they are exposed: those that rules and dashboards may use."""
-    families = [family for metric in batch_metrics() for family in metric.describe()]
+    return exposed_names(batch_metrics())
+
+
+def exposed_names(metrics: Iterable[MetricWrapperBase]) -> frozenset[str]:
+    """Return the names under which metrics are exposed."""
+    families = [family for metric in metrics for family in metric.describe()]
     return frozenset(family.name + ("_total" if family.type == "counter" else "") for family in families)
 
 

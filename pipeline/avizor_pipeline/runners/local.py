@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -43,8 +44,8 @@ class LocalRunner:
     engine_wait_s: float = ENGINE_WAIT_S
     worker_bytes: int | None = None
 
-    def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
-        """See Runner."""
+    def run(self, shards: Iterator[Shard | None], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
+        """See Runner. An iterator that yields None has nothing for now, and is asked again while workers wait."""
         shared = shared_graphs(settings)
         options = WorkerOptions(settings, out, self.engine_wait_s, self.worker_bytes, shared)
         workers = [Worker(options) for _ in range(self.workers)]
@@ -72,8 +73,9 @@ class _Run:
     """Holds what is in progress: at most one task for each worker."""
 
     idle: list[Worker]
-    shards: Iterator[Shard]
+    shards: Iterator[Shard | None]
     file_timeout_s: float
+    ended: bool = False  # whether all shards were begun
     again: deque[Attempt] = field(default_factory=deque)
     busy: dict[Future[Done | None], tuple[Worker, Attempt]] = field(default_factory=dict)
     hung: dict[Worker, int] = field(default_factory=dict)  # worker -> place of the entry at which it was ended
@@ -82,7 +84,10 @@ class _Run:
 
     def commits(self) -> Iterator[Done]:
         """Yield what comes of each task."""
-        while self._begin():
+        while self._begin() or not self.ended:
+            if not self.busy:
+                time.sleep(LOOK_EVERY_S)
+                continue
             done, running = wait(self.busy, LOOK_EVERY_S, return_when=FIRST_COMPLETED)
             for future in done:
                 worker, attempt = self.busy.pop(future)
@@ -118,7 +123,11 @@ class _Run:
             _log.warning("the engine is away, and is waited for (--engine-wait-s)" if waits else "the engine is back")
 
     def _next(self) -> Attempt | None:
-        shard = next(self.shards, None)
+        """Return what comes next; None if there is nothing, or nothing for now."""
+        try:
+            shard = next(self.shards)
+        except StopIteration:
+            self.ended, shard = True, None
         return Attempt(shard) if shard else None
 
     def _take(self, future: Future[Done | None], worker: Worker, attempt: Attempt) -> Done | None:

@@ -107,7 +107,7 @@ class Finished:
     @property
     def files_in_part(self) -> float:
         """Return what is done of long files that are not finished, in files."""
-        return sum(len(each.done) / each.of for each in self.sections.values())
+        return sum(len(each.done) / each.of for each in self.sections.values() if each.of)
 
     def add(self, commit: Commit) -> None:
         """Count an intact shard."""

@@ -1,12 +1,13 @@
 """Keep what each run has planned: rounds/000001.parquet holds the files of the first, and never changes.
 
 A round is written before its first shard begins. So a job that was interrupted goes on with the files it had planned, and the
-next run plans only files that no round has.
+next run plans only files that no round has. A round may name the calibrations that judge its files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +23,13 @@ from numpy.typing import NDArray
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.file_access import name_of, path_of
+from avizor_pipeline.settings import PinnedCalibration
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, opened, publish, temporary_for
 
 ROUNDS = "rounds"
+
+# Key of the schema's metadata under which a round names its calibrations.
+_CALIBRATIONS = b"avizor.calibrations"
 
 # Entries in memory at once, and in one row group.
 _ROW_GROUP = 4096
@@ -59,7 +64,15 @@ def key_of(entry: Entry) -> int:
 
     Two of five million files have the same with a probability of 7e-7. The second is then said to be a change of the first.
     """
-    text = os.fsencode(entry.path) + (f"\0{entry.part.key}".encode() if entry.part else b"")
+    return _key(os.fsencode(entry.path) + (f"\0{entry.part.key}".encode() if entry.part else b""))
+
+
+def key_of_path(path: str) -> int:
+    """Return the same for a whole file."""
+    return _key(os.fsencode(path))
+
+
+def _key(text: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
@@ -71,10 +84,12 @@ def round_files(out: OutputPath | None) -> Sequence[OutputPath]:
     return files
 
 
-def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
-    """Write the files of a round, in bounded memory, and return their number."""
+def write_round(file: BinaryIO, entries: Iterable[Entry], calibrations: Sequence[PinnedCalibration] = ()) -> int:
+    """Write the files of a round, in bounded memory, and return their number. calibrations: that judge them, see `Shard`."""
     count, remaining = 0, iter(entries)
-    with pq.ParquetWriter(file, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+    pins = json.dumps([pin.model_dump() for pin in calibrations])
+    schema = _SCHEMA.with_metadata({_CALIBRATIONS: pins.encode()}) if calibrations else _SCHEMA
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         while group := list(islice(remaining, _ROW_GROUP)):
             columns = [
                 [entry.uri for entry in group],
@@ -85,7 +100,7 @@ def write_round(file: BinaryIO, entries: Iterable[Entry]) -> int:
                 [key_of(entry) for entry in group],
                 *([entry.part and getattr(entry.part, name) for entry in group] for name in Part._fields),
             ]
-            writer.write_table(pa.table(columns, schema=_SCHEMA))
+            writer.write_table(pa.table(columns, schema=schema))
             count += len(group)
     return count
 
@@ -107,6 +122,23 @@ def read_round(file: OutputPath | BinaryIO) -> Iterator[Entry]:
         columns = [column.to_pylist() for column in batch.columns]
         for uri, path, source, size, modified_ns, item, *place in zip(*columns, strict=True):
             yield Entry(uri, path_of(path), source, size, modified_ns, None if item is None else Part(item, *place))
+
+
+def read_calibrations(file: OutputPath | BinaryIO) -> tuple[PinnedCalibration, ...]:
+    """Return the calibrations that a round names; none if its files are judged by those that the job began with.
+
+    Raises JobError.
+    """
+    try:
+        metadata = pq.read_schema(_source(file)).metadata or {}
+        return tuple(map(PinnedCalibration.model_validate, json.loads(metadata.get(_CALIBRATIONS, b"[]"))))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise JobError(f"{file} is damaged ({error}); restore it, or choose another --out") from error
+
+
+def last_calibrations(rounds: Sequence[OutputPath]) -> tuple[PinnedCalibration, ...]:
+    """Return the calibrations that the last round names. Raises JobError."""
+    return read_calibrations(rounds[-1]) if rounds else ()
 
 
 def read_states(file: OutputPath | BinaryIO) -> States:

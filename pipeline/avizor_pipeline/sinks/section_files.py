@@ -6,7 +6,7 @@ its shard takes over their parts, and the records of the sections are removed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,6 +33,9 @@ from avizor_pipeline.sinks.write_errors import writing
 
 SECTIONS = "sections"
 
+# Number of the sections of a stream, which is known when it has ended.
+UNKNOWN = 0
+
 
 class SectionTotals(Strict):
     """Holds what one model says of a section: the fields of ItemScore and MeanProbabilities.
@@ -54,9 +57,9 @@ class SectionTotals(Strict):
 class SectionRecord(Strict):
     """Records a finished section of a long file.
 
-    id: of the section. shard: of the file. number: from 0. of: sections of the file. sha256: of the parts, by path below the
-    output folder. models: model -> totals. dead_letter: the row of the file, if the section could not be read; it has no parts
-    then. digest: of all of the above, in the file.
+    id: of the section. shard: of the file. number: from 0. of: sections of the file; UNKNOWN of a stream. sha256: of the
+    parts, by path below the output folder. models: model -> totals. dead_letter: the row of the file, if the section could not
+    be read; it has no parts then. digest: of all of the above, in the file.
     """
 
     model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
@@ -73,8 +76,8 @@ class SectionRecord(Strict):
 
     @property
     def files(self) -> float:
-        """Return the share of the file that this is."""
-        return 1 / self.of
+        """Return the share of the file that this is; 0 if it is not known."""
+        return 1 / self.of if self.of else 0.0
 
     @property
     def dead_letters(self) -> int:
@@ -89,7 +92,10 @@ class SectionRecord(Strict):
 
 @dataclass
 class FinishedSections:
-    """Holds which sections of a long file are done, and the first of these that could not be read. of: sections of the file."""
+    """Holds which sections of a long file are done, and the first of these that could not be read.
+
+    of: sections of the file; UNKNOWN of a stream, of which there is what is done.
+    """
 
     of: int
     done: set[int] = field(default_factory=set)
@@ -100,6 +106,11 @@ class FinishedSections:
         self.done.add(record.number)
         if record.dead_letter:
             self.dead = record.number if self.dead is None else min(self.dead, record.number)
+
+    @property
+    def all(self) -> Sequence[int]:
+        """Return the numbers of the sections that the file has."""
+        return range(self.of) if self.of else sorted(self.done)
 
     @property
     def left(self) -> Iterator[int]:
@@ -194,13 +205,13 @@ def remove_records(out: OutputPath, kept: Mapping[str, FinishedSections]) -> Non
         remove_files(out / SECTIONS, others)
 
 
-def remove_sections(out: OutputPath, shard: str, of: int) -> None:
-    """Remove the records of a shard's sections. The folder stays: a worker may be about to write into it. Raises OSError."""
-    remove_files(out / SECTIONS, [record_path(out, section_id(shard, number)).name for number in range(of)])
+def remove_sections(out: OutputPath, shard: str, sections: Sequence[int]) -> None:
+    """Remove the records of some sections. The folder stays: a worker may be about to write into it. Raises OSError."""
+    remove_files(out / SECTIONS, [record_path(out, section_id(shard, number)).name for number in sections])
     sync(out / SECTIONS)
 
 
-def remove_parts(out: OutputPath, shard: str, of: int) -> None:
+def remove_parts(out: OutputPath, shard: str, sections: Sequence[int]) -> None:
     """Remove the windows of a file that is a dead letter. Raises OSError."""
-    remove_files(out / "windows", [part_path(out, "windows", section_id(shard, number)).name for number in range(of)])
+    remove_files(out / "windows", [part_path(out, "windows", section_id(shard, number)).name for number in sections])
     sync(out / "windows")

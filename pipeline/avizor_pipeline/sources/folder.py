@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.data.open_packs import open_packs
 from avizor_inference.items.data.packs import contents_by_suffix, open_listed
-from avizor_inference.items.dataset import Columns, Entry, first_items, list_dataset
+from avizor_inference.items.dataset import Columns, Entry, entries_of_file, first_items, list_dataset
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.find_files import LeftOut, suffix_of
 from avizor_inference.items.kinds.base import Content, FileContent, OneRow
@@ -43,12 +44,20 @@ class FolderSource:
 
     def list(self, left_out: LeftOut | None = None) -> Iterator[Entry]:
         """See Source."""
-        suffixes = frozenset(suffix for content in self._files for suffix in content.suffixes)
-        suffixes |= {suffix for suffix, pack in self._packs.items() if pack.in_folders}
         if left_out:
             left_out.remedies = {suffix: how for content in self._files for suffix, how in content.more_suffixes.items()}
-        entries = list_dataset(self._roots, suffixes, self._rule, left_out, self._columns, self._packs)
+        entries = list_dataset(self._roots, self.suffixes, self._rule, left_out, self._columns, self._packs)
         return first_items(entries, self._limit)
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Return the suffixes of the files that are listed in a folder, in small letters."""
+        suffixes = frozenset(suffix for content in self._files for suffix in content.suffixes)
+        return suffixes | {suffix for suffix, pack in self._packs.items() if pack.in_folders}
+
+    def entries(self, folder: Path, relative: Path) -> Iterator[Entry]:
+        """Yield what `list` yields of one file of a folder. relative: its path below the folder. Raises DatasetError."""
+        return entries_of_file(folder / relative, relative, self._rule, None, self._columns, self._packs)
 
     def kinds(self, entry: Entry) -> tuple[str, ...]:
         """See Source."""

@@ -12,6 +12,7 @@ import pytest
 from support.environment import ROOT
 
 from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
+from avizor_pipeline.reporting.watch_metrics import metric_names as watch_metric_names
 from avizor_service.metrics import metric_names as gateway_metric_names
 
 MONITORING = ROOT / "monitoring"
@@ -67,7 +68,7 @@ def test_every_metric_is_one_that_the_code_has(path: Path) -> None:
     named = {re.sub(r"_(bucket|count|sum)$", "", name) for name in named} - {"avizor_gateway"}
     assert named
     of_the_probe = set(re.findall(r'"(avizor_\w+)"', (ROOT / "deploy" / "probe" / "probe.py").read_text()))
-    assert named <= gateway_metric_names() | batch_metric_names() | of_the_probe
+    assert named <= gateway_metric_names() | batch_metric_names() | watch_metric_names() | of_the_probe
 
 
 def test_every_recorded_series_that_is_shown_is_recorded() -> None:

@@ -113,6 +113,6 @@ def test_the_records_of_a_long_file_on_a_store_are_removed_by_one_request(s3: S3
         written(tmp_path / "run", number)
     out = ObjectPath.parse(s3.put_folder(tmp_path / "run", "run"))
     s3.requests.clear()
-    remove_sections(out, SHARD, 41)  # the last is absent
+    remove_sections(out, SHARD, range(41))  # the last is absent
     assert len(s3.requests) == 1
     assert (out / "sections").names() == []

@@ -1,0 +1,231 @@
+"""Define `avizor watch`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avizor_inference.cli_option_groups import GroupedCommand
+from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.errors import SettingsError
+from avizor_inference.items.path_lists import is_pattern
+from avizor_inference.items.source_rule import DEFAULT_SOURCE
+from avizor_inference.items.standard_input import STANDARD_INPUT
+from avizor_inference.object_store import is_url
+from avizor_inference.source_options import channels_option
+from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
+from avizor_pipeline.cli.watching import Watching
+from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, workers_option
+from avizor_pipeline.derived.wanted import WantedFiles
+from avizor_pipeline.live.open_writers import ignore_lease_signals
+from avizor_pipeline.live.stop_request import stop_requests
+from avizor_pipeline.live.wav_head import PcmFormat
+from avizor_pipeline.models import DEFAULT_BATCH_SIZE
+from avizor_pipeline.reporting.metrics import BatchMetrics
+from avizor_pipeline.reporting.watch_metrics import WatchMetrics
+from avizor_pipeline.request import JobRequest
+from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.settings import SHARD_MIB
+from avizor_pipeline.sinks.output_files import OutputPath, output_path
+from avizor_pipeline.sinks.output_folder import begun_settings
+from avizor_pipeline.sinks.outside_datasets import check_outside
+from avizor_pipeline.sinks.reconstruction_files import check_folder
+
+_path = click.Path(path_type=Path)
+
+_FORMATS = ("s16le", "f32le")
+
+_GROUPS = {
+    "Job": ("repository", "models", "out", "alpha", "confidence", "source_pattern", "channels"),
+    "Folders": ("settle_s",),
+    "Standard input": ("rate", "format", "input_channels", "source", "recording_s"),
+    "Time": ("every_s", "silent_after_s"),
+    "Output": ("top_k", "embeddings", "reconstructions", "q_values", "tables", "as_json"),
+    "Engine": ("engine", "device", "batch_size", "shard_mib", "workers", "file_timeout_s", "engine_wait_s"),
+    "Monitoring": ("metrics_port",),
+}
+
+_EPILOG = """\b
+Examples:
+  avizor watch incoming --model machine-sound --out results --silent-after-s 3600
+  arecord -f S16_LE -r 16000 | avizor watch - --source pump1 --model machine-sound --out results
+
+\b
+Exit codes:
+  0    ended by a signal, or with its standard input; all that came has its rows
+  1    failed
+  2    wrong usage
+  3    as 0, with dead letters
+  130  ended by Ctrl-C (SIGINT), 143 by SIGTERM, 129 by SIGHUP, before all that had come was done: run it again
+"""
+
+
+@click.command(
+    cls=GroupedCommand,
+    groups=_GROUPS,
+    short_help="Run models over files, or sound, as they come.",
+    epilog=_EPILOG,
+    context_settings={"show_default": True},
+)
+@click.argument("datasets", nargs=-1, required=True, metavar="DIR...|-")
+@click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
+@click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
+@click.option(
+    "--out",
+    metavar="PATH",
+    type=output_path,
+    required=True,
+    help="Folder for the results; a job there goes on.",
+)
+@click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
+@click.option(
+    "--confidence",
+    metavar="SHARE",
+    type=float,
+    show_default="alpha is kept on average over calibrations",
+    help="Probability with which this calibration keeps alpha, e.g. 0.95.",
+)
+@click.option(
+    "--source-pattern",
+    metavar="REGEX",
+    default="",
+    show_default="the first folder below DIR",
+    help="Regular expression whose first group in a file's path below DIR is its source.",
+)
+@channels_option
+@click.option(
+    "--settle-s",
+    metavar="S",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    help="Seconds for which a file has to stay as it is until it counts as finished; more for folders of another machine.",
+)
+@click.option("--rate", metavar="HZ", type=click.IntRange(min=1), help="Sample rate of raw PCM; a WAV tells its own.")
+@click.option("--format", type=click.Choice(_FORMATS), show_default="s16le", help="Samples of raw PCM.")
+@click.option("--input-channels", metavar="N", type=click.IntRange(min=1), show_default="1", help="Channels of raw PCM.")
+@click.option("--source", metavar="NAME", show_default=DEFAULT_SOURCE, help="Source of what comes on standard input.")
+@click.option(
+    "--recording-s",
+    metavar="S",
+    type=click.FloatRange(min=1),
+    show_default="3600",
+    help="Seconds of sound after which a new recording begins, with a row of its own in recordings/.",
+)
+@click.option(
+    "--every-s",
+    metavar="S",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    help="Least seconds between two parts of the tables: what comes meanwhile is written together.",
+)
+@click.option(
+    "--silent-after-s",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    show_default="never",
+    help="Seconds without anything from a source after which it is said to be silent.",
+)
+@click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
+@click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
+@click.option(
+    "--reconstructions", metavar="DIR", type=_path, help="Write what autoencoders make of items there, as PNG or WAV."
+)
+@q_values_option
+@tables_option
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
+@click.option(
+    "--engine",
+    metavar="ENGINE",
+    default=EMBEDDED,
+    help="What runs the models: `ort`, `openvino`, `openvino:bf16` or `tuned`, in each worker, or triton://HOST:8001.",
+)
+@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
+@click.option(
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
+    help="Windows in one run of a model.",
+)
+@click.option(
+    "--shard-mib", metavar="N", type=click.IntRange(min=1), default=SHARD_MIB, help="MiB of files that a worker does at once."
+)
+@workers_option
+@file_timeout_option
+@engine_wait_option
+@click.option("--metrics-port", metavar="PORT", type=click.IntRange(0, 65535), help="Port of 127.0.0.1 for the metrics.")
+def watch(
+    out: OutputPath,
+    settle_s: float,
+    rate: int | None,
+    format: str | None,
+    input_channels: int | None,
+    source: str | None,
+    recording_s: float | None,
+    every_s: float,
+    silent_after_s: float | None,
+    q_values: bool,
+    tables: tuple[str, ...],
+    as_json: bool,
+    workers: int,
+    file_timeout_s: float,
+    engine_wait_s: float,
+    metrics_port: int | None,
+    **request: Any,
+) -> None:
+    """Run models over the files that arrive in DIR, or over the sound that comes on standard input (`-`), until it is stopped.
+
+    A file is read when it is finished: its size and time of change have stayed for --settle-s, and no process of this machine
+    has it open for writing. Standard input is raw PCM, or a WAV as arecord writes it.
+
+    OUT is that of a batch job: `avizor batch DIR` with the same options goes on with it, and `avizor verify` proves it. The
+    first signal to stop ends the job when what it has begun is done, a second one at once.
+    """
+    asked = JobRequest(**request)
+    given = (rate, format, input_channels, source, recording_s)
+    streams = STANDARD_INPUT in asked.datasets
+    _check(asked, given, streams=streams)
+    ignore_lease_signals()
+    metrics = BatchMetrics()
+    live = WatchMetrics(metrics)
+    with stop_requests() as stop, metrics.http_server(metrics_port):
+        settings = asked.to_settings(begun := begun_settings(out))
+        if begun is None and not streams:
+            check_outside("--out", out, settings.roots)
+        if asked.reconstructions:
+            check_folder(asked.reconstructions, settings.roots, begun=begun is not None)
+        wanted = WantedFiles(q_values, tables)
+        watching = Watching(settings, out, every_s, silent_after_s, metrics, live, stop, wanted, as_json)
+        if streams:
+            pcm = PcmFormat(format or "s16le", rate, input_channels or 1) if rate else None
+            code = watching.stream(pcm, source or DEFAULT_SOURCE, recording_s or 3600.0, engine_wait_s)
+        else:
+            code = watching.folders(asked.datasets, LocalRunner(workers, file_timeout_s, engine_wait_s), settle_s)
+        metrics.finish(code)
+    sys.exit(code)
+
+
+def _check(asked: JobRequest, given: tuple[object, ...], *, streams: bool) -> None:
+    """Raise UsageError or SettingsError for options that do not fit what is watched."""
+    rate, format, channels, *_ = given
+    if streams:
+        if len(asked.datasets) > 1:
+            raise click.UsageError("`-` is standard input, and is watched alone")
+        if sys.stdin.isatty():
+            raise click.UsageError("standard input is a terminal; send sound through a pipe")
+        if asked.reconstructions or asked.source_pattern:
+            raise click.UsageError("--reconstructions and --source-pattern are for folders")
+        if (format or channels) and not rate:
+            raise click.UsageError("--format and --input-channels are of raw PCM; give its --rate, too")
+        return
+    if any(option is not None for option in given):
+        raise click.UsageError("--rate, --format, --input-channels, --source and --recording-s are for standard input, `-`")
+    for root in asked.datasets:
+        path = Path(root)
+        if is_url(path) or is_pattern(path) or path.is_file():
+            raise SettingsError(f"{root} is not a folder of this machine; run `avizor batch` over it again and again")
+        if not path.is_dir():
+            raise SettingsError(f"{root} does not exist; create it, or mount it, before it is watched")

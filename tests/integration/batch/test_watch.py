@@ -1,0 +1,210 @@
+"""`avizor watch DIR`: files that arrive are read once, when they are finished, into the tables of a batch job."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.jobs import AVIZOR
+from integration.watching import Watch, free_port, parts, rows, watch_command
+from support.calibrations import recalibrated
+from support.sounds import SAMPLE_RATE, tone, write_wav
+from support.waiting import wait_until
+
+# Seconds of three windows of the model.
+LENGTH_S = 3 * 4096 / SAMPLE_RATE
+
+
+def recording(path: Path, seed: int = 0) -> Path:
+    return write_wav(path, tone(LENGTH_S, seed=seed)) or path
+
+
+@pytest.fixture(scope="module")
+def watch(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    """A job that runs while the tests of this file put files into its folder `incoming`."""
+    folder = tmp_path_factory.mktemp("watch")
+    (folder / "incoming").mkdir()
+    with Watch(folder / "incoming", models, folder / "out") as running:
+        yield running
+
+
+@pytest.fixture
+def incoming(watch: Watch) -> Path:
+    return watch.out.with_name("incoming")
+
+
+def avizor(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(AVIZOR), *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+
+
+def batch(folder: Path, models: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    return avizor("batch", folder, "--models", models, "--model", "normal", "--out", out, "--alpha", "0.05", "--workers", "1")
+
+
+def test_a_file_that_is_held_open_is_read_when_its_writer_is_done(watch: Watch, incoming: Path) -> None:
+    whole = recording(incoming.with_name("whole.wav")).read_bytes()
+    with (incoming / "slow.wav").open("wb") as slow:
+        slow.write(whole[: len(whole) // 2])
+        slow.flush()
+        for later in ("later", "and_later"):  # each takes longer than --settle-s
+            recording(incoming / f"{later}.wav")
+            watch.wait_for(f"{later}.wav")
+        assert "slow.wav" not in watch.recordings() | dict.fromkeys(watch.dead())
+        slow.write(whole[len(whole) // 2 :])
+    watch.wait_for("slow.wav")
+    assert watch.recordings()["slow.wav"] == 3
+    assert "slow.wav" not in watch.dead()
+
+
+def test_what_a_killed_writer_has_left_is_a_dead_letter_and_the_job_goes_on(watch: Watch, incoming: Path) -> None:
+    whole = recording(incoming.with_name("whole.wav")).read_bytes()
+    code = (
+        "import sys, time; file = open(sys.argv[1], 'wb'); file.write(bytes.fromhex(sys.argv[2])); file.flush(); "
+        "time.sleep(600)"
+    )
+    half = incoming / "half.wav"
+    with subprocess.Popen(["python3", "-c", code, half, whole[: len(whole) // 2].hex()]) as writer:
+        wait_until(lambda: half.exists() and half.stat().st_size > 0)
+        recording(incoming / "meanwhile.wav")
+        watch.wait_for("meanwhile.wav")
+        assert "half.wav" not in watch.dead()
+        writer.kill()
+    wait_until(lambda: "half.wav" in watch.dead())
+    recording(incoming / "after_half.wav")
+    watch.wait_for("after_half.wav")
+
+
+def test_a_file_that_is_no_sound_is_a_dead_letter_and_the_job_goes_on(watch: Watch, incoming: Path) -> None:
+    (incoming / "broken.wav").write_bytes(b"no sound at all")
+    recording(incoming / "after_broken.wav")
+    watch.wait_for("after_broken.wav")
+    wait_until(lambda: "broken.wav" in watch.dead())
+
+
+def test_a_file_under_a_temporary_name_is_read_when_it_is_renamed(watch: Watch, incoming: Path) -> None:
+    suffixes, whole = (".part", ".tmp", ".crdownload"), recording(incoming.with_name("whole.wav"))
+    for suffix in suffixes:
+        shutil.copy(whole, incoming / f"download{suffix}")
+    recording(incoming / "beside.wav")
+    watch.wait_for("beside.wav")
+    assert not {f"download{suffix}" for suffix in suffixes} & {*watch.recordings(), *watch.dead()}
+    for suffix in suffixes:
+        (incoming / f"download{suffix}").rename(incoming / f"renamed{suffix}.wav")
+    watch.wait_for(*(f"renamed{suffix}.wav" for suffix in suffixes))
+
+
+def test_a_file_that_is_moved_into_a_folder_that_appears_later_has_the_source_of_that_folder(
+    watch: Watch, incoming: Path
+) -> None:
+    elsewhere = recording(incoming.with_name("elsewhere") / "day" / "moved.wav")
+    elsewhere.parent.parent.rename(incoming / "pump7")
+    watch.wait_for("moved.wav")
+    assert (f"{incoming}/pump7/day/moved.wav", "pump7") in rows(watch.out, "recordings", "uri, source")
+
+
+def test_rows_are_those_of_a_batch_job_which_finds_everything_done_and_does_what_is_new(models: Path, tmp_path: Path) -> None:
+    incoming, out = tmp_path / "incoming", tmp_path / "out"
+    for number in range(3):
+        recording(incoming / "a" / f"{number}.wav", number)
+    with Watch(incoming, models, out, "--q-values") as watch:
+        watch.wait_for("0.wav", "1.wav", "2.wav")
+        assert watch.stop(signal.SIGINT) == 0, watch.log
+    assert batch(incoming, models, tmp_path / "batch").returncode == 0
+    for table in ("windows", "recordings"):
+        assert rows(out, table, "*") == rows(tmp_path / "batch", table, "*")
+    assert (out / "summary.json").exists()
+    assert (out / "q_values.parquet").exists()
+    before = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
+    again = batch(incoming, models, out)
+    assert (again.returncode, "no file is new since the last run" in again.stdout) == (0, True), again.stderr
+    assert {path: path.read_bytes() for path in out.glob("*/*.parquet")} == before
+    recording(incoming / "a" / "3.wav", 3)
+    assert "1 file is new" in batch(incoming, models, out).stdout
+    verified = avizor("verify", out)
+    assert (verified.returncode, "4 results planned" in verified.stdout) == (0, True), verified.stdout
+
+
+def test_files_that_come_within_every_s_are_one_part(models: Path, tmp_path: Path) -> None:
+    incoming = tmp_path / "incoming"
+    recording(incoming / "first.wav")
+    with Watch(incoming, models, tmp_path / "out", "--every-s", "6") as watch:
+        watch.wait_for("first.wav")
+        for number in range(20):
+            recording(incoming / f"{number}.wav", number)
+        watch.wait_for(*(f"{number}.wav" for number in range(20)))
+    # The files came in less than six seconds, which may have been those of two rounds.
+    assert parts(tmp_path / "out", "windows") <= 3
+
+
+def test_a_calibration_that_is_activated_judges_what_comes_from_then_on(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "normal", tmp_path / "models" / "normal")
+    incoming, out = tmp_path / "incoming", tmp_path / "out"
+    recording(incoming / "a" / "before.wav")
+    with Watch(incoming, tmp_path / "models", out) as watch:
+        watch.wait_for("before.wav")
+        new = recalibrated(tmp_path / "models", "normal")
+        watch.wait_for_log(f"calibration {new} judges what comes from now on")
+        recording(incoming / "a" / "after.wav")
+        watch.wait_for("after.wav")
+        assert watch.stop() == 0, watch.log
+    for table in ("windows", "recordings"):
+        ids = {Path(str(uri)).name: id for uri, id in rows(out, table, "uri, calibration_id")}
+        assert ids["after.wav"] == new != ids["before.wav"]
+    recording(incoming / "a" / "much_later.wav")
+    assert batch(incoming, tmp_path / "models", out).returncode == 0
+    assert dict(rows(out, "recordings", "uri, calibration_id"))[f"{incoming}/a/much_later.wav"] == new
+    assert avizor("verify", out).returncode == 0
+
+
+def test_a_source_that_falls_silent_is_seen_and_so_is_that_it_is_back(models: Path, tmp_path: Path) -> None:
+    incoming, port = tmp_path / "incoming", free_port()
+    recording(incoming / "pump" / "0.wav")
+    more = ("--silent-after-s", "2", "--metrics-port", str(port))
+    with Watch(incoming, models, tmp_path / "out", *more) as watch:
+        watch.wait_for_log("source 'pump' is silent")
+        assert watch.metric(port, 'avizor_watch_source_silent{source="pump"}') == 1
+        heard = watch.metric(port, 'avizor_watch_last_item_timestamp_seconds{source="pump"}')
+        recording(incoming / "pump" / "1.wav")
+        watch.wait_for_log("source 'pump' is back")
+        watch.wait_for("1.wav")
+        assert watch.metric(port, 'avizor_watch_last_item_timestamp_seconds{source="pump"}') > heard
+        assert watch.metric(port, "avizor_batch_files_total") == 2
+
+
+def test_a_folder_that_vanishes_is_waited_for(models: Path, tmp_path: Path) -> None:
+    incoming = tmp_path / "incoming"
+    recording(incoming / "0.wav")
+    with Watch(incoming, models, tmp_path / "out") as watch:
+        watch.wait_for("0.wav")
+        incoming.rename(tmp_path / "away")
+        watch.wait_for_log(f"{incoming} cannot be looked at (no such file or directory); it is waited for")
+        recording(tmp_path / "away" / "1.wav")
+        (tmp_path / "away").rename(incoming)
+        watch.wait_for_log(f"{incoming} is back")
+        watch.wait_for("1.wav")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no_such_folder"], "no_such_folder does not exist; create it, or mount it, before it is watched"),
+        (["s3://bucket/sounds"], "s3://bucket/sounds is not a folder of this machine"),
+        (["incoming", "--rate", "8000"], "are for standard input"),
+        (["-", "incoming"], "`-` is standard input, and is watched alone"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(models: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    (tmp_path / "incoming").mkdir()
+    command = watch_command("", models, tmp_path / "out")
+    place = command.index("")
+    refused = subprocess.run(
+        [*command[:place], *words, *command[place + 1 :]], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert refused.returncode != 0
+    assert said in refused.stderr
+    assert not (tmp_path / "out").exists()
