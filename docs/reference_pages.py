@@ -22,6 +22,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from avizor_cli.main import avizor
 from avizor_inference import errors
 from avizor_pipeline.reporting.metrics import batch_metrics
+from avizor_pipeline.reporting.watch_metrics import watch_metrics
 from avizor_pipeline.sinks.table_schemas import MEANINGS, PROJECTION, Q_VALUES, TABLES
 from avizor_service.http.answers import http_code
 from avizor_service.metrics import Metrics, WorkerMetrics
@@ -139,10 +140,10 @@ EXIT_CODES = """\
 
 | exit code | meaning |
 |---:|---|
-| 0 | done. Of `avizor batch`: all rows are there |
+| 0 | done. Of `avizor batch`: all rows are there. Of `avizor watch`: all that came has its rows, also after a signal |
 | 1 | failed: one of the errors above, or a problem of the system; `avizor models` and `avizor health`: not all is well |
 | 2 | wrong usage: an unknown option, or a value that an option does not take |
-| 3 | `avizor batch` finished, with dead letters; `avizor call`: some items could not be answered |
+| 3 | `avizor batch` or `avizor watch` finished, with dead letters; `avizor call`: some items could not be answered |
 | 4 | `avizor call --exit-code`: an anomaly was found, or there was an alarm |
 | 129 | stopped by SIGHUP |
 | 130 | stopped by Ctrl-C (SIGINT) |
@@ -198,7 +199,13 @@ def metrics_page() -> Iterator[str]:
     of_gateway = "`avizor serve` serves them at `http://HOST:9464/metrics` (`--metrics-port`)."
     of_batch = "`avizor batch` serves them with `--metrics-port`, and pushes them with `--pushgateway`."
     of_service = [each for each in (vars(Metrics()) | vars(WorkerMetrics())).values() if isinstance(each, MetricWrapperBase)]
-    for title, where, metrics in (("Gateway", of_gateway, of_service), ("Batch job", of_batch, batch_metrics())):
+    of_watch = "`avizor watch` serves these and those of a batch job with `--metrics-port`."
+    rooms = (
+        ("Gateway", of_gateway, of_service),
+        ("Batch job", of_batch, batch_metrics()),
+        ("Live job", of_watch, watch_metrics()),
+    )
+    for title, where, metrics in rooms:
         yield f"\n## {title}\n\n{where}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
         for metric in metrics:
             yield from (_metric_row(family, metric._labelnames) for family in metric.describe())

@@ -72,6 +72,12 @@ def test_a_growing_folder(folder: Path) -> None:
     run_shown(text("growing-folder"), folder)
 
 
+def test_live(folder: Path) -> None:
+    for number in (8, 9):
+        write_wav(folder / "inbox" / f"{number:04d}.wav", tone(SECONDS, seed=number))
+    run_shown(text("live"), folder)
+
+
 @pytest.fixture
 def store(folder: Path) -> Iterator[Mapping[str, str]]:
     """The environment of a server of S3 with the recordings, and none on the disk."""

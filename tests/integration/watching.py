@@ -9,7 +9,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -80,7 +80,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def rows(out: Path, table: str, columns: str) -> list[tuple[object, ...]]:
+def rows(out: Path, table: str, columns: str) -> list[tuple[Any, ...]]:
     """Rows of a table of a job that may run, sorted."""
     try:
         return sorted(query(f"select {columns} from '{out}/{table}/*.parquet'"), key=str)

@@ -13,7 +13,6 @@ import click
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import path_of
-from avizor_inference.items.kinds.audio import SoundFile
 from avizor_pipeline.cli.exit_status import EXIT_DEAD_LETTERS
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.job import check_models
@@ -40,6 +39,9 @@ from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import Commit
 from avizor_pipeline.sinks.section_files import SectionRecord
 from avizor_pipeline.sources.open_source import open_source
+
+# What comes on standard input, by its name in CONTENTS.
+_SOUND = "audio"
 
 # Least seconds between two lines that say what was done.
 _LINE_EVERY_S = 60.0
@@ -106,7 +108,7 @@ class Watching:
 
     def stream(self, given: PcmFormat | None, source: str, recording_s: float, engine_wait_s: float) -> int:
         """Watch standard input until it ends; return the exit code. Raises AvizorError."""
-        if self.settings.contents != (SoundFile.name,):
+        if self.settings.contents != (_SOUND,):
             raise SettingsError("sound comes on standard input, and one of the models takes something else; name others")
         models, begun = check_models(self.settings), read_begun(self.settings, self.out)
         sources = SourceWatch(self.silent_after_s, [source], self.live.source)
