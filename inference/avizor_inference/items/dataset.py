@@ -5,9 +5,11 @@ All of them may be in an object store: its objects are files, and what their nam
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
@@ -16,6 +18,7 @@ from avizor_inference.items.column_check import ColumnCheck
 from avizor_inference.items.file_access import exists, is_folder, name_of, state_at
 from avizor_inference.items.find_files import LeftOut, find_files, suffix_of
 from avizor_inference.items.object_listing import objects_below, with_states
+from avizor_inference.items.odd_names import WHY_ODD
 from avizor_inference.items.path_lists import (
     LIST_SUFFIXES,
     TABLE_SUFFIXES,
@@ -30,6 +33,12 @@ from avizor_inference.items.path_lists import (
 from avizor_inference.items.seen_keys import SeenKeys
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.object_store import is_url
+
+_log = logging.getLogger(__name__)
+
+# Objects with names that are no paths: so many of a listing are named, and all are counted.
+_ODD_NAMED = 10
+_ODD = "whose names are no paths"
 
 # What a path of a URL begins with, also of one that is not known.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
@@ -265,7 +274,7 @@ class _Listing:
         self, base: Path, is_asked: Callable[[PurePath], bool], nothing: DatasetError | None = None
     ) -> Iterator[Entry]:
         """Yield the objects below a URL, as `find_files` does files. nothing: is raised if none is asked for."""
-        for path, state in objects_below(base):
+        for path, state in objects_below(base, partial(self._leave_out_odd, base)):
             relative = path.relative_to(base)
             if not is_asked(relative):
                 continue
@@ -280,6 +289,11 @@ class _Listing:
                 yield from self.file(wanted, relative, state=state)
         if nothing:
             raise nothing
+
+    def _leave_out_odd(self, base: Path, key: str) -> None:
+        self.left_out.counts[_ODD] += 1
+        if self.left_out.counts[_ODD] <= _ODD_NAMED:
+            _log.warning("%s: the object %r is left out: %s", name_of(str(base)), key, WHY_ODD)
 
     def file(self, path: Path, relative: Path, source: str = "", state: tuple[int, int] | None = None) -> Iterator[Entry]:
         """Yield a file, or the items in it. source: its own, if it has one. state: its size and time, if they are known."""

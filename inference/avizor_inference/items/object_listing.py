@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import DatasetError, MediaError, StoreUnavailable
 from avizor_inference.items.object_files import AT_ONCE, asked, is_http, object_state, store_answers, store_threads
+from avizor_inference.items.odd_names import all_keys, is_odd, odd_name, refused
 from avizor_inference.object_store import (
     StoreState,
     in_words,
@@ -29,9 +30,6 @@ T = TypeVar("T")
 # Objects in one page of a listing: what S3 sends at most.
 _PAGE = 1000
 
-# How obstore tells of a key that it cannot take: the key is in what it prints for programmers.
-_KEY = re.compile(r'path: "((?:[^"\\]|\\.)*)"')
-
 
 def is_prefix(path: Path) -> bool:
     """Return whether there are objects below this URL. A store that is away is told of soon.
@@ -42,19 +40,22 @@ def is_prefix(path: Path) -> bool:
     try:
         first: list[Any] = asked(path, lambda store, key: next(iter(store.list(key or None, chunk_size=1)), []), patient=False)
     except MediaError as error:
+        if odd_name(error) is not None:
+            return True
         raise _not_listed(path, error) from error
     return bool(first)
 
 
-def objects_below(path: Path) -> Iterator[tuple[Path, StoreState | None]]:
+def objects_below(path: Path, on_odd: Callable[[str], None] = lambda _: None) -> Iterator[tuple[Path, StoreState | None]]:
     """Yield the objects below a URL with their states, page by page, in the order of the store: that of the keys' bytes.
 
-    None: a marker, which is what consoles make for an empty folder. Raises DatasetError, StoreUnavailable.
+    None: a marker, which is what consoles make for an empty folder. on_odd: called with each key that is no path and is left
+    out. Raises DatasetError, StoreUnavailable.
     """
     _check_listing(path)
     root = Path(*path.parts[:2])
     try:
-        for page in _pages(path):
+        for page in _pages(path, on_odd):
             found = [(root / meta["path"], state_of_object(meta)) for meta in page]
             # The key of a marker ends with a slash, which obstore leaves out: there is no object of the name that is left.
             empty = [below for below, state in found if not state.size and below != path]
@@ -79,10 +80,15 @@ def names_below(path: Path) -> tuple[list[Path], list[Path]]:
     return [root / name for name in found["common_prefixes"]], [each for each in objects if each != path]
 
 
-def _pages(path: Path) -> Iterator[Sequence[Any]]:
-    """Yield what a store lists. After an answer that was cut off, the store is asked for what comes after the last object."""
+def _pages(path: Path, on_odd: Callable[[str], None]) -> Iterator[Sequence[Any]]:
+    """Yield what a store lists. After an answer that was cut off, the store is asked for what comes after the last object.
+
+    So it is after a page that is refused for a name in it. The names of that page come from another client, and each of its
+    objects is asked for.
+    """
     store, key = place_of_url(path)
     last, rests = None, rests_to_retry()
+    names: list[str] = []
     pages = iter(store.list(key or None, chunk_size=_PAGE))
     while True:
         try:
@@ -93,20 +99,61 @@ def _pages(path: Path) -> Iterator[Sequence[Any]]:
                 raise
             pages = iter(store.list(key or None, offset=last, chunk_size=_PAGE))
             continue
+        except MediaError as error:
+            if (odd := odd_name(error)) is None:
+                raise
+            names = names or all_keys(path, odd)
+            if not (some := _past_the_odd(names, last)):
+                return
+            yield _looked_at(path, some, on_odd)
+            if some[-1] == names[-1]:
+                return
+            last = some[-1]
+            pages = iter(store.list(key or None, offset=last, chunk_size=_PAGE))
+            continue
         if page is None:
             return
         yield [meta for meta in page if meta["path"] != last]  # the marker of a folder comes again
         last, rests = page[-1]["path"] if page else last, rests_to_retry()
 
 
-def _not_listed(path: Path, error: MediaError) -> DatasetError:
-    from obstore.exceptions import InvalidPathError
+def _past_the_odd(names: Sequence[str], last: str | None) -> Sequence[str]:
+    """Return the names after `last`, up to one that a listing can go on after: the first good one after an odd one, or all."""
+    first = bisect_right(names, last.encode(), key=str.encode) if last else 0
+    after = False
+    for place in range(first, len(names)):
+        odd = is_odd(names[place])
+        if after and not odd:
+            return names[first : place + 1]
+        after = after or odd
+    return names[first:]
 
-    if isinstance(error.__cause__, InvalidPathError) and (key := _KEY.search(str(error.__cause__))):
-        return DatasetError(
-            f'{url_of(path)} cannot be listed because of the object "{key[1]}": a part of its name is empty, `.` or `..`, '
-            "or has a control character; rename it, or give a list of files, or the folders beside it"
-        )
+
+def _looked_at(path: Path, names: Sequence[str], on_odd: Callable[[str], None]) -> list[Any]:
+    """Return what a store tells of the objects of these names. Raises MediaError, StoreUnavailable."""
+    root = Path(*path.parts[:2])
+    good = []
+    for name in names:
+        if is_odd(name):
+            on_odd(name)
+        else:
+            good.append(store_threads().submit(partial(_head_or_none, root / name)))
+    return [meta for answer in good if (meta := answer.result()) is not None]
+
+
+def _head_or_none(path: Path) -> Any:
+    """Return what a store tells of an object; None if it is not there, as for the marker of a folder."""
+    try:
+        return asked(path, lambda store, key: store.head(key))
+    except MediaError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def _not_listed(path: Path, error: MediaError) -> DatasetError:
+    if (odd := odd_name(error)) is not None:
+        return refused(path, odd)
     return DatasetError(f"{url_of(path)} cannot be listed: {error}")
 
 

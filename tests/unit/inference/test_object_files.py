@@ -274,11 +274,35 @@ def test_only_what_a_store_says_is_not_there_is_gone(s3: S3) -> None:
     assert len(s3.requests) < 150
 
 
-def test_what_refuses_a_listing_is_named_with_its_url(s3: S3) -> None:
-    for number, (key, told) in enumerate((("a//b.wav", "a//b"), ("tab\t.wav", r"tab\\t"), ("../b.wav", r"\.\./b"))):
-        s3.put(f"odd{number}/{key}", b"1")
-        with pytest.raises(DatasetError, match=rf"recordings/odd{number} cannot be listed because of the object .*{told}"):
-            list(list_dataset([Path(s3.url(f"odd{number}"))], frozenset({".wav"})))
+ODD = ("a//b.wav", "b/tab\t.wav", "c/../b.wav", "z\x7f.wav")
+
+
+def test_an_object_whose_name_is_no_path_costs_itself_alone(s3: S3, caplog: pytest.LogCaptureFixture) -> None:
+    good = [f"odd/{folder}/{number:04d}.wav" for folder in "abcd" for number in range(1300 if folder == "d" else 3)]
+    for key in [*good, *(f"odd/{key}" for key in ODD)]:
+        s3.put(key, b"1")
+    left_out = LeftOut()
+    s3.requests.clear()
+    entries = list(list_dataset([Path(s3.url("odd"))], frozenset({".wav"}), left_out=left_out))
+    assert [entry.uri for entry in entries] == [s3.url(key) for key in good]
+    assert {(entry.size, entry.modified_ns == object_state(entry.path).modified_ns) for entry in entries[::90]} == {(1, True)}
+    assert str(left_out) == "4 whose names are no paths"
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == len(ODD)
+    for key, line in zip(ODD, named, strict=True):
+        assert f"s3://recordings/odd: the object {f'odd/{key}'!r} is left out: a part of its name is empty, `.` or `..`" in line
+    assert sum(method == "HEAD" for method, _, _ in s3.requests) < len(good)  # only of the pages that were refused
+
+
+def test_a_store_whose_odd_names_no_other_client_lists_refuses_with_the_name(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.put("alone/tab\t.wav", b"1")
+    monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
+    wanted = r"recordings/alone cannot be listed because of the object .*tab\\t.* pip install 'avizor\[pipeline\]'"
+    with pytest.raises(DatasetError, match=wanted):
+        list(list_dataset([Path(s3.url("alone"))], frozenset({".wav"})))
+
+
+def test_a_listing_that_is_refused_is_named_with_its_url(s3: S3) -> None:
     denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     s3.fault = lambda environ: ("403 Forbidden", denied)
     try:
