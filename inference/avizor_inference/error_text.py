@@ -1,4 +1,4 @@
-"""Return the texts of errors that were raised by the system or by a library, for a message of ours."""
+"""Return the texts of errors that were raised by the system, a library or another program, for a message of ours."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ def one_line(error: BaseException) -> str:
 def shortened(text: str) -> str:
     """Return the text as one line, cut off after 300 characters."""
     return " ".join(text.split())[:MOST_CHARACTERS]
+
+
+def printable(text: str) -> str:
+    """Return a text with every character escaped that a terminal would not print as itself: newlines, colours, directions."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from avizor_inference.caller_token import token_in
+from avizor_inference.error_text import printable
 from avizor_inference.errors import TokenFileError
 
 # Docker sets http_proxy in every container, for connections to the outside. A proxy would look for 127.0.0.1 elsewhere.
@@ -48,9 +49,15 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
     help="Seconds to wait for an answer.",
 )
 @click.option("--tls", is_flag=True, help="TLS, with the authorities that gRPC brings. The next options imply it.")
-@click.option("--ca", type=_FILE, help="Certificates (PEM) by which the gateway's is checked.")
-@click.option("--client-certificate", type=_FILE, help="Certificate (PEM) of the caller, for mutual TLS; needs --client-key.")
-@click.option("--client-key", type=_FILE, help="Its key (PEM).")
+@click.option("--ca", "--ca-file", "ca", type=_FILE, help="Certificates (PEM) by which the gateway's is checked.")
+@click.option(
+    "--client-certificate",
+    "--certificate",
+    "client_certificate",
+    type=_FILE,
+    help="Certificate (PEM) of the caller, for mutual TLS; needs --client-key.",
+)
+@click.option("--client-key", "--key", "client_key", type=_FILE, help="Its key (PEM).")
 @click.option("--server-name", default="", help="Name in the gateway's certificate, if that is not the address.")
 @click.option("--token-file", type=_FILE, help="File with a token. A gateway wants none here; the front door does.")
 def health(
@@ -80,7 +87,7 @@ def health(
             ask = health_pb2_grpc.HealthStub(channel).Check
             answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            click.echo(f"{target}: {error.code().name}: {_printable(str(error.details()))}", err=True)
+            click.echo(f"{target}: {error.code().name}: {printable(str(error.details()))}", err=True)
             sys.exit(1)
     known = health_pb2.HealthCheckResponse.ServingStatus
     click.echo(known.Name(answer.status) if answer.status in known.values() else f"status {answer.status}, which is none")
@@ -122,8 +129,3 @@ def _read(file: Path) -> bytes:
     if len(data) == _MOST_BYTES:
         raise click.ClickException(f"{file}: is too large; name another file")
     return data
-
-
-def _printable(text: str) -> str:
-    """Return what another program says without anything that a terminal would obey."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

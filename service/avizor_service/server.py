@@ -12,7 +12,6 @@ from functools import partial
 
 import grpc
 
-from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import engine_options, open_engine, runs_here
 from avizor_inference.repository.models import ModelRepository
 from avizor_service.access import open_access
@@ -48,7 +47,7 @@ from avizor_service.settings import Settings
 from avizor_service.small_messages import SmallMessages
 from avizor_service.stopping import stop
 from avizor_service.streams import Streams
-from avizor_service.threads import Threads, open_threads
+from avizor_service.threads import open_threads
 from avizor_service.tokens import TokenInterceptor, Tokens
 from avizor_service.tracing import open_tracing
 from avizor_service.unread import Unread
@@ -81,26 +80,7 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         log = stack.enter_context(open_log(settings.log_format, settings.log_level, settings.log_calls, dropped, whole.worker))
         tracing = stack.enter_context(open_tracing(settings.otlp_endpoint))
         access = open_access(settings, metrics, reloading, whole)
-        repository = ModelRepository(settings.models)
-        decoders = stack.enter_context(open_media_decoders(settings, metrics))
-        decoders.launch()  # they get ready while the engine does
-        engine = stack.enter_context(
-            open_engine(
-                settings.engine,
-                repository,
-                device=settings.device,
-                batching=True,
-                cores=whole.cores,
-                statistics=whole.statistics,
-            )
-        )
-        threads = stack.enter_context(open_threads(settings.max_in_flight))
-        explaining = stack.enter_context(open_threads(settings.max_explanations, "avizor-explain"))
-        drawer = stack.enter_context(open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s))
-        explanations = Explanations(metrics, settings.max_explanations, explaining, drawer, whole)
-        watch = EngineWatch(engine, settings.engine)
-        gateway = _gateway(settings, repository, engine, watch, decoders, threads, explanations, metrics, whole)
-        stack.callback(gateway.catalogue.close)
+        gateway, decoders = _open_gateway(settings, metrics, whole, stack)
         models = ModelWatch(gateway.catalogue, gateway.anomaly_metrics, metrics)
         models.start()
         reloading.add("models", models.reload, settings.scan_s, at_start=True)
@@ -131,8 +111,9 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
         await server.start()
         for each in http:
             await each.start()
+        engine_changed = partial(_engine_changed, settings, gateway.catalogue, metrics, health, whole)
         tasks = [
-            asyncio.create_task(watch.watch(partial(_engine_changed, settings, gateway.catalogue, metrics, health, whole))),
+            asyncio.create_task(gateway.engine_watch.watch(engine_changed)),
             asyncio.create_task(receiver.end_late()),
             asyncio.create_task(small.receiver.end_late()),
             asyncio.create_task(unread.end_late()),
@@ -151,23 +132,35 @@ async def run(settings: Settings, started: Callable[[Addresses], None], whole: W
             task.cancel()
 
 
-def _gateway(
-    settings: Settings,
-    repository: ModelRepository,
-    engine: Engine,
-    watch: EngineWatch,
-    decoders: MediaDecoders,
-    threads: Threads,
-    explanations: Explanations,
-    metrics: Metrics,
-    whole: Whole,
-) -> Gateway:
+def _open_gateway(
+    settings: Settings, metrics: Metrics, whole: Whole, stack: contextlib.ExitStack
+) -> tuple[Gateway, MediaDecoders]:
+    """Return a gateway over its engine, and the decoders, which may not be ready yet. They are closed with the stack."""
+    repository = ModelRepository(settings.models)
+    decoders = stack.enter_context(open_media_decoders(settings, metrics))
+    decoders.launch()  # they get ready while the engine does
+    engine = stack.enter_context(
+        open_engine(
+            settings.engine,
+            repository,
+            device=settings.device,
+            batching=True,
+            cores=whole.cores,
+            statistics=whole.statistics,
+        )
+    )
+    threads = stack.enter_context(open_threads(settings.max_in_flight))
+    explaining = stack.enter_context(open_threads(settings.max_explanations, "avizor-explain"))
+    drawer = stack.enter_context(open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s))
+    explanations = Explanations(metrics, settings.max_explanations, explaining, drawer, whole)
     anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device), anomaly_metrics.accept)
+    stack.callback(catalogue.close)
     anomaly_metrics.start(catalogue.calibrations())
     memory = DecodedMemory(settings.max_decoded_mib, whole)
     inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
-    return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations)
+    watch = EngineWatch(engine, settings.engine)
+    return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations), decoders
 
 
 def _server(

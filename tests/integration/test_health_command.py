@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from support.certificates import Files, certificate_files
 
+from avizor_client.cli import call
 from avizor_service.health import health as command
 
 
@@ -103,3 +104,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert (result.exit_code, "absent: cannot be read" in result.stderr) == (1, True)
     result = ask("127.0.0.1:1", "--client-certificate", tmp_path / "empty")
     assert (result.exit_code, "--client-key" in result.stderr) == (2, True)
+
+
+def test_files_of_tls_have_the_same_names_as_in_other_commands() -> None:
+    wanted = {"--ca", "--ca-file", "--certificate", "--client-certificate", "--key", "--client-key", "--token-file"}
+    for each in (command, call.commands["models"]):
+        assert wanted <= {name for parameter in each.params for name in parameter.opts}

@@ -30,13 +30,21 @@ _OPTIONS = (
     click.option("--tls", is_flag=True, help="TLS, with the authorities that gRPC brings. The next options imply it."),
     click.option(
         "--ca",
+        "--ca-file",
+        "ca",
         type=_FILE,
         envvar="AVIZOR_CALL_CA",
         show_envvar=True,
         help="Certificates (PEM) by which the gateway's is checked.",
     ),
-    click.option("--certificate", type=_FILE, help="Certificate (PEM) of the caller, for mutual TLS; needs --key."),
-    click.option("--key", type=_FILE, help="Its key (PEM)."),
+    click.option(
+        "--certificate",
+        "--client-certificate",
+        "certificate",
+        type=_FILE,
+        help="Certificate (PEM) of the caller, for mutual TLS; needs --key.",
+    ),
+    click.option("--key", "--client-key", "key", type=_FILE, help="Its key (PEM)."),
     click.option("--server-name", default="", help="Name in the gateway's certificate, if that is not the address."),
     click.option(
         "--token-file",

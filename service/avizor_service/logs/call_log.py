@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from avizor_inference.error_text import printable
 from avizor_service.call_record import CallRecord, begin_record
 from avizor_service.callers import current_caller
-from avizor_service.logs.rendering import printable, time_now
+from avizor_service.logs.rendering import time_now
 
 # Which calls have a line.
 Calls = Literal["all", "failed", "none"]

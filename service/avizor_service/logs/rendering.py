@@ -11,19 +11,13 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from avizor_inference.error_text import printable
 from avizor_service.call_record import current_record
 
 Format = Literal["json", "console"]
 
 # Characters of one message, and of one traceback (its end), that are written.
 _LONGEST_TEXT, _LONGEST_TRACEBACK = 2000, 6000
-
-
-def printable(text: str) -> str:
-    """Return a text with every character escaped that a terminal would not print as itself: newlines, colours, directions."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def renderer(format: Format, colors: bool, worker: int = 0) -> Callable[[EventDict], str]:

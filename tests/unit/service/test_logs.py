@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from avizor_inference.error_text import printable
 from avizor_service.call_record import CallRecord, begin_record
 from avizor_service.logs.call_log import CallLog
-from avizor_service.logs.rendering import printable, renderer
+from avizor_service.logs.rendering import renderer
 from avizor_service.logs.writer import LogWriter
 
 CODE = """
