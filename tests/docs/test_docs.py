@@ -88,7 +88,7 @@ def test_commands_of_a_page_have_only_options_that_exist(page: Path) -> None:
         assert options <= known, words
 
 
-@pytest.mark.parametrize("folder", ["inference", "export", "pipeline", "service", "cli"])
+@pytest.mark.parametrize("folder", ["inference", "export", "pipeline", "service", "client", "cli"])
 def test_the_readme_of_a_package_names_only_what_is_in_it(folder: str) -> None:
     text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
     bases = [ROOT, *ROOT.glob("*/"), *(ROOT / folder).glob("avizor_*/")]

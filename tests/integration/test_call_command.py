@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,3 +239,14 @@ def test_a_microphone_is_heard_while_it_goes_on(folder: Path) -> None:
     assert "started" in first
     assert second["window"]["span"]["end_sample"] == 4096
     assert (process.returncode, "ended" in json.loads(rest[-1])) == (0, True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stream_that_is_stopped_ends_at_once_and_says_nothing_more(folder: Path, number: int, code: int) -> None:
+    command = [str(AVIZOR), "call", "monitor", "normal", "--rate", str(SAMPLE_RATE), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("an alarm begins after")
+        process.send_signal(number)
+        said = process.communicate(timeout=30)
+    assert (process.returncode, *said) == (code, "", "")

@@ -139,6 +139,27 @@ def test_requests_that_come_at_once_are_answered_in_their_order(running: Gateway
     assert codes == [b"200", b"200", b"404", b"200", b"200"] * 20
 
 
+def test_a_client_that_sends_no_more_reads_all_its_answers(running: Gateway) -> None:
+    ask_models = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    picture = IMAGE.image
+    head = f"POST {FILES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {len(picture)}\r\n\r\n"
+    for requests in (1, 1, 1, 30):
+        with connected(running.http_url) as one:
+            one.sendall(ask_models * (requests - 1) + head.encode() + picture)
+            one.shutdown(socket.SHUT_WR)
+            answers = rest(one)  # the connection ends
+        assert answers.count(b"HTTP/1.1 200 OK") == requests
+        assert answers.count(b'"items": [') == 1
+
+
+def test_a_body_that_is_cut_off_by_the_end_of_its_client_has_no_answer(running: Gateway) -> None:
+    with connected(running.http_url) as one:
+        head = f"POST {FILES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+        one.sendall(head.encode() + b"abc")
+        one.shutdown(socket.SHUT_WR)
+        assert rest(one) == b""
+
+
 def test_a_client_that_waits_for_leave_to_send_gets_it_or_the_refusal(running: Gateway) -> None:
     def begin(length: int) -> bytes:
         lines = [f"POST {FILES} HTTP/1.1", "Host: localhost", "Content-Type: image/png", "Expect: 100-continue"]

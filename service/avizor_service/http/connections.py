@@ -30,6 +30,7 @@ from avizor_service.settings import Settings
 _MOST_HEADER_BYTES = 32 << 10
 
 # Seconds in which a client may still send what was refused before its connection is ended; else it may never see the answer.
+# And seconds in which a client is answered that sends no more: most such clients are gone, and a few read on.
 _LINGER_S = 2.0
 
 # Seconds in which a request that is under way may arrive on a connection that would else be closed. HTTP/1.1 has no word for
@@ -115,12 +116,13 @@ class Connection(H11Protocol):
         self._all, self.app = connections, self._serve
         self._serving: asyncio.Task[Any] | None = None
         # Since when: it asks for nothing; a request's headers are not complete; a request was answered that has not ended; the
-        # client does not read.
+        # client does not read; it sends no more, and its answer has not begun.
         self._idle: float | None = None
         self._begun: float | None = None
         self._refused: float | None = None
         self._unread: float | None = None
-        self._has_said_all = False
+        self._left: float | None = None
+        self._has_said_all = self._is_half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are as many as may be."""
@@ -144,6 +146,16 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self._refused is not None and self.conn.their_state is h11.IDLE:
             self._refused, self._idle = None, self.loop.time()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what was asked in full, if that is soon, of a client that sends no more. Over TLS there is no such end."""
+        is_asked = self.cycle is not None and not (self.cycle.response_complete or self.cycle.more_body)
+        if not is_asked or self.transport.get_extra_info("sslcontext"):
+            return False
+        self._is_half_closed = True
+        if not self.cycle.response_started and self._left is None:
+            self._left = self.loop.time()
+        return True
 
     def shutdown(self) -> None:
         """Close the connection, with the answer if there is a call."""
@@ -185,6 +197,8 @@ class Connection(H11Protocol):
         else:
             self._idle = now
         super().on_response_complete()
+        if self._is_half_closed and self.cycle.response_complete:  # nothing was asked behind it
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Note since when the client does not read."""
@@ -204,6 +218,7 @@ class Connection(H11Protocol):
             (self._begun, settings.receive_timeout_s),
             (self._refused, _LINGER_S),
             (self._unread, settings.send_timeout_s),
+            (self._left, _LINGER_S),
         )
         return any(since is not None and now - since > limit for since, limit in limits)
 
@@ -216,8 +231,10 @@ class Connection(H11Protocol):
         async def answer(message: Message) -> None:
             # Whoever waits for leave to send a body, and gets none, may or may not send it: nobody knows what comes next.
             is_closing = self._all.is_stopping or self.cycle.waiting_for_100_continue
-            if is_closing and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], CLOSE_HEADER]
+            if message["type"] == "http.response.start":
+                self._left = None
+                if is_closing:
+                    message["headers"] = [*message["headers"], CLOSE_HEADER]
             await send(message)
 
         try:
