@@ -138,6 +138,10 @@ bench: $(STAMP) ## Measure the memory of the batch job over 1x, 10x and 100x the
 soak: $(STAMP) ## Keep a gateway under mixed load for an hour, and fail if its memory grows; SOAK_FLAGS="--minutes 10"
 	$(BIN)/python benchmarks/soak.py $(SOAK_FLAGS)
 
+.PHONY: soak-watch
+soak-watch: $(STAMP) ## Keep two live jobs busy for an hour, and fail if their memory grows; SOAK_FLAGS="--minutes 10"
+	$(BIN)/python benchmarks/watch_soak.py $(SOAK_FLAGS)
+
 .PHONY: test-hour
 test-hour: $(STAMP) ## Replace each part of the stack under load, and count the calls that fail: an hour; HOUR_FLAGS="--minutes 10"
 	$(BIN)/python benchmarks/replacements $(HOUR_FLAGS)
