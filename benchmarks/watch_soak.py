@@ -2,9 +2,9 @@
 
     python benchmarks/watch_soak.py [--minutes 60] [--files-a-minute 120] [--samples FILE]
 
-One `avizor watch` looks at a folder into which recordings keep arriving: half of them are written in two pieces, half are renamed
-into place, and a few are cut off. Another one hears sound at 16 kHz in real time. Every 2 s the resident memory of each job, with
-its workers, is taken. The first quarter is the warm-up; through the rest a line is fitted (memory_slope.py).
+One `avizor watch` looks at a folder into which recordings keep arriving: half of them are written in two pieces, half are
+renamed into place, and a few are cut off. Another one hears sound at 16 kHz in real time. Every 2 s the resident memory of each
+job, with its workers, is taken. The first quarter is the warm-up; through the rest a line is fitted (memory_slope.py).
 Exit code 1: the upper bound of the 95 % interval of a slope is 2 MiB an hour or more, a job ended, or at the end the tables are
 not complete by `avizor verify`, or do not hold each file.
 
@@ -214,8 +214,8 @@ def judge(samples: np.ndarray, names: list[str], minutes: float) -> list[str]:
         found = slope(late[:, 0] / 3600, mib)
         print(
             f"{name}: {len(mib)} samples after {WARM_UP * minutes:.1f} min of warm-up: {mib[0]:.1f} MiB at first, "
-            f"{mib[-1]:.1f} at the end, {mib.max():.1f} at most; slope {found.value:+.2f} MiB an hour, 95 % interval {found.low:+.2f} to "
-            f"{found.high:+.2f}; dependence of blocks {found.dependence:+.2f}"
+            f"{mib[-1]:.1f} at the end, {mib.max():.1f} at most; slope {found.value:+.2f} MiB an hour, 95 % interval "
+            f"{found.low:+.2f} to {found.high:+.2f}; dependence of blocks {found.dependence:+.2f}"
         )
         if found.high >= MOST_MIB_AN_HOUR:
             problems.append(

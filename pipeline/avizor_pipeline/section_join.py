@@ -10,9 +10,10 @@ import numpy as np
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.classify import MeanProbabilities
-from avizor_inference.errors import JobError
+from avizor_inference.errors import JobError, MediaError
 from avizor_inference.items.audio import Level
 from avizor_pipeline.models import JobModel, judges_of
+from avizor_pipeline.rows import dead_letter
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_files import OutputPath, each_at_once
@@ -95,6 +96,9 @@ class SectionJoin:
                 for _, record in each_at_once(self.out, sections, partial(self._record, shard)):
                     _add(totals, entry.uri, record)
                     writer.take_part("windows", record.windows, record.sha256)
+                if not sections:  # of a stream
+                    writer.add("dead_letters", dead_letter(entry, MediaError("it ended before its first rows were written")))
+                    totals.unread.add(entry.uri)
             else:
                 letter = self._record(shard, dead).dead_letter
                 assert letter  # or it is not dead

@@ -13,7 +13,7 @@ T = TypeVar("T")
 NOT_READING = -1
 
 # Places of the numbers.
-_ENTRY, _STEPS, _WAITS = 0, 1, 2
+_ENTRY, _STEPS, WAITS = 0, 1, 2
 NUMBERS = 3
 
 
@@ -46,15 +46,15 @@ class Watch:
     @property
     def waits(self) -> bool:
         """Return whether the worker waits for an engine that is away."""
-        return bool(self.numbers[_WAITS])
+        return bool(self.numbers[WAITS])
 
     @waits.setter
     def waits(self, waits: bool) -> None:
-        self.numbers[_WAITS] = int(waits)
+        self.numbers[WAITS] = int(waits)
 
     def reset(self) -> None:
         """Forget the last task."""
-        self.numbers[_ENTRY], self.numbers[_STEPS], self.numbers[_WAITS] = NOT_READING, 0, 0
+        self.numbers[_ENTRY], self.numbers[_STEPS], self.numbers[WAITS] = NOT_READING, 0, 0
 
     def follow(self, entry: int, rows: Iterable[T]) -> Iterator[T]:
         """Yield what a decoder gives, and note each step.

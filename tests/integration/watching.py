@@ -26,11 +26,15 @@ def watch_command(what: Path | str, models: Path, out: Path, *more: str) -> list
     ]
 
 
+_BEGAN = "avizor watch: watching"
+
+
 class Watch:
     """A running `avizor watch`. It is killed at the end of the context if it still runs. normal: the only model."""
 
     def __init__(self, what: Path | str, models: Path, out: Path, *more: str, stdin: int | IO[bytes] | None = None) -> None:
         self.out, self._log = out, out.with_name(f"{out.name}.log")
+        self.started = (self.log.count(_BEGAN) if self._log.exists() else 0) + 1
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 watch_command(what, models, out, *more), stdin=stdin, stdout=log, stderr=log, start_new_session=True
@@ -62,6 +66,11 @@ class Watch:
     def wait_for_log(self, text: str) -> None:
         wait_until(lambda: text in self.log or self.process.poll() is not None)
         assert text in self.log, self.log
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it watches. The log goes on that of earlier ones with the same `out`."""
+        return self.log.count(_BEGAN) == self.started
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)

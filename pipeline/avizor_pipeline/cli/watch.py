@@ -11,6 +11,7 @@ import click
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
+from avizor_inference.items.file_access import name_of
 from avizor_inference.items.path_lists import is_pattern
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.standard_input import STANDARD_INPUT
@@ -201,7 +202,7 @@ def watch(
         watching = Watching(settings, out, every_s, silent_after_s, metrics, live, stop, wanted, as_json)
         if streams:
             pcm = PcmFormat(format or "s16le", rate, input_channels or 1) if rate else None
-            code = watching.stream(pcm, source or DEFAULT_SOURCE, recording_s or 3600.0, engine_wait_s)
+            code = watching.stream(pcm, name_of(source or DEFAULT_SOURCE), recording_s or 3600.0, engine_wait_s)
         else:
             code = watching.folders(asked.datasets, LocalRunner(workers, file_timeout_s, engine_wait_s), settle_s)
         metrics.finish(code)

@@ -13,7 +13,7 @@ import click
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import path_of
-from avizor_pipeline.cli.exit_status import EXIT_DEAD_LETTERS
+from avizor_pipeline.cli.exit_status import EXIT_DEAD_LETTERS, EXIT_FAILED
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.job import check_models
 from avizor_pipeline.job_outcome import Outcome
@@ -73,13 +73,21 @@ class Watching:
         """Watch folders until the job is asked to stop; return the exit code. Raises AvizorError."""
         models, begun = check_models(self.settings), read_begun(self.settings, self.out)
         sources = SourceWatch(self.silent_after_s, begun.plan.sources, self.live.source)
-        paths = [path_of(root) for root in roots]
-        arrivals = Arrivals(open_source(self.settings), paths, self.settings.roots, begun.known, settle_s)
         calibrations = CalibrationWatch(self.settings, models, begun.pins)
 
         def on_look() -> None:
             sources.check()
             self.live.folders(arrivals.away, arrivals.pending, arrivals.changed)
+
+        arrivals = Arrivals(
+            open_source(self.settings),
+            [path_of(root) for root in roots],
+            self.settings.roots,
+            begun.known,
+            settle_s,
+            sources.heard,
+            on_look,
+        )
 
         def on_round(entries: Sequence[Entry]) -> None:
             self._plan(self.planned + sum(entry.items for entry in entries))
@@ -94,7 +102,6 @@ class Watching:
             calibrations,
             self.every_s,
             self.stop,
-            on_look,
             on_round,
         )
         self._begin(begun, f"watching {', '.join(roots)}")
@@ -163,7 +170,7 @@ class Watching:
     def _show(self) -> None:
         """Say what was done, at a bounded pace."""
         now, outcome = time.monotonic(), self.outcome
-        if now - self._line_at < _LINE_EVERY_S or not outcome.files_of_this_run:
+        if now - self._line_at < _LINE_EVERY_S or outcome.files_of_this_run <= 0:  # earlier ones come first
             return
         self._line_at = now
         click.echo(
@@ -180,7 +187,7 @@ class Watching:
                 f"stopped; {counted(left, 'item')} that came are planned, and not done: run the same command again to go on",
                 err=True,
             )
-            return 128 + self.stop.number
+            return 128 + self.stop.number if self.stop else EXIT_FAILED
         seconds = time.monotonic() - self._started
         self.wanted.write(self.out, models)
         summary = summarise(self.outcome, models, self.settings, self.out, seconds)

@@ -1,7 +1,8 @@
 """Find files that have arrived in a folder and are finished, from a thread of its own.
 
 A file is finished when its size and its time of change have been the same over two looks, `settle_s` apart, and no process of
-this machine has it open for writing. So a file that is renamed into place is taken as fast as one that was written there.
+this machine has it open for writing. So a file that is renamed into place is taken as fast as one that was written there. It is
+handed over when a round is to begin, not before: until then it may change again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,18 +67,27 @@ class Arrivals:
     """Collects the entries of finished files that no round has.
 
     roots: folders, as they are spelt now. first: the same as the job's first command spelt them. known: the files of all
-    rounds. settle_s: see above. away: number of folders that cannot be looked at now.
+    rounds. settle_s: see above. on_seen: is called with the source of each file that has come, finished or not. on_look: is
+    called after each look. away: number of folders that cannot be looked at now. changed: number of files that have changed.
     """
 
     def __init__(
-        self, source: FolderSource, roots: Sequence[Path], first: Sequence[str], known: KnownStates, settle_s: float
+        self,
+        source: FolderSource,
+        roots: Sequence[Path],
+        first: Sequence[str],
+        known: KnownStates,
+        settle_s: float,
+        on_seen: Callable[[str], None] = lambda _source: None,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_seen, self._on_look = on_seen, on_look
         self._source, self._known, self._settle_s = source, known, settle_s
         self._names = RootNames([name_of(str(root)) for root in roots], first)
         self._folders = [_Folder(FolderWalk(root, source.suffixes), _below(root)) for root in roots]
         self._arrived = deque[Entry]()
-        self._over = threading.Event()
-        self._said = 0
+        self._over, self._wanted = threading.Event(), threading.Event()
+        self._said, self._is_asked = 0, False
         self._all_at, self._look_every_s = 0.0, LOOK_EVERY_S
         self._failure: BaseException | None = None
         self.away = self.changed = self.looks = 0
@@ -98,15 +108,18 @@ class Arrivals:
         self._thread.join(1.0)
 
     def take(self) -> list[Entry]:
-        """Return what has arrived since the last call. Raises what has ended the thread."""
+        """Return what is finished, as the look after the last call has found it. Raises what has ended the thread."""
         if self._failure:
             raise self._failure
+        if not self._arrived:
+            self._wanted.set()
         return [self._arrived.popleft() for _ in range(len(self._arrived))]
 
     def look(self) -> None:
         """Look once at each folder. It is called by one thread only."""
         started = time.monotonic()
         everything = started >= self._all_at
+        self._is_asked = self._wanted.is_set()
         for folder in self._folders:
             try:
                 self._look(folder, everything=everything)
@@ -124,6 +137,7 @@ class Arrivals:
         try:
             while not self._over.is_set():
                 self.look()
+                self._on_look()
                 self._over.wait(self._look_every_s)
         except BaseException as error:  # it is raised where it can be told
             self._failure = error
@@ -153,16 +167,15 @@ class Arrivals:
         known = self._known.get(key)
         if known is None:
             folder.pending[below] = _Pending(state, time.monotonic(), self.looks)
+            self._on_seen(self._source.source_of(Path(below)))
         elif known != state:
             self._known.add(key, state)
             self.changed += 1
             self._say(f"{folder.walk.root / below} has changed since it was read; its rows stay (--changed of avizor batch)")
 
     def _settle(self, folder: _Folder) -> None:
-        """Hand over the files that are finished."""
+        """Look at the files that are not known, and hand over those that are finished, if they are wanted."""
         for below, pending in list(folder.pending.items()):
-            if len(self._arrived) >= _MOST_PENDING:
-                return
             path, now = folder.walk.root / below, time.monotonic()
             try:
                 status = os.stat(path)  # noqa: PTH116
@@ -172,7 +185,9 @@ class Arrivals:
                 continue
             if pending.state != (state := (status.st_size, status.st_mtime_ns)):
                 pending.state, pending.since, pending.look = state, now, self.looks
-            elif now - pending.since >= self._settle_s and self.looks > pending.look and not is_being_written(path):
+            elif now - pending.since < self._settle_s or self.looks <= pending.look or not self._is_asked:
+                continue
+            elif not is_being_written(path):
                 self._hand_over(folder, below, pending)
 
     def _hand_over(self, folder: _Folder, below: str, pending: _Pending) -> None:
@@ -186,6 +201,7 @@ class Arrivals:
             return
         del folder.pending[below]
         self._known.add(key_of_path(folder.place + below), pending.state)
+        self._wanted.clear()
         self._arrived.extend(self._new(map(self._names.name, entries)))
 
     def _new(self, entries: Iterable[Entry]) -> Iterable[Entry]:

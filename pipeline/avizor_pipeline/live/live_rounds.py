@@ -33,8 +33,8 @@ def add_round(out: OutputPath, number: int, entries: Sequence[Entry], pins: Pins
 class LiveRounds:
     """Makes rounds of arrivals. The output folder is held.
 
-    rounds: number of those that are there. every_s: least seconds from one round to the next. on_look: is called some times a
-    second while a worker waits. on_round: is called with the entries of each round.
+    rounds: number of those that are there. every_s: least seconds from one round to the next. on_round: is called with the
+    entries of each round.
     """
 
     settings: JobSettings
@@ -44,20 +44,17 @@ class LiveRounds:
     calibrations: CalibrationWatch
     every_s: float
     stop: StopRequest
-    on_look: Callable[[], None]
     on_round: Callable[[Sequence[Entry]], None]
 
     def shards(self) -> Iterator[Shard | None]:
         """Yield the shards of rounds until the job is asked to stop; None when there is nothing for now. Raises JobError."""
-        waiting, next_at = list[Entry](), 0.0
+        next_at = 0.0
         while not self.stop:
-            self.on_look()
-            waiting += self.arrivals.take()
             pins = self.calibrations.pins()
-            if not waiting or time.monotonic() < next_at:
+            if time.monotonic() < next_at or not (entries := self.arrivals.take()):
                 yield None
                 continue
-            next_at, entries, waiting = time.monotonic() + self.every_s, waiting, []
+            next_at = time.monotonic() + self.every_s
             self.rounds += 1
             add_round(self.out, self.rounds, entries, pins)
             self.on_round(entries)

@@ -23,9 +23,25 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.output_folder import Finished, claimed, commits_of
 from avizor_pipeline.sinks.part_files import Commit
-from avizor_pipeline.sinks.section_files import SectionRecord
+from avizor_pipeline.sinks.section_files import UNKNOWN, FinishedSections, SectionRecord
+from avizor_pipeline.watch import WAITS, Watch
 
 _log = logging.getLogger(__name__)
+
+
+class _SaidWait(Watch):
+    """Says once when the engine is away, and when it is back."""
+
+    @property
+    def waits(self) -> bool:
+        """See Watch."""
+        return super().waits
+
+    @waits.setter
+    def waits(self, waits: bool) -> None:
+        if waits != super().waits:
+            _log.warning("the engine is away, and is waited for (--engine-wait-s)" if waits else "the engine is back")
+        self.numbers[WAITS] = int(waits)
 
 
 @dataclass
@@ -59,11 +75,17 @@ class StreamJob:
             on_resume(finished)
             yield from commits_of(self.out, finished.shards)
             join = SectionJoin(self.out, self.settings, self.models, finished.sections)
-            yield from join.complete(planned_shards(self.settings, self.out, plan))
+            done = set(finished.shards)
+            for commit in join.complete(planned_shards(self.settings, self.out, plan)):
+                done.add(commit.shard)
+                yield commit
+            for shard in planned_shards(self.settings, self.out, plan):
+                if shard.id not in done:  # it was killed before its first section
+                    yield join.commit(shard, FinishedSections(UNKNOWN))
             yield from self._recordings(join, len(plan.rounds), finished.still_held)
 
     def _recordings(self, join: SectionJoin, rounds: int, still_held: Callable[[], None]) -> Iterator[Commit]:
-        context = open_context(self.settings, self.out, EngineWait(self.engine_wait_s))
+        context = open_context(self.settings, self.out, EngineWait(self.engine_wait_s, _SaidWait()))
         while (format := self.input.format) is None:
             if self.stop or (not self.input.wait(0.2) and self.input.ended):
                 return

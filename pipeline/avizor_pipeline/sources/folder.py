@@ -55,6 +55,10 @@ class FolderSource:
         suffixes = frozenset(suffix for content in self._files for suffix in content.suffixes)
         return suffixes | {suffix for suffix, pack in self._packs.items() if pack.in_folders}
 
+    def source_of(self, relative: Path) -> str:
+        """Return the source of a file by its path below the folder; items of a table may have others."""
+        return self._rule.source_of(relative)
+
     def entries(self, folder: Path, relative: Path) -> Iterator[Entry]:
         """Yield what `list` yields of one file of a folder. relative: its path below the folder. Raises DatasetError."""
         return entries_of_file(folder / relative, relative, self._rule, None, self._columns, self._packs)
