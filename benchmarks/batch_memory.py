@@ -2,11 +2,11 @@
 
     python benchmarks/batch_memory.py [--runs 1] [--memory 1GiB]
 
-The data are short recordings of 1 s (130, 1,300 and 13,000 files), one long recording (2, 20 and 200 minutes), and images of
+The data are short recordings of 1 s (130, 1,300 and 13,000 files), one long recording (5, 50 and 500 minutes), and images of
 32 x 32 pixels (130, 1,300 and 13,000 files). Prints for each the peak (with several runs the median and spread), in MiB of PSS
 (each page is counted once for all processes of the job), its ratio to that of 1x, and the most bytes of temporary files. Two
-workers, so that machines compare. The models (a convolutional autoencoder on log-mels, LeNet) are not trained, because the
-memory does not depend on the weights.
+workers, so that machines compare; the long recording is cut into sections of 1 MiB, so that both are busy at each size. The
+models (a convolutional autoencoder on log-mels, LeNet) are not trained, because the memory does not depend on the weights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from batch.sound import AUTOENCODER, RATE
 
 LENET = "lenet"
 TIMES = (1, 10, 100)
-FILES, MINUTES = 130, 2
+FILES, MINUTES = 130, 5
+OPTIONS: dict[str, tuple[str, ...]] = {"long": ("--shard-mib", "1")}
 MODELS = {"short": AUTOENCODER, "long": AUTOENCODER, "images": LENET}
 NAMES = {"short": "recordings of 1 s", "long": "one long recording", "images": "images"}
 AVIZOR = Path(sys.executable).with_name("avizor")
@@ -115,6 +116,7 @@ def measure(folder: Path, kind: str, times: int, memory: str) -> tuple[float, fl
         "2",
         "--memory",
         memory,
+        *OPTIONS.get(kind, ()),
     )
     done = run([AVIZOR, "batch", folder / kind / str(times), *options, "--out", out], disk.look)
     shutil.rmtree(out)

@@ -31,8 +31,10 @@ ROUNDS = "rounds"
 # Key of the schema's metadata under which a round names its calibrations.
 _CALIBRATIONS = b"avizor.calibrations"
 
-# Entries in memory at once, and in one row group.
-_ROW_GROUP = 4096
+# Entries in memory at once: they take some 8 KiB each while they are made and written, and as columns a fiftieth of it.
+_AT_ONCE = 256
+# Batches of them in one row group.
+_BATCHES = 16
 
 _SCHEMA = pa.schema(
     [
@@ -90,19 +92,25 @@ def write_round(file: BinaryIO, entries: Iterable[Entry], calibrations: Sequence
     pins = json.dumps([pin.model_dump() for pin in calibrations])
     schema = _SCHEMA.with_metadata({_CALIBRATIONS: pins.encode()}) if calibrations else _SCHEMA
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
-        while group := list(islice(remaining, _ROW_GROUP)):
-            columns = [
-                [entry.uri for entry in group],
-                [name_of(str(entry.path)) for entry in group],
-                [entry.source for entry in group],
-                [entry.size for entry in group],
-                [entry.modified_ns for entry in group],
-                [key_of(entry) for entry in group],
-                *([entry.part and getattr(entry.part, name) for entry in group] for name in Part._fields),
-            ]
-            writer.write_table(pa.table(columns, schema=schema))
-            count += len(group)
+        batches = (_as_columns(group, schema) for group in iter(lambda: list(islice(remaining, _AT_ONCE)), []))
+        while group := list(islice(batches, _BATCHES)):
+            writer.write_table(pa.Table.from_batches(group, schema=schema))
+            count += sum(batch.num_rows for batch in group)
     return count
+
+
+def _as_columns(entries: Sequence[Entry], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        [entry.uri for entry in entries],
+        [name_of(str(entry.path)) for entry in entries],
+        [entry.source for entry in entries],
+        [entry.size for entry in entries],
+        [entry.modified_ns for entry in entries],
+        [key_of(entry) for entry in entries],
+        *([entry.part and getattr(entry.part, name) for entry in entries] for name in Part._fields),
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.record_batch(arrays, schema=schema)
 
 
 def store_round(out: OutputPath, file: BinaryIO, number: int) -> None:
@@ -155,7 +163,7 @@ def read_states(file: OutputPath | BinaryIO) -> States:
 def _batches(file: OutputPath | BinaryIO, names: list[str]) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(_source(file), page_checksum_verification=True) as opened:
-            yield from opened.iter_batches(_ROW_GROUP, columns=names)
+            yield from opened.iter_batches(_AT_ONCE, columns=names)
     except (OSError, pa.ArrowException) as error:
         raise JobError(f"{file} is damaged ({error}); restore it, or choose another --out") from error
 
