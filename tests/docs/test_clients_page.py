@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.gateway import gateway, normal, odd
+from integration.gateway import AVIZOR, gateway, normal, odd
 from support.environment import ROOT
 
 import avizor_client
@@ -43,6 +46,23 @@ def test_the_examples_run(address: str, capsys: pytest.CaptureFixture[str]) -> N
     )
     assert re.search(r"an alarm begins after \d+ flagged stretches\n", printed)
     assert re.search(r"^\d+ windows$", printed, re.MULTILINE)
+
+
+def test_the_commands_run(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVIZOR_CALL_TARGET", address)
+    (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    path = f"{AVIZOR.parent}:{os.environ['PATH']}"
+    ended = subprocess.run(
+        ["bash", "-euc", block], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    models, first, second, *rest = ended.stdout.splitlines()[1:]
+    assert models.split()[0] == "fan"
+    assert (first.split()[:2], second.split()[:2]) == (["monday.wav", "normal"], ["tuesday.wav", "ANOMALY"])
+    assert [json.loads(line)["source"] for line in rest[:2]] == ["mon", "tues"]
+    assert rest[2].split() == ["monday.wav", "made/monday.wav.npy"]
+    assert Path("made/monday.wav.npy").is_file()
+    assert rest[-1].split()[:2] == ["-", "normal"]
 
 
 def test_the_table_of_errors_has_every_kind() -> None:
