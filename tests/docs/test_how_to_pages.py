@@ -112,5 +112,5 @@ def test_what_pages_install_is_there_to_install() -> None:
 
 
 def test_each_page_is_run() -> None:
-    here = Path(__file__).read_text()
-    assert [page.stem for page in PAGES.glob("*.md") if f'text("{page.stem}")' not in here] == []
+    tests = Path(__file__).read_text() + (ROOT / "tests" / "stack" / "test_batch.py").read_text()
+    assert [page.stem for page in PAGES.glob("*.md") if f'text("{page.stem}")' not in tests] == []

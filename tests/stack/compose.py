@@ -58,9 +58,13 @@ class Stack:
         """TLS to the front door; calls bring their token themselves."""
         return grpc.secure_channel(self.front, grpc.ssl_channel_credentials(self.certificate.read_bytes()))
 
+    def command(self, *arguments: str) -> list[str]:
+        """A command of docker-compose, to be run in the project's root with `environment`."""
+        return [*_compose(), "-p", self.project, *arguments]
+
     def compose(self, *arguments: str, timeout_s: float = 600) -> str:
         """Run docker-compose; its output. Raises with what it said."""
-        command = [*_compose(), "-p", self.project, *arguments]
+        command = self.command(*arguments)
         done = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
@@ -117,8 +121,7 @@ def stack(models: Path, alpha: float) -> Iterator[Stack]:
         running.wait_until_healthy()
         yield running
     except BaseException:
-        logs = [*_compose(), "-p", running.project, "logs", "--tail", "60"]
-        subprocess.run(logs, cwd=ROOT, env=running.environment, check=False)
+        subprocess.run(running.command("logs", "--tail", "60"), cwd=ROOT, env=running.environment, check=False)
         raise
     finally:
         running.compose(*GPU, "down", "--volumes", "--remove-orphans", "--timeout", "5")

@@ -97,6 +97,18 @@ def test_each_container_has_the_secrets_that_it_needs(running: Stack) -> None:
     }
 
 
+def test_the_gateways_image_has_no_torch_no_engine_for_gpus_and_no_other_package(running: Stack) -> None:
+    """It runs models in Triton. ONNX Runtime for CPUs computes the class maps of Explain."""
+    code = """
+import importlib.util, onnxruntime
+packages = "torch", "openvino", "avizor_service", "avizor_export", "avizor_pipeline", "avizor_client"
+print(*[name for name in packages if importlib.util.find_spec(name)])
+print("CUDAExecutionProvider" in onnxruntime.get_available_providers())
+"""
+    found = running.compose("exec", "-T", "gateway", "python", "-c", code).split()
+    assert found == ["avizor_service", "False"]
+
+
 def test_networks_are_shared_by_those_who_talk_alone(running: Stack) -> None:
     prefix = f"{running.project}_"
     networks = {
@@ -106,7 +118,8 @@ def test_networks_are_shared_by_those_who_talk_alone(running: Stack) -> None:
     assert {name for name, joined in networks.items() if "serving" in joined} == {"triton", "gateway", "nginx", "prometheus"}
     assert {name for name, joined in networks.items() if "front" in joined} == {"nginx"}
     assert {name for name, joined in networks.items() if "pages" in joined} == {"prometheus", "alertmanager"}
-    assert networks["triton"] == networks["gateway"] == {"serving"}
+    assert {name for name, joined in networks.items() if "jobs" in joined} == {"triton", "pushgateway"}
+    assert networks["gateway"] == {"serving"}
 
 
 def _user_of_the_image(running: Stack, service: str) -> str:

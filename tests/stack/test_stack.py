@@ -96,7 +96,7 @@ def test_an_item_seen_before_is_answered_from_the_cache(running: Stack) -> None:
     assert not first.items[0].error.message, first.items[0].error.message
     assert first == again
     after = statistics()
-    assert (before.cache_hit.count, after.cache_hit.count) == (0, 1)
+    assert after.cache_hit.count == before.cache_hit.count + 1
     assert after.cache_miss.count == before.cache_miss.count
 
 

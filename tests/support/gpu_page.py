@@ -68,6 +68,8 @@ class GpuPage:
     # By section, what a test says, and engine: how its cases ended.
     results: dict[str, dict[str, dict[str, Counter[str]]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    # What tests have measured: its name, and the number with its unit.
+    measured: dict[str, str] = field(default_factory=dict)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out the tests of no engine; skip those of an engine that is not here."""
@@ -90,6 +92,8 @@ class GpuPage:
             self._note(item, report.longrepr[2].removeprefix("Skipped: "))
         elif report.passed and report.when == "call":
             self._note(item, "passed")
+        if report.when == "call":
+            self.measured |= {name: str(number) for name, number in report.user_properties}
         return report
 
     def _note(self, item: pytest.Item, outcome: str) -> None:
@@ -141,6 +145,8 @@ class GpuPage:
         for section, tests in self.results.items():
             rows = [(says, *(_cell(engines.get(engine)) for engine in _ENGINES)) for says, engines in tests.items()]
             parts += [f"## {section}\n", _table(("what holds", *_ENGINES.values()), rows)]
+        if self.measured:
+            parts += ["## Measured\n", _table(("", "this run"), self.measured.items())]
         if self.failures:
             parts += ["## What failed\n", "\n".join(f"* {failure}" for failure in self.failures) + "\n"]
         return "\n".join(parts)

@@ -7,7 +7,7 @@ What counts of a page are its blocks of `console` and of `python`:
   `...` in a line stands for any text. A command ends with 0, unless the next one is `echo $?`.
 * `python`: a program, run by itself. `print(...)  # text` says what is printed.
 
-Commands that a test cannot run, `pip install` and `docker`, are left out; a test of their own checks what they name.
+What a test cannot run (by default `pip install` and `docker`) is left out; a test of their own checks what they name.
 """
 
 from __future__ import annotations
@@ -44,12 +44,19 @@ def shown_commands(page: str) -> list[Shown]:
     ]
 
 
-def run_shown(page: str, folder: Path, environment: Mapping[str, str] | None = None, timeout_s: float = 300) -> None:
+def run_shown(
+    page: str,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 300,
+    left_out: re.Pattern[str] | None = LEFT_OUT,
+) -> None:
     """Run the commands of a page in a folder, with the environment of this process and what is given beside it.
 
-    Raises AssertionError for a command that fails, or that does not print what the page says, with all that it printed.
+    left_out: commands that are not run; None: all are. Raises AssertionError for a command that fails, or that does not print
+    what the page says, with all that it printed.
     """
-    commands = [each for each in shown_commands(page) if not LEFT_OUT.match(each.command)]
+    commands = [each for each in shown_commands(page) if not (left_out and left_out.match(each.command))]
     assert commands, "the page shows no command"
     paths = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
     done = subprocess.run(

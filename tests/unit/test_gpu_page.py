@@ -16,7 +16,9 @@ import pytest
 def engine(request):
     return request.param
 
-def test_that_holds(engine): ...
+def test_that_holds(engine, record_property):
+    if engine == "triton":
+        record_property("rows in a run", "15.9")
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_that_holds_for_one(engine, number):
@@ -66,6 +68,7 @@ def test_with_a_gpu_each_row_says_what_passed_and_what_failed(tmp_path: Path) ->
     (failure,) = (line for line in page if line.startswith("* "))
     assert "`test_that_holds_for_one[embedded-2]`" in failure
     assert "it is | 2" in failure
+    assert "| rows in a run | 15.9 |" in page
 
 
 @pytest.mark.parametrize("gpu", ["", "NVIDIA Z"])
@@ -74,6 +77,7 @@ def test_without_docker_triton_is_not_run(tmp_path: Path, gpu: str) -> None:
     missing = "not run: no Docker" if gpu else "not run: no GPU"
     assert f"| that holds | {'passed' if gpu else missing} | {missing} |" in page
     assert "| Triton | triton:1, not started |" in page
+    assert not any("rows in a run" in line for line in page)
 
 
 def test_a_run_without_a_gpu_leaves_what_another_saw(tmp_path: Path) -> None:

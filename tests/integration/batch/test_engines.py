@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tritonclient.grpc
 from integration.jobs import batch, query
 from support.environment import device
+
+MODELS = ("kinds", "normal")
+FULL = 16  # max_batch_size of both
 
 
 @pytest.fixture(params=["embedded", "openvino", "triton"])
@@ -35,3 +40,28 @@ def test_a_job_gives_the_rows_of_the_embedded_engine_on_the_cpu(
     assert rows == query(f"select count(*) from '{here}/windows/*.parquet'")[0][0]
     assert rows == query(f"select count(*) from '{there}/windows/*.parquet'")[0][0]
     assert (score < 1e-4, probability < 1e-4, different) == (True, True, 0)
+
+
+def test_a_job_keeps_tritons_batches_full(
+    many_recordings: Path,
+    models: Path,
+    triton_address: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Rows of a run, as Triton counts them. A batch is filled with the windows of many files."""
+    before = counted(triton_address)
+    result = batch(many_recordings, models, tmp_path / "out", "--engine", f"triton://{triton_address}")
+    assert result.returncode == 0, result.stderr
+    for model, (rows, runs) in counted(triton_address).items():
+        rows, runs = rows - before[model][0], runs - before[model][1]
+        record_property(f"rows in a run of {model} by Triton, of {FULL} at most", f"{rows / runs:.1f}")
+        assert rows >= 400 * 6
+        assert rows / runs >= 0.9 * FULL
+
+
+def counted(address: str) -> dict[str, tuple[int, int]]:
+    """Of each model, how many rows Triton has computed, and in how many runs."""
+    with tritonclient.grpc.InferenceServerClient(address) as client:
+        found = {model: client.get_inference_statistics(model).model_stats[0] for model in MODELS}
+    return {model: (int(each.inference_count), int(each.execution_count)) for model, each in found.items()}

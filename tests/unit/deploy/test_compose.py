@@ -44,7 +44,7 @@ def test_a_container_cannot_write_its_files_has_no_rights_of_root_and_is_bounded
 @pytest.mark.parametrize(("name", "service"), EACH)
 def test_a_container_does_not_run_as_root(name: str, service: dict[str, Any]) -> None:
     if "user" in service:
-        user = str(service["user"])
+        user = re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(service["user"]))
     else:  # the gateway's own image
         assert service["build"]["dockerfile"] == "service/Dockerfile"
         user = re.findall(r"^USER (\S+)$", (ROOT / "service" / "Dockerfile").read_text(), re.MULTILINE)[-1]
@@ -63,10 +63,10 @@ def test_only_the_front_door_and_pages_of_operators_are_published_and_the_latter
 
 def test_what_asks_nobody_who_they_are_is_on_networks_that_lead_nowhere() -> None:
     closed = {name for name, network in STACK["networks"].items() if network and network.get("internal")}
-    assert closed == {"serving", "monitoring"}
+    assert closed == {"serving", "monitoring", "jobs"}
     for name in closed:
         assert STACK["networks"][name]["driver_opts"]["com.docker.network.bridge.inhibit_ipv4"] == "true"
-    for name in ("triton", "gateway", "pushgateway", "probe", "alerts"):
+    for name in ("triton", "gateway", "pushgateway", "probe", "alerts", "batch"):
         assert set(SERVICES[name]["networks"]) <= closed
 
 
@@ -78,4 +78,12 @@ def test_secrets_and_configuration_are_mounted_so_that_nobody_can_write_them() -
         if not (volume.get("read_only") if isinstance(volume, dict) else volume.endswith(":ro"))
     ]
     named = STACK["volumes"].keys() | GPU["volumes"].keys()
-    assert [each for each in writable if str(each[1]).split(":")[0] not in named] == []
+    (results,) = [each for each in writable if str(each[1]).split(":")[0] not in named]
+    assert (results[0], results[1]["target"]) == ("batch", "/results")
+
+
+def test_a_batch_job_starts_when_somebody_runs_it_and_ends_by_itself() -> None:
+    assert SERVICES["batch"]["profiles"] == ["batch"]
+    assert SERVICES["batch"]["restart"] == "no"
+    assert "depends_on" not in SERVICES["batch"]  # it would start half of a stack that is down
+    assert not any("depends_on" in service and "batch" in service["depends_on"] for service in SERVICES.values())
