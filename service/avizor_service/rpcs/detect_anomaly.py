@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.anomaly.p_values import require_alpha
+from avizor_inference.anomaly.p_values import Judge, require_alpha
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import CalibrationError, InvalidInput
+from avizor_inference.repository.calibration import Calibration
 from avizor_service import wire
 from avizor_service.calls import Call
+from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
-from avizor_service.inference import BadItem
+from avizor_service.inference import BadItem, ItemResult
 from avizor_service.newest import by_newest
 from avizor_service.outputs import requested_outputs, union
 from avizor_service.status import item_status
@@ -41,32 +46,45 @@ async def detect_anomaly(gateway: Gateway, request: pb.DetectAnomalyRequest, cal
         confidence=confidence or 0,
         calibration_id=calibration.id,
     )
-    flagged = 0
+    jury = _Jury(gateway, model, calibration, judge, alpha, confidence, named)
     results = await gateway.inference.run(model, request.items, union([_OUTPUT], named), call.time_remaining_s)
     for number, (item, result) in enumerate(zip(request.items, results, strict=True)):
-        if isinstance(result, BadItem):
-            answer.items.append(pb.Verdict(error=item_status(result.error, number)))
-            continue
-        if problem := wire.channel_problem(item.channel_mode, result.item.level.channels, calibration, model.manifest.input):
-            refused = InvalidInput(problem, field="channel_mode")
-            gateway.inference.item_errors.count(call.model, refused)
-            answer.items.append(pb.Verdict(error=item_status(refused, number)))
-            continue
-        scores = result.outputs[_OUTPUT][:, 0]
-        judged = verdict(judge, item.source, ItemScore.of(scores), is_short=result.item.is_short)
-        gateway.anomaly_metrics.count(call.model, item.source, judged)
-        if reason := judged.not_judged(alpha, confidence):
-            error = CalibrationError(f"the item is not judged: {reason}")
-            answer.items.append(pb.Verdict(error=item_status(error, number)))
-            continue
-        p_values, _ = judge.window_p_values(item.source, scores, is_short=result.item.is_short)
-        spans = wire.span_messages(result.item.spans, model.manifest.input)
-        message = wire.verdict_message(judged, alpha, spans, scores, p_values, confidence)
-        wire.add_outputs(message.outputs, result.outputs, named)
-        answer.items.append(message)
-        flagged += message.is_anomaly
-    call.record.anomalies = flagged
+        answer.items.append(jury.verdict(item, result, number))
+    call.record.anomalies = sum(item.is_anomaly for item in answer.items)
     return answer
+
+
+@dataclass(frozen=True)
+class _Jury:
+    """Judges the items of one call. named: outputs of the model that the answer has, too."""
+
+    gateway: Gateway
+    model: OpenVersion
+    calibration: Calibration
+    judge: Judge
+    alpha: float
+    confidence: float | None
+    named: Sequence[str]
+
+    def verdict(self, item: pb.Item, result: ItemResult | BadItem, number: int) -> pb.Verdict:
+        """Return the message on one item, and count its verdict. number: its place in the request."""
+        if isinstance(result, BadItem):
+            return pb.Verdict(error=item_status(result.error, number))
+        name, spec, is_short = self.model.version.name, self.model.manifest.input, result.item.is_short
+        if problem := wire.channel_problem(item.channel_mode, result.item.level.channels, self.calibration, spec):
+            refused = InvalidInput(problem, field="channel_mode")
+            self.gateway.inference.item_errors.count(name, refused)
+            return pb.Verdict(error=item_status(refused, number))
+        scores = result.outputs[_OUTPUT][:, 0]
+        judged = verdict(self.judge, item.source, ItemScore.of(scores), is_short=is_short)
+        self.gateway.anomaly_metrics.count(name, item.source, judged)
+        if reason := judged.not_judged(self.alpha, self.confidence):
+            return pb.Verdict(error=item_status(CalibrationError(f"the item is not judged: {reason}"), number))
+        p_values, _ = self.judge.window_p_values(item.source, scores, is_short=is_short)
+        spans = wire.span_messages(result.item.spans, spec)
+        message = wire.verdict_message(judged, self.alpha, spans, scores, p_values, self.confidence)
+        wire.add_outputs(message.outputs, result.outputs, self.named)
+        return message
 
 
 def _level(gateway: Gateway, request: pb.DetectAnomalyRequest) -> tuple[float, float | None]:
