@@ -127,7 +127,7 @@ class Tables:
     def batches(self, sql: str, parameters: Sequence[object] = (), rows: int = 8192) -> Iterator[Any]:
         """Yield the result of a query as Arrow record batches of at most so many rows. Raises JobError."""
         with reading(self.folder):
-            reader: Any = self._cursor().execute(sql, parameters).to_arrow_reader(rows)
+            reader: Any = self._cursor().sql(sql, params=list(parameters)).to_arrow_reader(rows)
             yield from reader
 
     def close(self) -> None:
@@ -180,11 +180,11 @@ def _select(parts: Sequence[Path], columns: Mapping[str, str]) -> str:
     if not parts:
         return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items()) + " WHERE false"
     names = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in columns.items())
-    files = ", ".join(_quoted(path) for path in parts)
+    files = ", ".join(quoted(path) for path in parts)
     return f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """Return a path as a literal of SQL that stands for no pattern."""
     text = "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
     return "'" + text.replace("'", "''") + "'"

@@ -15,7 +15,7 @@ from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.items.file_access import path_of
 from avizor_inference.repository.calibration import Calibration
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_review.job_file import JobFile
+from avizor_review.results import Results
 
 
 class JobModels:
@@ -24,8 +24,8 @@ class JobModels:
     Maps are computed with ONNX Runtime on the CPU, which each machine has, whatever engine the job ran on.
     """
 
-    def __init__(self, job: JobFile, models: Path | None = None) -> None:
-        self._job, self._root = job, models or path_of(job.repository)
+    def __init__(self, results: Results, models: Path | None = None) -> None:
+        self._job, self._root = results.job, models or _repository(results)
         self._found: dict[str, ModelVersion | str] = {}
         self._engine: Engine | None = None
         self._closing, self._lock = ExitStack(), threading.Lock()
@@ -85,6 +85,8 @@ class JobModels:
         model = self._job.model(name)
         if model is None:
             return f"the job had no model named {name!r}"
+        if not self._root.is_dir():
+            return f"there is no folder of models at {self._root}; name the job's with --models"
         try:
             version = ModelRepository(self._root).version(name, model.version)
             if model.sha256 and version.manifest.model_sha256 != model.sha256:
@@ -93,3 +95,10 @@ class JobModels:
         except AvizorError as error:
             return f"{error}; name the folder of the job's models with --models"
         return version
+
+
+def _repository(results: Results) -> Path:
+    """Return the folder that the job named: from here, or else beside its results, where the job may have been started."""
+    here = path_of(results.job.repository)
+    beside = results.folder.resolve().parent / here
+    return here if here.is_dir() or not beside.is_dir() else beside

@@ -36,7 +36,7 @@ class Media:
 
     def __init__(self, results: Results, models: Path | None = None) -> None:
         self._results = results
-        self.models = JobModels(results.job, models)
+        self.models = JobModels(results, models)
         self._files = ItemFiles(results)
         self._views: OrderedDict[_Key, View] = OrderedDict()
         self._lock = threading.Lock()

@@ -1,0 +1,1 @@
+"""Sum up a job in one HTML file that opens without a network."""
