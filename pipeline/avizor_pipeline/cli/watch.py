@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from avizor_pipeline.cli.watching import Watching
 from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, workers_option
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.live.open_writers import ignore_lease_signals
+from avizor_pipeline.live.pcm_input import STANDARD_INPUT_NUMBER
 from avizor_pipeline.live.stop_request import stop_requests
 from avizor_pipeline.live.wav_head import PcmFormat
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE
@@ -56,11 +58,11 @@ Examples:
 
 \b
 Exit codes:
-  0    ended by a signal, or with its standard input; all that came has its rows
+  0    ended by a signal, or with its standard input; all that was begun has its rows
   1    failed
   2    wrong usage
   3    as 0, with dead letters
-  130  ended by Ctrl-C (SIGINT), 143 by SIGTERM, 129 by SIGHUP, before all that had come was done: run it again
+  130  ended by Ctrl-C (SIGINT), 143 by SIGTERM, 129 by SIGHUP, before all that was planned was done: run it again
 """
 
 
@@ -215,7 +217,7 @@ def _check(asked: JobRequest, given: tuple[object, ...], *, streams: bool) -> No
     if streams:
         if len(asked.datasets) > 1:
             raise click.UsageError("`-` is standard input, and is watched alone")
-        if sys.stdin.isatty():
+        if os.isatty(STANDARD_INPUT_NUMBER):
             raise click.UsageError("standard input is a terminal; send sound through a pipe")
         if asked.reconstructions or asked.source_pattern:
             raise click.UsageError("--reconstructions and --source-pattern are for folders")

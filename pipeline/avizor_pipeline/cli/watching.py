@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -21,7 +20,7 @@ from avizor_pipeline.live.arrivals import Arrivals
 from avizor_pipeline.live.begun import Begun, read_begun
 from avizor_pipeline.live.calibration_watch import CalibrationWatch
 from avizor_pipeline.live.live_rounds import LiveRounds
-from avizor_pipeline.live.pcm_input import PcmInput
+from avizor_pipeline.live.pcm_input import STANDARD_INPUT_NUMBER, PcmInput
 from avizor_pipeline.live.run_live import run_live
 from avizor_pipeline.live.run_stream import StreamJob
 from avizor_pipeline.live.source_watch import SourceWatch
@@ -120,7 +119,7 @@ class Watching:
         models, begun = check_models(self.settings), read_begun(self.settings, self.out)
         sources = SourceWatch(self.silent_after_s, [source], self.live.source)
         calibrations = CalibrationWatch(self.settings, models, begun.pins)
-        input = PcmInput(sys.stdin.fileno(), given)
+        input = PcmInput(STANDARD_INPUT_NUMBER, given)
 
         def on_look(came: bool) -> None:
             if came:

@@ -42,6 +42,8 @@ _MOST_PENDING = 50_000
 # Names that are written to the log one by one.
 _MOST_SAID = 100
 
+_CHANGED = "has changed since it was read; its rows stay (avizor batch --changed redo)"
+
 
 @dataclass
 class _Pending:
@@ -171,7 +173,7 @@ class Arrivals:
         elif known != state:
             self._known.add(key, state)
             self.changed += 1
-            self._say(f"{folder.walk.root / below} has changed since it was read; its rows stay (--changed of avizor batch)")
+            self._say(f"{folder.walk.root / below} {_CHANGED}")
 
     def _settle(self, folder: _Folder) -> None:
         """Look at the files that are not known, and hand over those that are finished, if they are wanted."""
@@ -202,7 +204,10 @@ class Arrivals:
         del folder.pending[below]
         self._known.add(key_of_path(folder.place + below), pending.state)
         self._wanted.clear()
+        changed = self.changed
         self._arrived.extend(self._new(map(self._names.name, entries)))
+        if self.changed > changed:
+            self._say(f"{folder.walk.root / below}: the file of {self.changed - changed} known items {_CHANGED}")
 
     def _new(self, entries: Iterable[Entry]) -> Iterable[Entry]:
         """Yield the entries that no round has: a file of many items is not known by itself."""
@@ -213,6 +218,7 @@ class Arrivals:
                 self._known.add(key, (entry.size, entry.modified_ns))
                 yield entry
             elif known != (entry.size, entry.modified_ns):
+                self._known.add(key, (entry.size, entry.modified_ns))
                 self.changed += 1
 
     def _note_away(self, folder: _Folder, why: str) -> None:

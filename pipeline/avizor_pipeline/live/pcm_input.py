@@ -9,6 +9,8 @@ from collections import deque
 from avizor_inference.errors import MediaError
 from avizor_pipeline.live.wav_head import MARK, PcmFormat, read_head
 
+STANDARD_INPUT_NUMBER = 0  # of its descriptor
+
 # Bytes that are read at once, and that wait at most: 17 minutes of 16 kHz and 16 bits. Then the pipe is left full.
 _READ_BYTES = 65536
 MOST_WAITING = 32 << 20

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from avizor_inference.errors import MediaError
+from avizor_inference.items.pcm import PcmSamples
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.job_context import open_context
 from avizor_pipeline.live.calibration_watch import CalibrationWatch
@@ -90,6 +91,8 @@ class StreamJob:
             if self.stop or (not self.input.wait(0.2) and self.input.ended):
                 return
             self.on_look(False)
+        rates = [model.format.sample_rate for model in self.models if model.format]
+        PcmSamples(b"", format.format, format.sample_rate, format.channels).check(rates)
         came, due = 0, 0.0
 
         def pulse() -> bool:
@@ -107,6 +110,7 @@ class StreamJob:
             if not sound.wait():
                 self.on_look(False)
                 continue
+            before = sound.taken
             pins, entry = self.calibrations.pins(), stream_entry(self.source, datetime.now(UTC))
             recording = StreamRecording(context.judged_by(pins), entry, rounds + 1, pins, self.on_section)
             due = time.monotonic() + self.every_s
@@ -114,7 +118,7 @@ class StreamJob:
                 recording.run(sound)
             except (MediaError, OSError) as error:
                 yield from recording.close(join)
-                if sound.is_broken or isinstance(error, OSError):
+                if sound.is_broken or sound.taken == before or isinstance(error, OSError):
                     raise
                 _log.warning("the end of the stream has no window: %s", error)
             else:
