@@ -73,7 +73,7 @@ _PAGE = """<!doctype html>
 <title>Looking inside</title>
 <style>
 body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-pre {{ background: #f4f4f4; padding: .6rem; overflow-x: auto; font-size: 13px; }}
+pre {{ background: #f4f4f4; padding: .6rem; font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere; }}
 figure {{ margin: 1rem 0; }} img {{ max-width: 100%; }} figcaption {{ color: #555; font-size: 14px; }}
 </style></head><body>
 <h1>Looking inside: what a network has learned, and where it looks</h1>

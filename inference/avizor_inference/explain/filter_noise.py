@@ -10,6 +10,9 @@ for its variance the sum of the squared products. Two tests use this, over all i
 
 The smaller p-value counts, corrected for the choice of two (Sidak). No scale of the weights changes it: neither the kind of
 initialisation nor a folded batch norm.
+
+A network may be trained although its filters still look like noise: small filters hardly move, and large layers after a short
+training have moved in few directions only. So its p-value is also that of its layers' spectra (`layer_spectrum.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avizor_inference.arrays import Floats
+from avizor_inference.explain.layer_spectrum import sidak, spectrum_p_value
 from avizor_inference.repository.reports import FilterNoise
 
 # From one weight to the other, by the number of dimensions of a filter.
@@ -67,8 +71,17 @@ def share_of_noise(noise: Floats) -> float | None:
 
 
 def network_noise(layers: Iterable[tuple[str, Floats]]) -> FilterNoise:
-    """Judge a network by its convolutions: their names and weights[filters, channels, *kernel], in the order of the graph."""
-    judged = {name: known for name, weights in layers if len(known := _known(noise_of(weights)))}
+    """Judge a network by its convolutions: their names and weights[filters, channels, *kernel], in the order of the graph.
+
+    They are taken one after the other, and read once.
+    """
+    judged: dict[str, Floats] = {}
+    spectra: list[float] = []
+    for name, weights in layers:
+        if len(known := _known(noise_of(weights))):
+            judged[name] = known
+        if (spectrum := spectrum_p_value(weights)) is not None:
+            spectra.append(spectrum)
     every = np.concatenate([*judged.values(), np.empty(0)])
     if len(every) < _FEWEST_FILTERS:
         found = f"only {len(every)} filters have" if len(every) else "no filter has"
@@ -76,7 +89,8 @@ def network_noise(layers: Iterable[tuple[str, Floats]]) -> FilterNoise:
     shares = {name: share for name, noise in judged.items() if (share := share_of_noise(noise)) is not None}
     # The mean of so many numbers that are uniform from 0 to 1, whose variance is 1/12, is about normal.
     z = (0.5 - every.mean()) * math.sqrt(12 * len(every))
-    p_value = float(_normal_survival(np.array([z]))[0])
+    smooth = float(_normal_survival(np.array([z]))[0])
+    p_value = sidak(min(smooth, sidak(min(spectra), len(spectra))), 2) if spectra else smooth
     return FilterNoise(share=share_of_noise(every), p_value=p_value, filters=len(every), layers=shares)
 
 

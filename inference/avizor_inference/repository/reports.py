@@ -163,9 +163,9 @@ class FilterNoise(Strict):
     """Tells how much of a network's convolutions looks like fresh weights, by `avizor_inference.explain.filter_noise`.
 
     share: estimated share of its filters that are noise, 0 to 1; absent if the network cannot be judged. p_value: the
-    probability that fresh weights have at most this share: it tells trained from untrained. filters: how many were judged.
-    layers: the share for each layer that was judged, by name, in the order of the graph. not_judged: why the network cannot be
-    judged; empty if it can.
+    probability that fresh weights have at most this share, or a layer with so strong a direction: it tells trained from
+    untrained. filters: how many were judged. layers: the share for each layer that was judged, by name, in the order of the
+    graph. not_judged: why the network cannot be judged; empty if it can.
     """
 
     share: float | None = Field(default=None, ge=0, le=1)

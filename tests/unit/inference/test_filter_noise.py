@@ -7,6 +7,7 @@ import pytest
 
 from avizor_inference.arrays import Floats
 from avizor_inference.explain.filter_noise import network_noise, noise_of, share_of_noise
+from avizor_inference.explain.layer_spectrum import spectrum_p_value
 from avizor_inference.repository.reports import FilterNoise
 
 SHAPES = [(1, 3, 3), (3, 5, 5), (64, 3, 3), (1, 80), (16, 7)]
@@ -78,3 +79,37 @@ def test_a_network_of_few_filters_is_not_judged() -> None:
     few = network_noise([("a", drawn((1, 5, 5), "normal", 6))])
     assert (few.share, few.warning) == (None, "")
     assert few.not_judged == "only 6 filters have enough weights side by side"
+
+
+def test_a_network_whose_filters_look_like_noise_is_told_by_a_direction_that_they_share() -> None:
+    """As after a short training of a large layer: no filter has become smooth."""
+    fresh = drawn((64, 3, 3), "uniform", 128)
+    random = np.random.default_rng(1)
+    direction = random.standard_normal(128)[:, None] * random.standard_normal(64 * 9)[None]
+    learned = network_noise([("a", fresh + 0.15 * direction.reshape(fresh.shape))])
+    assert learned.share is not None
+    assert learned.share > 0.9
+    assert learned.p_value is not None
+    assert learned.p_value < 1e-6
+    assert (learned.warning, bool(network_noise([("a", fresh)]).warning)) == ("", True)
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 5, 5), (32, 9), (64, 16, 3, 3), (24, 100), (256, 64, 1, 1)])
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+def test_a_fresh_layer_seldom_has_a_small_p_value(shape: tuple[int, ...], kind: str) -> None:
+    random = np.random.default_rng(0)
+    make = (lambda: random.uniform(-1, 1, shape)) if kind == "uniform" else (lambda: random.standard_normal(shape))
+    p_values = np.array([spectrum_p_value(make()) for _ in range(200)], dtype=float)
+    assert (p_values < 0.01).mean() <= 0.02
+    assert (p_values < 0.05).mean() <= 0.07
+    assert 0.5 <= p_values.mean() <= 0.75
+
+
+def test_no_scale_of_a_filter_changes_the_spectrum_and_small_layers_are_not_judged() -> None:
+    weights = drawn((3, 3, 3), "normal", 50)
+    factors = np.geomspace(1e-150, 1e150, 50) * np.tile([1, -1], 25)
+    assert spectrum_p_value(weights * factors[:, None, None, None]) == pytest.approx(spectrum_p_value(weights))
+    weights[7] = 0
+    assert spectrum_p_value(weights) is not None
+    assert spectrum_p_value(drawn((1, 1, 3), "normal", 50)) is None
+    assert spectrum_p_value(np.zeros((50, 3, 3, 3))) is None
