@@ -169,6 +169,10 @@ bench-batch: $(STAMP) ## Compare the batch job with its floor, other ways and Ra
 	$(BIN)/python benchmarks/batch/images.py $(BENCH_FLAGS)
 	$(BIN)/python benchmarks/batch/on_triton.py $(BENCH_FLAGS)
 
+.PHONY: bench-ray
+bench-ray: $(STAMP) ## Measure what Ray costs a batch job in start and memory: about 5 minutes
+	PYTHONPATH=tests $(BIN)/python benchmarks/batch/ray_overhead.py $(BENCH_FLAGS)
+
 .PHONY: bench-overload
 bench-overload: $(STAMP) ## Offer the gateway up to eight times what it can answer: about 5 minutes, on a quiet machine
 	$(BIN)/python benchmarks/overload.py $(BENCH_FLAGS)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import ray  # type: ignore[import-not-found]
+import ray
 import soundfile
 
 BATCH = 32

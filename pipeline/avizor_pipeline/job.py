@@ -64,7 +64,7 @@ def run_job(
     to stop the job.
     """
     models = check_models(settings)
-    with claimed(out, settings, plan.for_folder) as finished:
+    with claimed(out, settings, plan.for_folder, workers_elsewhere=runner.workers_elsewhere) as finished:
         if folder := settings.reconstructions:
             begin_folder(path_of(folder))
         on_resume(finished)

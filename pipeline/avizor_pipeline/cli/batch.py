@@ -29,6 +29,8 @@ from avizor_pipeline.cli.worker_options import (
     file_timeout_option,
     max_failed_option,
     memory_option,
+    ray_address_option,
+    runner_option,
     workers_option,
 )
 from avizor_pipeline.derived.wanted import WantedFiles
@@ -44,7 +46,8 @@ from avizor_pipeline.reporting.progress import counted
 from avizor_pipeline.reporting.pushgateway import PushAccess, check_gateway
 from avizor_pipeline.reporting.summary import source_notes, taken_channels
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.runners.base import SizedRunner
+from avizor_pipeline.runners.open_runner import LOCAL, RunnerOptions, open_runner
 from avizor_pipeline.settings import SHARD_MIB, JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import Finished, begun_settings
@@ -68,7 +71,7 @@ _GROUPS = {
     ),
     "Output": ("top_k", "embeddings", "reconstructions", "q_values", "tables", "as_json"),
     "Engine": (
-        *("engine", "device", "batch_size", "shard_mib", "workers", "memory"),
+        *("engine", "device", "batch_size", "shard_mib", "runner", "ray_address", "workers", "memory"),
         *("file_timeout_s", "engine_wait_s", "max_failed"),
     ),
     "Monitoring": ("metrics_port", "pushgateway", "push_job", "push_token_file", "push_ca_file", "runs_every"),
@@ -152,6 +155,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     show_default=True,
     help="MiB of files that a worker does at once. A longer file of sound is cut into parts of about this size.",
 )
+@runner_option
+@ray_address_option
 @workers_option
 @memory_option
 @file_timeout_option
@@ -184,7 +189,9 @@ Exit codes, each of which is pushed if there is a Pushgateway:
 )
 def batch(
     out: OutputPath,
-    workers: int,
+    runner: str,
+    ray_address: str | None,
+    workers: int | None,
     memory: int | None,
     file_timeout_s: float,
     metrics_port: int | None,
@@ -214,19 +221,19 @@ def batch(
     access = PushAccess(push_token_file, push_ca_file)
     if pushgateway is not None:
         check_gateway(pushgateway, access)
-    metrics, runner = BatchMetrics(), LocalRunner(workers, file_timeout_s, engine_wait_s)
+    metrics, where = BatchMetrics(), RunnerOptions(runner, ray_address, workers, file_timeout_s, engine_wait_s)
     asked, redo = JobRequest(**request), changed == "redo"
-    prepared = partial(_prepare, asked, out, runner, memory, redo=redo)
+    prepared = partial(_prepare, asked, out, memory=memory, redo=redo)
     if dry_run:
         with metrics.http_server(metrics_port):
-            _dry_run(prepared(), out, redo=redo, as_json=as_json)
+            _dry_run(prepared(where.here), out, where, redo=redo, as_json=as_json)
         return
     with PushedEnd(metrics, pushgateway, push_job, runs_every and runs_every * 3600, access) as end:
-        with metrics.http_server(metrics_port):
-            models, (settings, plan, runner, notes) = prepared()
+        with metrics.http_server(metrics_port), open_runner(where, end.leave_at_once) as opened:
+            models, (settings, plan, fitted, notes) = prepared(opened)
             _print_header(plan, settings, models, redo=redo, to_stderr=as_json)
             _print_lines(notes, to_stderr=as_json)
-            options = RunOptions(out, runner, WantedFiles(q_values, tables), max_failed, as_json)
+            options = RunOptions(out, fitted, WantedFiles(q_values, tables), max_failed, as_json)
             code = run_to_end(settings, models, plan, options, metrics)
         problem = end.push(code)
     if problem:
@@ -234,7 +241,7 @@ def batch(
     sys.exit(code)
 
 
-def _dry_run(prepared: _Prepared, out: OutputPath, *, redo: bool, as_json: bool) -> None:
+def _dry_run(prepared: _Prepared, out: OutputPath, where: RunnerOptions, *, redo: bool, as_json: bool) -> None:
     settings, plan, runner, notes = prepared.run
     models = check_models(settings)
     finished = examine_job(settings, out, plan)
@@ -243,6 +250,8 @@ def _dry_run(prepared: _Prepared, out: OutputPath, *, redo: bool, as_json: bool)
     if not as_json:
         _print_finished(finished, settings)
         _print_notes(plan, settings, models)
+        if where.name != LOCAL:
+            click.echo(f"  the time is that of {counted(runner.workers, 'worker')} of this machine: a dry run uses no cluster")
     found = estimate(settings, models, plan, runner, runner.workers, finished.tasks)
     for line in [found.model_dump_json(indent=2)] if as_json else estimate_lines(found):
         click.echo(line)
@@ -265,7 +274,7 @@ class _Prepared(NamedTuple):
     run: Fitted
 
 
-def _prepare(request: JobRequest, out: OutputPath, runner: LocalRunner, memory: int | None, *, redo: bool) -> _Prepared:
+def _prepare(request: JobRequest, out: OutputPath, runner: SizedRunner, *, memory: int | None, redo: bool) -> _Prepared:
     """Check and plan a run, and arrange it under a ceiling of memory if there is one."""
     settings = request.to_settings(begun := begun_settings(out))
     models = open_models(settings)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from avizor_pipeline.memory_share import arrange
 from avizor_pipeline.plan import Plan
 from avizor_pipeline.reporting.memory_lines import arrangement_lines, memory_notes
-from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.runners.base import SizedRunner
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath
 
@@ -19,16 +18,16 @@ class Fitted(NamedTuple):
 
     settings: JobSettings
     plan: Plan
-    runner: LocalRunner
+    runner: SizedRunner
     notes: Sequence[str]
 
 
 def under_ceiling(
-    settings: JobSettings, out: OutputPath, plan: Plan, runner: LocalRunner, ceiling: int | None, *, pinned: bool
+    settings: JobSettings, out: OutputPath, plan: Plan, runner: SizedRunner, ceiling: int | None, *, pinned: bool
 ) -> Fitted:
     """Fit a run under a ceiling in bytes; None: there is none. pinned: see `arrange`. Raises SettingsError."""
     if ceiling is None:
-        return Fitted(settings, plan, runner, memory_notes(runner.workers))
-    arranged = arrange(settings, out, plan, runner.workers, ceiling, pinned=pinned)
-    runner = replace(runner, workers=arranged.workers, worker_bytes=arranged.worker_bytes)
+        return Fitted(settings, plan, runner, memory_notes(runner.workers_of_a_machine))
+    arranged = arrange(settings, out, plan, runner.workers_of_a_machine, ceiling, pinned=pinned)
+    runner = runner.limited(arranged.workers, arranged.worker_bytes)
     return Fitted(arranged.settings, arranged.plan, runner, arrangement_lines(arranged))

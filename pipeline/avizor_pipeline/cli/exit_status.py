@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -44,9 +47,21 @@ class PushedEnd:
         self._metrics, self._runs_every_s = metrics, runs_every_s
         self._gateway = Pushgateway(gateway, job, access or PushAccess()) if gateway else None
         self._heartbeat: Heartbeat | None = None
+        self._code = EXIT_FAILED
+
+    def leave_at_once(self) -> None:
+        """End this process with its exit code when all is said: threads of a library would keep it, or end it otherwise."""
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(self._code)
 
     def push(self, code: int) -> str:
         """Push that the job ends now with this exit code; return why that failed, or ""."""
+        self._code = code
         self._metrics.finish(code)
         if self._gateway is None:
             return ""

@@ -16,6 +16,8 @@ from avizor_pipeline.cli.worker_options import (
     file_timeout_option,
     max_failed_option,
     memory_option,
+    ray_address_option,
+    runner_option,
     workers_option,
 )
 from avizor_pipeline.derived.wanted import WantedFiles
@@ -23,7 +25,7 @@ from avizor_pipeline.models import open_models
 from avizor_pipeline.plan import plan_retry
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.plan_lines import files_are
-from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.runners.open_runner import RunnerOptions, open_runner
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import begun_settings
 
@@ -39,6 +41,8 @@ Exit codes are those of avizor batch: 0 all rows are there, 3 some files still c
 
 @click.command(short_help="Do the files again that a batch job could not read.", epilog=_EPILOG)
 @click.argument("out", type=output_path)
+@runner_option
+@ray_address_option
 @workers_option
 @memory_option
 @file_timeout_option
@@ -49,7 +53,9 @@ Exit codes are those of avizor batch: 0 all rows are there, 3 some files still c
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
 def retry(
     out: OutputPath,
-    workers: int,
+    runner: str,
+    ray_address: str | None,
+    workers: int | None,
     memory: int | None,
     file_timeout_s: float,
     engine_wait_s: float,
@@ -64,7 +70,8 @@ def retry(
     files that can be read now replace their dead letters, and no other row changes.
     """
     metrics = BatchMetrics()
-    with PushedEnd(metrics, None, ""):
+    where = RunnerOptions(runner, ray_address, workers, file_timeout_s, engine_wait_s)
+    with PushedEnd(metrics, None, "") as end, open_runner(where, end.leave_at_once) as opened:
         settings = begun_settings(out)
         if settings is None:
             raise JobError(f"{out} holds no batch job of this version of Avizor; give the --out of avizor batch")
@@ -74,8 +81,7 @@ def retry(
         if plan.changes.changed.count:
             click.echo(f"left as they are, since their files have changed: {plan.changes.changed}", err=as_json)
             click.echo("run the command of the job again with --changed redo: it does the whole files", err=as_json)
-        runner = LocalRunner(workers, file_timeout_s, engine_wait_s)
-        run = under_ceiling(settings, out, plan, runner, memory, pinned=True)
+        run = under_ceiling(settings, out, plan, opened, memory, pinned=True)
         for line in run.notes:
             click.echo(line, err=as_json)
         options = RunOptions(out, run.runner, WantedFiles(q_values, tables), max_failed, as_json)

@@ -30,7 +30,7 @@ from avizor_pipeline.models import DEFAULT_BATCH_SIZE
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.watch_metrics import WatchMetrics
 from avizor_pipeline.request import JobRequest
-from avizor_pipeline.runners.local import LocalRunner
+from avizor_pipeline.runners.open_runner import RunnerOptions
 from avizor_pipeline.settings import SHARD_MIB
 from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import begun_settings
@@ -173,7 +173,7 @@ def watch(
     q_values: bool,
     tables: tuple[str, ...],
     as_json: bool,
-    workers: int,
+    workers: int | None,
     file_timeout_s: float,
     engine_wait_s: float,
     metrics_port: int | None,
@@ -206,7 +206,8 @@ def watch(
             pcm = PcmFormat(format or "s16le", rate, input_channels or 1) if rate else None
             code = watching.stream(pcm, name_of(source or DEFAULT_SOURCE), recording_s or 3600.0, engine_wait_s)
         else:
-            code = watching.folders(asked.datasets, LocalRunner(workers, file_timeout_s, engine_wait_s), settle_s)
+            runner = RunnerOptions(workers=workers, file_timeout_s=file_timeout_s, engine_wait_s=engine_wait_s).here
+            code = watching.folders(asked.datasets, runner, settle_s)
         metrics.finish(code)
     sys.exit(code)
 

@@ -7,15 +7,30 @@ from pydantic import ByteSize, TypeAdapter
 
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
 from avizor_pipeline.failure_limit import FILES_BEFORE_STOP
-from avizor_pipeline.runners.local import FILE_TIMEOUT_S, available_cores
+from avizor_pipeline.runners.local import FILE_TIMEOUT_S
+from avizor_pipeline.runners.open_runner import LOCAL, RAY
 
 workers_option = click.option(
     "--workers",
     metavar="N",
     type=click.IntRange(min=1),
-    default=available_cores,
     show_default="one for each core",
-    help="Worker processes.",
+    help="Worker processes; with Ray on all machines together.",
+)
+
+runner_option = click.option(
+    "--runner",
+    type=click.Choice([LOCAL, RAY]),
+    default=LOCAL,
+    show_default=True,
+    help="Where workers run: on this machine, or on those of a Ray cluster.",
+)
+
+ray_address_option = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    show_default="RAY_ADDRESS, else the cluster of this machine, else a new one",
+    help="Head of the Ray cluster.",
 )
 
 file_timeout_option = click.option(
@@ -52,7 +67,7 @@ memory_option = click.option(
     metavar="SIZE",
     callback=_bytes_of,
     show_default="no ceiling",
-    help="Most memory of all processes of the job together, like 2GiB: it decides batches and workers.",
+    help="Most memory of all processes of the job on a machine, like 2GiB: it decides batches and workers.",
 )
 
 max_failed_option = click.option(

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avizor_inference.errors import JobError
 from avizor_pipeline.engine_wait import ENGINE_WAIT_S
@@ -44,6 +44,20 @@ class LocalRunner:
     engine_wait_s: float = ENGINE_WAIT_S
     worker_bytes: int | None = None
 
+    @property
+    def workers_of_a_machine(self) -> int:
+        """See SizedRunner."""
+        return self.workers
+
+    @property
+    def workers_elsewhere(self) -> bool:
+        """See Runner."""
+        return False
+
+    def limited(self, workers_of_a_machine: int, worker_bytes: int) -> LocalRunner:
+        """See SizedRunner."""
+        return replace(self, workers=workers_of_a_machine, worker_bytes=worker_bytes)
+
     def run(self, shards: Iterator[Shard | None], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         """See Runner. An iterator that yields None has nothing for now, and is asked again while workers wait."""
         shared = shared_graphs(settings)
@@ -61,6 +75,12 @@ class LocalRunner:
                 worker.close()
             for graph in shared:
                 graph.close()
+
+
+def run_alone(worker: Worker, shard: Shard, file_timeout_s: float) -> Done:
+    """Do one shard or section with one worker, whatever its files do to it. Raises what LocalRunner.run does."""
+    (done,) = _Run([worker], iter([shard]), file_timeout_s).commits()
+    return done
 
 
 def available_cores() -> int:

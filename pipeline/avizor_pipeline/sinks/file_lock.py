@@ -87,6 +87,26 @@ def hold_file_as_worker(folder: Path) -> None:
         _lock(descriptor, fcntl.LOCK_SH, _WORKERS)
 
 
+def lock_state(folder: Path) -> str:
+    """Return what tells a locked folder from any other one, on each machine that has it. Raises OSError.
+
+    The lock file is not opened: a process that closes it would lose its locks.
+    """
+    state = (folder / LOCK_FILE).stat()
+    return f"{state.st_size} bytes of {state.st_mtime_ns}"
+
+
+@contextmanager
+def no_worker_in(folder: Path) -> Iterator[bool]:
+    """Yield whether no worker of this machine uses a folder; none begins to until the end. The lock file is made."""
+    with writing(folder / LOCK_FILE):
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _WORKERS)
+    finally:
+        os.close(descriptor)
+
+
 def refusal(out: object, holder: Holder | None) -> JobError:
     """Return the error of a job that finds another one in its output folder."""
     who = f" ({holder})" if holder else ""

@@ -35,14 +35,22 @@ _POLL_S = 2.0
 # Seconds that a store has to answer when a job is stopped.
 _LEAVE_S = 1.0
 
+# Seconds within which workers on other machines end by themselves when they do not hear of their job any more.
+WORKERS_END_S = 15.0
+
 # Raises JobError if the place is not held any more.
 StillHeld = Callable[[], None]
 
 
 class _Lease(Holder):
-    """Is what the object holds. renewals: number of them, so that each makes another object."""
+    """Is what the object holds.
+
+    renewals: number of them, so that each makes another object. workers_elsewhere: whether the job has workers on other
+    machines, of which the kernel of this one knows nothing.
+    """
 
     renewals: int = 0
+    workers_elsewhere: bool = False
 
     def is_of(self, other: _Lease) -> bool:
         """Return whether both are of one job."""
@@ -54,13 +62,16 @@ class _Lease(Holder):
 
 
 @contextmanager
-def lease(out: ObjectPath) -> Iterator[StillHeld]:
-    """Hold `out` for one job. Raises JobError while another job holds it, or if the store refuses."""
+def lease(out: ObjectPath, *, workers_elsewhere: bool = False) -> Iterator[StillHeld]:
+    """Hold `out` for one job. workers_elsewhere: see _Lease.
+
+    Raises JobError while another job holds it, or if the store refuses.
+    """
     with writing(out):
         folder = out.working_folder()
     with file_lock(folder, out, place=True) as holder:
-        _remove_unsent(folder)
-        held = _Held(out / LOCK_FILE, _Lease(**holder.model_dump()))
+        remove_unsent(folder)
+        held = _Held(out / LOCK_FILE, _Lease(**holder.model_dump(), workers_elsewhere=workers_elsewhere))
         with writing(held.path):
             held.acquire(out)
         held.begin_to_renew()
@@ -72,7 +83,7 @@ def lease(out: ObjectPath) -> Iterator[StillHeld]:
             raise
         finally:
             held.release(within_s)
-            _remove_unsent(folder)
+            remove_unsent(folder)
 
 
 def nobody_holds(out: ObjectPath) -> None:
@@ -108,6 +119,9 @@ class _Held:
             holder, version = found
             if not holder or holder.place != self._content.place:
                 _watch(self.path, out, holder, version)
+            elif holder.workers_elsewhere:
+                _log.warning("a job into %s was killed; its workers on other machines end within %g s", out, WORKERS_END_S)
+                time.sleep(WORKERS_END_S)
             with suppress(FileExistsError, FileNotFoundError):  # another job was faster
                 self._version = self.path.put(self._content.content, version=version)
                 return
@@ -201,7 +215,13 @@ def _read(path: ObjectPath, *, patient: bool = True) -> tuple[_Lease | None, Ver
         return None, version
 
 
-def _remove_unsent(folder: Path) -> None:
+def lease_holder(out: ObjectPath) -> Holder | None:
+    """Return the job that holds `out`; None if no job does. Raises OSError."""
+    found = _read(out / LOCK_FILE)
+    return found[0] if found else None
+
+
+def remove_unsent(folder: Path) -> None:
     """Remove what a job has left that was killed before it had sent it."""
     with suppress(OSError):
         for path in folder.iterdir():

@@ -134,8 +134,10 @@ def examine(out: OutputPath, settings: JobSettings, planned: Planned) -> Finishe
 
 
 @contextmanager
-def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterator[Finished]:
+def claimed(out: OutputPath, settings: JobSettings, planned: Planned, *, workers_elsewhere: bool = False) -> Iterator[Finished]:
     """Hold `out` for this job: make it if it is missing, lock it, add the new round, remove what earlier runs left unfinished.
+
+    workers_elsewhere: whether the job has workers on other machines.
 
     Raises SettingsError if it cannot be used or belongs to something else, JobError if another job is running in it or if it
     has shards that are not planned.
@@ -143,7 +145,7 @@ def claimed(out: OutputPath, settings: JobSettings, planned: Planned) -> Iterato
     _check_folder(out, settings)
     with writing(out):
         make_folder(out)
-    with job_lock(out) as still_held:
+    with job_lock(out, workers_elsewhere=workers_elsewhere) as still_held:
         _check_folder(out, settings)  # again: another job may have begun and ended meanwhile
         with reading(out):
             finished = _finished(out, planned)

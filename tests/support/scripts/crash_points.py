@@ -50,6 +50,8 @@ CHANGES: tuple[tuple[Any, str], ...] = (
 class HereRunner:
     """Processes shards in this process, with the code of a worker."""
 
+    workers_elsewhere = False
+
     def run(self, shards: Iterator[Shard], settings: JobSettings, out: OutputPath) -> Generator[Done, None, None]:
         context = open_context(settings, out)
         for shard in shards:

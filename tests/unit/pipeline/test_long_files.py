@@ -44,6 +44,8 @@ class HereRunner:
     lost: ids of tasks whose worker dies of the file.
     """
 
+    workers_elsewhere = False
+
     def __init__(
         self,
         at_once: int = 1,

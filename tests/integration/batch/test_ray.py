@@ -1,0 +1,71 @@
+"""A batch job on Ray: the cheap proofs. Those that end nodes are in test_ray_clusters.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from integration.jobs import AVIZOR, batch, command, one_sentence, part_digests
+from support.environment import ROOT
+from support.ray_nodes import short_folder
+
+pytest.importorskip("ray")
+
+
+def test_a_job_on_a_cluster_that_it_starts_itself_writes_the_bytes_of_one_on_this_machine(
+    few_recordings: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, ray = tmp_path / "here", tmp_path / "ray"
+    (few_recordings / "a" / "bad.wav").write_text("no sound")
+    try:
+        assert batch(few_recordings, models, here).returncode == 3
+        with short_folder() as temporary:
+            monkeypatch.setenv("RAY_TMPDIR", temporary)  # another test's cluster is not found
+            monkeypatch.delenv("RAY_ADDRESS", raising=False)
+            done = batch(few_recordings, models, ray, "--runner", "ray")
+    finally:
+        (few_recordings / "a" / "bad.wav").unlink()
+    assert done.returncode == 3, done.stderr
+    assert "no Ray cluster runs on this machine: one is started for this job, with 2 cores" in done.stderr
+    assert part_digests(ray) == part_digests(here)
+    proof = subprocess.run([AVIZOR, "verify", ray], capture_output=True, text=True, check=False)
+    assert proof.returncode == 0, proof.stdout
+    assert not [name for name in os.listdir() if "ray" in name]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            ["--runner", "ray", "--ray-address", "127.0.0.1:{closed}"],
+            "no Ray cluster answers at 127.0.0.1:{closed}; start its head",
+        ),
+        (["--runner", "ray", "--ray-address", "head"], "--ray-address head: write it like HOST:6379"),
+        (["--runner", "ray", "--ray-address", "ray://head:10001"], "the job runs on a machine of the cluster"),
+        (["--ray-address", "head:6379"], "--ray-address is for --runner ray"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_said_at_once(
+    few_recordings: Path, models: Path, tmp_path: Path, options: list[str], says: str
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = str(closed.getsockname()[1])
+        done = batch(few_recordings, models, tmp_path / "out", *(option.format(closed=port) for option in options))
+    assert done.returncode == 1
+    assert one_sentence(done.stderr)
+    assert says.format(closed=port) in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_ray_the_error_names_the_extra(few_recordings: Path, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    words = command(few_recordings, models, tmp_path / "out", "--runner", "ray")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths})
+    assert done.returncode == 1
+    assert one_sentence(done.stderr)
+    assert "--runner ray needs ray, which is not installed; pip install 'avizor[ray]'" in done.stderr
