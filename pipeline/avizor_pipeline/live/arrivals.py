@@ -56,13 +56,16 @@ class _Pending:
 
 @dataclass
 class _Folder:
-    """Holds one root. place: where it leads. device: of the file system on which files were found."""
+    """Holds one root. place: where it leads. device: of the file system on which files were found. unlisted: sub-folders that
+    were said to be so.
+    """
 
     walk: FolderWalk
     place: str
     pending: dict[str, _Pending] = field(default_factory=dict)
     device: int | None = None
     is_away: bool = False
+    unlisted: set[str] = field(default_factory=set)
 
 
 class Arrivals:
@@ -159,6 +162,9 @@ class Arrivals:
         if folder.is_away:
             folder.is_away = False
             _log.warning("%s is back", folder.walk.root)
+        for below in folder.walk.unlisted.keys() - folder.unlisted:
+            self._say(f"{folder.walk.root / below} cannot be listed ({folder.walk.unlisted[below]}); it is tried again")
+        folder.unlisted = set(folder.walk.unlisted)
         self._settle(folder)
 
     def _see(self, folder: _Folder, below: str, state: State) -> None:
@@ -184,6 +190,9 @@ class Arrivals:
             except FileNotFoundError:
                 del folder.pending[below]
                 self._say(f"{path} was removed before it was finished, and is left out")
+                continue
+            except OSError:  # its folder is closed now, or its server is away: it may come back
+                pending.since = now
                 continue
             if pending.state != (state := (status.st_size, status.st_mtime_ns)):
                 pending.state, pending.since, pending.look = state, now, self.looks

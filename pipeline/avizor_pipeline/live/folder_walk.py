@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from avizor_inference.error_text import reason
 from avizor_inference.items.find_files import suffix_of
 from avizor_pipeline.live.known_states import State
 
@@ -54,7 +55,7 @@ class FolderWalk:
 
     def files(self, *, everything: bool = False) -> Generator[Found, None, None]:
         """Yield files that may be new, or all of them. Raises OSError if the folder itself cannot be looked at."""
-        self.is_empty, seen = False, set[str]()
+        self.is_empty, seen, unlisted = False, set[str](), dict[str, str]()
         self.device = os.stat(self.root).st_dev  # noqa: PTH116 - as the rest, which is called a million times
         waiting = [("", frozenset[tuple[int, int]]())]
         while waiting:
@@ -71,12 +72,12 @@ class FolderWalk:
             except OSError as error:
                 if not below:
                     raise
-                self.unlisted.setdefault(below, error.strerror or "")
+                unlisted[below] = reason(error)
                 continue
             seen.add(below)
-            self.unlisted.pop(below, None)
             waiting.extend((folder, above | {identity}) for folder in listed.folders)
         self._listed = {below: listed for below, listed in self._listed.items() if below in seen}
+        self.unlisted = unlisted
 
     def _list(self, below: str, folders: list[str]) -> Iterator[Found]:
         """Yield the wanted files of a folder, and collect its sub-folders."""

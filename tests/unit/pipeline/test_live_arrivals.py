@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -200,6 +201,29 @@ def test_an_error_of_the_thread_is_raised_where_it_can_be_told(incoming: Path, m
     looker.arrivals.stop()
     with pytest.raises(ZeroDivisionError):
         looker.arrivals.take()
+
+
+def test_a_sub_folder_that_cannot_be_listed_is_said_once_and_holds_nothing_up(
+    incoming: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir, closed = os.scandir, incoming / "closed"
+
+    def refusing(path: str) -> object:
+        if path == str(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)  # root may list any
+        return scandir(path)
+
+    write(closed / "0.wav")
+    write(incoming / "open" / "1.wav")
+    monkeypatch.setattr(os, "scandir", refusing)
+    looker = Looker(incoming)
+    looker.look()
+    assert looker.look() == ["1.wav"]
+    assert looker.arrivals.away == 0
+    assert caplog.text.count(f"{closed} cannot be listed (permission denied); it is tried again") == 1
+    monkeypatch.undo()
+    looker.look()
+    assert looker.look() == ["0.wav"]
 
 
 def names(walk: FolderWalk, *, everything: bool = False) -> list[str]:
