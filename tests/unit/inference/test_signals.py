@@ -144,6 +144,23 @@ def test_a_npy_file_is_whole_or_refused(tmp_path: Path) -> None:
         list(windows)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.97])
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".csv"])
+def test_a_file_of_any_format_that_was_cut_off_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    whole = write_signal(tmp_path / f"a{suffix}", vibration(600)).read_bytes()
+    assert len(decoded(whole, SIGNAL)) == 3
+    assert str(refused(whole[: int(len(whole) * share)], SIGNAL))
+
+
+def test_a_csv_file_that_was_cut_off_before_the_last_column_is_refused_with_the_line(tmp_path: Path) -> None:
+    """Text has no length: of a cut between two lines, or within the last number of one, nothing is left to see."""
+    whole = write_signal(tmp_path / "a.csv", vibration(600)).read_bytes()
+    for row in (100, 599):
+        lines = whole.splitlines(keepends=True)
+        cut = b"".join(lines[: row + 1]) + lines[row + 1].partition(b",")[0]
+        assert str(refused(cut, SIGNAL)).startswith(f"line {row + 2} has no value in column 2")
+
+
 def test_arrays_are_chosen_by_key_or_by_the_names_of_the_channels(tmp_path: Path) -> None:
     de, fe = np.arange(200.0), -np.arange(200.0)
     scipy.io.savemat(tmp_path / "a.mat", {"X097_DE_time": de, "X097_FE_time": fe, "X097RPM": 1796})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from PIL import Image
 from support.sounds import tone, write_wav
 
@@ -83,3 +85,20 @@ def test_each_model_takes_what_is_of_its_kind(data: Path, models: Path, tmp_path
         ("digits", "1.png"), ("digits", "2.png"), ("normal", "1.wav"),
     }  # fmt: skip
     assert len(tables["dead_letters"]) == 1
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac", "wav"])
+def test_a_sound_that_was_cut_off_is_a_dead_letter_whatever_its_format(models: Path, tmp_path: Path, suffix: str) -> None:
+    """And has no rows in any table, though its first windows were decoded."""
+    data = tmp_path / "data"
+    data.mkdir()
+    soundfile.write(data / f"whole.{suffix}", np.random.default_rng(0).uniform(-0.5, 0.5, 24_000), 8000)
+    encoded = (data / f"whole.{suffix}").read_bytes()
+    (data / f"cut.{suffix}").write_bytes(encoded[: int(0.8 * len(encoded))])
+    commit, tables = run(JobRequest((str(data),), ("normal",), models, alpha=0.05).to_settings(), tmp_path / "out")
+    assert (commit.files, commit.dead_letters) == (2, 1)
+    for table in ("windows", "recordings"):
+        assert {Path(row["uri"]).name for row in tables[table]} == {f"whole.{suffix}"}
+    (letter,) = tables["dead_letters"]
+    assert Path(letter["uri"]).name == f"cut.{suffix}"
+    assert re.search(r"cut off|ends after|ends within|decoding failed after|damaged", letter["message"]), letter["message"]
