@@ -15,7 +15,8 @@ import torch
 from support.environment import ROOT
 from support.networks import PaddedAutoencoder
 from support.object_stores import s3_server
-from support.shown_commands import run_shown
+from support.ray_nodes import ray_nodes
+from support.shown_commands import LEFT_OUT, run_shown
 from support.sounds import SAMPLE_RATE, SOUND, tone, write_wav
 
 from avizor_export.exporter import export_model
@@ -89,6 +90,14 @@ def store(folder: Path) -> Iterator[Mapping[str, str]]:
 
 def test_an_object_store(folder: Path, store: Mapping[str, str]) -> None:
     run_shown(text("object-store"), folder, store)
+
+
+def test_a_cluster(folder: Path, store: Mapping[str, str]) -> None:
+    """A cluster of two nodes stands for the machines that the page starts: they have the store's variables, too."""
+    exported = dict(re.findall(r"(AWS_\w+)=(\S+)", text("cluster")))
+    with ray_nodes(1, 1, env={**store, **exported}) as cluster:
+        left_out = re.compile(f"{LEFT_OUT.pattern}|ray start ")
+        run_shown(text("cluster"), folder, {**store, "RAY_ADDRESS": cluster.address}, left_out=left_out)
 
 
 def test_long_recordings(folder: Path) -> None:
