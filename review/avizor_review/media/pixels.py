@@ -40,7 +40,7 @@ def area_means(values: Array, edges: Floats, wanted: Floats, axis: int) -> Float
 def grey_png(shares: Array) -> bytes:
     """Return a PNG of float[height, width] in 0..1, from black to white."""
     levels = np.rint(np.clip(shares, 0, 1) * (_LEVELS - 1)) * (255 / (_LEVELS - 1))
-    return _png(Image.fromarray(levels.astype(np.uint8)))
+    return _png(Image.fromarray(np.rint(levels).astype(np.uint8)))
 
 
 def overlay_png(errors: Array, largest: float | None = None) -> bytes:

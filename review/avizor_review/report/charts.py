@@ -124,7 +124,10 @@ def classes_chart(model: ModelFigures) -> Spec:
     chart = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_bar(color="@accent")
-        .encode(y=alt.Y("label:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180)), x=alt.X("items:Q", title="items"))
+        .encode(
+            y=alt.Y("label:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180)),
+            x=alt.X("items:Q", title="items", axis=alt.Axis(tickMinStep=1)),
+        )
     )
     return _finished(chart, f"Items of each class of {printable(model.name)}", 22 * max(2, len(rows)) + 40)
 
