@@ -76,7 +76,7 @@ def ray_cluster(address: str | None, cores: int, on_lost: Callable[[], None]) ->
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         ray = _import()
-        cluster = _connected(ray, address) if address else _found(ray) or _started(ray, cores)
+        cluster = _chosen(ray, address, cores)
     finally:  # Ray has set its own
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -123,12 +123,28 @@ def _answers(address: str) -> bool:
     return False
 
 
+def _chosen(ray: Any, address: str | None, cores: int) -> RayCluster:
+    if address and address != "auto":
+        return _connected(ray, address)
+    if found := _found(ray):
+        return found
+    if address:
+        raise SettingsError("--ray-address auto: no Ray cluster runs on this machine; give the HOST:PORT of its head")
+    return _started(ray, cores)
+
+
 def _found(ray: Any) -> RayCluster | None:
-    """Return the cluster that runs on this machine, if one does."""
+    """Return the cluster that runs on this machine, if one does.
+
+    Ray also finds one of which only helpers are left; it would wait for its head, and then end this process.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
     try:
-        return _connected(ray, "auto")
-    except _NoCluster:
+        address = canonicalize_bootstrap_address("auto")
+    except ConnectionError:
         return None
+    return _connected(ray, address) if address and _answers(address) else None
 
 
 def _connected(ray: Any, address: str) -> RayCluster:
@@ -146,10 +162,6 @@ def _connected(ray: Any, address: str) -> RayCluster:
         if "InvalidAuthToken" in said or "Unauthenticated" in said:
             raise SettingsError(
                 f"the Ray cluster at {address} does not take the token of this machine; set {_TOKENS}"
-            ) from error
-        if address == "auto":
-            raise _NoCluster(
-                "--ray-address auto: no Ray cluster runs on this machine; give the HOST:PORT of its head"
             ) from error
         raise SettingsError(f"the Ray cluster at {address} cannot be used: {one_line(error)}") from error
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
@@ -176,10 +188,6 @@ def _started(ray: Any, cores: int) -> RayCluster:
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise SettingsError(f"Ray cannot be started on this machine: {one_line(error)}") from error
     return RayCluster(ray, context.address_info["gcs_address"], is_own=True)
-
-
-class _NoCluster(SettingsError):
-    """No cluster runs on this machine."""
 
 
 @contextmanager
