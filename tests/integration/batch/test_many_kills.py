@@ -50,7 +50,7 @@ def test_two_hundred_kills_lose_and_double_nothing(
     while sum(killed.values()) < KILLS or number:
         out = tmp_path / str(job)
         before_commit = sum(killed.values()) % 5 == 0
-        victim, once = VICTIMS[number % 3], tmp_path / f"{job}-{number}" if before_commit else None
+        victim, once = VICTIMS[sum(killed.values()) % 3], tmp_path / f"{job}-{number}" if before_commit else None
         process, began = run(command(many_recordings, models, out), victim, once), time.monotonic()
         number += 1
         if not before_commit and sum(killed.values()) < KILLS:
@@ -73,3 +73,4 @@ def test_two_hundred_kills_lose_and_double_nothing(
             assert process.returncode in (1, -signal.SIGKILL), error
     print(f"\n{sum(killed.values())} kills in {job} jobs: {dict(killed)}")
     assert sum(count for name, count in killed.items() if "before" in name) >= KILLS // 5
+    assert {name.partition(",")[0] for name in killed} == set(VICTIMS)

@@ -124,7 +124,7 @@ def test_kills_of_the_job_of_a_worker_and_of_both_lose_and_double_nothing(
     while killed < KILLS:
         job, number = job + 1, 0
         while True:
-            victim, once = ("parent", "worker", "both")[number % 3], tmp_path / f"{job}-{number}"
+            victim, once = ("parent", "worker", "both")[killed % 3], tmp_path / f"{job}-{number}"
             number += 1
             shim = {"AVIZOR_KILL": victim, "AVIZOR_KILL_ONCE": str(once)} if number % 5 == 1 and killed < KILLS else {}
             paths = os.pathsep.join([str(SHIM)] * bool(shim) + [os.environ.get("PYTHONPATH", "")])
