@@ -87,7 +87,7 @@ class Answers:
         words = {answer.answer for answer in self._of.get(key, {}).values() if answer.answer != "withdrawn"}
         return "disagreed" if len(words) > 1 else next(iter(words), None)
 
-    def keys(self) -> list[ItemKey]:
+    def answered(self) -> list[ItemKey]:
         """Return what was answered, in the order of the first answers."""
         return list(self._of)
 

@@ -140,13 +140,13 @@ class Results:
         # Only the items of the page are looked up in the rounds: there may be millions.
         page = f"SELECT {_ITEM} FROM recordings WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         rows = self.tables.rows(page, [*parameters, *more, limit, offset])
-        times = self._times([row[0] for row in rows])
+        times = self.times([row[0] for row in rows])
         return [Item(*(*row, times.get(row[0]))) for row in rows]
 
     def item(self, uri: str, model: str) -> Item | None:
         """Return one item; None if the job has no such row."""
         rows = self.tables.rows(f"SELECT {_ITEM} FROM recordings WHERE uri = ? AND model = ?", [uri, model])
-        return Item(*(*rows[0], self._times([uri]).get(uri))) if rows else None
+        return Item(*(*rows[0], self.times([uri]).get(uri))) if rows else None
 
     def count(self, query: ItemQuery | None = None) -> int:
         """Return the number of items that are wanted."""
@@ -223,7 +223,8 @@ class Results:
             "(SELECT uri, max(modified_ns) AS changed FROM rounds WHERE modified_ns > 0 GROUP BY uri) USING (uri)"
         )
 
-    def _times(self, uris: Sequence[str]) -> dict[str, datetime]:
+    def times(self, uris: Sequence[str]) -> dict[str, datetime]:
+        """Return the times of items that have one; see `time_is_named`."""
         if not uris:
             return {}
         if self.time_is_named:

@@ -111,7 +111,7 @@ class Tables:
             for table, columns in COLUMNS.items():
                 self._connection.execute(f'CREATE OR REPLACE VIEW "{table}" AS {_select(self._parts(table), columns)}')
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
         """Return the rows of a query. Raises JobError if a table cannot be read."""
         with reading(self.folder):
             return self._cursor().execute(sql, parameters).fetchall()

@@ -18,6 +18,7 @@ from avizor_pipeline.sinks.table_schemas import RECORDINGS, WINDOWS
 
 MODEL = "normal"
 WINDOW = 4096
+RATE = 8000
 
 
 def write_job(
@@ -32,9 +33,11 @@ def write_job(
         source = uri.split("/")[0]
         for number, score in enumerate(each):
             start = number * WINDOW
-            place = {"channel": 0, "start_sample": start, "end_sample": start + WINDOW}
-            windows.append({"uri": uri, "source": source, "model": MODEL, "score": score, **place})
-        verdict = {"p_value": p_values[uri], "is_anomaly": p_values[uri] <= alpha}
+            end = start + WINDOW
+            place = {"channel": 0, "start_sample": start, "end_sample": end, "start_s": start / RATE, "end_s": end / RATE}
+            judged = {"p_value": p_values[uri], "is_anomaly": p_values[uri] <= alpha}
+            windows.append({"uri": uri, "source": source, "model": MODEL, "score": score, **judged, **place})
+        verdict = {"p_value": p_values[uri], "is_anomaly": p_values[uri] <= alpha, "judged_by": source}
         item = ItemScore.of(np.array(each)).value
         recordings.append({"uri": uri, "source": source, "model": MODEL, "windows": len(each), "score": item, **verdict})
     for name, schema, rows in (("windows", WINDOWS, windows), ("recordings", RECORDINGS, recordings)):

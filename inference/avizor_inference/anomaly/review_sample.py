@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Iterable
 from heapq import nsmallest
 
-_PREFIX = "avizor review sample\n"
+# What is put before a uri whose digest is taken.
+PREFIX = "avizor review sample\n"
 
 
 def rank(uri: str) -> str:
     """Return what items are drawn by: those with the smallest ranks are the sample. It is 64 hex digits."""
-    return hashlib.sha256(f"{_PREFIX}{uri}".encode()).hexdigest()
+    return hashlib.sha256(f"{PREFIX}{uri}".encode()).hexdigest()
 
 
 def sample(uris: Iterable[str], size: int) -> frozenset[str]:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from avizor_inference.items.item_names import item_file_name
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.sinks.item_names import item_file_name
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish_folder, temporary_for
 from avizor_pipeline.sinks.write_errors import writing
 

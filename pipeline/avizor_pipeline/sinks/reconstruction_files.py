@@ -18,11 +18,11 @@ from avizor_inference.errors import InvalidInput, SettingsError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.images import encode_png
 from avizor_inference.items.input_spec import InputSpec
+from avizor_inference.items.item_names import item_file_name
 from avizor_inference.items.join_windows import WindowJoiner
 from avizor_inference.items.kinds.base import Span
 from avizor_inference.items.wav_writer import WavWriter
 from avizor_inference.object_store import is_url, url_of
-from avizor_pipeline.sinks.item_names import item_file_name
 from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.write_errors import writing
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from avizor_inference.anomaly.item_score import ItemScore
-from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile, Answers
+from avizor_inference.review_answers import ANSWERS_FILE, AnswerFile
 from avizor_review.media.job_models import JobModels
 from avizor_review.report.steps import Steps, steps_of
 from avizor_review.results import Results
@@ -209,7 +209,7 @@ def _add_classes(results: Results, model: ModelFigures) -> None:
 def _answered(results: Results, model: str) -> Answered | None:
     """Return what reviewers said of the items of a model; None if nobody has said anything."""
     answers = AnswerFile(results.folder / ANSWERS_FILE).answers()
-    items = [key for key in Answers.keys(answers) if key.model == model and key.channel is None]
+    items = [key for key in answers.answered() if key.model == model and key.channel is None]
     said = {key.uri: answers.verdict(key) for key in items}
     if not said:
         return None

@@ -146,4 +146,4 @@ def test_a_job_goes_on_beside_its_answers(job: Path) -> None:
     done = batch(job / "data", job / "models", job / "results")
     assert done.returncode == 0, done.stderr
     assert query(f"select count(*) from '{job}/results/recordings/*.parquet' where model = 'normal'") == [(53,)]
-    assert len(AnswerFile(file.path).answers().keys()) == 1
+    assert len(AnswerFile(file.path).answers().answered()) == 1

@@ -32,7 +32,7 @@ def test_a_later_answer_of_the_same_reviewer_counts_and_may_be_withdrawn(file: A
     assert [answer.note for answer in file.answers().on(ONE)] == [""]
     say(file, "a/1.wav", "withdrawn")
     assert file.answers().verdict(ONE) is None
-    assert file.answers().keys() == []
+    assert file.answers().answered() == []
     assert len(file.path.read_text().splitlines()) == 3, "nothing was changed that was written"
 
 
@@ -53,7 +53,7 @@ def test_an_answer_on_a_window_is_not_one_on_the_recording(file: AnswerFile) -> 
 
 
 def test_answers_of_another_process_are_seen_by_a_reader_that_has_read_before(file: AnswerFile) -> None:
-    assert file.answers().keys() == []
+    assert file.answers().answered() == []
     other = AnswerFile(file.path)
     say(other, "a/1.wav", "normal")
     assert file.answers().verdict(ONE) == "normal"
@@ -124,7 +124,7 @@ def test_reviewers_at_once_lose_nothing(file: AnswerFile) -> None:
     processes = [start(MANY, file.path, reviewer) for reviewer in ("ana", "ben")]
     assert [process.wait(60) for process in processes] == [0, 0]
     answers = file.answers()
-    assert (len(answers.keys()), answers.unreadable) == (200, 0)
+    assert (len(answers.answered()), answers.unreadable) == (200, 0)
 
 
 def test_what_was_told_to_be_kept_is_there_after_a_kill(file: AnswerFile) -> None:
@@ -164,7 +164,7 @@ def test_results_that_cannot_be_written_to_are_named_with_the_remedy(tmp_path: P
     mount(tmp_path, "ro")
     try:
         file = AnswerFile(tmp_path / "answers.jsonl")
-        assert file.answers().keys() == []
+        assert file.answers().answered() == []
         with pytest.raises(SettingsError, match=r"answers.jsonl \(read-only file system\); name a file .* with --answers FILE"):
             file.check_writable()
     finally:

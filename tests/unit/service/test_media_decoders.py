@@ -175,7 +175,7 @@ def test_a_decoder_that_its_caller_has_left_is_free_again() -> None:
 
     with opened(decode_timeout_s=3600) as (decoders, metrics):
         assert_same(run(left(decoders)), decode_item(PICTURE, IMAGE))
-        assert ended(metrics, "forsaken") >= 1  # another one, where a new process is not ready in time
+        assert (ended(metrics, "forsaken") or 0) >= 1  # another one, where a new process is not ready in time
 
 
 def test_a_decoder_that_its_caller_has_left_may_finish_a_short_item() -> None:

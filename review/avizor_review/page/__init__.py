@@ -1,0 +1,1 @@
+"""The page on which a person looks at what a job flagged, and answers."""

@@ -1,0 +1,243 @@
+"""Answer the requests of the review page. Every form works without a script; the script adds keys, sound and comfort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from avizor_inference.errors import AvizorError, SettingsError
+from avizor_inference.review_answers import MOST_NAME, MOST_NOTE, Answer, AnswerFile, Answers, ItemKey
+from avizor_inference.strict_json import validation_message
+from avizor_review.page.listing import ANSWERED, ORDERS, PAGE_ROWS, SHOWN, ItemRow, Listing, Wanted
+from avizor_review.page.looks import Looks
+
+_MOST_BODY_BYTES = 64 << 10
+_REVIEWER = "avizor-reviewer"
+
+# Answers that a form may give.
+_WORDS = ("normal", "abnormal", "unsure", "withdrawn")
+
+
+@dataclass(frozen=True)
+class ReviewApp:
+    """Answers requests about one job. title: of the pages. default: what is listed at first. reviewer: who answers at first."""
+
+    title: str
+    listing: Listing
+    looks: Looks
+    answers: AnswerFile
+    default: Wanted
+    reviewer: str
+
+    def asgi(self) -> ASGIApp:
+        """Return the application."""
+        pages = {"/": self._list, "/item": self._item, "/nearest": self._nearest, "/login": self._login}
+        media = {"/picture": self.looks.picture, "/map": self.looks.error_map, "/sound": self.looks.sound}
+        routes = [
+            *(Route(path, _in_thread(page), methods=["GET"]) for path, page in pages.items()),
+            *(Route(path, _in_thread(self._media(show)), methods=["GET"]) for path, show in media.items()),
+            Route("/answer", self._answer, methods=["POST"]),
+            Mount("/static", StaticFiles(packages=[("avizor_review", "page/static")])),
+        ]
+        return Starlette(routes=routes, exception_handlers={404: _no_page})
+
+    def _list(self, request: Request) -> Response:
+        wanted, problem = self._wanted(request)
+        answers = self.answers.answers()
+        self.listing.refresh()
+        rows = self.listing.rows(wanted, answers)
+        tally = self.listing.tally(wanted, answers)
+        count = self.listing.count(wanted, answers, tally)
+        return _page(
+            "list.html",
+            title=self.title,
+            wanted=wanted,
+            problem=problem,
+            rows=rows,
+            has_times=any(row.time for row in rows),
+            count=count,
+            tally=tally,
+            job_alpha=self.listing.alpha,
+            first=wanted.page * PAGE_ROWS + 1,
+            before=wanted.on_page(wanted.page - 1) if wanted.page else None,
+            after=wanted.on_page(wanted.page + 1) if (wanted.page + 1) * PAGE_ROWS < count else None,
+            sources=[("", "all sources"), *((source, source) for source in self.listing.sources())],
+            models=[("", "all models"), *((model, model) for model in self.listing.models())],
+            unreadable=answers.unreadable,
+            choices={"answered": ANSWERED, "order": ORDERS, "shown": SHOWN},
+        )
+
+    def _item(self, request: Request) -> Response:
+        wanted, problem = self._wanted(request)
+        answers = self.answers.answers()
+        item = self._asked_item(request, answers)
+        if item is None:
+            return _page("missing.html", 404, title=self.title, wanted=wanted)
+        place = self.listing.place(wanted, answers, item.key)
+        last = _key(request, "last_")
+        return _page(
+            "item.html",
+            title=self.title,
+            wanted=wanted,
+            problem=problem or request.query_params.get("problem", ""),
+            item=item,
+            look=self.looks.of(item, request.query_params),
+            place=place,
+            said=answers.on(item.key),
+            others=self.listing.labels(item.uri),
+            reviewer=unquote(request.cookies.get(_REVIEWER, "")) or self.reviewer,
+            last=last if last and answers.on(last) else None,
+            most_note=MOST_NOTE,
+            most_name=MOST_NAME,
+        )
+
+    def _nearest(self, request: Request) -> Response:
+        answers = self.answers.answers()
+        item = self._asked_item(request, answers)
+        if item is None:
+            return Response(status_code=404)
+        nearest = self.listing.nearest(item, answers)
+        return _page("nearest.html", nearest=nearest, look=nearest and self.looks.of(nearest.item))
+
+    def _login(self, request: Request) -> Response:
+        return _page("login.html", title=self.title, is_wrong="wrong" in request.query_params)
+
+    async def _answer(self, request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MOST_BODY_BYTES:
+                return Response("the answer is too long\n", 413)
+        form = {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        return await run_in_threadpool(self._keep, form)
+
+    def _keep(self, form: dict[str, str]) -> Response:
+        """Append an answer, and lead on to the next item; back to this one, with the reason, if it cannot be kept."""
+        key = ItemKey(form.get("uri", ""), form.get("model", ""))
+        try:
+            wanted = Wanted.of_query(form, self.default)
+        except SettingsError:
+            wanted = self.default
+        if self.listing.item(key, self.answers.answers()) is None:
+            return _page("missing.html", 404, title=self.title, wanted=wanted)
+        reviewer = " ".join(form.get("reviewer", "").split())
+        here = {"uri": key.uri, "model": key.model}
+        try:
+            if form.get("answer") not in _WORDS:
+                raise SettingsError("say normal, abnormal or unsure")
+            note = form.get("note", "").replace("\r\n", "\n").strip()
+            self.answers.append(
+                Answer(
+                    uri=key.uri,
+                    model=key.model,
+                    answer=form["answer"],  # type: ignore[arg-type]  # one of _WORDS
+                    note="" if form["answer"] == "withdrawn" else note,
+                    reviewer=reviewer,
+                    time=datetime.now(UTC),
+                )
+            )
+        except (ValidationError, AvizorError) as error:
+            why = f"not kept: {validation_message(error) if isinstance(error, ValidationError) else error}"
+            return _see(f"/item?{wanted.query(**here, problem=why)}")
+        following = ItemKey(form["next_uri"], form["next_model"]) if "next_uri" in form and "next_model" in form else None
+        if form["answer"] == "withdrawn" or following is None:
+            answer = _see(f"/item?{wanted.query(**here)}")
+        else:
+            last = {"last_uri": key.uri, "last_model": key.model}
+            answer = _see(f"/item?{wanted.query(uri=following.uri, model=following.model, **last)}")
+        answer.set_cookie(_REVIEWER, quote(reviewer), max_age=400 * 86400, httponly=True, samesite="strict")
+        return answer
+
+    def _media(self, show: Callable[..., tuple[bytes, str]]) -> Callable[[Request], Response]:
+        """Return what answers with the media of an item of the job, and of nothing else."""
+
+        def answer(request: Request) -> Response:
+            item = self._asked_item(request, Answers())
+            if item is None:
+                return Response(status_code=404)
+            try:
+                content, media_type = show(item, request.query_params)
+            except AvizorError as error:
+                return Response(f"{error}\n", 404, media_type="text/plain")
+            return _ranged(request, content, media_type)
+
+        return answer
+
+    def _asked_item(self, request: Request, answers: Answers) -> ItemRow | None:
+        key = _key(request)
+        return self.listing.item(key, answers) if key else None
+
+    def _wanted(self, request: Request) -> tuple[Wanted, str]:
+        """Return what the address asks for, and what is wrong with it: then the default is shown."""
+        try:
+            return Wanted.of_query(request.query_params, self.default), ""
+        except SettingsError as error:
+            return replace(self.default), str(error)
+
+
+def _in_thread(page: Callable[[Request], Response]) -> Callable[[Request], Any]:
+    """Return the same as what Starlette runs: queries and drawing must not hold up other requests."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await run_in_threadpool(page, request)
+        except AvizorError as error:
+            return _page("problem.html", 500, title="Avizor review", problem=str(error))
+
+    return answer
+
+
+def _key(request: Request, prefix: str = "") -> ItemKey | None:
+    query = request.query_params
+    uri, model = (query.get(f"{prefix}{name}") for name in ("uri", "model"))
+    return None if uri is None or model is None else ItemKey(uri, model)
+
+
+def _see(address: str) -> RedirectResponse:
+    return RedirectResponse(address, 303)
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    return _page("problem.html", 404, title="Avizor review", problem="there is no such page")
+
+
+def _ranged(request: Request, content: bytes, media_type: str) -> Response:
+    """Answer a part of a sound if a browser asks for one, which it needs to jump within it."""
+    headers = {"Accept-Ranges": "bytes"}
+    unit, _, span = request.headers.get("range", "").partition("=")
+    first, dash, last = span.partition("-")
+    if unit != "bytes" or not dash or not first.isdecimal() or not (last.isdecimal() or not last) or len(span) > 40:
+        return Response(content, headers=headers, media_type=media_type)
+    start, end = int(first), min(int(last) if last else len(content) - 1, len(content) - 1)
+    if start > end:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{len(content)}"})
+    headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+    return Response(content[start : end + 1], 206, headers, media_type)
+
+
+def _page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_TEMPLATES.get_template(name).render(**values), status)
+
+
+def _significant(value: float) -> str:
+    return f"{value:.3g}"
+
+
+# Everything is escaped; nothing in the templates says `safe`.
+_TEMPLATES = Environment(
+    loader=PackageLoader("avizor_review.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+_TEMPLATES.filters["significant"] = _significant

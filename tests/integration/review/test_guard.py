@@ -1,0 +1,99 @@
+"""Who may look at the page of a job and answer on it, and what it keeps: a real server, asked as browsers and others do."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+from support.review_page import Page, review_page
+
+from avizor_inference.review_answers import AnswerFile
+
+FORM = {"content_type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def flagged(results: Path) -> str:
+    """What a form names: the uri of an item of the job."""
+    return next(str(path) for path in sorted((results.parent / "data" / "a").iterdir()) if path.name == "odd1.wav")
+
+
+def answers(results: Path) -> int:
+    return len(AnswerFile(results / "answers.jsonl").answers().answered())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "http://evil.example"}, {"sec_fetch_site": "cross-site"}, {"origin": "null"}, {"host": "evil.example"}],
+)
+def test_pages_of_other_sites_may_not_answer(page: Page, results: Path, flagged: str, headers: dict[str, str]) -> None:
+    body = f"uri={flagged}&model=normal&answer=normal&reviewer=eve".encode()
+    assert page.ask("/answer", "POST", body, **FORM, **headers).status == 403
+    assert answers(results) == 0
+
+
+def test_a_name_that_is_not_the_servers_reads_nothing(page: Page) -> None:
+    refused = page.ask("/", host="rebound.example")
+    assert refused.status == 403
+    assert "odd1" not in refused.text
+    assert "--name" in refused.text
+
+
+def test_what_is_no_answer_is_refused_and_nothing_is_kept(page: Page, results: Path, flagged: str) -> None:
+    for uri, answer, more in (
+        (flagged, "wonderful", {}),
+        ("nowhere.wav", "normal", {}),
+        (flagged, "normal", {"note": "x" * 3000}),
+        (flagged, "normal", {"reviewer": ""}),
+    ):
+        refused = page.say(uri, "normal", answer, **more)
+        place = refused.headers.get("location")
+        assert refused.status >= 400 or 'role="alert"' in page.ask(place or "/").text, (uri, answer, more)
+    assert answers(results) == 0
+
+
+def test_an_answer_is_there_after_the_server_was_killed(results: Path, flagged: str) -> None:
+    with review_page(results) as running:
+        assert running.say(flagged, "normal", "abnormal", note="a bearing").status == 303
+        running.process.kill()
+    with (results / "answers.jsonl").open("ab") as file:
+        file.write(b'{"uri": "torn')  # as a power failure leaves it
+    with review_page(results) as running:
+        assert running.say(flagged, "normal", "unsure").status == 303
+        assert "1 lines of the file of answers cannot be read" in running.ask("/").text
+    (item,) = AnswerFile(results / "answers.jsonl").answers().answered()
+    assert AnswerFile(results / "answers.jsonl").answers().verdict(item) == "unsure"
+
+
+def test_elsewhere_it_takes_a_token_and_tls(results: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key, token = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "token"
+    issued.private_key_pem.write_to_path(key)
+    for part in issued.cert_chain_pems:
+        part.write_to_path(certificate, append=True)
+    token.write_text("open-sesame-1234\n")
+    code = "from avizor_cli.main import main; from avizor_review.review_cli import review; review()"
+    bare = [sys.executable, "-c", code, str(results), "--host", "0.0.0.0", "--port", "0"]
+    refused = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode != 0
+    assert "give --token-file and --tls-certificate, or listen on 127.0.0.1" in refused.stderr
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    options = ["--token-file", token, "--tls-certificate", certificate, "--tls-key", key]
+    with review_page(results, *options, context=context) as running:
+        assert running.address.startswith("https://")
+        unknown = running.ask("/")
+        assert (unknown.status, unknown.headers["location"]) == (303, "/login")
+        assert running.ask("/", authorization="Bearer wrong").status == 303
+        assert running.ask("/", authorization="Bearer open-sesame-1234").status == 200
+        login = running.ask("/login", "POST", b"token=open-sesame-1234", **FORM, origin=running.address[:-1])
+        cookie = login.headers["set-cookie"]
+        assert {"HttpOnly", "Secure"} <= {part.strip() for part in cookie.split(";")}
+        assert running.ask("/", cookie=cookie.split(";")[0]).status == 200
+        wrong = running.ask("/login", "POST", b"token=guess", **FORM, origin=running.address[:-1])
+        assert "set-cookie" not in wrong.headers
