@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import JobError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import has_channels
@@ -22,8 +21,8 @@ from avizor_inference.items.standard_input import STANDARD_INPUT, keep_list, wit
 from avizor_inference.source_options import SOURCE_OPTIONS, source_options
 from avizor_pipeline.cli.ceiling import Fitted, under_ceiling
 from avizor_pipeline.cli.exit_status import DEFAULT_JOB, PushedCommand, PushedEnd
+from avizor_pipeline.cli.job_options import engine_options, model_options, output_options
 from avizor_pipeline.cli.running import RunOptions, run_to_end
-from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
 from avizor_pipeline.cli.worker_options import (
     engine_wait_option,
     file_timeout_option,
@@ -37,7 +36,7 @@ from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.estimate import estimate
 from avizor_pipeline.job import check_models, examine_job
 from avizor_pipeline.job_outcome import pooled_sources
-from avizor_pipeline.models import DEFAULT_BATCH_SIZE, JobModel, content_of, open_models
+from avizor_pipeline.models import JobModel, content_of, open_models
 from avizor_pipeline.plan import Plan, plan_job
 from avizor_pipeline.reporting.estimate_lines import estimate_lines
 from avizor_pipeline.reporting.metrics import BatchMetrics
@@ -55,8 +54,6 @@ from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.reconstruction_files import check_folder
 from avizor_pipeline.sinks.write_errors import writing
-
-_path = click.Path(path_type=Path)
 
 _GROUPS = {
     "Job": (
@@ -100,22 +97,13 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     context_settings={"show_default": True},
 )
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-@click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
-@click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
+@model_options
 @click.option(
     "--out",
     metavar="PATH",
     type=output_path,
     required=True,
     help="Folder for the results, or s3://BUCKET/PREFIX (also gs://, az://); a job there goes on, with new files.",
-)
-@click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
-@click.option(
-    "--confidence",
-    metavar="SHARE",
-    type=float,
-    show_default="alpha is kept on average over calibrations",
-    help="Probability with which this calibration keeps alpha, e.g. 0.95.",
 )
 @source_options("a DATASET")
 @click.option(
@@ -125,28 +113,8 @@ Exit codes, each of which is pushed if there is a Pushgateway:
     help="What to do with files whose size or time of change is another than in an earlier run.",
 )
 @click.option("--dry-run", is_flag=True, help="Make the checks of a run, print what it would do and how long it would take.")
-@click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
-@click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
-@click.option(
-    "--reconstructions", metavar="DIR", type=_path, help="Write what autoencoders make of items there, as PNG or WAV."
-)
-@q_values_option
-@tables_option
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
-@click.option(
-    "--engine",
-    metavar="ENGINE",
-    default=EMBEDDED,
-    help="What runs the models: `ort`, `openvino`, `openvino:bf16` or `tuned`, in each worker, or triton://HOST:8001.",
-)
-@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
-@click.option(
-    "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
-    help="Windows in one run of a model.",
-)
+@output_options
+@engine_options
 @click.option(
     "--shard-mib",
     metavar="N",

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.engines.open_engine import EMBEDDED
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.path_lists import is_pattern
@@ -18,7 +17,7 @@ from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.standard_input import STANDARD_INPUT
 from avizor_inference.object_store import is_url
 from avizor_inference.source_options import channels_option
-from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
+from avizor_pipeline.cli.job_options import engine_options, model_options, output_options
 from avizor_pipeline.cli.watching import Watching
 from avizor_pipeline.cli.worker_options import engine_wait_option, file_timeout_option, workers_option
 from avizor_pipeline.derived.wanted import WantedFiles
@@ -26,7 +25,6 @@ from avizor_pipeline.live.open_writers import ignore_lease_signals
 from avizor_pipeline.live.pcm_input import STANDARD_INPUT_NUMBER
 from avizor_pipeline.live.stop_request import stop_requests
 from avizor_pipeline.live.wav_head import PcmFormat
-from avizor_pipeline.models import DEFAULT_BATCH_SIZE
 from avizor_pipeline.reporting.metrics import BatchMetrics
 from avizor_pipeline.reporting.watch_metrics import WatchMetrics
 from avizor_pipeline.request import JobRequest
@@ -36,8 +34,6 @@ from avizor_pipeline.sinks.output_files import OutputPath, output_path
 from avizor_pipeline.sinks.output_folder import begun_settings
 from avizor_pipeline.sinks.outside_datasets import check_outside
 from avizor_pipeline.sinks.reconstruction_files import check_folder
-
-_path = click.Path(path_type=Path)
 
 _FORMATS = ("s16le", "f32le")
 
@@ -74,22 +70,13 @@ Exit codes:
     context_settings={"show_default": True},
 )
 @click.argument("datasets", nargs=-1, required=True, metavar="DIR...|-")
-@click.option("--models", "repository", type=_path, default=Path("models"), help="Folder of the model repository.")
-@click.option("--model", "models", metavar="NAME", multiple=True, required=True, help="Model to run; repeat it for several.")
+@model_options
 @click.option(
     "--out",
     metavar="PATH",
     type=output_path,
     required=True,
     help="Folder for the results; a job there goes on.",
-)
-@click.option("--alpha", metavar="SHARE", type=float, default=0.01, help="Promised share of false alarms, 0 to 1.")
-@click.option(
-    "--confidence",
-    metavar="SHARE",
-    type=float,
-    show_default="alpha is kept on average over calibrations",
-    help="Probability with which this calibration keeps alpha, e.g. 0.95.",
 )
 @click.option(
     "--source-pattern",
@@ -131,28 +118,8 @@ Exit codes:
     show_default="never",
     help="Seconds without anything from a source after which it is said to be silent.",
 )
-@click.option("--top-k", metavar="K", type=click.IntRange(min=1), default=3, help="Classes in the column top_k of windows/.")
-@click.option("--embeddings", is_flag=True, help="Write the embedding of each window, for models with that output.")
-@click.option(
-    "--reconstructions", metavar="DIR", type=_path, help="Write what autoencoders make of items there, as PNG or WAV."
-)
-@q_values_option
-@tables_option
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, as OUT/summary.json holds it.")
-@click.option(
-    "--engine",
-    metavar="ENGINE",
-    default=EMBEDDED,
-    help="What runs the models: `ort`, `openvino`, `openvino:bf16` or `tuned`, in each worker, or triton://HOST:8001.",
-)
-@click.option("--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`.")
-@click.option(
-    "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    show_default=f"by config.pbtxt: tuned, else the largest preferred, else {DEFAULT_BATCH_SIZE}",
-    help="Windows in one run of a model.",
-)
+@output_options
+@engine_options
 @click.option(
     "--shard-mib", metavar="N", type=click.IntRange(min=1), default=SHARD_MIB, help="MiB of files that a worker does at once."
 )
