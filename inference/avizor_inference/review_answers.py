@@ -78,6 +78,13 @@ class Answers:
         elif not by_reviewer:
             del self._of[answer.key]
 
+    def copy(self) -> Answers:
+        """Return a copy, to which answers can be added while others read this one."""
+        copy = Answers()
+        copy._of = {key: dict(by_reviewer) for key, by_reviewer in self._of.items()}
+        copy.unreadable = self.unreadable
+        return copy
+
     def on(self, key: ItemKey) -> list[Answer]:
         """Return what counts on an item, one answer of each reviewer, the latest last."""
         return list(self._of.get(key, {}).values())
@@ -108,7 +115,10 @@ class AnswerFile:
         self._lock = threading.RLock()
 
     def answers(self) -> Answers:
-        """Return all that is in the file now; nothing if it is absent. Raises SettingsError if it cannot be read."""
+        """Return all that is in the file now; nothing if it is absent. What is returned does not change any more.
+
+        Raises SettingsError if it cannot be read.
+        """
         with self._lock:
             try:
                 with self.path.open("rb") as file:
@@ -163,9 +173,11 @@ class AnswerFile:
             self._answers, self._read_to, self._identity = Answers(), 0, identity
         text = os.pread(descriptor, status.st_size - self._read_to, self._read_to)
         whole = text[: text.rfind(b"\n") + 1]  # the rest may be under way
+        answers = self._answers.copy() if whole else self._answers  # other threads may be reading it
         for line in filter(None, whole.split(b"\n")):
             try:
-                self._answers.add(Answer.from_json(line))
+                answers.add(Answer.from_json(line))
             except ValueError:
-                self._answers.unreadable += 1
+                answers.unreadable += 1
+        self._answers = answers
         self._read_to += len(whole)

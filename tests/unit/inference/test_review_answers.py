@@ -63,6 +63,18 @@ def test_answers_of_another_process_are_seen_by_a_reader_that_has_read_before(fi
     assert file.answers().verdict(ONE) is None
 
 
+def test_what_was_read_does_not_change_under_a_reader(file: AnswerFile) -> None:
+    """A page that lists answers goes on while another reviewer answers."""
+    say(file, "a/1.wav", "normal")
+    read = file.answers()
+    say(file, "a/2.wav", "normal")
+    say(file, "a/1.wav", "withdrawn")
+    assert file.answers().counts() == {"normal": 1}
+    assert read.counts() == {"normal": 1}
+    assert read.verdict(ONE) == "normal"
+    assert file.answers().verdict(ONE) is None
+
+
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_what_a_killed_process_left_of_a_line_costs_no_other_answer(file: AnswerFile, cut: int) -> None:
     say(file, "a/1.wav", "normal")
