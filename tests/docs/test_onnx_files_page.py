@@ -57,6 +57,7 @@ class Percent(nn.Module):
         return percentages
 
 
+@pytest.mark.slow
 def test_each_command_of_the_page_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("labels.txt").write_text("bolt\nnut\nscrew\n")

@@ -60,6 +60,7 @@ def test_the_wheel_holds_every_package_with_its_types(tmp_path: Path) -> None:
         "avizor_inference",
         "avizor_export",
         "avizor_pipeline",
+        "avizor_review",
         "avizor_service",
         "avizor_client",
         "avizor_cli",

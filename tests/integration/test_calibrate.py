@@ -150,8 +150,8 @@ def test_a_new_calibration_is_stored_then_activated_then_rolled_back(own: Path, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give one of --data, --activate-id and --rollback"),
-        (("--rollback", "--data", "x"), "give one of --data, --activate-id and --rollback"),
+        ((), "give one of --data, --from-review, --activate-id and --rollback"),
+        (("--rollback", "--data", "x"), "give one of --data, --from-review, --activate-id and --rollback"),
         (("--rollback", "--activate"), "goes with --data"),
         (("--activate-id", "0" * 12), "has no calibration '000000000000'; stored: "),
         (("--activate-id", "../../x"), "has no calibration '../../x'; stored: "),

@@ -146,6 +146,7 @@ def test_every_line_of_json_is_an_object_and_nothing_else_is_printed(folder: Pat
     assert ("--out" in arguments) == ('"written"' in result.stdout)
 
 
+@pytest.mark.slow
 def test_an_item_that_is_too_large_costs_the_others_nothing(folder: Path) -> None:
     with Path("large.wav").open("wb") as file:
         file.truncate(70 << 20)

@@ -277,6 +277,7 @@ def test_only_what_a_store_says_is_not_there_is_gone(s3: S3) -> None:
 ODD = ("a//b.wav", "b/tab\t.wav", "c/../b.wav", "z\x7f.wav")
 
 
+@pytest.mark.slow
 def test_an_object_whose_name_is_no_path_costs_itself_alone(s3: S3, caplog: pytest.LogCaptureFixture) -> None:
     good = [f"odd/{folder}/{number:04d}.wav" for folder in "abcd" for number in range(1300 if folder == "d" else 3)]
     for key in [*good, *(f"odd/{key}" for key in ODD)]:
