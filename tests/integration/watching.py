@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from integration.jobs import AVIZOR, query
 from support.waiting import wait_until
 
+from avizor_pipeline.sinks.part_files import shard_of
+
 
 def watch_command(what: Path | str, models: Path, out: Path, *more: str) -> list[str]:
     return [
@@ -95,6 +97,16 @@ def rows(out: Path, table: str, columns: str) -> list[tuple[Any, ...]]:
         return sorted(query(f"select {columns} from '{out}/{table}/*.parquet'"), key=str)
     except duckdb.IOException:  # there is no part yet
         return []
+
+
+def counted_windows(out: Path) -> list[tuple[Any, ...]]:
+    """Uri and start of the windows that count: a part without the record of its shard or section is cleared by the next run."""
+    records = (
+        (part, (out / "commits" / f"{shard_of(part.stem)}.json", out / "sections" / f"{part.stem}.json"))
+        for part in (out / "windows").glob("*.parquet")
+    )
+    counted = [str(part) for part, either in records if any(record.exists() for record in either)]
+    return query(f"select uri, start_sample from read_parquet({counted})") if counted else []
 
 
 def parts(out: Path, table: str) -> int:
