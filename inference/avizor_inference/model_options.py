@@ -29,22 +29,26 @@ def model_options(command: Command) -> Command:
     return with_options(command, models_option, version_option("the one that is served"))
 
 
+def engine_option(what: str, where: str) -> Callable[[Command], Command]:
+    """Return what adds --engine. what: it runs, such as the model. where: it does, unless it is a server."""
+    return click.option(
+        "--engine",
+        metavar="ENGINE",
+        default=EMBEDDED,
+        show_default=True,
+        help=f"What runs {what}: `ort`, `openvino`, `openvino:bf16` or `tuned`, {where}, or triton://HOST:8001.",
+    )
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["config", "cpu", "cuda"]),
+    default="config",
+    show_default=True,
+    help="Device of the engine `ort`.",
+)
+
+
 def engine_options(command: Command) -> Command:
     """Add ENGINE_OPTIONS."""
-    return with_options(
-        command,
-        click.option(
-            "--engine",
-            metavar="ENGINE",
-            default=EMBEDDED,
-            show_default=True,
-            help="What runs the model: `ort`, `openvino`, `openvino:bf16` or `tuned`, in this process, or triton://HOST:8001.",
-        ),
-        click.option(
-            "--device",
-            type=click.Choice(["config", "cpu", "cuda"]),
-            default="config",
-            show_default=True,
-            help="Device of the engine `ort`.",
-        ),
-    )
+    return with_options(command, engine_option("the model", "in this process"), device_option)

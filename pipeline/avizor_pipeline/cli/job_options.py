@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from avizor_inference.cli_option_groups import Command, with_options
-from avizor_inference.engines.open_engine import EMBEDDED
+from avizor_inference.model_options import device_option, engine_option
 from avizor_pipeline.cli.wanted_options import q_values_option, tables_option
 from avizor_pipeline.models import DEFAULT_BATCH_SIZE
 
@@ -54,15 +54,8 @@ def engine_options(command: Command) -> Command:
     """Add what runs the models, and how many windows at once."""
     return with_options(
         command,
-        click.option(
-            "--engine",
-            metavar="ENGINE",
-            default=EMBEDDED,
-            help="What runs the models: `ort`, `openvino`, `openvino:bf16` or `tuned`, in each worker, or triton://HOST:8001.",
-        ),
-        click.option(
-            "--device", type=click.Choice(["config", "cpu", "cuda"]), default="config", help="Device of the engine `ort`."
-        ),
+        engine_option("the models", "in each worker"),
+        device_option,
         click.option(
             "--batch-size",
             metavar="N",
