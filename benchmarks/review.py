@@ -28,7 +28,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avizor_pipeline.settings import ROWS_FORMAT
+from avizor_inference.job_results import ROWS_FORMAT
 from avizor_pipeline.sinks.table_schemas import RECORDINGS, WINDOWS
 
 PART = 256

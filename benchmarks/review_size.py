@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avizor_pipeline.settings import ROWS_FORMAT
+from avizor_inference.job_results import ROWS_FORMAT
 from avizor_pipeline.sinks.table_schemas import TABLES
 
 _PART, _SOURCES, _N = 16_384, 40, 999

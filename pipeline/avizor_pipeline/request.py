@@ -18,10 +18,11 @@ from avizor_inference.items.file_access import name_of
 from avizor_inference.items.input_spec import has_channels
 from avizor_inference.items.source_rule import SourceRule
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.job_results import ROWS_FORMAT
 from avizor_inference.repository.models import ModelRepository, ModelVersion
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.models import choose, contents_for, row_columns_for
-from avizor_pipeline.settings import ROWS_FORMAT, SHARD_MIB, ChosenModel, JobSettings
+from avizor_pipeline.settings import SHARD_MIB, ChosenModel, JobSettings
 from avizor_pipeline.sources.root_names import place_of
 
 

@@ -34,10 +34,6 @@ class PinnedCalibration(Strict):
     tie: float = TIE
 
 
-# Version of the rows and their meaning. A job with another version cannot be resumed.
-ROWS_FORMAT = 7
-
-
 # Size of a shard in MiB. A file of audio that is longer is cut into sections.
 SHARD_MIB = 64
 

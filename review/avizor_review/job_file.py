@@ -10,10 +10,9 @@ from avizor_inference.engines.embedded import Device
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.job_results import JOB_FILE
 from avizor_inference.regular_files import read_regular
 from avizor_inference.strict_json import validation_message
-
-JOB_FILE = "job.json"
 
 _NONE_HERE = "{folder} holds no results of `avizor batch` ({why}); give the folder that was its --out"
 

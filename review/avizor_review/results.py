@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from avizor_inference.errors import SettingsError
+from avizor_inference.job_results import SUMMARY_FILE
 from avizor_inference.object_store import is_url
 from avizor_review.item_query import ItemQuery, flagged_at
 from avizor_review.job_file import JobFile
@@ -118,7 +119,7 @@ class Results:
     @property
     def is_finished(self) -> bool:
         """Return whether the job has finished: if not, it runs, or was stopped."""
-        return (self.folder / "summary.json").is_file()
+        return (self.folder / SUMMARY_FILE).is_file()
 
     @cached_property
     def time_is_named(self) -> bool:

@@ -18,6 +18,7 @@ import duckdb
 
 from avizor_inference.error_text import one_line, reason
 from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.job_results import COMMITS
 
 # What DuckDB keeps in memory; beyond that it writes to a temporary folder.
 _MEMORY = "512MB"
@@ -148,7 +149,7 @@ class Tables:
     def _parts(self, table: str) -> list[Path]:
         """Return the parts of a table that count, sorted."""
         found = sorted((self.folder / table).glob("*.parquet"))
-        commits = self.folder / "commits"
+        commits = self.folder / COMMITS
         if table == "rounds" or not commits.is_dir():  # what a gateway has kept has no commit records
             return found
         finished = {path.stem for path in commits.glob("*.json")}

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avizor_pipeline.settings import ROWS_FORMAT
+from avizor_inference.job_results import ROWS_FORMAT
 from avizor_pipeline.sinks.rounds import _SCHEMA as ROUND
 from avizor_pipeline.sinks.table_schemas import TABLES
 

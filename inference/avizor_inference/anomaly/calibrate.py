@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,6 +15,9 @@ from avizor_inference.items.data.recording import NormalRecording
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.repository.calibration import BySource, Calibration, Scores
 from avizor_inference.repository.models import ModelVersion
+
+# Of each source, the window scores of its items.
+ScoresBySource = Mapping[str, Sequence[Scores]]
 
 
 def calibrate(
@@ -42,6 +45,17 @@ def calibrate(
         (short if recording.is_short else long).setdefault(recording.source, []).append(scores)
     if not long and not short:
         raise CalibrationError("no items to calibrate with; pass normal ones that the model was not trained on")
+    return calibration_with(engine, version, channels, long, short)
+
+
+def calibration_with(
+    engine: Engine, version: ModelVersion, channels: ChannelMode, long: ScoresBySource, short: ScoresBySource
+) -> Calibration:
+    """Return the calibration of a version on an engine that has these window scores of each item, by source.
+
+    long, short: of items of at least one window, and of shorter ones. Raises what `probe_scores` raises.
+    """
+    spec = engine.spec(version.name, version.version)
     kind = engine_kind(spec, version)
     return Calibration(
         model=version.name,
@@ -81,5 +95,5 @@ def probe_scores(engine: Engine, spec: ModelSpec, version: ModelVersion) -> Scor
     return scores
 
 
-def _sorted(sources: dict[str, list[Scores]]) -> BySource:
+def _sorted(sources: ScoresBySource) -> BySource:
     return {source: tuple(recordings) for source, recordings in sorted(sources.items())}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,26 +22,22 @@ import pyarrow as pa
 import pyarrow.dataset
 from pydantic import BaseModel, ValidationError
 
-from avizor_inference.anomaly.calibrate import probe_scores
+from avizor_inference.anomaly.calibrate import calibration_with
 from avizor_inference.anomaly.engine_calibration import tie_with
 from avizor_inference.anomaly.p_values import TIE
 from avizor_inference.anomaly.review_sample import sample
-from avizor_inference.engines.base import Engine, check_same_digest, engine_kind
+from avizor_inference.engines.base import Engine, check_same_digest
 from avizor_inference.engines.embedded import Device
 from avizor_inference.error_text import reason
 from avizor_inference.errors import CalibrationError, SettingsError
 from avizor_inference.items.input_spec import InputSpec
 from avizor_inference.items.kinds.base import Span
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.job_results import JOB_FILE, ROWS_FORMAT, SUMMARY_FILE
 from avizor_inference.repository.calibration import BySource, Calibration
 from avizor_inference.repository.models import ModelVersion
 from avizor_inference.review_answers import Answers, ItemKey
 from avizor_inference.strict_json import validation_message
-
-_JOB_FILE, _SUMMARY_FILE = "job.json", "summary.json"
-
-# The format of a job's rows that is read here (settings.ROWS_FORMAT of the batch job).
-_ROWS_FORMAT = 7
 
 # Names in a message.
 _NAMED = 3
@@ -71,16 +66,16 @@ class ReviewedJob(BaseModel):
     @classmethod
     def read(cls, results: Path) -> ReviewedJob:
         """Read a finished job. Raises SettingsError if there is none that can be read."""
-        path = results / _JOB_FILE
+        path = results / JOB_FILE
         try:
             job = cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise SettingsError(f"{results} holds no results of `avizor batch` ({path}: {reason(error)})") from error
         except ValidationError as error:
             raise SettingsError(f"{path} cannot be read: {validation_message(error)}") from error
-        if job.rows_format != _ROWS_FORMAT:
+        if job.rows_format != ROWS_FORMAT:
             raise SettingsError(f"{results} was written by another version of Avizor; run the job again")
-        if not (results / _SUMMARY_FILE).exists():
+        if not (results / SUMMARY_FILE).exists():
             raise SettingsError(
                 f"the job in {results} has not finished, and what a job has done so far is no random sample of its items; run "
                 "its command again"
@@ -191,23 +186,10 @@ def calibration_of(engine: Engine, version: ModelVersion, job: ReviewedJob, resu
             f"the job ran version {model.version} of {version.name!r}, which is not what version {version.version} is; name "
             f"its version with --version {model.version}"
         )
-    spec = engine.spec(version.name, version.version)
-    check_same_digest(spec, version)
+    check_same_digest(engine.spec(version.name, version.version), version)
     _check_engine(engine, version, model)
-    kind = engine_kind(spec, version)
     long, short = kept_scores(results, version.name, version.manifest.input, review)
-    return Calibration(
-        model=version.name,
-        version=version.version,
-        model_sha256=version.manifest.model_sha256,
-        engine_class=kind.engine_class,
-        precision=kind.precision,
-        created=datetime.now(UTC),
-        channels=job.channels,
-        sources=long,
-        short=short,
-        probe_scores=probe_scores(engine, spec, version),
-    )
+    return calibration_with(engine, version, job.channels, long, short)
 
 
 def _check_engine(engine: Engine, version: ModelVersion, model: ReviewedModel) -> None:

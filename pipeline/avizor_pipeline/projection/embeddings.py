@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from avizor_inference.error_text import one_line
 from avizor_inference.errors import JobError, SettingsError
+from avizor_inference.job_results import SUMMARY_FILE
 from avizor_pipeline.settings import ChosenModel, JobSettings
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
-from avizor_pipeline.sinks.output_folder import SUMMARY_FILE, begun_settings
+from avizor_pipeline.sinks.output_folder import begun_settings
 
 # What makes a row of windows/ unique.
 KEYS = ("uri", "channel", "start_sample", "model")

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.job_results import SUMMARY_FILE
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.job_outcome import Outcome
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_files import OutputPath, write_whole
-from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
 from avizor_pipeline.sinks.part_files import SourceCount
 from avizor_pipeline.sinks.write_errors import writing
 

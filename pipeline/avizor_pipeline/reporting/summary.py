@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from avizor_inference.anomaly.p_values import level, recordings_needed
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
+from avizor_inference.job_results import SUMMARY_FILE
 from avizor_pipeline.job_outcome import Outcome, pooled_sources
 from avizor_pipeline.models import JobModel
 from avizor_pipeline.reporting.progress import speed
 from avizor_pipeline.sinks.output_files import OutputPath
-from avizor_pipeline.sinks.output_folder import SUMMARY_FILE
 from avizor_pipeline.sinks.part_files import SourceCount
 
 # Rows of a table; there may be thousands of sources or classes.

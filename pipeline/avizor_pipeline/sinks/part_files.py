@@ -21,6 +21,7 @@ from avizor_inference.digests import digest_of, sha256_of_file
 from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
+from avizor_inference.job_results import COMMITS
 from avizor_inference.strict_json import Strict, validation_message
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
@@ -36,8 +37,6 @@ from avizor_pipeline.sinks.output_files import (
 from avizor_pipeline.sinks.row_groups import ROW_GROUP
 from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
-
-COMMITS = "commits"
 
 
 class SourceCount(Strict):

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from avizor_inference.anomaly.review_sample import PREFIX
 from avizor_inference.errors import SettingsError
+from avizor_inference.job_results import COMMITS
 from avizor_inference.review_answers import Answers, ItemKey
 from avizor_review.results import Results
 from avizor_review.tables import Row
@@ -176,7 +177,7 @@ class Listing:
 
     def refresh(self) -> None:
         """Look again at the tables, if files have come or gone: a job runs, or a gateway keeps more. Raises JobError."""
-        folders = (self.results.folder / name for name in ("recordings", "windows", "commits"))
+        folders = (self.results.folder / name for name in ("recordings", "windows", COMMITS))
         stamps = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
         if self._seen and stamps != self._seen:
             self.results.tables.reload()

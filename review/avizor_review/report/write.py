@@ -11,6 +11,7 @@ from typing import Any
 from avizor_inference.durable_files import write_bytes
 from avizor_inference.error_text import printable, reason
 from avizor_inference.errors import SettingsError
+from avizor_inference.job_results import SUMMARY_FILE
 from avizor_inference.regular_files import read_regular
 from avizor_review.media.media import Media
 from avizor_review.report import charts
@@ -128,7 +129,7 @@ def _facts(results: Results, models: Sequence[ModelFigures]) -> list[tuple[str, 
 
 def _seconds(results: Results) -> float:
     try:
-        found = json.loads(read_regular(results.folder / "summary.json")).get("seconds", 0.0)
+        found = json.loads(read_regular(results.folder / SUMMARY_FILE)).get("seconds", 0.0)
     except (OSError, ValueError, AttributeError):
         return 0.0
     return float(found) if isinstance(found, int | float) else 0.0

@@ -22,7 +22,7 @@ from pathlib import Path
 import avizor_pipeline.cli  # as the command begins
 from avizor_pipeline.plan import plan_job
 from avizor_pipeline.process_memory import memory_use
-from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
+from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.output_folder import claimed
 
 data, out = sys.argv[1], Path(sys.argv[2])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avizor_pipeline.settings import ROWS_FORMAT, ChosenModel, JobSettings
-from avizor_pipeline.sinks.output_folder import JOB_FILE, SUMMARY_FILE
+from avizor_inference.job_results import JOB_FILE, ROWS_FORMAT, SUMMARY_FILE
+from avizor_pipeline.settings import ChosenModel, JobSettings
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
 
 

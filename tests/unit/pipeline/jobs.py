@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from avizor_inference.items.dataset import Entry
-from avizor_pipeline.settings import ROWS_FORMAT, JobSettings
+from avizor_inference.job_results import ROWS_FORMAT
+from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.part_files import Commit, PartWriter
 
 
