@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +55,7 @@ class ReviewApp:
         return Starlette(routes=routes, exception_handlers={404: _no_page})
 
     def _list(self, request: Request) -> Response:
-        wanted, problem = self._wanted(request)
+        wanted, problem = self._wanted(request, Wanted.of_address)
         answers = self.answers.answers()
         self.listing.refresh()
         rows = self.listing.rows(wanted, answers)
@@ -74,14 +74,14 @@ class ReviewApp:
             first=wanted.page * PAGE_ROWS + 1,
             before=wanted.on_page(wanted.page - 1) if wanted.page else None,
             after=wanted.on_page(wanted.page + 1) if (wanted.page + 1) * PAGE_ROWS < count else None,
-            sources=[("", "all sources"), *((source, source) for source in self.listing.sources())],
-            models=[("", "all models"), *((model, model) for model in self.listing.models())],
+            sources=_choices("all sources", self.listing.sources(), wanted.source),
+            models=_choices("all models", self.listing.models(), wanted.model),
             unreadable=answers.unreadable,
             choices={"answered": ANSWERED, "order": ORDERS, "shown": SHOWN},
         )
 
     def _item(self, request: Request) -> Response:
-        wanted, problem = self._wanted(request)
+        wanted, problem = self._wanted(request, Wanted.of_query)
         answers = self.answers.answers()
         item = self._asked_item(request, answers)
         if item is None:
@@ -180,10 +180,10 @@ class ReviewApp:
         key = _key(request)
         return self.listing.item(key, answers) if key else None
 
-    def _wanted(self, request: Request) -> tuple[Wanted, str]:
+    def _wanted(self, request: Request, read: Callable[[Mapping[str, str], Wanted], Wanted]) -> tuple[Wanted, str]:
         """Return what the address asks for, and what is wrong with it: then the default is shown."""
         try:
-            return Wanted.of_query(request.query_params, self.default), ""
+            return read(request.query_params, self.default), ""
         except SettingsError as error:
             return replace(self.default), str(error)
 
@@ -204,6 +204,12 @@ def _key(request: Request, prefix: str = "") -> ItemKey | None:
     query = request.query_params
     uri, model = (query.get(f"{prefix}{name}") for name in ("uri", "model"))
     return None if uri is None or model is None else ItemKey(uri, model)
+
+
+def _choices(every: str, names: Sequence[str], chosen: str) -> list[tuple[str, str]]:
+    """Return values and texts of a field: `every` for all, the names, and what is chosen, though nothing was judged of it."""
+    more = [chosen] if chosen and chosen not in names else []
+    return [("", every), *((name, name) for name in [*names, *more])]
 
 
 def _see(address: str) -> RedirectResponse:

@@ -50,6 +50,9 @@ _ORDER_SQL: dict[Order, str] = {
     "time": "source, time nulls last",
 }
 
+# Which model is listed, in an address in which `model` is that of one item.
+_FILTER = "model_filter"
+
 # Samples that are kept, and the lock for making one.
 _MOST_SAMPLES = 4
 _SAMPLING = threading.Lock()
@@ -75,13 +78,21 @@ class Wanted:
     page: int = 0
 
     @classmethod
+    def of_address(cls, query: Mapping[str, str], default: Wanted) -> Wanted:
+        """Return what the address of a list asks for, in which `model` is a filter. Raises SettingsError."""
+        return cls.of_query({**query, _FILTER: query.get("model", query.get(_FILTER, default.model))}, default)
+
+    @classmethod
     def of_query(cls, query: Mapping[str, str], default: Wanted) -> Wanted:
-        """Return what the query of an address asks for. Raises SettingsError, with the name of what is wrong."""
+        """Return what the address of an item asks for beside it, whose own model is `model`.
+
+        Raises SettingsError, with the name of what is wrong.
+        """
         alpha, sample, page = query.get("alpha", ""), query.get("sample", ""), query.get("page", "0")
         wanted = cls(
             alpha=_number(alpha, "alpha") if alpha else default.alpha,
             source=query.get("source", default.source),
-            model=query.get("model_filter", default.model),
+            model=query.get(_FILTER, default.model),
             answered=_one_of(query.get("answered", default.answered), ANSWERED, "answered"),
             order=_one_of(query.get("order", default.order), ORDERS, "order"),
             shown=_one_of(query.get("shown", default.shown), SHOWN, "shown"),
@@ -92,12 +103,17 @@ class Wanted:
             raise SettingsError(f"alpha is {wanted.alpha:g}; give a number between 0 and 1")
         return wanted
 
+    def address(self) -> str:
+        """Return the address of the list. Others link to it: docs/review.md has its names, which stay."""
+        query = urlencode([("model" if name == _FILTER else name, value) for name, value in self.fields()])
+        return f"/?{query}" if query else "/"
+
     def query(self, **more: object) -> str:
-        """Return it as the query of an address, with other values added."""
+        """Return it as the query of the address of an item, with other values added."""
         own = {
             "alpha": "" if self.alpha is None else f"{self.alpha:g}",
             "source": self.source,
-            "model_filter": self.model,
+            _FILTER: self.model,
             "answered": self.answered,
             "order": self.order,
             "shown": self.shown,
@@ -111,6 +127,10 @@ class Wanted:
     def fields(self) -> list[tuple[str, str]]:
         """Return it as the fields of a form."""
         return parse_qsl(self.query())
+
+    def of_source(self, source: str) -> Wanted:
+        """Return the same of one source, from its first page on."""
+        return replace(self, source=source, page=0)
 
     def on_page(self, page: int) -> Wanted:
         """Return the same on another page."""

@@ -32,7 +32,7 @@ def at(opened: Browser, page: Page, results: Path) -> Browser:
 
 
 def to_first_item(at: Browser) -> None:
-    at.run("document.querySelector('.items a').focus()")
+    at.run("document.querySelector('.items th a').focus()")
     at.leads_on(at.press, Keys.ENTER)
 
 
@@ -147,9 +147,20 @@ def test_filters_and_alpha_take_effect_when_they_are_changed(at: Browser) -> Non
     assert set(at.texts(".items td[data-name=source]")) == {"b"}
 
 
+def test_the_name_of_a_source_leads_to_its_page_and_back_to_the_list_from_there(at: Browser) -> None:
+    at.leads_on(at.run, "document.querySelector('.items td[data-name=source] a').click()")
+    assert at.driver.current_url.endswith("/?source=a")
+    assert at.texts("h1") == ["What was flagged of a"]
+    assert len(at.texts(".items th a")) == 4
+    assert at.run("return document.querySelector('select[name=source]').value") == "a"
+    to_first_item(at)
+    at.leads_on(at.press, Keys.ESCAPE)
+    assert at.texts("h1") == ["What was flagged of a"]
+
+
 def test_the_list_is_walked_by_keys(at: Browser) -> None:
     focused = "return document.activeElement.innerText"
-    names = at.texts(".items a")
+    names = at.texts(".items th a")
     at.press("j")
     assert at.run(focused) == names[0]
     at.press("j", "j")
@@ -170,13 +181,13 @@ def test_a_normal_item_is_fetched_to_compare_with(at: Browser) -> None:
 
 
 def test_names_and_notes_of_hostile_data_never_run(at: Browser, results: Path, page: Page) -> None:
-    (hostile,) = [uri for uri in at.texts(".items a") if "onerror" in uri]
+    (hostile,) = [uri for uri in at.texts(".items th a") if "onerror" in uri]
     evil = "</textarea><script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"
     page.say(hostile, "normal", "abnormal", note=evil, reviewer=evil[:100])
     at.driver.refresh()
-    link = "return [...document.querySelectorAll('.items a')].findIndex(each => each.innerText.includes('onerror'))"
+    link = "return [...document.querySelectorAll('.items th a')].findIndex(each => each.innerText.includes('onerror'))"
     place = at.run(link)
-    at.leads_on(at.run, f"document.querySelectorAll('.items a')[{place}].click()")
+    at.leads_on(at.run, f"document.querySelectorAll('.items th a')[{place}].click()")
     assert at.texts(".said blockquote") == [evil]
     assert evil[:100] in at.texts(".said li")[0]
     assert at.texts("h1") == [hostile]

@@ -25,7 +25,7 @@ document.addEventListener("keydown", (event) => {
 
 // In the list, j and k move from item to item.
 function moved(step) {
-  const links = [...document.querySelectorAll(".items tbody a")];
+  const links = [...document.querySelectorAll(".items tbody th a")];
   if (!links.length) return false;
   const place = links.indexOf(document.activeElement);
   links[Math.min(links.length - 1, Math.max(0, place < 0 ? 0 : place + step))].focus();
