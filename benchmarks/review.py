@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avizor_inference.job_results import ROWS_FORMAT
-from avizor_pipeline.sinks.table_schemas import RECORDINGS, WINDOWS
+from avizor_inference.job_tables import RECORDINGS, WINDOWS
 
 PART = 256
 SECONDS = 2.0

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avizor_inference.job_results import ROWS_FORMAT
-from avizor_pipeline.sinks.table_schemas import TABLES
+from avizor_inference.job_tables import TABLES
 
 _PART, _SOURCES, _N = 16_384, 40, 999
 

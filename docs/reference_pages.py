@@ -21,9 +21,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from avizor_cli.main import avizor
 from avizor_inference import errors
+from avizor_inference.job_tables import MEANINGS, PROJECTION, Q_VALUES, TABLES
 from avizor_pipeline.reporting.metrics import batch_metrics
 from avizor_pipeline.reporting.watch_metrics import watch_metrics
-from avizor_pipeline.sinks.table_schemas import MEANINGS, PROJECTION, Q_VALUES, TABLES
 from avizor_service.http.answers import http_code
 from avizor_service.metrics import Metrics, WorkerMetrics
 from avizor_service.status import status_of

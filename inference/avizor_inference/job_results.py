@@ -11,5 +11,8 @@ SUMMARY_FILE = "summary.json"
 # The records of the parts that count.
 COMMITS = "commits"
 
+# What each run has planned.
+ROUNDS = "rounds"
+
 # Version of the rows and their meaning. A job with another version cannot be resumed.
 ROWS_FORMAT = 7

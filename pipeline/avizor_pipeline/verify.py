@@ -19,6 +19,7 @@ from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.file_access import name_of
 from avizor_inference.job_results import COMMITS, SUMMARY_FILE
+from avizor_inference.job_tables import TABLES
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.known_files import KnownFiles
 from avizor_pipeline.models import content_of, open_models
@@ -31,7 +32,6 @@ from avizor_pipeline.sinks.output_files import OutputPath, each_at_once, files_o
 from avizor_pipeline.sinks.output_folder import begun_settings
 from avizor_pipeline.sinks.part_files import Commit, commit_path, find_damage, part_path, read_commit, shard_of
 from avizor_pipeline.sinks.rounds import read_states, round_files
-from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import reading
 from avizor_pipeline.sources.base import Source
 from avizor_pipeline.sources.open_source import open_source

@@ -14,9 +14,9 @@ from reference_pages import FOLDER, outdated
 import avizor_service
 from avizor_cli.main import avizor
 from avizor_inference import errors
+from avizor_inference.job_tables import MEANINGS, TABLES
 from avizor_pipeline.reporting.metrics import metric_names as batch_metric_names
 from avizor_pipeline.reporting.watch_metrics import metric_names as watch_metric_names
-from avizor_pipeline.sinks.table_schemas import MEANINGS, TABLES
 from avizor_service.metrics import metric_names as gateway_metric_names
 
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avizor_inference.job_results import ROWS_FORMAT
-from avizor_pipeline.sinks.rounds import _SCHEMA as ROUND
-from avizor_pipeline.sinks.table_schemas import TABLES
+from avizor_inference.job_tables import ROUND, TABLES
 
 PART = "0123456789abcdef"
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.job_results import ROWS_FORMAT
+from avizor_inference.job_tables import RECORDINGS, WINDOWS
 from avizor_inference.review_answers import Answer, AnswerFile, Word
-from avizor_pipeline.sinks.table_schemas import RECORDINGS, WINDOWS
 
 MODEL = "normal"
 WINDOW = 4096

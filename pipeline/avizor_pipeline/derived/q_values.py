@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from avizor_inference.job_tables import Q_VALUES
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened, publish, temporary_for
-from avizor_pipeline.sinks.table_schemas import Q_VALUES
 from avizor_pipeline.sinks.write_errors import writing
 
 Q_VALUES_FILE = "q_values.parquet"

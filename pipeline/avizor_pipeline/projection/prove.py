@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avizor_inference.job_tables import PROJECTION
 from avizor_pipeline.projection.embeddings import KEYS
 from avizor_pipeline.projection.write import FOLDER
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, opened
-from avizor_pipeline.sinks.table_schemas import PROJECTION
 
 _AGAIN = "run avizor project again, or remove it"
 

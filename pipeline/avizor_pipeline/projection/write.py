@@ -15,6 +15,7 @@ from pydantic import Field
 from avizor_inference.arrays import Floats
 from avizor_inference.errors import JobError
 from avizor_inference.job_results import SUMMARY_FILE
+from avizor_inference.job_tables import PROJECTION
 from avizor_inference.strict_json import Strict
 from avizor_pipeline.projection.colours import COLOURS, Colour
 from avizor_pipeline.projection.embeddings import KEYS, Embedded
@@ -24,7 +25,6 @@ from avizor_pipeline.projection.methods import Method, Metric
 from avizor_pipeline.projection.trust import Trust
 from avizor_pipeline.sinks.lock import job_lock
 from avizor_pipeline.sinks.output_files import OutputPath, make_folder, publish, sha256_of, temporary_for, write_whole
-from avizor_pipeline.sinks.table_schemas import PROJECTION
 from avizor_pipeline.sinks.write_errors import reading, writing
 
 FOLDER = "projection"

@@ -19,7 +19,8 @@ from avizor_inference.durable_files import is_temporary
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.items.file_access import name_of
-from avizor_inference.job_results import COMMITS, JOB_FILE, SUMMARY_FILE
+from avizor_inference.job_results import COMMITS, JOB_FILE, ROUNDS, SUMMARY_FILE
+from avizor_inference.job_tables import TABLES
 from avizor_inference.review_answers import ANSWERS_FILE
 from avizor_inference.strict_json import validation_message
 from avizor_pipeline.settings import JobSettings
@@ -37,9 +38,8 @@ from avizor_pipeline.sinks.output_files import (
     write_whole,
 )
 from avizor_pipeline.sinks.part_files import Commit, commit_path, find_damage, read_commit, shard_of
-from avizor_pipeline.sinks.rounds import ROUNDS, round_files, store_round
+from avizor_pipeline.sinks.rounds import round_files, store_round
 from avizor_pipeline.sinks.section_files import SECTIONS, FinishedSections, finished_sections, remove_records, section_id
-from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import reading, writing
 
 _log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.job_results import COMMITS
+from avizor_inference.job_tables import TABLES
 from avizor_inference.strict_json import Strict, validation_message
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
@@ -35,7 +36,6 @@ from avizor_pipeline.sinks.output_files import (
     write_whole,
 )
 from avizor_pipeline.sinks.row_groups import ROW_GROUP
-from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.sinks.write_errors import writing
 
 

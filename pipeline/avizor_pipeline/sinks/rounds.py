@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from avizor_inference.errors import JobError
 from avizor_inference.items.dataset import Entry, Part
 from avizor_inference.items.file_access import name_of, path_of
+from avizor_inference.job_results import ROUNDS
+from avizor_inference.job_tables import ROUND
 from avizor_pipeline.settings import PinnedCalibration
 from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, opened, publish, temporary_for
-
-ROUNDS = "rounds"
 
 # Key of the schema's metadata under which a round names its calibrations.
 _CALIBRATIONS = b"avizor.calibrations"
@@ -35,22 +35,6 @@ _CALIBRATIONS = b"avizor.calibrations"
 _AT_ONCE = 256
 # Batches of them in one row group.
 _BATCHES = 16
-
-_SCHEMA = pa.schema(
-    [
-        ("uri", pa.string()),
-        ("path", pa.string()),
-        ("source", pa.string()),
-        ("size", pa.int64()),
-        ("modified_ns", pa.int64()),
-        ("key", pa.uint64()),
-        # Of items in a file that holds many; else null.
-        ("item", pa.string()),
-        ("first", pa.int64()),
-        ("items", pa.int64()),
-        ("offset", pa.int64()),
-    ]
-)
 
 
 class States(NamedTuple):
@@ -90,7 +74,7 @@ def write_round(file: BinaryIO, entries: Iterable[Entry], calibrations: Sequence
     """Write the files of a round, in bounded memory, and return their number. calibrations: that judge them, see `Shard`."""
     count, remaining = 0, iter(entries)
     pins = json.dumps([pin.model_dump() for pin in calibrations])
-    schema = _SCHEMA.with_metadata({_CALIBRATIONS: pins.encode()}) if calibrations else _SCHEMA
+    schema = ROUND.with_metadata({_CALIBRATIONS: pins.encode()}) if calibrations else ROUND
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         batches = (_as_columns(group, schema) for group in iter(lambda: list(islice(remaining, _AT_ONCE)), []))
         while group := list(islice(batches, _BATCHES)):

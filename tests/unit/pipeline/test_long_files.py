@@ -13,6 +13,7 @@ import soundfile
 from integration.jobs import part_digests
 from support.sounds import tone, write_long_wav, write_wav
 
+from avizor_inference.job_tables import TABLES
 from avizor_pipeline.cli.running import RunOptions, run_to_end
 from avizor_pipeline.derived.wanted import WantedFiles
 from avizor_pipeline.estimate import estimate
@@ -29,7 +30,6 @@ from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.output_files import OutputPath
 from avizor_pipeline.sinks.part_files import Commit
-from avizor_pipeline.sinks.table_schemas import TABLES
 from avizor_pipeline.verify import verify_job
 
 

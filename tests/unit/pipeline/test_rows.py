@@ -14,6 +14,7 @@ from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import MediaError
 from avizor_inference.items.kinds.base import Span
+from avizor_inference.judged_rows import score_columns, verdict_columns
 from avizor_pipeline.models import open_models
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.rows import (
@@ -23,8 +24,6 @@ from avizor_pipeline.rows import (
     counted_labels,
     dead_letter,
     mean_class_columns,
-    score_columns,
-    verdict_columns,
     window_columns,
 )
 from avizor_pipeline.sinks.part_files import SourceCount

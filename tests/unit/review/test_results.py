@@ -13,7 +13,7 @@ import pytest
 from support.result_tables import add_commits, write_results
 
 from avizor_inference.errors import JobError, SettingsError
-from avizor_pipeline.sinks.table_schemas import DEAD_LETTERS, RECORDINGS, TABLES
+from avizor_inference.job_tables import DEAD_LETTERS, RECORDINGS, TABLES
 from avizor_review.item_query import ItemQuery
 from avizor_review.results import Results
 from avizor_review.tables import COLUMNS

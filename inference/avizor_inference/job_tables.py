@@ -1,4 +1,4 @@
-"""Define the tables a job writes: a row for each window and model, for each item and model, for each file it could not read."""
+"""Define the tables of results: a row for each window and model, for each item and model, for each file that is no item."""
 
 from __future__ import annotations
 
@@ -63,6 +63,23 @@ DEAD_LETTERS = pa.schema(
 )
 
 TABLES = {"windows": WINDOWS, "recordings": RECORDINGS, "dead_letters": DEAD_LETTERS}
+
+# Of rounds/: a row for each file that was planned, or for some items of a file that holds many.
+ROUND = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("path", pa.string()),
+        ("source", pa.string()),
+        ("size", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("key", pa.uint64()),
+        # Of items in a file that holds many; else null.
+        ("item", pa.string()),
+        ("first", pa.int64()),
+        ("items", pa.int64()),
+        ("offset", pa.int64()),
+    ]
+)
 
 # Of derived/q_values.py: a single file that is made when a job has finished.
 Q_VALUES = pa.schema(
