@@ -50,8 +50,10 @@ def _call_together(pool: ThreadPoolExecutor, call: Call, clients: int, seconds: 
             latencies.append(time.perf_counter() - began)
         return latencies
 
-    futures = [pool.submit(client) for _ in range(clients)]
     try:
+        futures = [pool.submit(client) for _ in range(clients)]
         return [latency for future in futures for latency in future.result()]
     finally:
-        stop.set()  # if one client failed or the command is interrupted, the others need not continue
+        # If one client failed or the command is interrupted, the others need not continue, nor wait for those that never began.
+        stop.set()
+        barrier.abort()

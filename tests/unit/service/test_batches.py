@@ -26,7 +26,7 @@ from avizor_service.tokens import Token, TokenInterceptor, Tokens
 from avizor_service.transport import GrpcTransport
 from avizor_service.unread import Unread
 
-CALLS = 500
+CALLS, ROUNDS = 250, 3
 # gRPC leaves over 400 of each of the calls here. What is kept for later makes up to 40 a call.
 MOST_BYTES = 150.0
 
@@ -97,7 +97,10 @@ async def read(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
 
 
 async def bytes_of_a_call(handler: Handler) -> float:
-    """Return the bytes that stay of a call that its client gives up once its handler runs."""
+    """Return the bytes that stay of a call that its client gives up once its handler runs.
+
+    What a call leaves, it leaves in each round. What other threads of this process take meanwhile, they take in one of them.
+    """
     entered, ended = threading.Semaphore(0), threading.Semaphore(0)
 
     async def run(requests: object, context: grpc.aio.ServicerContext) -> bytes | None:
@@ -116,9 +119,12 @@ async def bytes_of_a_call(handler: Handler) -> float:
 
     async with served(run) as channel:
         await asyncio.to_thread(give_up, channel)  # the allocator gets what it keeps
-        before = bytes_in_use()
-        await asyncio.to_thread(give_up, channel)
-        return (bytes_in_use() - before) / CALLS
+        rounds = list[float]()
+        for _ in range(ROUNDS):
+            before = bytes_in_use()
+            await asyncio.to_thread(give_up, channel)
+            rounds.append((bytes_in_use() - before) / CALLS)
+        return min(rounds)
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks glibc how many bytes are in use")
@@ -165,11 +171,10 @@ def test_a_call_that_is_given_up_is_noticed(method: str, late: bool) -> None:
 
     async def run() -> None:
         async with served(wait, health.handlers()) as channel:
-            call = begun(channel, method, timeout=0.05 if late else None)
-            while cygrpc.execute_batch is batches._run:
-                await asyncio.sleep(0.01)
-                if not late:
-                    call.cancel()
+            while cygrpc.execute_batch is batches._run:  # what ends before it reaches its method is not noticed
+                call = begun(channel, method, timeout=0.05 if late else None)
+                await asyncio.sleep(0.1)
+                call.cancel()
 
     asyncio.run(asyncio.wait_for(run(), 20))
 

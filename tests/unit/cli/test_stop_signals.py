@@ -1,0 +1,45 @@
+"""A command ends by the first signal that asks it to, wherever that signal finds it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# Each stops itself where Python, or a library, ignores exceptions.
+FINALIZER = "class Odd:\n  def __del__(self): os.kill(os.getpid(), number)\nOdd()"
+CAUGHT = "class Odd:\n  def __del__(self):\n    try: os.kill(os.getpid(), number); stop()\n    except: pass\nOdd()"
+WEAKREF = "odd = type('Odd', (), {})()\nreference = weakref.ref(odd, lambda _: os.kill(os.getpid(), number))\ndel odd"
+COLLECTOR = "gc.callbacks.append(lambda *_: gc.callbacks.clear() or os.kill(os.getpid(), number))\ngc.collect()"
+
+COMMAND = """
+import gc, os, signal, time, weakref
+from avizor_cli.stop_signals import clean_up_when_stopped
+number = signal.{number}
+def stop(): pass
+clean_up_when_stopped()
+try:
+  {place}
+  time.sleep(30)
+finally:
+  print("cleaned up")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("place", [FINALIZER, CAUGHT, WEAKREF, COLLECTOR], ids=["finalizer", "caught", "weakref", "collector"])
+def test_a_command_ends_where_python_ignores_exceptions(place: str, number: signal.Signals) -> None:
+    command = COMMAND.format(number=number.name, place=place.replace("\n", "\n  "))
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=25, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "cleaned up\n", "")
+
+
+def test_other_errors_that_python_ignores_are_told() -> None:
+    command = COMMAND.format(
+        number="SIGTERM", place="class Odd:\n    def __del__(self): raise ValueError('odd')\n  Odd()"
+    ).replace("30", "0")
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=25, check=False)
+    assert ended.returncode == 0
+    assert "ValueError: odd" in ended.stderr
