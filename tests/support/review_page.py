@@ -63,12 +63,12 @@ class Page:
 
 
 @contextmanager
-def review_page(results: Path, *options: object, context: ssl.SSLContext | None = None) -> Iterator[Page]:
-    """Run the page of a job on a free port of this machine."""
+def review_page(results: Path, *options: object, context: ssl.SSLContext | None = None, first: str = "") -> Iterator[Page]:
+    """Run the page of a job on a free port of this machine. first: code that its process runs first."""
     command = [
         sys.executable,
         "-c",
-        "from avizor_cli.main import main; from avizor_review.review_cli import review; review()",
+        f"{first}\nfrom avizor_cli.main import main; from avizor_review.review_cli import review; review()",
         results,
         "--port",
         "0",

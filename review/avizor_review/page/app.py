@@ -122,9 +122,12 @@ class ReviewApp:
             if len(body) > _MOST_BODY_BYTES:
                 return Response("the answer is too long\n", 413)
         form = {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
-        return await run_in_threadpool(self._keep, form)
+        try:
+            return await run_in_threadpool(self._keep, form, request.url.scheme == "https")
+        except AvizorError as error:
+            return _problem(error)
 
-    def _keep(self, form: dict[str, str]) -> Response:
+    def _keep(self, form: dict[str, str], is_tls: bool) -> Response:
         """Append an answer, and lead on to the next item; back to this one, with the reason, if it cannot be kept."""
         key = ItemKey(form.get("uri", ""), form.get("model", ""))
         try:
@@ -158,7 +161,7 @@ class ReviewApp:
         else:
             last = {"last_uri": key.uri, "last_model": key.model}
             answer = _see(f"/item?{wanted.query(uri=following.uri, model=following.model, **last)}")
-        answer.set_cookie(_REVIEWER, quote(reviewer), max_age=400 * 86400, httponly=True, samesite="strict")
+        answer.set_cookie(_REVIEWER, quote(reviewer), max_age=400 * 86400, secure=is_tls, httponly=True, samesite="strict")
         return answer
 
     def _media(self, show: Callable[..., tuple[bytes, str]]) -> Callable[[Request], Response]:
@@ -195,9 +198,13 @@ def _in_thread(page: Callable[[Request], Response]) -> Callable[[Request], Any]:
         try:
             return await run_in_threadpool(page, request)
         except AvizorError as error:
-            return _page("problem.html", 500, title="Avizor review", problem=str(error))
+            return _problem(error)
 
     return answer
+
+
+def _problem(error: AvizorError) -> Response:
+    return _page("problem.html", 500, title="Avizor review", problem=str(error))
 
 
 def _key(request: Request, prefix: str = "") -> ItemKey | None:
