@@ -15,7 +15,10 @@ from support.packed import png, write_column, write_tar
 from support.sounds import SAMPLE_RATE, tone, write_wav
 from support.tables import TRANSFER, transfers
 
-from avizor_inference.errors import MediaError
+from avizor_inference.errors import MediaError, NotExplainable
+from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference.items.input_spec import AudioInput
+from avizor_inference.items.kinds.base import Span
 from avizor_pipeline.cli.batch import batch
 from avizor_review.item_query import ItemQuery
 from avizor_review.media.media import Media
@@ -57,8 +60,9 @@ def telling(results: Results, media: Media, name: str, model: str = "normal", ar
 
 def covered(view: View) -> np.ndarray:
     """How strong the error's colour is in each column of the picture."""
-    assert view.overlay
-    image = Image.open(io.BytesIO(view.overlay)).convert("RGBA")
+    overlay = view.overlay()
+    assert overlay
+    image = Image.open(io.BytesIO(overlay)).convert("RGBA")
     return np.asarray(np.asarray(image)[..., 3].mean(axis=0))
 
 
@@ -68,7 +72,7 @@ def test_the_error_lies_over_the_part_of_a_sound_that_is_odd(sounds: Path) -> No
     strength = covered(view)
     assert view.picture
     width, height = Image.open(io.BytesIO(view.picture)).size
-    assert (len(strength), height) == (width, Image.open(io.BytesIO(view.overlay or b"")).height)
+    assert (len(strength), height) == (width, Image.open(io.BytesIO(view.overlay() or b"")).height)
     assert strength[width // 2 + 20 :].mean() > 1.5 * strength[: width // 2 - 20].mean()
     assert view.mark
     assert view.mark[0] >= 0.5
@@ -100,12 +104,56 @@ def test_what_is_heard_is_what_is_in_the_file(sounds: Path) -> None:
     assert view.sound.encoded("mp3")[:2] in (b"\xff\xfb", b"\xff\xe3", b"ID", b"\xff\xf3")
 
 
-def test_a_classifier_has_a_picture_and_no_error(sounds: Path) -> None:
+def test_a_classifier_shows_where_it_sees_the_class_that_it_found(sounds: Path) -> None:
     with Results.open(sounds) as results, Media(results) as media:
         view = telling(results, media, "half.wav", "kinds")
-    assert view.picture
-    assert view.overlay is None
-    assert "classifier" in view.no_overlay
+        (item,) = results.items(ItemQuery(text="half.wav", model="kinds"))
+        window = results.telling_windows([(item.uri, "kinds")])[item.uri, "kinds"]
+        spec = media.models.version("kinds").manifest.input  # type: ignore[union-attr]
+        samples, _ = soundfile.read(sounds.parent / "data" / "a" / "half.wav", dtype="float32")
+        assert window.start_sample is not None
+        assert window.end_sample is not None
+        assert window.label is not None
+        span = Span(0, window.start_sample, WINDOW)
+        row = RawRow(item.uri, 0, samples[window.start_sample : window.end_sample], span)
+        reference = media.models.class_map("kinds", row)
+        with pytest.raises(NotExplainable, match="no classes"):
+            media.models.class_map("normal", row)
+    assert isinstance(spec, AudioInput)
+    assert (view.map_of, view.no_map) == (window.label, "") == (reference.target, "")
+    assert view.map is not None
+    assert view.map.min() == 0, "what speaks against the class is not drawn"
+    assert view.x
+    shares = np.linspace(view.x.low, view.x.high, view.map.shape[1])
+    drawn = view.map[:, (shares > window.start_sample / SAMPLE_RATE) & (shares < window.end_sample / SAMPLE_RATE)]
+    assert drawn.max() == pytest.approx(np.maximum(reference.values, 0).max(), rel=0.05)
+
+
+def test_a_sound_is_heard_as_it_was_recorded_and_as_the_model_hears_it(models: Path, tmp_path: Path) -> None:
+    """A tone of 12 kHz is nothing to a model of 8 kHz; who listens hears it, from the channel that was looked at."""
+    rate, seconds = 44_100, 40.0
+    high = 0.3 * np.sin(2 * np.pi * 12_000 * np.arange(int(rate * seconds)) / rate)
+    stereo = np.stack([np.zeros_like(high), high], axis=1).astype(np.float32)
+    for suffix in ("wav", "ogg"):
+        (tmp_path / "data" / suffix).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / suffix / f"high.{suffix}", stereo, rate)
+    out = ran(tmp_path / "out", models, tmp_path / "data", "--model", "normal")
+    with Results.open(out) as results, Media(results) as media:
+        for suffix in ("wav", "ogg"):
+            (item,) = results.items(ItemQuery(text=f"high.{suffix}"))
+            for channel in (0, 1):
+                start = 60 * WINDOW
+                view = media.view(item.uri, "normal", channel, start, 1.0)
+                assert (view.recorded_rate, view.sound and view.sound.sample_rate) == (rate, SAMPLE_RATE)
+                assert view.sound
+                assert abs(view.sound.samples).max() < 0.02
+                assert view.x
+                sound = media.recorded(item.uri, "normal", channel, view.x.low, view.x.high)
+                assert sound.sample_rate == rate
+                assert sound.seconds == pytest.approx(view.sound.seconds, abs=1e-3)
+                first = round(view.x.low * rate)
+                expected = stereo[first : first + sound.samples.shape[1], channel]
+                np.testing.assert_allclose(sound.samples[0], expected, atol=1e-4 if suffix == "wav" else 0.05)
 
 
 def test_without_the_models_sound_is_still_seen_and_heard(sounds: Path, tmp_path: Path) -> None:
@@ -113,7 +161,7 @@ def test_without_the_models_sound_is_still_seen_and_heard(sounds: Path, tmp_path
         view = telling(results, media, "long.wav")
     assert view.picture
     assert view.sound
-    assert "--models" in view.no_overlay
+    assert "--models" in view.no_map
 
 
 def test_a_file_that_is_gone_or_was_changed_is_said(models: Path, tmp_path: Path) -> None:

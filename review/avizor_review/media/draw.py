@@ -16,8 +16,8 @@ from avizor_inference.items.kinds.base import Row, Span
 from avizor_inference.items.kinds.mel_scale import hz_to_mel, mel_to_hz
 from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd
 from avizor_review.media.excerpt import Excerpt
-from avizor_review.media.pixels import area_means, grey_png, lines_png, of_background, overlay_png, picture_bytes
-from avizor_review.media.view import Cell, Scale, Sound, View
+from avizor_review.media.pixels import area_means, grey_png, lines_png, of_background, picture_bytes
+from avizor_review.media.view import Cell, Scale, Sound, Strip, View
 
 # Of a spectrogram, and of the lines of a signal.
 _WIDTH, _HEIGHT = 560, 168
@@ -28,12 +28,12 @@ _MOST_MAPS = 24
 # Frequencies beside a spectrogram, in Hz.
 _TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
-# From a row to the map of its error.
+# From a row to the map of its error, or of what speaks for its class.
 MapOf = Callable[[RawRow], HeatMap]
 
 
 def view_of(excerpt: Excerpt, uri: str, spec: InputSpec, map_of: MapOf | None) -> View:
-    """Return what is shown of an excerpt. map_of: None if there is no map of its error.
+    """Return what is shown of an excerpt. map_of: None if there is no map.
 
     Raises what `map_of` raises.
     """
@@ -42,10 +42,12 @@ def view_of(excerpt: Excerpt, uri: str, spec: InputSpec, map_of: MapOf | None) -
     row = RawRow(uri, 0, excerpt.row.values)
     background, found = background_of(row, spec), map_of(row) if map_of else None
     if isinstance(background, Picture):
-        overlay = overlay_png(found.values) if found else None
         height, width = background.pixels.shape[:2]
         return View(
-            picture=picture_bytes(background.pixels), overlay=overlay, x=Scale(0, width, "pixels"), y=Scale(0, height, "pixels")
+            picture=picture_bytes(background.pixels),
+            map=None if found is None else _shown(found).values.astype(np.float64),
+            x=Scale(0, width, "pixels"),
+            y=Scale(0, height, "pixels"),
         )
     if isinstance(background, Cells):
         return View(cells=_cells(background, found))
@@ -63,24 +65,25 @@ def _of_recording(excerpt: Excerpt, span: Span, uri: str, spec: AudioInput | Sig
     view = View(x=x, mark=(mark[0], min(1.0, mark[1])))
     whole = RawRow(uri, 0, samples if spec.channels > 1 or isinstance(spec, SignalInput) else samples[0], span)
     background = background_of(whole, spec.model_copy(update={"window_samples": samples.shape[1]}))
-    maps = [map_of(RawRow(uri, 0, row.values, row.span)) for row in _apart(excerpt)] if map_of else []
+    maps = [_shown(map_of(RawRow(uri, 0, row.values, row.span))) for row in _apart(excerpt)] if map_of else []
     if isinstance(background, Spectrogram) and isinstance(spec, AudioInput):
         hz, y = _frequencies(spec)
         shares = area_means(of_background(background.decibels), background.y.edges, hz, 0)
         shares = area_means(shares, background.x.edges, edges, 1)[::-1]
         errors = _joined(maps, edges, lambda found: _over_frequencies(found, hz))
         sound = Sound(samples, spec.sample_rate)
-        return replace(view, picture=grey_png(shares), overlay=_overlay(errors, flip=True), y=y, sound=sound)
+        return replace(view, picture=grey_png(shares), map=None if errors is None else errors[::-1], y=y, sound=sound)
     assert isinstance(background, Lines)
     strip = max(8, _HEIGHT // len(background.values))
     errors = _joined(maps, edges, lambda found: np.repeat(found.values, strip, axis=0))
-    return replace(view, picture=lines_png(background.values, _WIDTH, _HEIGHT), overlay=_overlay(errors, flip=False))
+    ranges = zip(background.names, background.values.min(axis=1).tolist(), background.values.max(axis=1).tolist(), strict=True)
+    strips = tuple(Strip(*each) for each in ranges)
+    return replace(view, picture=lines_png(background.values, _WIDTH, _HEIGHT), map=errors, strips=strips)
 
 
-def _overlay(errors: Floats | None, *, flip: bool) -> bytes | None:
-    if errors is None:
-        return None
-    return overlay_png(errors[::-1] if flip else errors)
+def _shown(found: HeatMap) -> HeatMap:
+    """Return what of a map is drawn: of a class what speaks for it, and not what speaks against it."""
+    return replace(found, values=np.maximum(found.values, 0))
 
 
 def _apart(excerpt: Excerpt) -> Sequence[Row]:

@@ -1,4 +1,4 @@
-"""Find the models of a job, as they were when it ran, and run them for maps of their errors."""
+"""Find the models of a job, as they were when it ran, and run them for maps: of errors, and of what speaks for a class."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from avizor_inference.engines.base import Engine
 from avizor_inference.engines.open_engine import EMBEDDED, open_engine
 from avizor_inference.errors import AvizorError, RepositoryError, VersionRefused
+from avizor_inference.explain.cam import ClassHead, class_maps
 from avizor_inference.explain.error_map import error_map
 from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import RawRow
@@ -27,6 +28,7 @@ class JobModels:
     def __init__(self, results: Results, models: Path | None = None) -> None:
         self._job, self._root = results.job, models or _repository(results)
         self._found: dict[str, ModelVersion | str] = {}
+        self._heads: dict[str, ClassHead] = {}
         self._engine: Engine | None = None
         self._closing, self._lock = ExitStack(), threading.Lock()
 
@@ -69,6 +71,19 @@ class JobModels:
         if version is None:
             raise RepositoryError(self.problem(name))
         return error_map(self._opened(), version, row)
+
+    def class_map(self, name: str, row: RawRow, target: str | None = None) -> HeatMap:
+        """Return what of a row speaks for a class. target: its label; None for the most probable one.
+
+        Raises NotExplainable if the model is not made for it, InvalidInput, EngineError, RepositoryError.
+        """
+        version = self.version(name)
+        if version is None:
+            raise RepositoryError(self.problem(name))
+        with self._lock:
+            if name not in self._heads:
+                self._heads[name] = ClassHead.read(version)
+        return class_maps(self._opened(), version, [row], target, self._heads[name])[0]
 
     def _opened(self) -> Engine:
         with self._lock:

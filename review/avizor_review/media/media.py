@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from avizor_inference.errors import AvizorError, MediaError
-from avizor_inference.explain.heat_map import HeatMap
 from avizor_inference.explain.raw_rows import RawRow
+from avizor_inference.items.input_spec import AudioInput, InputSpec
+from avizor_inference.items.kinds.base import Content, FileContent
+from avizor_inference.repository.models import ModelVersion
 from avizor_review.media.draw import view_of
-from avizor_review.media.excerpt import read_excerpt
+from avizor_review.media.excerpt import Excerpt, read_excerpt
 from avizor_review.media.item_files import ItemFiles
 from avizor_review.media.job_models import JobModels
 from avizor_review.media.plain_spec import plain_spec
-from avizor_review.media.view import View
+from avizor_review.media.recorded import recorded_rate, recorded_sound
+from avizor_review.media.view import Sound, View
 from avizor_review.results import Results
 
 # Seconds to each side of a window that are shown, and heard.
@@ -68,31 +73,52 @@ class Media:
             self._views.move_to_end(key)
             return self._views[key]
 
-    def _view(self, uri: str, model: str, channel: int | None, start_sample: int | None, around_s: float) -> View:
+    def recorded(self, uri: str, model: str, channel: int | None, start_s: float, end_s: float) -> Sound:
+        """Return what the file of a recording has between two times, at its own sample rate. Raises MediaError."""
+        spec = self._spec(uri, model)
+        if not isinstance(spec, AudioInput):
+            raise MediaError("it is no sound")
+        with self._lock, self._opened(uri, spec) as content:
+            if not isinstance(content, FileContent):
+                raise MediaError("it has no file of its own")
+            mode = self._results.job.channels
+            return recorded_sound(content, channel if spec.channels == 1 else None, mode, start_s, end_s)
+
+    def _spec(self, uri: str, model: str) -> InputSpec:
         version = self.models.version(model)
         spec = version.manifest.input if version else plain_spec(self._results, uri, model)
         if spec is None:
             raise MediaError(f"it cannot be shown without its model: {self.models.problem(model)}")
+        return spec
+
+    @contextmanager
+    def _opened(self, uri: str, spec: InputSpec) -> Iterator[Content]:
+        """Give an item. Raises MediaError, whatever is wrong with it."""
         try:
             with self._files.opened(uri, spec) as content:
-                excerpt = read_excerpt(content, spec, channel, start_sample, around_s)
+                yield content
         except MediaError:
             raise
         except AvizorError as error:
             raise MediaError(str(error)) from error
+
+    def _view(self, uri: str, model: str, channel: int | None, start_sample: int | None, around_s: float) -> View:
+        spec, version = self._spec(uri, model), self.models.version(model)
+        with self._opened(uri, spec) as content:
+            excerpt = read_excerpt(content, spec, channel, start_sample, around_s)
+            rate = recorded_rate(content) if isinstance(spec, AudioInput) else None
         if version is None:
-            return _without_map(view_of(excerpt, uri, spec, None), self.models.problem(model))
-        if version.manifest.task != "reconstruct":
-            return _without_map(view_of(excerpt, uri, spec, None), "a classifier has no error")
-
-        def map_of(row: RawRow) -> HeatMap:
-            return self.models.error_map(model, row)
-
+            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model), recorded_rate=rate)
         try:
-            return view_of(excerpt, uri, spec, map_of)
+            return replace(self._with_map(excerpt, uri, model, version), recorded_rate=rate)
         except AvizorError as error:
-            return _without_map(view_of(excerpt, uri, spec, None), str(error))
+            return replace(view_of(excerpt, uri, spec, None), no_map=str(error), recorded_rate=rate)
 
-
-def _without_map(view: View, why: str) -> View:
-    return replace(view, no_overlay=why)
+    def _with_map(self, excerpt: Excerpt, uri: str, model: str, version: ModelVersion) -> View:
+        """Return a view with where an autoencoder is wrong, or where a classifier sees the class of the row."""
+        spec = version.manifest.input
+        if version.manifest.task == "reconstruct":
+            return view_of(excerpt, uri, spec, lambda row: self.models.error_map(model, row))
+        label = self.models.class_map(model, RawRow(uri, 0, excerpt.row.values, excerpt.row.span)).target
+        view = view_of(excerpt, uri, spec, lambda row: self.models.class_map(model, row, label))
+        return replace(view, map_of=label)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from avizor_inference.arrays import Samples
+from avizor_inference.arrays import Floats, Samples
+from avizor_review.media.pixels import overlay_png
 from avizor_review.media.sound_bytes import SoundFormat, encode_sound
 
 
@@ -16,6 +17,14 @@ class Scale(NamedTuple):
     high: float
     unit: str
     ticks: tuple[tuple[float, float], ...] = ()
+
+
+class Strip(NamedTuple):
+    """Holds the name of one channel of a signal, and its lowest and highest value in the picture, in the signal's own unit."""
+
+    name: str
+    low: float
+    high: float
 
 
 class Cell(NamedTuple):
@@ -48,18 +57,30 @@ class View:
     """Holds what is shown of one row of an item.
 
     picture: a PNG, or a JPEG of a large photograph: a spectrogram with its lowest frequency at the bottom, a picture, the lines
-    of a signal. overlay: a PNG of where the error is, to be laid over it; `no_overlay` says why there is none. x, y: what its
-    edges stand for. mark: where the row that is looked at begins and ends, of the width, 0 to 1. cells: of a row of a table.
+    of a signal. map: float[height, width] >= 0, the first row on top, of any resolution: where the error is, or what speaks for
+    the class that map_of names; `no_map` says why there is none. x, y: what its edges stand for. mark: where the row that is
+    looked at begins and ends, of the width, 0 to 1. strips: the channels of a signal, from the top. cells: of a row of a table.
+    sound: as the model heard it. recorded_rate: the sample rate of its file in Hz; None where it has no file of its own.
     """
 
     picture: bytes | None = None
-    overlay: bytes | None = None
-    no_overlay: str = ""
+    map: Floats | None = None
+    map_of: str = ""
+    no_map: str = ""
     x: Scale | None = None
     y: Scale | None = None
     mark: tuple[float, float] | None = None
+    strips: tuple[Strip, ...] = ()
     cells: tuple[Cell, ...] = ()
     sound: Sound | None = None
+    recorded_rate: int | None = None
+
+    def overlay(self, strongest: float | None = None) -> bytes | None:
+        """Return the map as a PNG that is laid over the picture; None without a map.
+
+        strongest: the value with the strongest colour, so that two items can be compared; None for the largest of the map.
+        """
+        return None if self.map is None else overlay_png(self.map, strongest)
 
     @property
     def picture_type(self) -> str:

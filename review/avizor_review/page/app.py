@@ -110,7 +110,7 @@ class ReviewApp:
         if item is None:
             return Response(status_code=404)
         nearest = self.listing.nearest(item, answers)
-        return _page("nearest.html", nearest=nearest, look=nearest and self.looks.of(nearest.item))
+        return _page("nearest.html", nearest=nearest, look=nearest and self.looks.of(nearest.item, beside=self.looks.of(item)))
 
     def _login(self, request: Request) -> Response:
         return _page("login.html", title=self.title, is_wrong="wrong" in request.query_params)

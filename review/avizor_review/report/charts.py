@@ -58,7 +58,7 @@ def sources_chart(model: ModelFigures) -> Spec:
     return _finished(
         interval + line + point,
         f"Share of flagged items of each source of {printable(model.name)}",
-        24 * max(2, len(names)) + 70,
+        24 * max(2, len(names)) + 115,
     )
 
 

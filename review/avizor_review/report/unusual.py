@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from avizor_inference.errors import AvizorError
 from avizor_review.item_query import ItemQuery
 from avizor_review.media.media import Media
-from avizor_review.media.view import View
+from avizor_review.media.view import Cell, View
 from avizor_review.report.figures import ModelFigures
 from avizor_review.report.neighbours import Neighbour, nearest_normal
 from avizor_review.results import Item, Results, WindowRow
 
 _NEIGHBOURS = 3
-_MOST_CELLS = 40
+_MOST_CELLS = 12
 
 
 @dataclass
@@ -32,6 +32,11 @@ class Shown:
     sound: str = ""
     normal_picture: str = ""
     normal_sound: str = ""
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """Return the cells of a row of a table that tell most: those with the largest error."""
+        return sorted(self.view.cells if self.view else (), key=lambda cell: -(cell.error or 0.0))[:_MOST_CELLS]
 
     @property
     def bytes(self) -> int:
@@ -95,7 +100,7 @@ def _show(media: Media, each: Shown) -> None:
         return
     each.view = view
     each.picture = _uri(view.picture_type, view.picture)
-    each.overlay = _uri("image/png", view.overlay)
+    each.overlay = _uri("image/png", view.overlay())
     each.sound = _uri("audio/mpeg", view.sound.encoded("mp3")) if view.sound else ""
     if each.neighbours:
         nearest = each.neighbours[0][0]

@@ -53,10 +53,11 @@ def test_means_over_areas_keep_the_mean_of_the_whole(values: list[float], pixels
 
 def test_a_signal_is_drawn_with_its_error_over_the_channel_and_the_window() -> None:
     view = view_of(signal(), "s.npy", SIGNAL, errors_of)
-    assert view.overlay
+    overlay = view.overlay()
+    assert overlay
     assert (view.x and (view.x.low, view.x.high, view.x.unit)) == (0.0, 6.0, "s")
     assert view.mark == pytest.approx((1 / 3, 2 / 3))
-    strength = np.asarray(Image.open(io.BytesIO(view.overlay)).convert("RGBA"))[..., 3].astype(float)
+    strength = np.asarray(Image.open(io.BytesIO(overlay)).convert("RGBA"))[..., 3].astype(float)
     height, width = strength.shape
     assert strength[height // 2 :, width // 3 + 2 : 2 * width // 3 - 2].min() > 150
     assert strength[: height // 2].max() == 0
@@ -67,7 +68,7 @@ def test_a_signal_is_drawn_with_its_error_over_the_channel_and_the_window() -> N
 def test_without_a_map_a_signal_is_drawn_all_the_same() -> None:
     view = view_of(signal(), "s.npy", SIGNAL, None)
     assert view.picture
-    assert view.overlay is None
+    assert view.map is None
 
 
 def test_a_tensor_is_drawn_as_its_error_alone() -> None:

@@ -110,6 +110,18 @@ const doing = {
     stay();
     sound.play();
   },
+  // The same stretch of all items on the page, as recorded or as the model hears it; it plays on from where it is.
+  heard(button) {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    for (const sound of document.querySelectorAll("[data-heard]")) {
+      const other = sound.dataset.heard, at = sound.currentTime, plays = !sound.paused;
+      sound.dataset.heard = sound.getAttribute("src");
+      sound.src = other;
+      if (at || plays) sound.addEventListener("loadedmetadata", () => { sound.currentTime = at; }, { once: true });
+      if (plays) sound.play(); else if (at) sound.load();
+    }
+  },
   map(button) {
     const on = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(on));

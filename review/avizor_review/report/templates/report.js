@@ -134,7 +134,7 @@
       const old = views.get(id);
       if (old) old.finalize();
       // The interpreter needs no code made from texts, which the page's policy forbids.
-      const made = await vegaEmbed(place, coloured(spec), { ast: true, actions: false, renderer: "svg", config, defaultStyle: false, tooltip: false });
+      const made = await vegaEmbed(place, coloured(spec), { ast: true, actions: false, renderer: "svg", config, defaultStyle: false, tooltip: false, logLevel: 1 });  // 1: errors; there are no rows yet, which is no fault
       views.set(id, made.view);
     }
     show();
