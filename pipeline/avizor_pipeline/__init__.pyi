@@ -8,6 +8,6 @@ from .request import JobRequest as JobRequest
 from .runners.local import LocalRunner as LocalRunner
 from .settings import JobSettings as JobSettings
 from .sinks.output_files import output_path as output_path
+from .sinks.part_files import TABLES as TABLES
 from .sinks.part_files import Commit as Commit
 from .sinks.part_files import SourceCount as SourceCount
-from .sinks.table_schemas import TABLES as TABLES

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from avizor_inference.judged_rows import TableRow
 from avizor_pipeline.job_context import JobContext
-from avizor_pipeline.rows import TableRow
 from avizor_pipeline.shard_run import ShardRun
 from avizor_pipeline.sharding import Shard
 from avizor_pipeline.sinks.part_files import Commit

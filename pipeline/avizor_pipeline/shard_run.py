@@ -19,13 +19,12 @@ from avizor_inference.items.decode import stream_rows
 from avizor_inference.items.file_access import path_of
 from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
 from avizor_inference.items.object_files import check_store
-from avizor_inference.judged_rows import score_columns
+from avizor_inference.judged_rows import TableRow, score_columns
 from avizor_pipeline.batching import Batch
 from avizor_pipeline.job_context import JobContext, RowKey
 from avizor_pipeline.model_groups import ModelGroup
 from avizor_pipeline.models import JobModel, nothing_takes
 from avizor_pipeline.rows import (
-    TableRow,
     class_columns,
     dead_letter,
     window_columns,

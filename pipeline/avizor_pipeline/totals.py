@@ -12,9 +12,9 @@ from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.classify import MeanProbabilities
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
-from avizor_inference.judged_rows import verdict_columns
+from avizor_inference.judged_rows import TableRow, verdict_columns
 from avizor_pipeline.models import JobModel
-from avizor_pipeline.rows import TableRow, count_by_source, counted_labels, item_row, mean_class_columns
+from avizor_pipeline.rows import count_by_source, counted_labels, item_row, mean_class_columns
 from avizor_pipeline.settings import JobSettings
 from avizor_pipeline.sinks.part_files import Commit, PartWriter, SourceCount
 

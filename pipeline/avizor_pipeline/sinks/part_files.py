@@ -22,7 +22,7 @@ from avizor_inference.durable_files import temporary_name
 from avizor_inference.error_text import reason
 from avizor_inference.errors import JobError
 from avizor_inference.job_results import COMMITS
-from avizor_inference.job_tables import TABLES
+from avizor_inference.job_tables import TABLES as TABLES  # of the package's face, too
 from avizor_inference.strict_json import Strict, validation_message
 from avizor_pipeline.sinks.output_files import (
     OutputPath,

@@ -14,11 +14,10 @@ from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.verdict import verdict
 from avizor_inference.errors import MediaError
 from avizor_inference.items.kinds.base import Span
-from avizor_inference.judged_rows import score_columns, verdict_columns
+from avizor_inference.judged_rows import TableRow, score_columns, verdict_columns
 from avizor_pipeline.models import open_models
 from avizor_pipeline.request import JobRequest
 from avizor_pipeline.rows import (
-    TableRow,
     class_columns,
     count_by_source,
     counted_labels,
