@@ -150,6 +150,10 @@ test-hour: $(STAMP) ## Replace each part of the stack under load, and count the 
 bench-promise: $(STAMP) ## Measure the false-alarm rate, the detection rate and the cost of a verdict: about 10 minutes
 	$(BIN)/python benchmarks/promise.py
 
+.PHONY: bench-detection
+bench-detection: $(STAMP) ## Compare ways to find anomalies on 43 sets (DATA=FOLDER): an hour or more
+	$(BIN)/python benchmarks/detection --data $(DATA) $(BENCH_FLAGS)
+
 .PHONY: bench-alarms
 bench-alarms: $(STAMP) ## Measure false alarms of streams over 1,000 generated hours, and the delay of a true one: about 5 minutes
 	PYTHONPATH=tests $(BIN)/python benchmarks/alarms.py

@@ -32,9 +32,14 @@ Scores = NDArray[np.float64]
 # A generator of random numbers and a number of recordings -> that number of normal recordings.
 Draw = Callable[[np.random.Generator, int], list[Scores]]
 
-_DIGIT_FRONT_END = LogMelFrontEnd(n_fft=128, hop_length=64, n_mels=32, floor=1e-8)
 # Windows of 16 frames, of which a digit has 1 to 16, and of 64 frames, which is longer than most digits.
 DIGIT_WINDOW, LONG_DIGIT_WINDOW = 1088, 4160
+
+
+def digit_sound(window_samples: int) -> AudioInput:
+    """Return what a model of spoken digits takes, with windows of this length."""
+    front_end = LogMelFrontEnd(n_fft=128, hop_length=64, n_mels=32, floor=1e-8)
+    return AudioInput(sample_rate=8000, window_samples=window_samples, hop_samples=window_samples, front_end=front_end)
 
 
 def draw_from(recordings: Sequence[Scores]) -> Draw:
@@ -76,7 +81,7 @@ def bank_rows(folder: Path) -> list[Scores]:
 
 def digits(data: Path, window_samples: int) -> tuple[list[Scores], list[Scores]]:
     """Return spoken digits that an autoencoder was not trained on: those of a window or more, and those shorter than one."""
-    sound = AudioInput(sample_rate=8000, window_samples=window_samples, hop_samples=window_samples, front_end=_DIGIT_FRONT_END)
+    sound = digit_sound(window_samples)
     recordings = spoken_digits.read(data, sound)
     waveforms = torch.from_numpy(np.concatenate([each.windows for each in recordings if each.index >= 30]))
     sound = fit_constants(sound, waveforms.split(256))
