@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from avizor_inference.errors import GpuFull
+
 MOST_CHARACTERS = 300
 
 # How C++ libraries say that there is no memory: any of them, and the allocator of ONNX Runtime. The last: Python, of a stack.
@@ -18,8 +20,11 @@ def reason(error: OSError) -> str:
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Return whether an error comes from a lack of memory: decoders and engines wrap whatever they catch."""
-    while error is not None:
+    """Return whether an error comes from a lack of memory: decoders and engines wrap whatever they catch.
+
+    Not from a lack of a GPU's memory, which no file and no process of ours needs to have caused.
+    """
+    while error is not None and not isinstance(error, GpuFull):
         if isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY):
             return True
         error = error.__cause__

@@ -18,7 +18,8 @@
     │   ├── EngineUnavailable      the engine cannot be reached, or was closed
     │   │   └── VersionNotLoaded   the engine has not loaded this version, or not any more
     │   ├── DeadlineExceeded       there was no answer in time
-    │   └── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
+    │   ├── EngineBusy             more requests wait for a model, or for longer, than its config.pbtxt allows
+    │   └── GpuFull                the GPU has no memory left for a model, or for a run of it
     ├── GatewayFull                the gateway has as much to do as it accepts at once
     │   └── RateExceeded           a token has made as many calls as it may in this time
     ├── Unauthenticated            a call without a token that counts
@@ -180,6 +181,13 @@ class EngineBusy(EngineError):
     """More requests wait for a model, or one waited for longer, than its config.pbtxt allows.
 
     To do: try again later; or raise the queue of the model in config.pbtxt (docs/targets.md).
+    """
+
+
+class GpuFull(EngineError):
+    """The GPU has no memory left for a model, or for a run of it.
+
+    To do: stop other programs on the GPU, use fewer `--workers`, smaller batches or fewer instances, or `--device cpu`.
     """
 
 

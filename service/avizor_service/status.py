@@ -34,6 +34,7 @@ _CODES: tuple[tuple[type[errors.AvizorError], int], ...] = (
     (errors.DeadlineExceeded, Code.DEADLINE_EXCEEDED),
     (errors.EngineUnavailable, Code.UNAVAILABLE),
     (errors.EngineBusy, Code.RESOURCE_EXHAUSTED),
+    (errors.GpuFull, Code.RESOURCE_EXHAUSTED),
     (errors.GatewayFull, Code.RESOURCE_EXHAUSTED),
     (errors.Unauthenticated, Code.UNAUTHENTICATED),
     (errors.NotAllowed, Code.PERMISSION_DENIED),

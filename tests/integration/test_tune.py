@@ -435,11 +435,13 @@ def test_what_cannot_be_tuned_changes_nothing(
     assert (tuning / "models/digits/config.pbtxt").read_text() == before
 
 
-@pytest.mark.skipif(on_gpu(), reason="there is a GPU")
+@pytest.mark.skipif(on_gpu(), reason="there is a GPU")  # of others the tests see none
 def test_without_a_gpu_the_message_is_all_that_is_said(tuning: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         EmbeddedEngine(tuning / "models", device="cuda") as engine,
-        pytest.raises(SettingsError, match=r"'digits' asks for a GPU and there is no NVIDIA driver here; fix .* --device cpu"),
+        pytest.raises(
+            SettingsError, match=r"'digits' asks for a GPU and the(re is| NVIDIA driver shows) no.*; fix .* --device cpu"
+        ),
     ):
         engine.spec("digits")
     assert capfd.readouterr().err == ""

@@ -32,7 +32,7 @@ from avizor_export.tuning.search_space import CandidateGroups, Numbers, SearchSp
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.arrays import Items
 from avizor_inference.cli_option_groups import GroupedCommand
-from avizor_inference.engines.embedded import Device
+from avizor_inference.engines.embedded import Device, runs_on_gpu
 from avizor_inference.engines.open_engine import EMBEDDED, TUNED, engine_options, engines_here, open_engine, runs_here
 from avizor_inference.engines.temporary_model import temporary_name
 from avizor_inference.errors import CalibrationError, ExportError, VersionRefused
@@ -136,7 +136,7 @@ def tune(**options: Any) -> None:
         _say_what_its_scores_need(engine, repository, version)
     if not sets_instances(version.config, choice.chosen.candidate):
         click.echo(
-            "instance count not changed: calls at once on this CPU do not tell how many a server's GPU can take; measure there "
+            "instance count not changed: calls at once in one process do not tell how many a server's GPU takes; measure there "
             "with --engine triton://HOST:PORT, or export with --target cpu"
         )
 
@@ -187,7 +187,9 @@ def _bench(arguments: TuneArguments, repository: ModelRepository, subject: Subje
     current = serving_of(subject.version.config)
     if arguments.engine == _ALL or runs_here(arguments.engine):
         engines = _engines(arguments, repository)
-        return embedded_groups(arguments.space, current, engines), EmbeddedBench(repository, subject, arguments.device)
+        on_gpu = [EMBEDDED] if runs_on_gpu(arguments.device, subject.version) else []
+        groups = embedded_groups(arguments.space, current, engines, on_gpu)
+        return groups, EmbeddedBench(repository, subject, arguments.device)
     return _triton_bench(arguments, current, subject)
 
 

@@ -24,7 +24,7 @@ from avizor_inference.engines.openvino import OpenVinoEngine
 from avizor_inference.engines.temporary_model import TIMEOUT_S, temporary_model
 from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.triton_config import BATCH_PARAMETER, ENGINE_PARAMETER, THREADS_PARAMETER
+from avizor_inference.repository.triton_config import BATCH_PARAMETER, ENGINE_PARAMETER, THREADS_PARAMETER, stays_on_cpu
 
 ROUNDS = 3
 _USUAL_SHAPES = "trt_profile_opt_shapes"
@@ -190,6 +190,4 @@ def _set_preferred(config: ModelConfig, sizes: Sequence[int]) -> None:
 
 def sets_instances(config: ModelConfig, candidate: Candidate) -> bool:
     """Tell whether the candidate's instances apply to a server: measured on one, or the model runs only on the CPU."""
-    # Without an instance group, Triton chooses the device itself.
-    on_cpu = bool(config.instance_group) and all(group.kind == group.KIND_CPU for group in config.instance_group)
-    return candidate.queue_delay_us is not None or on_cpu
+    return candidate.queue_delay_us is not None or stays_on_cpu(config)

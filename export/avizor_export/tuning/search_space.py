@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -33,10 +33,13 @@ class SearchSpace:
     clients: Numbers = ()
 
 
-def embedded_groups(space: SearchSpace, settings: ServingSettings, engines: Sequence[EnginesHere]) -> CandidateGroups:
+def embedded_groups(
+    space: SearchSpace, settings: ServingSettings, engines: Sequence[EnginesHere], on_gpu: Collection[EnginesHere] = ()
+) -> CandidateGroups:
     """Return candidates for engines in this process: each with batch sizes x instances x threads that fit the cores.
 
-    settings: the model's. Raises ExportError for values that do not fit the model, the engine or the cores.
+    settings: the model's. on_gpu: engines that run it on a GPU, where CPU threads change nothing: they are left to the engine
+    if the user gave none. Raises ExportError for values that do not fit the model, the engine or the cores.
     """
     if space.queue_delay_us or space.clients:
         raise ExportError("--queue-delay-us and --clients are for a Triton (--engine triton://HOST:PORT)")
@@ -45,9 +48,12 @@ def embedded_groups(space: SearchSpace, settings: ServingSettings, engines: Sequ
     cores = available_cores()
     _check_batches(space.batch, settings.max_batch_size)
     batches = space.batch or sorted({size for size in _BATCHES if size < settings.max_batch_size} | {settings.max_batch_size})
-    threads, instances = space.threads or _powers_of_two(cores), space.instances or _powers_of_two(cores)
+    instances = space.instances or _powers_of_two(cores)
+    threads = [
+        (engine, count) for engine in engines for count in space.threads or ([0] if engine in on_gpu else _powers_of_two(cores))
+    ]
     groups = []
-    for engine, count in product(engines, threads):
+    for engine, count in threads:
         fitting = [copies for copies in instances if copies * max(count, 1) <= cores]
         if fitting:
             pairs = product(fitting, batches)

@@ -13,9 +13,9 @@ from avizor_inference.arrays import Array
 from avizor_inference.engines.in_process import GraphTensor, InProcessEngine, Opened, check_manifest, spec_of
 from avizor_inference.engines.ort_session import CUDA, has_gpu, open_session, runtime_reason
 from avizor_inference.engines.sized_sessions import SizedSessions
-from avizor_inference.errors import EngineError, VersionRefused
+from avizor_inference.errors import EngineError, GpuFull, VersionRefused
 from avizor_inference.repository.models import ModelRepository, ModelVersion
-from avizor_inference.repository.triton_config import asks_for_gpu
+from avizor_inference.repository.triton_config import asks_for_gpu, first_gpu, stays_on_cpu
 
 Device = Literal["config", "cpu", "cuda"]
 
@@ -39,8 +39,9 @@ class EmbeddedEngine(InProcessEngine):
 
     On a GPU batches are filled up to a power of two, and each of these sizes has a session with its own copy of the weights.
 
-    device: `config` follows instance_group (KIND_GPU needs CUDA, KIND_AUTO uses CUDA if there is a GPU); `cpu` and `cuda`
-        override it. Without a usable GPU `cuda` is an error; it never falls back to the CPU silently.
+    device: `config` follows instance_group (KIND_GPU needs CUDA, KIND_AUTO uses CUDA if there is a GPU, KIND_CPU leaves a GPU
+        to others); `cpu` and `cuda` override it. Without a usable GPU `cuda` is an error; it never falls back to the CPU
+        silently. Of several GPUs it uses the first that `gpus` names, or else the first.
     many_callers: see InProcessEngine. Without it threads that wait spin for a while: fastest for one caller.
     """
 
@@ -59,22 +60,25 @@ class EmbeddedEngine(InProcessEngine):
         self._device = device
 
     def _open(self, version: ModelVersion) -> Opened:
-        on_gpu = runs_on_gpu(self._device, version)
+        on_gpu, what = runs_on_gpu(self._device, version), f"model {version.name!r}"
         open_another = partial(
             open_session,
             version.model_path,
-            f"model {version.name!r}",
+            what,
             on_gpu=on_gpu,
+            gpu=first_gpu(version.config),
             threads=self.share(version, on_gpu=on_gpu).threads,
             spinning=not self._many_callers,
         )
         try:
             session = open_another()
+        except GpuFull:
+            raise
         except EngineError as error:
             raise VersionRefused(str(error)) from error
         check_manifest(version, _tensors(session))
         spec = spec_of(version, "onnxruntime-cuda" if CUDA in session.get_providers() else "onnxruntime-cpu")
-        compute = SizedSessions(session, open_another, spec.max_batch_size).run if on_gpu else session.run
+        compute = SizedSessions(session, open_another, spec.max_batch_size, what).run if on_gpu else session.run
         return Opened(spec, partial(_Run, compute))
 
     def _reason(self, error: Exception) -> str:
@@ -97,7 +101,9 @@ class _Run:
 
 def runs_on_gpu(device: Device, version: ModelVersion) -> bool:
     """Return whether the embedded engine runs a model on a GPU. device: see EmbeddedEngine."""
-    return device == "cuda" or (device == "config" and (has_gpu() or asks_for_gpu(version.config)))
+    if device != "config":
+        return device == "cuda"
+    return asks_for_gpu(version.config) or (has_gpu() and not stays_on_cpu(version.config))
 
 
 def _tensors(session: ort.InferenceSession) -> Iterator[GraphTensor]:

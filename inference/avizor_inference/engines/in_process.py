@@ -16,7 +16,7 @@ from avizor_inference.engines.base import Engine, InferRequest, ModelSpec, check
 from avizor_inference.engines.core_share import CoreShare, core_share, usable_cores
 from avizor_inference.engines.watchdog import Watchdog
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, VersionRefused
+from avizor_inference.errors import DeadlineExceeded, EngineError, EngineUnavailable, GpuFull, VersionRefused
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.repository.calibration import EngineClass, RunPrecision
 from avizor_inference.repository.models import ModelRepository, ModelVersion
@@ -93,7 +93,7 @@ class InProcessEngine(Engine):
 
     @abstractmethod
     def _open(self, version: ModelVersion) -> Opened:
-        """Load a version whose digest was checked. Raises VersionRefused, or SettingsError if this machine lacks something."""
+        """Load a version whose digest was checked. Raises VersionRefused, SettingsError, GpuFull."""
 
     def _reason(self, error: Exception) -> str:
         """Return in one line why a run failed."""
@@ -176,6 +176,8 @@ class InProcessEngine(Engine):
                 raise EngineUnavailable(f"the engine was closed while model {model!r} ran") from error
             if run.stopped:
                 raise DeadlineExceeded(f"model {model!r} did not answer within {request.timeout_s} s") from error
+            if isinstance(error, GpuFull):
+                raise
             raise EngineError(f"{self.runtime} failed at model {model!r}: {self._reason(error)}") from error
         finally:
             self._runs.discard(run)

@@ -13,7 +13,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from avizor_inference.error_text import one_line
-from avizor_inference.errors import EngineError, SettingsError
+from avizor_inference.errors import EngineError, GpuFull, SettingsError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -24,6 +24,9 @@ CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 # What CUDA says, in an error that begins with the signatures of C++ functions.
 _CUDA_FAILURE = re.compile(r"\b(CUDA|CUDNN|CUBLAS|CUFFT) failure [^;]*[^; ]")
+
+# How CUDA, its libraries, and ONNX Runtime's allocator say that the GPU's memory is full.
+_GPU_FULL = re.compile(r"CUDA failure 2: out of memory|CU(BLAS|DNN)_STATUS_\w*ALLOC\w*_FAILED|requested buffer of size \d+")
 
 _INSTALL = "install them with pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _WITHOUT_GPU = "fix the CUDA installation, or choose the CPU by name (device='cpu', --device cpu)"
@@ -36,6 +39,7 @@ def open_session(
     what: str,
     *,
     on_gpu: bool = False,
+    gpu: int = 0,
     threads: int = 0,
     optimised: bool = True,
     spinning: bool = True,
@@ -43,15 +47,14 @@ def open_session(
 ) -> ort.InferenceSession:
     """Open a session on a model file, or on the bytes of one.
 
-    what: names the graph in messages. threads: for one run; 0 lets ONNX Runtime choose. optimised: False runs each node as it
-    is written. spinning: threads of a run that wait for work keep their core busy for a while, before they sleep.
-    configure: sets what else a caller needs.
-    Raises EngineError if ONNX Runtime cannot load the graph, SettingsError if there is no GPU for `on_gpu`: that never falls
-    back to the CPU silently.
+    what: names the graph in messages. gpu: which one, of those that this process may use. threads: for one run; 0 lets ONNX
+    Runtime choose. optimised: False runs each node as it is written. spinning: threads of a run that wait for work keep their
+    core busy for a while, before they sleep. configure: sets what else a caller needs.
+    Raises EngineError if ONNX Runtime cannot load the graph, GpuFull, SettingsError if there is no such GPU for `on_gpu`: that
+    never falls back to the CPU silently.
     """
-    if on_gpu and not _gpus():
-        lacks = "there is no NVIDIA driver here" if _gpus() is None else "the NVIDIA driver shows none to this process"
-        raise SettingsError(f"{what} asks for a GPU and {lacks}; {_WITHOUT_GPU}")
+    if on_gpu:
+        _check_gpu(what, gpu)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
@@ -63,10 +66,11 @@ def open_session(
     if on_gpu:
         _load_cuda_libraries()
     try:
-        providers = [(CUDA, CUDA_OPTIONS), CPU] if on_gpu else [CPU]
+        providers = [(CUDA, {**CUDA_OPTIONS, "device_id": str(gpu)}), CPU] if on_gpu else [CPU]
         session = ort.InferenceSession(graph, options, providers, enable_fallback=False)
     except Exception as error:  # the runtime's own exceptions have no common base class
-        raise EngineError(f"ONNX Runtime cannot load {what}: {runtime_reason(error)}") from error
+        failure = EngineError(f"ONNX Runtime cannot load {what}: {runtime_reason(error)}")
+        raise ((on_gpu and gpu_full(what, error)) or failure) from error
     if on_gpu and CUDA not in session.get_providers():
         raise SettingsError(
             f"{what} asks for a GPU and ONNX Runtime cannot load CUDA 13 and cuDNN 9; {_INSTALL}, or {_WITHOUT_GPU}"
@@ -82,9 +86,32 @@ def runtime_reason(error: Exception) -> str:
     return found[0] if found else one_line(error)
 
 
+def gpu_full(what: str, error: Exception) -> GpuFull | None:
+    """Return the error of a full GPU, if that is why something failed there. what: had no room, such as `model 'a'`."""
+    if found := _GPU_FULL.search(str(error)):
+        return GpuFull(
+            f"the GPU has no memory left for {what} ({found[0]}); stop other programs on it, use fewer --workers, smaller "
+            "batches or fewer instances, or choose the CPU (--device cpu)"
+        )
+    return None
+
+
 def has_gpu() -> bool:
     """Return whether ONNX Runtime was built for CUDA and this process may use an NVIDIA GPU."""
     return CUDA in ort.get_available_providers() and bool(_gpus())
+
+
+def _check_gpu(what: str, gpu: int) -> None:
+    """Raise SettingsError unless this process may use so many GPUs that it has this one."""
+    there = _gpus()
+    if not there:
+        lacks = "there is no NVIDIA driver here" if there is None else "the NVIDIA driver shows none to this process"
+        raise SettingsError(f"{what} asks for a GPU and {lacks}; {_WITHOUT_GPU}")
+    if not 0 <= gpu < there:
+        raise SettingsError(
+            f"{what} asks for GPU {gpu}, and the NVIDIA driver shows {there} to this process, counted from 0; name another in "
+            "`gpus` of config.overrides.pbtxt and export again, or choose the CPU (--device cpu)"
+        )
 
 
 @cache

@@ -135,3 +135,13 @@ def _whole_number(config: ModelConfig, parameter: str) -> int:
 def asks_for_gpu(config: ModelConfig) -> bool:
     """Return whether an instance group has KIND_GPU. (KIND_AUTO uses a GPU only if there is one.)"""
     return any(group.kind == group.KIND_GPU for group in config.instance_group)
+
+
+def stays_on_cpu(config: ModelConfig) -> bool:
+    """Return whether all instance groups have KIND_CPU. Without a group, the engine chooses as for KIND_AUTO."""
+    return bool(config.instance_group) and all(group.kind == group.KIND_CPU for group in config.instance_group)
+
+
+def first_gpu(config: ModelConfig) -> int:
+    """Return the first GPU that an instance group names in `gpus`; 0 if none does."""
+    return next((gpu for group in config.instance_group for gpu in group.gpus), 0)

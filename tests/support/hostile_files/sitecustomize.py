@@ -25,12 +25,23 @@ def _hang() -> NoReturn:
         time.sleep(1)
 
 
+def _fill_gpu() -> NoReturn:
+    """What a run says whose GPU is full, as other programs' memory may fill it at any file."""
+    from avizor_inference.engines.ort_session import gpu_full
+
+    cause = RuntimeError("Failed to allocate memory for requested buffer of size 8388608000")
+    full = gpu_full("a run of 32 rows of model 'kinds'", cause)
+    assert full is not None
+    raise full from cause
+
+
 ACTS = {
     b"KILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
     b"ABORT": os.abort,
     b"HANG": _hang,
     b"FAULT": lambda: 1 // 0,
     b"MEMORY": lambda: bytes(2**62),
+    b"GPUFULL": _fill_gpu,
 }
 
 

@@ -94,6 +94,20 @@ def test_embedded_points_fit_the_cores_and_the_model(monkeypatch: pytest.MonkeyP
     ]
 
 
+def test_cpu_threads_are_not_tried_where_a_gpu_runs_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_space, "available_cores", lambda: 4)
+    groups = embedded_groups(SearchSpace(), ServingSettings(), ["ort", "openvino"], on_gpu=["ort"])
+    assert [(group[0].engine, group[0].threads) for group in groups] == [
+        ("ort", 0),
+        ("openvino", 1),
+        ("openvino", 2),
+        ("openvino", 4),
+    ]
+    assert {candidate.instances for candidate in groups[0]} == {1, 2, 4}
+    asked = embedded_groups(SearchSpace(threads=(1, 2)), ServingSettings(), ["ort"], on_gpu=["ort"])
+    assert [group[0].threads for group in asked] == [1, 2]
+
+
 def test_triton_points_keep_what_was_not_asked_for() -> None:
     now = ServingSettings(preferred_batch_sizes=(4, 8), intra_op_threads=3)
     groups = triton_groups(SearchSpace(queue_delay_us=(0, 100), clients=(2, 4)), now)

@@ -12,6 +12,7 @@ import pytest
 from support.environment import ROOT
 from support.sounds import tone, write_long_wav, write_wav
 
+from avizor_inference.errors import GpuFull
 from avizor_pipeline.job import run_job
 from avizor_pipeline.plan import plan_job
 from avizor_pipeline.request import JobRequest
@@ -69,6 +70,16 @@ def test_a_file_that_ends_or_hangs_its_worker_costs_itself_and_nothing_else(
     (letter,) = tables["dead_letters"]
     assert (letter["uri"], letter["error_class"]) == ("1-bad.wav", "DecoderEnded")
     assert letter["message"].startswith(f"1-bad.wav: {says}")
+
+
+def test_a_full_gpu_ends_the_job_and_costs_no_file(models: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "data" / "0.wav", tone(1.0, seed=0))
+    (tmp_path / "data" / "1.wav").write_bytes(b"GPUFULL")
+    settings, out = JobRequest((str(tmp_path / "data"),), ("kinds",), models).to_settings(), tmp_path / "out"
+    with pytest.raises(GpuFull, match=r"no memory left for a run of 32 rows of model 'kinds' .*; stop other programs on it"):
+        list(run_job(settings, out, plan_job(settings, out), LocalRunner(1)))
+    assert list(out.rglob("dead_letters/*")) == []
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from avizor_service.status import item_status, status_of
         (errors.GatewayFull("full"), Code.RESOURCE_EXHAUSTED),
         (errors.EngineUnavailable("away"), Code.UNAVAILABLE),
         (errors.EngineBusy("many wait"), Code.RESOURCE_EXHAUSTED),
+        (errors.GpuFull("no memory"), Code.RESOURCE_EXHAUSTED),
         (errors.EngineError("failed"), Code.INTERNAL),
         (errors.JobError("not a request"), Code.INTERNAL),
     ],
