@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 from support.environment import DATA, on_gpu
 from support.gpu_page import GpuPage, Machine
+from support.operator_table import read_operators_once
 from support.small_models import export_small_models
 from support.tritons import serving_triton, triton_image
 from triton_server.install import TritonInstall, install
@@ -24,10 +26,22 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings.register_profile("avizor", deadline=None, derandomize=True)
     settings.load_profile("avizor")
+    read_operators_once()
+    gc.disable()
     if not on_gpu():  # or a machine with a GPU would test something else
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     else:
         config.pluginmanager.register(GpuPage(Machine.here(triton_image() or "no image was named")))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, and never among the modules and tests that are there for good.
+
+    torch and seven thousand tests are millions of objects. To go through them costs a third of the time of an export.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
