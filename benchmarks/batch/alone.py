@@ -62,13 +62,11 @@ def _sessions(files: list[Path], threads: int) -> list[Callable[[NDArray[np.floa
     """Return what runs each model for the output that the job needs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    only_this = ort.RunOptions()
-    only_this.only_execute_path_to_fetches = True
 
     def runner(file: Path) -> Callable[[NDArray[np.float32]], Any]:
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         (name,) = (each.name for each in session.get_outputs() if each.name in ("probabilities", "score"))
-        return lambda rows: session.run([name], {session.get_inputs()[0].name: rows}, only_this)
+        return lambda rows: session.run([name], {session.get_inputs()[0].name: rows})
 
     return [runner(file) for file in files]
 

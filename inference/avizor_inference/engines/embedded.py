@@ -37,6 +37,8 @@ class EmbeddedEngine(InProcessEngine):
     It follows the kind of config.pbtxt's instance_group, too. The response cache and execution accelerators concern Triton
     only: a model for TensorRT runs on CUDA here.
 
+    All of a graph is computed, whatever outputs are asked for: ONNX Runtime's option to leave out the rest has no effect.
+
     On a GPU batches are filled up to a power of two, and each of these sizes has a session with its own copy of the weights.
 
     device: `config` follows instance_group (KIND_GPU needs CUDA, KIND_AUTO uses CUDA if there is a GPU, KIND_CPU leaves a GPU
@@ -89,7 +91,6 @@ class _Run:
     def __init__(self, compute: _Compute) -> None:
         self._compute = compute
         self._options = ort.RunOptions()
-        self._options.only_execute_path_to_fetches = True
         self.stopped = False
 
     def __call__(self, outputs: Sequence[str], inputs: dict[str, Array]) -> list[Array]:

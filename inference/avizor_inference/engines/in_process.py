@@ -104,7 +104,7 @@ class InProcessEngine(Engine):
         return self._load(model, version).spec
 
     def infer(self, request: InferRequest) -> dict[str, Array]:
-        """See Engine.infer. Only what the named outputs need is computed.
+        """See Engine.infer.
 
         Runs in the caller's thread: a batch worker has one core, where a second thread would only compete with its caller.
         """

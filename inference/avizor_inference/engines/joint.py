@@ -157,10 +157,8 @@ def _spec(name: str, versions: Sequence[ModelVersion]) -> ModelSpec:
 
 
 def _run(session: ort.InferenceSession, name: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True
     try:
-        results = session.run(list(outputs), dict(inputs), options)
+        results = session.run(list(outputs), dict(inputs))
     except Exception as error:  # the runtime's own exceptions have no common base class
         raise EngineError(f"ONNX Runtime failed at the joint model {name!r}: {runtime_reason(error)}") from error
     return dict(zip(outputs, results, strict=True))
