@@ -185,6 +185,8 @@ def _check(asked: JobRequest, given: tuple[object, ...], *, streams: bool) -> No
     if streams:
         if len(asked.datasets) > 1:
             raise click.UsageError("`-` is standard input, and is watched alone")
+        if sys.stdin is None:
+            raise click.UsageError("standard input is closed; send sound through a pipe")
         if os.isatty(STANDARD_INPUT_NUMBER):
             raise click.UsageError("standard input is a terminal; send sound through a pipe")
         if asked.reconstructions or asked.source_pattern:

@@ -42,6 +42,9 @@ _MOST_PENDING = 50_000
 # Names that are written to the log one by one.
 _MOST_SAID = 100
 
+# Seconds for which an empty file has to stay so at least: many writers create a file, and open it again to fill it.
+_EMPTY_S = 60.0
+
 _CHANGED = "has changed since it was read; its rows stay (avizor batch --changed redo)"
 
 
@@ -196,10 +199,14 @@ class Arrivals:
                 continue
             if pending.state != (state := (status.st_size, status.st_mtime_ns)):
                 pending.state, pending.since, pending.look = state, now, self.looks
-            elif now - pending.since < self._settle_s or self.looks <= pending.look or not self._is_asked:
+            elif now - pending.since < self._settles_in(state) or self.looks <= pending.look or not self._is_asked:
                 continue
             elif not is_being_written(path):
                 self._hand_over(folder, below, pending)
+
+    def _settles_in(self, state: State) -> float:
+        size, _ = state
+        return self._settle_s if size else max(self._settle_s, _EMPTY_S)
 
     def _hand_over(self, folder: _Folder, below: str, pending: _Pending) -> None:
         try:

@@ -33,6 +33,7 @@ class CalibrationWatch:
         self._settings, self._models = settings, models
         self._pins = {pin.model: pin for pin in pins}
         self._active = dict[str, frozenset[str]]()
+        self._refused = dict[str, str]()  # model -> why what is there now cannot be used
         self._next_look = 0.0
 
     @property
@@ -59,13 +60,16 @@ class CalibrationWatch:
         current = pin.calibration_id if pin else model.choice.calibration_id
         try:
             active = frozenset(read_active(model.version.folder).ids().values())
+            self._refused.pop(model.name, None)
             if active == self._active.get(model.name, active if current in active else None):
                 self._active[model.name] = active
                 return
             self._active[model.name] = active
             found = self._find(model) if active else None
         except AvizorError as error:
-            _log.warning("%s: what was activated is not used, and calibration %s goes on: %s", model.name, current, error)
+            if self._refused.get(model.name) != str(error):
+                self._refused[model.name] = str(error)
+                _log.warning("%s: what was activated is not used, and calibration %s goes on: %s", model.name, current, error)
             return
         if found and found.calibration_id != current:
             _log.warning("%s: calibration %s judges what comes from now on", model.name, found.calibration_id)

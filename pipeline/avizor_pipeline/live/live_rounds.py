@@ -46,8 +46,11 @@ class LiveRounds:
     stop: StopRequest
     on_round: Callable[[Sequence[Entry]], None]
 
-    def shards(self) -> Iterator[Shard | None]:
-        """Yield the shards of rounds until the job is asked to stop; None when there is nothing for now. Raises JobError."""
+    def shards(self, still_held: Callable[[], None]) -> Iterator[Shard | None]:
+        """Yield the shards of rounds until the job is asked to stop; None when there is nothing for now.
+
+        still_held: raises JobError if the output folder is not that of the job any more. Raises JobError.
+        """
         next_at = 0.0
         while not self.stop:
             pins = self.calibrations.pins()
@@ -55,6 +58,7 @@ class LiveRounds:
                 yield None
                 continue
             next_at = time.monotonic() + self.every_s
+            still_held()
             self.rounds += 1
             add_round(self.out, self.rounds, entries, pins)
             self.on_round(entries)

@@ -44,7 +44,7 @@ def run_live(
             done.add(commit.shard)
             yield commit
         left = (shard for shard in planned_shards(settings, out, plan) if shard.entries and shard.id not in done)
-        to_do = chain(takewhile(lambda _: not rounds.stop, left), rounds.shards())
+        to_do = chain(takewhile(lambda _: not rounds.stop, left), rounds.shards(finished.still_held))
         with closing(runner.run(_tasks(to_do, join), settings, out)) as results:
             for result in results:
                 finished.still_held()

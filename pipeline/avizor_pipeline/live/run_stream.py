@@ -88,7 +88,10 @@ class StreamJob:
     def _recordings(self, join: SectionJoin, rounds: int, still_held: Callable[[], None]) -> Iterator[Commit]:
         context = open_context(self.settings, self.out, EngineWait(self.engine_wait_s, _SaidWait()))
         while (format := self.input.format) is None:
-            if self.stop or (not self.input.wait(0.2) and self.input.ended):
+            if self.stop:
+                return
+            if not self.input.wait(0.2) and self.input.ended:
+                _log.warning("standard input ended before any sound came")
                 return
             self.on_look(False)
         rates = [model.format.sample_rate for model in self.models if model.format]

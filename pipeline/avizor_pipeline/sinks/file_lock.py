@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -94,6 +94,33 @@ def lock_state(folder: Path) -> str:
     """
     state = (folder / LOCK_FILE).stat()
     return f"{state.st_size} bytes of {state.st_mtime_ns}"
+
+
+def same_folder(folder: Path) -> Callable[[], None]:
+    """Return a check that raises JobError when a locked folder is not there any more, or is another one of the same name.
+
+    The lock file is not opened: see `lock_state`.
+    """
+    path = folder / LOCK_FILE
+
+    def identity() -> tuple[int, int]:
+        state = path.stat()
+        return state.st_dev, state.st_ino
+
+    with writing(path):
+        held = identity()
+
+    def check() -> None:
+        found = None
+        with writing(path), suppress(FileNotFoundError, NotADirectoryError):
+            found = identity()
+        if found != held:
+            raise JobError(
+                f"{folder} was removed, replaced or unmounted while the job ran: put it back, and run the same command again "
+                "to go on"
+            )
+
+    return check
 
 
 @contextmanager

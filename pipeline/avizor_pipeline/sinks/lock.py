@@ -13,6 +13,7 @@ from avizor_pipeline.sinks.file_lock import (
     hold_file_as_worker,
     lock_state,
     no_worker_in,
+    same_folder,
 )
 from avizor_pipeline.sinks.lease import StillHeld, lease, lease_holder, nobody_holds, remove_unsent
 from avizor_pipeline.sinks.output_files import OutputPath
@@ -23,14 +24,14 @@ __all__ = ["LOCK_FILE", "hold_as_worker", "job_lock", "prepare_for_workers", "wh
 
 @contextmanager
 def job_lock(out: OutputPath, *, make: bool = True, workers_elsewhere: bool = False) -> Iterator[StillHeld]:
-    """Hold `out` for one job; yield a check that raises JobError if another job has taken it over.
+    """Hold `out` for one job; yield a check that raises JobError if another job has taken it over, or if it is gone.
 
     make: whether to lock it if no job has yet; if not, nothing is written. workers_elsewhere: whether the job has workers on
     other machines. Raises JobError while another job, or the workers of a killed one, hold it.
     """
     if isinstance(out, Path):
         with file_lock(out, out, make=make):
-            yield lambda: None
+            yield same_folder(out) if make else lambda: None
     elif make:
         with lease(out, workers_elsewhere=workers_elsewhere) as still_held:
             yield still_held

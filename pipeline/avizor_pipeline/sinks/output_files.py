@@ -43,6 +43,13 @@ def make_folder(path: OutputPath) -> None:
         durable_files.make_folder(path)
 
 
+def make_folder_of(path: OutputPath) -> None:
+    """Create the folder of a file of an output folder, which is there. Raises OSError if it was removed meanwhile."""
+    if isinstance(path, Path) and not path.parent.exists():
+        path.parent.mkdir(exist_ok=True)
+        durable_files.sync_folder(path.parent.parent)
+
+
 def temporary_for(path: OutputPath) -> Path:
     """Return a name on a local disk for a file that `publish` then makes visible as `path`."""
     return durable_files.temporary_name(path if isinstance(path, Path) else path.working_folder() / path.name)

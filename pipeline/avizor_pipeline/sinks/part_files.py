@@ -27,7 +27,7 @@ from avizor_inference.strict_json import Strict, validation_message
 from avizor_pipeline.sinks.output_files import (
     OutputPath,
     check_absent,
-    make_folder,
+    make_folder_of,
     opened,
     problem_of,
     publish,
@@ -169,7 +169,7 @@ class PartWriter:
         path = part_path(self._out, table, self._shard)
         with self._writing(path):
             if table not in self._writers:
-                make_folder(path.parent)
+                make_folder_of(path)
                 self._writers[table] = pq.ParquetWriter(self._temporary[table], TABLES[table], compression="zstd")
             self._writers[table].write_table(pa.Table.from_pydict(group, schema=TABLES[table]))
 
@@ -221,7 +221,7 @@ def commit_path(out: OutputPath, shard: str) -> OutputPath:
 def write_commit(out: OutputPath, commit: Commit, *, new: bool = False) -> None:
     """Write the record of a finished shard, with its digest, in one step. new: see `publish`. Raises OSError."""
     path = commit_path(out, commit.shard)
-    make_folder(path.parent)
+    make_folder_of(path)
     write_whole(path, commit.model_copy(update={"digest": commit.own_digest}).model_dump_json() + "\n", new=new)
 
 

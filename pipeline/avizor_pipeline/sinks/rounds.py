@@ -26,7 +26,7 @@ from avizor_inference.items.file_access import name_of, path_of
 from avizor_inference.job_results import ROUNDS
 from avizor_inference.job_tables import ROUND
 from avizor_pipeline.settings import PinnedCalibration
-from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder, opened, publish, temporary_for
+from avizor_pipeline.sinks.output_files import OutputPath, files_of, make_folder_of, opened, publish, temporary_for
 
 # Key of the schema's metadata under which a round names its calibrations.
 _CALIBRATIONS = b"avizor.calibrations"
@@ -100,7 +100,7 @@ def _as_columns(entries: Sequence[Entry], schema: pa.Schema) -> pa.RecordBatch:
 def store_round(out: OutputPath, file: BinaryIO, number: int) -> None:
     """Copy a written round into the output folder in one step. From then on its files are planned. Raises OSError."""
     path = _path(out, number)
-    make_folder(path.parent)
+    make_folder_of(path)
     temporary = temporary_for(path)
     file.seek(0)
     with temporary.open("wb") as copy:

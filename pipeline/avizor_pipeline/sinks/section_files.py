@@ -21,7 +21,7 @@ from avizor_pipeline.sinks.output_files import (
     check_absent,
     each_at_once,
     files_of,
-    make_folder,
+    make_folder_of,
     remove,
     remove_files,
     sha256_of,
@@ -144,7 +144,7 @@ def write_record(out: OutputPath, record: SectionRecord) -> None:
     """Make a section count, by one rename. Raises JobError."""
     path = record_path(out, record.id)
     with writing(path):
-        make_folder(path.parent)
+        make_folder_of(path)
         write_whole(path, record.model_copy(update={"digest": record.own_digest}).model_dump_json() + "\n")
 
 

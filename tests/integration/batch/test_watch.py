@@ -146,11 +146,19 @@ def test_a_calibration_that_is_activated_judges_what_comes_from_then_on(models: 
     recording(incoming / "a" / "before.wav")
     with Watch(incoming, tmp_path / "models", out) as watch:
         watch.wait_for("before.wav")
+        active = tmp_path / "models" / "normal" / "1" / "calibrations" / "active.json"
+        whole = active.read_bytes()
+        active.write_bytes(b"{")
+        watch.wait_for_log("active.json does not name the active calibrations")
+        recording(incoming / "a" / "beside.wav")
+        watch.wait_for("beside.wav")
+        active.write_bytes(whole)
         new = recalibrated(tmp_path / "models", "normal")
         watch.wait_for_log(f"calibration {new} judges what comes from now on")
         recording(incoming / "a" / "after.wav")
         watch.wait_for("after.wav")
         assert watch.stop() == 0, watch.log
+        assert watch.log.count("active.json does not name") == 1
     for table in ("windows", "recordings"):
         ids = {Path(str(uri)).name: id for uri, id in rows(out, table, "uri, calibration_id")}
         assert ids["after.wav"] == new != ids["before.wav"]
@@ -186,6 +194,23 @@ def test_a_folder_that_vanishes_is_waited_for(models: Path, tmp_path: Path) -> N
         (tmp_path / "away").rename(incoming)
         watch.wait_for_log(f"{incoming} is back")
         watch.wait_for("1.wav")
+
+
+def test_results_that_are_removed_end_the_job_and_are_not_begun_again_without_their_beginning(
+    models: Path, tmp_path: Path
+) -> None:
+    incoming, out = tmp_path / "incoming", tmp_path / "out"
+    recording(incoming / "0.wav")
+    with Watch(incoming, models, out) as watch:
+        watch.wait_for("0.wav")
+        out.rename(tmp_path / "away")
+        recording(incoming / "1.wav")
+        assert watch.process.wait(60) == 1
+        assert f"Error: {out} was removed, replaced or unmounted while the job ran" in watch.log
+    assert not out.exists()
+    (tmp_path / "away").rename(out)
+    with Watch(incoming, models, out) as watch:
+        watch.wait_for("0.wav", "1.wav")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_wav_as_a_recorder_writes_it_tells_what_its_samples_are(models: Path, 
         (b"\0" * 4000, (*RAW, "--input-channels", "65"), "65 channels; sound has 1 to 64"),
         (b"\0" * 4000, (*RAW, "--channels", "1"), "calibration"),
         (b"RIFF\0\0\0\0AVI LIST", (), "begins as a RIFF file, and is no WAV"),
-        (b"", ("--rate", "16000", "--format", "f32le"), ""),
+        (b"", ("--rate", "16000", "--format", "f32le"), "standard input ended before any sound came"),
         (np.array([0.1, np.nan] * 9000, "<f4").tobytes(), (*RAW, "--format", "f32le"), "is not a finite number"),
     ],
 )
@@ -92,10 +92,16 @@ def test_what_is_no_sound_ends_the_job_with_a_sentence(
     models: Path, tmp_path: Path, data: bytes, more: tuple[str, ...], said: str
 ) -> None:
     done = listened(models, tmp_path / "out", data, *more)
-    assert done.returncode == bool(said)
+    assert done.returncode == bool(data)
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert rows(tmp_path / "out", "recordings", "uri") == []
+
+
+def test_a_standard_input_that_is_closed_is_refused(models: Path, tmp_path: Path) -> None:
+    words = ["bash", "-c", '"$@" <&-', "bash", *watch_command("-", models, tmp_path / "out", *RAW)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "standard input is closed; send sound through a pipe" in done.stderr) == (2, True), done.stderr
 
 
 def test_an_end_within_a_sample_is_said_and_all_before_has_rows(models: Path, tmp_path: Path) -> None:

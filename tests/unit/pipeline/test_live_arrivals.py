@@ -79,6 +79,17 @@ def test_a_file_has_to_stay_for_settle_s(incoming: Path) -> None:
     assert looker.arrivals.pending == 1
 
 
+def test_an_empty_file_is_waited_for_longer_and_read_once_it_is_filled(incoming: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looker = Looker(incoming)
+    (incoming / "created.wav").touch()
+    (incoming / "empty.wav").touch()
+    assert [looker.look() for _ in range(4)] == [[]] * 4
+    write(incoming / "created.wav")
+    assert (looker.look(), looker.look()) == ([], ["created.wav"])
+    monkeypatch.setattr(arrivals_module, "_EMPTY_S", 0.0)
+    assert looker.look() == ["empty.wav"]
+
+
 def test_a_file_that_is_open_for_writing_is_waited_for_however_long(incoming: Path) -> None:
     looker = Looker(incoming)
     path = incoming / "0.wav"

@@ -157,6 +157,7 @@ def test_a_round_names_its_calibrations_and_its_shards_have_them(tmp_path: Path)
 
 def test_a_batch_job_goes_on_with_the_calibrations_of_the_last_round(tmp_path: Path) -> None:
     out, data = tmp_path / "out", tmp_path / "data"
+    out.mkdir()
     data.mkdir()
     (data / "0.wav").write_bytes(b"0")
     with tempfile.TemporaryFile() as file:

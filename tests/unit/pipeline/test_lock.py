@@ -45,6 +45,20 @@ def test_a_job_that_ends_leaves_the_folder_to_the_next(tmp_path: Path) -> None:
         pass
 
 
+def test_a_job_is_told_when_its_folder_is_removed_or_another_one_has_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with job_lock(out) as still_held:
+        still_held()
+        out.rename(tmp_path / "elsewhere")
+        with pytest.raises(JobError, match="out was removed, replaced or unmounted while the job ran"):
+            still_held()
+        out.mkdir()
+        (out / LOCK_FILE).touch()
+        with pytest.raises(JobError, match="was removed, replaced or unmounted"):
+            still_held()
+
+
 def test_workers_share_the_folder_and_hold_it_against_the_next_job_until_the_last_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

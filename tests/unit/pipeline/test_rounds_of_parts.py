@@ -23,6 +23,7 @@ def next_round(settings: JobSettings, out: Path, root: str, *, redo: bool = Fals
     """Plan a run, and store its round."""
     plan = plan_job(settings, out, [root], redo=redo)
     if plan.new:
+        out.mkdir(exist_ok=True)
         store_round(out, plan.new, len(plan.rounds) + 1)
     return plan
 
