@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from pydantic import AwareDatetime, Field
 
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
+from avizor_inference.regular_files import open_regular
 from avizor_inference.strict_json import Strict
 
 ANSWERS_FILE = "answers.jsonl"
@@ -121,7 +123,7 @@ class AnswerFile:
         """
         with self._lock:
             try:
-                with self.path.open("rb") as file:
+                with open_regular(self.path) as file:
                     self._read_on(file.fileno())
             except FileNotFoundError:
                 self._answers, self._read_to = Answers(), 0
@@ -154,8 +156,11 @@ class AnswerFile:
     def _opened(self) -> Iterator[int]:
         """Open and lock the file. Its lock is of the open file, and so between threads too."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe is not waited for
+            descriptor = os.open(self.path, flags, 0o666)
             try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError("it is a pipe or a device, and no file")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield descriptor
             finally:

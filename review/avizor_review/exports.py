@@ -77,7 +77,7 @@ def _csv_rows(tables: Tables, answers: Answers) -> tuple[str, int]:
         for answer in answers.on(key):
             place = (key.model, key.channel, key.start_sample, p_value, score)
             said = (answer.answer, _safe(answer.note), _safe(answer.reviewer), answer.time.isoformat())
-            lines.append((_as_path(key.uri), source, *place, *said))
+            lines.append((_as_path(key.uri), _safe(source or ""), *place, *said))
     return _csv([_CSV_COLUMNS, *lines]), 0
 
 

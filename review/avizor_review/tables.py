@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from avizor_inference.error_text import one_line, reason
+from avizor_inference.error_text import reason, shortened
 from avizor_inference.errors import JobError, SettingsError
 from avizor_inference.job_results import COMMITS
 
@@ -149,6 +149,8 @@ class Tables:
     def _parts(self, table: str) -> list[Path]:
         """Return the parts of a table that count, sorted."""
         found = sorted((self.folder / table).glob("*.parquet"))
+        if strange := next((path for path in found if path.exists() and not path.is_file()), None):
+            raise JobError(f"{strange} is no file: a pipe, a folder or a device; remove it")  # DuckDB would wait for a pipe
         commits = self.folder / COMMITS
         if table == "rounds" or not commits.is_dir():  # what a gateway has kept has no commit records
             return found
@@ -165,24 +167,38 @@ def reading(folder: Path) -> Iterator[None]:
         raise JobError(f"{folder}: the question takes more than {_MEMORY} and the temporary folder; ask for less") from error
     except duckdb.BinderException as error:
         raise SettingsError(
-            f"{folder} holds tables of another version of Avizor ({one_line(error)}); run its job again with this one"
+            f"{folder} holds tables of another version of Avizor ({_said(error)}); run its job again with this one"
         ) from error
     except duckdb.Error as error:
         raise JobError(
-            f"{folder}: its tables cannot be read ({one_line(error)}); if its job runs, try again; `avizor verify` tells which "
+            f"{folder}: its tables cannot be read ({_said(error)}); if its job runs, try again; `avizor verify` tells which "
             "are damaged"
         ) from error
     except OSError as error:
         raise JobError(f"{error.filename or folder} cannot be read ({reason(error)}); make it readable") from error
 
 
+def _said(error: duckdb.Error) -> str:
+    """Return what DuckDB says, without the question, which it repeats with a pointer into it."""
+    return shortened(str(error).partition("\nLINE ")[0])
+
+
 def _select(parts: Sequence[Path], columns: Mapping[str, str]) -> str:
     """Return a SELECT of the columns from these parts; of no rows if there are none."""
     if not parts:
         return "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items()) + " WHERE false"
-    names = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind in columns.items())
+    names = ", ".join(f'{_value(name, kind)} AS "{name}"' for name, kind in columns.items())
     files = ", ".join(quoted(path) for path in parts)
     return f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
+
+
+def _value(name: str, kind: str) -> str:
+    """Return a column as it is read: what is not a number is missing; an item without a source has one with an empty name."""
+    value = f'"{name}"::{kind}'
+    if kind in ("FLOAT", "DOUBLE"):
+        # Not `isnan`, nor a comparison: DuckDB answers those from the statistics of the file, which know of no NaN.
+        return f"CASE WHEN isfinite({value}) OR isinf({value}) THEN {value} END"
+    return f"coalesce({value}, '')" if name == "source" else value
 
 
 def quoted(path: Path) -> str:

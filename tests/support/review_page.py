@@ -65,17 +65,7 @@ class Page:
 @contextmanager
 def review_page(results: Path, *options: object, context: ssl.SSLContext | None = None, first: str = "") -> Iterator[Page]:
     """Run the page of a job on a free port of this machine. first: code that its process runs first."""
-    command = [
-        sys.executable,
-        "-c",
-        f"{first}\nfrom avizor_cli.main import main; from avizor_review.review_cli import review; review()",
-        results,
-        "--port",
-        "0",
-        "--reviewer",
-        "ana",
-        *options,
-    ]
+    command = [AVIZOR, "review", results, "--port", "0", "--reviewer", "ana", *options]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from avizor_inference.anomaly.p_values import level, recordings_needed
+from avizor_inference.error_text import printable
 from avizor_inference.items.source_rule import DEFAULT_SOURCE
 from avizor_inference.items.windows import ChannelMode
 from avizor_inference.job_results import SUMMARY_FILE
@@ -40,7 +41,9 @@ def summary_lines(
     for model, labels in outcome.labels.items():
         if labels:
             yield f"{model}: items by class"
-            yield from _table(("class", "items"), [(label, str(count)) for label, count in labels.most_common()], out)
+            yield from _table(
+                ("class", "items"), [(printable(label), str(count)) for label, count in labels.most_common()], out
+            )
     for calibrated in models:
         if calibrated.calibration:
             sources = outcome.sources[calibrated.name]
@@ -95,7 +98,7 @@ def _flagged_lines(
 def _source_row(source: str, count: SourceCount) -> tuple[str, ...]:
     judged = count.recordings - count.not_judged
     share = f"{count.anomalies / judged:.1%}" if judged else "-"
-    return source, str(count.recordings), str(count.anomalies), share, str(count.not_judged)
+    return printable(source), str(count.recordings), str(count.anomalies), share, str(count.not_judged)
 
 
 def _most_flagged(item: tuple[str, SourceCount]) -> tuple[float, str]:
@@ -120,13 +123,13 @@ def source_notes(pooled: Mapping[str, int], alpha: float, confidence: float | No
 
     pooled: the number of calibration recordings of each, as `pooled_sources` returns them.
     """
-    if few := [f"{source} ({count})" for source, count in sorted(pooled.items()) if count]:
+    if few := [f"{printable(source)} ({count})" for source, count in sorted(pooled.items()) if count]:
         kept = "" if confidence is None else ", without the confidence"
         yield (
             f"  Note: {', '.join(few)}: too few calibration recordings for {level(alpha, confidence)}, which needs "
             f"{recordings_needed(alpha, confidence)}: up to 1 in n + 1 normal ones may be flagged (n in brackets){kept}"
         )
-    if never := [source for source, count in sorted(pooled.items()) if not count]:
+    if never := [printable(source) for source, count in sorted(pooled.items()) if not count]:
         yield f"  Note: {', '.join(never)} never calibrated: judged by all other sources together, without the promise"
         if DEFAULT_SOURCE in never:
             yield _FLAT

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from avizor_inference.error_text import printable
 from avizor_inference.errors import AvizorError, SettingsError
 from avizor_inference.review_answers import MOST_NAME, MOST_NOTE, Answer, AnswerFile, Answers, ItemKey
 from avizor_inference.strict_json import validation_message
@@ -245,12 +246,12 @@ def _page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
     return HTMLResponse(_TEMPLATES.get_template(name).render(**values), status)
 
 
-def _significant(value: float) -> str:
-    return f"{value:.3g}"
+def _significant(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 # Everything is escaped; nothing in the templates says `safe`.
 _TEMPLATES = Environment(
     loader=PackageLoader("avizor_review.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_TEMPLATES.filters["significant"] = _significant
+_TEMPLATES.filters |= {"significant": _significant, "named": printable}

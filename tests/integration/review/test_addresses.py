@@ -54,3 +54,8 @@ def test_the_page_says_which_addresses_stay(page: Page) -> None:
         answer = page.ask(path)
         assert answer.status == 200
         assert 'role="alert"' not in answer.text, path
+
+
+def test_a_name_that_turns_the_direction_of_writing_is_shown_by_its_code(page: Page) -> None:
+    text = page.ask("/?source=gnp.%E2%80%AE").text
+    assert "What was flagged of gnp.\\u202e</h1>" in text

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import trustme
-from support.review_page import Page, review_page
+from support.review_page import AVIZOR, Page, review_page
 
 from avizor_inference.review_answers import AnswerFile
 
@@ -77,8 +76,7 @@ def test_elsewhere_it_takes_a_token_and_tls(results: Path, tmp_path: Path) -> No
     for part in issued.cert_chain_pems:
         part.write_to_path(certificate, append=True)
     token.write_text("open-sesame-1234\n")
-    code = "from avizor_cli.main import main; from avizor_review.review_cli import review; review()"
-    bare = [sys.executable, "-c", code, str(results), "--host", "0.0.0.0", "--port", "0"]
+    bare = [str(AVIZOR), "review", str(results), "--host", "0.0.0.0", "--port", "0"]
     refused = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode != 0
     assert "give --token-file and --tls-certificate, or listen on 127.0.0.1" in refused.stderr

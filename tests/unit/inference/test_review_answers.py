@@ -192,3 +192,15 @@ def test_an_answer_waits_for_a_reviewer_who_is_writing(file: AnswerFile) -> None
         assert file.path.stat().st_size == 0
     other.join(10)
     assert file.answers().verdict(ONE) == "normal"
+
+
+def test_a_pipe_is_no_file_of_answers_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        file = AnswerFile(path)
+        with pytest.raises(SettingsError, match="no file"):
+            file.answers()
+        with pytest.raises(SettingsError, match="no file"):
+            file.check_writable()
+        with pytest.raises(SettingsError, match="no file"):
+            say(file, "a/1.wav", "normal")

@@ -120,3 +120,12 @@ def test_the_rate_is_that_of_this_run_alone(opened: Sequence[JobModel], outcome:
         ("kinds", 0, {"low": 4}),
         ("normal", 2, {}),
     ]
+
+
+def test_a_name_cannot_write_into_the_terminal(opened: Sequence[JobModel]) -> None:
+    outcome = Outcome(files=1)
+    outcome.sources["normal"] = {"\x1b[31m\nred\u202e": SourceCount(recordings=1, anomalies=1)}
+    text = "\n".join(summary_lines(outcome, opened, 0.05, OUT, seconds=1.0))
+    assert "\\x1b[31m\\nred\\u202e" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text

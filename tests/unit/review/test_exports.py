@@ -58,6 +58,17 @@ def test_csv_has_a_line_for_each_answer_and_no_formula(results: Results, file: A
     assert not [cell for row in rows for cell in row.values() if cell and cell.startswith(("=", "@", "+", "-"))]
 
 
+def test_the_name_of_a_source_is_no_formula_either(tmp_path: Path) -> None:
+    uri = "=cmd|'x'!A1/1.wav"
+    with Results.open(write_job(tmp_path / "results", {uri: [9.0]}, {uri: 0.01}, 0.05)) as results:
+        file = AnswerFile(results.folder / "answers.jsonl")
+        say(file, uri, "abnormal")
+        export_answers(results.tables, file.answers(), "csv", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as opened:
+        (row,) = csv.DictReader(opened)
+    assert row["source"] == "'=cmd|'x'!A1"
+
+
 def test_selections_are_read_by_what_reads_raven(results: Results, file: AnswerFile, tmp_path: Path) -> None:
     assert export_answers(results.tables, file.answers(), "raven", tmp_path / "raven") == Exported(4, 0)
     labels = {}

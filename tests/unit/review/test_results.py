@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,36 @@ def test_the_columns_are_those_that_a_job_writes() -> None:
             types = {name: str(kind).replace('"', "") for name, kind in zip(empty.columns, empty.types, strict=True)}
             assert dict(COLUMNS[table]).items() <= types.items(), table
     assert {"uri", "message"} <= set(DEAD_LETTERS.names)
+
+
+def test_what_is_not_a_number_was_not_judged(tmp_path: Path) -> None:
+    nan = float("nan")
+    judged = [*rows(0.5, nan, 0.01), *rows(0.2, source="b", score=nan)]
+    with Results.open(write_results(tmp_path, recordings=judged)) as results:
+        found = {item.uri: (item.p_value, item.score) for item in results.items()}
+        assert found["a/001.wav"] == (None, None)
+        assert found["b/000.wav"] == (0.2, None)
+        assert [(each.source, each.judged) for each in results.sources(0.05)] == [("a", 2), ("b", 1)]
+
+
+def test_an_item_without_a_source_is_shown_like_others(tmp_path: Path) -> None:
+    with Results.open(write_results(tmp_path, recordings=rows(0.5, source=None))) as results:  # type: ignore[arg-type]
+        assert [item.source for item in results.items()] == [""]
+
+
+def test_a_damaged_table_is_named_without_what_was_asked_of_it(tmp_path: Path) -> None:
+    write_results(tmp_path, recordings=rows(0.5))
+    (path,) = (tmp_path / "recordings").glob("*.parquet")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(JobError) as refused:
+        Results.open(tmp_path)
+    assert str(path) in str(refused.value)
+    assert "SELECT" not in str(refused.value)
+    assert "^^" not in str(refused.value)
+
+
+def test_a_pipe_among_the_tables_is_no_table_and_is_not_waited_for(tmp_path: Path) -> None:
+    write_results(tmp_path, recordings=rows(0.5))
+    os.mkfifo(tmp_path / "recordings" / "pipe.parquet")
+    with pytest.raises(JobError, match=r"pipe\.parquet.* no file"):
+        Results.open(tmp_path)
