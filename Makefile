@@ -4,6 +4,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One more than the cores: tests often wait for the processes that they start.
+TEST_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+# Without bytecode every process that a test starts compiles the packages anew: a third of the start of a gateway.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 
@@ -47,7 +51,7 @@ demo: $(STAMP) ## Train, export, judge recordings in a batch job, and serve: a f
 
 .PHONY: test
 test: $(STAMP) ## Run all tests except slow, kill and stack, on all cores
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## Run the tests that train real models and check their accuracy
