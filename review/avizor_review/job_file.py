@@ -14,7 +14,9 @@ from avizor_inference.job_results import JOB_FILE
 from avizor_inference.regular_files import read_regular
 from avizor_inference.strict_json import validation_message
 
-_NONE_HERE = "{folder} holds no results of `avizor batch` ({why}); give the folder that was its --out"
+_NONE_HERE = (
+    "{folder} holds no results of `avizor batch` or of a gateway ({why}); give the folder that was its --out, or --keep-flagged"
+)
 
 
 class JobModel(BaseModel):
@@ -34,6 +36,7 @@ class JobFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    kept: bool = Field(default=False, description="by a gateway, as flagged: its files are in the folder itself")
     roots: tuple[str, ...] = ()
     repository: str = "models"
     models: tuple[JobModel, ...]
@@ -63,6 +66,6 @@ class JobFile(BaseModel):
         except ValidationError as error:
             raise SettingsError(_NONE_HERE.format(folder=folder, why=f"{path}: {validation_message(error)}")) from error
 
-    def model(self, name: str) -> JobModel | None:
-        """Return one of the models by its name; None if the job had no such model."""
-        return next((model for model in self.models if model.name == name), None)
+    def model(self, name: str, version: int | None = None) -> JobModel | None:
+        """Return one of the models by its name; None if the job had no such model. version: None for the only or the newest."""
+        return next((model for model in self.models if model.name == name and version in (None, model.version)), None)

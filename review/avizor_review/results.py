@@ -104,7 +104,8 @@ class Results:
         """Open a folder that `avizor batch` wrote. Raises SettingsError if it is none, JobError if it cannot be read."""
         if is_url(folder):
             raise SettingsError(f"{folder}: results on an object store are not read in place; copy them to a disk first")
-        return cls(folder, JobFile.read(folder), Tables(folder))
+        job = JobFile.read(folder)
+        return cls(folder, job, Tables(folder, is_kept=job.kept))
 
     def __enter__(self) -> Results:
         return self
@@ -115,6 +116,18 @@ class Results:
     def close(self) -> None:
         """Close the database."""
         self.tables.close()
+
+    def reload(self) -> None:
+        """Look again at the tables, and at what a gateway says of itself, which may serve other models by now."""
+        self.tables.reload()
+        if self.job.kept:
+            self.job = JobFile.read(self.folder)
+            self.__dict__.pop("time_is_named", None)
+
+    def version_of(self, uri: str, model: str) -> int | None:
+        """Return the version of a model that has judged an item; None if nothing says it."""
+        rows = self.tables.rows("SELECT model_version FROM windows WHERE uri = ? AND model = ? LIMIT 1", [uri, model])
+        return rows[0][0] if rows else None
 
     @property
     def is_finished(self) -> bool:

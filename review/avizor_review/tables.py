@@ -18,11 +18,14 @@ import duckdb
 
 from avizor_inference.error_text import reason, shortened
 from avizor_inference.errors import JobError, SettingsError
-from avizor_inference.job_results import COMMITS
+from avizor_inference.job_results import COMMITS, ROUNDS
 
 # What DuckDB keeps in memory; beyond that it writes to a temporary folder.
 _MEMORY = "512MB"
 _THREADS = 2
+
+# How often the parts are listed, if one of them has gone since: a gateway writes parts anew.
+_TRIES = 5
 
 _CLASSES = "STRUCT(label VARCHAR, probability FLOAT)[]"
 
@@ -37,6 +40,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "start_s": "DOUBLE",
         "end_s": "DOUBLE",
         "model": "VARCHAR",
+        "model_version": "INTEGER",
         "label": "VARCHAR",
         "probability": "FLOAT",
         "top_k": _CLASSES,
@@ -84,10 +88,13 @@ Row = tuple[Any, ...]
 
 
 class Tables:
-    """Holds the tables of one results folder as views of their names. Threads may ask at once."""
+    """Holds the tables of one results folder as views of their names. Threads may ask at once.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    is_kept: whether a gateway has written them. Then no part is there twice, and each may go.
+    """
+
+    def __init__(self, folder: Path, *, is_kept: bool = False) -> None:
+        self.folder, self._is_kept = folder, is_kept
         self._temporary = tempfile.TemporaryDirectory(prefix="avizor-review-", ignore_cleanup_errors=True)
         self._lock = threading.Lock()
         self._connection = duckdb.connect(
@@ -109,13 +116,23 @@ class Tables:
     def reload(self) -> None:
         """Look again at which parts count: a job that runs has more by now. Raises JobError, SettingsError."""
         with self._lock, reading(self.folder):
-            for table, columns in COLUMNS.items():
-                self._connection.execute(f'CREATE OR REPLACE VIEW "{table}" AS {_select(self._parts(table), columns)}')
+            for left in reversed(range(_TRIES)):
+                try:
+                    for table, parts in self._parts().items():
+                        self._connection.execute(f'CREATE OR REPLACE VIEW "{table}" AS {_select(parts, COLUMNS[table])}')
+                    return
+                except duckdb.IOException:  # a part has gone meanwhile
+                    if not left:
+                        raise
 
     def rows(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
         """Return the rows of a query. Raises JobError if a table cannot be read."""
         with reading(self.folder):
-            return self._cursor().execute(sql, parameters).fetchall()
+            try:
+                return self._cursor().execute(sql, parameters).fetchall()
+            except duckdb.IOException:  # a part has gone meanwhile: a gateway keeps nothing for ever
+                self.reload()
+                return self._cursor().execute(sql, parameters).fetchall()
 
     def named(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[dict[str, Any]]:
         """Yield the rows of a query, each by the names of its columns. Raises JobError."""
@@ -146,16 +163,28 @@ class Tables:
         with self._lock:
             return self._connection.cursor()
 
-    def _parts(self, table: str) -> list[Path]:
-        """Return the parts of a table that count, sorted."""
-        found = sorted((self.folder / table).glob("*.parquet"))
-        if strange := next((path for path in found if path.exists() and not path.is_file()), None):
+    def _parts(self) -> dict[str, list[Path]]:
+        """Return the parts of each table that count, sorted: all by the same records, which may change meanwhile."""
+        finished, is_one = self._finished(), False
+        while not is_one:
+            found = {table: sorted((self.folder / table).glob("*.parquet")) for table in COLUMNS}
+            before, finished = finished, self._finished()
+            is_one = finished == before
+        every = (path for parts in found.values() for path in parts)
+        if strange := next((path for path in every if path.exists() and not path.is_file()), None):
             raise JobError(f"{strange} is no file: a pipe, a folder or a device; remove it")  # DuckDB would wait for a pipe
-        commits = self.folder / COMMITS
-        if table == "rounds" or not commits.is_dir():  # what a gateway has kept has no commit records
+        if finished is None:
             return found
-        finished = {path.stem for path in commits.glob("*.json")}
-        return [path for path in found if path.stem.partition("-")[0] in finished]
+        counted = COLUMNS if self._is_kept else COLUMNS.keys() - {ROUNDS}  # what a job has planned counts at once
+        return {
+            table: [path for path in parts if table not in counted or path.stem.partition("-")[0] in finished]
+            for table, parts in found.items()
+        }
+
+    def _finished(self) -> frozenset[str] | None:
+        """Return the shards, or a gateway's parts, that have a commit record; None if there are no such records at all."""
+        commits = self.folder / COMMITS
+        return frozenset(path.stem for path in commits.glob("*.json")) if commits.is_dir() else None
 
 
 @contextmanager

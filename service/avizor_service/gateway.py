@@ -13,6 +13,7 @@ from avizor_service.catalogue import Catalogue, OpenVersion
 from avizor_service.engine_watch import EngineWatch
 from avizor_service.explanations import Explanations
 from avizor_service.inference import Inference
+from avizor_service.keeping.keeper import Keeper
 from avizor_service.settings import Settings
 from avizor_service.threads import Threads
 
@@ -33,6 +34,7 @@ class Gateway:
     threads: Threads
     engine_watch: EngineWatch
     explanations: Explanations
+    keeper: Keeper | None = None  # of flagged items
 
     async def open_model(self, call: Call, request: ItemsRequest, task: Task | None) -> OpenVersion:
         """Return the model that a request for a task names, and count the call under it. task: None for any.

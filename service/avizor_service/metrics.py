@@ -109,6 +109,32 @@ class Metrics:
             ["model", "source"],
             registry=self.registry,
         )
+        self.flagged_kept = Counter(
+            "avizor_flagged_kept", "Flagged items that were kept (--keep-flagged).", ["model"], registry=self.registry
+        )
+        self.flagged_dropped = Counter(
+            "avizor_flagged_dropped",
+            "Flagged items that were to be kept and are not: full, too many wait to be written; size, it is too large; disk, "
+            "the folder cannot be written; item, it cannot be made a file.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.kept_removed = Counter(
+            "avizor_kept_removed",
+            "Kept items that were removed: age, they are too old; bytes, the folder is full.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.kept_bytes = Gauge(
+            "avizor_kept_bytes",
+            "Size of the folder of flagged items when it was last looked at, in bytes.",
+            registry=self.registry,
+        )
+        self.keep_ok = Gauge(
+            "avizor_keep_ok",
+            "0 while flagged items are to be kept, and the folder cannot be used. The log says why.",
+            registry=self.registry,
+        )
         self.alert_alpha = Gauge(
             "avizor_alert_alpha",
             "Share of false alarms that avizor_anomalies_total is counted at.",
@@ -172,6 +198,8 @@ GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
     "avizor_rows_in_progress": sum,
     "avizor_rows_per_second": sum,
     "avizor_decoder_resident_memory_bytes": sum,
+    "avizor_keep_ok": min,
+    "avizor_kept_bytes": max,
     "avizor_alert_alpha": max,
     "avizor_calibration_info": max,
     "avizor_calibration_created_timestamp_seconds": max,

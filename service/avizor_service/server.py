@@ -29,6 +29,7 @@ from avizor_service.health_service import HealthService
 from avizor_service.http.open_http import open_http
 from avizor_service.http.refusals import Refusals
 from avizor_service.inference import Inference
+from avizor_service.keeping.keeper import MOST_WAITING_BYTES, open_keeper
 from avizor_service.listening import listen
 from avizor_service.logs.call_log import CallLog
 from avizor_service.logs.open_log import open_log
@@ -153,14 +154,16 @@ def _open_gateway(
     explaining = stack.enter_context(open_threads(settings.max_explanations, "avizor-explain"))
     drawer = stack.enter_context(open_drawer(settings.decoder_memory_mib, settings.decode_timeout_s))
     explanations = Explanations(metrics, settings.max_explanations, explaining, drawer, whole)
-    anomaly_metrics = AnomalyMetrics(metrics, BoundedSources(settings.sources), settings.alpha, settings.confidence)
+    sources = BoundedSources(settings.sources)
+    anomaly_metrics = AnomalyMetrics(metrics, sources, settings.alpha, settings.confidence)
     catalogue = Catalogue(repository, engine, engine_options(settings.engine, settings.device), anomaly_metrics.accept)
     stack.callback(catalogue.close)
     anomaly_metrics.start(catalogue.calibrations())
     memory = DecodedMemory(settings.max_decoded_mib, whole)
     inference = Inference(engine, threads, metrics, decoders, memory, settings.max_answer_mib, settings.max_wait_s)
     watch = EngineWatch(engine, settings.engine)
-    return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations), decoders
+    keeper = stack.enter_context(open_keeper(settings, metrics, sources, whole.share(MOST_WAITING_BYTES)))
+    return Gateway(settings, catalogue, inference, anomaly_metrics, threads, watch, explanations, keeper), decoders
 
 
 def _server(

@@ -42,6 +42,9 @@ class Settings:
     open_inference: bool = True  # serve the Open Inference Protocol
     reflection: bool = True  # tell callers which RPCs there are
     sources: tuple[str, ...] = ()  # with separate metrics, besides those of the calibrations
+    keep_flagged: Path | None = None  # folder in which flagged items are kept; None: nowhere
+    keep_flagged_max_mib: int = 1024  # MiB of that folder
+    keep_flagged_max_days: float = 30.0  # after which an item is removed from it
     max_in_flight: int = 256  # calls at once; more are rejected
     max_streams: int = 64  # Monitor at once; more are rejected
     max_message_mib: int = 64  # MiB of one request

@@ -12,12 +12,13 @@ from avizor_inference.anomaly.alarm import Alarm, AlarmRule
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge
 from avizor_inference.anomaly.stretches import Stretches, StretchPlan, plan_stretches, stretch_rule
-from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.anomaly.verdict import Verdict, verdict
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.windows import WindowFormat
+from avizor_inference.items.windows import Window, WindowFormat
 from avizor_service import wire
 from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
+from avizor_service.keeping.alarm_sound import AlarmSound, Heard
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,34 @@ class StreamSettings:
 class StreamJudge:
     """Judges the windows of one stream in their order."""
 
-    def __init__(self, gateway: Gateway, settings: StreamSettings, judge: Judge) -> None:
+    def __init__(self, gateway: Gateway, settings: StreamSettings, judge: Judge, sound: AlarmSound | None = None) -> None:
         self._metrics, self._settings, self._judge = gateway.anomaly_metrics, settings, judge
         self._stretches, self._alarm = Stretches(settings.plan, settings.channels), Alarm(settings.rule)
         self._judged = self._flagged = 0
+        self._sound = sound  # what is kept of it
         self._is_over = False
 
     def finish(self) -> None:
         """Say that what follows are the last windows of the stream, which belong to no stretch."""
         self._is_over = True
 
-    def judge(self, answer: pb.MonitoredWindow, score: float, *, is_short: bool) -> None:
+    def close(self) -> None:
+        """Keep what is left to be kept, however the stream ends."""
+        if self._sound:
+            self._sound.close()
+
+    def judge(self, answer: pb.MonitoredWindow, window: Window, score: float, *, is_short: bool) -> None:
         """Fill in the answer on the next window. is_short: whether it was filled up with zeros."""
         answer.score = score
         if not is_short or self._judge.count(is_short=True):
             p_values, _ = self._judge.window_p_values(self._settings.source, np.array([score]), is_short=is_short)
             answer.p_value = float(p_values[0])
+        flagged = None
         if not self._is_over and (whole := self._stretches.push(score)):
-            self._judge_stretch(answer, whole)
+            flagged = self._judge_stretch(answer, whole)
         answer.alarm = self._alarm.is_on
+        if self._sound:
+            self._sound.push(window, score, flagged, is_on=self._alarm.is_on)
 
     def started(self) -> pb.MonitorStarted:
         """Return what a client is told of the rule."""
@@ -80,7 +90,8 @@ class StreamJudge:
         """Return what a client is told at the end."""
         return pb.MonitorEnded(stretches=self._judged, flagged=self._flagged, alarms=self._alarm.begun)
 
-    def _judge_stretch(self, answer: pb.MonitoredWindow, whole: ItemScore) -> None:
+    def _judge_stretch(self, answer: pb.MonitoredWindow, whole: ItemScore) -> Verdict | None:
+        """Judge a stretch. Return its verdict if it is flagged."""
         settings = self._settings
         judged = verdict(self._judge, settings.source, whole)
         self._metrics.count(settings.model, settings.source, judged)
@@ -92,6 +103,7 @@ class StreamJudge:
         answer.alarm_changed = self._alarm.push(is_flagged)
         if answer.alarm_changed and self._alarm.is_on:
             self._metrics.count_alarm(settings.model, settings.source)
+        return judged if is_flagged else None
 
 
 async def open_judge(
@@ -120,4 +132,8 @@ async def open_judge(
     name = detector.version.name
     gateway.anomaly_metrics.judged_by(name, calibration)
     settings = StreamSettings(name, start.source, calibration.id, alpha, confidence, plan, rule, channels)
-    return StreamJudge(gateway, settings, judge)
+    sound = None
+    if gateway.keeper:
+        heard = Heard(detector.version, calibration.id, judge, start.source, format, channels, plan.period_s, alpha, confidence)
+        sound = AlarmSound(heard, gateway.keeper.offer)
+    return StreamJudge(gateway, settings, judge, sound)

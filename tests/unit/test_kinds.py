@@ -56,6 +56,7 @@ REASONS = {
     "inference/avizor_inference/explain/gateway_client.py": "a row of a table is no file",
     "service/avizor_service/map_plans.py": "rows of a table have no places",
     "inference/avizor_inference/judged_rows.py": "TableRow is a row of the job's results there",
+    "service/avizor_service/keeping/flagged.py": "TableRow is a row of the job's results there",
     "pipeline/avizor_pipeline/rows.py": "TableRow is a row of the job's results there",
     "pipeline/avizor_pipeline/shard_run.py": "TableRow is a row of the job's results there",
     "pipeline/avizor_pipeline/section_run.py": "TableRow is a row of the job's results there",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,21 @@ def read_pcm(data: bytes | memoryview, format: str, channels: int) -> Samples:
     element, full_scale = _FORMATS[format]
     values = np.frombuffer(data, element).reshape(-1, channels).astype(np.float32)
     return values if full_scale == 1 else values / np.float32(full_scale)
+
+
+def wav_head(format: str, sample_rate: int, channels: int, size: int) -> bytes:
+    """Return what of a WAV file comes before raw samples. size: theirs in bytes, below 4 GiB.
+
+    Layout: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft, 1991); format 3 is floats.
+    """
+    frame = sample_bytes(format) * channels
+    kind = 1 if format == "s16le" else 3
+    describing = struct.pack("<HHIIHH", kind, channels, sample_rate, sample_rate * frame, frame, 8 * sample_bytes(format))
+    return (
+        struct.pack("<4sI4s4sI", b"RIFF", 28 + len(describing) - 8 + 8 + size, b"WAVE", b"fmt ", len(describing))
+        + describing
+        + struct.pack("<4sI", b"data", size)
+    )
 
 
 @dataclass(frozen=True)

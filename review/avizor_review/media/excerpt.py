@@ -13,7 +13,7 @@ from avizor_inference.errors import MediaError
 from avizor_inference.items.decode import stream_rows
 from avizor_inference.items.input_spec import InputSpec, has_channels
 from avizor_inference.items.join_windows import join_windows
-from avizor_inference.items.kinds.base import Content, FileContent, Row, Span
+from avizor_inference.items.kinds.base import Content, FileContent, OneRow, Row, Span
 from avizor_inference.items.sections import Section
 from avizor_inference.items.windows import WindowFormat
 
@@ -58,8 +58,9 @@ def read_excerpt(content: Content, spec: InputSpec, channel: int | None, start_s
     channel, start_sample: None for the first row, and for what is no recording. Raises MediaError, InvalidInput.
     """
     format = spec.window_format()
-    if format is None:
-        return Excerpt((next(row for _, row in stream_rows(content, [spec])),), 0)
+    if format is None or isinstance(content, OneRow):
+        row = next(row for _, row in stream_rows(content, [spec]))
+        return Excerpt((Row(row.values, Span(0, 0, format.window)) if format else row,), 0)  # a tensor of one window
     start = start_sample or 0
     around = int(around_s * format.sample_rate) if format.sample_rate else 2 * format.window
     lowest, highest = start - around, start + format.window + around

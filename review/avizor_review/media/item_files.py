@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
+from pathlib import PurePath
 
 from avizor_inference.errors import MediaError
 from avizor_inference.items.data.open_packs import open_packs
@@ -13,7 +15,8 @@ from avizor_inference.items.dataset import Columns, Entry, Part
 from avizor_inference.items.file_access import exists, path_of
 from avizor_inference.items.find_files import suffix_of
 from avizor_inference.items.input_spec import CONTENTS, InputSpec
-from avizor_inference.items.kinds.base import Content, FileContent
+from avizor_inference.items.kinds.base import Content, FileContent, TensorBytes
+from avizor_inference.items.windows import ChannelMode
 from avizor_inference.object_store import is_url
 from avizor_review.results import Results
 
@@ -45,7 +48,12 @@ class ItemFiles:
     def opened(self, uri: str, spec: InputSpec) -> Iterator[Content]:
         """Give an item as a model takes it. Raises MediaError, which says of a file that it is gone, or was changed since."""
         entry = self.entry(uri)
+        if self._results.job.kept:
+            entry = replace(entry, path=self._results.folder / entry.path)
         self._check(entry)
+        if self._results.job.kept:
+            yield from self._kept(entry, uri, spec)
+            return
         if pack := self._packs.get(suffix_of(entry.path)):
             for item, content in pack.open(entry):
                 if item.uri == uri and spec.takes(content):
@@ -60,6 +68,23 @@ class ItemFiles:
                 yield kinds[0](file).taking(self._results.job.channels)
         else:
             yield kinds[0](entry.path).taking(self._results.job.channels)
+
+    def channels_of(self, uri: str) -> ChannelMode:
+        """Return what of the channels of a sound a model of one channel took. A gateway was told so with each sound."""
+        if not self._results.job.kept:
+            return self._results.job.channels
+        return "mix" if PurePath(uri).stem.endswith(".mix") else "each"
+
+    def _kept(self, entry: Entry, uri: str, spec: InputSpec) -> Iterator[Content]:
+        """Yield an item that a gateway has kept. What it is its model knows, and its content tells: names are for people."""
+        contents: tuple[type[Content], ...] = (*spec.contents(), TensorBytes)
+        if entry.part is None:
+            kinds = [kind for kind in contents if issubclass(kind, FileContent)]
+            yield kinds[0](entry.path).taking(self.channels_of(uri))
+            return
+        packs = open_packs([kind for kind in contents if not issubclass(kind, FileContent)], row_columns=spec.column_names())
+        for _, content in packs[suffix_of(entry.path)].open(entry):
+            yield content
 
     def _check(self, entry: Entry) -> None:
         now = entry.as_it_is()

@@ -26,8 +26,8 @@ class JobModels:
     """
 
     def __init__(self, results: Results, models: Path | None = None) -> None:
-        self._job, self._root = results.job, models or _repository(results)
-        self._found: dict[str, ModelVersion | str] = {}
+        self._results, self._root = results, models or _repository(results)
+        self._found: dict[tuple[str, int | None], ModelVersion] = {}
         self._heads: dict[str, ClassHead] = {}
         self._engine: Engine | None = None
         self._closing, self._lock = ExitStack(), threading.Lock()
@@ -36,19 +36,19 @@ class JobModels:
         """Close the engine."""
         self._closing.close()
 
-    def version(self, name: str) -> ModelVersion | None:
-        """Return the version that the job used; None if it is not at hand."""
-        found = self._look(name)
+    def version(self, name: str, number: int | None = None) -> ModelVersion | None:
+        """Return the version that the job used; None if it is not at hand. number: of the version, where there are several."""
+        found = self._look(name, number)
         return None if isinstance(found, str) else found
 
-    def problem(self, name: str) -> str:
+    def problem(self, name: str, number: int | None = None) -> str:
         """Return why a model is not at hand; "" if it is."""
-        found = self._look(name)
+        found = self._look(name, number)
         return found if isinstance(found, str) else ""
 
     def calibration(self, name: str) -> Calibration | None:
         """Return the calibration that a model's scores were compared with; None if there was none, or it is not at hand."""
-        version, model = self.version(name), self._job.model(name)
+        version, model = self.version(name), self._results.job.model(name)
         if version is None or model is None or model.calibration_id is None:
             return None
         try:
@@ -65,11 +65,11 @@ class JobModels:
         except OSError:
             return ""
 
-    def error_map(self, name: str, row: RawRow) -> HeatMap:
+    def error_map(self, name: str, row: RawRow, number: int | None = None) -> HeatMap:
         """Return where in a row the model's reconstruction is wrong. Raises InvalidInput, EngineError, RepositoryError."""
-        version = self.version(name)
+        version = self.version(name, number)
         if version is None:
-            raise RepositoryError(self.problem(name))
+            raise RepositoryError(self.problem(name, number))
         return error_map(self._opened(), version, row)
 
     def class_map(self, name: str, row: RawRow, target: str | None = None) -> HeatMap:
@@ -91,13 +91,16 @@ class JobModels:
                 self._engine = self._closing.enter_context(open_engine(EMBEDDED, ModelRepository(self._root), device="cpu"))
             return self._engine
 
-    def _look(self, name: str) -> ModelVersion | str:
-        if name not in self._found:
-            self._found[name] = self._find(name)
-        return self._found[name]
+    def _look(self, name: str, number: int | None) -> ModelVersion | str:
+        if found := self._found.get((name, number)):
+            return found
+        found_now = self._find(name, number)
+        if not isinstance(found_now, str):
+            self._found[name, number] = found_now
+        return found_now
 
-    def _find(self, name: str) -> ModelVersion | str:
-        model = self._job.model(name)
+    def _find(self, name: str, number: int | None) -> ModelVersion | str:
+        model = self._results.job.model(name, number)
         if model is None:
             return f"the job had no model named {name!r}"
         if not self._root.is_dir():

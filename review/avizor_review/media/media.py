@@ -81,14 +81,19 @@ class Media:
         with self._lock, self._opened(uri, spec) as content:
             if not isinstance(content, FileContent):
                 raise MediaError("it has no file of its own")
-            mode = self._results.job.channels
+            mode = self._files.channels_of(uri)
             return recorded_sound(content, channel if spec.channels == 1 else None, mode, start_s, end_s)
 
+    def _number(self, uri: str, model: str) -> int | None:
+        """Return the version that judged an item; None for the only one that a job had."""
+        return self._results.version_of(uri, model) if self._results.job.kept else None
+
     def _spec(self, uri: str, model: str) -> InputSpec:
-        version = self.models.version(model)
+        number = self._number(uri, model)
+        version = self.models.version(model, number)
         spec = version.manifest.input if version else plain_spec(self._results, uri, model)
         if spec is None:
-            raise MediaError(f"it cannot be shown without its model: {self.models.problem(model)}")
+            raise MediaError(f"it cannot be shown without its model: {self.models.problem(model, number)}")
         return spec
 
     @contextmanager
@@ -103,12 +108,13 @@ class Media:
             raise MediaError(str(error)) from error
 
     def _view(self, uri: str, model: str, channel: int | None, start_sample: int | None, around_s: float) -> View:
-        spec, version = self._spec(uri, model), self.models.version(model)
+        number = self._number(uri, model)
+        spec, version = self._spec(uri, model), self.models.version(model, number)
         with self._opened(uri, spec) as content:
             excerpt = read_excerpt(content, spec, channel, start_sample, around_s)
             rate = recorded_rate(content) if isinstance(spec, AudioInput) else None
         if version is None:
-            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model), recorded_rate=rate)
+            return replace(view_of(excerpt, uri, spec, None), no_map=self.models.problem(model, number), recorded_rate=rate)
         try:
             return replace(self._with_map(excerpt, uri, model, version), recorded_rate=rate)
         except AvizorError as error:
@@ -118,7 +124,7 @@ class Media:
         """Return a view with where an autoencoder is wrong, or where a classifier sees the class of the row."""
         spec = version.manifest.input
         if version.manifest.task == "reconstruct":
-            return view_of(excerpt, uri, spec, lambda row: self.models.error_map(model, row))
+            return view_of(excerpt, uri, spec, lambda row: self.models.error_map(model, row, version.version))
         label = self.models.class_map(model, RawRow(uri, 0, excerpt.row.values, excerpt.row.span)).target
         view = view_of(excerpt, uri, spec, lambda row: self.models.class_map(model, row, label))
         return replace(view, map_of=label)

@@ -200,7 +200,7 @@ class Listing:
         folders = (self.results.folder / name for name in ("recordings", "windows", COMMITS))
         stamps = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
         if self._seen and stamps != self._seen:
-            self.results.tables.reload()
+            self.results.reload()
             with _SAMPLING:
                 self._samples.clear()
         self._seen[:] = stamps

@@ -9,7 +9,8 @@ from avizor.v1 import inference_pb2 as pb
 from avizor_inference.anomaly.confidence import level_problem
 from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.anomaly.p_values import Judge, require_alpha
-from avizor_inference.anomaly.verdict import verdict
+from avizor_inference.anomaly.verdict import Verdict, verdict
+from avizor_inference.arrays import Array
 from avizor_inference.errors import CalibrationError, InvalidInput
 from avizor_inference.repository.calibration import Calibration
 from avizor_service import wire
@@ -17,6 +18,7 @@ from avizor_service.calls import Call
 from avizor_service.catalogue import OpenVersion
 from avizor_service.gateway import Gateway
 from avizor_service.inference import BadItem, ItemResult
+from avizor_service.keeping.of_item import flagged_item
 from avizor_service.newest import by_newest
 from avizor_service.outputs import requested_outputs, union
 from avizor_service.status import item_status
@@ -78,6 +80,7 @@ class _Jury:
         scores = result.outputs[_OUTPUT][:, 0]
         judged = verdict(self.judge, item.source, ItemScore.of(scores), is_short=is_short)
         self.gateway.anomaly_metrics.count(name, item.source, judged)
+        self._keep(item, result, judged, scores)
         if reason := judged.not_judged(self.alpha, self.confidence):
             return pb.Verdict(error=item_status(CalibrationError(f"the item is not judged: {reason}"), number))
         p_values, _ = self.judge.window_p_values(item.source, scores, is_short=is_short)
@@ -85,6 +88,15 @@ class _Jury:
         message = wire.verdict_message(judged, self.alpha, spans, scores, p_values, self.confidence)
         wire.add_outputs(message.outputs, result.outputs, self.named)
         return message
+
+    def _keep(self, item: pb.Item, result: ItemResult, judged: Verdict, scores: Array) -> None:
+        """Let the item be kept if the metrics count it as flagged, whatever alpha the caller asks for."""
+        settings = self.gateway.settings
+        if self.gateway.keeper and judged.is_anomaly(settings.alpha, settings.confidence):
+            flagged = flagged_item(
+                item, result.item, judged, scores, self.model.version, self.calibration.id, self.judge, settings
+            )
+            self.gateway.keeper.offer(flagged)
 
 
 def _level(gateway: Gateway, request: pb.DetectAnomalyRequest) -> tuple[float, float | None]:

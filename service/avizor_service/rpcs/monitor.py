@@ -47,17 +47,23 @@ async def monitor(
     EngineUnavailable, DeadlineExceeded; and what `requests` raises.
     """
     listener = await _open(gateway, await _start(requests), call)
-    yield pb.MonitorResponse(started=listener.started())
-    async for request in requests:
-        if request.WhichOneof("message") != "pcm":
-            raise InvalidInput("a message after the first one holds no pcm; start another stream to change the start", "pcm")
-        groups = listener.sound.push(request.pcm, WINDOWS_AT_ONCE)
-        del request  # which has another copy of the sound
-        async for response in _answers(listener, groups):
+    try:
+        yield pb.MonitorResponse(started=listener.started())
+        async for request in requests:
+            if request.WhichOneof("message") != "pcm":
+                raise InvalidInput(
+                    "a message after the first one holds no pcm; start another stream to change the start", "pcm"
+                )
+            groups = listener.sound.push(request.pcm, WINDOWS_AT_ONCE)
+            del request  # which has another copy of the sound
+            async for response in _answers(listener, groups):
+                yield response
+        async for response in _answers(listener, listener.finish()):
             yield response
-    async for response in _answers(listener, listener.finish()):
-        yield response
-    yield pb.MonitorResponse(ended=listener.ended())
+        yield pb.MonitorResponse(ended=listener.ended())
+    finally:
+        if listener.judge:
+            listener.judge.close()
 
 
 @dataclass
@@ -111,7 +117,7 @@ class _Listener:
                 answer.classes.extend(each.classes)
         if self.judge and scores is not None:
             for answer, window, score in zip(answers, windows, scores[:, 0], strict=True):
-                self.judge.judge(answer, float(score), is_short=window.length < rows.shape[-1])
+                self.judge.judge(answer, window, float(score), is_short=window.length < rows.shape[-1])
         self.windows += len(windows)
         self.call.record.items = self.windows
         if self.judge:

@@ -13,7 +13,7 @@ from avizor_inference.arrays import Array, Samples
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.containers.av_containers import AV_SUFFIXES, INSTALL, has_av
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES, SEEKABLE_SUFFIXES
-from avizor_inference.items.kinds.base import Content, FileContent, ItemInput, Row, Span
+from avizor_inference.items.kinds.base import Content, FileContent, FileForm, ItemInput, Row, Span
 from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SoundFrontEnd, WaveformFrontEnd
 from avizor_inference.items.kinds.sound_presets import with_preset
 from avizor_inference.items.sections import WHOLE, Section
@@ -104,6 +104,14 @@ class PcmSound(Content):
     def taking(self, channels: ChannelMode) -> PcmSound:
         """See Content."""
         return replace(self, channel_mode=channels)
+
+    def file_form(self, spec: ItemInput) -> FileForm:
+        """See Content. The samples are those of a WAV file, bit by bit."""
+        from avizor_inference.items.pcm import wav_head
+
+        return FileForm(
+            ".wav", wav_head(self.format or "s16le", self.sample_rate, self.channels or 1, len(self.data)) + self.data
+        )
 
 
 def _formats(specs: Sequence[ItemInput]) -> list[WindowFormat]:

@@ -20,6 +20,7 @@ import numpy as np
 from avizor_inference.arrays import Array, Floats, Items, Pixels, Samples
 from avizor_inference.errors import InvalidInput
 from avizor_inference.items.file_access import open_file
+from avizor_inference.items.file_marks import suffix_by_content
 from avizor_inference.items.kinds.short_form import fields_of
 from avizor_inference.items.sections import Section
 from avizor_inference.items.tensor_spec import TensorSpec
@@ -48,6 +49,14 @@ class Row(NamedTuple):
 
     values: Items
     span: Span | None = None
+
+
+class FileForm(NamedTuple):
+    """Holds an item as a file that a dataset may have. is_pack: whether such files may hold many items; this one holds one."""
+
+    suffix: str
+    data: bytes
+    is_pack: bool = False
 
 
 class Content(ABC):
@@ -85,6 +94,10 @@ class Content(ABC):
         """Return the same with other channels for a model that takes one at a time; what is no sound as it is."""
         return self
 
+    @abstractmethod
+    def file_form(self, spec: ItemInput) -> FileForm:
+        """Return the item as a file, from which a model that takes it reads the same. spec: of the model that has taken it."""
+
 
 class OneRow(Content):
     """Holds an item that is one row of the tensor."""
@@ -104,6 +117,12 @@ class OneRow(Content):
     def count_rows(self, spec: ItemInput) -> int | None:
         """See Content."""
         return 1
+
+    def file_form(self, spec: ItemInput) -> FileForm:
+        """See Content. By default it is an array with the one row of the tensor."""
+        file = io.BytesIO()
+        np.save(file, self.row(spec)[None])
+        return FileForm(".npy", file.getvalue(), is_pack=True)
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,12 @@ class FileContent(Content):
     def of_section(self, section: Section) -> FileContent:
         """Return one section of it, for a kind with `suffixes_of_sections`: all sections together have each row once."""
         raise NotImplementedError
+
+    def file_form(self, spec: ItemInput) -> FileForm:
+        """See Content. Its bytes stay as they are. Raises MediaError if they cannot be read."""
+        with self.open() as file:
+            data = file.read()
+        return FileForm(suffix_by_content(data, self.suffixes), data)
 
     def open(self) -> AbstractContextManager[BinaryIO]:
         """Open the source to be read. What was open before stays so. Raises MediaError."""
@@ -212,6 +237,10 @@ class ItemInput(Strict, ABC):
 
     def feature_names(self) -> tuple[str, ...]:
         """Return the names of what the network sees, in order; empty where features have no names."""
+        return ()
+
+    def column_names(self) -> tuple[str, ...]:
+        """Return the columns of a table of which an item is a row; empty where it is none."""
         return ()
 
     def preparation(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pydantic import Field, model_validator
 
 from avizor_inference.arrays import Items
 from avizor_inference.errors import InvalidInput
-from avizor_inference.items.kinds.base import ItemInput, OneRow
+from avizor_inference.items.kinds.base import FileForm, ItemInput, OneRow
 from avizor_inference.items.tensor_spec import TensorSpec
 from avizor_inference.strict_json import Strict
 
@@ -116,6 +117,23 @@ class TableRow(OneRow):
         assert isinstance(spec, TableInput)  # it takes rows
         return encode_row(self.values, spec)
 
+    def file_form(self, spec: ItemInput) -> FileForm:
+        """See Content. It is a Parquet file of this one row, with each column of the model."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq  # an extra, and not needed to serve
+
+        assert isinstance(spec, TableInput)
+        columns = {}
+        for column in spec.front_end.columns:
+            value = self.values.get(column.name)
+            if isinstance(column, CategoryColumn):
+                columns[column.name] = pa.array([value], pa.string())
+            else:
+                columns[column.name] = pa.array([None if value is None else float(value)], pa.float64())
+        file = io.BytesIO()
+        pq.write_table(pa.table(columns), file)
+        return FileForm(".parquet", file.getvalue(), is_pack=True)
+
 
 class TableInput(ItemInput):
     """Describes the input `record`: float32[batch, columns], NaN where a value is missing. float32 holds seven digits."""
@@ -140,6 +158,10 @@ class TableInput(ItemInput):
     def passes_missing(self) -> bool:
         """See ItemInput."""
         return any(column.fill is None for _, column in self.front_end.numbers)
+
+    def column_names(self) -> tuple[str, ...]:
+        """See ItemInput."""
+        return self.columns
 
     def feature_names(self) -> tuple[str, ...]:
         """Return the names of what the network sees."""

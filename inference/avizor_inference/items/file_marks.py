@@ -1,0 +1,44 @@
+"""Name a file by the first bytes of its content, for people and programs that open it. What reads items asks the content."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+# Where in a file which bytes are, and the usual suffix of such files. The first that fits counts.
+_MARKS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG", ".png"),
+    (0, b"\xff\xd8\xff", ".jpg"),
+    (0, b"GIF8", ".gif"),
+    (0, b"BM", ".bmp"),
+    (8, b"WEBP", ".webp"),
+    (0, b"II*\0", ".tif"),
+    (0, b"MM\0*", ".tif"),
+    (0, b"RIFF", ".wav"),
+    (0, b"RIFX", ".wav"),
+    (0, b"RF64", ".rf64"),
+    (0, b"riff", ".w64"),
+    (0, b"FORM", ".aiff"),
+    (0, b"caff", ".caf"),
+    (0, b".snd", ".au"),
+    (0, b"NIST_1A", ".sph"),
+    (0, b"fLaC", ".flac"),
+    (0, b"OggS", ".ogg"),
+    (0, b"ID3", ".mp3"),
+    (0, b"\x1a\x45\xdf\xa3", ".mkv"),
+    (4, b"ftyp", ".mp4"),
+    (0, b"\x93NUMPY", ".npy"),
+    (0, b"PK\x03\x04", ".npz"),
+    (0, b"MATLAB", ".mat"),
+    (0, b"\xff", ".mp3"),
+)
+_ANY = ".bin"
+_TEXT = ".csv"
+_LOOKED_AT = 4096
+
+
+def suffix_by_content(data: bytes, suffixes: Collection[str]) -> str:
+    """Return one of the suffixes of a kind of files, or `.bin` if the content is none that is known."""
+    for place, mark, suffix in _MARKS:
+        if suffix in suffixes and data[place : place + len(mark)] == mark:
+            return suffix
+    return _TEXT if _TEXT in suffixes and b"\0" not in data[:_LOOKED_AT] else _ANY
