@@ -15,6 +15,7 @@ import uvloop
 from avizor_inference.addresses import bare_host
 from avizor_inference.cli_option_groups import GroupedCommand
 from avizor_inference.error_text import reason
+from avizor_service.keeping.options import GROUP, keep_options
 from avizor_service.settings import Settings
 from avizor_service.whole import Addresses
 
@@ -44,7 +45,7 @@ _GROUPS = {
     "Safety": ("tokens", "tls_certificate", "tls_key", "client_ca", "allow_anonymous"),
     "Workers": ("workers",),
     "Anomalies": ("alpha", "confidence", "sources"),
-    "Kept for a look": ("keep_flagged", "keep_flagged_max_mib", "keep_flagged_max_days"),
+    **GROUP,
     "Limits": ("max_in_flight", "max_streams", "max_wait_s", "max_items", "max_windows", "receive_timeout_s", "send_timeout_s"),
     "Explanations": ("max_explanations", "max_explain_rows"),
     "Connections": ("max_connections", "connection_age_s", "connection_idle_s", "keepalive_s"),
@@ -211,29 +212,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, names: str) -> 
     show_default=False,
     help="Sources with separate metrics, besides those of the calibrations.",
 )
-@click.option(
-    "--keep-flagged",
-    metavar="DIR",
-    type=_PATH,
-    default=_DEFAULTS.keep_flagged,
-    show_default="nothing is kept",
-    help="Keep the last flagged items of each source in this folder, with the sound around alarms, for `avizor review DIR` and "
-    "`avizor report DIR`.",
-)
-@click.option(
-    "--keep-flagged-max-mib",
-    metavar="MIB",
-    type=_AT_LEAST_1,
-    default=_DEFAULTS.keep_flagged_max_mib,
-    help="Most that is kept, in MiB. Beyond that the oldest item goes, of whichever source has most.",
-)
-@click.option(
-    "--keep-flagged-max-days",
-    metavar="DAYS",
-    type=click.FloatRange(min=0, min_open=True, max=36_500),
-    default=_DEFAULTS.keep_flagged_max_days,
-    help="Days after which a kept item is removed.",
-)
+@keep_options
 @click.option(
     "--max-in-flight",
     metavar="N",

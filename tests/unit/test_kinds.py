@@ -32,6 +32,7 @@ REASONS = {
     "export/avizor_export/front_ends/waveform.py": "a kind's own front end",
     "export/avizor_export/front_ends/table_scaling.py": "a kind's own front end",
     "review/avizor_review/media/draw.py": "each kind is drawn in its own way",
+    "review/avizor_review/media/media.py": "a sound is heard as it was recorded, too",
     "review/avizor_review/media/plain_spec.py": "what can be shown without a model is sound and pictures",
     "inference/avizor_inference/items/data/table_data.py": "files of rows are tables' own",
     "inference/avizor_inference/items/data/open_packs.py": "files of rows are tables' own",

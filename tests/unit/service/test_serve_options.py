@@ -46,6 +46,7 @@ def test_every_option_of_serve_is_in_a_group() -> None:
         "Safety:",
         "Workers:",
         "Anomalies:",
+        "Kept for a look:",
         "Limits:",
         "Explanations:",
         "Connections:",
