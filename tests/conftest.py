@@ -13,7 +13,7 @@ from hypothesis import settings
 from support.environment import DATA, on_gpu
 from support.gpu_page import GpuPage, Machine
 from support.operator_table import read_operators_once
-from support.small_models import export_small_models
+from support.small_models import export_lookup, export_small_models
 from support.tritons import serving_triton, triton_image
 from triton_server.install import TritonInstall, install
 
@@ -62,6 +62,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("repository") / "models"
     export_small_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lookup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one model, `lookup` (tensor), at some of whose inputs a run fails."""
+    folder = tmp_path_factory.mktemp("lookup") / "models"
+    export_lookup(folder)
     return folder
 
 

@@ -166,7 +166,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "uri": _URI,
         "source": _SOURCE,
         "offset": "First sample that could not be read, from 0.",
-        "stage": "What failed: `decode`.",
+        "stage": "What failed: `decode`, or `run` if a model does not run on the item.",
         "error_class": "Class of the error; see [errors.md](errors.md).",
         "message": "What is wrong with the file.",
     },

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from avizor_inference.arrays import Array, Items
 from avizor_inference.engines.base import InferRequest
-from avizor_inference.errors import EngineUnavailable
+from avizor_inference.error_text import lacks_memory
+from avizor_inference.errors import DeadlineExceeded, EngineBusy, EngineError, EngineUnavailable, GpuFull
 from avizor_pipeline.engine_wait import EngineWait
 from avizor_pipeline.model_groups import ModelGroup
 
@@ -21,10 +23,14 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Batch(Generic[Key]):
-    """Holds the keys of some rows, and the model's outputs for them in the order of `ModelGroup.outputs`, each [rows, ...]."""
+    """Holds the keys of some rows, and the model's outputs for them in the order of `ModelGroup.outputs`, each [rows, ...].
+
+    error: why the model does not run on the one row that there is, which has no outputs then.
+    """
 
     keys: list[Key]
     outputs: tuple[Array, ...]
+    error: EngineError | None = None
 
 
 class Batcher(Generic[Key]):
@@ -37,7 +43,8 @@ class Batcher(Generic[Key]):
     def __init__(self, group: ModelGroup, in_flight: int, wait: EngineWait | None = None) -> None:
         self._wait = wait or EngineWait()
         spec = self._wait.answer(lambda: group.engine.spec(group.name, group.version))
-        (self._input,) = spec.inputs
+        ((self._input, tensor),) = spec.inputs.items()
+        self._zeros = np.zeros((1, *tensor.item_shape), tensor.dtype)
         self._engine, self._group, self._in_flight = group.engine, group, in_flight
         self._outputs = group.outputs
         self._batch_size = min(group.batch_size, spec.max_batch_size)
@@ -60,27 +67,66 @@ class Batcher(Generic[Key]):
         if self._rows:
             yield from self._run()
         while self._running:
-            yield self._collect()
+            yield from self._collect()
 
     def _run(self) -> Iterator[Batch[Key]]:
-        keys, inputs = self._keys, {self._input: np.stack(self._rows)}
+        keys, request = self._keys, self._request(np.stack(self._rows))
         self._keys, self._rows = [], []
-        request = InferRequest(self._group.name, inputs, self._outputs, self._group.version)
         if self._in_flight == 1:
-            yield _batch(keys, self._wait.answer(lambda: self._engine.infer(request)))
+            yield from self._answered(keys, request, partial(self._ask, request))
             return
         self._running.append((keys, request, self._engine.submit(request)))
         if len(self._running) == self._in_flight:
-            yield self._collect()
+            yield from self._collect()
 
-    def _collect(self) -> Batch[Key]:
+    def _collect(self) -> Iterator[Batch[Key]]:
         keys, request, future = self._running.popleft()
+
+        def answer() -> dict[str, Array]:
+            try:
+                return future.result()
+            except EngineUnavailable as error:
+                return self._wait.answer_later(lambda: self._engine.infer(request), error)
+
+        return self._answered(keys, request, answer)
+
+    def _answered(self, keys: list[Key], request: InferRequest, answer: Callable[[], dict[str, Array]]) -> Iterator[Batch[Key]]:
         try:
-            answer = future.result()
-        except EngineUnavailable as error:
-            answer = self._wait.answer_later(lambda: self._engine.infer(request), error)
-        return _batch(keys, answer)
+            outputs = tuple(answer().values())
+        except EngineError as error:
+            if not _may_be_of_a_row(error):
+                raise
+            found = self._apart(keys, request.inputs[self._input], error)
+            if all(each.error for each in found):
+                self._ask(self._request(self._zeros))  # raises if the model does not run at all
+            yield from found
+        else:
+            yield Batch(keys, outputs)
+
+    def _apart(self, keys: list[Key], rows: Items, error: EngineError) -> list[Batch[Key]]:
+        """Return what a run that failed gives in halves, until the rows are alone on which the model does not run.
+
+        Some graphs fail at some values, such as an index that a table does not have. error: of the run.
+        """
+        if len(keys) == 1:
+            return [Batch(keys, (), error.with_traceback(None))]
+        found, middle = list[Batch[Key]](), len(keys) // 2
+        for some, half in ((keys[:middle], rows[:middle]), (keys[middle:], rows[middle:])):
+            try:
+                found.append(Batch(some, tuple(self._ask(self._request(half)).values())))
+            except EngineError as again:
+                if not _may_be_of_a_row(again):
+                    raise
+                found += self._apart(some, half, again)
+        return found
+
+    def _request(self, rows: Items) -> InferRequest:
+        return InferRequest(self._group.name, {self._input: rows}, self._outputs, self._group.version)
+
+    def _ask(self, request: InferRequest) -> dict[str, Array]:
+        return self._wait.answer(lambda: self._engine.infer(request))
 
 
-def _batch(keys: list[Key], answer: dict[str, Array]) -> Batch[Key]:
-    return Batch(keys, tuple(answer.values()))
+def _may_be_of_a_row(error: EngineError) -> bool:
+    """Return whether the values of a row may be the cause of an error, and not the engine or the machine."""
+    return not isinstance(error, EngineUnavailable | DeadlineExceeded | EngineBusy | GpuFull) and not lacks_memory(error)

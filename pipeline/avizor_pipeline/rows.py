@@ -8,7 +8,7 @@ from typing import Any
 
 from avizor_inference.arrays import Array
 from avizor_inference.classify import ClassProbability, present_classes, top_k
-from avizor_inference.errors import DecoderEnded, InvalidInput, MediaError
+from avizor_inference.errors import DecoderEnded, EngineError, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.kinds.base import Span
@@ -77,15 +77,15 @@ def _structs(classes: Iterable[ClassProbability]) -> list[dict[str, Any]]:
     return [{"label": each.label, "probability": each.probability} for each in classes]
 
 
-def dead_letter(entry: Entry, error: MediaError | InvalidInput | DecoderEnded) -> TableRow:
-    """Return the row of an item that could not be read. Its message begins with the file's name."""
+def dead_letter(entry: Entry, error: MediaError | InvalidInput | DecoderEnded | EngineError) -> TableRow:
+    """Return the row of an item that cannot be read, or on which a model does not run. The file's name is in its message."""
     name = PurePath(entry.uri).name
     message = str(error)
     return {
         "uri": entry.uri,
         "source": entry.source,
         "offset": error.offset if isinstance(error, MediaError) else None,
-        "stage": "decode",
+        "stage": "run" if isinstance(error, EngineError) else "decode",
         "error_class": type(error).__name__,
         "message": message if name in message else f"{name}: {message}",
     }

@@ -12,7 +12,7 @@ from avizor_inference.anomaly.item_score import ItemScore
 from avizor_inference.arrays import Array
 from avizor_inference.classify import MeanProbabilities
 from avizor_inference.error_text import lacks_memory
-from avizor_inference.errors import AvizorError, DecoderEnded, InvalidInput, MediaError
+from avizor_inference.errors import AvizorError, DecoderEnded, EngineError, InvalidInput, MediaError
 from avizor_inference.items.audio import Level
 from avizor_inference.items.dataset import Entry
 from avizor_inference.items.decode import stream_rows
@@ -97,7 +97,9 @@ class ShardRun:
                 except Exception as error:
                     self._lose(item, decoder_failed(error))
 
-    def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded) -> None:
+    def _lose(self, item: Entry, error: MediaError | InvalidInput | DecoderEnded | EngineError) -> None:
+        if item.uri in self.totals.unread:
+            return  # by another of its windows
         if lacks_memory(error):
             raise MemoryError from error  # of the worker: another one may have enough for the file
         check_store()
@@ -109,6 +111,9 @@ class ShardRun:
 
     def _take(self, group: ModelGroup, batch: Batch[RowKey]) -> None:
         """Add the results of windows to their items, and their rows to the table."""
+        if batch.error:
+            self._lose(batch.keys[0].entry, batch.error)
+            return
         start = 0
         for _, keys in groupby(batch.keys, key=attrgetter("entry.uri")):
             (entry, *_), spans = zip(*keys, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 from support.environment import device, on_gpu
+from support.tritons import serving_triton
 
 from avizor_inference.anomaly.engine_calibration import find_calibration
 from avizor_inference.anomaly.p_values import TIE
@@ -25,6 +27,7 @@ from avizor_inference.engines.triton import TritonEngine
 from avizor_inference.errors import (
     BatchTooLarge,
     DeadlineExceeded,
+    EngineError,
     EngineUnavailable,
     InvalidInput,
     ModelNotFound,
@@ -194,6 +197,31 @@ def test_wrong_inputs_are_named(engine: Engine, inputs: dict[str, np.ndarray], m
         engine.infer(InferRequest("digits", inputs, ["probabilities"]))
     assert message in str(caught.value)
     assert caught.value.field in {"image", "picture", "extra"}
+
+
+@pytest.mark.parametrize(
+    ("name", "batching"), [("ort", False), ("ort", True), ("openvino", False), ("openvino", True), ("triton", False)]
+)
+def test_a_request_at_which_a_run_fails_costs_no_other_one(
+    lookup: Path, name: str, batching: bool, request: pytest.FixtureRequest
+) -> None:
+    """Some graphs fail at some values. Requests that come at once may share a run."""
+    with contextlib.ExitStack() as stack:
+        if name == "triton":
+            opened: Engine = TritonEngine(stack.enter_context(serving_triton(request, lookup)))
+        else:
+            opened = open_engine(name, ModelRepository(lookup), batching=batching, device=device())
+        engine = stack.enter_context(opened)
+        asked = [InferRequest("lookup", {"input": np.array([[index]])}, ["probabilities"]) for index in range(5)]
+        alone = [engine.infer(each)["probabilities"] for each in asked]
+        bad = InferRequest("lookup", {"input": np.array([[99]])}, ["probabilities"])
+        futures = [engine.submit(each) for each in (*asked[:2], bad, *asked[2:])]
+        failed = futures.pop(2)
+        for future, expected in zip(futures, alone, strict=True):
+            np.testing.assert_allclose(future.result(60)["probabilities"], expected, rtol=1e-5)
+        if name != "openvino" and not on_gpu():  # OpenVINO takes zeros for what is not in the table
+            with pytest.raises(EngineError, match="lookup"):
+                failed.result(60)
 
 
 def test_unknown_output_is_named(engine: Engine) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
-from integration.gateway import IMAGE, Gateway, Stub, normal, png, refused, wav
+from integration.gateway import IMAGE, Gateway, Stub, gateway, normal, png, refused, wav
 from PIL import Image
+from support.environment import device
 from support.sounds import tone
 
 from avizor.v1 import inference_pb2 as pb
@@ -44,6 +46,18 @@ def test_one_bad_item_does_not_cost_the_others_their_answer(stub: Stub) -> None:
         assert violation.field_violations[0].field.startswith(f"items[{number}]")
     only_bad = stub.DetectAnomaly(pb.DetectAnomalyRequest(model="normal", items=[bad[0][0]]))
     assert [bool(verdict.error.message) for verdict in only_bad.items] == [True]
+
+
+def test_an_item_on_which_the_model_does_not_run_does_not_cost_the_others_their_answer(lookup: Path) -> None:
+    indices = [pb.Tensor(dtype="int64", shape=[1], data=np.int64(index).tobytes()) for index in (0, 99, 3, -77, 4)]
+    with gateway(lookup, "--device", device()) as running, grpc.insecure_channel(running.address) as channel:
+        answer = running.stub(channel).Classify(
+            pb.ClassifyRequest(model="lookup", items=[pb.Item(tensor=index) for index in indices])
+        )
+        counted = running.metrics()
+    assert [bool(item.error.message) for item in answer.items] == [False, True, False, True, False]
+    assert {item.error.code for item in answer.items if item.error.message} == {grpc.StatusCode.INTERNAL.value[0]}
+    assert sum(value for series, value in counted.items() if series.startswith('avizor_item_errors_total{model="lookup"')) == 2
 
 
 def test_images_that_are_not_of_the_contract_are_refused(stub: Stub) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +13,8 @@ import pytest
 from support.sounds import tone
 
 from avizor_inference.arrays import Array
-from avizor_inference.engines.base import Engine
+from avizor_inference.engines.base import Engine, InferRequest, ModelSpec
+from avizor_inference.errors import EngineError
 from avizor_pipeline.batching import Batch, Batcher
 from avizor_pipeline.model_groups import ModelGroup
 from avizor_pipeline.models import JobModel, open_job_engine, open_models
@@ -22,7 +25,7 @@ Key = TypeVar("Key")
 ROWS = [tone(4096 / 8000, seed=seed, hz=200 + 100 * seed) for seed in range(7)]
 
 
-def pairs(batches: Iterator[Batch[Key]]) -> list[tuple[Key, Array]]:
+def pairs(batches: Iterable[Batch[Key]]) -> list[tuple[Key, Array]]:
     return [pair for batch in batches for pair in zip(batch.keys, *batch.outputs, strict=True)]
 
 
@@ -75,3 +78,54 @@ def test_a_batch_is_never_larger_than_the_model_takes(models: Path, engine: Engi
     limit = engine.spec("normal").max_batch_size
     sizes = [len(pairs(batcher.push(number, ROWS[0]))) for number in range(limit)]
     assert sizes == [0] * (limit - 1) + [limit]
+
+
+class Broken(Engine):
+    """Describes a model, and fails at each run."""
+
+    def __init__(self, inner: Engine) -> None:
+        self._inner = inner
+
+    def spec(self, model: str, version: int | None = None) -> ModelSpec:
+        return self._inner.spec(model, version)
+
+    def submit(self, request: InferRequest) -> Future[dict[str, Array]]:
+        future: Future[dict[str, Array]] = Future()
+        future.set_exception(EngineError("the machine is on fire"))
+        return future
+
+    def ready(self, timeout_s: float = 1.0) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def batcher_of(lookup: Path, in_flight: int, *, is_broken: bool = False) -> Batcher[int]:
+    settings = JobRequest(("data",), ("lookup",), lookup, batch_size=4).to_settings()
+    engine, (model,) = open_job_engine(settings), open_models(settings)
+    return Batcher(ModelGroup(Broken(engine) if is_broken else engine, (model,)), in_flight)
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+@pytest.mark.parametrize("bad", [{2}, {0, 3, 5}, {4, 5, 6, 7}, set(range(9))])
+def test_rows_on_which_a_model_does_not_run_are_told_and_cost_the_others_nothing(
+    lookup: Path, in_flight: int, bad: set[int]
+) -> None:
+    batcher = batcher_of(lookup, in_flight)
+    indices = [99 if number in bad else number % 5 for number in range(9)]
+    batches = [each for number, index in enumerate(indices) for each in batcher.push(number, np.array([index]))]
+    batches += batcher.finish()
+    assert [key for batch in batches for key in batch.keys] == list(range(9))
+    assert {key for batch in batches if batch.error for key in batch.keys} == bad
+    for batch in batches:
+        for key, row in zip(batch.keys, *batch.outputs, strict=True) if not batch.error else ():
+            ((_, expected),) = pairs([*batcher.push(0, np.array([indices[key]])), *batcher.finish()])
+            np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_an_engine_that_runs_nothing_is_no_matter_of_the_rows(lookup: Path, in_flight: int) -> None:
+    batcher = batcher_of(lookup, in_flight, is_broken=True)
+    with pytest.raises(EngineError, match="on fire"):
+        deque((*batcher.push(0, np.array([1])), *batcher.finish()))

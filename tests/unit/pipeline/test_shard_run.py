@@ -142,3 +142,19 @@ def test_models_that_run_as_one_graph_have_the_rows_of_each_alone(job: tuple[Job
         ShardRun(alone, shard).run()
         for table in ("windows", "recordings"):
             assert rows(alone, shard, table) == [row for row in rows(together, shard, table) if row["model"] == name]
+
+
+def test_an_item_on_which_the_model_does_not_run_is_a_dead_letter(lookup: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "out").mkdir()
+    for number, index in enumerate((0, 99, 3)):
+        np.save(tmp_path / "data" / f"{number}.npy", np.array([[index]]))
+    settings = JobRequest((str(tmp_path / "data"),), ("lookup",), lookup).to_settings()
+    context = open_context(settings, tmp_path / "out")
+    (shard,) = shards(settings, context.source.list())
+    commit = ShardRun(context, shard).run()
+    assert (commit.windows, commit.dead_letters) == (2, 1)
+    assert [row["file"] for row in rows(context, shard, "recordings")] == ["0.npy#0", "2.npy#0"]
+    (letter,) = rows(context, shard, "dead_letters")
+    assert (letter["file"], letter["stage"], letter["error_class"]) == ("1.npy#0", "run", "EngineError")
+    assert letter["message"].startswith("1.npy#0: ONNX Runtime failed at model 'lookup'")
