@@ -27,10 +27,6 @@ _READS_AGAIN = "serve"
 _stopped_at: float | None = None
 
 
-class _Stopped(SystemExit):
-    """The first signal."""
-
-
 def clean_up_when_stopped() -> None:
     """Make the first of these signals raise SystemExit from now on, and a second one end the process at once."""
     for number in STOP_SIGNALS:
@@ -53,7 +49,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _stopped_at is None:
         _stopped_at = now
-        raise _Stopped(128 + number)
+        raise SystemExit(128 + number)
     if now - _stopped_at > _SAME_S:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -71,7 +67,7 @@ def _is_finalizer(frame: FrameType | None) -> bool:
 def _not_raised(ignored: UnraisableHookArgs) -> None:
     """Stop a moment later if the signal came in other code whose exceptions Python ignores, such as a callback of a weakref."""
     global _stopped_at
-    if isinstance(ignored.exc_value, _Stopped):
+    if _stopped_at is not None and isinstance(ignored.exc_value, SystemExit):
         _stopped_at = None
         _stop_again(int(ignored.exc_value.code or 0) - 128)
     else:
