@@ -183,6 +183,34 @@ class Results:
         sql = f"SELECT {_WINDOW} FROM windows WHERE uri = ? AND model = ? ORDER BY start_sample, channel LIMIT ?"
         return [WindowRow(*row) for row in self.tables.rows(sql, [uri, model, limit])]
 
+    def window(self, uri: str, model: str, channel: int, start_sample: int) -> WindowRow | None:
+        """Return one window of an item; None if the job has no such row."""
+        sql = f"SELECT {_WINDOW} FROM windows WHERE uri = ? AND model = ? AND channel = ? AND start_sample = ? LIMIT 1"
+        rows = self.tables.rows(sql, [uri, model, channel, start_sample])
+        return WindowRow(*rows[0]) if rows else None
+
+    def unusual_windows(self, uri: str, model: str, limit: int) -> list[WindowRow]:
+        """Return the most unusual windows of an item, the most unusual first; of a classifier the surest."""
+        sql = (
+            f"SELECT {_WINDOW} FROM windows WHERE uri = ? AND model = ? "
+            "ORDER BY p_value NULLS LAST, score DESC NULLS LAST, probability DESC NULLS LAST, start_sample, channel LIMIT ?"
+        )
+        return [WindowRow(*row) for row in self.tables.rows(sql, [uri, model, limit])]
+
+    def flagged_windows(self, uri: str, model: str, channel: int, start_s: float, end_s: float, limit: int) -> list[WindowRow]:
+        """Return the flagged windows of a channel that touch a part of a recording, in their order."""
+        sql = (
+            f"SELECT {_WINDOW} FROM windows WHERE uri = ? AND model = ? AND channel = ? AND is_anomaly "
+            "AND end_s > ? AND start_s < ? ORDER BY start_s LIMIT ?"
+        )
+        return [WindowRow(*row) for row in self.tables.rows(sql, [uri, model, channel, start_s, end_s, limit])]
+
+    def channels(self, uri: str, model: str) -> int:
+        """Return how many channels of an item have windows."""
+        sql = "SELECT count(DISTINCT channel) FROM windows WHERE uri = ? AND model = ?"
+        ((count,),) = self.tables.rows(sql, [uri, model])
+        return int(count)
+
     def telling_windows(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], WindowRow]:
         """Return for each item, by uri and model, the window that tells most: of the highest score, or of the surest class."""
         if not keys:

@@ -115,6 +115,8 @@ class Tables:
 
     def reload(self) -> None:
         """Look again at which parts count: a job that runs has more by now. Raises JobError, SettingsError."""
+        if not self.folder.is_dir():
+            raise JobError(f"{self.folder} is not there any more; bring it back, or name another folder of results")
         with self._lock, reading(self.folder):
             for left in reversed(range(_TRIES)):
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -22,6 +23,7 @@ from avizor_inference.error_text import printable
 from avizor_inference.errors import AvizorError, SettingsError
 from avizor_inference.review_answers import MOST_NAME, MOST_NOTE, Answer, AnswerFile, Answers, ItemKey
 from avizor_inference.strict_json import validation_message
+from avizor_review.page.bodies import TooLarge, body_of
 from avizor_review.page.listing import ANSWERED, ORDERS, PAGE_ROWS, SHOWN, ItemRow, Listing, Wanted
 from avizor_review.page.looks import Looks
 
@@ -117,11 +119,12 @@ class ReviewApp:
         return _page("login.html", title=self.title, is_wrong="wrong" in request.query_params)
 
     async def _answer(self, request: Request) -> Response:
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MOST_BODY_BYTES:
-                return Response("the answer is too long\n", 413)
+        try:
+            body = await body_of(request, _MOST_BODY_BYTES)
+        except TooLarge:
+            return Response("the answer is too long\n", 413)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         form = {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         try:
             return await run_in_threadpool(self._keep, form, request.url.scheme == "https")
@@ -137,12 +140,12 @@ class ReviewApp:
             wanted = self.default
         if self.listing.item(key, self.answers.answers()) is None:
             return _page("missing.html", 404, title=self.title, wanted=wanted)
-        reviewer = " ".join(form.get("reviewer", "").split())
+        reviewer = printable(" ".join(form.get("reviewer", "").split()))
         here = {"uri": key.uri, "model": key.model}
         try:
             if form.get("answer") not in _WORDS:
                 raise SettingsError("say normal, abnormal or unsure")
-            note = form.get("note", "").replace("\r\n", "\n").strip()
+            note = _without_controls(form.get("note", "").replace("\r\n", "\n").strip())
             self.answers.append(
                 Answer(
                     uri=key.uri,
@@ -212,6 +215,11 @@ def _key(request: Request, prefix: str = "") -> ItemKey | None:
     query = request.query_params
     uri, model = (query.get(f"{prefix}{name}") for name in ("uri", "model"))
     return None if uri is None or model is None else ItemKey(uri, model)
+
+
+def _without_controls(note: str) -> str:
+    """Return a note with the codes of control characters, but for new lines and tabs, in their place."""
+    return "".join(printable(each) if unicodedata.category(each) == "Cc" and each not in "\n\t" else each for each in note)
 
 
 def _choices(every: str, names: Sequence[str], chosen: str) -> list[tuple[str, str]]:

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from avizor_review.page.bodies import TooLarge, body_of
 
 LOGIN = "/login"
 STATIC = "/static/"
@@ -87,11 +89,12 @@ class Guard:
         return _equal(given, self._session) or _equal(bearer, f"Bearer {self.token}")
 
     async def _login(self, request: Request) -> Response:
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MOST_FORM_BYTES:
-                return _refuse(413, "the form is too large")
+        try:
+            body = await body_of(request, _MOST_FORM_BYTES)
+        except TooLarge:
+            return _refuse(413, "the form is too large")
+        except ClientDisconnect:
+            return _refuse(400, "the form is not complete")  # nobody reads it
         given = parse_qs(body.decode("ascii", "replace")).get("token", [""])[0]
         if not _equal(given.strip(), self.token):
             return RedirectResponse(f"{LOGIN}?wrong=1", 303)
@@ -100,7 +103,7 @@ class Guard:
         return answer
 
     def _is_own_name(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or "" if host.isprintable() and " " not in host else ""
+        name = _hostname(host)
         return name in self.names or name == "localhost" or _is_loopback(name)
 
 
@@ -109,7 +112,18 @@ def _is_own_page(headers: Headers) -> bool:
     if headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
+
+
+def _hostname(host: str) -> str:
+    """Return the name in a Host header, without a port; "" if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or "" if host.isprintable() and " " not in host else ""
+    except ValueError:
+        return ""
 
 
 def _with_headers(send: Send) -> Send:

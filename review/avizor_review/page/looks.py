@@ -17,9 +17,12 @@ from avizor_review.results import Results, WindowRow
 # Seconds to each side of the window that is looked at.
 AROUND_S = 6.0
 
-# Windows that are offered to look at, the most unusual first, of so many that are read.
+# Windows that are offered to look at, the most unusual first; flagged stretches of a picture.
 _MOST_PLACES = 24
-_MOST_WINDOWS = 100_000
+_MOST_STRETCHES = 1000
+
+# Seconds from which on places are told in hours and minutes.
+_LONG_S = 600
 
 # Cells of a row that are listed, and pixels of the larger side of a picture.
 _MOST_CELLS = 200
@@ -41,7 +44,11 @@ class Place(NamedTuple):
     start_sample: int
     p_value: float | None
     is_anomaly: bool
-    is_shown: bool
+    is_shown: bool = False
+
+    def is_of(self, window: WindowRow | None) -> bool:
+        """Return whether it is the place of a window."""
+        return window is not None and (window.channel, window.start_sample) == (self.channel, self.start_sample)
 
 
 @dataclass(frozen=True)
@@ -91,16 +98,17 @@ class Looks:
 
         beside: another item, with which it is compared: the colours of the map and the order of the cells are then the same.
         """
-        windows = self._results.windows(item.uri, item.model, _MOST_WINDOWS)
-        window = _asked(windows, query or {})
+        window, places = self._window(item, query or {}), self._places(item)
+        places = [place._replace(is_shown=place.is_of(window)) for place in places]
         try:
             view = self._view(item, window)
         except MediaError as error:
-            return Look("none", why=str(error), places=_places(windows, window))
+            return Look("none", why=str(error), places=places)
         place = {} if window is None or window.start_sample is None else {"channel": window.channel, "at": window.start_sample}
         scale = {"strongest": beside.strongest} if beside and beside.strongest else {}
-        look = _look(view, item, window, windows, urlencode({"uri": item.uri, "model": item.model, **place, **scale}))
-        return replace(look, cells=_in_order(look.cells, beside.cells if beside else ()))
+        look = _look(view, item, urlencode({"uri": item.uri, "model": item.model, **place, **scale}))
+        cells = _in_order(look.cells, beside.cells if beside else ())
+        return replace(look, cells=cells, places=places, stretches=self._stretches(item, window, look))
 
     def picture(self, item: ItemRow, query: Mapping[str, str]) -> tuple[bytes, str]:
         """Return the picture of an item, and its media type. Raises MediaError if it has none."""
@@ -130,7 +138,32 @@ class Looks:
         return self._view(item, self._window(item, query))
 
     def _window(self, item: ItemRow, query: Mapping[str, str]) -> WindowRow | None:
-        return _asked(self._results.windows(item.uri, item.model, _MOST_WINDOWS), query)
+        """Return the window that is named, or else the most unusual one; None if the item has none."""
+        channel, at = query.get("channel", ""), query.get("at", "")
+        if _is_place(channel) and _is_place(at):
+            named = self._results.window(item.uri, item.model, int(channel), int(at))
+            if named:
+                return named
+        return next(iter(self._results.unusual_windows(item.uri, item.model, 1)), None)
+
+    def _places(self, item: ItemRow) -> list[Place]:
+        several = self._results.channels(item.uri, item.model) > 1
+        windows = self._results.unusual_windows(item.uri, item.model, _MOST_PLACES)
+        return [place for window in windows if (place := _place(window, several))]
+
+    def _stretches(self, item: ItemRow, window: WindowRow | None, look: Look) -> list[Stretch]:
+        """Return where the flagged windows of a channel are, those that touch as one, within what is shown."""
+        if window is None or window.channel is None or look.start_s >= look.end_s:
+            return []
+        shown = (look.start_s, look.end_s)
+        stretches: list[Stretch] = []
+        for each in self._results.flagged_windows(item.uri, item.model, window.channel, *shown, _MOST_STRETCHES):
+            start, end = max(look.start_s, each.start_s or 0.0), min(look.end_s, each.end_s or 0.0)
+            if stretches and start <= stretches[-1].end_s:
+                stretches[-1] = Stretch(stretches[-1].start_s, max(end, stretches[-1].end_s))
+            else:
+                stretches.append(Stretch(start, end))
+        return stretches
 
     def _view(self, item: ItemRow, window: WindowRow | None) -> View:
         place = (window.channel, window.start_sample) if window else (None, None)
@@ -164,31 +197,21 @@ def _shown_size(width: float, height: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _asked(windows: Sequence[WindowRow], query: Mapping[str, str]) -> WindowRow | None:
-    """Return the window that is named, or else the most unusual one; None if the item has none."""
-    named = (query.get("channel", ""), query.get("at", ""))
-    for window in windows:
-        if (str(window.channel), str(window.start_sample)) == named:
-            return window
-    return min(windows, key=_unusual, default=None)
+def _is_place(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 16
 
 
-def _unusual(window: WindowRow) -> tuple[float, float]:
-    return (1.0 if window.p_value is None else window.p_value, -(window.score or 0.0))
-
-
-def _look(view: View, item: ItemRow, window: WindowRow | None, windows: Sequence[WindowRow], query: str) -> Look:
-    places = _places(windows, window)
+def _look(view: View, item: ItemRow, query: str) -> Look:
     if view.cells:
         return Look("cells", query, cells=view.cells, no_map=view.no_map)
     if view.picture is None:
-        return Look("none", query, why=view.no_map or "it has no picture", places=places)
+        return Look("none", query, why=view.no_map or "it has no picture")
     kind: Literal["sound", "signal", "picture"] = "sound" if view.sound else "signal" if view.mark else "picture"
     what = {"sound": "Spectrogram", "signal": "Signal", "picture": "Picture"}[kind]
     x = view.x if kind != "picture" else None
     y = view.y if kind == "sound" else None
     seconds = (x.low, x.high) if x and x.unit == "s" else (0.0, 0.0)
-    channel, heard = window.channel if window else None, view.sound.sample_rate if view.sound else None
+    heard = view.sound.sample_rate if view.sound else None
     return Look(
         kind,
         query,
@@ -204,42 +227,30 @@ def _look(view: View, item: ItemRow, window: WindowRow | None, windows: Sequence
         strips=view.strips,
         axis=(_edge(x.low, x), _edge(x.high, x)) if x else None,
         heights=(_edge(y.low, y), _edge(y.high, y)) if y else None,
-        stretches=_stretches(windows, channel, *seconds),
-        places=places,
     )
 
 
-def _stretches(windows: Sequence[WindowRow], channel: int | None, start_s: float, end_s: float) -> list[Stretch]:
-    """Return where the flagged windows of a channel are, those that touch as one, within a part of the recording."""
-    stretches: list[Stretch] = []
-    for window in windows:
-        if not window.is_anomaly or window.channel != channel or window.start_s is None or window.end_s is None:
-            continue
-        start, end = max(start_s, window.start_s), min(end_s, window.end_s)
-        if start >= end:
-            continue
-        if stretches and start <= stretches[-1].end_s:
-            stretches[-1] = Stretch(stretches[-1].start_s, max(end, stretches[-1].end_s))
-        else:
-            stretches.append(Stretch(start, end))
-    return stretches
+def _place(window: WindowRow, several: bool) -> Place | None:
+    """Return what names a window. several: whether channels have to be told apart. None for what is no recording."""
+    if window.channel is None or window.start_sample is None:
+        return None
+    if window.start_s is None or window.end_s is None:
+        name = f"samples {window.start_sample} to {window.end_sample}"
+    else:
+        name = f"{_clock(window.start_s)} to {_clock(window.end_s)}{' s' if window.start_s < _LONG_S else ''}"
+    name += f", channel {window.channel + 1}" if several else ""
+    return Place(name, window.channel, window.start_sample, window.p_value, bool(window.is_anomaly))
 
 
-def _places(windows: Sequence[WindowRow], shown: WindowRow | None) -> list[Place]:
-    several = len({window.channel for window in windows}) > 1
-    places = []
-    for window in sorted(windows, key=_unusual)[:_MOST_PLACES]:
-        if window.channel is None or window.start_sample is None:
-            continue
-        if window.start_s is None:
-            name = f"samples {window.start_sample} to {window.end_sample}"
-        else:
-            name = f"{window.start_s:.4g} to {window.end_s:.4g} s"
-        name += f", channel {window.channel + 1}" if several else ""
-        is_shown = window == shown
-        places.append(Place(name, window.channel, window.start_sample, window.p_value, bool(window.is_anomaly), is_shown))
-    return places
+def _clock(seconds: float) -> str:
+    """Return a place in a sound: in seconds, and from some minutes on as h:mm:ss."""
+    if seconds < _LONG_S:
+        return f"{seconds:.4g}"
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes // 60)}:{int(minutes % 60):02}:{rest:04.1f}"
 
 
 def _edge(value: float, scale: Scale) -> str:
+    if scale.unit == "s" and value >= _LONG_S:
+        return _clock(value)
     return f"{value:.4g} {scale.unit}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -40,6 +44,48 @@ def test_a_name_that_is_not_the_servers_reads_nothing(page: Page) -> None:
     assert refused.status == 403
     assert "odd1" not in refused.text
     assert "--name" in refused.text
+
+
+@pytest.mark.parametrize("name", ["[", "[::1", "a b", "\x7f", "[" * 3])
+def test_a_name_that_is_none_is_refused_and_not_a_failure(page: Page, name: str) -> None:
+    assert page.ask("/", host=name).status == 403
+    assert page.ask("/answer", "POST", b"", **FORM, origin=f"http://{name}").status == 403
+
+
+def test_results_that_are_gone_are_said_and_come_back(reviewed_job: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(reviewed_job, copied)
+    with review_page(copied) as running:
+        assert running.ask("/").status == 200
+        copied.rename(tmp_path / "away")
+        gone = running.ask("/")
+        assert gone.status == 500
+        assert "is not there any more" in gone.text
+        assert not copied.exists(), "nothing is made there"
+        (tmp_path / "away").rename(copied)
+        assert "of 16 items are flagged" in running.ask("/").text
+
+
+def test_a_browser_that_goes_away_within_an_answer_leaves_no_trace(results: Path) -> None:
+    with review_page(results) as running:
+        place = urlsplit(running.address)
+        head = f"POST /answer HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 100\r\n\r\nuri=".encode()
+        with socket.create_connection((place.hostname or "", place.port or 0), 10) as connection:
+            connection.sendall(head)
+            time.sleep(0.3)  # until the server reads it
+        assert running.ask("/").status == 200
+        running.process.terminate()
+        running.process.wait(20)
+        assert running.process.stderr
+        assert running.process.stderr.read() == ""
+
+
+def test_the_name_of_a_reviewer_is_kept_as_it_can_be_printed(page: Page, results: Path, flagged: str) -> None:
+    assert page.say(flagged, "normal", "normal", reviewer="a\x00\x1b[31m  b\u202e", note="n\x00\n\ttwo").status == 303
+    answers = AnswerFile(results / "answers.jsonl").answers()
+    (answer,) = answers.on(answers.answered()[0])
+    assert answer.reviewer == "a\\x00\\x1b[31m b\\u202e"
+    assert answer.note == "n\\x00\n\ttwo"
 
 
 def test_what_is_no_answer_is_refused_and_nothing_is_kept(page: Page, results: Path, flagged: str) -> None:

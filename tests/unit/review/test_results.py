@@ -218,3 +218,20 @@ def test_a_pipe_among_the_tables_is_no_table_and_is_not_waited_for(tmp_path: Pat
     os.mkfifo(tmp_path / "recordings" / "pipe.parquet")
     with pytest.raises(JobError, match=r"pipe\.parquet.* no file"):
         Results.open(tmp_path)
+
+
+def test_the_most_unusual_windows_are_found_wherever_they_are(tmp_path: Path) -> None:
+    """A day of sound has more windows than can be listed."""
+    many = [
+        {"uri": "u", "model": "m", "channel": 0, "start_sample": 8 * place, "end_sample": 8 * place + 8}
+        | {"start_s": float(place), "end_s": place + 1.0, "score": float(place % 7), "p_value": 0.9, "is_anomaly": False}
+        for place in range(200)
+    ]
+    many[199] |= {"p_value": 0.001, "score": 50.0, "is_anomaly": True}
+    many[40] |= {"p_value": 0.01, "is_anomaly": True}
+    with Results.open(write_results(tmp_path, recordings=rows(0.001), windows=many)) as results:
+        assert [window.start_sample for window in results.unusual_windows("u", "m", 2)] == [8 * 199, 8 * 40]
+        assert results.window("u", "m", 0, 8 * 40) == results.unusual_windows("u", "m", 2)[1]
+        assert results.window("u", "m", 1, 8) is None
+        flagged = results.flagged_windows("u", "m", 0, 150.0, 250.0, 10)
+        assert [window.start_s for window in flagged] == [199.0]
