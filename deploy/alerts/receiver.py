@@ -28,7 +28,8 @@ def lines_of(alert: dict[str, Any]) -> list[str]:
     """Return an alert as lines for people to read, without control characters.
 
     The first has status, severity, name, labels and summary. If it fires, those below it are indented: the description, which
-    has numbers and what to do first, the page's section on it, and the link to its expression in Prometheus.
+    has numbers and what to do first, the page on which flagged items are seen, the section of the manual, and the link to its
+    expression in Prometheus.
     """
     labels = dict(alert.get("labels", {}))
     name, severity = labels.pop("alertname", "?"), labels.pop("severity", "-")
@@ -38,6 +39,7 @@ def lines_of(alert: dict[str, Any]) -> list[str]:
     if status == "firing":
         below = (
             ("", notes.get("description")),
+            ("review: ", notes.get("review_url")),
             ("runbook: ", notes.get("runbook_url")),
             ("graph: ", alert.get("generatorURL")),
         )

@@ -84,7 +84,8 @@ def review(
 ) -> None:
     """Show what the job in RESULTS flagged, and keep what is answered: normal, abnormal or unsure, with a note.
 
-    RESULTS is the --out of `avizor batch`. Answers are appended to a file beside the results, and nothing else is written.
+    RESULTS is the --out of `avizor batch` or `avizor watch`, or the --keep-flagged of `avizor serve`. Answers are appended to a
+    file beside the results, and nothing else is written.
     """
     from avizor_review.media.media import Media
     from avizor_review.page.address import Listening, bound  # duckdb and the server are only needed when it runs

@@ -135,6 +135,12 @@ class Metrics:
             "0 while flagged items are to be kept, and the folder cannot be used. The log says why.",
             registry=self.registry,
         )
+        self.review_info = Gauge(
+            "avizor_review_info",
+            "1 for the address at which people see what is kept (--review-url).",
+            ["url"],
+            registry=self.registry,
+        )
         self.alert_alpha = Gauge(
             "avizor_alert_alpha",
             "Share of false alarms that avizor_anomalies_total is counted at.",
@@ -198,6 +204,7 @@ GAUGES_OF_WORKERS: Mapping[str, Callable[[list[float]], float]] = {
     "avizor_rows_in_progress": sum,
     "avizor_rows_per_second": sum,
     "avizor_decoder_resident_memory_bytes": sum,
+    "avizor_review_info": max,
     "avizor_keep_ok": min,
     "avizor_kept_bytes": max,
     "avizor_alert_alpha": max,

@@ -45,6 +45,7 @@ class Settings:
     keep_flagged: Path | None = None  # folder in which flagged items are kept; None: nowhere
     keep_flagged_max_mib: int = 1024  # MiB of that folder
     keep_flagged_max_days: float = 30.0  # after which an item is removed from it
+    review_url: str = ""  # where people see what is kept; alerts link to it
     max_in_flight: int = 256  # calls at once; more are rejected
     max_streams: int = 64  # Monitor at once; more are rejected
     max_message_mib: int = 64  # MiB of one request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from integration.gateway import Gateway, gateway, normal, odd, wav
+from integration.gateway import AVIZOR, Gateway, gateway, normal, odd, wav
 from support.review_page import Page, review_page
 from support.sounds import SAMPLE_RATE, tone
 
@@ -199,6 +200,28 @@ def test_a_killed_gateway_leaves_what_can_be_read_and_the_next_one_goes_on(model
                 assert media.view(item.uri, item.model, 0, 0).sound
     with gateway(models, *ALPHA, "--keep-flagged", folder):
         assert len(list((folder / "recordings").glob("*.parquet"))) <= 2, "a new process goes on with the part of the last one"
+
+
+def test_the_report_is_of_what_was_kept_and_a_calibration_of_it_is_refused(
+    keeping: tuple[Gateway, Path], models: Path, tmp_path: Path
+) -> None:
+    running, folder = keeping
+    detect(running, pb.Item(source="b", audio=odd()))
+    until("it is kept", lambda: rows(folder))
+    for command in (
+        ["report", folder, "--out", tmp_path / "page.html"],
+        ["calibrate", "normal", "--models", models, "--from-review", folder],
+    ):
+        done = subprocess.run([AVIZOR, *map(str, command)], capture_output=True, text=True, check=False)
+        if command[0] == "report":
+            assert done.returncode == 0, done.stderr
+            page = (tmp_path / "page.html").read_text()
+            assert "A gateway has kept these items because it flagged them" in page
+            assert '<audio controls preload="none" src="data:' in page
+            assert 'class="verdict"' not in page, "shares of what was kept because it was flagged say nothing"
+        else:
+            assert done.returncode == 1
+            assert "no random sample" in done.stderr
 
 
 def test_workers_keep_beside_one_another(models: Path, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class ReviewedJob(BaseModel):
     """Holds what is needed here of job.json, which has more."""
 
     rows_format: int
+    kept: bool = False
     models: tuple[ReviewedModel, ...]
     channels: ChannelMode = "each"
     engine: str = "ort"
@@ -75,6 +76,11 @@ class ReviewedJob(BaseModel):
             raise SettingsError(f"{path} cannot be read: {validation_message(error)}") from error
         if job.rows_format != ROWS_FORMAT:
             raise SettingsError(f"{results} was written by another version of Avizor; run the job again")
+        if job.kept:
+            raise SettingsError(
+                f"{results} has what a gateway has kept because it was flagged, which is no random sample of normal items; run "
+                "`avizor batch` over a sample of recordings, review that, and calibrate from it"
+            )
         if not (results / SUMMARY_FILE).exists():
             raise SettingsError(
                 f"the job in {results} has not finished, and what a job has done so far is no random sample of its items; run "

@@ -41,6 +41,7 @@ class Report:
     warnings: Sequence[str]
     alpha: float
     job_alpha: float
+    is_kept: bool
     can_move: bool
     models: Sequence[ModelFigures]
     grid: Sequence[float]

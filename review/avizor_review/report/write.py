@@ -80,7 +80,8 @@ def _report(results: Results, media: Media, alpha: float | None, items: int) -> 
         warnings=_warnings(results, figures),
         alpha=chosen,
         job_alpha=job.alpha,
-        can_move=job.confidence is None and any(model.is_judge for model in figures),
+        is_kept=job.kept,
+        can_move=not job.kept and job.confidence is None and any(model.is_judge for model in figures),
         models=figures,
         grid=grid,
         shown=unusual_items(results, media, figures, items, _MEDIA_BYTES),
@@ -88,15 +89,15 @@ def _report(results: Results, media: Media, alpha: float | None, items: int) -> 
         causes=causes,
         dead_letters=results.dead_letter_count(),
         cards={model.name: media.models.card(model.name)[:_MOST_CARD] for model in figures},
-        charts=_charts(figures, [charts.map_chart(each) for each in projections]),
+        charts=_charts(figures, [charts.map_chart(each) for each in projections], is_kept=job.kept),
     )
 
 
-def _charts(models: Sequence[ModelFigures], maps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _charts(models: Sequence[ModelFigures], maps: Sequence[dict[str, Any]], *, is_kept: bool) -> dict[str, Any]:
     """Return the charts of the page by the ids of their places."""
     found: dict[str, Any] = {f"map-{place}": each for place, each in enumerate(maps)}
     for place, model in enumerate(models):
-        if model.is_judge:
+        if model.is_judge and not is_kept:
             found[f"sources-{place}"] = charts.sources_chart(model)
             found[f"p-values-{place}"] = charts.p_values_chart(model)
         if model.scores:
@@ -137,7 +138,11 @@ def _seconds(results: Results) -> float:
 
 def _warnings(results: Results, models: Sequence[ModelFigures]) -> list[str]:
     found = []
-    if not results.is_finished:
+    if results.job.kept:
+        found.append(
+            "A gateway has kept these items because it flagged them. What share of all items they are, its metrics say."
+        )
+    elif not results.is_finished:
         found.append("The job has not finished: it runs, or was stopped. All figures are of what it has done so far.")
     problems = dict.fromkeys(model.problem for model in models if model.problem)
     found += [f"No error maps, calibrations and cards are shown: {problem}." for problem in problems]

@@ -195,6 +195,8 @@ def open_keeper(
 ) -> Iterator[Keeper | None]:
     """Give what keeps flagged items, if they are to be kept. Raises SettingsError if the folder is of something else."""
     metrics.keep_ok.set(1)
+    if settings.review_url:
+        metrics.review_info.labels(settings.review_url).set(1)
     if settings.keep_flagged is None:
         yield None
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -13,9 +14,18 @@ from avizor_service.settings import Settings
 _DEFAULTS = Settings(models=Path("models"))
 
 # The options by the heading under which `avizor serve --help` shows them.
-GROUP = {"Kept for a look": ("keep_flagged", "keep_flagged_max_mib", "keep_flagged_max_days")}
+GROUP = {"Kept for a look": ("keep_flagged", "keep_flagged_max_mib", "keep_flagged_max_days", "review_url")}
 
 Command = Callable[..., Any]
+
+
+def _checked_url(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    place = urlsplit(url)
+    if url and (
+        place.scheme not in ("http", "https") or not place.hostname or place.query or place.fragment or not url.isprintable()
+    ):
+        raise click.BadParameter("give an address such as https://review.example.org:8444/")
+    return url and url.rstrip("/") + "/"
 
 
 def keep_options(command: Command) -> Command:
@@ -48,5 +58,13 @@ _OPTIONS = (
         type=click.FloatRange(min=0, min_open=True, max=36_500),
         default=_DEFAULTS.keep_flagged_max_days,
         help="Days after which a kept item is removed.",
+    ),
+    click.option(
+        "--review-url",
+        metavar="URL",
+        default=_DEFAULTS.review_url,
+        show_default="alerts have no link",
+        callback=_checked_url,
+        help="Address at which people see what is kept: that of `avizor review DIR`. Alerts on a source link to it.",
     ),
 )
