@@ -102,8 +102,9 @@ def place_of_url(url: str | PurePath, *, patient: bool = True) -> Place:
 @lru_cache(maxsize=64)
 def _store(scheme: str, bucket: str, patient: bool) -> Any:
     try:
+        # First the package: another thread may be importing it, and its module `store` is whole before it is.
+        import obstore
         from obstore.exceptions import BaseError
-        from obstore.store import from_url
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"{scheme}://{bucket}: object stores are read by {error.name}, which is not installed; "
@@ -113,7 +114,7 @@ def _store(scheme: str, bucket: str, patient: bool) -> Any:
     client: Any = {"timeout": _PATIENT_TIMEOUT if patient else _HASTY_TIMEOUT} | ({"allow_http": True} if plain else {})
     retry: Any = _PATIENT if patient else _HASTY
     try:
-        return from_url(f"{scheme}://{bucket}", client_options=client, retry_config=retry)
+        return obstore.store.from_url(f"{scheme}://{bucket}", client_options=client, retry_config=retry)
     except (BaseError, ValueError) as error:
         raise SettingsError(f"{scheme}://{bucket} cannot be opened: {_told(error)}; see docs/object-stores.md") from error
 

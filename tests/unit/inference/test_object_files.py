@@ -45,6 +45,45 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         yield server
 
 
+# The library's package gets its names last, after its module `store`, which is whole by then and uses them.
+TWO_READERS = """
+import importlib.abc, importlib.machinery, sys, threading, time, types
+from pathlib import Path
+from avizor_inference.items.object_files import read_object
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "obstore.store":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (run(module), sys.modules.update({"obstore._obstore": Names("names")}))
+        return spec
+
+class Names(types.ModuleType):
+    def __getattr__(self, name):
+        if name == "__all__":
+            time.sleep(1)
+        return getattr(real(), name)
+
+def real():
+    import obstore
+    return obstore.__dict__["_obstore"]
+
+sys.meta_path.insert(0, Slow())
+readers = [threading.Thread(target=lambda: print(len(read_object(Path(sys.argv[1]))))) for _ in range(2)]
+readers[0].start()
+time.sleep(0.5)
+readers[1].start()
+"""
+
+
+def test_threads_that_come_first_wait_until_the_library_is_loaded(s3: S3) -> None:
+    url = s3.put("first/0.bin", b"12345")
+    done = subprocess.run([sys.executable, "-c", TWO_READERS, url], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr) == (["5", "5"], "")
+
+
 def test_a_url_stays_itself_as_a_path() -> None:
     for url in ("s3://bucket/a/b c.wav", "gs://bucket/é#1.wav", "az://container/x", "https://host:80/a%20b.wav"):
         assert url_of(Path(url)) == name_of(str(Path(url))) == url
