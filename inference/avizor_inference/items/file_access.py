@@ -19,6 +19,8 @@ _BYTES = "bytes:"
 # Characters that percent-encoding leaves unchanged, besides letters and digits.
 _KEPT = "/ !#$&'()*+,;=@[]{}^~:"
 
+_FIRST_NS, _LAST_NS = -(2**63), 2**63 - 1
+
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -47,6 +49,14 @@ def open_file(path: Path) -> BinaryIO:
     return file
 
 
+def state_in(status: os.stat_result) -> tuple[int, int]:
+    """Return the size in bytes and the modification time in ns that the system tells of a file.
+
+    A time that 64 bits do not hold, such as that of a clock beyond the year 2262, is the last one that they hold.
+    """
+    return status.st_size, max(_FIRST_NS, min(status.st_mtime_ns, _LAST_NS))
+
+
 def state_of(file: BinaryIO) -> tuple[int, int] | None:
     """Return the size in bytes and the modification time in ns of an open file; None for bytes in memory."""
     if isinstance(file, ObjectFile):
@@ -55,7 +65,7 @@ def state_of(file: BinaryIO) -> tuple[int, int] | None:
         status = os.fstat(file.fileno())
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return state_in(status)
 
 
 def state_at(path: Path) -> tuple[int, int]:
@@ -69,7 +79,7 @@ def state_at(path: Path) -> tuple[int, int]:
         status = path.stat()
     except (OSError, MediaError):
         return 0, 0
-    return status.st_size, status.st_mtime_ns
+    return state_in(status)
 
 
 def exists(path: Path) -> bool:

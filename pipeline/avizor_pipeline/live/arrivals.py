@@ -19,7 +19,7 @@ from pathlib import Path
 from avizor_inference.error_text import reason
 from avizor_inference.errors import DatasetError
 from avizor_inference.items.dataset import Entry
-from avizor_inference.items.file_access import name_of
+from avizor_inference.items.file_access import name_of, state_in
 from avizor_pipeline.live.folder_walk import FolderWalk
 from avizor_pipeline.live.known_states import KnownStates, State
 from avizor_pipeline.live.open_writers import is_being_written
@@ -197,7 +197,7 @@ class Arrivals:
             except OSError:  # its folder is closed now, or its server is away: it may come back
                 pending.since = now
                 continue
-            if pending.state != (state := (status.st_size, status.st_mtime_ns)):
+            if pending.state != (state := state_in(status)):
                 pending.state, pending.since, pending.look = state, now, self.looks
             elif now - pending.since < self._settles_in(state) or self.looks <= pending.look or not self._is_asked:
                 continue

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from avizor_inference.error_text import reason
+from avizor_inference.items.file_access import state_in
 from avizor_inference.items.find_files import suffix_of
 from avizor_pipeline.live.known_states import State
 
@@ -92,7 +93,7 @@ class FolderWalk:
                     if entry.is_dir():
                         folders.append(path)
                     elif self._is_wanted(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
-                        yield Found(path, (status.st_size, status.st_mtime_ns))
+                        yield Found(path, state_in(status))
                 except OSError:
                     continue  # it is gone
         if not below:

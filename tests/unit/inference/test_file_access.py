@@ -11,7 +11,7 @@ import pytest
 from avizor_inference.errors import MediaError
 from avizor_inference.items.audio import AudioFile
 from avizor_inference.items.containers.detect import AUDIO_SUFFIXES
-from avizor_inference.items.file_access import name_of, open_file, path_of
+from avizor_inference.items.file_access import name_of, open_file, path_of, state_at, state_of
 from avizor_inference.items.find_files import LeftOut, find_files
 from avizor_inference.items.source_rule import SourceRule
 
@@ -161,3 +161,15 @@ def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path) -> N
             file.write(bytes(100))
         with pytest.raises(MediaError, match="was changed while it was read"):
             list(blocks)
+
+
+def test_a_time_of_change_that_64_bits_do_not_hold_is_the_last_that_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"12345")
+    in_2400 = 13_569_465_600 * 10**9
+    os.utime(path, ns=(0, in_2400))
+    if path.stat().st_mtime_ns != in_2400:
+        pytest.skip("this file system has no such times")
+    assert state_at(path) == (5, 2**63 - 1)
+    with open_file(path) as file:
+        assert state_of(file) == (5, 2**63 - 1)
