@@ -44,6 +44,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter end what is frozen, too: some libraries tell of each type that outlives them."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def signals_are_heard() -> Iterator[None]:
     """A batch command that a test runs in this process ignores signals from its end on. What is started later would, too."""
