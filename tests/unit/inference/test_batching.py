@@ -363,9 +363,14 @@ def test_what_takes_long_is_not_light(bench: Callable[..., Bench]) -> None:
 
 def test_a_light_run_that_takes_too_long_or_fails_is_left_to_a_thread(bench: Callable[..., Bench]) -> None:
     tested = bench()
-    tested.make_light()
-    assert tested.ask_light(ITEMS) is None  # it fails
-    assert tested.ask_light(1) == [1]
+
+    def is_light_after_a_failure() -> bool:
+        tested.make_light()
+        assert tested.ask_light(ITEMS) is None  # it fails
+        return tested.ask_light(1) == [1]
+
+    # A run that others hold up for milliseconds makes its model one that is to be measured again: then once more.
+    assert any(is_light_after_a_failure() for _ in range(100))
     assert tested.ask_light(1, turns=ENDLESS) is None
     assert tested.rows() == 0
     assert tested.ask_light(1) is None  # such a model is not light
