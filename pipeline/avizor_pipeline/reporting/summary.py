@@ -20,7 +20,7 @@ ROWS_SHOWN = 20
 
 _FLAT = (
     f"  Note: files in the folder itself are of the source {DEFAULT_SOURCE!r}: give the folder above, or --source-pattern "
-    "(rows: --source-column)"
+    "(rows: --source-column; standard input: --source)"
 )
 
 

@@ -23,6 +23,10 @@ _OBJECT_STORE = 80 * 2**20
 
 _CONNECT_S = 5.0
 
+# Of HTTP/2 (RFC 9113): bytes of the head of a frame, the type of a frame of settings, and what a client begins with.
+_FRAME_HEAD, _SETTINGS = 9, 4
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
+
 _TOKENS = "RAY_AUTH_MODE=token with RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH for a file"
 
 
@@ -115,12 +119,34 @@ def _check_address(address: str) -> None:
             f"no Ray cluster answers at {address}; start its head with `ray start --head`, or correct --ray-address"
         )
 
+    if not os.environ.get("RAY_USE_TLS") and not _speaks_http2(address):
+        raise SettingsError(
+            f"what answers at {address} is not the head of a Ray cluster; give its port, which is 6379 unless `ray start` "
+            "was told another one (8265 is that of Ray's dashboard)"
+        )
+
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
+    with suppress(OSError), _connection(address):
         return True
     return False
+
+
+def _speaks_http2(address: str) -> bool:
+    """Return whether a server begins as one of gRPC does: with its settings, as soon as it has the client's."""
+    with suppress(OSError), _connection(address) as connection:
+        connection.sendall(_PREFACE)
+        connection.settimeout(_CONNECT_S)
+        answer = b""
+        while len(answer) < _FRAME_HEAD and (more := connection.recv(_FRAME_HEAD - len(answer))):
+            answer += more
+        return len(answer) == _FRAME_HEAD and answer[3] == _SETTINGS
+    return False
+
+
+def _connection(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S)
 
 
 def _chosen(ray: Any, address: str | None, cores: int) -> RayCluster:

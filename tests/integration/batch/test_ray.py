@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,34 @@ def test_an_address_that_cannot_be_used_is_said_at_once(
     assert one_sentence(done.stderr)
     assert says.format(closed=port) in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_server_that_is_no_head_of_a_cluster_is_said(
+    answer: bytes, few_recordings: Path, models: Path, tmp_path: Path
+) -> None:
+    """Such as that of the dashboard. Ray itself would try for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    open_ones.append(connection)
+                    connection.sendall(answer)
+
+        open_ones: list[socket.socket] = []
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        done = batch(few_recordings, models, tmp_path / "out", "--runner", "ray", "--ray-address", address)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in open_ones:
+        connection.close()
+    assert done.returncode == 1
+    assert one_sentence(done.stderr)
+    assert f"what answers at {address} is not the head of a Ray cluster; give its port, which is 6379" in done.stderr
 
 
 def test_without_ray_the_error_names_the_extra(few_recordings: Path, models: Path, tmp_path: Path) -> None:
