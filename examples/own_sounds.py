@@ -91,6 +91,12 @@ def main() -> None:
     recordings = list(read_recordings(arguments.folder, sound, SourceRule()))
     if len(recordings) < FEWEST:
         parser.error(f"{arguments.folder} has {len(recordings)} recordings, and {FEWEST} are needed")
+    if short := sum(recording.is_short for recording in recordings):
+        window_s = sound.window_samples / sound.sample_rate
+        print(
+            f"{short} of {len(recordings)} recordings are shorter than the model's window of {window_s:.2f} s, and filled up "
+            "with zeros; a smaller --window-s lets the model see more of them"
+        )
     train_and_export(recordings, sound, arguments.name, arguments.models, arguments.epochs, arguments.seed)
 
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from PIL import Image
+from support.object_stores import reached, s3_server
 from support.packed import png, write_column, write_tar
 from support.sounds import SAMPLE_RATE, tone, write_wav
 from support.tables import TRANSFER, transfers
@@ -209,3 +210,30 @@ def _table_job(path: Path, rows: np.ndarray, models: Path, out: Path) -> Path:
         lines.append(f"{amount:.6g},{hour:.6g},{countries[int(country)]}")
     path.write_text("\n".join(lines) + "\n")
     return ran(out, models, path, "--model", "transfers")
+
+
+def test_sounds_on_a_store_and_in_a_tar_are_seen_and_heard_as_recorded(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = 16_000
+    samples = (0.3 * np.random.default_rng(0).standard_normal(2 * rate)).clip(-1, 1).astype(np.float32)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
+    with s3_server() as server, reached(server, monkeypatch):
+        server.put("sounds/a/odd.wav", buffer.getvalue())
+        write_tar(tmp_path / "sounds.tar", {"a/odd.wav": buffer.getvalue()})
+        for place, data in (("store", server.url("sounds")), ("tar", tmp_path / "sounds.tar")):
+            arguments = [str(data), "--models", str(models), "--model", "normal", "--out", str(tmp_path / place)]
+            result = CliRunner().invoke(batch, [*arguments, "--alpha", "0.05", "--workers", "1"])
+            assert result.exit_code == 0, result.output
+            with Results.open(tmp_path / place) as results, Media(results) as media:
+                (item,) = results.items()
+                view = media.view(item.uri, "normal", 0, 0, 3.0)
+                assert view.picture
+                assert view.map is not None
+                assert view.recorded_rate == rate
+                assert view.x
+                sound = media.recorded(item.uri, "normal", 0, view.x.low, view.x.high)
+                np.testing.assert_allclose(sound.samples[0], samples[: sound.samples.shape[1]], atol=1e-6)
+        _, *asked = server.requests
+        assert {method for method, _, _ in asked} <= {"GET", "HEAD"}, "nothing is written to the store"
