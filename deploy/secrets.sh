@@ -6,17 +6,18 @@
 #   clients/tokens       the clients that may call, a line of nginx's map for each one; at first `local`, and `probe`, as which
 #                        Prometheus' probe calls the front door
 #   token, probe/token   only the tokens of these two
+#   review/token         what people give the review page (profile `review`)
 #   grafana-password     password of Grafana's user `admin`
 set -euo pipefail
 cd "$(dirname "$0")/secrets"
 command -v openssl >/dev/null || { echo "openssl is missing; on Debian and Ubuntu: apt-get install openssl" >&2; exit 1; }
 
-# Containers mount the four folders, so a file may be replaced by another of its name (mv) while they run. Other users of this machine
+# Containers mount the five folders, so a file may be replaced by another of its name (mv) while they run. Other users of this machine
 # cannot enter this folder. What is in it is readable, because each container runs as a different user and mounts only the folders
 # that it needs.
 chmod 700 .
 umask 022
-mkdir -p certificate key clients probe
+mkdir -p certificate key clients probe review
 readonly certificate=certificate/tls.crt key=key/tls.key tokens=clients/tokens
 for old in "tls.crt $certificate" "tls.key $key" "tokens $tokens" "probe-token probe/token"; do # where they were before
   read -r from to <<<"$old"
@@ -103,7 +104,11 @@ add_client() { # NAME FILE: a client with a random token
 
 [[ -s $tokens ]] || add_client local token
 [[ -s probe/token ]] && grep -qF "\"Bearer $(<probe/token)\"" $tokens || add_client probe probe/token
-chmod a+r $certificate $key $tokens probe/token # also what its owner put there
+if [[ ! -s review/token ]]; then
+  openssl rand -hex 32 >review/token
+  echo "created deploy/secrets/review/token: people give it to the review page"
+fi
+chmod a+r $certificate $key $tokens probe/token review/token # also what its owner put there
 
 if [[ ! -s grafana-password ]]; then
   openssl rand -hex 16 >grafana-password

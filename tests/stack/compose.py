@@ -32,6 +32,7 @@ class Stack:
         self.project = f"avizor-test-{uuid.uuid4().hex[:6]}"
         self.environment = os.environ | {"AVIZOR_MODELS": str(models), "AVIZOR_ALPHA": str(alpha)}
         self.environment |= {name: str(_free_port()) for name in PORTS}
+        self.environment |= {"AVIZOR_REVIEW_PORT": str(_free_port()), "AVIZOR_KEEP_FLAGGED": "/flagged"}
         self.environment["AVIZOR_NETWORK"] = f"10.214.{secrets.randbelow(250)}"
 
     @property

@@ -82,7 +82,7 @@ def test_each_container_has_a_user_a_root_that_it_cannot_write_and_limits(runnin
         assert (user or _user_of_the_image(running, name)).split(":")[0] not in ("", "0", "root"), name
         assert container["State"]["Health"]["Status"] == "healthy", name
         writable = {mount["Destination"] for mount in container["Mounts"] if mount["RW"]}
-        assert writable <= {"/prometheus", "/alertmanager", "/pushed"}, name
+        assert writable <= {"/prometheus", "/alertmanager", "/pushed", "/flagged"}, name
 
 
 def test_each_container_has_the_secrets_that_it_needs(running: Stack) -> None:

@@ -195,11 +195,11 @@ def open_keeper(
 ) -> Iterator[Keeper | None]:
     """Give what keeps flagged items, if they are to be kept. Raises SettingsError if the folder is of something else."""
     metrics.keep_ok.set(1)
-    if settings.review_url:
-        metrics.review_info.labels(settings.review_url).set(1)
     if settings.keep_flagged is None:
         yield None
         return
+    if settings.review_url:
+        metrics.review_info.labels(settings.review_url).set(1)
     if find_spec("pyarrow") is None:
         raise SettingsError("--keep-flagged writes Parquet tables: pip install 'avizor[keep]'")
     from avizor_service.keeping.folder import check_is_ours

@@ -13,7 +13,9 @@ from support.environment import ROOT
 OWNERS = {"pushgateway-volume", "tensorrt-engines"}
 
 # What other machines, or users of this one, may reach.
-PUBLISHED = {"nginx", "prometheus", "alertmanager", "grafana"}
+PUBLISHED = {"nginx", "prometheus", "alertmanager", "grafana", "review"}
+# They ask for a token, over TLS, and so may be reached from elsewhere.
+GUARDED = {"nginx", "review"}
 
 
 def compose(name: str) -> dict[str, Any]:
@@ -45,9 +47,11 @@ def test_a_container_cannot_write_its_files_has_no_rights_of_root_and_is_bounded
 def test_a_container_does_not_run_as_root(name: str, service: dict[str, Any]) -> None:
     if "user" in service:
         user = re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(service["user"]))
-    else:  # the gateway's own image
-        assert service["build"]["dockerfile"] == "service/Dockerfile"
-        user = re.findall(r"^USER (\S+)$", (ROOT / "service" / "Dockerfile").read_text(), re.MULTILINE)[-1]
+    else:  # our own image: what the gateway keeps is its own, and the page's
+        dockerfile = service["build"]["dockerfile"]
+        assert dockerfile in ("service/Dockerfile", "review/Dockerfile")
+        user = re.findall(r"^USER (\S+)$", (ROOT / dockerfile).read_text(), re.MULTILINE)[-1]
+        assert user == "10001:10001"
     assert (int(user.split(":")[0]) == 0) == (name in OWNERS)
     if name in OWNERS:
         assert service["network_mode"] == "none"
@@ -56,9 +60,10 @@ def test_a_container_does_not_run_as_root(name: str, service: dict[str, Any]) ->
 
 def test_only_the_front_door_and_pages_of_operators_are_published_and_the_latter_to_this_machine_alone() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == PUBLISHED
-    for name in PUBLISHED - {"nginx"}:
+    for name in PUBLISHED - GUARDED:
         assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
-    assert [port.startswith("${AVIZOR_BIND:-127.0.0.1}:") for port in SERVICES["nginx"]["ports"]] == [True]
+    for name in GUARDED:
+        assert [port.startswith("${AVIZOR_BIND:-127.0.0.1}:") for port in SERVICES[name]["ports"]] == [True]
 
 
 def test_what_asks_nobody_who_they_are_is_on_networks_that_lead_nowhere() -> None:
