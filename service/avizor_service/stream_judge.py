@@ -134,6 +134,16 @@ async def open_judge(
     settings = StreamSettings(name, start.source, calibration.id, alpha, confidence, plan, rule, channels)
     sound = None
     if gateway.keeper:
-        heard = Heard(detector.version, calibration.id, judge, start.source, format, channels, plan.period_s, alpha, confidence)
+        heard = Heard(
+            detector.version,
+            calibration.id,
+            judge,
+            start.source,
+            format,
+            channels,
+            plan.period_s * rule.to_alarm,
+            alpha,
+            confidence,
+        )
         sound = AlarmSound(heard, gateway.keeper.offer)
     return StreamJudge(gateway, settings, judge, sound)

@@ -23,7 +23,7 @@ from avizor_inference.items.windows import Window, WindowFormat
 from avizor_inference.repository.models import ModelVersion
 from avizor_service.keeping.flagged import Flagged
 
-# Seconds before the stretch that began an alarm, and after the alarm.
+# Seconds before the stretches that began an alarm, and after it.
 AROUND_S = 5.0
 
 # Of one recording, and of one alarm; and memory of one stream.
@@ -33,7 +33,7 @@ MOST_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Heard:
-    """Says what is listened to, and by whom. stretch_s: length of a stretch. channels: windows at each place of the sound."""
+    """Says what is listened to, and by whom. begins_s: how long an alarm takes to begin. channels: windows at each place."""
 
     model: ModelVersion
     calibration_id: str
@@ -41,7 +41,7 @@ class Heard:
     source: str
     format: WindowFormat
     channels: int
-    stretch_s: float
+    begins_s: float
     alpha: float
     confidence: float | None
 
@@ -69,7 +69,7 @@ class AlarmSound:
         self._place_s = format.hop / format.sample_rate
         bytes_of_place = 4 * format.hop * max(heard.channels, format.channels)
         self._most = max(2, min(int(MOST_S / self._place_s), MOST_BYTES // bytes_of_place))
-        self._before = min(int((heard.stretch_s + AROUND_S) / self._place_s) + 1, self._most - 1)
+        self._before = min(int((heard.begins_s + AROUND_S) / self._place_s) + 1, self._most - 1)
         self._places: deque[_Place] = deque()
         self._next_start: int | None = None
         self._stretch: Verdict | None = None  # the latest that was flagged; of an alarm the most unusual one
