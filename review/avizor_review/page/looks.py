@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal, NamedTuple
 from urllib.parse import urlencode
@@ -59,7 +59,8 @@ class Look:
     map; 0 without one. map_of: the class that the map is of; "" for the error. no_map: why there is none. rates: in Hz, of the
     sound as it was recorded and as the model heard it, if these differ. start_s, end_s: what of a recording the picture and the
     sound have. stretches: flagged, of these. size: of a picture on the page, in pixels: width and height. axis: what the left
-    and the right edge of the picture stand for. heights: what its lower and upper edge stand for.
+    and the right edge of the picture stand for. heights: what its lower and upper edge stand for. by: the other model by which
+    it is seen, for addresses.
     """
 
     kind: Literal["sound", "picture", "signal", "cells", "none"]
@@ -80,6 +81,7 @@ class Look:
     cells: Sequence[Cell] = ()
     stretches: Sequence[Stretch] = ()
     places: Sequence[Place] = ()
+    by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_map(self) -> bool:
@@ -94,21 +96,25 @@ class Looks:
         self._results, self._media = results, media
 
     def of(self, item: ItemRow, query: Mapping[str, str] | None = None, beside: Look | None = None) -> Look:
-        """Return what is shown of an item. query: of the page's address, which may name a window by `channel` and `at`.
+        """Return what is shown of an item.
 
+        query: of the page's address, which may name a window by `channel` and `at`, and `by` another model of the job, as a
+        classifier, by which the item is seen.
         beside: another item, with which it is compared: the colours of the map and the order of the cells are then the same.
         """
-        window, places = self._window(item, query or {}), self._places(item)
+        seen = self._seen(item, query or {})
+        window, places = self._window(seen, query or {}), self._places(seen)
         places = [place._replace(is_shown=place.is_of(window)) for place in places]
         try:
-            view = self._view(item, window)
+            view = self._view(seen, window)
         except MediaError as error:
             return Look("none", why=str(error), places=places)
         place = {} if window is None or window.start_sample is None else {"channel": window.channel, "at": window.start_sample}
+        by = {} if seen is item else {"by": seen.model}
         scale = {"strongest": beside.strongest} if beside and beside.strongest else {}
-        look = _look(view, item, urlencode({"uri": item.uri, "model": item.model, **place, **scale}))
+        look = _look(view, item, urlencode({"uri": item.uri, "model": item.model, **by, **place, **scale}))
         cells = _in_order(look.cells, beside.cells if beside else ())
-        return replace(look, cells=cells, places=places, stretches=self._stretches(item, window, look))
+        return replace(look, cells=cells, places=places, stretches=self._stretches(seen, window, look), by=by)
 
     def picture(self, item: ItemRow, query: Mapping[str, str]) -> tuple[bytes, str]:
         """Return the picture of an item, and its media type. Raises MediaError if it has none."""
@@ -127,6 +133,7 @@ class Looks:
 
         query: `as=heard` for the sound as the model heard it; else it is as it was recorded.
         """
+        item = self._seen(item, query)
         window = self._window(item, query)
         view = self._view(item, window)
         sound = view.sound
@@ -135,7 +142,13 @@ class Looks:
         return _there(sound.encoded("wav") if sound else None), "audio/wav"
 
     def _asked_view(self, item: ItemRow, query: Mapping[str, str]) -> View:
+        item = self._seen(item, query)
         return self._view(item, self._window(item, query))
+
+    def _seen(self, item: ItemRow, query: Mapping[str, str]) -> ItemRow:
+        """Return the item as another model of the job has it, if one is named that has."""
+        by = query.get("by", "")
+        return item._replace(model=by) if by != item.model and self._results.item(item.uri, by) else item
 
     def _window(self, item: ItemRow, query: Mapping[str, str]) -> WindowRow | None:
         """Return the window that is named, or else the most unusual one; None if the item has none."""

@@ -59,3 +59,18 @@ def test_the_page_says_which_addresses_stay(page: Page) -> None:
 def test_a_name_that_turns_the_direction_of_writing_is_shown_by_its_code(page: Page) -> None:
     text = page.ask("/?source=gnp.%E2%80%AE").text
     assert "What was flagged of gnp.\\u202e</h1>" in text
+
+
+def test_an_item_is_seen_as_a_classifier_sees_it(page: Page) -> None:
+    link = unescape(re.findall(r'<th scope="row"><a href="([^"]*)"', page.ask("/").text)[0])
+    (other,) = re.findall(r'<a href="(/item[^"]*by=kinds)">', page.ask(link).text)
+    shown = page.ask(unescape(other))
+    assert shown.status == 200
+    assert "What speaks for " in shown.text
+    assert "Class map" in shown.text
+    assert re.search(r'by=kinds" aria-current', shown.text)
+    for kind in ("picture", "map", "sound"):
+        (address,) = re.findall(rf'src="(/{kind}[^"]*)"', shown.text)
+        assert "by=kinds" in address
+        assert page.ask(unescape(address)).status == 200
+    assert page.ask(f"{link}&by=nothing").text.count("Error map") == page.ask(link).text.count("Error map") == 1
