@@ -47,7 +47,8 @@ class Batcher(Generic[Key]):
         self._zeros = np.zeros((1, *tensor.item_shape), tensor.dtype)
         self._engine, self._group, self._in_flight = group.engine, group, in_flight
         self._outputs = group.outputs
-        self._batch_size = min(group.batch_size, spec.max_batch_size)
+        self._room = spec.max_batch_size
+        self._batch_size = min(group.batch_size, self._room)
         self._keys: list[Key] = []
         self._rows: list[Items] = []
         self._running: deque[tuple[list[Key], InferRequest, Future[dict[str, Array]]]] = deque()
@@ -109,7 +110,7 @@ class Batcher(Generic[Key]):
         Some graphs fail at some values, such as an index that a table does not have. error: of the run.
         """
         if len(keys) == 1:
-            return [Batch(keys, (), error.with_traceback(None))]
+            return [self._alone(keys, rows, error)]
         found, middle = list[Batch[Key]](), len(keys) // 2
         for some, half in ((keys[:middle], rows[:middle]), (keys[middle:], rows[middle:])):
             try:
@@ -119,6 +120,21 @@ class Batcher(Generic[Key]):
                     raise
                 found += self._apart(some, half, again)
         return found
+
+    def _alone(self, keys: list[Key], row: Items, error: EngineError) -> Batch[Key]:
+        """Return what the model gives for one row, or the error.
+
+        A server may have run it with a bad row of somebody else. So it is asked again with a batch that has no room for one.
+        """
+        if self._in_flight > 1:
+            try:
+                answer = self._ask(self._request(np.repeat(row, self._room, axis=0)))
+                return Batch(keys, tuple(output[:1] for output in answer.values()))
+            except EngineError as again:
+                if not _may_be_of_a_row(again):
+                    raise
+                error = again
+        return Batch(keys, (), error.with_traceback(None))
 
     def _request(self, rows: Items) -> InferRequest:
         return InferRequest(self._group.name, {self._input: rows}, self._outputs, self._group.version)
