@@ -4,6 +4,9 @@ from .architectures.catalogue import ARCHITECTURES as ARCHITECTURES
 from .architectures.catalogue import build as build
 from .architectures.catalogue import build_autoencoder as build_autoencoder
 from .data.labelled_items import LabelledItems as LabelledItems
+from .detection.detector import Detector as Detector
+from .detection.fit import add_scores as add_scores
+from .detection.fit import train_detector as train_detector
 from .exporter import adopt_model as adopt_model
 from .exporter import export_model as export_model
 from .front_ends.build import build_front_end as build_front_end

@@ -12,6 +12,8 @@ MEANINGS = {
     "embedding": "input of the last linear layer",
     "activations": "output of the last layer that returns a map of more than one pixel, for class activation maps",
     "score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
+    "reconstruction_score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
+    "neighbour_score": "mean distance to the nearest normal items of the training, >= 0",
     "error_map": "squared reconstruction error per element of the front end's output, >= 0",
     "reconstruction": "the front end's output as the autoencoder reconstructs it",
 }
@@ -24,6 +26,8 @@ def meanings(shapes: Mapping[str, Sequence[int]], spec: InputSpec, known: Mappin
     names, that of the errors names them in order.
     """
     texts = {name: MEANINGS.get(name, "") for name in shapes}
+    if "reconstruction_score" in texts:
+        texts["score"] = "decides: reconstruction_score and neighbour_score together, > 0; normal items are near 1"
     if "reconstruction" in texts and "embedding" in texts:
         texts["embedding"] = "the latent vector"
     texts |= {name: text for name, text in (known or {}).items() if name in texts}
