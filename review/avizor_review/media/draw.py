@@ -14,13 +14,16 @@ from avizor_inference.explain.raw_rows import RawRow
 from avizor_inference.items.input_spec import AudioInput, InputSpec, SignalInput
 from avizor_inference.items.kinds.base import Row, Span
 from avizor_inference.items.kinds.mel_scale import hz_to_mel, mel_to_hz
-from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd
+from avizor_inference.items.kinds.sound_front_ends import MelFrontEnd, SpectralFrontEnd, WaveformFrontEnd
 from avizor_review.media.excerpt import Excerpt
 from avizor_review.media.pixels import area_means, grey_png, lines_png, of_background, picture_bytes
 from avizor_review.media.view import Cell, Scale, Sound, Strip, View
 
 # Of a spectrogram, and of the lines of a signal.
 _WIDTH, _HEIGHT = 560, 168
+
+# Of a spectrogram that a person can read.
+_LEAST_FRAMES = 48
 
 # Windows of which the error is drawn, at most.
 _MOST_MAPS = 24
@@ -64,7 +67,7 @@ def _of_recording(excerpt: Excerpt, span: Span, uri: str, spec: AudioInput | Sig
     x = Scale(float(edges[0]), float(edges[-1]), "s" if spec.sample_rate else "samples")
     view = View(x=x, mark=(mark[0], min(1.0, mark[1])))
     whole = RawRow(uri, 0, samples if spec.channels > 1 or isinstance(spec, SignalInput) else samples[0], span)
-    background = background_of(whole, spec.model_copy(update={"window_samples": samples.shape[1]}))
+    background = background_of(whole, _in_fine_frames(spec, samples.shape[1]))
     maps = [_shown(map_of(RawRow(uri, 0, row.values, row.span))) for row in _apart(excerpt)] if map_of else []
     if isinstance(background, Spectrogram) and isinstance(spec, AudioInput):
         hz, y = _frequencies(spec)
@@ -79,6 +82,14 @@ def _of_recording(excerpt: Excerpt, span: Span, uri: str, spec: AudioInput | Sig
     ranges = zip(background.names, background.values.min(axis=1).tolist(), background.values.max(axis=1).tolist(), strict=True)
     strips = tuple(Strip(*each) for each in ranges)
     return replace(view, picture=lines_png(background.values, _WIDTH, _HEIGHT), map=errors, strips=strips)
+
+
+def _in_fine_frames(spec: AudioInput | SignalInput, samples: int) -> InputSpec:
+    """Return the description of so many samples, by which a spectrogram has many frames: those of a model may be too few."""
+    hop = spec.front_end.hop_length if isinstance(spec, AudioInput) and isinstance(spec.front_end, SpectralFrontEnd) else 0
+    if samples < _LEAST_FRAMES * hop:
+        spec = spec.model_copy(update={"front_end": WaveformFrontEnd()})
+    return spec.model_copy(update={"window_samples": samples})
 
 
 def _shown(found: HeatMap) -> HeatMap:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from avizor_inference.explain.heat_map import Axis, HeatMap
 from avizor_inference.explain.raw_rows import RawRow
-from avizor_inference.items.input_spec import SignalInput, TensorInput
+from avizor_inference.items.input_spec import AudioInput, LogMelFrontEnd, SignalInput, TensorInput
 from avizor_inference.items.kinds.base import Row, Span
 from avizor_review.media.draw import view_of
 from avizor_review.media.excerpt import Excerpt
@@ -63,6 +63,20 @@ def test_a_signal_is_drawn_with_its_error_over_the_channel_and_the_window() -> N
     assert strength[: height // 2].max() == 0
     assert strength[:, : width // 3 - 2].max() == 0
     assert view.sound is None
+
+
+def test_a_short_sound_is_drawn_in_more_frames_than_a_coarse_model_has() -> None:
+    """A click of 5 ms in 0.3 s, before a model with frames of 128 ms."""
+    samples = np.full(2400, 1e-4, np.float32) * np.random.default_rng(0).standard_normal(2400).astype(np.float32)
+    samples[1200:1240] = 0.5
+    front_end = LogMelFrontEnd(n_fft=1024, hop_length=512, n_mels=16)
+    spec = AudioInput(sample_rate=8000, window_samples=2400, hop_samples=2400, front_end=front_end)
+    view = view_of(Excerpt((Row(samples, Span(0, 0, 2400)),), 0), "s.wav", spec, None)
+    assert view.picture
+    loudness = np.asarray(Image.open(io.BytesIO(view.picture)).convert("L")).mean(axis=0)
+    bright = np.flatnonzero(loudness > loudness.max() / 2)
+    assert 0.45 < bright.mean() / len(loudness) < 0.55
+    assert np.ptp(bright) < 0.2 * len(loudness)
 
 
 def test_without_a_map_a_signal_is_drawn_all_the_same() -> None:
