@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,9 +15,19 @@ def check_outside(option: str, folder: OutputPath, roots: Iterable[str]) -> None
     """Raise SettingsError if a folder that a job writes is within one that it reads: the next run would read its results."""
     for root in roots:
         if isinstance(folder, Path):
-            place, path = folder.absolute(), path_of(root)
-            is_within = path.is_dir() and path.absolute() in (place, *place.parents)
+            is_within = _is_within(folder, path_of(root))
         else:
             is_within = f"{folder}/".startswith(f"{root.rstrip('/')}/")
         if is_within:
             raise SettingsError(f"{option} {folder} is within {root}: the next run would read its results; choose another one")
+
+
+def _is_within(folder: Path, root: Path) -> bool:
+    """Return whether a walk through `root`, which follows links, comes to a folder: by its name, or to where that leads."""
+    return root.is_dir() and any(
+        there in (place, *place.parents)
+        for there, place in (
+            (root.absolute(), folder.absolute()),
+            (Path(os.path.realpath(root)), Path(os.path.realpath(folder))),  # which never fails, as resolve() does
+        )
+    )
