@@ -43,7 +43,7 @@ class Gateway:
 
     def metrics(self) -> dict[str, float]:
         """Series as exposed -> value."""
-        with urllib.request.urlopen(self.metrics_url, timeout=5) as answer:
+        with urllib.request.urlopen(self.metrics_url, timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {series: float(value) for series, value in pairs}

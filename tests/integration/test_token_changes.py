@@ -139,9 +139,11 @@ def test_a_file_that_cannot_be_used_keeps_the_tokens_and_is_named_without_a_toke
     wait_until(lambda: served.metrics()['avizor_reload_ok{part="tokens"}'] == 0)
     assert [code(stub, "sesame"), code(stub, "other-one"), code(stub, "abracadabra")] == ["OK", "OK", "UNAUTHENTICATED"]
     tokens.unlink()
+    served.process.send_signal(signal.SIGHUP)  # or it would look some seconds later
     wait_until(lambda: "cannot be read" in log.read_text())
     assert code(stub, "other-one") == "OK"
     tokens.write_text(ALI)
+    served.process.send_signal(signal.SIGHUP)
     wait_until(lambda: served.metrics()['avizor_reload_ok{part="tokens"}'] == 1)
     assert [code(stub, "sesame"), code(stub, "other-one")] == ["OK", "UNAUTHENTICATED"]
     written = log.read_text()
