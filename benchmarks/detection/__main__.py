@@ -1,6 +1,6 @@
 """Compare ways to find anomalies on many sets, at default settings and with ten trials: how many anomalies does each find?
 
-    python benchmarks/detection --data FOLDER [--out detection-results] [--jobs 2] [--budget none] [--methods A,B] [--sets A,B]
+    python benchmarks/detection --data FOLDER [--out DIR] [--jobs 2] [--budget none] [--methods 'A;B'] [--sets A,B]
 
 FOLDER has `tables`, `fsdd` and `mnist10k`. Needs the extra `bench`. Results are written as they come; a run that was stopped
 goes on where it was. The tables are written to OUT/tables-none.md and OUT/tables-ten-trials.md.
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("detection-results"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--budget", default=f"{NO_TUNING},{TUNED}", help=f"`{NO_TUNING}`, `{TUNED}` or both.")
-    parser.add_argument("--methods", default=",".join(METHODS), help="Only these.")
+    parser.add_argument("--methods", default=";".join(METHODS), help="Only these, with semicolons between them.")
     parser.add_argument("--sets", default="", help="Only sets with one of these words in their names.")
     parser.add_argument("--ours", default=BEFORE, help="The method that the others are compared with.")
     arguments = parser.parse_args()
@@ -110,7 +110,7 @@ def main() -> None:
         arguments.data,
         arguments.out,
         [name for name in sources() if any(word in name for word in words)],
-        arguments.methods.split(","),
+        arguments.methods.split(";"),
     )
     results, tried = arguments.out / "results.csv", arguments.out / "trials.csv"
     with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as pool:

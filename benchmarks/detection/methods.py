@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from baselines import DENSE, contexts
-from detection.metrics import Scores
+from detection.metrics import Scores as ItemScores
 from detection.sets import DetectionSet, Items, Rows
 from numpy.typing import NDArray
 from pyod.models.auto_encoder import AutoEncoder
@@ -27,14 +27,16 @@ from torch import Tensor, nn
 from training import in_batches, train_autoencoder
 
 from avizor_export import build_autoencoder, train_detector
+from avizor_export.detection.fit import neighbours
+from avizor_export.detection.scores import Scores
 from avizor_inference import ItemScore
 
 Setting = Mapping[str, Any]
-Score = Callable[[Rows], Scores]  # windows [n, *shape] -> [n]
+Score = Callable[[Rows], ItemScores]  # windows [n, *shape] -> [n]
 Fit = Callable[[DetectionSet, int, Setting], Score]
 
 TRIALS = 10
-BEFORE, NOW = "Avizor before", "Avizor"
+BEFORE, NOW, NEAREST = "Avizor before", "Avizor", "Avizor, nearest alone"
 
 
 class Method(NamedTuple):
@@ -44,7 +46,7 @@ class Method(NamedTuple):
     space: Mapping[str, Sequence[Any]]
     by_power_mean: bool = False
 
-    def item_scores(self, score: Score, items: Items) -> Scores:
+    def item_scores(self, score: Score, items: Items) -> ItemScores:
         """Return the score of each item."""
         by_window = np.split(score(items.windows), np.flatnonzero(np.diff(items.owner)) + 1)
         if self.by_power_mean:
@@ -90,7 +92,7 @@ def _reconstruction(data: DetectionSet, seed: int, setting: Setting) -> Score:
 
 
 def _error(network: nn.Module) -> Score:
-    def score(rows: Rows) -> Scores:
+    def score(rows: Rows) -> ItemScores:
         windows = torch.from_numpy(rows)
         return ((in_batches(network, windows) - windows) ** 2).flatten(1).mean(dim=1).double().numpy()
 
@@ -102,10 +104,25 @@ def _two_scores(data: DetectionSet, seed: int, setting: Setting) -> Score:
     known, held_out = (torch.from_numpy(part.windows) for part in (data.train, data.statistics))
     detector, _ = train_detector(known, held_out, is_sound=data.is_sound, seed=seed)
 
-    def score(rows: Rows) -> Scores:
+    def score(rows: Rows) -> ItemScores:
         with torch.no_grad():
             scored = [detector.score(batch)["score"][:, 0] for batch in torch.from_numpy(rows).split(256)]
         return torch.cat(scored).double().numpy()
+
+    return score
+
+
+def _nearest(data: DetectionSet, seed: int, setting: Setting) -> Score:
+    """Score by the second score of the package alone, without an autoencoder."""
+    known, held_out = (torch.from_numpy(part.windows) for part in (data.train, data.statistics))
+    part = neighbours(known, is_sound=data.is_sound, seed=seed)
+    scores = Scores({"neighbour_score": part}, {"neighbour_score": 1.0})
+    with torch.no_grad():
+        scores.fit(held_out, held_out)
+
+    def score(rows: Rows) -> ItemScores:
+        with torch.no_grad():
+            return torch.cat([scores(batch, batch)[0][:, 0] for batch in torch.from_numpy(rows).split(256)]).double().numpy()
 
     return score
 
@@ -123,7 +140,7 @@ def _dense(data: DetectionSet, seed: int, setting: Setting) -> Score:
     epochs = setting.get("epochs", 20)
     train_autoencoder(network, rows, epochs=epochs, seed=seed, batch_size=32 if len(rows) < 10_000 else 256)
 
-    def score(windows: Rows) -> Scores:
+    def score(windows: Rows) -> ItemScores:
         known = frames(torch.from_numpy(windows))
         errors = _error(network)(known.flatten(0, 1).numpy())
         return np.asarray(errors.reshape(len(windows), -1).mean(axis=1))
@@ -142,7 +159,7 @@ def _pca(data: DetectionSet, seed: int, setting: Setting) -> Score:
     """Squared error of the reconstruction from the principal components that explain a share of the variance."""
     components = PCA(setting.get("share", 0.9), svd_solver="full").fit(_flat(data.train.windows))
 
-    def score(windows: Rows) -> Scores:
+    def score(windows: Rows) -> ItemScores:
         rows = _flat(windows)
         return np.asarray(((components.inverse_transform(components.transform(rows)) - rows) ** 2).mean(axis=1))
 
@@ -161,7 +178,7 @@ def _mahalanobis(data: DetectionSet, seed: int, setting: Setting) -> Score:
     shrinkage = setting.get("shrinkage") or max(1e-6, float(ledoit_wolf_shrinkage(rows - mean, assume_centered=True)))
     floor = shrinkage * variances.sum() / size
 
-    def score(windows: Rows) -> Scores:
+    def score(windows: Rows) -> ItemScores:
         centred = _flat(windows) - mean
         along = centred @ basis.T
         rest = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0)
@@ -186,6 +203,7 @@ def _pyod_autoencoder(seed: int, setting: Setting) -> Any:
 
 METHODS: dict[str, Method] = {
     NOW: Method(_two_scores, {}, by_power_mean=True),
+    NEAREST: Method(_nearest, {}, by_power_mean=True),
     BEFORE: Method(_reconstruction, {"latent": [0.25, 0.5, 1, 2, 4], "longer": [0.5, 1]}, by_power_mean=True),
     "kNN": Method(_neighbours, {"k": [1, 2, 5, 10, 20], "metric": ["euclidean", "manhattan"]}),
     "PCA": Method(_pca, {"share": [0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99]}),

@@ -12,9 +12,10 @@ from avizor_export.detection.early_stopping import train_until_flat
 from avizor_export.detection.scores import MeanError, NeighbourDistance, Scores
 from avizor_export.detection.sizes import suggested_spec
 from avizor_export.detection.views import view_of
-from avizor_export.detection.whitening import whitening
+from avizor_export.detection.whitening import standardising, whitening
 
 MOST_STEPS = 3000
+WEIGHTS = {"reconstruction_score": 1 / 3, "neighbour_score": 2 / 3}  # docs/decisions/0082
 
 
 def train_detector(
@@ -43,19 +44,22 @@ def add_scores(network: nn.Module, items: Tensor, held_out: Tensor, *, is_sound:
     """Make a detector of a trained autoencoder, in eval mode. For the arguments see train_detector."""
     with torch.no_grad():
         scores = Scores(
-            {"reconstruction_score": MeanError(), "neighbour_score": neighbours(items, is_sound=is_sound, seed=seed)},
-            {"reconstruction_score": 0.5, "neighbour_score": 0.5},
+            {"reconstruction_score": MeanError(), "neighbour_score": neighbours(items, is_sound=is_sound, seed=seed)}, WEIGHTS
         )
         scores.fit(held_out, (held_out - network(held_out)) ** 2)
     return Detector(network, scores)
 
 
 def neighbours(items: Tensor, *, is_sound: bool, seed: int) -> NeighbourDistance:
-    """Return the distance to a bank of these items. Signals are whitened: neighbouring steps carry nearly the same."""
+    """Return the distance to a bank of these items, float32[n, ...].
+
+    Signals are whitened: neighbouring steps carry nearly the same. Statistics of bands are standardised: in each band a change
+    counts by how unusual it is there. Rows and maps stay as they are: a pixel that hardly ever varies says little.
+    """
     shape = tuple(items.shape[1:])
     view = view_of(shape, is_sound=is_sound)
     vectors = torch.cat([view(batch) for batch in items.split(256)])
     mean = vectors.mean(dim=0)
     centred = vectors - mean
-    turn = whitening(centred) if len(shape) == 2 else None
+    turn = standardising(centred) if is_sound else whitening(centred) if len(shape) == 2 else None
     return NeighbourDistance(view, mean, turn, coreset(centred if turn is None else centred @ turn, seed))

@@ -1,9 +1,19 @@
-"""Find directions in which normal vectors vary alike: a distance then counts a change by how unusual it is."""
+"""Find a scale on which normal vectors vary alike: a distance then counts a change by how unusual it is."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def standardising(centred: Tensor) -> Tensor:
+    """Return the matrix float32[D, D] that divides each number of these vectors [n, D], of mean 0, by its deviation.
+
+    A number that never varies is divided by the largest deviation of all.
+    """
+    deviation = (centred**2).mean(dim=0).sqrt()
+    largest = deviation.max().clamp(min=1e-6)
+    return torch.diag(1 / torch.where(deviation > 1e-6 * largest, deviation, largest))
 
 
 def whitening(centred: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from avizor_export.detection.early_stopping import train_until_flat
 from avizor_export.detection.scores import MeanError, NeighbourDistance, Scores
 from avizor_export.detection.sizes import suggested_spec
 from avizor_export.detection.views import LARGEST_VECTOR, BandStatistics, Pooled, view_of
-from avizor_export.detection.whitening import whitening
+from avizor_export.detection.whitening import standardising, whitening
 
 
 def rows(count: int, size: int = 5, seed: int = 0) -> torch.Tensor:
@@ -80,6 +80,13 @@ def test_whitened_vectors_have_the_same_variance_in_every_direction() -> None:
     vectors = vectors - vectors.mean(dim=0)
     turned = vectors @ whitening(vectors)
     torch.testing.assert_close(turned.T @ turned / len(turned), torch.eye(6), atol=0.1, rtol=0)
+
+
+def test_standardised_vectors_have_deviation_1_and_what_never_varies_stays_0() -> None:
+    vectors = rows(500, 3) * torch.tensor([0.001, 7.0, 0.0])
+    vectors = vectors - vectors.mean(dim=0)
+    turned = vectors @ standardising(vectors)
+    torch.testing.assert_close(turned.std(dim=0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
 
 
 def test_whitening_of_fewer_vectors_than_numbers_is_finite() -> None:
