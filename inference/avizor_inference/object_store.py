@@ -40,7 +40,7 @@ _PATIENT = {
 _PATIENT_TIMEOUT, _HASTY_TIMEOUT = timedelta(seconds=90), timedelta(seconds=15)
 
 # Where the environment may name another server than the cloud's. One without TLS is used only if it is named so.
-_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURITE_BLOB_STORAGE_URL")
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURITE_BLOB_STORAGE_URL")
 
 # What a cloud asks for when it has found no credentials: the addresses of the machine's own role.
 _ROLE_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
@@ -110,7 +110,7 @@ def _store(scheme: str, bucket: str, patient: bool) -> Any:
             f"{scheme}://{bucket}: object stores are read by {error.name}, which is not installed; "
             "pip install 'avizor[object-stores]'"
         ) from error
-    plain = scheme == "http" or any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+    plain = scheme == "http" or any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
     client: Any = {"timeout": _PATIENT_TIMEOUT if patient else _HASTY_TIMEOUT} | ({"allow_http": True} if plain else {})
     retry: Any = _PATIENT if patient else _HASTY
     try:

@@ -21,7 +21,7 @@ from avizor_inference.daemon_threads import interruptible
 from avizor_inference.errors import MediaError, SettingsError, StoreUnavailable
 from avizor_inference.items.file_access import name_of
 from avizor_inference.items.object_files import RangeFile
-from avizor_inference.object_store import in_words, place_of_url
+from avizor_inference.object_store import ENDPOINTS, in_words, place_of_url
 
 T = TypeVar("T")
 
@@ -253,7 +253,10 @@ class ObjectPath:
         user.mkdir(mode=0o700, exist_ok=True)
         if user.lstat().st_uid != os.getuid() or user.is_symlink():
             raise PermissionError(errno.EACCES, "a folder of another user", str(user))
-        folder = user / hashlib.sha256(self.root.encode()).hexdigest()[:16]
+        place = "\n".join(
+            [self.root, *(os.environ.get(name, "") for name in ENDPOINTS)]
+        )  # servers may have buckets of one name
+        folder = user / hashlib.sha256(place.encode()).hexdigest()[:16]
         folder.mkdir(exist_ok=True)
         return folder
 

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from integration.jobs import AVIZOR, command, one_sentence, workers
 from support.object_stores import S3, reached, s3_server
@@ -25,7 +27,8 @@ from support.stored_results import digests, digests_on_disk, names
 from avizor_pipeline.sinks.output_files import output_path
 from avizor_pipeline.verify import verify_job
 
-SHIM = Path(__file__).parents[2] / "support" / "killed_before_commit"
+TESTS = Path(__file__).parents[2]
+SHIM = TESTS / "support" / "killed_before_commit"
 PAGE = Path(__file__).parents[3] / "docs" / "results-on-a-store.md"
 KILLS = int(os.environ.get("AVIZOR_TEST_KILLS_ON_A_STORE", "60"))
 
@@ -106,7 +109,10 @@ def test_commands_name_the_url_and_tables_are_read_in_one_line(s3: S3, recording
 @pytest.mark.slow
 def test_every_crash_point_is_survived(s3: S3, recordings: Path, models: Path, tmp_path: Path) -> None:
     script = [sys.executable, store_crash_points.__file__, recordings, models, tmp_path, s3.bucket]
-    result = subprocess.run(list(map(str, script)), capture_output=True, text=True, check=False)
+    tests = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        list(map(str, script)), capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": tests}
+    )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["wrong"] == [], result.stderr
@@ -152,10 +158,12 @@ def test_kills_of_the_job_of_a_worker_and_of_both_lose_and_double_nothing(
 def kill(process: subprocess.Popen[str], victim: str) -> bool:
     """Kill what is to be killed; return whether there was anything."""
     if victim == "worker":
-        started = [each for each in workers(process) if "spawn_main" in " ".join(each.cmdline())]
-        for each in started[:1]:
-            each.kill()
-        return bool(started)
+        for each in workers(process):
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                if "spawn_main" in " ".join(each.cmdline()):
+                    each.kill()
+                    return True
+        return False
     process.kill() if victim == "parent" else os.killpg(process.pid, signal.SIGKILL)
     return True
 

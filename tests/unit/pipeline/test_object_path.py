@@ -189,6 +189,13 @@ def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: S3) -> None:
         (ObjectPath.parse("s3://nobody-has-this/run") / "job.json").read_bytes()
 
 
+def test_buckets_of_one_name_on_two_servers_have_two_working_folders(out: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = out.working_folder()
+    assert out.working_folder() == here
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert out.working_folder() != here
+
+
 def test_a_working_folder_that_another_user_could_fill_is_refused(out: ObjectPath, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"avizor-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
