@@ -58,7 +58,7 @@ class ReviewApp:
         return Starlette(routes=routes, exception_handlers={404: _no_page})
 
     def _list(self, request: Request) -> Response:
-        wanted, problem = self._wanted(request, Wanted.of_address)
+        wanted, problem = self._wanted(request.query_params, Wanted.of_address)
         answers = self.answers.answers()
         self.listing.refresh()
         rows = self.listing.rows(wanted, answers)
@@ -84,24 +84,30 @@ class ReviewApp:
         )
 
     def _item(self, request: Request) -> Response:
-        wanted, problem = self._wanted(request, Wanted.of_query)
+        return self._item_page(request.query_params, unquote(request.cookies.get(_REVIEWER, "")))
+
+    def _item_page(self, query: Mapping[str, str], reviewer: str, refused: str = "", note: str = "") -> Response:
+        """Return the page of one item. refused: why an answer was not kept. note: what was written with it."""
+        wanted, problem = self._wanted(query, Wanted.of_query)
         answers = self.answers.answers()
-        item = self._asked_item(request, answers)
+        item = self._asked_item(query, answers)
         if item is None:
             return _page("missing.html", 404, title=self.title, wanted=wanted)
         place = self.listing.place(wanted, answers, item.key)
-        last = _key(request, "last_")
+        last = _key(query, "last_")
         return _page(
             "item.html",
+            422 if refused else 200,
             title=self.title,
             wanted=wanted,
-            problem=problem or request.query_params.get("problem", ""),
+            problem=refused or problem,
             item=item,
-            look=self.looks.of(item, request.query_params),
+            look=self.looks.of(item, query),
             place=place,
             said=answers.on(item.key),
             others=self.listing.labels(item.uri),
-            reviewer=unquote(request.cookies.get(_REVIEWER, "")) or self.reviewer,
+            reviewer=reviewer or self.reviewer,
+            note=note,
             last=last if last and answers.on(last) else None,
             most_note=MOST_NOTE,
             most_name=MOST_NAME,
@@ -109,7 +115,7 @@ class ReviewApp:
 
     def _nearest(self, request: Request) -> Response:
         answers = self.answers.answers()
-        item = self._asked_item(request, answers)
+        item = self._asked_item(request.query_params, answers)
         if item is None:
             return Response(status_code=404)
         nearest = self.listing.nearest(item, answers)
@@ -158,7 +164,7 @@ class ReviewApp:
             )
         except (ValidationError, AvizorError) as error:
             why = f"not kept: {validation_message(error) if isinstance(error, ValidationError) else error}"
-            return _see(f"/item?{wanted.query(**here, problem=why)}")
+            return self._item_page(form, reviewer[:MOST_NAME], why, form.get("note", ""))
         following = ItemKey(form["next_uri"], form["next_model"]) if "next_uri" in form and "next_model" in form else None
         if form["answer"] == "withdrawn" or following is None:
             answer = _see(f"/item?{wanted.query(**here)}")
@@ -172,7 +178,7 @@ class ReviewApp:
         """Return what answers with the media of an item of the job, and of nothing else."""
 
         def answer(request: Request) -> Response:
-            item = self._asked_item(request, Answers())
+            item = self._asked_item(request.query_params, Answers())
             if item is None:
                 return Response(status_code=404)
             try:
@@ -183,14 +189,14 @@ class ReviewApp:
 
         return answer
 
-    def _asked_item(self, request: Request, answers: Answers) -> ItemRow | None:
-        key = _key(request)
+    def _asked_item(self, query: Mapping[str, str], answers: Answers) -> ItemRow | None:
+        key = _key(query)
         return self.listing.item(key, answers) if key else None
 
-    def _wanted(self, request: Request, read: Callable[[Mapping[str, str], Wanted], Wanted]) -> tuple[Wanted, str]:
+    def _wanted(self, query: Mapping[str, str], read: Callable[[Mapping[str, str], Wanted], Wanted]) -> tuple[Wanted, str]:
         """Return what the address asks for, and what is wrong with it: then the default is shown."""
         try:
-            return read(request.query_params, self.default), ""
+            return read(query, self.default), ""
         except SettingsError as error:
             return replace(self.default), str(error)
 
@@ -211,8 +217,7 @@ def _problem(error: AvizorError) -> Response:
     return _page("problem.html", 500, title="Avizor review", problem=str(error))
 
 
-def _key(request: Request, prefix: str = "") -> ItemKey | None:
-    query = request.query_params
+def _key(query: Mapping[str, str], prefix: str = "") -> ItemKey | None:
     uri, model = (query.get(f"{prefix}{name}") for name in ("uri", "model"))
     return None if uri is None or model is None else ItemKey(uri, model)
 

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import trustme
@@ -97,8 +97,19 @@ def test_what_is_no_answer_is_refused_and_nothing_is_kept(page: Page, results: P
     ):
         refused = page.say(uri, "normal", answer, **more)
         place = refused.headers.get("location")
-        assert refused.status >= 400 or 'role="alert"' in page.ask(place or "/").text, (uri, answer, more)
+        assert refused.status >= 400, (uri, answer, more, place)
+        assert "not kept: " in refused.text or refused.status == 404
     assert answers(results) == 0
+
+
+def test_a_note_is_still_there_when_its_answer_was_not_kept(page: Page, flagged: str) -> None:
+    refused = page.say(flagged, "normal", "normal", reviewer="", note="</textarea> two hours of listening")
+    assert (refused.status, 'role="alert">not kept: reviewer' in refused.text) == (422, True)
+    assert "&lt;/textarea&gt; two hours of listening</textarea>" in refused.text
+
+
+def test_a_link_cannot_put_words_into_the_mouth_of_the_page(page: Page, flagged: str) -> None:
+    assert "call 555" not in page.ask(f"/item?{urlencode({'uri': flagged, 'model': 'normal', 'problem': 'call 555'})}").text
 
 
 def test_an_answer_is_there_after_the_server_was_killed(results: Path, flagged: str) -> None:
