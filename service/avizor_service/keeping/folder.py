@@ -88,6 +88,7 @@ class KeptFolder:
 
         Return the bytes that are kept, and how many items went, by reason.
         """
+        self._tables.remove_old()
         files, other_bytes = kept_files(self.path), self._bytes_of_tables()
         answered = self._answered()
         most, oldest = (
@@ -101,6 +102,13 @@ class KeptFolder:
             done = list(self._remove(doomed_files))
             gone += done
             counts[reason] = len(done)
+        if going.by_bytes and len(gone) < len(going.by_age) + len(going.by_bytes):
+            # The oldest are of another writer, which looks later: until then it is ours that have to make room.
+            ours = [file for file in files if file.slot == self._slot.number and file not in gone]
+            theirs = sum(file.size for file in files) - sum(file.size for file in (*gone, *ours))
+            done = list(self._remove(doomed(ours, other_bytes + theirs, answered, most, oldest).by_bytes))
+            gone += done
+            counts["bytes"] += len(done)
         if with_answer := sum(file.path in answered for file in gone):
             _log.warning(
                 "%d of the flagged items that were removed had an answer, which stays in %s",

@@ -36,8 +36,11 @@ _GATHER_S = 0.5
 _MOST_TOGETHER = 256
 
 # Seconds between two looks at what is too old or too much, if nothing comes; and if something does, at least.
-_LOOK_S = 30.0
+_LOOK_S = 10.0
 _LEAST_LOOK_S = 5.0
+
+# So many looks at least while as much is written as may be kept: the folder is larger by a part of it, for each worker.
+_LOOKS = 32
 
 # Bytes for which there has to be room on a disk before it is said to be well again, at most.
 _MOST_PROVEN = 1 << 20
@@ -60,6 +63,7 @@ class Keeper:
         self._is_well = True
         self._dropped_since = 0  # the last word about it
         self._refused_bytes = 0  # by the disk, the last time
+        self._room, self._written = settings.keep_flagged_max_mib << 20, 0  # since the last look
         for cause in ("full", "size", "disk", "item"):  # a rate misses the first event of a series that begins with it
             metrics.flagged_dropped.labels(cause)
         for cause in ("age", "bytes"):
@@ -95,17 +99,18 @@ class Keeper:
 
     def _run(self) -> None:
         folder: KeptFolder | None = None
-        looked, is_due = 0.0, True
+        looked = 0.0
         while True:
             with self._caring():
                 folder = folder or self._opened()
                 ended = self._closing.is_set()
                 while self._waiting:
                     self._keep(folder)
-                    is_due = True
+                    if self._written >= self._room // _LOOKS:
+                        self._look(folder)
                 now = time.monotonic()
-                if now - looked > (_LEAST_LOOK_S if is_due else _LOOK_S) or (ended and is_due):
-                    looked, is_due = now, False
+                if now - looked > (_LEAST_LOOK_S if self._written else _LOOK_S) or (ended and self._written):
+                    looked = now
                     self._look(folder)
                 self._well()
             if not self._is_well and folder:
@@ -115,7 +120,7 @@ class Keeper:
                 self._drop_all()
             if self._closing.is_set() and not self._waiting:
                 return
-            self._wake.wait(_LEAST_LOOK_S if is_due else _LOOK_S)
+            self._wake.wait(_LEAST_LOOK_S if self._written else _LOOK_S)
             self._wake.clear()
             self._closing.wait(_GATHER_S)
 
@@ -123,29 +128,39 @@ class Keeper:
         from avizor_service.keeping.folder import KeptFolder  # loads pyarrow, which takes a while
 
         folder = KeptFolder(self._settings, self._sources)
-        folder.sweep()
-        if not self._is_well:  # or each item would be followed by another word about it
-            folder.prove_room(min(self._refused_bytes, _MOST_PROVEN))
+        try:
+            folder.sweep()
+            if not self._is_well:
+                self._look(folder)  # a full disk has room again when the oldest has gone
+                # Or each item would be followed by another word about it.
+                folder.prove_room(min(self._refused_bytes, _MOST_PROVEN))
+        except BaseException:
+            folder.close()
+            raise
         return folder
 
     def _keep(self, folder: KeptFolder) -> None:
         together: list[Flagged] = []
-        while self._waiting and len(together) < _MOST_TOGETHER:
+        size = 0
+        while self._waiting and len(together) < _MOST_TOGETHER and size < self._room // _LOOKS:
             together.append(self._waiting.popleft())
+            size += together[-1].size
         try:
             sizes = list(folder.keep(together))
         except BaseException:
             self._refused_bytes = sum(item.size for item in together)
             self._drop(together, "disk")
             raise
-        for item, size in zip(together, sizes, strict=True):
-            if size:
+        self._written += sum(sizes)
+        for item, written in zip(together, sizes, strict=True):
+            if written:
                 self._metrics.flagged_kept.labels(item.model.name).inc()
             else:
                 self._metrics.flagged_dropped.labels("item").inc()
         self._forget(together)
 
     def _look(self, folder: KeptFolder) -> None:
+        self._written = 0
         size, removed = folder.retain()
         self._metrics.kept_bytes.set(size)
         for cause, count in removed.items():

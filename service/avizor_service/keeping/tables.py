@@ -86,6 +86,11 @@ class SlotTables:
             if number == self._number:
                 self._newest = left
 
+    def remove_old(self) -> None:
+        """Remove the parts that do not count any more, and that nobody is reading by now."""
+        while self._old and self._old[0][0] <= time.monotonic():
+            self._old.popleft()[1].unlink(missing_ok=True)
+
     def uris(self) -> set[str]:
         """Return the items that have a row."""
         found: set[str] = set()
@@ -127,11 +132,10 @@ class SlotTables:
         self._retire(number, revision)
 
     def _retire(self, number: int, revision: int) -> None:
-        """Remove a part that does not count any more, a little later, and those whose time has come now."""
-        now = time.monotonic()
-        self._old += ((now + _STAYS_S, self._path(name, number, revision)) for name in _SCHEMAS)
-        while self._old and self._old[0][0] <= now:
-            self._old.popleft()[1].unlink(missing_ok=True)
+        """Remove a part that does not count any more, a little later."""
+        until = time.monotonic() + _STAYS_S
+        self._old += ((until, self._path(name, number, revision)) for name in _SCHEMAS)
+        self.remove_old()
 
     def _read(self, number: int) -> Tables | None:
         """Return a part; None if it is damaged: then it does not count any more, since nothing could be read beside it."""
