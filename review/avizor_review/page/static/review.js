@@ -57,7 +57,7 @@ for (const slider of document.querySelectorAll("[data-alpha-of]")) {
   sessionStorage.removeItem("moved");
 }
 window.addEventListener("pageshow", () => {  // back again: what was left out of the address is a field again
-  for (const field of document.querySelectorAll("form :disabled")) field.disabled = false;
+  for (const field of document.querySelectorAll("[data-submit-on-change] :disabled")) field.disabled = false;
 });
 
 // --- one item: sound, playhead, stretches, map --------------------------------------------------------------------------
