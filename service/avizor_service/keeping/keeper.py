@@ -71,10 +71,15 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="avizor-keep", daemon=True)
         self._thread.start()
 
+    def takes(self, size: int) -> bool:
+        """Tell whether an item of so many bytes can be kept at all. One that cannot is counted."""
+        if is_too_large := size > min(self._most_bytes, self._settings.keep_flagged_max_mib << 19):
+            self._metrics.flagged_dropped.labels("size").inc()
+        return not is_too_large
+
     def offer(self, flagged: Flagged) -> None:
         """Let an item be kept. Never waits, and never fails."""
-        if flagged.size > min(self._most_bytes, self._settings.keep_flagged_max_mib << 19):
-            self._metrics.flagged_dropped.labels("size").inc()
+        if not self.takes(flagged.size):
             return
         with self._lock:
             is_full = self._bytes + flagged.size > self._most_bytes or len(self._waiting) >= MOST_WAITING

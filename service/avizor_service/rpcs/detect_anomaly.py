@@ -91,12 +91,13 @@ class _Jury:
 
     def _keep(self, item: pb.Item, result: ItemResult, judged: Verdict, scores: Array) -> None:
         """Let the item be kept if the metrics count it as flagged, whatever alpha the caller asks for."""
-        settings = self.gateway.settings
-        if self.gateway.keeper and judged.is_anomaly(settings.alpha, settings.confidence):
-            flagged = flagged_item(
-                item, result.item, judged, scores, self.model.version, self.calibration.id, self.judge, settings
+        settings, keeper = self.gateway.settings, self.gateway.keeper
+        if not keeper or not judged.is_anomaly(settings.alpha, settings.confidence):
+            return
+        if keeper.takes(item.ByteSize()):  # it is copied only then
+            keeper.offer(
+                flagged_item(item, result.item, judged, scores, self.model.version, self.calibration.id, self.judge, settings)
             )
-            self.gateway.keeper.offer(flagged)
 
 
 def _level(gateway: Gateway, request: pb.DetectAnomalyRequest) -> tuple[float, float | None]:

@@ -278,6 +278,8 @@ def test_what_there_is_no_room_for_is_dropped_and_one_that_cannot_be_a_file_cost
     with Keeper(settings(tmp_path / "kept", models), metrics, SOURCES, most_bytes=100_000) as keeper:
         keeper.offer(make(size=100_001))
         assert value(metrics, "avizor_flagged_dropped_total", reason="size") == 1
+        assert (keeper.takes(100_000), keeper.takes(100_001)) == (True, False)
+        assert value(metrics, "avizor_flagged_dropped_total", reason="size") == 2
         for _ in range(5):
             keeper.offer(make(size=60_000))
         assert value(metrics, "avizor_flagged_dropped_total", reason="full") >= 3
