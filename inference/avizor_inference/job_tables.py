@@ -137,7 +137,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "labels": "Multi-label classifier: all classes at or over their thresholds, most probable first; may be empty. Null "
         "for any other model.",
         "embedding": "With `--embeddings`: the model's output `embedding`; null for a model without one.",
-        "score": "Autoencoder: mean squared reconstruction error, at least 0.",
+        "score": "Autoencoder: its output `score`, at least 0: mean squared reconstruction error, or what its manifest says.",
         "p_value": "Share of the calibration's windows that look at least as unusual, above 0; each recording weighs as one.",
         "is_anomaly": _IS_ANOMALY,
         "judged_by": _JUDGED_BY,

@@ -32,7 +32,7 @@ ID_PATTERN = r"^[0-9a-f]{12}$"
 # All sources together.
 POOLED = "*"
 
-# Scores of one recording, for all windows of all channels: mean squared error, >= 0.
+# Scores of one recording, for all windows of all channels: the output `score`, >= 0.
 Scores = tuple[float, ...]
 BySource = dict[str, tuple[Scores, ...]]
 
