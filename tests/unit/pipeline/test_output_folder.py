@@ -144,9 +144,9 @@ def test_results_are_not_within_what_is_read(tmp_path: Path) -> None:
             check_outside("--out", inside, [str(tmp_path / "data")])
     (tmp_path / "alias").symlink_to(tmp_path / "data")
     (tmp_path / "data" / "away").symlink_to(tmp_path / "elsewhere")
-    for root, inside in (("alias", "data/out"), ("data", "alias/out"), ("data", "x/../data/out"), ("data", "data/away")):
+    for root, out in (("alias", "data/out"), ("data", "alias/out"), ("data", "x/../data/out"), ("data", "data/away")):
         with pytest.raises(SettingsError, match="the next run would read its results"):
-            check_outside("--out", tmp_path / inside, [str(tmp_path / root)])
+            check_outside("--out", tmp_path / out, [str(tmp_path / root)])
     check_outside("--out", tmp_path / "data-results", [str(tmp_path / "data"), "-", str(tmp_path / "data" / "*.wav")])
     check_outside("--out", output_path("s3://b/data-results"), ["s3://b/data", str(tmp_path)])
     with pytest.raises(SettingsError, match="is within s3://b/data: the next run"):
