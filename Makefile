@@ -4,8 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# One more than the cores: tests often wait for the processes that they start.
-TEST_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+# One for each core: one more took as long, as each worker makes the models of its tests, and the machine was full all the time.
+TEST_WORKERS ?= auto
 # Without bytecode every process that a test starts compiles the packages anew: a third of the start of a gateway.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,8 @@ from support.small_models import export_lookup, export_small_models
 from support.tritons import serving_triton, triton_image
 from triton_server.install import TritonInstall, install
 
+HANDLERS: dict[int, Any] = {}  # of signals, at the start of the run
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM ends a run as Ctrl-C does: fixtures stop what they started, a Triton server above all.
@@ -24,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Hypothesis draws the same examples in every run, and measures no time: the tests share their cores.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    HANDLERS.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)})
     settings.register_profile("avizor", deadline=None, derandomize=True)
     settings.load_profile("avizor")
     read_operators_once()
@@ -49,12 +53,24 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """A batch command that a fixture runs in this process ignores signals from its end on. What is started later would, too."""
+    value = yield
+    hear_signals()
+    return value
+
+
 @pytest.fixture(autouse=True)
 def signals_are_heard() -> Iterator[None]:
-    """A batch command that a test runs in this process ignores signals from its end on. What is started later would, too."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """The same of what a test runs in this process."""
     yield
-    for number, handler in before.items():
+    hear_signals()
+
+
+def hear_signals() -> None:
+    """Handle signals as at the start of the run, which a shell may have told to ignore some."""
+    for number, handler in HANDLERS.items():
         signal.signal(number, handler)
 
 

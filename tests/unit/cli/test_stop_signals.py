@@ -19,6 +19,7 @@ import gc, os, signal, time, weakref
 from avizor_cli.stop_signals import clean_up_when_stopped
 number = signal.{number}
 def stop(): pass
+signal.signal(number, signal.SIG_DFL)  # the shell of the tests may have told them to ignore it
 clean_up_when_stopped()
 try:
   {place}
