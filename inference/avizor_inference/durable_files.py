@@ -18,12 +18,22 @@ def write_text(path: Path, text: str, temporary: Path | None = None) -> None:
     write_bytes(path, text.encode(), temporary)
 
 
-def write_bytes(path: Path, content: bytes, temporary: Path | None = None) -> None:
-    """Write a file in one step. See `write_text`."""
+def write_bytes(path: Path, content: bytes, temporary: Path | None = None, *, mode: int = 0o666, durable: bool = True) -> None:
+    """Write a file in one step. See `write_text`.
+
+    mode: its permissions, less those that the process takes from all (umask). durable: whether it is whole after a power
+    failure, too, which takes time.
+    """
+    exclusive = 0 if temporary else os.O_EXCL
     temporary = temporary or temporary_name(path)
     try:
-        temporary.write_bytes(content)
-        flush_and_rename(temporary, path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | exclusive, mode)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - of the descriptor
+            file.write(content)
+        if durable:
+            flush_and_rename(temporary, path)
+        else:
+            os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)  # the disk may be full, and what was written is of no use
         if isinstance(error, OSError) and error.filename is None:

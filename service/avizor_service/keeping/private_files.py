@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from avizor_inference.durable_files import flush_and_rename, temporary_name
+from avizor_inference.durable_files import write_bytes
 
 _FILE, _FOLDER = 0o600, 0o700
 
 
 def write_private(path: Path, content: bytes, *, durable: bool) -> None:
-    """Write a file in one step: readers see the old one or the new one. Raises OSError, and leaves nothing then.
-
-    durable: whether it is whole after a power failure, too, which takes time.
-    """
-    temporary = temporary_name(path)
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - of the descriptor
-            file.write(content)
-        if durable:
-            flush_and_rename(temporary, path)
-        else:
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write a file in one step: see `write_bytes`. Raises OSError, and leaves nothing then."""
+    write_bytes(path, content, mode=_FILE, durable=durable)
 
 
 def make_private_folder(folder: Path) -> None:
