@@ -13,15 +13,22 @@ _MOST_BYTES = 256 << 20
 
 def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; the caller closes it. Raises OSError for what is no file: a pipe, a device."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = regular_descriptor(path, os.O_RDONLY)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # `open` says it of a folder
-            raise OSError("it is a pipe or a device, and no file")
         return open(descriptor, "rb")  # noqa: PTH123 - of the descriptor
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def regular_descriptor(path: Path, flags: int) -> int:
+    """Open a file, as os.open does, and return its descriptor. Raises OSError for what is no file: a pipe, a device."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # whoever reads or writes it hears that it is a folder
+        return descriptor
+    os.close(descriptor)
+    raise OSError("it is a pipe or a device, and no file")
 
 
 def read_regular(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:

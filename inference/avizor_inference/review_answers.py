@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from pydantic import AwareDatetime, Field
 
 from avizor_inference.error_text import reason
 from avizor_inference.errors import SettingsError
-from avizor_inference.regular_files import open_regular
+from avizor_inference.regular_files import open_regular, regular_descriptor
 from avizor_inference.strict_json import Strict
 
 ANSWERS_FILE = "answers.jsonl"
@@ -156,11 +155,8 @@ class AnswerFile:
     def _opened(self) -> Iterator[int]:
         """Open and lock the file. Its lock is of the open file, and so between threads too."""
         try:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe is not waited for
-            descriptor = os.open(self.path, flags, 0o666)
+            descriptor = regular_descriptor(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise OSError("it is a pipe or a device, and no file")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield descriptor
             finally:
