@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from avizor_inference.arrays import Samples
 from avizor_inference.errors import InvalidInput, MediaError
 from avizor_inference.items.audio import MAX_CHANNELS, MAX_RATIO, MIN_SAMPLE_RATE, frames_of_block
+from avizor_inference.items.containers.plain_wav import HEADER
 
 # Little-endian element type and full scale of each format, by its name.
 _FORMATS = {"s16le": ("<i2", 32768), "f32le": ("<f4", 1)}
@@ -37,13 +37,8 @@ def wav_head(format: str, sample_rate: int, channels: int, size: int) -> bytes:
     Layout: "Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft, 1991); format 3 is floats.
     """
     frame = sample_bytes(format) * channels
-    kind = 1 if format == "s16le" else 3
-    describing = struct.pack("<HHIIHH", kind, channels, sample_rate, sample_rate * frame, frame, 8 * sample_bytes(format))
-    return (
-        struct.pack("<4sI4s4sI", b"RIFF", 28 + len(describing) - 8 + 8 + size, b"WAVE", b"fmt ", len(describing))
-        + describing
-        + struct.pack("<4sI", b"data", size)
-    )
+    described = (1 if format == "s16le" else 3, channels, sample_rate, sample_rate * frame, frame, 8 * sample_bytes(format))
+    return HEADER.pack(b"RIFF", HEADER.size - 8 + size, b"WAVE", b"fmt ", 16, *described, b"data", size)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from avizor_inference.arrays import Samples
 from avizor_inference.items.containers.stream import read_at
 
 # RIFF, size of the rest, WAVE; fmt, its size, tag, channels, Hz, bytes a second, bytes a frame, bits a sample; data, its size.
-_HEADER = struct.Struct("<4sI4s 4sIHHIIHH 4sI")
+HEADER = struct.Struct("<4sI4s 4sIHHIIHH 4sI")
 _PCM = 1
 _UNIT = np.float32(2**-15)  # of a full scale of 1
 
@@ -34,7 +34,7 @@ class PlainWav(NamedTuple):
         first: the frame from which to read. Raises OSError.
         """
         frame_bytes = 2 * self.channels
-        file.seek(_HEADER.size + first * frame_bytes)
+        file.seek(HEADER.size + first * frame_bytes)
         left = self.frames - first
         while left and (data := file.read(min(frames, left) * frame_bytes)):
             whole = len(data) // frame_bytes
@@ -45,14 +45,14 @@ class PlainWav(NamedTuple):
 
 def plain_wav(file: BinaryIO, size: int) -> PlainWav | None:
     """Return what the header of a file of `size` bytes says, or None if it is not such a file. Raises OSError."""
-    head = read_at(file, 0, _HEADER.size)
-    if len(head) < _HEADER.size or size == _HEADER.size:
+    head = read_at(file, 0, HEADER.size)
+    if len(head) < HEADER.size or size == HEADER.size:
         return None
-    riff, rest, wave, fmt, fmt_size, tag, channels, rate, byte_rate, frame_bytes, bits, data, data_bytes = _HEADER.unpack(head)
+    riff, rest, wave, fmt, fmt_size, tag, channels, rate, byte_rate, frame_bytes, bits, data, data_bytes = HEADER.unpack(head)
     is_plain = (
         (riff, wave, fmt, data) == (b"RIFF", b"WAVE", b"fmt ", b"data")
         and (fmt_size, tag, bits) == (16, _PCM, 16)
-        and (rest, data_bytes) == (size - 8, size - _HEADER.size)
+        and (rest, data_bytes) == (size - 8, size - HEADER.size)
         and channels > 0
         and (frame_bytes, byte_rate) == (2 * channels, 2 * channels * rate)
         and data_bytes % frame_bytes == 0
