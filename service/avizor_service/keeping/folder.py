@@ -22,7 +22,7 @@ from avizor_service.keeping.places import ITEMS, KeptFile, group_of, kept_files,
 from avizor_service.keeping.private_files import make_private_folder, write_private
 from avizor_service.keeping.retention import doomed
 from avizor_service.keeping.slots import Slot, alone, borrowed
-from avizor_service.keeping.tables import SlotTables
+from avizor_service.keeping.tables import KEPT_TABLES, SlotTables
 from avizor_service.metric_labels import BoundedSources
 from avizor_service.settings import Settings
 
@@ -38,10 +38,7 @@ _LEFT_S = 600
 
 
 class KeptFolder:
-    """Writes into one folder, under a slot of its own. Every method raises OSError or pa.ArrowException if the disk refuses.
-
-    removed(reason, count): is called with how many items are not kept any longer.
-    """
+    """Writes into one folder, under a slot of its own. Every method raises OSError or pa.ArrowException if the disk refuses."""
 
     def __init__(self, settings: Settings, sources: BoundedSources) -> None:
         assert settings.keep_flagged
@@ -91,31 +88,27 @@ class KeptFolder:
         self._tables.remove_old()
         files, other_bytes = kept_files(self.path), self._bytes_of_tables()
         answered = self._answered()
-        most, oldest = (
-            self._settings.keep_flagged_max_mib << 20,
-            time.time_ns() - int(self._settings.keep_flagged_max_days * _DAY_NS),
-        )
+        most = self._settings.keep_flagged_max_mib << 20
+        oldest = time.time_ns() - int(self._settings.keep_flagged_max_days * _DAY_NS)
         going = doomed(files, other_bytes, answered, most, oldest)
-        counts = {}
-        gone: list[KeptFile] = []
-        for reason, doomed_files in (("age", going.by_age), ("bytes", going.by_bytes)):
-            done = list(self._remove(doomed_files))
-            gone += done
-            counts[reason] = len(done)
+        by_age, by_bytes = list(self._remove(going.by_age)), list(self._remove(going.by_bytes))
+        gone = [*by_age, *by_bytes]
         if going.by_bytes and len(gone) < len(going.by_age) + len(going.by_bytes):
             # The oldest are of another writer, which looks later: until then it is ours that have to make room.
             ours = [file for file in files if file.slot == self._slot.number and file not in gone]
             theirs = sum(file.size for file in files) - sum(file.size for file in (*gone, *ours))
-            done = list(self._remove(doomed(ours, other_bytes + theirs, answered, most, oldest).by_bytes))
-            gone += done
-            counts["bytes"] += len(done)
+            by_bytes += self._remove(doomed(ours, other_bytes + theirs, answered, most, oldest).by_bytes)
+            gone = [*by_age, *by_bytes]
         if with_answer := sum(file.path in answered for file in gone):
             _log.warning(
                 "%d of the flagged items that were removed had an answer, which stays in %s",
                 with_answer,
                 self.path / ANSWERS_FILE,
             )
-        return other_bytes + sum(file.size for file in files) - sum(file.size for file in gone), counts
+        return other_bytes + sum(file.size for file in files) - sum(file.size for file in gone), {
+            "age": len(by_age),
+            "bytes": len(by_bytes),
+        }
 
     def prove_room(self, size: int) -> None:
         """Write so many bytes, and remove them."""
@@ -126,7 +119,7 @@ class KeptFolder:
     def sweep(self) -> None:
         """Remove what killed processes have left: files without a row, and files that were never finished."""
         late = time.time() - _LEFT_S
-        for folder in [self.path, *(self.path / table for table in ("windows", ROUNDS, "recordings")), *self._groups()]:
+        for folder in [self.path, *(self.path / table for table in KEPT_TABLES), *self._groups()]:
             for path in filter(is_temporary, folder.iterdir()):
                 with suppress(FileNotFoundError):
                     if path.stat().st_mtime < late:
@@ -221,7 +214,7 @@ class KeptFolder:
 
     def _bytes_of_tables(self) -> int:
         found = 0
-        for table in ("windows", ROUNDS, "recordings"):
+        for table in KEPT_TABLES:
             for path in (self.path / table).iterdir():
                 with suppress(FileNotFoundError):
                     found += path.stat().st_blocks * 512

@@ -30,7 +30,8 @@ from avizor_service.keeping.private_files import make_private_folder, write_priv
 
 _log = logging.getLogger(__name__)
 
-_SCHEMAS = {"windows": WINDOWS, ROUNDS: ROUND, "recordings": RECORDINGS}
+# The tables that a gateway keeps, with their schemas.
+KEPT_TABLES = {"windows": WINDOWS, ROUNDS: ROUND, "recordings": RECORDINGS}
 
 # A part with so many rows is not written again to add more.
 _MOST_ITEMS, _MOST_WINDOWS = 512, 20_000
@@ -50,11 +51,11 @@ class SlotTables:
 
     def __init__(self, folder: Path, slot: int) -> None:
         self._folder, self._slot = folder, slot
-        for name in (*_SCHEMAS, COMMITS):
+        for name in (*KEPT_TABLES, COMMITS):
             make_private_folder(folder / name)
         self._old: deque[tuple[float, Path]] = deque()  # until when they stay
         self._revisions = dict(sorted(self._listed(COMMITS)))  # by the number of a part
-        for name in _SCHEMAS:  # what a killed process has left
+        for name in KEPT_TABLES:  # what a killed process has left
             for number, revision in self._listed(name):
                 if self._revisions.get(number) != revision:
                     self._path(name, number, revision).unlink(missing_ok=True)
@@ -63,11 +64,11 @@ class SlotTables:
 
     def add(self, rows: Rows) -> None:
         """Add rows by table. They count once this returns."""
-        fresh = {name: pa.Table.from_pylist(list(rows[name]), schema=schema) for name, schema in _SCHEMAS.items()}
+        fresh = {name: pa.Table.from_pylist(list(rows[name]), schema=schema) for name, schema in KEPT_TABLES.items()}
         before, number = self._newest, self._number
         if not number or before["recordings"].num_rows >= _MOST_ITEMS or before["windows"].num_rows >= _MOST_WINDOWS:
             before, number = _empty(), number + 1
-        joined = {name: pa.concat_tables([before[name], fresh[name]]).combine_chunks() for name in _SCHEMAS}
+        joined = {name: pa.concat_tables([before[name], fresh[name]]).combine_chunks() for name in KEPT_TABLES}
         self._write(number, joined)
         self._newest, self._number = joined, number
 
@@ -107,7 +108,7 @@ class SlotTables:
         before = self._revisions.get(number)
         now = 1 if before is None else before + 1
         try:
-            for name in _SCHEMAS:
+            for name in KEPT_TABLES:
                 file = io.BytesIO()
                 pq.write_table(tables[name], file, compression="zstd")
                 write_private(self._path(name, number, now), file.getvalue(), durable=True)
@@ -117,7 +118,7 @@ class SlotTables:
                 os.replace(self._path(COMMITS, number, before), self._path(COMMITS, number, now))
                 sync_folder(self._folder / COMMITS)
         except BaseException:
-            for name in _SCHEMAS:
+            for name in KEPT_TABLES:
                 with suppress(OSError):
                     self._path(name, number, now).unlink(missing_ok=True)
             raise
@@ -134,14 +135,14 @@ class SlotTables:
     def _retire(self, number: int, revision: int) -> None:
         """Remove a part that does not count any more, a little later."""
         until = time.monotonic() + _STAYS_S
-        self._old += ((until, self._path(name, number, revision)) for name in _SCHEMAS)
+        self._old += ((until, self._path(name, number, revision)) for name in KEPT_TABLES)
         self.remove_old()
 
     def _read(self, number: int) -> Tables | None:
         """Return a part; None if it is damaged: then it does not count any more, since nothing could be read beside it."""
         revision = self._revisions[number]
         try:
-            return {name: _table(self._path(name, number, revision)) for name in _SCHEMAS}
+            return {name: _table(self._path(name, number, revision)) for name in KEPT_TABLES}
         except (FileNotFoundError, pa.ArrowException) as error:
             _log.warning("a part of what was kept is damaged, and does not count any more: %s", one_line(error))
             self._drop(number)
@@ -165,4 +166,4 @@ def _table(path: Path) -> Any:
 
 
 def _empty() -> Tables:
-    return {name: schema.empty_table() for name, schema in _SCHEMAS.items()}
+    return {name: schema.empty_table() for name, schema in KEPT_TABLES.items()}
