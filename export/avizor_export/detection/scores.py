@@ -18,12 +18,17 @@ LARGEST_EXPONENT = 80.0  # of exp, in float32
 FLOOR = 1e-2
 
 
+def mean_error(error: Tensor) -> Tensor:
+    """Return the mean squared reconstruction error of each item, [N, 1], from squared errors [N, ...]."""
+    return error.flatten(1).mean(dim=1, keepdim=True)
+
+
 class MeanError(nn.Module):
     """Return the mean squared reconstruction error of each item, as a column [N, 1]."""
 
     def forward(self, features: Tensor, error: Tensor) -> Tensor:
         """Compute it from the squared errors [N, ...]."""
-        return error.flatten(1).mean(dim=1, keepdim=True)
+        return mean_error(error)
 
 
 class NeighbourDistance(nn.Module):

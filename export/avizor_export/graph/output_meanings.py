@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from avizor_export.graph.enlargement import enlargement
 from avizor_inference.items.input_spec import InputSpec
 
+_MEAN_ERROR = "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map"
+
 MEANINGS = {
     "probabilities": "softmax over the classes, sums to 1",
     "embedding": "input of the last linear layer",
     "activations": "output of the last layer that returns a map of more than one pixel, for class activation maps",
-    "score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
-    "reconstruction_score": "mean squared reconstruction error of the front end's output, >= 0: the mean of error_map",
+    "score": _MEAN_ERROR,
+    "reconstruction_score": _MEAN_ERROR,
     "neighbour_score": "mean distance to the nearest normal items of the training, >= 0",
     "error_map": "squared reconstruction error per element of the front end's output, >= 0",
     "reconstruction": "the front end's output as the autoencoder reconstructs it",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from avizor_export.detection.detector import Detector
+from avizor_export.detection.scores import mean_error
 from avizor_export.graph.enlargement import enlargement
 from avizor_export.graph.intermediate_outputs import is_view_of
 from avizor_export.graph.output_options import OutputOptions
@@ -55,7 +56,7 @@ class WrappedAutoencoder(WrappedNetwork):
         reconstruction = self.chosen(self.network(features))
         error = (features - self._block_means(reconstruction)) ** 2
         if self.scores is None:
-            score, parts = error.flatten(1).mean(dim=1, keepdim=True), []
+            score, parts = mean_error(error), []
         else:
             score, *parts = self.scores(features, error)
         return (score, error, reconstruction, *parts, *self._taps.take().values())
