@@ -11,8 +11,6 @@ answer) and processor time of all of the gateway's processes.
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,42 +23,20 @@ import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from integration.gateway import normal, odd
+from integration.gateway import Stub, gateway, normal, odd
 from support.small_models import export_small_models
 
 from avizor.v1 import inference_pb2 as pb
-from avizor.v1 import inference_pb2_grpc
-
-AVIZOR = Path(sys.executable).with_name("avizor")
-Stub = inference_pb2_grpc.InferenceServiceStub
 
 
 @contextmanager
-def gateway(models: Path, *options: str) -> Iterator[tuple[psutil.Process, Stub]]:
-    """Run a gateway on free ports."""
-    command = [
-        str(AVIZOR),
-        "serve",
-        "--models",
-        str(models),
-        "--port",
-        "0",
-        "--metrics-port",
-        "0",
-        "--no-http",
-        "--alpha",
-        "0.05",
-    ]
-    command += ["--log-calls", "none", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout
-            found = re.search(r"gRPC on (\S+),", process.stdout.readline())
-            assert found
-            with grpc.insecure_channel(found[1]) as channel:
-                yield psutil.Process(process.pid), Stub(channel)
-        finally:
-            process.terminate()
+def quiet_gateway(models: Path, *options: object) -> Iterator[tuple[psutil.Process, Stub]]:
+    """Run a gateway that writes no line for a call."""
+    with (
+        gateway(models, "--alpha", 0.05, "--log-calls", "none", *options) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        yield psutil.Process(running.process.pid), running.stub(channel)
 
 
 def processor_seconds(process: psutil.Process) -> float:
@@ -92,8 +68,8 @@ def main() -> None:
         models = chosen.models or folder / "models"
         if not chosen.models:
             export_small_models(models)
-        off = stack.enter_context(gateway(models))
-        on = stack.enter_context(gateway(models, "--keep-flagged", str(folder / "kept")))
+        off = stack.enter_context(quiet_gateway(models))
+        on = stack.enter_context(quiet_gateway(models, "--keep-flagged", folder / "kept"))
         usual, strange = normal(), odd()
         print(f"{'':28} {'off':>8} {'on':>8} {'on / off, median (quartiles)':>32}")
         for name, every in (("every 20th flagged", 20), ("all flagged", 1)):
