@@ -167,11 +167,11 @@ class Tables:
 
     def _parts(self) -> dict[str, list[Path]]:
         """Return the parts of each table that count, sorted: all by the same records, which may change meanwhile."""
-        finished, is_one = self._finished(), False
-        while not is_one:
+        while True:
+            finished = self._finished()
             found = {table: sorted((self.folder / table).glob("*.parquet")) for table in COLUMNS}
-            before, finished = finished, self._finished()
-            is_one = finished == before
+            if finished == self._finished():
+                break
         every = (path for parts in found.values() for path in parts)
         if strange := next((path for path in every if path.exists() and not path.is_file()), None):
             raise JobError(f"{strange} is no file: a pipe, a folder or a device; remove it")  # DuckDB would wait for a pipe

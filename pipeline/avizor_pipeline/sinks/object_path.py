@@ -253,9 +253,8 @@ class ObjectPath:
         user.mkdir(mode=0o700, exist_ok=True)
         if user.lstat().st_uid != os.getuid() or user.is_symlink():
             raise PermissionError(errno.EACCES, "a folder of another user", str(user))
-        place = "\n".join(
-            [self.root, *(os.environ.get(name, "") for name in ENDPOINTS)]
-        )  # servers may have buckets of one name
+        # Servers may have buckets of one name.
+        place = "\n".join([self.root, *(os.environ.get(name, "") for name in ENDPOINTS)])
         folder = user / hashlib.sha256(place.encode()).hexdigest()[:16]
         folder.mkdir(exist_ok=True)
         return folder
