@@ -322,12 +322,15 @@ def test_threads_begin_with_the_first_request(bench: Callable[..., Bench]) -> No
 def test_what_is_light_runs_in_the_thread_of_its_caller(bench: Callable[..., Bench]) -> None:
     tested = bench()
     assert tested.ask_light(3) is None  # what a row costs is not known
-    tested.make_light()
-    before, runs = threading.active_count(), len(tested.held.runs)
-    assert tested.ask_light(4, 5) == [4, 5]
-    assert tested.ask_light(4, output="embedding") == [40]
-    assert threading.active_count() == before
-    assert tested.held.sizes[runs:] == [2, 1]
+    for items, output, expected in (((4, 5), "probabilities", [4, 5]), ((4,), "embedding", [40])):
+        for _ in range(100):  # a run that others hold up for milliseconds makes its model one that is to be measured again
+            tested.make_light()
+            before, runs = threading.active_count(), len(tested.held.runs)
+            if found := tested.ask_light(*items, output=output):
+                break
+        assert found == expected
+        assert threading.active_count() == before
+        assert tested.held.sizes[runs:] == [len(items)]
     assert tested.rows() == 0
 
 
